@@ -1,0 +1,78 @@
+"""A plan as data: the steps a kind makes of a request, and the tasks they become."""
+
+from pathlib import Path
+from typing import Literal
+
+from pgstrata.domain.model import Model
+
+
+class InputFile(Model, frozen=True, kw_only=True):
+    """A file as it was when it was read: enough to notice any later change to it."""
+
+    path: Path
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Step(Model, frozen=True, kw_only=True):
+    """One step of a recipe: what to run, and the digest of all that can change its result."""
+
+    kind: str
+    digest: str
+    """Hex SHA-256; two steps with the same digest do the same to the same parent."""
+    args: tuple[str, ...]
+    """Arguments for the kind's tool, without those that name the server."""
+    title: str
+    """The step as its author would write it, for people."""
+    work_dir: Path
+    stdin: str | None = None
+    inputs: tuple[InputFile, ...] = ()
+
+
+class TaskInput(Model, frozen=True, kw_only=True):
+    """Where a task starts from."""
+
+    kind: Literal["image", "state"]
+    id: str
+
+
+class PlanTask(Model, frozen=True, kw_only=True, tag_field="type", tag="plan"):
+    """Splitting the request into steps and naming their states."""
+
+    task_id: str
+    planner_kind: str
+
+
+class ResolveImageTask(Model, frozen=True, kw_only=True, tag_field="type", tag="resolve_image"):
+    """Finding out which PostgreSQL an image without a digest stands for."""
+
+    task_id: str
+    image_id: str
+    resolved_image_id: str
+
+
+class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="state_execute"):
+    """Making one state out of its parent, or finding it cached."""
+
+    task_id: str
+    input: TaskInput
+    task_hash: str
+    output_state_id: str
+    cached: bool
+    args_summary: str | None = None
+
+
+class PrepareInstanceTask(
+    Model, frozen=True, kw_only=True, tag_field="type", tag="prepare_instance"
+):
+    """Cloning the last state and starting a server on the clone."""
+
+    task_id: str
+    input: TaskInput
+    instance_mode: Literal["ephemeral"]
+
+
+TaskSpec = PlanTask | ResolveImageTask | StateExecuteTask | PrepareInstanceTask

@@ -1,0 +1,31 @@
+"""What a caller asks for."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from pgstrata.domain.model import Model
+
+Uncacheable = Literal["refuse", "run"]
+"""What to do with a recipe whose inputs cannot be known: refuse it, or run it and cache nothing."""
+
+
+class PrepareRequest(Model, frozen=True, kw_only=True):
+    """One prepare request, as the HTTP contract has it. Fields that are not known are ignored."""
+
+    prepare_kind: str
+    image_id: str
+    plan_only: bool = False
+    work_dir: str | None = None
+    """Absolute directory that relative paths in the arguments start from."""
+    stdin: str | None = None
+    psql_args: tuple[str, ...] = ()
+    liquibase_args: tuple[str, ...] = ()
+    liquibase_exec: str | None = None
+    liquibase_exec_mode: str | None = None
+    liquibase_env: dict[str, str] = {}
+    instance_name: str | None = None
+    instance_ttl: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    """Seconds the instance may live."""
+    labels: dict[str, str] = {}
+    uncacheable: Uncacheable = "refuse"

@@ -1,0 +1,59 @@
+"""The queue port: jobs, tasks and events, kept so that no reader ever sees half a change."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pgstrata.domain.job import Event, Job, Task, Transition
+
+
+class Queue(Protocol):
+    """Keeps jobs with their tasks and events.
+
+    Every method that writes is one transaction: it survives a kill whole or leaves no trace.
+    """
+
+    async def add(self, job: Job, events: Sequence[Event]) -> None:
+        """Store a new job with its first events. Its id must be new."""
+
+    async def apply(self, transition: Transition) -> bool:
+        """Carry out a transition if the job's stored status is one of those it expects.
+
+        False, and nothing changed, when it is not, or when there is no such job. A stored wish to
+        cancel is never lost: ``cancel_requested`` stays true once it was true.
+        """
+
+    async def append(self, job_id: str, events: Sequence[Event]) -> bool:
+        """Add events to a job that is not at its end. False, and nothing added, otherwise."""
+
+    async def request_cancel(self, job_id: str) -> bool:
+        """Note the wish to cancel. False when the job is at its end or unknown; twice is fine."""
+
+    async def get(self, job_id: str) -> Job | None:
+        """The job, or None."""
+
+    async def jobs(self, *, prefix: str = "") -> list[Job]:
+        """The jobs whose id starts with ``prefix``, newest first."""
+
+    async def unfinished(self) -> list[Job]:
+        """The jobs that are queued or running, oldest first."""
+
+    async def finished_alike(self, signature: str) -> list[Job]:
+        """The jobs at their end that have this signature, the latest to finish first."""
+
+    async def tasks(self, job_id: str | None = None) -> list[Task]:
+        """The tasks of one job in their order, or of all jobs, newest job first."""
+
+    async def events(self, job_id: str, start: int = 0, limit: int | None = None) -> list[Event]:
+        """Events of a job from number ``start`` on, at most ``limit``; empty past the end."""
+
+    async def count_events(self, job_id: str) -> int:
+        """How many events the job has; 0 when it is unknown."""
+
+    async def remove(self, job_id: str) -> bool:
+        """Remove a job that is at its end, with its tasks and events.
+
+        False, and nothing removed, when it is not at its end or unknown.
+        """
+
+    async def close(self) -> None:
+        """Let go of what is held open. Twice is fine."""

@@ -1,0 +1,90 @@
+"""The runtime port: where PostgreSQL comes from, and where its servers and tools run."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from pgstrata.domain.image import Installation, ResolvedImage
+from pgstrata.domain.instance import Server
+from pgstrata.domain.model import Model
+
+
+class ToolCommand(Model, frozen=True, kw_only=True):
+    """A tool to run against a server, such as psql. The runtime finds it and connects it."""
+
+    tool: str
+    args: tuple[str, ...]
+    work_dir: Path
+    stdin: str | None = None
+    """What the tool reads from standard input; nothing when None."""
+    env: dict[str, str] = {}
+    """Variables beside the connection's (``PGHOST``, …) and a minimal environment."""
+
+
+class ToolExit(Model, frozen=True, kw_only=True):
+    """How a tool ended."""
+
+    exit_code: int
+    """As the shell would say it: 128 + n for a tool that signal n ended."""
+    stderr_tail: str
+    """The last lines it wrote to standard error, at most a few kilobytes."""
+
+
+LineSink = Callable[[str], Awaitable[None]]
+"""Takes one line of a tool's output, without its newline."""
+
+
+class Runtime(Protocol):
+    """Initialises clusters, starts and stops servers, runs tools against them."""
+
+    async def installations(self) -> tuple[Installation, ...]:
+        """Every PostgreSQL there is, usable or not, newest first."""
+
+    async def resolve(self, image_id: str) -> ResolvedImage:
+        """The PostgreSQL that an image stands for: ``postgres`` (the newest), ``postgres:16`` (the
+        newest of that major), ``postgres:16.4`` or ``postgres@sha256:…`` (exactly that one).
+
+        Raises ``InvalidArgumentError`` when it means nothing or nothing here matches; the error
+        says what there is.
+        """
+
+    async def initialise(self, image_id: str, data_dir: Path) -> None:
+        """Make a cluster in the existing, empty ``data_dir``, which becomes the server user's.
+
+        Its superuser is ``postgres`` with the store's password (SCRAM). Raises ``ServerError``.
+        """
+
+    async def start(self, image_id: str, data_dir: Path) -> Server:
+        """Start a server and return once it answers queries. It outlives this process.
+
+        Raises ``ServerError`` with the server's own log lines when it does not come up; nothing
+        is left running then, nor when this is cancelled.
+        """
+
+    async def stop(self, server: Server, *, clean: bool = True) -> None:
+        """Stop a server and return once it is gone. A server that is gone already is fine.
+
+        ``clean``: disconnect its clients and shut down so that the next start needs no recovery.
+        Otherwise at once, for data that will be thrown away.
+        """
+
+    async def alive(self, server: Server) -> bool:
+        """Whether exactly this server (pid and start time) is running."""
+
+    async def owner_of(self, data_dir: Path) -> Server | None:
+        """The server that runs on a data directory, found by its pid file, or None.
+
+        For clearing up after a kill: the process is only taken for ours when its start time is the
+        pid file's and its data directory is this one. Only pid, start time and data directory of
+        the answer are dependable.
+        """
+
+    async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
+        """Run a tool against a server, passing on its output line by line as it comes.
+
+        Cancelled, it ends the tool with all its children before it returns. Raises
+        ``ProgramError`` when the tool cannot be started.
+        """
+
+    def dsn(self, server: Server) -> str:
+        """``postgresql://…`` with the password, for any client on this machine."""

@@ -1,0 +1,42 @@
+"""What can be set, with the values an engine uses when nothing is."""
+
+import os
+from typing import Annotated
+
+import msgspec
+
+from pgstrata.domain.model import Model
+
+THROW_AWAY_SETTINGS: dict[str, str] = {
+    # Nothing here must survive a power cut: a state is made durable as files, after the server has
+    # stopped, and an instance is there to be thrown away.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    # No replica will ever follow, so WAL need not carry what one would need.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # Many servers share one machine, each with a handful of clients.
+    "shared_buffers": "16MB",
+    "max_connections": "50",
+    # WAL kept for reuse is copied with every state.
+    "min_wal_size": "32MB",
+    "max_wal_size": "1GB",
+}
+"""PostgreSQL settings for databases that are thrown away; each can be overridden."""
+
+
+class Settings(Model, frozen=True, kw_only=True):
+    """An engine's settings."""
+
+    image: str = "postgres"
+    """The image of a request that names none."""
+    snapshot_backend: str = "auto"
+    server_user: str | None = None
+    """The operating system's user that servers run as when the engine is root; None to choose."""
+    server_settings: dict[str, str] = THROW_AWAY_SETTINGS
+    max_parallel_jobs: Annotated[int, msgspec.Meta(ge=1)] = 2 * (os.cpu_count() or 1)
+    max_identical_jobs: Annotated[int, msgspec.Meta(ge=0)] = 2
+    """How many finished jobs with the same signature are kept; 0 for no limit."""
+    heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 0.5
+    """How long a task may be silent before its last event is repeated."""

@@ -1,0 +1,55 @@
+"""The statefs port: places on disk that hold one data directory each, cloned copy-on-write.
+
+A *place* is a directory that holds a data directory ``place / DATA`` and, once it is whole, a
+marker. What a data directory means, which places there are and who may use them is the
+SnapshotOrchestrator's business; how it is copied is only known here.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+DATA = "data"
+"""The data directory's name inside its place."""
+
+
+class StateFS(Protocol):
+    """Copies data directories. Every method may be cancelled and may be killed at any moment."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name in settings and in ``status``."""
+
+    async def create(self, place: Path) -> None:
+        """Make ``place`` with an empty data directory, mode 0700. ``place`` must not exist."""
+
+    async def clone(self, source: Path, place: Path) -> None:
+        """Make ``place`` with a writable copy of the data directory of ``source``, and no marker.
+
+        No one may be writing to ``source``. Contents, holes, hard links, symbolic links, owners,
+        modes and times are kept. Raises ``FileNotFoundError`` when ``source`` holds no data
+        directory and ``FileExistsError`` when ``place`` exists; leaves no ``place`` behind when it
+        fails.
+        """
+
+    async def publish(self, building: Path, place: Path, marker: bytes) -> None:
+        """Make what is in ``building`` durable, mark it whole, and make it visible as ``place``.
+
+        The data must survive a power cut from here on, and where the file system can, it becomes
+        read-only. ``building`` is gone afterwards; ``place`` appears in one step. Raises
+        ``FileExistsError`` when ``place`` exists.
+        """
+
+    async def marker(self, place: Path) -> bytes | None:
+        """The marker of a published place; None when there is no such place, or it is not whole."""
+
+    async def places(self, area: Path) -> list[Path]:
+        """The places directly below a directory, by name; empty when there is no such directory."""
+
+    async def remove(self, place: Path) -> None:
+        """Remove a place: gone for every reader in one step, then deleted. Twice is fine."""
+
+    async def purge(self, area: Path) -> None:
+        """Delete what calls that were killed left directly below ``area``."""
+
+    async def usage(self, place: Path) -> int:
+        """Bytes a place holds on disk, as allocated, shared ones included."""
