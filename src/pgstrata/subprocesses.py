@@ -9,6 +9,7 @@ started by ``start_detached``.
 import asyncio
 import contextlib
 import os
+import pwd
 import shlex
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError
@@ -166,16 +167,22 @@ async def _process(
         await asyncio.shield(asyncio.ensure_future(_end(process)))
 
 
-def _identity(user: str | None) -> dict[str, str | list[str]]:
+class _Identity(TypedDict, total=False):
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def _identity(user: str | None) -> _Identity:
     """Popen's arguments to become another user, none of this process's own groups kept."""
     if user is None:
         return {}
-    import grp
-    import pwd
-
     entry = pwd.getpwnam(user)
-    groups = [group.gr_name for group in grp.getgrall() if user in group.gr_mem]
-    return {"user": user, "group": grp.getgrgid(entry.pw_gid).gr_name, "extra_groups": groups}
+    return {
+        "user": entry.pw_uid,
+        "group": entry.pw_gid,
+        "extra_groups": os.getgrouplist(user, entry.pw_gid),
+    }
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
