@@ -34,9 +34,12 @@ class Settings(Model, frozen=True, kw_only=True):
     snapshot_backend: str = "auto"
     server_user: str | None = None
     """The operating system's user that servers run as when the engine is root; None to choose."""
-    server_settings: dict[str, str] = THROW_AWAY_SETTINGS
+    server_settings: dict[str, str] = {}
+    """PostgreSQL settings, over ``THROW_AWAY_SETTINGS``."""
     max_parallel_jobs: Annotated[int, msgspec.Meta(ge=1)] = 2 * (os.cpu_count() or 1)
     max_identical_jobs: Annotated[int, msgspec.Meta(ge=0)] = 2
     """How many finished jobs with the same signature are kept; 0 for no limit."""
+    finished_job_grace_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    """How long a finished job is kept at least, whatever ``max_identical_jobs`` says."""
     heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     """How long a task may be silent before its last event is repeated."""

@@ -25,7 +25,7 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     liquibase_exec_mode: str | None = None
     liquibase_env: dict[str, str] = {}
     instance_name: str | None = None
-    instance_ttl: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
     """Seconds the instance may live."""
     labels: dict[str, str] = {}
     uncacheable: Uncacheable = "refuse"

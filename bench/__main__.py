@@ -1,0 +1,59 @@
+"""`python -m bench`: speed as ratios, each measured side by side in one run.
+
+The limit is PostgreSQL itself: a bare server starting on the same clone. Rounds of the things that
+are compared alternate, so that a machine that slows down slows all of them down; medians are
+compared. The store lies on btrfs where a loop-mounted image can be had, else where ``--store`` says.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import cached, processes
+from bench.engine import Engine, running_engine
+from bench.report import Row, show
+from tests.filesystems import loop_mounted
+
+GIB = 1 << 30
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30, help="rounds of each comparison")
+    parser.add_argument("--store", type=Path, help="a directory to measure in, as it is")
+    options = parser.parse_args()
+    with _place(options.store) as place, running_engine(place / "store") as engine:
+        print(f"snapshots by {engine.backend}, PostgreSQL {engine.version}, {options.rounds} rounds")
+        rows = measure(engine, place, options.rounds)
+    show(rows)
+    return 0 if all(row.within for row in rows) else 1
+
+
+def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
+    return [
+        *cached.measure(engine, place, rounds),
+        *processes.measure(engine, rounds),
+    ]
+
+
+@contextlib.contextmanager
+def _place(wanted: Path | None) -> Iterator[Path]:
+    with contextlib.ExitStack() as stack:
+        if wanted is not None:
+            yield wanted
+            return
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="pgstrata-bench-")))
+        directory.chmod(0o711)
+        try:
+            place = stack.enter_context(loop_mounted("btrfs", 4 * GIB, directory))
+        except (OSError, RuntimeError) as error:
+            print(f"no btrfs here ({error}); measuring in {directory}", file=sys.stderr)
+            place = directory
+        yield place
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""A cached prepare, from the request to a database that has answered a query."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import psutil
+import psycopg
+
+from bench.engine import Engine, answer
+from bench.report import Row
+from pgstrata.statefs import detect
+from pgstrata.statefs.base import DATA
+
+Timed = Callable[[], None]
+
+
+def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
+    connection = engine.connect()
+    started = time.perf_counter()
+    first = engine.prepare(connection)
+    building = (time.perf_counter() - started) * 1000
+    answer(first["dsn"])
+    bare = BareServer(engine, engine.store / "states" / first["state_id"], place / "bare")
+    times: dict[str, list[float]] = {"prepare": [], "bare": [], "template": []}
+    cpu_before = _cpu_seconds(engine.process)
+    for number in range(rounds):
+        times["prepare"].append(_prepare(engine, connection))
+        times["bare"].append(bare.time_start(number))
+        times["template"].append(_create_database(first["dsn"], number))
+    cpu = (_cpu_seconds(engine.process) - cpu_before) * 1000 / rounds
+    initdb = bare.time_from_scratch()
+    prepare, limit = median(times["prepare"]), median(times["bare"])
+    return [
+        Row(
+            what="cached prepare over HTTP, submit to first answer",
+            value=prepare,
+            against="a bare server start on the same clone, to first answer",
+            base=limit,
+            limit=1.5,
+        ),
+        Row(
+            what="engine's CPU per cached job (with its removal)",
+            value=cpu,
+            limit=10,
+        ),
+        Row(
+            what="cached prepare over HTTP",
+            value=prepare,
+            against="CREATE DATABASE … TEMPLATE in a running server, to first answer",
+            base=median(times["template"]),
+        ),
+        Row(
+            what="cached prepare over HTTP",
+            value=prepare,
+            against="initdb, start and psql -f, as test fixtures do it",
+            base=initdb,
+        ),
+        Row(
+            what="first prepare: base state, one step, instance",
+            value=building,
+            against="initdb, start and psql -f",
+            base=initdb,
+        ),
+    ]
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _prepare(engine: Engine, connection: object) -> float:
+    started = time.perf_counter()
+    result = engine.prepare(connection)  # type: ignore[arg-type]
+    answer(result["dsn"])
+    took = (time.perf_counter() - started) * 1000
+    engine.remove(connection, result["instance_id"])  # type: ignore[arg-type]
+    return took
+
+
+def _create_database(dsn: str, number: int) -> float:
+    """The usual way of handing out copies: a database from a template that no one may use."""
+    with psycopg.connect(dsn, autocommit=True, dbname="template1") as connection:
+        started = time.perf_counter()
+        connection.execute(f"create database copy_{number} template postgres")
+        answer(dsn.replace("/postgres", f"/copy_{number}"))
+        took = (time.perf_counter() - started) * 1000
+        connection.execute(f"drop database copy_{number} with (force)")
+    return took
+
+
+class BareServer:
+    """PostgreSQL with nothing around it, on clones of the same state."""
+
+    def __init__(self, engine: Engine, state: Path, directory: Path) -> None:
+        self._engine = engine
+        self._state = state
+        self._directory = directory
+        self._fs = detect.backend(engine.backend)
+        self._user = self._state.joinpath(DATA).owner()
+        directory.mkdir(mode=0o711, exist_ok=True)
+        self._sockets = directory / "sockets"
+        self._sockets.mkdir(exist_ok=True)
+        shutil.chown(self._sockets, self._user)
+
+    def time_start(self, number: int) -> float:
+        """Milliseconds from starting the server to its first answer; the clone is there before."""
+        place = self._directory / f"clone-{number}"
+        asyncio.run(self._fs.clone(self._state, place))
+        started = time.perf_counter()
+        with self._server(place / DATA):
+            took = (time.perf_counter() - started) * 1000
+        asyncio.run(self._fs.remove(place))
+        return took
+
+    def time_from_scratch(self) -> float:
+        """Milliseconds for a cluster made, started and filled without any copy to start from."""
+        data = self._directory / "scratch"
+        started = time.perf_counter()
+        subprocess.run(
+            [
+                self._engine.bin_dir / "initdb", "-D", data, "-U", "postgres", "-A", "trust",
+                "--no-sync", "--locale=C.UTF-8", "--encoding=UTF8",
+            ],
+            check=True, capture_output=True, user=self._own(self._directory),
+        )  # fmt: skip
+        with self._server(data):
+            subprocess.run(
+                [
+                    self._engine.bin_dir / "psql", "-X", "-q", "-h", self._sockets, "-p", "5432",
+                    "-U", "postgres", "-f", self._engine.script,
+                ],
+                check=True, capture_output=True,
+            )  # fmt: skip
+            return (time.perf_counter() - started) * 1000
+
+    def _own(self, directory: Path) -> str | None:
+        if os.geteuid() != 0:
+            return None
+        shutil.chown(directory, self._user)
+        return self._user
+
+    @contextlib.contextmanager
+    def _server(self, data: Path) -> Iterator[None]:
+        settings = {**_own_settings(self._engine), "listen_addresses": "127.0.0.1"}
+        hba = self._directory / "pg_hba.conf"
+        hba.write_text("local all all trust\n")
+        server = subprocess.Popen(
+            [
+                self._engine.bin_dir / "postgres", "-D", data, "-k", self._sockets, "-p", "5432",
+                "-c", f"hba_file={hba}",
+                *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
+            ],
+            stderr=subprocess.DEVNULL, user=self._own(self._directory),
+        )  # fmt: skip
+        try:
+            self._wait(server)
+            yield
+        finally:
+            server.send_signal(signal.SIGQUIT)
+            server.wait()
+
+    def _wait(self, server: "subprocess.Popen[bytes]") -> None:
+        """Ask until it answers, as fast as a client can."""
+        while server.poll() is None:
+            with contextlib.suppress(psycopg.OperationalError):
+                answer(f"host={self._sockets} port=5432 user=postgres dbname=postgres")
+                return
+            time.sleep(0.001)
+        raise RuntimeError("the bare server did not start")
+
+
+def _own_settings(engine: Engine) -> dict[str, str]:
+    from pgstrata.settings import THROW_AWAY_SETTINGS
+
+    return THROW_AWAY_SETTINGS

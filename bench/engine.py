@@ -1,0 +1,119 @@
+"""A real engine in a process of its own, and the cheapest possible client of it."""
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+SCRIPT = """
+create table customer (id int primary key, name text not null);
+create table orders (id int primary key, customer int not null references customer, total numeric);
+insert into customer select n, 'customer ' || n from generate_series(1, 2000) n;
+insert into orders select n, 1 + n % 2000, n * 1.5 from generate_series(1, 10000) n;
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """An engine that answers, and how to reach it."""
+
+    endpoint: str
+    token: str
+    process: psutil.Process
+    store: Path
+    backend: str
+    version: str
+    bin_dir: Path
+    script: Path
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.endpoint.removeprefix("http://"))
+
+    def call(self, connection: http.client.HTTPConnection, method: str, path: str) -> Any:
+        connection.request(method, path, headers=self._headers)
+        return json.loads(connection.getresponse().read())
+
+    def prepare(self, connection: http.client.HTTPConnection) -> dict[str, str]:
+        """Ask for the bench's database and follow the job to its result."""
+        request = {
+            "prepare_kind": "psql",
+            "image_id": "postgres",
+            "work_dir": "/",
+            "psql_args": ["-q", "-f", str(self.script)],
+        }
+        connection.request("POST", "/v1/prepare-jobs", json.dumps(request), self._headers)
+        job = json.loads(connection.getresponse().read())
+        connection.request("GET", job["events_url"], headers=self._headers)
+        with connection.getresponse() as events:
+            for line in events:
+                event = json.loads(line)
+                if event["type"] == "error":
+                    raise RuntimeError(event["error"])
+                if event["type"] == "result":
+                    result: dict[str, str] = event["result"]
+        return result
+
+    def remove(self, connection: http.client.HTTPConnection, instance_id: str) -> None:
+        self.call(connection, "DELETE", f"/v1/instances/{instance_id}?force")
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+
+
+def answer(dsn: str) -> None:
+    """Be a client: connect, ask, go."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("select count(*) from orders")
+
+
+@contextlib.contextmanager
+def running_engine(store: Path) -> Iterator[Engine]:
+    """An engine on its own store, stopped with all its instances at the end."""
+    store.mkdir(mode=0o711, parents=True, exist_ok=True)
+    script = store.parent / "bench.sql"
+    script.write_text(SCRIPT)
+    pgstrata = [sys.executable, "-m", "pgstrata"]
+    environment = {"PGSTRATA_STORE": str(store), "PATH": "/usr/bin:/bin"}
+    subprocess.run([*pgstrata, "engine", "start"], check=True, env=environment, capture_output=True)
+    try:
+        engine = _describe(json.loads((store / "engine.json").read_bytes()), store, script)
+        try:
+            yield engine
+        finally:
+            connection = engine.connect()
+            for instance in engine.call(connection, "GET", "/v1/instances"):
+                engine.remove(connection, instance["instance_id"])
+    finally:
+        subprocess.run([*pgstrata, "engine", "stop"], env=environment, capture_output=True)
+
+
+def _describe(file: dict[str, Any], store: Path, script: Path) -> Engine:
+    draft = Engine(
+        endpoint=file["endpoint"],
+        token=file["authToken"],
+        process=psutil.Process(file["pid"]),
+        store=store,
+        backend="",
+        version="",
+        bin_dir=Path(),
+        script=script,
+    )
+    status = draft.call(draft.connect(), "GET", "/v1/status")
+    usable = [one for one in status["runtime"]["installations"] if "problem" not in one]
+    return Engine(
+        **{
+            **draft.__dict__,
+            "backend": status["snapshots"]["backend"],
+            "version": usable[0]["version"],
+            "bin_dir": Path(usable[0]["bin_dir"]),
+        }
+    )

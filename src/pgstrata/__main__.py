@@ -1,0 +1,7 @@
+"""``python -m pgstrata``."""
+
+import sys
+
+from pgstrata.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,162 @@
+"""The demonstration: from scripts to a database, and once more from the cache."""
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pgstrata.cli.command import Context
+from pgstrata.cli.engine_stop import STOP_SECONDS, stop
+from pgstrata.cli.follow import follow
+from pgstrata.cli.plan_view import show_plan
+from pgstrata.cli.text import columns, seconds, table
+from pgstrata.client import connect
+from pgstrata.client.discovery import Found
+from pgstrata.client.engine import Engine
+from pgstrata.client.errors import ClientError, JobFailedError
+from pgstrata.client.http import Json
+from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
+
+_SCRIPT_WORDS = " ".join(f"-f {script}" for script in SCRIPTS)
+
+# Servers run as another user: they must be able to pass, but not to look around.
+_DIRECTORY_MODE = 0o711
+
+
+def demonstrate(context: Context, *, keep: bool) -> int:
+    """Run it from beginning to end. Raises ``ClientError``, after clearing up."""
+    with _place(keep=keep) as root, _engine(context, root, keep=keep) as (own, found):
+        engine = found.engine
+        _tell("The scripts of a bookshop, and a year of its sales:")
+        print(f"  {lay_out(own.work_dir)} rows for 6 tables in {own.work_dir}")
+        _show_plan(own, engine)
+        first = _prepare(own, engine, "Now build it. Every step's outcome is kept:")
+        _show_query(first[0])
+        second = _prepare(own, engine, "Someone else wants the same. Nothing is built again:")
+        _compare(first, second)
+        if not keep:
+            _remove(engine, first[0], second[0])
+    return 0
+
+
+def _show_plan(own: Context, engine: Engine) -> None:
+    _tell("What will it take?", f"pgstrata plan:psql -- {_SCRIPT_WORDS}")
+    job_id = engine.submit({**_request(own), "plan_only": True})["job_id"]
+    ending = follow(own, engine, job_id)
+    show_plan(ending.engine.job(job_id), as_json=False)
+
+
+def _prepare(own: Context, engine: Engine, story: str) -> tuple[Json, float]:
+    """The job's result and the seconds it took."""
+    _tell(story, f"pgstrata prepare:psql -- {_SCRIPT_WORDS}")
+    began = time.perf_counter()
+    result = follow(own, engine, engine.submit(_request(own))["job_id"]).result
+    took = time.perf_counter() - began
+    if result is None:
+        raise ClientError("the engine prepared nothing", remedy="`pgstrata status` may tell why")
+    print(f"DSN={result['dsn']}")
+    print(f"  in {seconds(took)}", flush=True)
+    return result, took
+
+
+def _show_query(result: Json) -> None:
+    _tell("A whole PostgreSQL of your own. Ask it something:", f'psql "$DSN" -c "{QUERY}"')
+    head, rows = _asked(result["dsn"])
+    print(table(head, rows, columns(sys.stdout)))
+
+
+def _compare(first: tuple[Json, float], second: tuple[Json, float]) -> None:
+    _tell(f"The first took {seconds(first[1])}, the second {seconds(second[1])}.")
+    print("  Each is a server of its own: what you do to one, the other never sees.")
+
+
+def _remove(engine: Engine, *results: Json) -> None:
+    commands = [f"pgstrata rm {result['instance_id'][:8]}" for result in results]
+    _tell("Throw them away:", *commands)
+    for result in results:
+        engine.remove("instances", result["instance_id"], force=True)
+
+
+def _request(own: Context) -> Json:
+    words = [word for script in SCRIPTS for word in ("-f", str(own.work_dir / script))]
+    return {
+        "prepare_kind": "psql",
+        "image_id": own.configuration.image,
+        "work_dir": str(own.work_dir),
+        "psql_args": words,
+    }
+
+
+def _asked(dsn: str) -> tuple[list[str], list[list[str]]]:
+    import psycopg
+
+    try:
+        with psycopg.connect(dsn) as connection:
+            cursor = connection.execute(QUERY)
+            head = [column.name for column in cursor.description or ()]
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+    except psycopg.Error as error:
+        raise JobFailedError(
+            "the new database does not answer the query", details=str(error).strip()
+        ) from error
+    return head, [[str(value) for value in row] for row in rows]
+
+
+@contextmanager
+def _place(*, keep: bool) -> Iterator[Path]:
+    """A directory for everything, gone afterwards."""
+    root = Path(tempfile.mkdtemp(prefix="pgstrata-demo-"))
+    root.chmod(_DIRECTORY_MODE)
+    try:
+        yield root
+    finally:
+        if keep:
+            _tell(f"Everything is in {root}. Go on with:", f"pgstrata --store {root}/store ls")
+        else:
+            _delete(root)
+
+
+def _delete(root: Path) -> None:
+    try:
+        shutil.rmtree(root)
+    except OSError as error:
+        raise ClientError(
+            f"cannot remove all of {root}: {error.filename}: {error.strerror}",
+            remedy=f"remove {root} yourself",
+        ) from error
+
+
+@contextmanager
+def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Context, Found]]:
+    """An engine for the demonstration alone, stopped afterwards with all its instances."""
+    configuration = context.configuration._replace(store=root / "store", endpoint=None)
+    own = context._replace(configuration=configuration, work_dir=root / "bookshop")
+    _tell("An engine, on a store of its own:", "pgstrata engine start")
+    found = connect.start(configuration)
+    print(f"  {found.file.endpoint}  pid {found.file.pid}", flush=True)
+    try:
+        yield own, found
+    finally:
+        if not keep:
+            _clear(found)
+
+
+def _clear(found: Found) -> None:
+    """Remove what instances are left, then stop the engine."""
+    try:
+        for instance in found.engine.listing("instances"):
+            found.engine.remove("instances", instance["instance_id"], force=True)
+    finally:
+        found.engine.close()
+        stop(found.file.pid, STOP_SECONDS)
+
+
+def _tell(story: str, *commands: str) -> None:
+    print(f"\n{story}")
+    for command in commands:
+        print(f"  $ {command}")
+    sys.stdout.flush()

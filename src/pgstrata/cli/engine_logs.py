@@ -1,0 +1,66 @@
+"""``engine logs``: what the engine wrote."""
+
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.engine_options import STORE, refuse_endpoint
+from pgstrata.cli.options import Given, Option, whole_number
+from pgstrata.client.errors import NotFoundError, UsageError
+
+ABOUT = "Shows the last lines that the engine wrote, and with -f those to come."
+
+DEFAULT_LINES = 50
+_TAIL_BYTES = 256 * 1024
+_POLL_SECONDS = 0.2
+
+
+def run(context: Context, given: Given) -> int:
+    """Show the tail of the log."""
+    refuse_endpoint(context)
+    if context.json:
+        raise UsageError("a log is no JSON document", remedy="leave out --output json")
+    wanted = given.read("--lines", whole_number)
+    with _opened(context.configuration.engine_log) as log:
+        _show(_tail(log, DEFAULT_LINES if wanted is None else wanted))
+        while given.has("--follow"):
+            _show(log.read())
+            time.sleep(_POLL_SECONDS)
+    return 0
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise NotFoundError(
+            f"there is no log to read at {path}: {error.strerror}",
+            remedy="an engine started in the background writes it: `pgstrata engine start`",
+        ) from error
+
+
+def _tail(log: BinaryIO, lines: int) -> bytes:
+    end = log.seek(0, 2)
+    log.seek(max(end - _TAIL_BYTES, 0))
+    kept = log.read().splitlines(keepends=True)
+    return b"".join(kept[-lines:] if lines else [])
+
+
+def _show(data: bytes) -> None:
+    sys.stdout.write(data.decode("utf-8", "replace"))
+    sys.stdout.flush()
+
+
+COMMAND = Command(
+    usage="engine logs [OPTIONS]",
+    about=ABOUT,
+    options=(
+        STORE,
+        Option(("-f", "--follow"), "go on as it writes, until Ctrl+C"),
+        Option(("-n", "--lines"), f"how many lines; default: {DEFAULT_LINES}", "N"),
+    ),
+    examples=("pgstrata engine logs", "pgstrata engine logs -f"),
+    run=run,
+)

@@ -1,0 +1,121 @@
+"""``engine serve``: the engine, in the foreground."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.engine_options import STORE
+from pgstrata.cli.options import Given, Option
+from pgstrata.client.errors import engine_errors_translated
+from pgstrata.config import durations
+from pgstrata.config.keys import KEYS, Value
+from pgstrata.config.model import Configuration
+
+if TYPE_CHECKING:
+    from pgstrata.settings import Settings
+
+ABOUT = """
+Runs the engine until it is told to stop or, with --idle-timeout, has had nothing to do for that
+long. Instances outlive it. Other commands start it by themselves when they need it.
+"""
+
+DEFAULT_LISTEN = ("127.0.0.1", 0)
+_NEVER = ("0", "never")
+_HIGHEST_PORT = 65535
+
+
+def run(context: Context, given: Given) -> int:
+    """Serve; returns when the engine has ended."""
+    listen = given.read("--listen", listen_address) or DEFAULT_LISTEN
+    idle_timeout = given.read("--idle-timeout", _idle)
+    engine_json = given.last("--engine-json")
+    with engine_errors_translated():
+        settings = _settings(context.configuration, given)
+        from pgstrata import daemon
+
+        return daemon.serve(
+            store=context.configuration.store,
+            settings=settings,
+            listen=listen,
+            engine_json=context.work_dir / Path(engine_json)
+            if engine_json
+            else context.configuration.engine_json,
+            idle_timeout=idle_timeout,
+        )
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``[HOST]:PORT``. Raises ``ValueError``."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _HIGHEST_PORT):
+        raise ValueError(f'"{text}" is not HOST:PORT, such as 127.0.0.1:8700')
+    return host, int(port)
+
+
+def _idle(text: str) -> float | None:
+    return None if text in _NEVER else float(durations.parse_positive(text))
+
+
+def _settings(configuration: Configuration, given: Given) -> "Settings":
+    """The engine's settings: options before configuration, its own where neither says."""
+    server_settings = {
+        **configuration.server_settings,
+        **dict(given.read_every("--server-setting", _server_setting)),
+    }
+    chosen: dict[str, Any] = {
+        "snapshot_backend": _option(given, "--snapshot-backend", "snapshot.backend")
+        or configuration.snapshot_backend,
+        "server_user": given.last("--server-user") or configuration.server_user,
+        "max_parallel_jobs": _option(given, "--max-parallel", "orchestrator.jobs.maxParallel")
+        or configuration.max_parallel,
+        "max_identical_jobs": _identical(configuration, given),
+    }
+    present = {name: value for name, value in chosen.items() if value is not None}
+    from pgstrata.settings import THROW_AWAY_SETTINGS, Settings
+
+    return Settings(
+        image=configuration.image,
+        server_settings={**THROW_AWAY_SETTINGS, **server_settings},
+        **present,
+    )
+
+
+def _option(given: Given, option: str, key: str) -> Value | None:
+    """An option that says the same as a configuration key, checked as that is."""
+    return given.read(option, KEYS[key])
+
+
+def _identical(configuration: Configuration, given: Given) -> Value | None:
+    kept = _option(given, "--max-identical", "orchestrator.jobs.maxIdentical")
+    return configuration.max_identical if kept is None else kept
+
+
+def _server_setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f'"{text}" is not name=value')
+    return name, value
+
+
+COMMAND = Command(
+    usage="engine serve [OPTIONS]",
+    about=ABOUT,
+    options=(
+        STORE,
+        Option(("--listen",), "where to listen; default: a free port on 127.0.0.1", "HOST:PORT"),
+        Option(("--engine-json",), "the discovery file; default: engine.json in the store", "PATH"),
+        Option(("--idle-timeout",), "end after this long without work; never by default", "TIME"),
+        Option(("--snapshot-backend",), "auto (default), btrfs, reflink or copy", "NAME"),
+        Option(("--server-user",), "run PostgreSQL as this user, when the engine is root", "USER"),
+        Option(("--server-setting",), "a setting of PostgreSQL's; may be repeated", "NAME=VALUE"),
+        Option(("--max-parallel",), "how many jobs may run at once", "N"),
+        Option(("--max-identical",), "how many finished jobs of a kind are kept; 0: all", "N"),
+    ),
+    examples=(
+        "pgstrata engine serve",
+        "pgstrata engine serve --store /srv/pgstrata --listen 127.0.0.1:8700",
+        "pgstrata engine serve --snapshot-backend btrfs --server-setting shared_buffers=64MB",
+    ),
+    run=run,
+)

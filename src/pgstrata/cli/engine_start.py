@@ -1,0 +1,38 @@
+"""``engine start``: the engine, in the background."""
+
+import json
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.engine_options import STORE, refuse_endpoint
+from pgstrata.cli.options import Given
+from pgstrata.client import connect, discovery
+
+ABOUT = """
+Starts the engine if it does not run, waits until it answers and prints where. It ends by itself
+when nobody has asked it anything for half an hour.
+"""
+
+
+def run(context: Context, _given: Given) -> int:
+    """Start the engine, or find it running."""
+    refuse_endpoint(context)
+    configuration = context.configuration
+    found = discovery.find(configuration.engine_json, configuration.timeout)
+    running = found or connect.start(configuration)
+    running.engine.close()
+    if context.json:
+        about = {"endpoint": running.file.endpoint, "pid": running.file.pid}
+        print(json.dumps({**about, "started": found is None}))
+    else:
+        print(f"{running.file.endpoint}  pid {running.file.pid}", end="")
+        print("" if found is None else "  (was running)")
+    return 0
+
+
+COMMAND = Command(
+    usage="engine start [OPTIONS]",
+    about=ABOUT,
+    options=(STORE,),
+    examples=("pgstrata engine start", "pgstrata engine start --store /srv/pgstrata"),
+    run=run,
+)

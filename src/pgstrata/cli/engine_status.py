@@ -1,0 +1,49 @@
+"""``engine status``: whether the engine runs; looks, and starts nothing."""
+
+import json
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.engine_options import STORE, refuse_endpoint
+from pgstrata.cli.options import Given
+from pgstrata.cli.text import age
+from pgstrata.client import discovery
+from pgstrata.client.http import Json
+
+ABOUT = "Tells whether the engine runs and where; exit code 0 when it does, 3 when not."
+
+NOT_RUNNING = 3
+
+
+def run(context: Context, _given: Given) -> int:
+    """Look, and tell."""
+    refuse_endpoint(context)
+    store = context.configuration.store
+    found = discovery.find(context.configuration.engine_json)
+    about: Json = {"running": found is not None, "store": str(store)}
+    if found is not None:
+        found.engine.close()
+        about["endpoint"], about["pid"] = found.file.endpoint, found.file.pid
+        about["version"], about["startedAt"] = found.file.version, found.file.started_at
+    print(json.dumps(about) if context.json else "\n".join(_lines(about)))
+    return 0 if found is not None else NOT_RUNNING
+
+
+def _lines(about: Json) -> list[str]:
+    if not about["running"]:
+        return ["the engine is not running", f"store     {about['store']}"]
+    return [
+        f"endpoint  {about['endpoint']}",
+        f"pid       {about['pid']}",
+        f"version   {about['version']}",
+        f"up        {age(about['startedAt'])}",
+        f"store     {about['store']}",
+    ]
+
+
+COMMAND = Command(
+    usage="engine status [OPTIONS]",
+    about=ABOUT,
+    options=(STORE,),
+    examples=("pgstrata engine status", "pgstrata --output json engine status"),
+    run=run,
+)

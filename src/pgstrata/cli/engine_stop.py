@@ -1,0 +1,63 @@
+"""``engine stop``: end the engine."""
+
+import json
+import os
+import signal
+import time
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.engine_options import STORE, refuse_endpoint
+from pgstrata.cli.options import Given
+from pgstrata.client import discovery
+from pgstrata.client.errors import ClientError
+
+ABOUT = """
+Asks the engine to end and waits until it is gone. Jobs that run go on when it is started again;
+instances are not touched.
+"""
+
+STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+
+
+def run(context: Context, _given: Given) -> int:
+    """Stop the engine; one that does not run is fine."""
+    refuse_endpoint(context)
+    found = discovery.find(context.configuration.engine_json)
+    if found is not None:
+        found.engine.close()
+        stop(found.file.pid, context.configuration.timeout or STOP_SECONDS)
+    if context.json:
+        print(json.dumps({"stopped": found is not None}))
+    else:
+        print("stopped" if found is not None else "the engine is not running")
+    return 0
+
+
+def stop(pid: int, seconds: float) -> None:
+    """End a process and return once it is gone. Raises ``ClientError``."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise ClientError(
+            f"the engine (pid {pid}) is another user's", remedy="stop it as that user"
+        ) from error
+    deadline = time.monotonic() + seconds
+    while discovery.alive(pid):
+        if time.monotonic() > deadline:
+            raise ClientError(
+                f"the engine (pid {pid}) is still there after {seconds:.0f} s",
+                remedy="`pgstrata engine logs` shows what it is doing",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+COMMAND = Command(
+    usage="engine stop [OPTIONS]",
+    about=ABOUT,
+    options=(STORE,),
+    examples=("pgstrata engine stop",),
+    run=run,
+)

@@ -1,0 +1,171 @@
+"""Following a job to its end, through broken connections, engine restarts and Ctrl+C."""
+
+import os
+import sys
+import time
+from typing import NamedTuple
+
+from pgstrata.cli import interrupt
+from pgstrata.cli.command import Context, Detached
+from pgstrata.cli.interrupt import Choice
+from pgstrata.cli.progress import Progress, for_stream
+from pgstrata.cli.steps import Steps
+from pgstrata.client.engine import Engine
+from pgstrata.client.errors import (
+    JobFailedError,
+    UnreachableError,
+    UnsatisfiableRangeError,
+    WaitedTooLongError,
+)
+from pgstrata.client.http import Json
+
+_ATTEMPTS = 5
+"""How often in a row to attach again without hearing anything new."""
+_PAUSE_SECONDS = 0.2
+
+
+class Ending(NamedTuple):
+    """How a job that succeeded ended."""
+
+    job_id: str
+    result: Json | None
+    """None for a job that only planned."""
+    engine: Engine
+    """The engine that saw it end; not always the one it was handed to."""
+
+
+def follow(context: Context, engine: Engine, job_id: str, *, start: int = 0) -> Ending:
+    """Show a job's progress on stderr, from event number ``start`` on, until it ends.
+
+    Raises ``JobFailedError`` when the job failed, ``UnreachableError`` when the engine is lost for
+    good, ``WaitedTooLongError``, and ``Detached`` when the caller leaves.
+    """
+    progress = for_stream(sys.stderr, os.environ, verbose=context.verbose)
+    follower = _Follower(context, engine, job_id, progress, start)
+    try:
+        return follower.to_the_end()
+    finally:
+        progress.clear()
+
+
+class _Follower:
+    def __init__(
+        self, context: Context, engine: Engine, job_id: str, progress: Progress, start: int
+    ) -> None:
+        self._context = context
+        self._engine = engine
+        self._job_id = job_id
+        self._progress = progress
+        self._next = start
+        self._steps = Steps()
+        self._result: Json | None = None
+        self._error: Json | None = None
+        self._status = ""
+        timeout = context.configuration.timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def to_the_end(self) -> Ending:
+        """Attach, as often as it takes."""
+        failures = 0
+        while not self._ended:
+            heard = self._next
+            try:
+                self._attach()
+            except KeyboardInterrupt:
+                self._interrupted()
+            except UnreachableError:
+                failures = 0 if self._next > heard else failures + 1
+                self._after_loss(failures)
+        return self._ending()
+
+    @property
+    def _ended(self) -> bool:
+        return self._status in ("succeeded", "failed")
+
+    def _attach(self) -> None:
+        """Read events until the job's last. Raises ``UnreachableError`` if that does not come."""
+        try:
+            for event in self._engine.events(self._job_id, self._next, silence=self._left()):
+                self._next += 1
+                self._take(event)
+                self._left()
+        except UnsatisfiableRangeError:
+            # We counted more than the engine kept; what was reported once is not reported again.
+            self._next = 0
+        if not self._ended:
+            raise UnreachableError("the engine stopped in the middle of the job")
+
+    def _take(self, event: Json) -> None:
+        match event.get("type"):
+            case "task" if event.get("task_id"):
+                self._take_task(event)
+            case "log":
+                self._progress.log(str(event.get("message", "")))
+            case "result":
+                self._result = event.get("result")
+            case "error":
+                self._error = event.get("error")
+            case "status":
+                self._status = str(event.get("status", ""))
+        if self._steps.working is not None:
+            self._progress.working(self._steps.working)
+
+    def _take_task(self, event: Json) -> None:
+        if self._steps.lacks(event):
+            # The stream occupies its connection.
+            asking = self._engine.another()
+            self._steps.load(asking.job(self._job_id).get("tasks", []))
+            asking.close()
+        report = self._steps.apply(event)
+        if report is not None:
+            self._progress.done(report)
+
+    def _left(self) -> float | None:
+        """Seconds left to wait. Raises ``WaitedTooLongError``."""
+        if self._deadline is None:
+            return None
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise WaitedTooLongError(
+                f"job {self._job_id} takes longer than the time given with --timeout",
+                remedy=f"it goes on: `pgstrata watch {self._job_id}` follows it",
+            )
+        return left
+
+    def _after_loss(self, failures: int) -> None:
+        self._left()
+        if failures > _ATTEMPTS:
+            raise UnreachableError(
+                f"lost the engine while following job {self._job_id}",
+                remedy=f"`pgstrata watch {self._job_id}` follows it again",
+            )
+        if failures:
+            time.sleep(_PAUSE_SECONDS)
+        if failures > 1:
+            # An engine that died left its store to the next, which goes on with the job.
+            self._engine = self._context.engine()
+
+    def _interrupted(self) -> None:
+        self._progress.clear()
+        choice = interrupt.ask() if interrupt.can_ask() else Choice.DETACH
+        if choice is Choice.DETACH:
+            raise Detached(self._job_id)
+        if choice is Choice.STOP:
+            self._engine.cancel(self._job_id)
+
+    def _ending(self) -> Ending:
+        if self._result is None and self._error is None:
+            # Attached too late to hear it.
+            job = self._engine.job(self._job_id)
+            self._result, self._error = job.get("result"), job.get("error")
+        if self._status == "failed":
+            raise self._failure(self._error or {})
+        return Ending(self._job_id, self._result, self._engine)
+
+    def _failure(self, error: Json) -> JobFailedError:
+        message = error.get("message") or f"job {self._job_id} failed"
+        remedy = error.get("remedy") or f"`pgstrata -v watch {self._job_id}` shows what it said"
+        if error.get("code") == "cancelled":
+            remedy = error.get("remedy") or "nothing of it is left; prepare again when you like"
+        details, code = error.get("details"), error.get("code")
+        return JobFailedError(str(message), remedy=remedy, details=details, code=code)

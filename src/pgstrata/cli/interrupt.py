@@ -1,0 +1,71 @@
+"""Ctrl+C while a job is watched: asks what is meant, since the job is the engine's by now."""
+
+import os
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+ReadKey = Callable[[], str]
+
+
+class Choice(Enum):
+    """What to do about the job."""
+
+    STOP = "stop"
+    DETACH = "detach"
+    CONTINUE = "continue"
+
+
+def can_ask() -> bool:
+    """Whether there is someone at a terminal to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask() -> Choice:
+    """Ask the person at the terminal."""
+    # The terminal is set up before the question is seen: a quick answer must not be lost.
+    with _single_keys() as read_key:
+        return ask_with(read_key)
+
+
+def ask_with(read: ReadKey) -> Choice:
+    """Ask, on stderr. Another Ctrl+C means: leave me alone, and the job too."""
+    try:
+        while True:
+            _say("\n[s] stop  [d] detach  [Esc/Enter] continue ")
+            choice = _choice(read())
+            if choice is not Choice.STOP or _sure(read):
+                return choice
+    except KeyboardInterrupt:
+        return Choice.DETACH
+    finally:
+        _say("\n")
+
+
+def _sure(read: ReadKey) -> bool:
+    _say("\nstop the job and undo its step? [y/N] ")
+    return read().lower() == "y"
+
+
+def _choice(key: str) -> Choice:
+    return {"s": Choice.STOP, "d": Choice.DETACH}.get(key.lower(), Choice.CONTINUE)
+
+
+@contextmanager
+def _single_keys() -> Iterator[ReadKey]:
+    """Read keys without waiting for Enter. A key that sends several characters counts once."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal)
+        yield lambda: os.read(terminal, 32)[:1].decode("ascii", "replace")
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

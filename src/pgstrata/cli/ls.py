@@ -1,0 +1,140 @@
+"""``ls``: what there is."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given, Option
+from pgstrata.cli.rows import Style, instance_rows, job_rows, name_rows, state_rows, task_rows
+from pgstrata.cli.text import columns, table
+from pgstrata.client.engine import Engine
+from pgstrata.client.errors import UsageError
+from pgstrata.client.http import Json
+
+ABOUT = """
+Lists names and instances, unless told otherwise. States are shown as a tree: each below the one it
+was made from.
+"""
+
+STATE_ID_LENGTH = 64
+
+
+class Section(NamedTuple):
+    """One list: where it comes from, which filters it knows, and how it is shown."""
+
+    name: str
+    route: str
+    switch: str
+    filters: Mapping[str, str]
+    """Our option and the API's parameter."""
+    rows: Callable[[Sequence[Json], Style], tuple[Sequence[str], Sequence[Sequence[str]]]]
+
+
+SECTIONS = (
+    Section(
+        "names",
+        "names",
+        "--names",
+        {"--instance": "instance", "--state": "state", "--image": "image"},
+        name_rows,
+    ),
+    Section(
+        "instances",
+        "instances",
+        "--instances",
+        {"--instance": "id_prefix", "--state": "state", "--image": "image"},
+        instance_rows,
+    ),
+    Section(
+        "states",
+        "states",
+        "--states",
+        {"--state": "id_prefix", "--kind": "kind", "--image": "image"},
+        state_rows,
+    ),
+    Section("jobs", "prepare-jobs", "--jobs", {"--job": "job"}, job_rows),
+    Section("tasks", "tasks", "--tasks", {"--job": "job"}, task_rows),
+)
+
+
+def run(context: Context, given: Given) -> int:
+    """Ask for every list wanted and show it."""
+    if given.words:
+        raise UsageError(
+            f'ls takes no "{given.words[0]}"', remedy="choose with --instance, --state or --job"
+        )
+    engine = context.engine()
+    given = _with_whole_state(engine, given)
+    found = {section.name: _fetch(engine, section, given) for section in _wanted(given)}
+    if context.json:
+        print(json.dumps(found))
+    else:
+        print(
+            "\n\n".join(_shown(section, found[section.name], given) for section in _wanted(given))
+        )
+    return 0
+
+
+def _wanted(given: Given) -> list[Section]:
+    if given.has("--all"):
+        return list(SECTIONS)
+    chosen = [section for section in SECTIONS if given.has(section.switch)]
+    return chosen or list(SECTIONS[:2])
+
+
+def _fetch(engine: Engine, section: Section, given: Given) -> list[Json]:
+    filters = {parameter: given.last(option) for option, parameter in section.filters.items()}
+    return engine.listing(section.route, **filters)
+
+
+def _with_whole_state(engine: Engine, given: Given) -> Given:
+    """The same, a state's prefix made whole: lists of instances and names know whole ids only."""
+    prefix = given.last("--state")
+    if prefix is None or len(prefix) == STATE_ID_LENGTH:
+        return given
+    found = engine.listing("states", id_prefix=prefix)
+    if len(found) > 1:
+        raise UsageError(
+            f'"{prefix}" is the beginning of {len(found)} states', remedy="write more of the id"
+        )
+    whole = found[0]["state_id"] if found else prefix
+    return Given((*given.options, ("--state", whole)), given.words)
+
+
+def _shown(section: Section, items: Sequence[Json], given: Given) -> str:
+    if not items:
+        return f"no {section.name}"
+    style = Style(long=given.has("--long"))
+    head, rows = section.rows(items, style)
+    width = None if given.has("--wide") else columns(sys.stdout)
+    return table(head, rows, width)
+
+
+COMMAND = Command(
+    usage="ls [OPTIONS]",
+    about=ABOUT,
+    options=(
+        Option(("-n", "--names"), "names"),
+        Option(("-i", "--instances"), "instances"),
+        Option(("-s", "--states"), "states"),
+        Option(("-j", "--jobs"), "jobs"),
+        Option(("-t", "--tasks"), "tasks"),
+        Option(("--all",), "all of them"),
+        Option(("--long",), "whole ids"),
+        Option(("--wide",), "whole lines, however wide the terminal is"),
+        Option(("--instance",), "only this instance: 8 or more characters of its id", "ID"),
+        Option(("--state",), "only this state: 8 or more characters of its id", "ID"),
+        Option(("--job",), "only this job", "ID"),
+        Option(("--image",), "only what was made with this image", "IMAGE"),
+        Option(("--kind",), "only states of this kind, such as psql", "KIND"),
+    ),
+    examples=(
+        "pgstrata ls",
+        "pgstrata ls -s --long",
+        "pgstrata ls -i --state 3f2a9c1d",
+        "pgstrata --output json ls --all",
+    ),
+    run=run,
+)

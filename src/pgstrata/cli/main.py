@@ -1,0 +1,156 @@
+"""The command ``pgstrata``: reads the options before the command, runs it, reports its errors."""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pgstrata import __version__
+from pgstrata.cli import commands
+from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
+from pgstrata.cli.options import HELP, Given, Option, parse
+from pgstrata.cli.report import report, report_detached
+from pgstrata.client.errors import ClientError, UsageError
+from pgstrata.config.keys import Value
+from pgstrata.config.load import load
+
+INTERRUPTED = 130
+"""The exit code of a command ended by Ctrl+C, as a shell says it."""
+
+USAGE = 2
+
+OPTIONS = (
+    Option(("--profile",), "take the settings of this profile", "NAME"),
+    Option(("--endpoint",), "talk to the engine at this address", "URL"),
+    Option(("--store",), "work with the engine of this store", "DIR"),
+    Option(("--output",), "what stdout carries: human (default) or json", "FORM"),
+    Option(("--timeout",), "stop waiting after this long, such as 90s or 15m", "TIME"),
+    Option(("-v", "--verbose"), "show what the tools say as they run"),
+    HELP,
+    Option(("--version",), "show the version"),
+)
+
+EXAMPLES = (
+    "pgstrata demo",
+    "pgstrata prepare:psql -- -f schema.sql -f seed.sql",
+    "pgstrata ls --all",
+    "pgstrata prepare:psql --help",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code. Never raises, never shows a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    as_json = _wants_json(words)
+    try:
+        exit_code = _run(words)
+        sys.stdout.flush()
+        return exit_code
+    except ClientError as error:
+        report(error, as_json=as_json)
+        return error.exit_code
+    except Detached as left:
+        report_detached(left.job_id, as_json=as_json)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. The interpreter must not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def overview() -> str:
+    """The help of the command line as a whole."""
+    width = max(map(len, commands.COMMANDS))
+    listed = [f"  {name:<{width}}  {entry.summary}" for name, entry in commands.COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: pgstrata [OPTIONS] COMMAND …",
+            "",
+            "Throw-away PostgreSQL databases, prepared once and cloned in milliseconds.",
+            *("", "commands:", *listed),
+            *("", "options, before the command:", *option_lines(OPTIONS)),
+            *("", "examples:", *(f"  {example}" for example in EXAMPLES)),
+            *("", "exit codes: 0 done, 1 the job failed, 2 wrong usage, 3 the engine failed or"),
+            "cannot be reached, 4 refused by a safety rule",
+        ]
+    )
+
+
+def _run(words: Sequence[str]) -> int:
+    given = parse(words, OPTIONS, pass_on=True)
+    if given.has("--version"):
+        print(f"pgstrata {__version__}")
+        return 0
+    if given.has("--help") or not given.words:
+        print(overview(), file=sys.stdout if given.has("--help") else sys.stderr)
+        return 0 if given.has("--help") else USAGE
+    if given.words[0].startswith("-"):
+        raise UsageError(
+            f"there is no option {given.words[0]} before the command",
+            remedy="`pgstrata --help` lists the options",
+        )
+    return _run_command(given)
+
+
+def _run_command(given: Given) -> int:
+    name, rest = _named(given.words)
+    command = commands.load(name)
+    own = parse(rest, (*command.options, HELP), pass_on=command.passes_on)
+    if own.has("--help"):
+        print(help_text(command))
+        return 0
+    with ExitStack() as resources:
+        return command.run(_context(given, own, command, resources), own)
+
+
+def _named(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The command that the first words name, and the words after it."""
+    name, rest = words[0], words[1:]
+    if name in commands.GROUPS and rest and not rest[0].startswith("-"):
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    if name in commands.COMMANDS:
+        return name, rest
+    if name in commands.GROUPS:
+        members = [known for known in commands.COMMANDS if known.startswith(f"{name} ")]
+        raise UsageError(f"`{name}` needs a second word", remedy=f"one of: {', '.join(members)}")
+    raise UsageError(
+        f'there is no command "{name}"', remedy=f"commands: {', '.join(commands.COMMANDS)}"
+    )
+
+
+def _context(given: Given, own: Given, command: Command, resources: ExitStack) -> Context:
+    flags: dict[str, Value] = {
+        option: value
+        for option in ("endpoint", "timeout", "store")
+        if (value := given.last(f"--{option}")) is not None
+    }
+    if any(option.name == "--store" for option in command.options) and own.last("--store"):
+        flags["store"] = str(own.last("--store"))
+    work_dir = Path.cwd()
+    return Context(
+        configuration=load(work_dir, os.environ, given.last("--profile"), flags),
+        output=given.read("--output", _output) or "human",
+        verbose=given.has("--verbose"),
+        work_dir=work_dir,
+        resources=resources,
+    )
+
+
+def _output(text: str) -> Output:
+    if text == "json":
+        return "json"
+    if text == "human":
+        return "human"
+    raise ValueError(f'"{text}" is neither human nor json')
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Whether errors go to stdout as JSON; an error in the options must not hide it."""
+    try:
+        return parse(words, OPTIONS, pass_on=True).last("--output") == "json"
+    except UsageError:
+        return False

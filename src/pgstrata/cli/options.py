@@ -1,0 +1,132 @@
+"""Reading a command's words: which options there are, and what was given for them.
+
+A parser of our own because ``prepare:…`` passes on, untouched, everything from the first word that
+is not one of its options, and because it takes no time to import.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from pgstrata.client.errors import UsageError
+
+T = TypeVar("T")
+
+
+class Option(NamedTuple):
+    """One option. Without a ``metavar`` it is a switch."""
+
+    flags: tuple[str, ...]
+    """Its spellings; the first long one is its name."""
+    about: str
+    metavar: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How it is asked for in what was given."""
+        return next((flag for flag in self.flags if flag.startswith("--")), self.flags[0])
+
+
+HELP = Option(("-h", "--help"), "show this help")
+
+
+class Given(NamedTuple):
+    """What was given: options in their order, and the words after them."""
+
+    options: tuple[tuple[str, str], ...]
+    words: tuple[str, ...]
+
+    def has(self, name: str) -> bool:
+        """Whether the switch was given."""
+        return any(given == name for given, _ in self.options)
+
+    def last(self, name: str) -> str | None:
+        """The value given last, or None."""
+        return next((value for given, value in reversed(self.options) if given == name), None)
+
+    def which(self, *names: str) -> str | None:
+        """The one of these switches that was given last, or None."""
+        return next((given for given, _ in reversed(self.options) if given in names), None)
+
+    def read(self, name: str, convert: Callable[[str], T]) -> T | None:
+        """The last value, converted. Raises ``UsageError`` where ``convert`` raises ValueError."""
+        value = self.last(name)
+        return None if value is None else _converted(name, value, convert)
+
+    def read_every(self, name: str, convert: Callable[[str], T]) -> list[T]:
+        """All values, converted. Raises ``UsageError`` where ``convert`` raises ValueError."""
+        values = [value for given, value in self.options if given == name]
+        return [_converted(name, value, convert) for value in values]
+
+
+def _converted(name: str, value: str, convert: Callable[[str], T]) -> T:
+    try:
+        return convert(value)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}", remedy=f"correct the value of {name}") from error
+
+
+def whole_number(text: str) -> int:
+    """A whole number, 0 or more. Raises ``ValueError`` with a message for people."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f'"{text}" is not a whole number')
+    return int(text)
+
+
+def parse(words: Sequence[str], options: Iterable[Option], *, pass_on: bool = False) -> Given:
+    """Read options, and words between them. Raises ``UsageError``.
+
+    With ``pass_on``, reading ends at the first word that is no option listed, and that word with
+    all that follow is left as it is; a ``--`` in its place is dropped.
+    """
+    known = {flag: option for option in options for flag in option.flags}
+    given: list[tuple[str, str]] = []
+    others: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return Given(tuple(given), (*others, *rest))
+        if _is_option(word, known, pass_on):
+            given.extend(_taken(word, rest, known))
+        elif pass_on:
+            return Given(tuple(given), (word, *rest))
+        else:
+            others.append(word)
+    return Given(tuple(given), tuple(others))
+
+
+def _is_option(word: str, known: dict[str, Option], pass_on: bool) -> bool:
+    if pass_on:
+        return word.partition("=")[0] in known if word.startswith("--") else word in known
+    return word.startswith("-") and word != "-"
+
+
+def _taken(word: str, rest: list[str], known: dict[str, Option]) -> list[tuple[str, str]]:
+    flag, joined, value = word.partition("=") if word.startswith("--") else (word, "", "")
+    if flag not in known and not flag.startswith("--"):
+        return _bundle(word, known)
+    option = known.get(flag)
+    if option is None:
+        raise _unknown(flag)
+    if option.metavar is None:
+        if joined:
+            raise UsageError(f"{flag} takes no value", remedy=f"write {flag} alone")
+        return [(option.name, "")]
+    if not joined and not rest:
+        raise UsageError(f"{flag} needs a value", remedy=f"write {flag} {option.metavar}")
+    return [(option.name, value if joined else rest.pop(0))]
+
+
+def _bundle(word: str, known: dict[str, Option]) -> list[tuple[str, str]]:
+    """Short switches written together: ``-is``."""
+    found = []
+    for letter in word[1:]:
+        option = known.get(f"-{letter}")
+        if option is None or option.metavar is not None:
+            raise _unknown(word)
+        found.append((option.name, ""))
+    return found
+
+
+def _unknown(flag: str) -> UsageError:
+    return UsageError(f"there is no option {flag} here", remedy="--help lists the options")

@@ -1,0 +1,25 @@
+"""A plan as a table."""
+
+import json
+import sys
+
+from pgstrata.cli.steps import title
+from pgstrata.cli.text import columns, short, table
+from pgstrata.client.http import Json
+
+
+def show_plan(job: Json, *, as_json: bool) -> None:
+    """Print a planned job's steps to stdout."""
+    if as_json:
+        print(json.dumps(job))
+        return
+    steps = [task for task in job.get("tasks", []) if task["type"] == "state_execute"]
+    rows = [
+        (str(number), title(step), _standing(step), short(step["output_state_id"]))
+        for number, step in enumerate(steps, 1)
+    ]
+    print(table(("STEP", "WHAT", "STANDING", "STATE"), rows, columns(sys.stdout)))
+
+
+def _standing(step: Json) -> str:
+    return "cached" if step.get("cached") else "to build"

@@ -1,0 +1,27 @@
+"""How an error is told: what is wrong, what to do, and the tool's own words."""
+
+import json
+import sys
+
+from pgstrata.cli.text import one_line, printable
+from pgstrata.client.errors import ClientError
+
+
+def report(error: ClientError, *, as_json: bool) -> None:
+    """Write an error to stderr; with ``as_json`` also to stdout, as the one document there."""
+    print(f"error: {one_line(error.message)}", file=sys.stderr)
+    if error.remedy:
+        print(f"hint: {one_line(error.remedy)}", file=sys.stderr)
+    for line in (error.details or "").splitlines():
+        print(f"  {printable(line)}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": error.body()}))
+
+
+def report_detached(job_id: str, *, as_json: bool) -> None:
+    """Say that a job goes on, and how to get back to it."""
+    print(f"job {job_id} goes on in the engine", file=sys.stderr)
+    print(f"  follow it:  pgstrata watch {job_id}", file=sys.stderr)
+    print(f"  stop it:    pgstrata rm --force {job_id}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"job_id": job_id, "detached": True}))

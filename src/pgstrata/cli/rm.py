@@ -1,0 +1,106 @@
+"""``rm``: remove an instance, a state or a job."""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given, Option
+from pgstrata.cli.report import report
+from pgstrata.cli.targets import Target, resolve
+from pgstrata.cli.text import one_line
+from pgstrata.client.engine import Engine
+from pgstrata.client.errors import RefusedError, UsageError
+from pgstrata.client.http import Json
+
+ABOUT = """
+Removes one thing and, with -r, all that was made from it, and prints the tree. All of it goes or
+nothing. ID is an instance (its id, 8 or more characters of it, or its name), a state (8 or more
+characters) or a job (the whole id).
+"""
+
+_HINTS: Mapping[str, str] = {
+    "active_connections": "--force disconnects its clients",
+    "active_tasks": "wait until the job has ended, or use --force",
+    "has_descendants": "--recurse removes what was made from it, too",
+}
+_REASONS: Mapping[str, str] = {
+    "active_connections": "clients are connected",
+    "active_tasks": "a job is at work on it",
+    "has_descendants": "something was made from it",
+    "blocked_by_descendant": "something below it cannot go",
+}
+
+
+def run(context: Context, given: Given) -> int:
+    """Find what the id stands for, remove it, show the tree."""
+    if len(given.words) != 1:
+        raise UsageError("rm needs one ID", remedy="`pgstrata ls --all` lists what there is")
+    engine = context.engine()
+    target = resolve(engine, given.words[0])
+    result = _removed(engine, target, given)
+    if context.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join([result["outcome"].replace("_", " "), *tree(result["root"])]))
+    if result["outcome"] != "blocked" or result["dry_run"]:
+        return 0
+    # Told here and not raised: in JSON, the result already is the one document.
+    refusal = _refusal(target, result)
+    report(refusal, as_json=False)
+    return refusal.exit_code
+
+
+def tree(root: Json) -> list[str]:
+    """A tree of things to remove, one line each."""
+    return ["  " * depth + _line(node) for depth, node in _walk(root)]
+
+
+def _removed(engine: Engine, target: Target, given: Given) -> Json:
+    flags = {name: given.has(f"--{name}") for name in ("recurse", "force")}
+    if target.kind != "state":
+        del flags["recurse"]
+    return engine.remove(target.route, target.id, dry_run=given.has("--dry-run"), **flags)
+
+
+def _walk(root: Json) -> Iterator[tuple[int, Json]]:
+    waiting = [(1, root)]
+    while waiting:
+        depth, node = waiting.pop()
+        yield depth, node
+        waiting.extend((depth + 1, child) for child in reversed(node.get("children", [])))
+
+
+def _line(node: Json) -> str:
+    words = [node["kind"], node["id"]]
+    if node.get("connections"):
+        words.append(f"clients: {node['connections']}")
+    if "blocked" in node:
+        words.append(f"- {_REASONS.get(node['blocked'], node['blocked'])}")
+    return one_line(" ".join(words))
+
+
+def _refusal(target: Target, result: Json) -> RefusedError:
+    blocked = [node for _, node in _walk(result["root"]) if "blocked" in node]
+    hints = [_HINTS[node["blocked"]] for node in blocked if node["blocked"] in _HINTS]
+    return RefusedError(
+        f"{target.kind} {target.id} was not removed, and nothing else",
+        remedy="; ".join(dict.fromkeys(hints)) or None,
+        details="\n".join(_line(node) for node in blocked),
+    )
+
+
+COMMAND = Command(
+    usage="rm [OPTIONS] ID",
+    about=ABOUT,
+    options=(
+        Option(("-r", "--recurse"), "with a state: also the states and instances made from it"),
+        Option(("-f", "--force"), "also when clients are connected or a job is at work"),
+        Option(("--dry-run",), "only show what would go"),
+    ),
+    examples=(
+        "pgstrata rm shop",
+        "pgstrata rm --dry-run -r 3f2a9c1d",
+        "pgstrata rm -rf 3f2a9c1d",
+    ),
+    run=run,
+)

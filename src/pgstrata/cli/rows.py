@@ -1,0 +1,118 @@
+"""Names, instances, states, jobs and tasks as rows of a table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pgstrata.cli.steps import title
+from pgstrata.cli.text import age, image, short, size, until
+
+Item = Mapping[str, Any]
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+
+class Style(NamedTuple):
+    """How much is shown."""
+
+    long: bool
+
+
+def name_rows(items: Sequence[Item], style: Style) -> Table:
+    """Names and what they stand for."""
+    head = ("NAME", "INSTANCE", "STATE", "IMAGE", "STATUS", "USED")
+    return head, [
+        (
+            item["name"],
+            short(item["instance_id"], long=style.long),
+            short(item["state_id"], long=style.long),
+            image(item["image_id"], long=style.long),
+            item["status"],
+            age(item["last_used_at"]),
+        )
+        for item in items
+    ]
+
+
+def instance_rows(items: Sequence[Item], style: Style) -> Table:
+    """Instances, with the DSN last: it is the longest."""
+    head = ("INSTANCE", "NAME", "STATE", "IMAGE", "STATUS", "AGE", "EXPIRES", "CLIENTS", "DSN")
+    return head, [
+        (
+            short(item["instance_id"], long=style.long),
+            item["name"] or "-",
+            short(item["state_id"], long=style.long),
+            image(item["image_id"], long=style.long),
+            item["status"],
+            age(item["created_at"]),
+            until(item["expires_at"]),
+            str(item.get("connections", "-")),
+            item.get("dsn", "-"),
+        )
+        for item in items
+    ]
+
+
+def state_rows(items: Sequence[Item], style: Style) -> Table:
+    """States as a forest, each below its parent."""
+    head = ("STATE", "SIZE", "AGE", "INSTANCES", "IMAGE", "STEP")
+    return head, [
+        (
+            "  " * depth + short(item["state_id"], long=style.long),
+            size(item.get("size_bytes")),
+            age(item["created_at"]),
+            str(item["refcount"]),
+            image(item["image_id"], long=style.long) if depth == 0 else "",
+            item["prepare_args_normalized"],
+        )
+        for depth, item in _forest(items)
+    ]
+
+
+def job_rows(items: Sequence[Item], style: Style) -> Table:
+    """Jobs. Their ids are whole at all times: `watch` and `rm` want them so."""
+    head = ("JOB", "STATUS", "KIND", "IMAGE", "AGE", "ARGUMENTS")
+    return head, [
+        (
+            item["job_id"],
+            item["status"],
+            item["prepare_kind"],
+            image(item.get("resolved_image_id") or item["image_id"], long=style.long),
+            age(item.get("created_at")),
+            item.get("prepare_args_normalized", ""),
+        )
+        for item in items
+    ]
+
+
+def task_rows(items: Sequence[Item], style: Style) -> Table:
+    """Tasks of jobs."""
+    head = ("JOB", "TASK", "TYPE", "STATUS", "WHAT")
+    return head, [
+        (
+            short(item["job_id"], long=style.long),
+            item["task_id"],
+            item["type"],
+            item["status"],
+            title(item) if item["type"] == "state_execute" else item.get("args_summary", ""),
+        )
+        for item in items
+    ]
+
+
+def _forest(items: Sequence[Item]) -> list[tuple[int, Item]]:
+    """Depth and state, parents first; a state whose parent is not listed is a root.
+
+    No recursion: a chain of states may be longer than Python's stack.
+    """
+    listed = {item["state_id"] for item in items}
+    children: dict[str | None, list[Item]] = {}
+    for item in items:
+        parent = item["parent_state_id"]
+        children.setdefault(parent if parent in listed else None, []).append(item)
+    ordered: list[tuple[int, Item]] = []
+    waiting = [(0, root) for root in reversed(children.get(None, []))]
+    while waiting:
+        depth, item = waiting.pop()
+        ordered.append((depth, item))
+        below = children.get(item["state_id"], [])
+        waiting.extend((depth + 1, child) for child in reversed(below))
+    return ordered

@@ -1,0 +1,114 @@
+"""How far a job is, told from its plan and its events."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from pgstrata.cli.text import moment, short
+
+EXECUTE_PREFIX = "execute-"
+"""How the ids of tasks that make a state begin."""
+
+Outcome = Literal["cached", "built", "failed"]
+
+_PHASES = (
+    ("plan", "planning"),
+    ("resolve", "looking for the image"),
+    ("prepare", "cloning and starting the instance"),
+)
+
+
+class Report(NamedTuple):
+    """A step at its end."""
+
+    number: int
+    """From 1."""
+    total: int
+    title: str
+    outcome: Outcome
+    seconds: float
+
+
+class Working(NamedTuple):
+    """What goes on now."""
+
+    number: int | None
+    """The step's number from 1; None for what is no step, such as planning."""
+    total: int
+    title: str
+    seconds: float
+    """How long it has been going on, by the engine's clock."""
+
+
+class _Step(NamedTuple):
+    number: int
+    title: str
+    cached: bool
+
+
+class Steps:
+    """Follows the steps of one job. The same event twice changes nothing the second time."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, _Step] = {}
+        self._started: dict[str, str] = {}
+        self._reported: set[str] = set()
+        self._latest: datetime | None = None
+        self.working: Working | None = None
+
+    def lacks(self, event: Mapping[str, Any]) -> bool:
+        """Whether the event is about a step of a plan that was not loaded yet."""
+        task_id = str(event.get("task_id", ""))
+        return task_id.startswith(EXECUTE_PREFIX) and task_id not in self._steps
+
+    def load(self, tasks: Iterable[Mapping[str, Any]]) -> None:
+        """Take over a job's plan."""
+        steps = [task for task in tasks if task["type"] == "state_execute"]
+        self._steps = {
+            step["task_id"]: _Step(number, title(step), bool(step.get("cached")))
+            for number, step in enumerate(steps, 1)
+        }
+
+    def apply(self, event: Mapping[str, Any]) -> Report | None:
+        """Take in a task event; a step that ended by it is reported, once."""
+        task_id = str(event["task_id"])
+        if task_id.startswith("plan") and self._is_news(event):
+            # A plan made anew replaces every step there was.
+            self._steps, self._started, self._reported = {}, {}, set()
+        self._started.setdefault(task_id, event["ts"])
+        seconds = _between(self._started[task_id], event["ts"])
+        step = self._steps.get(task_id)
+        self.working = self._now(task_id, step, seconds)
+        if event.get("status") not in ("succeeded", "failed"):
+            return None
+        self.working = None
+        if step is None or task_id in self._reported:
+            return None
+        self._reported.add(task_id)
+        outcome: Outcome = "cached" if step.cached else "built"
+        if event["status"] == "failed":
+            outcome = "failed"
+        return Report(step.number, len(self._steps), step.title, outcome, seconds)
+
+    def _is_news(self, event: Mapping[str, Any]) -> bool:
+        """Whether a planning event is later than those before, and not one that is told again."""
+        when, before = moment(event["ts"]), self._latest
+        self._latest = when if before is None else max(when, before)
+        return before is None or when > before
+
+    def _now(self, task_id: str, step: _Step | None, seconds: float) -> Working:
+        if step is not None:
+            return Working(step.number, len(self._steps), step.title, seconds)
+        phase = next((text for start, text in _PHASES if task_id.startswith(start)), task_id)
+        return Working(None, len(self._steps), phase, seconds)
+
+
+def title(step: Mapping[str, Any]) -> str:
+    """What a step does, as its author would write it, as far as the engine tells."""
+    changeset = step.get("changeset_id")
+    fallback = f"changeset {changeset}" if changeset else f"state {short(step['output_state_id'])}"
+    return str(step.get("args_summary") or fallback)
+
+
+def _between(start: str, end: str) -> float:
+    return max((moment(end) - moment(start)).total_seconds(), 0.0)

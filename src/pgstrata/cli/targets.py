@@ -1,0 +1,70 @@
+"""What an id on the command line stands for."""
+
+from typing import Literal, NamedTuple
+
+from pgstrata.client.engine import Engine
+from pgstrata.client.errors import NotFoundError, UsageError
+
+PREFIX_LENGTH = 8
+"""How many characters of an id it takes at least."""
+JOB_ID_LENGTH = 32
+
+_HEX = frozenset("0123456789abcdef")
+
+Kind = Literal["instance", "state", "job"]
+_ROUTES: dict[Kind, str] = {"instance": "instances", "state": "states", "job": "prepare-jobs"}
+
+
+class Target(NamedTuple):
+    """One thing, by its whole id."""
+
+    kind: Kind
+    id: str
+
+    @property
+    def route(self) -> str:
+        """Its list in the API."""
+        return _ROUTES[self.kind]
+
+
+def resolve(engine: Engine, given: str) -> Target:
+    """The one thing meant. Raises ``UsageError`` when it may be several, ``NotFoundError``."""
+    found = {*_named(engine, given), *_by_id(engine, given.lower())}
+    if len(found) == 1:
+        return found.pop()
+    if not found:
+        raise _nothing(given)
+    raise UsageError(
+        f'"{given}" may stand for {len(found)} things',
+        remedy="write more of the id",
+        details="\n".join(sorted(f"{target.kind} {target.id}" for target in found)),
+    )
+
+
+def _named(engine: Engine, given: str) -> list[Target]:
+    entry = engine.name(given)
+    instance_id = entry["instance_id"] if entry else None
+    return [Target("instance", instance_id)] if instance_id else []
+
+
+def _by_id(engine: Engine, given: str) -> list[Target]:
+    if len(given) < PREFIX_LENGTH or not _HEX.issuperset(given):
+        return []
+    instances = engine.listing("instances", id_prefix=given)
+    states = engine.listing("states", id_prefix=given)
+    jobs = engine.listing("prepare-jobs", job=given) if len(given) == JOB_ID_LENGTH else []
+    return [
+        *(Target("instance", item["instance_id"]) for item in instances),
+        *(Target("state", item["state_id"]) for item in states),
+        *(Target("job", item["job_id"]) for item in jobs),
+    ]
+
+
+def _nothing(given: str) -> NotFoundError:
+    too_short = len(given) < PREFIX_LENGTH and _HEX.issuperset(given.lower())
+    return NotFoundError(
+        f'there is no instance, state or job "{given}"',
+        remedy=f"the beginning of an id needs {PREFIX_LENGTH} characters or more"
+        if too_short
+        else "`pgstrata ls --all` lists what there is; a job needs its whole id",
+    )

@@ -1,0 +1,31 @@
+"""``watch``: attach to a job."""
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.follow import follow
+from pgstrata.cli.options import Given, Option, whole_number
+from pgstrata.cli.prepared import show_ending
+from pgstrata.client.errors import UsageError
+
+ABOUT = """
+Follows a job from its first event to its last, then prints what it was for: DSN=… or the plan.
+Ctrl+C asks whether to stop the job, leave it alone or go on watching.
+"""
+
+
+def run(context: Context, given: Given) -> int:
+    """Follow the job."""
+    if len(given.words) != 1:
+        raise UsageError("watch needs one job id", remedy="`pgstrata ls --jobs` lists the jobs")
+    start = given.read("--from", whole_number) or 0
+    engine = context.engine()
+    show_ending(context, follow(context, engine, given.words[0].lower(), start=start))
+    return 0
+
+
+COMMAND = Command(
+    usage="watch [OPTIONS] JOB",
+    about=ABOUT,
+    options=(Option(("--from",), "start at this event; the first is 0", "N"),),
+    examples=("pgstrata watch 5f0c2a9d4be14c6f8a3d7e1b2c4f6a80",),
+    run=run,
+)

@@ -1,0 +1,62 @@
+"""From a configuration to an engine that answers: one named, one found, or one started."""
+
+from pgstrata.client import discovery
+from pgstrata.client.engine import Engine
+from pgstrata.client.errors import UsageError
+from pgstrata.client.http import Http, parse_endpoint
+from pgstrata.config.model import Configuration
+
+
+def connect(configuration: Configuration) -> Engine:
+    """The engine to talk to, started if there is none.
+
+    A configured endpoint is taken at its word: that engine is some one else's to start. Raises
+    ``ClientError`` when the engine does not start.
+    """
+    if configuration.endpoint is not None:
+        return _named(configuration, configuration.endpoint)
+    found = discovery.find(configuration.engine_json, configuration.timeout)
+    return (found or start(configuration)).engine
+
+
+def start(configuration: Configuration) -> discovery.Found:
+    """Start the engine of the configured store, with the configured settings."""
+    from pgstrata.client import start as starting
+
+    arguments = [
+        *("--idle-timeout", starting.DEFAULT_IDLE),
+        *("--engine-json", str(configuration.engine_json)),
+        *_settings(configuration),
+    ]
+    command = starting.serve_command(configuration.store, arguments)
+    return starting.start(
+        configuration.store, configuration.engine_json, command, timeout=configuration.timeout
+    )
+
+
+def _named(configuration: Configuration, endpoint: str) -> Engine:
+    if configuration.token is None:
+        raise UsageError(
+            f"there is no token for the engine at {endpoint}",
+            remedy="set PGSTRATA_TOKEN to the authToken in that engine's engine.json",
+        )
+    return Engine(Http(parse_endpoint(endpoint), configuration.token, configuration.timeout))
+
+
+def _settings(configuration: Configuration) -> list[str]:
+    """The configured settings as options of ``engine serve``.
+
+    The engine runs in its store's directory, where it does not see the caller's project.
+    """
+    single = {
+        "--snapshot-backend": configuration.snapshot_backend,
+        "--server-user": configuration.server_user,
+        "--max-parallel": configuration.max_parallel,
+        "--max-identical": configuration.max_identical,
+    }
+    words = [word for flag, value in single.items() if value is not None for word in (flag, value)]
+    settings = configuration.server_settings.items()
+    return [
+        *map(str, words),
+        *(word for name, value in settings for word in ("--server-setting", f"{name}={value}")),
+    ]

@@ -1,0 +1,91 @@
+"""Finding the engine of a store through the ``engine.json`` it wrote.
+
+The file outlives an engine that was killed, and its pid and port may be others' by now: it is
+believed only when its process lives and the engine that answers there says it is the same one.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from pgstrata.client.engine import Engine
+from pgstrata.client.errors import ClientError, UsageError
+from pgstrata.client.http import Http, parse_endpoint
+
+_HEALTH_SECONDS = 5.0
+
+
+class EngineFile(NamedTuple):
+    """What an engine says of itself in its ``engine.json``."""
+
+    endpoint: str
+    pid: int
+    started_at: str
+    token: str
+    version: str
+    instance_id: str
+
+
+class Found(NamedTuple):
+    """An engine that answered, and the file that led to it."""
+
+    file: EngineFile
+    engine: Engine
+
+
+def read(engine_json: Path) -> EngineFile | None:
+    """The file's contents; None when it is missing, unreadable or not what an engine writes."""
+    try:
+        fields = json.loads(engine_json.read_bytes())
+        return EngineFile(
+            endpoint=str(fields["endpoint"]),
+            pid=int(fields["pid"]),
+            started_at=str(fields["startedAt"]),
+            token=str(fields["authToken"]),
+            version=str(fields["version"]),
+            instance_id=str(fields["instanceId"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def find(engine_json: Path, timeout: float | None = None) -> Found | None:
+    """The engine that wrote the file, its connection open, if it is there and is the same one.
+
+    ``timeout`` is what requests to it may take, in seconds.
+    """
+    file = read(engine_json)
+    if file is None or not alive(file.pid):
+        return None
+    try:
+        http = Http(parse_endpoint(file.endpoint), file.token, _HEALTH_SECONDS)
+    except UsageError:
+        return None
+    engine = Engine(http)
+    if not _is_the_same(engine, file):
+        engine.close()
+        return None
+    http.allow(timeout)
+    return Found(file, engine)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process with this number."""
+    try:
+        # 0 and below would ask for whole process groups.
+        if pid <= 0:
+            return False
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
+def _is_the_same(engine: Engine, file: EngineFile) -> bool:
+    try:
+        return engine.health().get("instanceId") == file.instance_id
+    except ClientError:
+        return False

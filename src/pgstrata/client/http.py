@@ -1,0 +1,194 @@
+"""JSON over HTTP to one engine: requests, answers and streams of JSON lines."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from pgstrata.client.errors import UnreachableError, UsageError, from_answer
+
+Json = dict[str, Any]
+
+_STALE_SECONDS = 2.0
+"""A connection idle for longer may be closed by the engine just as it is used again."""
+
+
+class Address(NamedTuple):
+    """Where an engine listens."""
+
+    url: str
+    tls: bool
+    host: str
+    port: int
+    path: str
+    """What comes before ``/v1``: empty, unless the engine sits behind a proxy."""
+
+
+def parse_endpoint(url: str) -> Address:
+    """Take ``http://host:port`` apart. Raises ``UsageError``."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f'"{url}" is not the address of an engine', remedy="write it as http://HOST:PORT"
+        )
+    tls = parts.scheme == "https"
+    return Address(url, tls, parts.hostname, port or (443 if tls else 80), parts.path.rstrip("/"))
+
+
+class Answer(NamedTuple):
+    """A status and the JSON that came with it."""
+
+    status: int
+    body: Any
+
+
+class Http:
+    """Speaks to one address, over one connection for as long as that lasts.
+
+    Every method raises ``UnreachableError`` when the engine cannot be reached, goes away, does not
+    answer in time, or answers with something that is not JSON.
+    """
+
+    def __init__(self, address: Address, token: str | None, timeout: float | None) -> None:
+        self.address = address
+        self._token = token
+        self._timeout = timeout
+        self._connection: http.client.HTTPConnection | None = None
+        self._last_used = 0.0
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | None] | None = None,
+        body: Json | None = None,
+    ) -> Answer:
+        """One request and its answer, whatever its status."""
+        try:
+            response = self._send(method, path, query, body, {})
+            data = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        return Answer(response.status, _decoded(data, self.address))
+
+    def lines(
+        self, path: str, headers: Mapping[str, str], *, silence: float | None = None
+    ) -> Iterator[Json]:
+        """The objects of a JSON-lines answer, one by one, as they come.
+
+        ``silence`` is how many seconds nothing may come. Raises the error that a status of 400 or
+        above stands for. A stream that is cut off raises ``UnreachableError``; one that the engine
+        ends in good order just ends.
+        """
+        try:
+            response = self._send("GET", path, None, None, headers, silence)
+            if response.status >= 400:
+                raise from_answer(response.status, _decoded(response.read(), self.address))
+            yield from _objects(response, self.address)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            # A stream is left half-read when its reader loses interest or is interrupted.
+            self.close()
+
+    def another(self) -> "Http":
+        """The same, with a connection of its own."""
+        return Http(self.address, self._token, self._timeout)
+
+    def allow(self, timeout: float | None) -> None:
+        """Set how many seconds the engine may be silent from now on; None for any time."""
+        self._timeout = timeout
+        if self._connection is not None and self._connection.sock is not None:
+            self._connection.sock.settimeout(timeout)
+
+    def close(self) -> None:
+        """Let go of the connection; the next request opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None] | None,
+        body: Json | None,
+        headers: Mapping[str, str],
+        silence: float | None = None,
+    ) -> http.client.HTTPResponse:
+        connection = self._connected()
+        if silence is not None and connection.sock is not None:
+            connection.sock.settimeout(silence)
+        data = None if body is None else json.dumps(body).encode()
+        connection.request(method, self._target(path, query), data, self._headers(data, headers))
+        response = connection.getresponse()
+        self._last_used = time.monotonic()
+        return response
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is not None and time.monotonic() - self._last_used > _STALE_SECONDS:
+            self.close()
+        if self._connection is None:
+            kind = http.client.HTTPSConnection if self.address.tls else http.client.HTTPConnection
+            connection = kind(self.address.host, self.address.port, timeout=self._timeout)
+            connection.connect()
+            self._connection = connection
+        return self._connection
+
+    def _target(self, path: str, query: Mapping[str, str | None] | None) -> str:
+        given = {name: text for name, text in (query or {}).items() if text is not None}
+        return self.address.path + path + ("?" + urlencode(given) if given else "")
+
+    def _headers(self, data: bytes | None, more: Mapping[str, str]) -> dict[str, str]:
+        headers = {"Accept": "application/json", **more}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        return headers
+
+    def _unreachable(self, error: OSError | http.client.HTTPException) -> UnreachableError:
+        self.close()
+        reason = "it does not answer" if isinstance(error, TimeoutError) else _reason(error)
+        return UnreachableError(
+            f"cannot reach the engine at {self.address.url}: {reason}",
+            remedy="`pgstrata engine status` tells whether one runs",
+        )
+
+
+def segment(text: str) -> str:
+    """A part of a path, whatever is in it."""
+    return quote(text, safe="")
+
+
+def _reason(error: OSError | http.client.HTTPException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or "the connection broke"
+
+
+def _objects(response: http.client.HTTPResponse, address: Address) -> Iterator[Json]:
+    while line := response.readline():
+        if not line.endswith(b"\n"):
+            raise http.client.IncompleteRead(line)
+        if line.strip():
+            yield _decoded(line, address)
+
+
+def _decoded(data: bytes, address: Address) -> Any:
+    if not data:
+        return None
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise UnreachableError(
+            f"what answers at {address.url} is not a pgstrata engine",
+            remedy="look at the endpoint: --endpoint, PGSTRATA_ENDPOINT or the configuration",
+        ) from error

@@ -1,0 +1,132 @@
+"""Starting the engine of a store when there is none."""
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgstrata.client.discovery import Found, find
+from pgstrata.client.errors import ClientError, UnreachableError, engine_errors_translated
+from pgstrata.config.model import LOG_FILE
+
+if TYPE_CHECKING:
+    import subprocess
+
+START_SECONDS = 30.0
+DEFAULT_IDLE = "30m"
+"""How long an engine that a command started stays when no one asks it anything."""
+
+_POLL_SECONDS = 0.02
+_LOST_RACE_SECONDS = 2.0
+"""How long to look for the engine that holds the store when our own could not get it."""
+_STORE_IN_USE = 3
+"""The exit code of an engine that cannot have its store, among other reasons."""
+_TAIL_LINES = 15
+
+
+def serve_command(store: Path, arguments: Sequence[str]) -> list[str]:
+    """The command that runs the engine of a store in the foreground."""
+    # -P: a file in the store must never pass for one of the engine's modules.
+    words = [sys.executable, "-P", "-m", "pgstrata", "engine", "serve", "--store", str(store)]
+    return [*words, *arguments]
+
+
+def start(
+    store: Path, engine_json: Path, command: Sequence[str], *, timeout: float | None = None
+) -> Found:
+    """Start an engine in the background and return once it answers, or find the one that won.
+
+    Two commands at once start one engine: they take turns, and the second finds the first's. An
+    engine started by hand at the same moment makes ours give way, and is found as well. Raises
+    ``UnreachableError``, with the engine's own words, when none answers in the end.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    _make(store)
+    log = store / LOG_FILE
+    with _turn(store, deadline):
+        found = find(engine_json, timeout)
+        if found is not None:
+            return found
+        written_before = log.stat().st_size if log.exists() else 0
+        with engine_errors_translated():
+            from pgstrata.subprocesses import start_detached
+
+            child = start_detached(command, log=log, cwd=store, env=os.environ)
+        found = _await(child, engine_json, deadline, timeout)
+    if found is None:
+        raise _did_not_start(child, log, written_before)
+    return found
+
+
+def _await(
+    child: "subprocess.Popen[bytes]", engine_json: Path, deadline: float, timeout: float | None
+) -> Found | None:
+    """The engine, or None when the child ended in vain or the time is over."""
+    running = True
+    while time.monotonic() < deadline:
+        found = find(engine_json, timeout)
+        if found is not None:
+            return found
+        if running and child.poll() is not None:
+            running = False
+            grace = _LOST_RACE_SECONDS if child.returncode == _STORE_IN_USE else 0.0
+            deadline = min(deadline, time.monotonic() + grace)
+        time.sleep(_POLL_SECONDS)
+    return None
+
+
+def _did_not_start(
+    child: "subprocess.Popen[bytes]", log: Path, written_before: int
+) -> UnreachableError:
+    exit_code = child.poll()
+    if exit_code is None:
+        message = f"the engine (pid {child.pid}) does not answer after {START_SECONDS:.0f} s"
+    else:
+        message = f"the engine did not start: it ended with exit code {exit_code}"
+    with log.open("rb") as lines:
+        lines.seek(written_before)
+        words = lines.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
+    return UnreachableError(
+        message, remedy=f"its own words are in {log}", details="\n".join(words) or None
+    )
+
+
+def _make(store: Path) -> None:
+    try:
+        # Servers that run as another user must be able to pass through, not to look around.
+        store.mkdir(mode=0o711, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClientError(
+            f"cannot make the store {store}: {error.strerror}",
+            remedy="name a directory of yours with PGSTRATA_STORE",
+        ) from error
+
+
+@contextmanager
+def _turn(store: Path, deadline: float) -> Iterator[None]:
+    """Hold the store's lock for starting engines, or go on without when the time is over."""
+    try:
+        lock = os.open(store / "engine.start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ClientError(
+            f"cannot write to the store {store}: {error.strerror}",
+            remedy="name a directory of yours with PGSTRATA_STORE",
+        ) from error
+    try:
+        while not _taken(lock) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

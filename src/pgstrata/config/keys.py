@@ -1,0 +1,75 @@
+"""The keys a configuration may hold, and what may be said for each."""
+
+from collections.abc import Callable, Mapping
+
+from pgstrata.config import durations
+
+Value = str | int | float | bool
+Layer = Mapping[str, Value]
+"""One source's settings: dotted keys and their values as they were written."""
+
+SETTING_PREFIX = "runtime.settings."
+"""What comes before the name of one of PostgreSQL's own settings."""
+
+BACKENDS = ("auto", "btrfs", "reflink", "copy")
+
+
+def _text(value: Value) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be text, and not empty")
+    return value
+
+
+def _seconds(value: Value) -> int:
+    # A number is seconds; true and 1.5 are refused as the words they are.
+    return durations.parse_positive(str(value))
+
+
+def _whole(least: int) -> Callable[[Value], int]:
+    def check(value: Value) -> int:
+        text = "" if isinstance(value, bool) else str(value)
+        if not (text.isascii() and text.isdigit() and int(text) >= least):
+            raise ValueError(f"must be a whole number, at least {least}")
+        return int(text)
+
+    return check
+
+
+def _backend(value: Value) -> str:
+    if value not in BACKENDS:
+        raise ValueError(f"must be one of {', '.join(BACKENDS)}")
+    return str(value)
+
+
+def setting(value: Value) -> str:
+    """A PostgreSQL setting's value, as PostgreSQL wants it written."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+KEYS: Mapping[str, Callable[[Value], str | int]] = {
+    "store": _text,
+    "endpoint": _text,
+    "token": _text,
+    "image": _text,
+    "timeout": _seconds,
+    "snapshot.backend": _backend,
+    "runtime.user": _text,
+    "orchestrator.jobs.maxParallel": _whole(1),
+    "orchestrator.jobs.maxIdentical": _whole(0),
+}
+"""Each key with the function that checks its value. It raises ``ValueError`` saying what the value
+must be."""
+
+
+def check(key: str, value: Value) -> str | int:
+    """The value of a key, as its type. Raises ``KeyError`` for an unknown key, ``ValueError``."""
+    if key.startswith(SETTING_PREFIX) and key != SETTING_PREFIX:
+        return setting(value)
+    return KEYS[key](value)
+
+
+def variable(key: str) -> str:
+    """The environment's variable for a key: ``PGSTRATA_SNAPSHOT_BACKEND``."""
+    return "PGSTRATA_" + key.upper().replace(".", "_")

@@ -1,0 +1,120 @@
+"""Layers of configuration: flag, then ``PGSTRATA_*`` variable, then project, then user.
+
+Of the files, a profile's settings come before the plain ones of the same file.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pgstrata.client.errors import UsageError
+from pgstrata.config.files import ConfigFile, project_file, user_file
+from pgstrata.config.keys import KEYS, SETTING_PREFIX, Layer, Value, check, variable
+from pgstrata.config.model import DEFAULT_IMAGE, Configuration
+
+PROFILE_VARIABLE = "PGSTRATA_PROFILE"
+ROOT_STORE = Path("/var/lib/pgstrata")
+
+
+def load(
+    cwd: Path, env: Mapping[str, str], profile: str | None, flags: Layer | None = None
+) -> Configuration:
+    """What applies in a directory, with this environment. Flags go by their keys.
+
+    A file's relative ``store`` starts from the directory that the file configures, any other from
+    ``cwd``. Raises ``UsageError`` for a wrong value, an unknown key or an unknown profile.
+    """
+    files = [ConfigFile(path) for path in (project_file(cwd), user_file(env)) if path is not None]
+    layers = [_checked(flags or {}), _variables(env), *_chosen(files, profile, env)]
+    merged = _merged(layers)
+    store = merged.get("store")
+    return Configuration(
+        store=default_store(env) if store is None else _place(str(store), cwd),
+        endpoint=_text(merged, "endpoint"),
+        token=_text(merged, "token"),
+        image=_text(merged, "image") or DEFAULT_IMAGE,
+        timeout=_number(merged, "timeout"),
+        snapshot_backend=_text(merged, "snapshot.backend"),
+        server_user=_text(merged, "runtime.user"),
+        server_settings=_settings(merged),
+        max_parallel=_number(merged, "orchestrator.jobs.maxParallel"),
+        max_identical=_number(merged, "orchestrator.jobs.maxIdentical"),
+    )
+
+
+def default_store(env: Mapping[str, str]) -> Path:
+    """Where the store is when no one says: the system's for root, else the user's own (XDG)."""
+    if os.geteuid() == 0:
+        return ROOT_STORE
+    base = env.get("XDG_DATA_HOME")
+    home = Path(env["HOME"]) if env.get("HOME") else Path.home()
+    return (Path(base) if base else home / ".local" / "share") / "pgstrata"
+
+
+def _merged(layers: Sequence[Layer]) -> dict[str, Value]:
+    merged: dict[str, Value] = {}
+    for layer in reversed(layers):
+        merged.update(layer)
+    return merged
+
+
+def _chosen(
+    files: Sequence[ConfigFile], profile: str | None, env: Mapping[str, str]
+) -> list[Layer]:
+    name = profile or env.get(PROFILE_VARIABLE)
+    if name and not any(name in file.profiles for file in files):
+        known = sorted({known for file in files for known in file.profiles})
+        raise UsageError(
+            f'there is no profile "{name}"',
+            remedy=f"profiles there are: {', '.join(known)}" if known else "no file defines any",
+        )
+    return [
+        _anchored(layer, file)
+        for file in files
+        for layer in (file.profiles.get(name or "", {}), file.plain)
+    ]
+
+
+def _anchored(layer: Layer, file: ConfigFile) -> Layer:
+    if "store" not in layer:
+        return layer
+    directory = file.path.parent
+    base = directory.parent if directory.name == ".pgstrata" else directory
+    return {**layer, "store": str(base / Path(str(layer["store"])).expanduser())}
+
+
+def _variables(env: Mapping[str, str]) -> Layer:
+    found = {key: (variable(key), env[variable(key)]) for key in KEYS if env.get(variable(key))}
+    return {key: _value(name, key, text) for key, (name, text) in found.items()}
+
+
+def _checked(flags: Layer) -> Layer:
+    return {key: _value(f"--{key}", key, value) for key, value in flags.items()}
+
+
+def _value(origin: str, key: str, value: Value) -> Value:
+    try:
+        return check(key, value)
+    except ValueError as error:
+        raise UsageError(
+            f"{origin}: {error}", remedy=f"correct it, or leave {origin} out"
+        ) from error
+
+
+def _place(store: str, cwd: Path) -> Path:
+    return Path(os.path.normpath(cwd / Path(store).expanduser()))
+
+
+def _settings(merged: Mapping[str, Value]) -> dict[str, str]:
+    start = len(SETTING_PREFIX)
+    return {
+        key[start:]: str(value) for key, value in merged.items() if key.startswith(SETTING_PREFIX)
+    }
+
+
+def _text(merged: Mapping[str, Value], key: str) -> str | None:
+    return str(merged[key]) if key in merged else None
+
+
+def _number(merged: Mapping[str, Value], key: str) -> int | None:
+    return int(merged[key]) if key in merged else None

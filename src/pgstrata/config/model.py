@@ -1,0 +1,39 @@
+"""A configuration: what the layers come to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+DEFAULT_IMAGE = "postgres"
+"""The newest PostgreSQL there is."""
+
+ENGINE_FILE = "engine.json"
+LOG_FILE = "engine.log"
+
+
+class Configuration(NamedTuple):
+    """What a command works with. A setting that is None is left to the engine."""
+
+    store: Path
+    """Absolute."""
+    endpoint: str | None = None
+    """The URL of an engine that runs elsewhere; None for the store's own."""
+    token: str | None = None
+    image: str = DEFAULT_IMAGE
+    timeout: float | None = None
+    """Seconds to wait for the engine; None for as long as it takes."""
+    snapshot_backend: str | None = None
+    server_user: str | None = None
+    server_settings: Mapping[str, str] = {}
+    max_parallel: int | None = None
+    max_identical: int | None = None
+
+    @property
+    def engine_json(self) -> Path:
+        """Where the store's engine says how to reach it."""
+        return self.store / ENGINE_FILE
+
+    @property
+    def engine_log(self) -> Path:
+        """What an engine in the background writes."""
+        return self.store / LOG_FILE

@@ -1,0 +1,339 @@
+"""The engine's process: the one place that knows every adapter, and the order of start and end.
+
+Start: the store is made and locked, the parts are put together, jobs go on from what is on disk,
+the port answers, and only then ``engine.json`` says so. End: the file goes first, then the port,
+then the runs of jobs; instances stay.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.types import ASGIApp
+
+from pgstrata import __version__, locks, subprocesses
+from pgstrata.database import Database
+from pgstrata.dbms.postgres import Postgres
+from pgstrata.deletion.deletion import Deletion
+from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
+from pgstrata.domain.model import Model, utc_now
+from pgstrata.errors import PgstrataError, ProgramError, StoreUnusableError
+from pgstrata.httpapi.app import create_app
+from pgstrata.httpapi.service import Service
+from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.manager import Manager
+from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.registry.registry import Registry
+from pgstrata.registry.status import Description
+from pgstrata.runtime.native import NativeRuntime, socket_dir_for
+from pgstrata.settings import THROW_AWAY_SETTINGS, Settings
+from pgstrata.statefs import detect
+from pgstrata.store.sqlite import SqliteStore
+
+_log = logging.getLogger(__name__)
+
+STREAMS_GRACE_SECONDS = 2
+"""How long open event streams may take to end when the engine does."""
+
+# Servers enter the store as another user than the engine's: they may pass, but not look around.
+_STORE_MODE = 0o711
+
+
+class EngineFile(Model, frozen=True, kw_only=True, rename="camel"):
+    """What ``engine.json`` tells clients: where the engine is, and how to be let in."""
+
+    endpoint: str
+    pid: int
+    started_at: datetime
+    auth_token: str
+    version: str
+    instance_id: str
+
+
+def serve(
+    *,
+    store: Path,
+    settings: Settings,
+    listen: tuple[str, int],
+    engine_json: Path,
+    idle_timeout: float | None,
+) -> int:
+    """Run an engine in the foreground until it is told to stop; the process's exit code.
+
+    ``idle_timeout``: seconds without a job and a request after which it ends by itself. Raises
+    ``PgstrataError`` when it cannot start.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    asyncio.run(
+        _serve(
+            store.absolute(),
+            settings=settings,
+            listen=listen,
+            engine_json=engine_json.absolute(),
+            idle_timeout=idle_timeout,
+        )
+    )
+    return 0
+
+
+async def _serve(
+    root: Path,
+    *,
+    settings: Settings,
+    listen: tuple[str, int],
+    engine_json: Path,
+    idle_timeout: float | None,
+) -> None:
+    with _store_directory(root), contextlib.closing(_bind(*listen)) as port:
+        file = EngineFile(
+            endpoint=f"http://{_address(port)}",
+            pid=os.getpid(),
+            started_at=utc_now(),
+            auth_token=secrets.token_urlsafe(32),
+            version=__version__,
+            instance_id=uuid.uuid4().hex,
+        )
+        async with _engine(root, settings, file) as (service, coordinator):
+            server = _Server(
+                create_app(service, file.auth_token),
+                announced=_announced(engine_json, file),
+                busy=lambda: coordinator.busy,
+                idle_timeout=idle_timeout,
+            )
+            await server.serve(sockets=[port])
+    _log.info("engine stopped")
+
+
+@asynccontextmanager
+async def _engine(
+    root: Path, settings: Settings, file: EngineFile
+) -> AsyncIterator[tuple[Service, JobCoordinator]]:
+    """Put the parts together, each given what it needs, and let unfinished jobs go on."""
+    async with AsyncExitStack() as parts:
+        runtime = NativeRuntime(
+            run_dir=socket_dir_for(root),
+            password=_password(root),
+            server_user=settings.server_user,
+            server_settings=THROW_AWAY_SETTINGS | settings.server_settings,
+        )
+        parts.push_async_callback(runtime.close)
+        await _check_reachable(root, runtime.server_user)
+        detection = await detect.detect(root, settings.snapshot_backend)
+        database = await Database.open(root / "pgstrata.db")
+        parts.push_async_callback(database.close)
+        queue, store = SqliteQueue(database), SqliteStore(database)
+        dbms = Postgres()
+        snapshots = SnapshotOrchestrator(
+            root=root, statefs=detect.backend(detection.name), dbms=dbms, store=store
+        )
+        for area in snapshots.areas:
+            area.mkdir(mode=_STORE_MODE, exist_ok=True)
+        kinds = {kind.name: kind for kind in (PsqlKind(),)}
+        executor = TaskExecutor(runtime=runtime, kinds=kinds, snapshots=snapshots, store=store)
+        coordinator = await parts.enter_async_context(
+            JobCoordinator(queue=queue, kinds=kinds, executor=executor, settings=settings)
+        )
+        manager = Manager(coordinator=coordinator, queue=queue)
+        await manager.recover()
+        yield (
+            Service(
+                jobs=manager,
+                registry=Registry(store=store, runtime=runtime),
+                deletion=Deletion(store=store, runtime=runtime, dbms=dbms, snapshots=snapshots),
+                description=Description(
+                    identity=EngineIdentity(
+                        version=file.version,
+                        instance_id=file.instance_id,
+                        pid=file.pid,
+                        started_at=file.started_at,
+                        endpoint=file.endpoint,
+                    ),
+                    place=StoreStatus(path=root),
+                    snapshots=SnapshotStatus(backend=detection.name, why=detection.why),
+                    server_user=runtime.server_user,
+                    queue=queue,
+                    store=store,
+                    runtime=runtime,
+                ),
+            ),
+            coordinator,
+        )
+
+
+# The store directory
+
+
+@contextmanager
+def _store_directory(root: Path) -> Iterator[None]:
+    """Make the store if need be, and hold it against any other engine."""
+    try:
+        root.mkdir(mode=_STORE_MODE, parents=True, exist_ok=True)
+        lock = locks.try_lock(root / "engine.lock")
+    except OSError as error:
+        raise StoreUnusableError(
+            f"the store {root} cannot be used: {error.strerror}",
+            remedy="choose a directory that you can write to: --store DIR or PGSTRATA_STORE",
+        ) from error
+    if lock is None:
+        holder = locks.read_holder(root / "engine.lock")
+        raise StoreUnusableError(
+            f"the store {root} is in use by the engine with pid {holder}",
+            remedy="use that engine, stop it (pgstrata engine stop), or choose another --store",
+        )
+    with contextlib.closing(lock):
+        yield
+
+
+def _password(root: Path) -> str:
+    """The store's password: every server of this store has it, so it is made only once."""
+    file = root / "password"
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text()
+    password = secrets.token_hex(16)
+    _write_private(file, password.encode())
+    return password
+
+
+def _write_private(file: Path, content: bytes) -> None:
+    """Write a file that only we can read; it appears whole or not at all."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
+
+
+async def _check_reachable(root: Path, user: str | None) -> None:
+    """Raise ``StoreUnusableError`` when the servers' user cannot get into the store."""
+    if user is None:
+        return
+    for directory in (*reversed(root.parents), root):
+        try:
+            await subprocesses.run(["test", "-x", directory], user=user)
+        except ProgramError as error:
+            raise StoreUnusableError(
+                f"servers run as user {user!r}, who cannot enter {directory} "
+                f"on the way to the store {root}",
+                remedy=f"choose a --store elsewhere (such as /var/lib/pgstrata), or let {user!r} "
+                f"pass: chmod o+x {directory}",
+            ) from error
+
+
+# The port
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise PgstrataError(
+            f"the engine cannot listen on {host}:{port}: {error.strerror}",
+            remedy="choose another port (--listen HOST:PORT; port 0 takes a free one)",
+        ) from error
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextmanager
+def _announced(engine_json: Path, file: EngineFile) -> Iterator[None]:
+    """Tell clients where the engine is, for as long as it answers."""
+    engine_json.parent.mkdir(parents=True, exist_ok=True)
+    _write_private(engine_json, msgspec.json.encode(file) + b"\n")
+    _log.info("engine %s answers at %s, pid %d", file.version, file.endpoint, file.pid)
+    try:
+        yield
+    finally:
+        # Whoever has taken the place meanwhile keeps its file.
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            current = msgspec.json.decode(engine_json.read_bytes(), type=EngineFile)
+            if current.instance_id == file.instance_id:
+                engine_json.unlink()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, ending on SIGTERM and SIGINT with all that we clean up, or when nobody needs it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        announced: AbstractContextManager[None],
+        busy: Callable[[], bool],
+        idle_timeout: float | None,
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=STREAMS_GRACE_SECONDS,
+            )
+        )
+        self._announced = announced
+        self._busy = busy
+        self._idle_timeout = idle_timeout
+        self._last_needed = time.monotonic()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Only note the wish to stop. uvicorn would raise the signal again, and end us with it."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announced.__enter__()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._announced.__exit__(None, None, None)
+        await super().shutdown(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._busy() or self.server_state.connections:
+            self._last_needed = time.monotonic()
+        elif self._idle_timeout is not None:
+            self.should_exit |= time.monotonic() - self._last_needed >= self._idle_timeout
+        return await super().on_tick(counter)

@@ -1,0 +1,53 @@
+"""A dbms for component tests: the data directories of ``MemoryRuntime``, read from its disk."""
+
+from pathlib import Path
+
+from pgstrata.domain.instance import Server
+from pgstrata.errors import ServerError, StateUnusableError
+from pgstrata.memory_disk import MemoryDisk
+
+CONTROL_FILE = Path("global", "pg_control")
+CLEAN = b"shut down"
+IN_PRODUCTION = b"in production"
+
+_CUT_SHORT = "the control file is cut short"
+_CONTROL_DEFECTS = {
+    CLEAN: None,
+    IN_PRODUCTION: "the cluster was not shut down cleanly: it is in production",
+    None: "the control file is missing",
+}
+
+
+class MemoryDbms:
+    """Reads data directories that hold what matters as plain words.
+
+    A tablespace is a file below ``pg_tblspc`` that holds the path of its location.
+    """
+
+    def __init__(self, disk: MemoryDisk) -> None:
+        self._disk = disk
+        self.clients: dict[int, int] = {}
+        """How many clients are connected to the server with this pid, where there are any."""
+
+    async def defect(self, data_dir: Path) -> str | None:
+        if not self._disk.exists(data_dir):
+            return "there is no data directory"
+        version = self._disk.read(data_dir / "PG_VERSION")
+        if version is None or not version.strip():
+            return "PG_VERSION is missing" if version is None else "PG_VERSION is empty"
+        if self._disk.exists(data_dir / "postmaster.pid"):
+            return "postmaster.pid is left over from a server"
+        return _CONTROL_DEFECTS.get(self._disk.read(data_dir / CONTROL_FILE), _CUT_SHORT)
+
+    async def check_snapshot(self, data_dir: Path) -> None:
+        for link in self._disk.children(data_dir / "pg_tblspc"):
+            location = (self._disk.read(link) or b"").decode()
+            raise StateUnusableError(
+                f"tablespace {link.name} is kept in {location}, which every copy would share"
+            )
+
+    async def connections(self, server: Server) -> int:
+        pid_file = self._disk.read(server.data_dir / "postmaster.pid")
+        if pid_file is None or int(pid_file.split()[0]) != server.pid:
+            raise ServerError(f"the server on {server.data_dir} does not answer")
+        return self.clients.get(server.pid, 0)

@@ -1,0 +1,33 @@
+"""What a deletion did, would do, or was kept from doing."""
+
+from typing import Literal
+
+from pgstrata.domain.model import Model
+
+DeleteOutcome = Literal["deleted", "would_delete", "blocked"]
+DeleteKind = Literal["state", "instance", "job"]
+BlockedBy = Literal[
+    "active_connections", "active_tasks", "has_descendants", "blocked_by_descendant"
+]
+
+
+class DeleteNode(Model, frozen=True, kw_only=True):
+    """One thing to delete, with what hangs on it."""
+
+    kind: DeleteKind
+    id: str
+    connections: int | None = None
+    """Clients connected to an instance; None for what is not an instance."""
+    runtime_id: str | None = None
+    """What the runtime knows the instance's server as."""
+    blocked: BlockedBy | None = None
+    """Why this one cannot go; None when it can."""
+    children: tuple["DeleteNode", ...] = ()
+
+
+class DeleteResult(Model, frozen=True, kw_only=True):
+    """The outcome of a deletion as a whole: everything in the tree went, or nothing did."""
+
+    dry_run: bool
+    outcome: DeleteOutcome
+    root: DeleteNode

@@ -1,0 +1,34 @@
+"""Answers with a body: models as JSON, lists as an array or one object a line."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def answer(
+    body: object, status: int = 200, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    """One model as JSON."""
+    return Response(ENCODER.encode(body), status, headers, media_type=JSON)
+
+
+def list_answer(request: Request, items: Sequence[object]) -> Response:
+    """A list as a JSON array, or as NDJSON for who accepts that."""
+    if any(NDJSON in accepted.lower() for accepted in request.headers.getlist("accept")):
+        return Response(ENCODER.encode_lines(items), media_type=NDJSON)
+    return Response(ENCODER.encode(items), media_type=JSON)

@@ -1,0 +1,69 @@
+"""The HTTP face as one ASGI application: errors outside, then the token, then the routes."""
+
+from functools import cache
+from typing import Any, Final
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from pgstrata.errors import NotFoundError
+from pgstrata.httpapi import routes_engine, routes_jobs, routes_registry
+from pgstrata.httpapi.answers import ENCODER, JSON
+from pgstrata.httpapi.auth import BearerAuth
+from pgstrata.httpapi.errors import ErrorBoundary
+from pgstrata.httpapi.routing import Operation, Reply, public_paths, routes
+from pgstrata.httpapi.service import Service
+
+DOCUMENT_PATH: Final = "/openapi.json"
+
+
+def create_app(service: Service, token: str) -> ASGIApp:
+    """The HTTP contract over ``service``, for whoever bears ``token``.
+
+    Raises ``ValueError`` for an empty token.
+    """
+    router = Router(
+        routes(service, OPERATIONS), redirect_slashes=False, default=_refuse_unknown_path
+    )
+    return ErrorBoundary(BearerAuth(router, token, public_paths(OPERATIONS)))
+
+
+async def get_document(_service: Service, _request: Request) -> Response:
+    return Response(_document(), media_type=JSON)
+
+
+@cache
+def _document() -> bytes:
+    # Few processes are ever asked for it, and those that are not do not even import it.
+    from pgstrata.httpapi.openapi import document
+
+    return ENCODER.encode(document(OPERATIONS))
+
+
+async def _refuse_unknown_path(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await WebSocketClose()(scope, receive, send)
+        return
+    raise NotFoundError(
+        f"There is nothing at {quote(scope['path'])}.",
+        remedy=f"GET {DOCUMENT_PATH} lists the paths there are.",
+    )
+
+
+OPERATIONS: Final = (
+    *routes_engine.OPERATIONS,
+    *routes_jobs.OPERATIONS,
+    *routes_registry.OPERATIONS,
+    Operation(
+        method="GET",
+        path=DOCUMENT_PATH,
+        name="getDocument",
+        handler=get_document,
+        summary="This document",
+        replies=(Reply(status=200, description="OpenAPI 3.1.", body=dict[str, Any]),),
+    ),
+)

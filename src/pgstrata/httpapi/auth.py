@@ -1,0 +1,52 @@
+"""The bearer token that everything but the public operations needs."""
+
+import hmac
+from collections.abc import Collection
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pgstrata.errors import UnauthorizedError
+from pgstrata.httpapi.errors import error_answer
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+class BearerAuth:
+    """Lets a request through if it bears the token or asks for something public.
+
+    It stands before the routes, so a stranger cannot even find out which paths there are.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, public: Collection[tuple[str, str]]) -> None:
+        """``public`` holds the (method, path) pairs that need no token.
+
+        Raises ``ValueError`` for an empty token, which everybody would know.
+        """
+        if not token:
+            raise ValueError("the token must not be empty")
+        self._app = app
+        self._token = token.encode()
+        self._public = frozenset(public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._admits(scope):
+            await self._app(scope, receive, send)
+            return
+        error = UnauthorizedError(
+            "The bearer token is missing or wrong.",
+            remedy="Send `Authorization: Bearer TOKEN` with the authToken of engine.json.",
+        )
+        await error_answer(error, headers=CHALLENGE)(scope, receive, send)
+
+    def _admits(self, scope: Scope) -> bool:
+        if (scope["method"], scope["path"]) in self._public:
+            return True
+        return hmac.compare_digest(_bearer(scope), self._token)
+
+
+def _bearer(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, credentials = bytes(value).partition(b" ")
+            return credentials.strip() if scheme.lower() == b"bearer" else b""
+    return b""

@@ -1,0 +1,85 @@
+"""Request bodies: read up to a limit, decoded, and what is wrong with them said in words."""
+
+import re
+from typing import Final, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.httpapi.errors import BodyTooLargeError
+
+MAX_BODY_BYTES: Final = 64 * 2**20
+"""The whole of a job's standard input travels in the request."""
+
+T = TypeVar("T")
+
+_REMEDY: Final = "GET /openapi.json says what a request may hold."
+_MSGSPEC = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>.+)`")
+_WRONG_TYPE = re.compile(r"Expected `(?P<wanted>.+?)`(?P<bounds>[^,]*)(?:, got `(?P<given>.+)`)?")
+_WORDS: Final = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+}
+
+
+async def read_model(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """The request's body, decoded.
+
+    Raises ``BodyTooLargeError``, and ``InvalidArgumentError`` for what is not JSON or does not fit.
+    """
+    body = await _read(request)
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidArgumentError(_in_words(str(error)), remedy=_REMEDY) from error
+    except msgspec.DecodeError as error:
+        words = str(error).removeprefix("JSON is malformed: ")
+        problem = f"{words[:1].lower()}{words[1:]}" if body else "it is empty"
+    except UnicodeDecodeError:
+        problem = "it is not UTF-8"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    raise InvalidArgumentError(f"The request body is not valid JSON: {problem}.", remedy=_REMEDY)
+
+
+async def _read(request: Request) -> bytes:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:19]) > MAX_BODY_BYTES:
+        raise _too_large()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"The request body is larger than {MAX_BODY_BYTES // 2**20} MiB.",
+        remedy="Put the input into a file and name that in the arguments.",
+    )
+
+
+def _in_words(complaint: str) -> str:
+    match = _MSGSPEC.fullmatch(complaint)
+    problem, where = (match["problem"], match["where"]) if match else (complaint, None)
+    place = f"`{where}`" if where else "The request body"
+    if missing := _MISSING.fullmatch(problem):
+        name = f"{where}.{missing['field']}" if where else missing["field"]
+        return f"`{name}` is missing."
+    if wrong := _WRONG_TYPE.fullmatch(problem):
+        given = f", not {_word(wrong['given'])}" if wrong["given"] else ""
+        return f"{place} must be {_word(wrong['wanted'])}{wrong['bounds']}{given}."
+    # msgspec repeats the value here, and a client's text may be long or hold line breaks.
+    return f"{place} has a value that is not allowed."
+
+
+def _word(types: str) -> str:
+    return " or ".join(_WORDS.get(name, name) for name in types.split(" | "))

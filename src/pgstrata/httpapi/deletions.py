@@ -1,0 +1,18 @@
+"""Answers to deletions, which are alike whatever is deleted."""
+
+from starlette.responses import Response
+
+from pgstrata.domain.deletion import DeleteResult
+from pgstrata.httpapi.answers import answer
+from pgstrata.httpapi.routing import Reply
+
+DELETE_REPLIES = (
+    Reply(status=200, description="Deleted, or what a dry run found out.", body=DeleteResult),
+    Reply(status=409, description="Something is in the way; nothing changed.", body=DeleteResult),
+)
+
+
+def delete_answer(result: DeleteResult) -> Response:
+    """What was deleted, or what is in the way. A dry run succeeds in finding out either."""
+    blocked = result.outcome == "blocked" and not result.dry_run
+    return answer(result, 409 if blocked else 200)

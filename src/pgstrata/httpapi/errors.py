@@ -1,0 +1,70 @@
+"""Errors on their way out: each becomes an answer with its own status and the error body."""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pgstrata.domain.job import ErrorBody
+from pgstrata.errors import PgstrataError
+from pgstrata.httpapi.answers import answer
+
+logger = logging.getLogger(__name__)
+
+_UNEXPECTED: Final = ErrorBody(
+    code=PgstrataError.code,
+    message="The engine failed in a way nobody foresaw.",
+    remedy="The engine's log says more; please report what it says.",
+)
+
+
+class BodyTooLargeError(PgstrataError):
+    """The request's body is larger than the engine is willing to hold."""
+
+    code = "body_too_large"
+    http_status = 413
+    exit_code = 2
+
+
+def error_answer(error: PgstrataError, *, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that an error makes."""
+    return answer(error.body(), error.http_status, headers=headers)
+
+
+class ErrorBoundary:
+    """The outermost layer: whatever is raised further in leaves as an error body.
+
+    Once an answer has begun there is no telling in it any more. The error goes on to the server
+    then, which breaks the connection off, so that nobody takes half an answer for a whole one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        except ClientDisconnect:
+            # It left before its request was whole: there is nobody to answer.
+            return
+        except Exception as error:
+            if begun or scope["type"] != "http":
+                raise
+            await _answer_for(error, scope)(scope, receive, send)
+
+
+def _answer_for(error: Exception, scope: Scope) -> Response:
+    if isinstance(error, PgstrataError) and error.http_status < 500:
+        return error_answer(error)
+    logger.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
+    return error_answer(error) if isinstance(error, PgstrataError) else answer(_UNEXPECTED, 500)

@@ -1,0 +1,230 @@
+"""Prepare jobs, their events and their tasks."""
+
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from pgstrata.domain.job import Event, Job
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import NotFoundError, RangeNotSatisfiableError
+from pgstrata.httpapi import ranges
+from pgstrata.httpapi.answers import answer, list_answer
+from pgstrata.httpapi.body import read_model
+from pgstrata.httpapi.deletions import DELETE_REPLIES, delete_answer
+from pgstrata.httpapi.errors import error_answer
+from pgstrata.httpapi.parameters import (
+    DRY_RUN,
+    FORCE,
+    flag,
+    path_id,
+    text_filter,
+    text_parameter,
+)
+from pgstrata.httpapi.routing import Operation, Parameter, Reply
+from pgstrata.httpapi.service import Service
+from pgstrata.httpapi.streams import ACCEPT_RANGES, EventStream
+from pgstrata.httpapi.wire import (
+    JOBS_PATH,
+    JobAccepted,
+    JobEntry,
+    JobStatus,
+    TaskEntry,
+    job_accepted,
+    job_entry,
+    job_status,
+    task_entry,
+)
+
+_REQUEST_DECODER: Final = msgspec.json.Decoder(PrepareRequest)
+
+
+async def submit(service: Service, request: Request) -> Response:
+    accepted = job_accepted(await service.jobs.submit(await read_model(request, _REQUEST_DECODER)))
+    return answer(accepted, 201, headers={"Location": accepted.status_url})
+
+
+async def list_jobs(service: Service, request: Request) -> Response:
+    prefix = text_filter(request, "job") or ""
+    jobs = await service.jobs.list_jobs(prefix=prefix.lower())
+    return list_answer(request, [job_entry(job) for job in jobs])
+
+
+async def get_job(service: Service, request: Request) -> Response:
+    return await _status_answer(service, await _known_job(service, request))
+
+
+async def delete_job(service: Service, request: Request) -> Response:
+    result = await service.jobs.delete(
+        request.path_params["id"], force=flag(request, "force"), dry_run=flag(request, "dry_run")
+    )
+    return delete_answer(result)
+
+
+async def cancel_job(service: Service, request: Request) -> Response:
+    job = await _known_job(service, request)
+    if job.status.terminal:
+        return await _status_answer(service, job)
+    # The wish is granted even where the job is at its end by now, so the status is that of a wish.
+    return await _status_answer(service, await service.jobs.cancel(job.job_id), 202)
+
+
+async def follow_events(service: Service, request: Request) -> ASGIApp:
+    job = await _known_job(service, request)
+    # HTTP gives a meaning to ranges with GET alone.
+    wanted = ranges.parse_range(request.headers.get("range")) if request.method == "GET" else None
+    if wanted is None:
+        return EventStream(service.jobs, job.job_id, ranges.Window())
+    count = await service.jobs.count_events(job.job_id)
+    window = wanted.window(count, finished=job.status.terminal)
+    return EventStream(service.jobs, job.job_id, window) if window else _unsatisfiable(job, count)
+
+
+async def list_tasks(service: Service, request: Request) -> Response:
+    job_id = text_filter(request, "job")
+    tasks = await service.jobs.list_tasks(job_id)
+    jobs = {job.job_id: job for job in await service.jobs.list_jobs(prefix=job_id or "")}
+    return list_answer(request, [task_entry(task, jobs.get(task.job_id)) for task in tasks])
+
+
+async def _known_job(service: Service, request: Request) -> Job:
+    job_id = request.path_params["id"]
+    job = await service.jobs.get(job_id)
+    if job is None:
+        raise NotFoundError(
+            f"There is no job {job_id!r}.", remedy=f"GET {JOBS_PATH} lists the jobs there are."
+        )
+    return job
+
+
+async def _status_answer(service: Service, job: Job, status: int = 200) -> Response:
+    return answer(job_status(job, await service.jobs.list_tasks(job.job_id)), status)
+
+
+def _unsatisfiable(job: Job, count: int) -> Response:
+    error = RangeNotSatisfiableError(
+        f"The job {job.job_id} ended with {count} events, so there are none in this range.",
+        remedy=f"Ask for a range that starts below {count}.",
+    )
+    headers = {"Content-Range": f"events */{count}", **ACCEPT_RANGES}
+    return error_answer(error, headers=headers)
+
+
+_JOB_ID = path_id("The job's id.")
+
+OPERATIONS: Final = (
+    Operation(
+        method="POST",
+        path=JOBS_PATH,
+        name="submitJob",
+        handler=submit,
+        summary="Ask for a database to be prepared",
+        body=PrepareRequest,
+        replies=(
+            Reply(
+                status=201,
+                description="The job is queued.",
+                body=JobAccepted,
+                headers=("Location",),
+                links=("getJob", "followEvents", "cancelJob", "deleteJob"),
+            ),
+        ),
+        refusals=(400, 413),
+    ),
+    Operation(
+        method="GET",
+        path=JOBS_PATH,
+        name="listJobs",
+        handler=list_jobs,
+        summary="The jobs, newest first",
+        parameters=(text_parameter("job", "Only ids that start with this, in any case."),),
+        replies=(Reply(status=200, description="The jobs.", body=JobEntry, shape="list"),),
+    ),
+    Operation(
+        method="GET",
+        path=f"{JOBS_PATH}/{{id}}",
+        name="getJob",
+        handler=get_job,
+        summary="One job with its tasks and what came of it",
+        parameters=(_JOB_ID,),
+        replies=(Reply(status=200, description="The job.", body=JobStatus),),
+        refusals=(404,),
+    ),
+    Operation(
+        method="DELETE",
+        path=f"{JOBS_PATH}/{{id}}",
+        name="deleteJob",
+        handler=delete_job,
+        summary="Delete a job",
+        parameters=(_JOB_ID, FORCE, DRY_RUN),
+        replies=DELETE_REPLIES,
+        refusals=(400, 404),
+    ),
+    Operation(
+        method="POST",
+        path=f"{JOBS_PATH}/{{id}}/cancel",
+        name="cancelJob",
+        handler=cancel_job,
+        summary="Cancel a job",
+        description="What runs for the job is stopped; the job then fails as `cancelled`.",
+        parameters=(_JOB_ID,),
+        replies=(
+            Reply(status=200, description="The job was at its end before.", body=JobStatus),
+            Reply(status=202, description="The job was asked to end.", body=JobStatus),
+        ),
+        refusals=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=f"{JOBS_PATH}/{{id}}/events",
+        name="followEvents",
+        handler=follow_events,
+        summary="A job's events as they happen, up to its terminal status",
+        description=(
+            "One event a line. The stream ends after the terminal status. Ranges are described "
+            "at the Range header; one that is malformed, in another unit or of several ranges is "
+            "ignored."
+        ),
+        parameters=(
+            _JOB_ID,
+            Parameter(
+                name="Range",
+                place="header",
+                description=(
+                    "`events=10-24`, `events=10-`, or `events=-5` for the last five. Events are "
+                    "numbered from 0. While the job is not at its end, a range may start at "
+                    "events still to come, `10-` and `-5` go on to the terminal event, and `10-24` "
+                    "ends early if the job does."
+                ),
+            ),
+        ),
+        replies=(
+            Reply(
+                status=200,
+                description="All events.",
+                body=Event,
+                shape="stream",
+                headers=("Accept-Ranges",),
+            ),
+            Reply(
+                status=206,
+                description="The events of the range.",
+                body=Event,
+                shape="stream",
+                headers=("Accept-Ranges", "Content-Range"),
+            ),
+        ),
+        refusals=(404, 416),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/tasks",
+        name="listTasks",
+        handler=list_tasks,
+        summary="The tasks of one job, or of all",
+        parameters=(text_parameter("job", "Only the tasks of the job with this id."),),
+        replies=(Reply(status=200, description="The tasks.", body=TaskEntry, shape="list"),),
+    ),
+)

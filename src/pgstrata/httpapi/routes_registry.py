@@ -1,0 +1,204 @@
+"""States, instances and names."""
+
+from typing import Final
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pgstrata.domain.listing import InstanceEntry, NameEntry
+from pgstrata.domain.state import State
+from pgstrata.errors import NotFoundError
+from pgstrata.httpapi.answers import answer, list_answer
+from pgstrata.httpapi.deletions import DELETE_REPLIES, delete_answer
+from pgstrata.httpapi.parameters import (
+    DRY_RUN,
+    FORCE,
+    ID_PREFIX,
+    IMAGE,
+    RECURSE,
+    STATE,
+    flag,
+    id_prefix,
+    path_id,
+    text_filter,
+    text_parameter,
+)
+from pgstrata.httpapi.routing import Operation, Parameter, Reply
+from pgstrata.httpapi.service import Service
+
+
+async def list_states(service: Service, request: Request) -> Response:
+    states = await service.registry.states(
+        kind=text_filter(request, "kind"),
+        image_id=text_filter(request, "image"),
+        id_prefix=id_prefix(request),
+    )
+    return list_answer(request, states)
+
+
+async def get_state(service: Service, request: Request) -> Response:
+    state_id = request.path_params["id"]
+    state = await service.registry.state(state_id)
+    if state is None:
+        raise _unknown("state", state_id, "/v1/states")
+    return answer(state)
+
+
+async def delete_state(service: Service, request: Request) -> Response:
+    result = await service.deletion.delete_state(
+        request.path_params["id"],
+        recurse=flag(request, "recurse"),
+        force=flag(request, "force"),
+        dry_run=flag(request, "dry_run"),
+    )
+    return delete_answer(result)
+
+
+async def list_instances(service: Service, request: Request) -> Response:
+    instances = await service.registry.instances(
+        state_id=text_filter(request, "state"),
+        image_id=text_filter(request, "image"),
+        id_prefix=id_prefix(request),
+    )
+    return list_answer(request, instances)
+
+
+async def get_instance(service: Service, request: Request) -> Response:
+    id_or_name = request.path_params["id"]
+    instance = await service.registry.instance(id_or_name)
+    if instance is None:
+        raise _unknown("instance", id_or_name, "/v1/instances")
+    if instance.instance_id != id_or_name:
+        location = f"/v1/instances/{quote(instance.instance_id, safe='')}"
+        return Response(status_code=307, headers={"Location": location})
+    return answer(instance)
+
+
+async def delete_instance(service: Service, request: Request) -> Response:
+    result = await service.deletion.delete_instance(
+        request.path_params["id"], force=flag(request, "force"), dry_run=flag(request, "dry_run")
+    )
+    return delete_answer(result)
+
+
+async def list_names(service: Service, request: Request) -> Response:
+    names = await service.registry.names(
+        instance_id=text_filter(request, "instance"),
+        state_id=text_filter(request, "state"),
+        image_id=text_filter(request, "image"),
+    )
+    return list_answer(request, names)
+
+
+async def get_name(service: Service, request: Request) -> Response:
+    name = request.path_params["name"]
+    entry = await service.registry.name(name)
+    if entry is None:
+        raise _unknown("name", name, "/v1/names")
+    return answer(entry)
+
+
+def _unknown(what: str, wanted: str, path: str) -> NotFoundError:
+    return NotFoundError(
+        f"There is no {what} {wanted!r}.", remedy=f"GET {path} lists all there are."
+    )
+
+
+_STATE_ID = path_id("The state's id.")
+_INSTANCE_ID = path_id("The instance's id.")
+
+OPERATIONS: Final = (
+    Operation(
+        method="GET",
+        path="/v1/states",
+        name="listStates",
+        handler=list_states,
+        summary="The states that are kept",
+        parameters=(text_parameter("kind", "Only states of this prepare kind."), IMAGE, ID_PREFIX),
+        replies=(Reply(status=200, description="The states.", body=State, shape="list"),),
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/states/{id}",
+        name="getState",
+        handler=get_state,
+        summary="One state",
+        parameters=(_STATE_ID,),
+        replies=(Reply(status=200, description="The state.", body=State),),
+        refusals=(404,),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/states/{id}",
+        name="deleteState",
+        handler=delete_state,
+        summary="Delete a state",
+        parameters=(_STATE_ID, RECURSE, FORCE, DRY_RUN),
+        replies=DELETE_REPLIES,
+        refusals=(400, 404),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/instances",
+        name="listInstances",
+        handler=list_instances,
+        summary="The instances there are",
+        parameters=(STATE, IMAGE, ID_PREFIX),
+        replies=(
+            Reply(status=200, description="The instances.", body=InstanceEntry, shape="list"),
+        ),
+        refusals=(400,),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/instances/{id}",
+        name="getInstance",
+        handler=get_instance,
+        summary="One instance",
+        parameters=(path_id("The instance's id, or its name."),),
+        replies=(
+            Reply(status=200, description="The instance.", body=InstanceEntry),
+            Reply(
+                status=307,
+                description="It was asked for by name and is to be found by its id.",
+                headers=("Location",),
+            ),
+        ),
+        refusals=(404,),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/instances/{id}",
+        name="deleteInstance",
+        handler=delete_instance,
+        summary="Delete an instance",
+        parameters=(_INSTANCE_ID, FORCE, DRY_RUN),
+        replies=DELETE_REPLIES,
+        refusals=(400, 404),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/names",
+        name="listNames",
+        handler=list_names,
+        summary="The names given to instances",
+        parameters=(
+            text_parameter("instance", "Only the names of the instance with this id."),
+            STATE,
+            IMAGE,
+        ),
+        replies=(Reply(status=200, description="The names.", body=NameEntry, shape="list"),),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/names/{name}",
+        name="getName",
+        handler=get_name,
+        summary="What a name stands for",
+        parameters=(Parameter(name="name", place="path", description="The name."),),
+        replies=(Reply(status=200, description="The name.", body=NameEntry),),
+        refusals=(404,),
+    ),
+)

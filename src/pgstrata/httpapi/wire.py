@@ -1,0 +1,161 @@
+"""Jobs and tasks as they travel, made from the domain's own at this edge."""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from pgstrata.domain.job import ErrorBody, Job, Result, Status, Task
+from pgstrata.domain.model import Model
+from pgstrata.domain.plan import (
+    PlanTask,
+    PrepareInstanceTask,
+    ResolveImageTask,
+    StateExecuteTask,
+    TaskSpec,
+)
+
+JOBS_PATH = "/v1/prepare-jobs"
+
+
+class JobAccepted(Model, frozen=True, kw_only=True):
+    """The answer to a job request: where to look from now on."""
+
+    job_id: str
+    status_url: str
+    events_url: str
+    status: Literal["queued"]
+
+
+class JobStatus(Model, frozen=True, kw_only=True):
+    """A job with its tasks and what came of it."""
+
+    job_id: str
+    status: Status
+    prepare_kind: str
+    image_id: str
+    plan_only: bool = False
+    prepare_args_normalized: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    tasks: tuple[TaskSpec, ...] = ()
+    result: Result | None = None
+    error: ErrorBody | None = None
+
+
+class JobEntry(Model, frozen=True, kw_only=True):
+    """A job, as it is listed."""
+
+    job_id: str
+    status: Status
+    prepare_kind: str
+    image_id: str
+    plan_only: bool = False
+    prepare_args_normalized: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    resolved_image_id: str | None = None
+    signature: str | None = None
+
+
+class PlanTaskEntry(PlanTask, frozen=True, kw_only=True):
+    """A ``plan`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    image_id: str | None = None
+    resolved_image_id: str | None = None
+    args_summary: str | None = None
+
+
+class ResolveImageTaskEntry(ResolveImageTask, frozen=True, kw_only=True):
+    """A ``resolve_image`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    args_summary: str | None = None
+
+
+class StateExecuteTaskEntry(StateExecuteTask, frozen=True, kw_only=True):
+    """A ``state_execute`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    image_id: str | None = None
+    resolved_image_id: str | None = None
+
+
+class PrepareInstanceTaskEntry(PrepareInstanceTask, frozen=True, kw_only=True):
+    """A ``prepare_instance`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    image_id: str | None = None
+    resolved_image_id: str | None = None
+    args_summary: str | None = None
+
+
+TaskEntry = PlanTaskEntry | ResolveImageTaskEntry | StateExecuteTaskEntry | PrepareInstanceTaskEntry
+
+_ENTRIES: dict[type[TaskSpec], type[TaskEntry]] = {
+    PlanTask: PlanTaskEntry,
+    ResolveImageTask: ResolveImageTaskEntry,
+    StateExecuteTask: StateExecuteTaskEntry,
+    PrepareInstanceTask: PrepareInstanceTaskEntry,
+}
+
+
+def job_accepted(job: Job) -> JobAccepted:
+    """A new job, as the one who asked for it is told."""
+    url = f"{JOBS_PATH}/{job.job_id}"
+    return JobAccepted(
+        job_id=job.job_id, status_url=url, events_url=f"{url}/events", status="queued"
+    )
+
+
+def job_status(job: Job, tasks: list[Task]) -> JobStatus:
+    """A job with the plan its tasks make."""
+    return JobStatus(
+        job_id=job.job_id,
+        status=job.status,
+        prepare_kind=job.request.prepare_kind,
+        image_id=job.request.image_id,
+        plan_only=job.request.plan_only,
+        prepare_args_normalized=job.prepare_args_normalized,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        tasks=tuple(task.spec for task in tasks),
+        result=job.result,
+        error=job.error,
+    )
+
+
+def job_entry(job: Job) -> JobEntry:
+    """A job as one of many."""
+    return JobEntry(
+        job_id=job.job_id,
+        status=job.status,
+        prepare_kind=job.request.prepare_kind,
+        image_id=job.request.image_id,
+        plan_only=job.request.plan_only,
+        prepare_args_normalized=job.prepare_args_normalized,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        resolved_image_id=job.resolved_image_id,
+        signature=job.signature,
+    )
+
+
+def task_entry(task: Task, job: Job | None) -> TaskEntry:
+    """A task as one of many; without its job's images when the job went in the meantime."""
+    images = {} if job is None else _images(job)
+    fields = images | msgspec.structs.asdict(task.spec)
+    return _ENTRIES[type(task.spec)](**fields, job_id=task.job_id, status=task.status)
+
+
+def _images(job: Job) -> dict[str, str | None]:
+    return {"image_id": job.request.image_id, "resolved_image_id": job.resolved_image_id}

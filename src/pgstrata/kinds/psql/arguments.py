@@ -1,0 +1,262 @@
+"""psql's argument list: read as psql reads it, and said again in one canonical spelling.
+
+The command line imports this too, so it needs nothing but the standard library until it refuses.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple, NoReturn
+
+from pgstrata.kinds.psql.options import BY_LETTER, BY_NAME, Option, Use
+
+_VARIABLE_NAME = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff]+")
+_TRUE = frozenset(("1", "on", "true", "yes"))
+_ONLY_RECIPES = "give psql only scripts (-f), commands (-c) and variables (-v)"
+_REMEDIES = {
+    Use.CONNECTION: "leave it out: pgstrata connects psql to the instance itself",
+    Use.INTERACTIVE: "leave it out: psql runs without a terminal here",
+    Use.LINEWISE: "leave it out and end each statement with a semicolon",
+    Use.WRITES_FILE: "leave it out: a cached step writes no files",
+}
+
+
+class File(NamedTuple):
+    """``-f path``."""
+
+    path: str
+
+
+class Stdin(NamedTuple):
+    """``-f -``."""
+
+
+class Command(NamedTuple):
+    """``-c text``."""
+
+    text: str
+
+
+Source = File | Stdin | Command
+
+
+@dataclass(frozen=True)
+class PsqlArguments:
+    """What a list of psql arguments says."""
+
+    sources: tuple[Source, ...]
+    """In the order they run in."""
+    variables: Mapping[str, str | None]
+    """By name; None is a variable that is to be unset."""
+    single_transaction: bool = False
+    output_flags: tuple[tuple[str, ...], ...] = ()
+    """Flags, each with its value, that change what psql prints and nothing else."""
+
+    @property
+    def needs_stdin(self) -> bool:
+        return Stdin() in self.sources
+
+    def normalized(self) -> str:
+        """One canonical spelling, quoted for a shell; of those that mean the same, all alike."""
+        words = list(self.variable_words())
+        words += ["-1"] if self.single_transaction else []
+        words += [word for flag in sorted(set(self.output_flags)) for word in flag]
+        words += [word for source in self.sources for word in source_words(source)]
+        return shlex.join(words)
+
+    def variable_words(self) -> Iterator[str]:
+        """The variables as arguments, sorted by name."""
+        for name, value in sorted(self.variables.items()):
+            yield "-v"
+            yield name if value is None else f"{name}={value}"
+
+
+def source_words(source: Source) -> tuple[str, str]:
+    """A source as psql's arguments."""
+    match source:
+        case File(path):
+            return "-f", path
+        case Stdin():
+            return "-f", "-"
+        case Command(text):
+            return "-c", text
+
+
+def parse(args: Sequence[str]) -> PsqlArguments:
+    """Read an argument list as psql does.
+
+    Raises ``InvalidArgumentError`` for what psql would not understand, and for what has no
+    meaning in a recipe: connections, terminals, files to write.
+    """
+    for word in args:
+        if "\0" in word:
+            _refuse("an argument contains a NUL character", "remove it")
+    reading = _Reading()
+    for option, value, _place in _options(args):
+        reading.take(option, value)
+    return reading.result()
+
+
+def absolute(args: Sequence[str], work_dir: str) -> tuple[str, ...]:
+    """The same arguments with every path of ``-f`` absolute, and all else as it was.
+
+    Raises ``InvalidArgumentError`` as ``parse`` does.
+    """
+    parse(args)
+    words = list(args)
+    for option, value, place in _options(args):
+        if option.use is not Use.FILE or value is None or value == "-":
+            continue
+        word = words[place]
+        words[place] = word[: len(word) - len(value)] + str(PurePosixPath(work_dir, value))
+    return tuple(words)
+
+
+class _Given(NamedTuple):
+    option: Option
+    value: str | None
+    place: int
+    """Where in the list the value ends."""
+
+
+def _options(args: Sequence[str]) -> Iterator[_Given]:
+    """Walk an argument list as getopt_long does."""
+    places = iter(range(len(args)))
+    for place in places:
+        word = args[place]
+        if word == "--":
+            if rest := args[place + 1 :]:
+                _refuse_positional(rest[0])
+            return
+        if word.startswith("--"):
+            yield _long_option(args, place, places)
+        elif len(word) > 1 and word.startswith("-"):
+            yield from _letters(args, place, places)
+        else:
+            _refuse_positional(word)
+
+
+def _letters(args: Sequence[str], place: int, places: Iterator[int]) -> Iterator[_Given]:
+    word = args[place]
+    for index, letter in enumerate(word[1:], start=1):
+        option = BY_LETTER.get(letter)
+        if option is None:
+            _refuse(f"psql has no option -{letter}", _ONLY_RECIPES)
+        if option.value:
+            rest = word[index + 1 :]
+            if rest:
+                yield _Given(option, rest, place)
+            else:
+                yield _next_word(option, args, places)
+            return
+        yield _Given(option, None, place)
+
+
+def _long_option(args: Sequence[str], place: int, places: Iterator[int]) -> _Given:
+    name, equals, value = args[place][2:].partition("=")
+    option = _named(name)
+    if option.value and not equals:
+        return _next_word(option, args, places)
+    if equals and not (option.value or option.optional_value):
+        _refuse(f"option --{name} takes no value", "leave out what follows the equals sign")
+    return _Given(option, value if equals else None, place)
+
+
+def _named(name: str) -> Option:
+    if name in BY_NAME:
+        return BY_NAME[name]
+    candidates = sorted(known for known in BY_NAME if name and known.startswith(name))
+    if not candidates:
+        _refuse(f"psql has no option --{name}", _ONLY_RECIPES)
+    if len(candidates) > 1:
+        spelled = ", ".join(f"--{known}" for known in candidates)
+        _refuse(f"option --{name} is ambiguous", f"write one of {spelled}")
+    return BY_NAME[candidates[0]]
+
+
+def _next_word(option: Option, args: Sequence[str], places: Iterator[int]) -> _Given:
+    place = next(places, None)
+    if place is None:
+        _refuse(f"option {option.spelling} lacks its value", "write the value behind the option")
+    return _Given(option, args[place], place)
+
+
+@dataclass
+class _Reading:
+    """Collects options as they come."""
+
+    sources: list[Source] = field(default_factory=list)
+    variables: dict[str, str | None] = field(default_factory=dict)
+    single_transaction: bool = False
+    output_flags: list[tuple[str, ...]] = field(default_factory=list)
+
+    def take(self, option: Option, value: str | None) -> None:
+        match option.use, value:
+            case Use.FILE, str(path):
+                self._take_file(path)
+            case Use.COMMAND, str(text):
+                self.sources.append(Command(text))
+            case Use.VARIABLE, str(assignment):
+                self._take_variable(assignment)
+            case Use.SINGLE_TRANSACTION, _:
+                self.single_transaction = True
+            case Use.OUTPUT, _:
+                flag = (option.spelling,) if value is None else (option.spelling, value)
+                self.output_flags.append(flag)
+            case (Use.IMPLIED, _) | (Use.WRITES_FILE, "/dev/null"):
+                pass
+            case use, _:
+                _refuse(f"option {option.spelling} is not for a recipe", _REMEDIES[use])
+
+    def _take_file(self, path: str) -> None:
+        if not path:
+            _refuse("option -f names no file", "write the script's path behind -f")
+        if path == "-" and Stdin() in self.sources:
+            _refuse("standard input can be read only once", "give `-f -` once")
+        self.sources.append(Stdin() if path == "-" else File(path))
+
+    def _take_variable(self, assignment: str) -> None:
+        name, equals, value = assignment.partition("=")
+        if not _VARIABLE_NAME.fullmatch(name):
+            _refuse(
+                f"`{assignment}` sets no variable",
+                "write -v NAME=VALUE, NAME of letters, digits, _",
+            )
+        if name in ("SINGLELINE", "SINGLESTEP"):
+            _refuse(f"variable {name} is not for a recipe", "leave it out")
+        if name == "ON_ERROR_STOP":
+            _check_error_stop(value if equals else None)
+            return
+        self.variables[name] = value if equals else None
+
+    def result(self) -> PsqlArguments:
+        if not self.sources:
+            _refuse("psql has nothing to run", "give at least one -f FILE or -c COMMAND")
+        return PsqlArguments(
+            sources=tuple(self.sources),
+            variables=MappingProxyType(dict(sorted(self.variables.items()))),
+            single_transaction=self.single_transaction,
+            output_flags=tuple(self.output_flags),
+        )
+
+
+def _check_error_stop(value: str | None) -> None:
+    if value is None or value.lower() not in _TRUE:
+        _refuse(
+            "ON_ERROR_STOP can only be on: a step that fails makes no state",
+            "leave it out, and let statements that may fail handle it (IF EXISTS, DO blocks)",
+        )
+
+
+def _refuse_positional(word: str) -> NoReturn:
+    _refuse(f"`{word}` names a database or a user", _REMEDIES[Use.CONNECTION])
+
+
+def _refuse(message: str, remedy: str) -> NoReturn:
+    # Imported here because its module needs msgspec, which a command line that is right does not.
+    from pgstrata.errors import InvalidArgumentError
+
+    raise InvalidArgumentError(" ".join(message.split()), remedy=remedy)

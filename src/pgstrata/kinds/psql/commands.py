@@ -1,0 +1,296 @@
+r"""psql's backslash commands: which of them read, write or run something beside the script."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pgstrata.kinds.psql import forbidden
+from pgstrata.kinds.psql.copying import slash_copy
+from pgstrata.kinds.psql.findings import FAILURES_TOLERATED, Findings
+from pgstrata.kinds.psql.script import is_inert
+from pgstrata.kinds.psql.words import NAME, Word, read_word
+
+_TRUE = (b"", b"1", b"on", b"true", b"yes")
+_WHOLE_LINE = frozenset(("!", "copy", "h", "help", "ef", "ev", "sf", "sf+", "sv", "sv+"))
+_INTERACTIVE = frozenset(("password", "prompt", "e", "edit", "ef", "ev"))
+_SENDS = frozenset(("g", "gx", "gset", "gexec", "gdesc", "crosstabview", "watch", "r", "reset"))
+_HARMLESS_ENVIRONMENT = frozenset(
+    (b"PAGER", b"PSQL_PAGER", b"PSQL_WATCH_PAGER", b"LESS", b"EDITOR", b"PSQL_EDITOR", b"VISUAL")
+)
+_WRITE_NOTHING = "leave it out: a cached step writes no files"
+_SPELL_OUT = "write the value itself in place of the variable"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A backslash command in a script."""
+
+    name: str
+    start: int
+    """Where the backslash is."""
+    end: int
+    """Where its last argument ends."""
+    words: tuple[Word, ...]
+    """Empty for a command that takes the rest of the line as it is."""
+    after: int
+    """Where psql goes on reading."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether the statement before it is done with afterwards."""
+        return self.name in _SENDS
+
+    @property
+    def first(self) -> Word | None:
+        """The first argument, as commands take it that let a semicolon follow."""
+        return self.words[0].without_semicolons() if self.words else None
+
+
+def read_command(text: bytes, start: int, line_end: int) -> Command:
+    """Read the command whose backslash is at ``start``."""
+    named = NAME.match(text, start + 1, line_end)
+    assert named is not None
+    name = named[0].decode("utf-8", "replace")
+    if name in _WHOLE_LINE:
+        return Command(name, start, line_end, (), line_end)
+    words, position = [], named.end()
+    while (word := read_word(text, position, line_end)) is not None:
+        words.append(word)
+        position = word.end
+    backslash = text.find(b"\\", position, line_end)
+    after = line_end if backslash < 0 else backslash
+    # Two backslashes end a command; one starts the next.
+    after += 2 if text.startswith(b"\\\\", after, line_end) else 0
+    return Command(name, start, position, tuple(words), after)
+
+
+def judge(command: Command, findings: Findings) -> None:
+    """Note what the command refers to, and what cannot be known about it."""
+    if any(word.shell for word in command.words):
+        findings.problem(
+            command.start, f"\\{command.name} runs a shell command in backquotes", _SPELL_OUT
+        )
+    if b"\v" in findings.text[command.start : command.end]:
+        findings.problem(
+            command.start,
+            f"\\{command.name} has a vertical tab in its arguments",
+            "write a space in its place",
+        )
+    if command.name in _INTERACTIVE:
+        findings.problem(
+            command.start, f"\\{command.name} asks someone at a terminal", "leave it out"
+        )
+    if (handler := _HANDLERS.get(command.name)) is not None:
+        handler(command, findings)
+
+
+def _include(command: Command, findings: Findings) -> None:
+    word = command.first
+    if word is None or word.unfinished:
+        return
+    if not word.known:
+        _unknown_path(command, findings)
+    elif word.value == b"-":
+        findings.problem(
+            command.start, f"\\{command.name} reads standard input", "give `-f -` to psql instead"
+        )
+    else:
+        relative = command.name in ("ir", "include_relative")
+        findings.include(command.start, word.end, word.value, relative=relative)
+
+
+def _unknown_path(command: Command, findings: Findings) -> None:
+    findings.problem(
+        command.start,
+        f"the path of \\{command.name} is made of variables or shell commands",
+        "write the path itself",
+    )
+
+
+def _lo_import(command: Command, findings: Findings) -> None:
+    word = command.first
+    if word is None or word.unfinished:
+        return
+    if not word.known:
+        _unknown_path(command, findings)
+    else:
+        findings.data_file(word.start, word.end, word.value)
+
+
+def _cd(command: Command, findings: Findings) -> None:
+    word = command.first
+    if findings.optional:
+        findings.problem(
+            command.start, r"\cd may or may not be carried out", r"put it before any \if and \q"
+        )
+    elif word is None:
+        findings.change_directory(command.start, command.end, b"~")
+    elif not word.known:
+        _unknown_path(command, findings)
+    else:
+        findings.change_directory(command.start, word.end, word.value)
+
+
+def _copy(command: Command, findings: Findings) -> None:
+    copy = slash_copy(findings.text, command.start + len(r"\copy"), command.end)
+    if copy is None:
+        findings.problem(
+            command.start, r"\copy is not understood", r"write \copy TABLE (COLUMNS) FROM 'FILE'"
+        )
+    elif copy.target == "program":
+        findings.problem(
+            command.start, r"\copy runs a program", "write its output to a file and copy that"
+        )
+    elif copy.target == "file" and copy.direction == "from":
+        findings.data_file(copy.start, copy.end, copy.path)
+    elif copy.target == "file" and copy.path != b"/dev/null":
+        findings.problem(command.start, r"\copy writes a file", _WRITE_NOTHING)
+    elif copy.direction == "from" and copy.target in ("pstdin", "pstdout"):
+        findings.problem(
+            command.start, r"\copy reads psql's standard input", r"write \copy ... from 'file'"
+        )
+
+
+def takes_data(command: Command, findings: Findings) -> bool:
+    r"""Whether the lines behind a ``\copy`` are its data."""
+    if command.name != "copy":
+        return False
+    copy = slash_copy(findings.text, command.start + len(r"\copy"), command.end)
+    return copy is not None and copy.direction == "from" and copy.target in ("stdin", "stdout")
+
+
+def _shell(command: Command, findings: Findings) -> None:
+    findings.problem(command.start, r"\! runs a shell command", "run it before, outside of psql")
+
+
+def _getenv(command: Command, findings: Findings) -> None:
+    findings.problem(
+        command.start, r"\getenv reads the environment", "give the value with -v NAME=VALUE"
+    )
+
+
+def _setenv(command: Command, findings: Findings) -> None:
+    if command.words and command.words[0].value not in _HARMLESS_ENVIRONMENT:
+        findings.problem(command.start, r"\setenv may change what psql does", "leave it out")
+
+
+def _writes(command: Command, findings: Findings) -> None:
+    words = list(command.words)
+    if command.name in ("g", "gx") and words and words[0].value.startswith(b"("):
+        while words and not words.pop(0).value.endswith(b")"):
+            pass
+    if words and (words[0].value != b"/dev/null" or not words[0].known):
+        what = "runs a program" if words[0].value.startswith(b"|") else "writes a file"
+        findings.problem(command.start, f"\\{command.name} {what}", _WRITE_NOTHING)
+
+
+def _lo_export(command: Command, findings: Findings) -> None:
+    findings.problem(command.start, r"\lo_export writes a file", _WRITE_NOTHING)
+
+
+def _set(command: Command, findings: Findings) -> None:
+    if not command.words:
+        return
+    name, *values = command.words
+    value = b"".join(word.value for word in values)
+    variable = name.value.decode("utf-8", "replace")
+    if not name.known:
+        findings.bind("", command.start, prefix=True)
+    elif variable in ("SINGLELINE", "SINGLESTEP"):
+        findings.problem(command.start, rf"\set {variable} changes how psql reads", "leave it out")
+    elif variable == FAILURES_TOLERATED:
+        if value.lower() not in _TRUE:
+            _tolerate_failures(command, findings)
+    elif not all(word.known for word in values) or not is_inert(value.decode("utf-8", "replace")):
+        findings.bind(variable, command.start)
+    for found in forbidden.find(value):
+        findings.problem(command.start, found.what, found.remedy)
+
+
+def _unset(command: Command, findings: Findings) -> None:
+    if command.words and command.words[0].value.decode("utf-8", "replace") == FAILURES_TOLERATED:
+        _tolerate_failures(command, findings)
+
+
+def _tolerate_failures(command: Command, findings: Findings) -> None:
+    findings.bind(FAILURES_TOLERATED, command.start)
+    findings.bind("LAST_ERROR_MESSAGE", command.start)
+
+
+def _gset(command: Command, findings: Findings) -> None:
+    word = command.words[0] if command.words else None
+    prefix = word.value.decode("utf-8", "replace") if word is not None and word.known else ""
+    findings.bind(prefix, command.start, prefix=True)
+
+
+def _connect(command: Command, findings: Findings) -> None:
+    if any(word.variable for word in command.words):
+        findings.problem(
+            command.start, f"\\{command.name} connects to what a variable says", _SPELL_OUT
+        )
+    elsewhere = any(word.value != b"-" for word in command.words[2:])
+    if elsewhere or any(b"=" in word.value or b"://" in word.value for word in command.words):
+        findings.problem(
+            command.start,
+            f"\\{command.name} may connect to another server",
+            rf"write \{command.name} DATABASE [USER]",
+        )
+    for variable, word in zip(("DBNAME", "USER"), command.words, strict=False):
+        if not is_inert(word.value.decode("utf-8", "replace")):
+            findings.bind(variable, command.start)
+
+
+def _encoding(command: Command, findings: Findings) -> None:
+    word = command.first
+    if word is None:
+        return
+    name = word.value.decode("utf-8", "replace")
+    if not word.known or forbidden.unsafe_encoding(name):
+        findings.problem(
+            command.start,
+            rf"client encoding {name} may hide quotes in characters",
+            "convert the script to UTF-8",
+        )
+
+
+def _if(_command: Command, findings: Findings) -> None:
+    findings.conditional += 1
+
+
+def _endif(_command: Command, findings: Findings) -> None:
+    findings.conditional = max(0, findings.conditional - 1)
+
+
+def _quit(_command: Command, findings: Findings) -> None:
+    findings.left = True
+
+
+_HANDLERS: dict[str, Callable[[Command, Findings], None]] = {
+    "i": _include,
+    "include": _include,
+    "ir": _include,
+    "include_relative": _include,
+    "lo_import": _lo_import,
+    "cd": _cd,
+    "copy": _copy,
+    "!": _shell,
+    "getenv": _getenv,
+    "setenv": _setenv,
+    "o": _writes,
+    "out": _writes,
+    "g": _writes,
+    "gx": _writes,
+    "w": _writes,
+    "write": _writes,
+    "s": _writes,
+    "lo_export": _lo_export,
+    "set": _set,
+    "unset": _unset,
+    "gset": _gset,
+    "c": _connect,
+    "connect": _connect,
+    "encoding": _encoding,
+    "if": _if,
+    "endif": _endif,
+    "q": _quit,
+    "quit": _quit,
+}

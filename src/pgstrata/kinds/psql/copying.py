@@ -1,0 +1,93 @@
+r"""The argument of ``\copy``, taken apart as psql does."""
+
+import re
+from typing import Literal, NamedTuple
+
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_TABLE_TOKEN = re.compile(rb'(?:"[^"]*+")++|[.,()]|[^ \t\n\r.,()"]++')
+_QUERY_TOKEN = re.compile(rb"(?:'[^']*+')++" rb'|(?:"[^"]*+")++|[.,()]|[^ \t\n\r.,()"\']++')
+_TARGET_TOKEN = re.compile(rb"(?:'[^']*+')++|[^ \t\n\r;']++")
+
+Target = Literal["stdin", "stdout", "pstdin", "pstdout", "program", "file"]
+_STREAMS: dict[bytes, Target] = {
+    b"stdin": "stdin",
+    b"stdout": "stdout",
+    b"pstdin": "pstdin",
+    b"pstdout": "pstdout",
+    b"program": "program",
+}
+
+
+class SlashCopy(NamedTuple):
+    r"""What a ``\copy`` reads or writes."""
+
+    direction: Literal["from", "to"]
+    target: Target
+    start: int
+    """Where the target's token is."""
+    end: int
+    path: bytes
+    """The file's path, for the target ``file``."""
+
+
+def slash_copy(text: bytes, start: int, end: int) -> SlashCopy | None:
+    """Read the rest of the line behind the command; None when psql may read it otherwise."""
+    tokens = _Tokens(text, start, end)
+    word = tokens.next(_TABLE_TOKEN)
+    if word == b"binary":
+        word = tokens.next(_TABLE_TOKEN)
+    word = tokens.skip_query() if word == b"(" else tokens.skip_table()
+    if word not in (b"from", b"to"):
+        return None
+    direction: Literal["from", "to"] = "from" if word == b"from" else "to"
+    raw = tokens.next_raw(_TARGET_TOKEN)
+    if not raw or not tokens.at_boundary():
+        return None
+    target = _STREAMS.get(raw.lower(), "file")
+    path = raw[1:-1].replace(b"''", b"'") if raw.startswith(b"'") else raw
+    return SlashCopy(direction, target, tokens.position - len(raw), tokens.position, path)
+
+
+class _Tokens:
+    """Reads tokens one after the other; empty at the end and where nothing fits."""
+
+    def __init__(self, text: bytes, start: int, end: int) -> None:
+        self._text = text
+        self._end = end
+        self.position = start
+
+    def next_raw(self, token: re.Pattern[bytes]) -> bytes:
+        space = _SPACE.match(self._text, self.position, self._end)
+        assert space is not None
+        found = token.match(self._text, space.end(), self._end)
+        if found is None:
+            return b""
+        self.position = found.end()
+        return found[0]
+
+    def next(self, token: re.Pattern[bytes]) -> bytes:
+        return self.next_raw(token).lower()
+
+    def at_boundary(self) -> bool:
+        """Whether white space, a semicolon or the end follows."""
+        following = self._text[self.position : self._end][:1]
+        return following in (b"", b" ", b"\t", b"\r", b"\n", b";")
+
+    def skip_query(self) -> bytes:
+        """Pass by a query, its parenthesis already open, and read the token behind it."""
+        depth = 1
+        while depth and (word := self.next(_QUERY_TOKEN)):
+            depth += {b"(": 1, b")": -1}.get(word, 0)
+        return b"" if depth else self.next(_QUERY_TOKEN)
+
+    def skip_table(self) -> bytes:
+        """Pass by the rest of ``[schema.]table [(columns)]`` and read the token behind it."""
+        word = self.next(_TABLE_TOKEN)
+        while word == b".":
+            self.next(_TABLE_TOKEN)
+            word = self.next(_TABLE_TOKEN)
+        if word == b"(":
+            while word and word != b")":
+                word = self.next(_TABLE_TOKEN)
+            word = self.next(_TABLE_TOKEN)
+        return word

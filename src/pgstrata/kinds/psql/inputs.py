@@ -1,0 +1,296 @@
+r"""All that one step reads: its script with what that includes, and the data files they copy.
+
+The digest is over the expanded content: an include counts as the content of its file, a data file
+as its own digest, so what files are called and where they lie leaves it alone. It is a tree: every
+script's digest is over the digests of its parts in their order.
+"""
+
+import hashlib
+import os
+import pwd
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
+
+from pgstrata.domain.plan import InputFile
+from pgstrata.errors import InputChangedError, InvalidArgumentError
+from pgstrata.kinds.psql.files import Files, missing
+from pgstrata.kinds.psql.findings import FAILURES_TOLERATED
+from pgstrata.kinds.psql.scanner import scan
+from pgstrata.kinds.psql.script import (
+    Binding,
+    ChangeDirectory,
+    DataFile,
+    Include,
+    Interpolation,
+    Problem,
+    Reference,
+    Script,
+    Text,
+)
+from pgstrata.prepare.fingerprint import Content, digest
+
+T = TypeVar("T")
+
+MAX_DEPTH = 100
+MAX_INCLUDES = 10_000
+_LONGEST_PATH = 1000  # psql cuts off what its buffers of 1024 bytes do not hold
+
+
+class TextDigest(NamedTuple):
+    """A part of a script that refers to nothing, by its content's name."""
+
+    sha256: str
+
+
+class Scanned(NamedTuple):
+    """A scanned script whose text is kept by name alone."""
+
+    parts: tuple[TextDigest | Reference, ...]
+    problems: tuple[Problem, ...]
+    bindings: tuple[Binding, ...]
+    interpolations: tuple[Interpolation, ...]
+
+
+class Located(NamedTuple):
+    """A problem and the script it is in."""
+
+    script: str
+    problem: Problem
+
+
+class Expansion(NamedTuple):
+    """All that a step's source comes to."""
+
+    digest: str
+    files: tuple[InputFile, ...]
+    """Every file that was read, and those that were looked for and are not there."""
+    problems: tuple[Located, ...]
+
+
+def abridge(script: Script) -> Scanned:
+    """The script with its text replaced by digests."""
+    return Scanned(
+        parts=tuple(
+            TextDigest(hashlib.sha256(part.raw).hexdigest()) if isinstance(part, Text) else part
+            for part in script.segments
+        ),
+        problems=script.problems,
+        bindings=script.bindings,
+        interpolations=script.interpolations,
+    )
+
+
+def _scan_file(file: BinaryIO) -> Scanned:
+    return abridge(scan(file.read()))
+
+
+def _digest_file(file: BinaryIO) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+class Inputs:
+    """Reads what steps refer to, and remembers it for the next time."""
+
+    def __init__(self, memo_size: int) -> None:
+        self.scripts = Files(_scan_file, memo_size)
+        self.data = Files(_digest_file, memo_size)
+
+    def expand_file(
+        self, path: Path, work_dir: Path, bindings: Iterable[Binding] = ()
+    ) -> Expansion:
+        """Expand a script. ``bindings``: the variables that have risky values from the start.
+
+        Raises ``InvalidArgumentError`` when a file is missing or cannot be read, or when a script
+        includes itself.
+        """
+        expanding = _Expanding(self, str(work_dir), [(b, "-v") for b in bindings])
+        return expanding.result(expanding.root(str(path)))
+
+    def expand(
+        self, script: Script, name: str, work_dir: Path, bindings: Iterable[Binding] = ()
+    ) -> Expansion:
+        """Expand a script that is no file; ``name`` is what to call it. Raises the same."""
+        expanding = _Expanding(self, str(work_dir), [(b, "-v") for b in bindings])
+        return expanding.result(expanding.script(abridge(script), _Place(name, "", False)))
+
+
+class _Place(NamedTuple):
+    """A script on its way: where psql takes it to be."""
+
+    name: str
+    """For people."""
+    path: str
+    """As psql knows it: relative to the directory psql was in when it opened it."""
+    optional: bool
+
+
+@dataclass
+class _Expanding:
+    """One expansion; follows psql through the scripts, from directory to directory."""
+
+    inputs: Inputs
+    directory: str
+    bound: list[tuple[Binding, str]]
+    used: list[tuple[Interpolation, str]] = field(default_factory=list)
+    problems: list[Located] = field(default_factory=list)
+    files: dict[Path, InputFile] = field(default_factory=dict)
+    chain: list[tuple[tuple[int, int], str]] = field(default_factory=list)
+    includes: int = 0
+
+    def result(self, content: str) -> Expansion:
+        self.problems += _risky(self.bound, self.used)
+        return Expansion(content, tuple(self.files.values()), tuple(self.problems))
+
+    def root(self, path: str) -> str:
+        content = self._include(_Place(path, path, False))
+        assert content is not None
+        return content
+
+    def script(self, scanned: Scanned, place: _Place) -> str:
+        """The digest of one script with all it includes."""
+        self.problems += (Located(place.name, problem) for problem in scanned.problems)
+        self.bound += ((binding, place.name) for binding in scanned.bindings)
+        self.used += ((use, place.name) for use in scanned.interpolations)
+        return digest(["script", [self._part(part, place) for part in scanned.parts]])
+
+    def _part(self, part: TextDigest | Reference, place: _Place) -> Content:
+        match part:
+            case TextDigest(sha256):
+                return ["text", sha256]
+            case Include():
+                return self._included(part, place)
+            case DataFile():
+                return self._data(part, place)
+            case ChangeDirectory():
+                return self._change_directory(part, place)
+
+    def _included(self, part: Include, place: _Place) -> Content:
+        path = _tilde(part.path)
+        if part.relative and place.path and not path.startswith("/"):
+            path = str(Path(os.path.dirname(place.path)) / path)  # noqa: PTH120
+        optional = place.optional or part.optional
+        with _located(place.name, part.line):
+            content = self._include(_Place(path, path, optional))
+        return ["missing"] if content is None else ["include", content]
+
+    def _include(self, place: _Place) -> str | None:
+        """The digest of an included script; None when it is not there and need not be."""
+        path = place.path
+        self.includes += 1
+        if self.includes > MAX_INCLUDES or len(self.chain) >= MAX_DEPTH:
+            raise InvalidArgumentError(
+                f"{path} is one include too many",
+                remedy=f"include at most {MAX_INCLUDES} files, {MAX_DEPTH} deep",
+            )
+        full = self._resolve(path)
+        found = self._read(self.inputs.scripts, full, optional=place.optional)
+        if found is None:
+            return None
+        file, scanned = found
+        with self._entered((file.device, file.inode), path):
+            return self.script(scanned, place)
+
+    @contextmanager
+    def _entered(self, identity: tuple[int, int], path: str) -> Iterator[None]:
+        if any(identity == known for known, _name in self.chain):
+            names = " > ".join([*(name for _known, name in self.chain), path])
+            raise InvalidArgumentError(
+                f"{path} includes itself: {names}", remedy="break the circle of includes"
+            )
+        self.chain.append((identity, path))
+        yield
+        self.chain.pop()
+
+    def _data(self, part: DataFile, place: _Place) -> Content:
+        with _located(place.name, part.line):
+            full = self._resolve(_tilde(part.path))
+            optional = place.optional or part.optional
+            found = self._read(self.inputs.data, full, optional=optional)
+        return ["missing"] if found is None else ["data", found[1]]
+
+    def _change_directory(self, part: ChangeDirectory, place: _Place) -> Content:
+        if place.optional:
+            problem = Problem(part.line, r"\cd may or may not be carried out", r"put it before \if")
+            self.problems.append(Located(place.name, problem))
+        self.directory = str(Path(self.directory) / _tilde(part.path))
+        return ["directory"]
+
+    def _resolve(self, path: str) -> Path:
+        """Where psql finds a path: it takes out ``name/..`` by the letter, unlike the system."""
+        plain = Path(self.directory) / os.path.normpath(path)
+        if len(os.fsencode(plain)) > _LONGEST_PATH:
+            raise InvalidArgumentError(f"{plain} is too long for psql", remedy="shorten the path")
+        if ".." in path and plain.resolve() != Path(self.directory, path).resolve():
+            raise InvalidArgumentError(
+                f"{path} goes through a symbolic link and back up again",
+                remedy="write the path without `..`",
+            )
+        return plain
+
+    def _read(self, files: Files[T], path: Path, *, optional: bool) -> tuple[InputFile, T] | None:
+        try:
+            file, made = files.read(path)
+        except FileNotFoundError as error:
+            if not optional:
+                raise InvalidArgumentError(
+                    f"{path} does not exist", remedy="correct the path, or create the file"
+                ) from error
+            self._note(missing(path))
+            return None
+        self._note(file)
+        return file, made
+
+    def _note(self, file: InputFile) -> None:
+        if self.files.setdefault(file.path, file) != file:
+            raise InputChangedError(
+                f"{file.path} changed while it was read", remedy="prepare again"
+            )
+
+
+class _LocatedError(InvalidArgumentError):
+    """Says already where the file was asked for."""
+
+
+@contextmanager
+def _located(script: str, line: int) -> Iterator[None]:
+    """Say in errors where the file was asked for; the innermost place is the one to know."""
+    try:
+        yield
+    except _LocatedError:
+        raise
+    except InvalidArgumentError as error:
+        raise _LocatedError(f"{script}:{line}: {error.message}", remedy=error.remedy) from error
+
+
+def _tilde(path: str) -> str:
+    if path != "~" and not path.startswith("~/"):
+        return path
+    return home() + path[1:]
+
+
+def home() -> str:
+    """The directory psql takes for ``~``, which is not looked up in the environment."""
+    return pwd.getpwuid(os.geteuid()).pw_dir
+
+
+def _risky(
+    bound: Iterable[tuple[Binding, str]], used: Iterable[tuple[Interpolation, str]]
+) -> Iterator[Located]:
+    bindings = list(bound)
+    for use, script in used:
+        for binding, binder in bindings:
+            if binding.covers(use.name):
+                yield Located(script, _explain(use, binding, binder))
+                break
+
+
+def _explain(use: Interpolation, binding: Binding, binder: str) -> Problem:
+    place = f"{binder}:{binding.line}" if binding.line else binder
+    if use.name == FAILURES_TOLERATED:
+        what = f"there are COPY data, and {place} lets psql go on after errors"
+        return Problem(use.line, what, "leave ON_ERROR_STOP on")
+    what = f":{use.name} may hold more than a plain value ({place})"
+    return Problem(use.line, what, f"write :'{use.name}' or :\"{use.name}\"")

@@ -1,0 +1,219 @@
+"""The psql kind: every ``-f`` and ``-c`` is a step, named by the content of all it reads."""
+
+import asyncio
+import re
+import secrets
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pgstrata.domain.plan import Step
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import (
+    InputChangedError,
+    InvalidArgumentError,
+    StepFailedError,
+    UncacheableError,
+)
+from pgstrata.kinds.psql import forbidden
+from pgstrata.kinds.psql.arguments import (
+    Command,
+    File,
+    PsqlArguments,
+    Source,
+    Stdin,
+    parse,
+    source_words,
+)
+from pgstrata.kinds.psql.files import unchanged
+from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, home
+from pgstrata.kinds.psql.scanner import scan, scan_command
+from pgstrata.kinds.psql.script import Binding, Problem, is_inert
+from pgstrata.prepare.fingerprint import Content, step_digest
+from pgstrata.runtime.base import ToolCommand, ToolExit
+
+NAME = "psql"
+_FAILURE = re.compile(r"^(?:psql:.*?: )?(?:ERROR|FATAL|PANIC|error|fatal):", re.MULTILINE)
+
+
+class PsqlKind:
+    """Makes steps of psql scripts and commands.
+
+    It remembers what it read of the last ``memo_size`` scripts and as many data files, so that to
+    prepare the same again costs one look at each file's inode.
+    """
+
+    def __init__(self, memo_size: int = 4096) -> None:
+        self._inputs = Inputs(memo_size)
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    def normalize(self, request: PrepareRequest) -> str:
+        return _arguments(request).normalized()
+
+    async def steps(self, request: PrepareRequest) -> tuple[Step, ...]:
+        arguments = _arguments(request)
+        return await asyncio.to_thread(self._steps, request, arguments)
+
+    async def check_unchanged(self, step: Step) -> None:
+        for file in step.inputs:
+            if not await asyncio.to_thread(unchanged, file):
+                raise InputChangedError(
+                    f"{file.path} changed while its step was prepared", remedy="prepare again"
+                )
+
+    def command(self, step: Step) -> ToolCommand:
+        # Some releases of psql take ~ from HOME, others from the password file.
+        return ToolCommand(
+            tool="psql",
+            args=step.args,
+            work_dir=step.work_dir,
+            stdin=step.stdin,
+            env={"HOME": home()},
+        )
+
+    def failure(self, step: Step, ended: ToolExit) -> StepFailedError:
+        return StepFailedError(
+            _failure_line(ended),
+            remedy=f"correct `{_one_line(step.title)}` and prepare again",
+            details=ended.stderr_tail or None,
+        )
+
+    def _steps(self, request: PrepareRequest, arguments: PsqlArguments) -> tuple[Step, ...]:
+        work_dir = _work_dir(request)
+        steps = []
+        for source in arguments.sources:
+            located = _located(source, work_dir, request)
+            expansion = self._expand(located, work_dir, arguments, request.stdin)
+            if expansion.problems and request.uncacheable == "refuse":
+                raise _uncacheable(expansion.problems)
+            steps.append(_step(source, located, expansion, work_dir, arguments, request.stdin))
+        return tuple(steps)
+
+    def _expand(
+        self, source: Source, work_dir: Path, arguments: PsqlArguments, stdin: str | None
+    ) -> Expansion:
+        bindings = tuple(_bindings(arguments))
+        match source:
+            case File(path):
+                found = self._inputs.expand_file(Path(path), work_dir, bindings)
+            case Stdin():
+                script = scan((stdin or "").encode())
+                found = self._inputs.expand(script, "<stdin>", work_dir, bindings)
+            case Command(text):
+                script = scan_command(text.encode("utf-8", "surrogateescape"))
+                found = self._inputs.expand(script, "-c", work_dir, bindings)
+        return found._replace(problems=(*_variable_problems(arguments), *found.problems))
+
+
+def _arguments(request: PrepareRequest) -> PsqlArguments:
+    arguments = parse(request.psql_args)
+    if arguments.needs_stdin and request.stdin is None:
+        raise InvalidArgumentError(
+            "`-f -` reads standard input, and the request has none",
+            remedy="send the script as `stdin`, or name its file",
+        )
+    if request.stdin and not arguments.needs_stdin:
+        raise InvalidArgumentError(
+            "the request has standard input that no argument reads",
+            remedy="add `-f -` where it shall run, or leave it out",
+        )
+    return arguments
+
+
+def _work_dir(request: PrepareRequest) -> Path:
+    if request.work_dir is None:
+        return Path("/")
+    path = Path(request.work_dir)
+    if not path.is_absolute() or not path.is_dir():
+        raise InvalidArgumentError(
+            f"work_dir {path} is no absolute path of a directory",
+            remedy="name the directory that relative paths start from",
+        )
+    return path
+
+
+def _located(source: Source, work_dir: Path, request: PrepareRequest) -> Source:
+    """The source with its path made absolute."""
+    if not isinstance(source, File):
+        return source
+    if request.work_dir is None and not source.path.startswith("/"):
+        raise InvalidArgumentError(
+            f"{source.path} is a relative path, and the request has no work_dir",
+            remedy="send work_dir, or the path in full",
+        )
+    return File(str(work_dir / source.path))
+
+
+def _bindings(arguments: PsqlArguments) -> Iterator[Binding]:
+    for name, value in arguments.variables.items():
+        if value is not None and not is_inert(value):
+            yield Binding(name, 0)
+
+
+def _variable_problems(arguments: PsqlArguments) -> Iterator[Located]:
+    for name, value in arguments.variables.items():
+        for found in forbidden.find((value or "").encode("utf-8", "surrogateescape")):
+            yield Located(f"-v {name}", Problem(1, found.what, found.remedy))
+
+
+def _uncacheable(problems: Sequence[Located]) -> UncacheableError:
+    lines = [f"{script}:{problem.line}: {problem.what}" for script, problem in problems]
+    return UncacheableError(
+        lines[0],
+        remedy=f"{problems[0].problem.remedy}, or run it uncached with --uncacheable=run",
+        details="\n".join(lines) if len(lines) > 1 else None,
+    )
+
+
+def _step(
+    source: Source,
+    located: Source,
+    expansion: Expansion,
+    work_dir: Path,
+    arguments: PsqlArguments,
+    stdin: str | None,
+) -> Step:
+    content: dict[str, Content] = {
+        "source": "command" if isinstance(source, Command) else "script",
+        "content": expansion.digest,
+        "variables": dict(arguments.variables),
+        "single_transaction": arguments.single_transaction,
+    }
+    if expansion.problems:
+        # What cannot be known is never the same again.
+        content["nonce"] = secrets.token_hex(16)
+    return Step(
+        kind=NAME,
+        digest=step_digest(NAME, content),
+        args=_args(located, arguments),
+        title=shlex.join(source_words(source)),
+        work_dir=work_dir,
+        stdin=stdin if isinstance(source, Stdin) else None,
+        inputs=expansion.files,
+    )
+
+
+def _args(source: Source, arguments: PsqlArguments) -> tuple[str, ...]:
+    return (
+        *("-X", "-v", "ON_ERROR_STOP=1"),
+        *arguments.variable_words(),
+        *(word for flag in arguments.output_flags for word in flag),
+        *(("-1",) if arguments.single_transaction else ()),
+        *source_words(source),
+    )
+
+
+def _failure_line(ended: ToolExit) -> str:
+    lines = [line for line in ended.stderr_tail.splitlines() if line.strip()]
+    for line in lines:
+        if _FAILURE.match(line):
+            return line.strip()
+    return lines[-1].strip() if lines else f"psql ended with exit code {ended.exit_code}"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else line[:79] + "…"

@@ -1,0 +1,80 @@
+"""The command line options of psql, and what pgstrata does with each."""
+
+from enum import Enum, auto
+from typing import NamedTuple
+
+
+class Use(Enum):
+    """What an option is to a recipe."""
+
+    FILE = auto()
+    COMMAND = auto()
+    VARIABLE = auto()
+    SINGLE_TRANSACTION = auto()
+    OUTPUT = auto()
+    """Changes how psql prints, and nothing in the database."""
+    IMPLIED = auto()
+    """Always given anyway."""
+    CONNECTION = auto()
+    """Which server, database and user psql connects to; that is pgstrata's part."""
+    INTERACTIVE = auto()
+    """For a person at a terminal, or in place of running a script."""
+    WRITES_FILE = auto()
+    LINEWISE = auto()
+    """Takes the end of a line for the end of a statement."""
+
+
+class Option(NamedTuple):
+    """One option: its letter (none for a few), its long names, whether a value follows."""
+
+    letter: str | None
+    names: tuple[str, ...]
+    use: Use
+    value: bool = False
+    optional_value: bool = False
+
+    @property
+    def spelling(self) -> str:
+        return f"-{self.letter}" if self.letter else f"--{self.names[0]}"
+
+
+OPTIONS = (
+    Option("f", ("file",), Use.FILE, value=True),
+    Option("c", ("command",), Use.COMMAND, value=True),
+    Option("v", ("set", "variable"), Use.VARIABLE, value=True),
+    Option("1", ("single-transaction",), Use.SINGLE_TRANSACTION),
+    Option("X", ("no-psqlrc",), Use.IMPLIED),
+    Option("a", ("echo-all",), Use.OUTPUT),
+    Option("A", ("no-align",), Use.OUTPUT),
+    Option("b", ("echo-errors",), Use.OUTPUT),
+    Option("e", ("echo-queries",), Use.OUTPUT),
+    Option("E", ("echo-hidden",), Use.OUTPUT),
+    Option("F", ("field-separator",), Use.OUTPUT, value=True),
+    Option("H", ("html",), Use.OUTPUT),
+    Option("n", ("no-readline",), Use.OUTPUT),
+    Option("P", ("pset",), Use.OUTPUT, value=True),
+    Option("q", ("quiet",), Use.OUTPUT),
+    Option("R", ("record-separator",), Use.OUTPUT, value=True),
+    Option("t", ("tuples-only",), Use.OUTPUT),
+    Option("T", ("table-attr",), Use.OUTPUT, value=True),
+    Option("w", ("no-password",), Use.OUTPUT),
+    Option("x", ("expanded",), Use.OUTPUT),
+    Option("z", ("field-separator-zero",), Use.OUTPUT),
+    Option("0", ("record-separator-zero",), Use.OUTPUT),
+    Option(None, ("csv",), Use.OUTPUT),
+    Option("h", ("host",), Use.CONNECTION, value=True),
+    Option("p", ("port",), Use.CONNECTION, value=True),
+    Option("U", ("username",), Use.CONNECTION, value=True),
+    Option("d", ("dbname",), Use.CONNECTION, value=True),
+    Option("W", ("password",), Use.INTERACTIVE),
+    Option("l", ("list",), Use.INTERACTIVE),
+    Option("s", ("single-step",), Use.INTERACTIVE),
+    Option("V", ("version",), Use.INTERACTIVE),
+    Option("?", ("help",), Use.INTERACTIVE, optional_value=True),
+    Option("S", ("single-line",), Use.LINEWISE),
+    Option("L", ("log-file",), Use.WRITES_FILE, value=True),
+    Option("o", ("output",), Use.WRITES_FILE, value=True),
+)
+
+BY_LETTER = {option.letter: option for option in OPTIONS if option.letter}
+BY_NAME = {name: option for option in OPTIONS for name in option.names}

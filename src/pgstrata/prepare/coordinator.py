@@ -1,0 +1,362 @@
+"""The JobCoordinator: a job's life from submission to its terminal status.
+
+Every queue and event transition is made here: planning, running the tasks in order, cancelling,
+going on after a restart, retention. The work itself is the executor's; what may follow what is
+written in ``lifecycle``.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from msgspec.structs import replace
+
+from pgstrata.cancellation import to_the_end
+from pgstrata.domain.deletion import DeleteNode, DeleteResult
+from pgstrata.domain.instance import Instance
+from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task, Transition
+from pgstrata.domain.model import utc_now
+from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import CancelledJobError, InvalidArgumentError, NotFoundError, PgstrataError
+from pgstrata.kinds.base import Kind
+from pgstrata.prepare import fingerprint, lifecycle, planner
+from pgstrata.prepare.bells import Bell
+from pgstrata.prepare.executor import InstanceOrder, StateOrder, TaskExecutor
+from pgstrata.prepare.journal import Journal, journal
+from pgstrata.queue.base import Queue
+from pgstrata.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class _OvertakenError(Exception):
+    """A job is not where this run of it believed it to be: the run is over, the job stays."""
+
+
+class JobCoordinator:
+    """Runs jobs, at most ``settings.max_parallel_jobs`` at a time, first come first served.
+
+    Use it as an async context: leaving it stops the runs and leaves their jobs for ``recover``.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        kinds: Mapping[str, Kind],
+        executor: TaskExecutor,
+        settings: Settings,
+    ) -> None:
+        self._queue = queue
+        self._kinds = kinds
+        self._executor = executor
+        self._settings = settings
+        self._slots = asyncio.Semaphore(settings.max_parallel_jobs)
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._bells: dict[str, Bell] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        runs = list(self._runs.values())
+        for run in runs:
+            run.cancel()
+        if runs:
+            await asyncio.wait(runs)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is queued or running."""
+        return bool(self._runs)
+
+    async def submit(self, request: PrepareRequest) -> Job:
+        """Check a request, store it as a queued job and let it run when its turn comes.
+
+        Raises ``InvalidArgumentError`` for a request that cannot be carried out and
+        ``ConflictError`` for an instance name that is taken; there is no job then.
+        """
+        kind = self._kind(request)
+        arguments = kind.normalize(request)
+        await self._executor.resolve_image(request.image_id)
+        await kind.steps(request)
+        if request.instance_name is not None:
+            await self._executor.check_name(request.instance_name)
+        job = Job(
+            job_id=uuid.uuid4().hex,
+            status=Status.QUEUED,
+            request=request,
+            prepare_args_normalized=arguments,
+            created_at=utc_now(),
+        )
+        # Whoever finds the job must find its bell, too.
+        self._bells[job.job_id] = Bell()
+        try:
+            await self._queue.add(job, lifecycle.submitted(job))
+        except BaseException:
+            del self._bells[job.job_id]
+            raise
+        await self._start(job.job_id)
+        return job
+
+    async def recover(self) -> None:
+        """Go on with every job that was queued or running when the engine last ended."""
+        await self._executor.recover()
+        for job in await self._queue.unfinished():
+            self._bells[job.job_id] = Bell()
+            await self._start(job.job_id)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask for a job's end; the job as it is now. Harmless twice, and after the end.
+
+        Raises ``NotFoundError``.
+        """
+        if await self._queue.request_cancel(job_id) and job_id in self._runs:
+            self._runs[job_id].cancel()
+        job = await self._queue.get(job_id)
+        if job is None:
+            raise NotFoundError(f"there is no job {job_id}")
+        return job
+
+    async def delete(self, job_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
+        """Remove a job with its tasks and events; with ``force`` one that is not at its end, too.
+
+        Raises ``NotFoundError``.
+        """
+        job = await self._queue.get(job_id)
+        if job is None:
+            raise NotFoundError(f"there is no job {job_id}")
+        if not job.status.terminal and not force:
+            node = DeleteNode(kind="job", id=job_id, blocked="active_tasks")
+            return DeleteResult(dry_run=dry_run, outcome="blocked", root=node)
+        node = DeleteNode(kind="job", id=job_id)
+        if dry_run:
+            return DeleteResult(dry_run=True, outcome="would_delete", root=node)
+        if not job.status.terminal:
+            await self._stop(job_id)
+        await self._queue.remove(job_id)
+        return DeleteResult(dry_run=False, outcome="deleted", root=node)
+
+    async def wait_for_event(self, job_id: str, number: int) -> bool:
+        """Wait until the job's event ``number`` is there; False when it will never be."""
+        while True:
+            bell = self._bells.get(job_id)
+            news = None if bell is None else bell.listen()
+            if await self._queue.count_events(job_id) > number:
+                return True
+            if news is None:
+                return False
+            await news
+
+    # Running a job
+
+    async def _start(self, job_id: str) -> None:
+        run = asyncio.create_task(self._run(job_id), name=f"job {job_id}")
+        self._runs[job_id] = run
+        run.add_done_callback(lambda _: self._ended(job_id))
+        # A task that is cancelled before its first step never runs at all, and nothing would then
+        # end the job.
+        await asyncio.sleep(0)
+
+    def _ended(self, job_id: str) -> None:
+        del self._runs[job_id]
+        self._bells.pop(job_id).ring()
+
+    async def _stop(self, job_id: str) -> None:
+        await self.cancel(job_id)
+        if run := self._runs.get(job_id):
+            await asyncio.wait((run,))
+
+    async def _run(self, job_id: str) -> None:
+        """One run of a job: however it ends, the job is at its end or left for ``recover``."""
+        try:
+            try:
+                async with self._slots:
+                    await self._carry_out(job_id)
+            finally:
+                await to_the_end(self._executor.release(job_id))
+        except asyncio.CancelledError:
+            await to_the_end(self._end_cancelled(job_id))
+            raise
+        except _OvertakenError:
+            _log.info("job %s ended elsewhere", job_id)
+        except PgstrataError as error:
+            await to_the_end(self._fail(job_id, error.body()))
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not leave a job running
+            _log.exception("job %s failed unexpectedly", job_id)
+            body = ErrorBody(
+                code=PgstrataError.code,
+                message=f"the engine failed at this job: {type(error).__name__}: {error}",
+                remedy="see the engine's log (pgstrata engine logs), and report it as a bug",
+            )
+            await to_the_end(self._fail(job_id, body))
+
+    async def _carry_out(self, job_id: str) -> None:
+        job = await self._load(job_id)
+        if job.cancel_requested:
+            raise asyncio.CancelledError
+        beginning = await self._apply(lifecycle.started(job, utc_now()))
+        [planning] = beginning.tasks
+        async with self._journal(planning):
+            plan, chain = await self._plan(beginning.job)
+        if job.request.plan_only:
+            await self._apply(lifecycle.plan_succeeded(plan.job, utc_now()))
+        else:
+            await self._execute(plan, chain)
+        await self._trim(plan.job)
+
+    async def _plan(self, job: Job) -> tuple[Transition, planner.Chain]:
+        image = await self._executor.resolve_image(job.request.image_id)
+        steps = await self._kind(job.request).steps(job.request)
+        chain = planner.chain(image.image_id, steps)
+        specs = planner.tasks(
+            job.request, chain, await self._executor.existing_states(chain.state_ids)
+        )
+        signature = fingerprint.signature(
+            kind=job.request.prepare_kind,
+            image_id=chain.image_id,
+            state_id=chain.state_ids[-1],
+            plan_only=job.request.plan_only,
+        )
+        transition = lifecycle.planned(
+            job, specs, image_id=chain.image_id, signature=signature, now=utc_now()
+        )
+        return await self._apply(transition), chain
+
+    async def _execute(self, plan: Transition, chain: planner.Chain) -> None:
+        executing = [task for task in plan.tasks if isinstance(task.spec, StateExecuteTask)]
+        todo = await self._skip_cached(plan.job, executing, chain)
+        for task, step in zip(executing[todo:], chain.steps[todo:], strict=True):
+            await self._execute_state(plan.job, chain.image_id, task, step)
+        await self._prepare_instance(plan.job, plan.tasks[-1], chain)
+
+    async def _skip_cached(self, job: Job, executing: Sequence[Task], chain: planner.Chain) -> int:
+        """Settle the steps up to the deepest state that is there; how many those are."""
+        deepest = await self._executor.deepest_clean(chain.state_ids)
+        if deepest is None:
+            return 0
+        cached = [_done(task, cached=True) for task in executing[: deepest + 1]]
+        await self._apply(lifecycle.tasks_moved(job, cached, utc_now()))
+        return deepest + 1
+
+    async def _execute_state(self, job: Job, image_id: str, task: Task, step: Step) -> None:
+        assert isinstance(task.spec, StateExecuteTask)
+        order = StateOrder(job_id=job.job_id, image_id=image_id, task=task.spec, step=step)
+        async with self._running(job, task) as book:
+            built = await self._executor.execute_state(order, book.line)
+        await self._apply(lifecycle.tasks_moved(job, [_done(task, cached=not built)], utc_now()))
+
+    async def _prepare_instance(self, job: Job, task: Task, chain: planner.Chain) -> None:
+        assert isinstance(task.spec, PrepareInstanceTask)
+        order = InstanceOrder(
+            image_id=chain.image_id,
+            state_id=task.spec.input.id,
+            name=job.request.instance_name,
+            ttl_seconds=job.request.instance_ttl,
+        )
+        async with self._running(job, task):
+            instance = await self._executor.prepare_instance(order)
+            # There is an instance now: a wish to cancel that comes later comes too late.
+            await to_the_end(self._succeed(job, task, instance))
+
+    async def _succeed(self, job: Job, task: Task, instance: Instance) -> None:
+        result = Result(
+            dsn=instance.dsn,
+            instance_id=instance.instance_id,
+            state_id=instance.state_id,
+            image_id=instance.image_id,
+            prepare_kind=job.request.prepare_kind,
+            prepare_args_normalized=job.prepare_args_normalized,
+        )
+        await self._apply(lifecycle.succeeded(job, task, result, utc_now()))
+
+    @asynccontextmanager
+    async def _running(self, job: Job, task: Task) -> AsyncIterator[Journal]:
+        """A task's time of running: said at its start, with a journal until its end."""
+        task = replace(task, status=Status.RUNNING)
+        await self._apply(lifecycle.tasks_moved(job, [task], utc_now()))
+        async with self._journal(task) as book:
+            yield book
+
+    @asynccontextmanager
+    async def _journal(self, task: Task) -> AsyncIterator[Journal]:
+        async def append(events: Sequence[Event]) -> None:
+            if await self._queue.append(task.job_id, events):
+                self._ring(task.job_id)
+
+        seconds = self._settings.heartbeat_seconds
+        async with journal(task, append, heartbeat_seconds=seconds) as book:
+            yield book
+
+    # Ending a job
+
+    async def _end_cancelled(self, job_id: str) -> None:
+        """End a job whose run was cancelled, if it is the job that was meant, not the engine."""
+        job = await self._queue.get(job_id)
+        if job is not None and job.cancel_requested:
+            error = CancelledJobError("the job was cancelled")
+            await self._fail(job_id, error.body())
+
+    async def _fail(self, job_id: str, error: ErrorBody) -> None:
+        job = await self._load(job_id)
+        tasks = await self._queue.tasks(job_id)
+        if await self._queue.apply(lifecycle.failed(job, tasks, error, utc_now())):
+            self._ring(job_id)
+        await self._trim(job)
+
+    async def _trim(self, job: Job) -> None:
+        """Retention: of the finished jobs that ask for the same, keep the newest.
+
+        One that has only just finished stays a while: its client may not have read the end yet.
+        """
+        limit = self._settings.max_identical_jobs
+        if not limit or job.signature is None:
+            return
+        latest = utc_now() - timedelta(seconds=self._settings.finished_job_grace_seconds)
+        for old in (await self._queue.finished_alike(job.signature))[limit:]:
+            if old.finished_at is not None and old.finished_at <= latest:
+                await self._queue.remove(old.job_id)
+
+    # Small things
+
+    async def _load(self, job_id: str) -> Job:
+        job = await self._queue.get(job_id)
+        if job is None:
+            raise _OvertakenError(job_id)
+        return job
+
+    async def _apply(self, transition: Transition) -> Transition:
+        if not await self._queue.apply(transition):
+            raise _OvertakenError(transition.job.job_id)
+        self._ring(transition.job.job_id)
+        return transition
+
+    def _ring(self, job_id: str) -> None:
+        if bell := self._bells.get(job_id):
+            bell.ring()
+
+    def _kind(self, request: PrepareRequest) -> Kind:
+        try:
+            return self._kinds[request.prepare_kind]
+        except KeyError:
+            known = ", ".join(sorted(self._kinds))
+            raise InvalidArgumentError(
+                f"there is no prepare_kind {request.prepare_kind!r}",
+                remedy=f"this engine knows: {known}",
+            ) from None
+
+
+def _done(task: Task, *, cached: bool) -> Task:
+    assert isinstance(task.spec, StateExecuteTask)
+    return replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=cached))

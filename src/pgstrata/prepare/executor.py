@@ -1,0 +1,209 @@
+"""The TaskExecutor: doing what a task says.
+
+It acquires, reuses, starts and cleans up a job's server, runs a step with its tool, and creates the
+instance. What to do about snapshots it asks the SnapshotOrchestrator; when a task runs and what is
+said about it is the coordinator's business.
+
+What crosses its interface is plain data, and lines of log going back: along this line the work
+can be spread over machines.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from pgstrata.cancellation import to_the_end
+from pgstrata.domain.image import ResolvedImage
+from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.model import Model, utc_now
+from pgstrata.domain.plan import StateExecuteTask, Step, TaskInput
+from pgstrata.domain.state import State
+from pgstrata.errors import ConflictError
+from pgstrata.kinds.base import Kind
+from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.runtime.base import LineSink, Runtime
+from pgstrata.statefs.base import DATA
+from pgstrata.store.base import Store
+
+
+class StateOrder(Model, frozen=True, kw_only=True):
+    """What is needed to make one state."""
+
+    job_id: str
+    image_id: str
+    """The resolved image."""
+    task: StateExecuteTask
+    step: Step
+
+
+class InstanceOrder(Model, frozen=True, kw_only=True):
+    """What is needed to make an instance."""
+
+    image_id: str
+    state_id: str
+    name: str | None
+    ttl_seconds: int | None
+
+
+class _Workspace:
+    """A job's data directory, the state it is at, and the server on it while one runs."""
+
+    def __init__(self, place: Path, at: TaskInput) -> None:
+        self.place = place
+        self.at = at
+        self.server: Server | None = None
+
+
+class TaskExecutor:
+    """Carries out tasks of type ``state_execute`` and ``prepare_instance``."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        kinds: Mapping[str, Kind],
+        snapshots: SnapshotOrchestrator,
+        store: Store,
+    ) -> None:
+        self._runtime = runtime
+        self._kinds = kinds
+        self._snapshots = snapshots
+        self._store = store
+        self._workspaces: dict[str, _Workspace] = {}
+
+    async def resolve_image(self, image_id: str) -> ResolvedImage:
+        """The PostgreSQL an image stands for. Raises ``InvalidArgumentError``."""
+        return await self._runtime.resolve(image_id)
+
+    async def check_name(self, name: str) -> None:
+        """Raise ``ConflictError`` when an instance bears this name already."""
+        if taken := await self._store.instance_named(name):
+            raise ConflictError(
+                f"the name {name!r} is instance {taken.instance_id}'s",
+                remedy=f"choose another name, or remove that instance: pgstrata rm {name}",
+            )
+
+    async def existing_states(self, state_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these states are in the cache, as far as a plan needs to know."""
+        return await self._snapshots.existing(state_ids)
+
+    async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
+        """The position of the last state of a chain that needs no building, or None."""
+        return await self._snapshots.deepest_clean(state_ids)
+
+    async def execute_state(self, order: StateOrder, log: LineSink) -> bool:
+        """Make the state that the order's task names, unless it is there meanwhile.
+
+        Returns whether it was built here. Raises ``StepFailedError`` when the tool fails,
+        ``InputChangedError`` when an input changed meanwhile; whatever happens, the step is undone
+        then and nothing of it is left.
+        """
+        async with self._snapshots.building(order.task.output_state_id) as already_there:
+            if already_there:
+                await self.release(order.job_id)
+                return False
+            async with self._undone_on_failure(order.job_id):
+                await self._build(order, log)
+            return True
+
+    async def prepare_instance(self, order: InstanceOrder) -> Instance:
+        """Clone a state, start a server on the clone and register it once it answers."""
+        instance_id = uuid.uuid4().hex
+        server: Server | None = None
+        place = await self._snapshots.clone_for_instance(order.state_id, instance_id)
+        try:
+            server = await self._runtime.start(order.image_id, place / DATA)
+            now = utc_now()
+            ttl = order.ttl_seconds
+            instance = Instance(
+                instance_id=instance_id,
+                image_id=order.image_id,
+                state_id=order.state_id,
+                name=order.name,
+                created_at=now,
+                expires_at=None if ttl is None else now + timedelta(seconds=ttl),
+                server=server,
+                dsn=self._runtime.dsn(server),
+            )
+            await self._snapshots.used(order.state_id)
+            await self._store.add_instance(instance)
+        except BaseException:
+            await to_the_end(self._undo_instance(instance_id, place, server))
+            raise
+        return instance
+
+    async def release(self, job_id: str) -> None:
+        """Let go of a job's server and data directory. Twice is fine."""
+        workspace = self._workspaces.pop(job_id, None)
+        if workspace is not None:
+            await self._take_down(workspace.place, workspace.server)
+
+    async def recover(self) -> None:
+        """Clear away what an engine that was killed left: servers first, then their files."""
+        for place in await self._snapshots.abandoned():
+            await self._take_down(place, await self._runtime.owner_of(place / DATA))
+        await self._snapshots.clear_leftovers()
+
+    async def _build(self, order: StateOrder, log: LineSink) -> None:
+        kind = self._kinds[order.step.kind]
+        workspace = await self._workspace(order)
+        if workspace.server is None:
+            workspace.server = await self._runtime.start(order.image_id, workspace.place / DATA)
+        await kind.check_unchanged(order.step)
+        ended = await self._runtime.run(workspace.server, kind.command(order.step), log)
+        # A tool that stumbled over a half-written input reports nonsense, so inputs come first.
+        await kind.check_unchanged(order.step)
+        if ended.exit_code != 0:
+            raise kind.failure(order.step, ended)
+        await self._runtime.stop(workspace.server)
+        workspace.server = None
+        await self._snapshots.take(workspace.place, _state_of(order))
+        workspace.at = TaskInput(kind="state", id=order.task.output_state_id)
+
+    async def _workspace(self, order: StateOrder) -> _Workspace:
+        """The job's data directory at the step's start: the one in use, if it is just there."""
+        current = self._workspaces.get(order.job_id)
+        if current is not None and current.at == order.task.input:
+            return current
+        await self.release(order.job_id)
+
+        async def initialise(data_dir: Path) -> None:
+            await self._runtime.initialise(order.image_id, data_dir)
+
+        place = await self._snapshots.workspace(order.job_id, order.task.input, initialise)
+        workspace = _Workspace(place, order.task.input)
+        self._workspaces[order.job_id] = workspace
+        return workspace
+
+    @asynccontextmanager
+    async def _undone_on_failure(self, job_id: str) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            await to_the_end(self.release(job_id))
+            raise
+
+    async def _undo_instance(self, instance_id: str, place: Path, server: Server | None) -> None:
+        # Being cancelled while the row is written does not tell whether it was.
+        await self._store.remove_instance(instance_id)
+        await self._take_down(place, server)
+
+    async def _take_down(self, place: Path, server: Server | None) -> None:
+        if server is not None:
+            await self._runtime.stop(server, clean=False)
+        await self._snapshots.discard(place)
+
+
+def _state_of(order: StateOrder) -> State:
+    start = order.task.input
+    return State(
+        state_id=order.task.output_state_id,
+        parent_state_id=start.id if start.kind == "state" else None,
+        image_id=order.image_id,
+        prepare_kind=order.step.kind,
+        prepare_args_normalized=order.step.title,
+        created_at=utc_now(),
+        refcount=0,
+    )

@@ -1,0 +1,55 @@
+"""The Manager: the one door through which the outside reaches prepare jobs."""
+
+from pgstrata.domain.deletion import DeleteResult
+from pgstrata.domain.job import Event, Job, Task
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.queue.base import Queue
+
+
+class Manager:
+    """Passes each call on to who answers it; it has no logic of its own."""
+
+    def __init__(self, *, coordinator: JobCoordinator, queue: Queue) -> None:
+        self._coordinator = coordinator
+        self._queue = queue
+
+    async def submit(self, request: PrepareRequest) -> Job:
+        """See ``JobCoordinator.submit``."""
+        return await self._coordinator.submit(request)
+
+    async def recover(self) -> None:
+        """See ``JobCoordinator.recover``."""
+        await self._coordinator.recover()
+
+    async def cancel(self, job_id: str) -> Job:
+        """See ``JobCoordinator.cancel``."""
+        return await self._coordinator.cancel(job_id)
+
+    async def delete(self, job_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
+        """See ``JobCoordinator.delete``."""
+        return await self._coordinator.delete(job_id, force=force, dry_run=dry_run)
+
+    async def wait_for_event(self, job_id: str, number: int) -> bool:
+        """See ``JobCoordinator.wait_for_event``."""
+        return await self._coordinator.wait_for_event(job_id, number)
+
+    async def get(self, job_id: str) -> Job | None:
+        """The job, or None."""
+        return await self._queue.get(job_id)
+
+    async def list_jobs(self, *, prefix: str = "") -> list[Job]:
+        """The jobs whose id starts with ``prefix``, newest first."""
+        return await self._queue.jobs(prefix=prefix)
+
+    async def list_tasks(self, job_id: str | None = None) -> list[Task]:
+        """One job's tasks in order, or all jobs', newest job first."""
+        return await self._queue.tasks(job_id)
+
+    async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
+        """A job's events from number ``start`` on."""
+        return await self._queue.events(job_id, start, limit)
+
+    async def count_events(self, job_id: str) -> int:
+        """How many events a job has."""
+        return await self._queue.count_events(job_id)

@@ -1,0 +1,82 @@
+"""Planning, pure: steps become a chain of states, and the chain becomes tasks.
+
+The planner never touches a disk or a cache: which states are cached it is told. A cached step is a
+step like any other, so that a plan explains itself.
+"""
+
+from collections.abc import Sequence, Set
+
+from pgstrata.domain.model import Model
+from pgstrata.domain.plan import (
+    PlanTask,
+    PrepareInstanceTask,
+    ResolveImageTask,
+    StateExecuteTask,
+    Step,
+    TaskInput,
+    TaskSpec,
+)
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.prepare import fingerprint
+
+
+class Chain(Model, frozen=True, kw_only=True):
+    """The states a request leads through, from its image on."""
+
+    image_id: str
+    """The resolved image."""
+    steps: tuple[Step, ...]
+    state_ids: tuple[str, ...]
+    """The state after each step."""
+
+    @property
+    def inputs(self) -> tuple[TaskInput, ...]:
+        """What each step starts from."""
+        image = TaskInput(kind="image", id=self.image_id)
+        return (image, *(TaskInput(kind="state", id=state) for state in self.state_ids[:-1]))
+
+
+def chain(image_id: str, steps: Sequence[Step]) -> Chain:
+    """Name the state after each step: each name holds everything that went before."""
+    names = [image_id]
+    for step in steps:
+        names.append(fingerprint.state_id(names[-1], step.digest))
+    return Chain(image_id=image_id, steps=tuple(steps), state_ids=tuple(names[1:]))
+
+
+def tasks(request: PrepareRequest, states: Chain, cached: Set[str]) -> tuple[TaskSpec, ...]:
+    """All tasks of a job in their order. ``cached``: which of the chain's states there are."""
+    resolving = (
+        ()
+        if request.image_id == states.image_id
+        else (
+            ResolveImageTask(
+                task_id="resolve-image",
+                image_id=request.image_id,
+                resolved_image_id=states.image_id,
+            ),
+        )
+    )
+    executing = tuple(
+        StateExecuteTask(
+            task_id=f"execute-{number}",
+            input=start,
+            task_hash=step.digest,
+            output_state_id=state_id,
+            cached=state_id in cached,
+            args_summary=step.title,
+        )
+        for number, (step, start, state_id) in enumerate(
+            zip(states.steps, states.inputs, states.state_ids, strict=True)
+        )
+    )
+    return (
+        PlanTask(task_id="plan", planner_kind=request.prepare_kind),
+        *resolving,
+        *executing,
+        PrepareInstanceTask(
+            task_id="prepare-instance",
+            input=TaskInput(kind="state", id=states.state_ids[-1]),
+            instance_mode="ephemeral",
+        ),
+    )

@@ -1,0 +1,236 @@
+"""The SnapshotOrchestrator: states as files.
+
+It initialises a base state once, judges a cached state clean or dirty and throws a dirty one away,
+checks a data directory before and after it is snapshotted, and holds the locks. When a server must
+stop for a snapshot, and what runs in between, is the executor's business; how a directory is
+copied is the statefs's.
+
+On disk, below the store::
+
+    bases/<digest>      the cluster after initdb, one for each image
+    states/<state id>   published states
+    building/<id>       what is not whole yet: made here, then published in one step
+    work/<job id>       the data directory a job's steps run in
+    instances/<id>      instances' data directories
+    locks/              operating-system locks, held while something is built
+
+A state is whole when it has a row, a marker that names it, and a data directory without defect. A
+state is written in that order backwards (data, marker, row), so what a kill leaves is dirty.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from pgstrata.dbms.base import Dbms
+from pgstrata.domain.model import Model, utc_now
+from pgstrata.domain.plan import TaskInput
+from pgstrata.domain.state import State
+from pgstrata.errors import ConflictError, StateUnusableError
+from pgstrata.locks import locked
+from pgstrata.statefs.base import DATA, StateFS
+from pgstrata.store.base import Store
+
+MARKER_FORMAT = 1
+
+Initialise = Callable[[Path], Awaitable[None]]
+"""Makes a cluster in an empty data directory."""
+
+
+class Marker(Model, frozen=True, kw_only=True):
+    """Says that a place is whole, and what it holds."""
+
+    format: int
+    holds: str
+    """The state's id, or the image's id for a base state."""
+
+
+class SnapshotOrchestrator:
+    """Owns states as files, in one store directory."""
+
+    def __init__(self, *, root: Path, statefs: StateFS, dbms: Dbms, store: Store) -> None:
+        self._fs = statefs
+        self._dbms = dbms
+        self._store = store
+        self._bases = root / "bases"
+        self._states = root / "states"
+        self._building = root / "building"
+        self._work = root / "work"
+        self._instances = root / "instances"
+        self._locks = root / "locks"
+
+    @property
+    def areas(self) -> tuple[Path, ...]:
+        """The directories that must exist before anything is asked of this component."""
+        return (
+            self._bases,
+            self._states,
+            self._building,
+            self._work,
+            self._instances,
+            self._locks,
+        )
+
+    async def is_clean(self, state_id: str) -> bool:
+        """Whether the state is there and whole. Changes nothing."""
+        return await self._store.state(state_id) is not None and await self._whole(
+            self._states / state_id, state_id
+        )
+
+    async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
+        """The position of the last state of a chain that is there and whole, or None.
+
+        Those before it need not be looked at: whoever starts from it needs none of them.
+        """
+        known = await self._store.existing_states(state_ids)
+        for position in reversed(range(len(state_ids))):
+            if state_ids[position] in known and await self._whole(
+                self._states / state_ids[position], state_ids[position]
+            ):
+                return position
+        return None
+
+    async def existing(self, state_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these states are in the cache, by their rows alone: for plans."""
+        return await self._store.existing_states(state_ids)
+
+    async def used(self, state_id: str) -> None:
+        """Note that a state served a job."""
+        await self._store.use_state(state_id, utc_now())
+
+    @asynccontextmanager
+    async def building(self, state_id: str) -> AsyncIterator[bool]:
+        """Hold the state's build lock; yields whether it is there, clean, and nothing to build.
+
+        A dirty one is thrown out first. Waiting for the lock can be cancelled.
+        """
+        async with locked(self._locks / f"{state_id}.lock"):
+            clean = await self.is_clean(state_id)
+            if not clean:
+                await self._throw_out(state_id)
+            yield clean
+
+    async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Path:
+        """A writable place for a job's steps, as it is after ``start``; its own until discarded.
+
+        ``initialise`` makes the base state when ``start`` is an image that has none yet.
+        """
+        if start.kind == "image":
+            source = await self._base(start.id, initialise)
+        else:
+            source = self._states / start.id
+        place = self._work / job_id
+        await self._clone(source, place)
+        return place
+
+    async def take(self, workspace: Path, state: State) -> None:
+        """Keep what is in ``workspace``, at rest, as ``state``. Its build lock must be held.
+
+        Raises ``StateUnusableError`` when the data directory is not one that can be kept.
+        """
+        data = workspace / DATA
+        await self._dbms.check_snapshot(data)
+        if defect := await self._dbms.defect(data):
+            raise StateUnusableError(
+                f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
+                remedy="look at what this step does to the server itself",
+            )
+        building = self._building / uuid.uuid4().hex
+        try:
+            await self._fs.clone(workspace, building)
+            size = await self._fs.usage(building)
+            await self._publish(building, self._states / state.state_id, state.state_id)
+        finally:
+            await self._fs.remove(building)
+        await self._store.add_state(msgspec.structs.replace(state, size_bytes=size))
+
+    async def clone_for_instance(self, state_id: str, instance_id: str) -> Path:
+        """A writable place for a new instance, cloned from a state."""
+        place = self._instances / instance_id
+        await self._clone(self._states / state_id, place)
+        return place
+
+    async def discard(self, place: Path) -> None:
+        """Remove a workspace or an instance's place. Twice is fine."""
+        await self._fs.remove(place)
+
+    async def remove_state(self, state_id: str) -> None:
+        """Remove a state, row first, so that nobody starts from it any more.
+
+        Raises ``ConflictError`` when a state or an instance stems from it.
+        """
+        async with locked(self._locks / f"{state_id}.lock"):
+            await self._store.remove_state(state_id)
+            await self._fs.remove(self._states / state_id)
+
+    async def abandoned(self) -> list[Path]:
+        """Places that no one owns after a start: all work, and instances without a row."""
+        known = {instance.instance_id for instance in await self._store.instances()}
+        places = await self._fs.places(self._instances)
+        return [
+            *await self._fs.places(self._work),
+            *(place for place in places if place.name not in known),
+        ]
+
+    async def clear_leftovers(self) -> None:
+        """Delete what a kill left half built or half removed. Only while nothing is being built."""
+        for place in await self._fs.places(self._building):
+            await self._fs.remove(place)
+        for area in (self._bases, self._states, self._building, self._work, self._instances):
+            await self._fs.purge(area)
+
+    async def _base(self, image_id: str, initialise: Initialise) -> Path:
+        place = self._bases / image_id.rpartition(":")[2]
+        if await self._whole(place, image_id):
+            return place
+        async with locked(self._locks / f"base-{place.name}.lock"):
+            if not await self._whole(place, image_id):
+                await self._fs.remove(place)
+                await self._make_base(place, image_id, initialise)
+        return place
+
+    async def _make_base(self, place: Path, image_id: str, initialise: Initialise) -> None:
+        building = self._building / uuid.uuid4().hex
+        try:
+            await self._fs.create(building)
+            await initialise(building / DATA)
+            if defect := await self._dbms.defect(building / DATA):
+                raise StateUnusableError(f"the base state of {image_id} cannot be kept: {defect}")
+            await self._publish(building, place, image_id)
+        finally:
+            await self._fs.remove(building)
+
+    async def _clone(self, source: Path, place: Path) -> None:
+        try:
+            await self._fs.clone(source, place)
+        except FileNotFoundError as error:
+            raise ConflictError(
+                f"state {source.name} was removed while it was being used",
+                remedy="run the prepare again; it will be rebuilt",
+            ) from error
+
+    async def _publish(self, building: Path, place: Path, holds: str) -> None:
+        marker = msgspec.json.encode(Marker(format=MARKER_FORMAT, holds=holds))
+        await self._fs.publish(building, place, marker)
+
+    async def _whole(self, place: Path, holds: str) -> bool:
+        raw = await self._fs.marker(place)
+        if raw is None:
+            return False
+        try:
+            marker = msgspec.json.decode(raw, type=Marker)
+        except msgspec.DecodeError:
+            return False
+        if marker != Marker(format=MARKER_FORMAT, holds=holds):
+            return False
+        return await self._dbms.defect(place / DATA) is None
+
+    async def _throw_out(self, state_id: str) -> None:
+        # Others may stem from it: they stay usable, since their files are their own, and its row
+        # stays for them. Without files it is dirty, and the rebuilt state takes its place.
+        with suppress(ConflictError):
+            await self._store.remove_state(state_id)
+        await self._fs.remove(self._states / state_id)

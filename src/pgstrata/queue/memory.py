@@ -1,0 +1,121 @@
+"""The queue in memory: for tests, and for engines that keep nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pgstrata.domain.job import Event, Job, Task, Transition
+from pgstrata.errors import ConflictError
+
+
+@dataclass
+class _Entry:
+    job: Job
+    tasks: dict[str, Task] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+
+class MemoryQueue:
+    """A ``Queue`` that lives as long as its process.
+
+    No method gives way to another between its first look and its last change, which is what makes
+    each a transaction.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._finished: dict[str, None] = {}
+        """Ids of the jobs at their end, in the order they came to it."""
+
+    async def add(self, job: Job, events: Sequence[Event]) -> None:
+        """As the port says. Raises ``ConflictError`` when there is a job with this id."""
+        if job.job_id in self._entries:
+            raise ConflictError(
+                f"job {job.job_id} exists already", remedy="give the new job an id of its own"
+            )
+        self._entries[job.job_id] = _Entry(job, events=list(events))
+        self._note_end(job)
+
+    async def apply(self, transition: Transition) -> bool:
+        entry = self._entries.get(transition.job.job_id)
+        if entry is None or entry.job.status not in transition.expected:
+            return False
+        entry.job = msgspec.structs.replace(
+            transition.job,
+            cancel_requested=transition.job.cancel_requested or entry.job.cancel_requested,
+        )
+        if transition.replace_tasks:
+            entry.tasks.clear()
+        entry.tasks.update((task.task_id, task) for task in transition.tasks)
+        entry.events.extend(transition.events)
+        self._note_end(entry.job)
+        return True
+
+    async def append(self, job_id: str, events: Sequence[Event]) -> bool:
+        entry = self._unfinished_entry(job_id)
+        if entry is None:
+            return False
+        entry.events.extend(events)
+        return True
+
+    async def request_cancel(self, job_id: str) -> bool:
+        entry = self._unfinished_entry(job_id)
+        if entry is None:
+            return False
+        entry.job = msgspec.structs.replace(entry.job, cancel_requested=True)
+        return True
+
+    async def get(self, job_id: str) -> Job | None:
+        entry = self._entries.get(job_id)
+        return None if entry is None else entry.job
+
+    async def jobs(self, *, prefix: str = "") -> list[Job]:
+        return [
+            entry.job
+            for job_id, entry in reversed(self._entries.items())
+            if job_id.startswith(prefix)
+        ]
+
+    async def unfinished(self) -> list[Job]:
+        return [entry.job for entry in self._entries.values() if not entry.job.status.terminal]
+
+    async def finished_alike(self, signature: str) -> list[Job]:
+        finished = (self._entries[job_id].job for job_id in reversed(self._finished))
+        return [job for job in finished if job.signature == signature]
+
+    async def tasks(self, job_id: str | None = None) -> list[Task]:
+        if job_id is None:
+            entries = reversed(self._entries.values())
+            return [task for entry in entries for task in entry.tasks.values()]
+        entry = self._entries.get(job_id)
+        return [] if entry is None else list(entry.tasks.values())
+
+    async def events(self, job_id: str, start: int = 0, limit: int | None = None) -> list[Event]:
+        entry = self._entries.get(job_id)
+        if entry is None:
+            return []
+        return entry.events[start : None if limit is None else start + limit]
+
+    async def count_events(self, job_id: str) -> int:
+        entry = self._entries.get(job_id)
+        return 0 if entry is None else len(entry.events)
+
+    async def remove(self, job_id: str) -> bool:
+        if job_id not in self._finished:
+            return False
+        del self._finished[job_id]
+        del self._entries[job_id]
+        return True
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _unfinished_entry(self, job_id: str) -> _Entry | None:
+        entry = self._entries.get(job_id)
+        return None if entry is None or entry.job.status.terminal else entry
+
+    def _note_end(self, job: Job) -> None:
+        self._finished.pop(job.job_id, None)
+        if job.status.terminal:
+            self._finished[job.job_id] = None

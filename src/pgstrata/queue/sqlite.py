@@ -1,0 +1,214 @@
+"""The queue in the store's SQLite database."""
+
+import sqlite3
+from collections.abc import Sequence
+from sqlite3 import Connection
+
+import msgspec
+
+from pgstrata.database import Database
+from pgstrata.domain.job import Event, Job, Task, Transition
+from pgstrata.errors import ConflictError
+
+_encode = msgspec.json.Encoder().encode
+_decode_job = msgspec.json.Decoder(Job).decode
+_decode_task = msgspec.json.Decoder(Task).decode
+_decode_event = msgspec.json.Decoder(Event).decode
+
+_ADD_JOB = """
+    INSERT INTO jobs (job_id, status, signature, cancel_requested, body)
+    VALUES (:job_id, :status, :signature, :cancel_requested, :body)
+"""
+_CHANGE_JOB = """
+    UPDATE jobs SET
+        status = :status,
+        signature = :signature,
+        cancel_requested = cancel_requested OR :cancel_requested,
+        finish_number = NULL,
+        body = :body
+    WHERE job_id = :job_id AND status IN (SELECT value FROM json_each(:expected))
+"""
+# Jobs are numbered as they come to their end, since clocks jump.
+_NUMBER_FINISHED_JOB = """
+    UPDATE jobs SET finish_number = (
+        SELECT COALESCE(MAX(finish_number), 0) + 1 FROM jobs
+        WHERE signature = :signature AND finish_number IS NOT NULL
+    )
+    WHERE job_id = :job_id
+"""
+_REQUEST_CANCEL = """
+    UPDATE jobs SET cancel_requested = 1 WHERE job_id = ? AND finish_number IS NULL
+"""
+_REMOVE_JOB = "DELETE FROM jobs WHERE job_id = ? AND finish_number IS NOT NULL"
+_REMOVE_TASKS = "DELETE FROM tasks WHERE job_id = ?"
+_PUT_TASK = """
+    INSERT INTO tasks (job_id, task_id, body) VALUES (?, ?, ?)
+    ON CONFLICT (job_id, task_id) DO UPDATE SET body = excluded.body
+"""
+_APPEND_EVENT = """
+    INSERT INTO events (job_id, number, body)
+    SELECT :job_id, COALESCE(MAX(number) + 1, 0), :body FROM events WHERE job_id = :job_id
+"""
+
+_IS_UNFINISHED = "SELECT 1 FROM jobs WHERE job_id = ? AND finish_number IS NULL"
+_JOB = "SELECT body, cancel_requested FROM jobs WHERE job_id = ?"
+_JOBS = "SELECT body, cancel_requested FROM jobs ORDER BY seq DESC"
+_JOBS_BETWEEN = """
+    SELECT body, cancel_requested FROM jobs WHERE job_id >= ? AND job_id < ? ORDER BY seq DESC
+"""
+_UNFINISHED_JOBS = """
+    SELECT body, cancel_requested FROM jobs WHERE finish_number IS NULL ORDER BY seq
+"""
+_FINISHED_JOBS_ALIKE = """
+    SELECT body, cancel_requested FROM jobs
+    WHERE signature = ? AND finish_number IS NOT NULL ORDER BY finish_number DESC
+"""
+_TASKS_OF_JOB = "SELECT body FROM tasks WHERE job_id = ? ORDER BY seq"
+_TASKS = """
+    SELECT tasks.body FROM jobs JOIN tasks USING (job_id) ORDER BY jobs.seq DESC, tasks.seq
+"""
+_EVENTS = "SELECT body FROM events WHERE job_id = ? AND number >= ? ORDER BY number LIMIT ?"
+_COUNT_EVENTS = "SELECT COALESCE(MAX(number) + 1, 0) FROM events WHERE job_id = ?"
+
+_NO_LIMIT = -1
+_LAST_CHARACTER = "\U0010ffff"
+
+Value = str | int | bytes | None
+
+
+class SqliteQueue:
+    """A ``Queue`` whose transactions are SQLite's. The database stays its opener's to close."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, job: Job, events: Sequence[Event]) -> None:
+        """As the port says. Raises ``ConflictError`` when there is a job with this id."""
+
+        def change(connection: Connection) -> None:
+            try:
+                connection.execute(_ADD_JOB, _columns(job))
+            except sqlite3.IntegrityError as error:
+                raise ConflictError(
+                    f"job {job.job_id} exists already", remedy="give the new job an id of its own"
+                ) from error
+            _number_if_finished(connection, job)
+            _append(connection, job.job_id, events)
+
+        await self._database.write(change)
+
+    async def apply(self, transition: Transition) -> bool:
+        job = transition.job
+
+        def change(connection: Connection) -> bool:
+            columns = _columns(job) | {"expected": _encode(transition.expected).decode()}
+            if connection.execute(_CHANGE_JOB, columns).rowcount == 0:
+                return False
+            _number_if_finished(connection, job)
+            if transition.replace_tasks:
+                connection.execute(_REMOVE_TASKS, (job.job_id,))
+            connection.executemany(
+                _PUT_TASK, [(job.job_id, task.task_id, _encode(task)) for task in transition.tasks]
+            )
+            _append(connection, job.job_id, transition.events)
+            return True
+
+        return await self._database.write(change)
+
+    async def append(self, job_id: str, events: Sequence[Event]) -> bool:
+        def change(connection: Connection) -> bool:
+            if connection.execute(_IS_UNFINISHED, (job_id,)).fetchone() is None:
+                return False
+            _append(connection, job_id, events)
+            return True
+
+        return await self._database.write(change)
+
+    async def request_cancel(self, job_id: str) -> bool:
+        return await self._change_one(_REQUEST_CANCEL, job_id)
+
+    async def remove(self, job_id: str) -> bool:
+        return await self._change_one(_REMOVE_JOB, job_id)
+
+    async def get(self, job_id: str) -> Job | None:
+        return next(iter(await self._jobs(_JOB, job_id)), None)
+
+    async def jobs(self, *, prefix: str = "") -> list[Job]:
+        if not prefix:
+            return await self._jobs(_JOBS)
+        return await self._jobs(_JOBS_BETWEEN, prefix, prefix + _LAST_CHARACTER)
+
+    async def unfinished(self) -> list[Job]:
+        return await self._jobs(_UNFINISHED_JOBS)
+
+    async def finished_alike(self, signature: str) -> list[Job]:
+        return await self._jobs(_FINISHED_JOBS_ALIKE, signature)
+
+    async def tasks(self, job_id: str | None = None) -> list[Task]:
+        def question(connection: Connection) -> list[Task]:
+            rows = (
+                connection.execute(_TASKS)
+                if job_id is None
+                else connection.execute(_TASKS_OF_JOB, (job_id,))
+            )
+            return [_decode_task(body) for (body,) in rows]
+
+        return await self._database.read(question)
+
+    async def events(self, job_id: str, start: int = 0, limit: int | None = None) -> list[Event]:
+        def question(connection: Connection) -> list[Event]:
+            rows = connection.execute(
+                _EVENTS, (job_id, start, _NO_LIMIT if limit is None else limit)
+            )
+            return [_decode_event(body) for (body,) in rows]
+
+        return await self._database.read(question)
+
+    async def count_events(self, job_id: str) -> int:
+        def question(connection: Connection) -> int:
+            (count,) = connection.execute(_COUNT_EVENTS, (job_id,)).fetchone()
+            return int(count)
+
+        return await self._database.read(question)
+
+    async def close(self) -> None:
+        """Nothing to let go of: the database is borrowed."""
+
+    async def _change_one(self, statement: str, job_id: str) -> bool:
+        return await self._database.write(
+            lambda connection: connection.execute(statement, (job_id,)).rowcount == 1
+        )
+
+    async def _jobs(self, statement: str, *values: str) -> list[Job]:
+        return await self._database.read(
+            lambda connection: [_job(*row) for row in connection.execute(statement, values)]
+        )
+
+
+def _columns(job: Job) -> dict[str, Value]:
+    return {
+        "job_id": job.job_id,
+        "status": job.status,
+        "signature": job.signature,
+        "cancel_requested": job.cancel_requested,
+        "body": _encode(job),
+    }
+
+
+def _job(body: bytes, cancel_requested: int) -> Job:
+    job = _decode_job(body)
+    # The wish to cancel is noted beside the body, which a late transition may bring without it.
+    if cancel_requested and not job.cancel_requested:
+        return msgspec.structs.replace(job, cancel_requested=True)
+    return job
+
+
+def _number_if_finished(connection: Connection, job: Job) -> None:
+    if job.status.terminal:
+        connection.execute(_NUMBER_FINISHED_JOB, {"job_id": job.job_id, "signature": job.signature})
+
+
+def _append(connection: Connection, job_id: str, events: Sequence[Event]) -> None:
+    connection.executemany(
+        _APPEND_EVENT, [{"job_id": job_id, "body": _encode(event)} for event in events]
+    )

@@ -1,0 +1,92 @@
+"""The registry: states, instances and names as they are shown, looked up and listed."""
+
+from pgstrata.domain.instance import Instance
+from pgstrata.domain.listing import InstanceEntry, InstanceStatus, NameEntry
+from pgstrata.domain.model import utc_now
+from pgstrata.domain.state import State
+from pgstrata.runtime.base import Runtime
+from pgstrata.store.base import Store
+
+
+class Registry:
+    """Reads the store, and asks the runtime whether servers are still there."""
+
+    def __init__(self, *, store: Store, runtime: Runtime) -> None:
+        self._store = store
+        self._runtime = runtime
+
+    async def states(
+        self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
+    ) -> list[State]:
+        """The states that match every filter given, parents before children."""
+        return await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
+
+    async def state(self, state_id: str) -> State | None:
+        """The state, or None."""
+        return await self._store.state(state_id)
+
+    async def instances(
+        self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
+    ) -> list[InstanceEntry]:
+        """The instances that match every filter given, newest first."""
+        found = await self._store.instances(
+            state_id=state_id, image_id=image_id, id_prefix=id_prefix
+        )
+        return [await self._entry(instance) for instance in found]
+
+    async def instance(self, id_or_name: str) -> InstanceEntry | None:
+        """The instance with this id, else the one that bears this name, else None."""
+        found = await self._store.instance(id_or_name)
+        if found is None:
+            found = await self._store.instance_named(id_or_name)
+        return None if found is None else await self._entry(found)
+
+    async def names(
+        self,
+        *,
+        instance_id: str | None = None,
+        state_id: str | None = None,
+        image_id: str | None = None,
+    ) -> list[NameEntry]:
+        """The names that match every filter given, the latest given first."""
+        named = [
+            instance
+            for instance in await self._store.instances(state_id=state_id, image_id=image_id)
+            if instance.name is not None and instance_id in (None, instance.instance_id)
+        ]
+        return [await self._name_entry(instance, instance.name) for instance in named]
+
+    async def name(self, name: str) -> NameEntry | None:
+        """What the name stands for, or None."""
+        instance = await self._store.instance_named(name)
+        return None if instance is None else await self._name_entry(instance, name)
+
+    async def _status(self, instance: Instance) -> InstanceStatus:
+        if instance.expires_at is not None and instance.expires_at <= utc_now():
+            return "expired"
+        return "active" if await self._runtime.alive(instance.server) else "orphaned"
+
+    async def _entry(self, instance: Instance) -> InstanceEntry:
+        return InstanceEntry(
+            instance_id=instance.instance_id,
+            image_id=instance.image_id,
+            state_id=instance.state_id,
+            name=instance.name,
+            created_at=instance.created_at,
+            expires_at=instance.expires_at,
+            status=await self._status(instance),
+            dsn=instance.dsn,
+        )
+
+    async def _name_entry(self, instance: Instance, name: str | None) -> NameEntry:
+        assert name is not None
+        status = await self._status(instance)
+        return NameEntry(
+            name=name,
+            instance_id=instance.instance_id,
+            image_id=instance.image_id,
+            state_id=instance.state_id,
+            state_fingerprint=instance.state_id,
+            status="missing" if status == "orphaned" else status,
+            last_used_at=None,
+        )

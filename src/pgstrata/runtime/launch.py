@@ -1,0 +1,103 @@
+"""Brings one server process up: its command line, and the wait until it answers."""
+
+import asyncio
+import os
+import subprocess
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from pgstrata import subprocesses
+from pgstrata.dbms.connection import engine_connection
+from pgstrata.domain.instance import Server
+from pgstrata.runtime.access import PrivateDir
+from pgstrata.runtime.installations import MINIMAL_ENV
+from pgstrata.runtime.ports import HOST
+from pgstrata.runtime.postmaster import read_pid_file
+
+LOG = "server.log"
+"""The server's log, beside its data directory."""
+
+_LOOK_SECONDS = 0.001
+
+
+class ServerLog:
+    """What a server writes from now on: the file may hold the words of earlier ones."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the file if need be, for our eyes only: statements that fail are quoted in it."""
+        self.path = path
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            self._start = os.lseek(descriptor, 0, os.SEEK_END)
+        finally:
+            os.close(descriptor)
+
+    def tail(self) -> str:
+        """The last lines written since."""
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            lines = deque(file, subprocesses.TAIL_LINES)
+        return b"".join(lines).decode("utf-8", "replace").rstrip()
+
+
+def server_argv(
+    bin_dir: Path, data_dir: Path, port: int, access: PrivateDir, settings: Mapping[str, str]
+) -> list[str]:
+    """The server's command line. What stands here wins over every file in the data directory."""
+    fixed = {
+        "listen_addresses": HOST,
+        "port": str(port),
+        "unix_socket_directories": str(access.path),
+        "unix_socket_permissions": "0700",
+        "hba_file": str(access.hba_file),
+        "ident_file": str(access.ident_file),
+        # What a server that does not start has to say must be found in one place.
+        "logging_collector": "off",
+        "log_destination": "stderr",
+        # A clone of a database that archives must not write to that database's archive.
+        "archive_mode": "off",
+    }
+    options = [f"{name}={value}" for name, value in {**settings, **fixed}.items()]
+    return [str(bin_dir / "postgres"), "-D", str(data_dir)] + [
+        word for option in options for word in ("-c", option)
+    ]
+
+
+def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> tuple[int, float]:
+    """Start the server's process; its pid and start time. The caller waits for its end.
+
+    Raises ``ProgramError``.
+    """
+    process: subprocess.Popen[bytes] = subprocesses.start_detached(
+        argv, log=log, cwd=data_dir, env=MINIMAL_ENV, user=user
+    )
+    # It is waited for by its pid and may outlive us: to the object it is over, or it would warn.
+    process.returncode = 0
+    return process.pid, psutil.Process(process.pid).create_time()
+
+
+async def until_ready(server: Server, ended: asyncio.Task[None]) -> bool:
+    """Wait until the server accepts connections; False when it ended before that.
+
+    ``ended`` is done once the process has ended.
+    """
+    while not ended.done():
+        note = read_pid_file(server.data_dir)
+        # The note may be that of another server, which is why ours is about to give up.
+        if note is not None and note.pid == server.pid and note.ready:
+            return True
+        # PostgreSQL tells nobody but its pid file, and that within 10 ms or so.
+        await asyncio.sleep(_LOOK_SECONDS)
+    return False
+
+
+async def check_it_answers(server: Server) -> None:
+    """Ask the server something, which also fills the caches that its first client would have to.
+
+    Raises ``ServerError`` when it refuses.
+    """
+    async with engine_connection(server) as connection:
+        await connection.execute("select 1")

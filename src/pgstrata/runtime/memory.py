@@ -1,0 +1,155 @@
+"""A runtime for component tests: servers that are entries of a table, on a disk in memory."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+
+from pgstrata.dbms.memory import CLEAN, CONTROL_FILE, IN_PRODUCTION
+from pgstrata.domain.image import Installation, ResolvedImage
+from pgstrata.domain.instance import Server
+from pgstrata.domain.model import Model
+from pgstrata.errors import InvalidArgumentError, ServerError
+from pgstrata.memory_disk import MemoryDisk
+from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
+from pgstrata.runtime.images import candidates, image_id, not_installed, parse
+
+_FIRST_PORT = 50_000
+
+INSTALLATIONS = tuple(
+    Installation(
+        version=version,
+        major=int(version.partition(".")[0]),
+        bin_dir=Path("/memory") / version / "bin",
+        source="memory",
+    )
+    for version in ("17.2", "16.4", "16.3")
+)
+
+
+class ToolRun(Model, frozen=True, kw_only=True):
+    """What a tool does when it is run."""
+
+    lines: tuple[str, ...] = ()
+    """What it writes, line by line."""
+    ended: ToolExit = ToolExit(exit_code=0, stderr_tail="")
+    hangs: bool = False
+    """Whether it writes its lines and then never ends by itself."""
+
+
+def succeed(_server: Server, _command: ToolCommand) -> ToolRun:
+    """A tool that has nothing to say and succeeds."""
+    return ToolRun()
+
+
+class MemoryRuntime:
+    """Keeps servers in a table and what they leave behind on the disk.
+
+    ``tool`` decides what a command does, and may change the disk as that tool would; it raises
+    ``ProgramError`` for a tool that cannot be started. ``commands`` is every command that was run.
+    """
+
+    def __init__(
+        self,
+        disk: MemoryDisk,
+        installations: Sequence[Installation] = INSTALLATIONS,
+        tool: Callable[[Server, ToolCommand], ToolRun] = succeed,
+    ) -> None:
+        self.tool = tool
+        self.commands: list[ToolCommand] = []
+        self._disk = disk
+        self._installations = tuple(installations)
+        self._servers: dict[int, Server] = {}
+        self._pids = count(1000)
+
+    async def installations(self) -> tuple[Installation, ...]:
+        return self._installations
+
+    async def resolve(self, image_id: str) -> ResolvedImage:
+        ref = parse(image_id)
+        for one in candidates(ref, self._installations):
+            if ref.digest in (None, _digest(one)):
+                return _resolved(one)
+        raise not_installed(f"the PostgreSQL of {image_id}", self._installations)
+
+    async def initialise(self, image_id: str, data_dir: Path) -> None:
+        major = (await self._version(image_id)).partition(".")[0]
+        if self._disk.children(data_dir):
+            raise ServerError(f"{data_dir} is not empty")
+        self._disk.write(data_dir / "PG_VERSION", f"{major}\n".encode())
+        self._disk.write(data_dir / CONTROL_FILE, CLEAN)
+
+    async def start(self, image_id: str, data_dir: Path) -> Server:
+        await self._version(image_id)
+        if self._disk.read(data_dir / "PG_VERSION") is None:
+            raise ServerError(f"{data_dir} is not a data directory")
+        if await self.owner_of(data_dir) is not None:
+            raise ServerError(f"another server runs on {data_dir}")
+        pid = next(self._pids)
+        server = Server(
+            pid=pid,
+            started=float(pid),
+            image_id=image_id,
+            data_dir=data_dir,
+            socket_dir=Path("/memory/run"),
+            host="127.0.0.1",
+            port=_FIRST_PORT + pid,
+        )
+        self._servers[pid] = server
+        self._disk.write(data_dir / "postmaster.pid", f"{pid}\n".encode())
+        self._disk.write(data_dir / CONTROL_FILE, IN_PRODUCTION)
+        return server
+
+    async def stop(self, server: Server, *, clean: bool = True) -> None:
+        if not await self.alive(server):
+            return
+        self.kill(server)
+        self._disk.remove_tree(server.data_dir / "postmaster.pid")
+        if clean:
+            self._disk.write(server.data_dir / CONTROL_FILE, CLEAN)
+
+    async def alive(self, server: Server) -> bool:
+        return self._servers.get(server.pid) == server
+
+    async def owner_of(self, data_dir: Path) -> Server | None:
+        pid_file = self._disk.read(data_dir / "postmaster.pid")
+        server = None if pid_file is None else self._servers.get(int(pid_file))
+        return server if server is not None and server.data_dir == data_dir else None
+
+    async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
+        if not await self.alive(server):
+            return ToolExit(exit_code=2, stderr_tail="the server does not answer")
+        self.commands.append(command)
+        run = self.tool(server, command)
+        for text in run.lines:
+            await line(text)
+        if run.hangs:
+            await asyncio.get_running_loop().create_future()
+        return run.ended
+
+    def dsn(self, server: Server) -> str:
+        return f"postgresql://postgres:memory@{server.host}:{server.port}/postgres"
+
+    @property
+    def running(self) -> tuple[Server, ...]:
+        """Every server that runs, the oldest first."""
+        return tuple(self._servers.values())
+
+    def kill(self, server: Server) -> None:
+        """End a server as ``kill -9`` does: it leaves its pid file and an unclean cluster."""
+        del self._servers[server.pid]
+
+    async def _version(self, image_id: str) -> str:
+        try:
+            return (await self.resolve(image_id)).version
+        except InvalidArgumentError as error:
+            raise ServerError(error.message, remedy=error.remedy) from error
+
+
+def _resolved(installation: Installation) -> ResolvedImage:
+    return ResolvedImage(image_id=image_id(_digest(installation)), version=installation.version)
+
+
+def _digest(installation: Installation) -> str:
+    return hashlib.sha256(str(installation.bin_dir).encode()).hexdigest()

@@ -1,0 +1,236 @@
+"""The native runtime: servers are processes of the PostgreSQL installed on this machine."""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from pgstrata import subprocesses
+from pgstrata.domain.image import Installation, ResolvedImage
+from pgstrata.domain.instance import Server
+from pgstrata.errors import ServerError
+from pgstrata.runtime import postmaster
+from pgstrata.runtime.access import SUPERUSER, PrivateDir, socket_dir_for
+from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
+from pgstrata.runtime.catalogue import Catalogue
+from pgstrata.runtime.initdb import initdb
+from pgstrata.runtime.installations import MINIMAL_ENV, Finder
+from pgstrata.runtime.launch import (
+    LOG,
+    ServerLog,
+    check_it_answers,
+    server_argv,
+    spawn,
+    until_ready,
+)
+from pgstrata.runtime.ports import HOST, Ports, is_taken
+from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
+
+__all__ = ["NativeRuntime", "socket_dir_for"]
+
+_START_SECONDS = 60.0
+"""How long a server may take to answer: one that recovers from a crash has much to do first."""
+
+_PORT_ATTEMPTS = 5
+
+_TAIL_CHARS = 8 * 1024
+
+
+class NativeRuntime:
+    """Runs servers as detached processes, which outlive the engine and are found again by it."""
+
+    def __init__(
+        self,
+        *,
+        run_dir: Path,
+        password: str,
+        server_user: str | None,
+        server_settings: Mapping[str, str],
+        finder: Finder | None = None,
+    ) -> None:
+        """Take ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
+
+        ``server_user`` is the user servers run as, None to choose (the attribute of that name
+        holds the choice, None for the user we are); ``password`` is the superuser's in every
+        cluster. Raises ``ServerError`` when the user or the directory cannot be used.
+        """
+        self.server_user = choose_server_user(server_user)
+        self._access = PrivateDir(
+            run_dir, engine_user=engine_user(), server_user=self.server_user or engine_user()
+        )
+        self._password = password
+        self._settings = dict(server_settings)
+        self._catalogue = Catalogue(finder or Finder(self.server_user))
+        self._ports = Ports()
+        self._reapers: set[asyncio.Task[None]] = set()
+
+    async def installations(self) -> tuple[Installation, ...]:
+        return await self._catalogue.installations()
+
+    async def resolve(self, image_id: str) -> ResolvedImage:
+        return await self._catalogue.resolve(image_id)
+
+    async def initialise(self, image_id: str, data_dir: Path) -> None:
+        installation = await self._catalogue.installation(image_id)
+        self._access.give_away(data_dir)
+        password_file = self._access.password_file(self._password)
+        try:
+            ended = await initdb(installation.bin_dir, data_dir, password_file, self.server_user)
+        finally:
+            password_file.unlink()
+        if ended.exit_code != 0:
+            raise ServerError(
+                f"PostgreSQL {installation.version} cannot make a cluster in {data_dir}",
+                remedy=self._way_in(data_dir),
+                details=ended.stderr,
+            )
+
+    async def start(self, image_id: str, data_dir: Path) -> Server:
+        installation = await self._catalogue.installation(image_id)
+        for _ in range(_PORT_ATTEMPTS):
+            with self._ports.reserved() as port:
+                server = await self._start_on(port, image_id, installation, data_dir)
+            if server is not None:
+                return server
+        raise ServerError(
+            f"no free port was found on {HOST} for the server on {data_dir}",
+            remedy="stop what takes the ports, or try again",
+        )
+
+    async def stop(self, server: Server, *, clean: bool = True) -> None:
+        await postmaster.shut_down(server, clean=clean)
+
+    async def alive(self, server: Server) -> bool:
+        return postmaster.is_running(server)
+
+    async def owner_of(self, data_dir: Path) -> Server | None:
+        found = postmaster.owner(data_dir)
+        if found is None:
+            return None
+        pid, started = found
+        return self._server(pid, started, image_id="", data_dir=data_dir, port=0)
+
+    async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
+        installation = await self._catalogue.installation(server.image_id)
+        tail: deque[str] = deque(maxlen=subprocesses.TAIL_LINES)
+
+        async def pass_on(stream: subprocesses.Stream, text: str) -> None:
+            if stream == "stderr":
+                tail.append(text)
+            await line(text)
+
+        exit_code = await subprocesses.stream(
+            # A tool that is named by its whole path is taken from there.
+            (installation.bin_dir / command.tool, *command.args),
+            on_line=pass_on,
+            cwd=command.work_dir,
+            env=self._tool_env(server, installation) | command.env,
+            stdin=None if command.stdin is None else command.stdin.encode(),
+        )
+        return ToolExit(exit_code=exit_code, stderr_tail="\n".join(tail)[-_TAIL_CHARS:])
+
+    def dsn(self, server: Server) -> str:
+        password = quote(self._password, safe="")
+        return f"postgresql://{SUPERUSER}:{password}@{server.host}:{server.port}/{SUPERUSER}"
+
+    async def close(self) -> None:
+        """Let go of the servers: they go on, and are not waited for any more."""
+        reapers, self._reapers = self._reapers, set()
+        for reaper in reapers:
+            reaper.cancel()
+        await asyncio.gather(*reapers, return_exceptions=True)
+
+    async def _start_on(
+        self, port: int, image_id: str, installation: Installation, data_dir: Path
+    ) -> Server | None:
+        """One attempt; None when somebody else has taken the port."""
+        argv = server_argv(installation.bin_dir, data_dir, port, self._access, self._settings)
+        log = ServerLog(data_dir.parent / LOG)
+        pid, started = spawn(argv, data_dir=data_dir, log=log.path, user=self.server_user)
+        server = self._server(pid, started, image_id=image_id, data_dir=data_dir, port=port)
+        async with self._undone_on_failure(server, log) as ended:
+            if await until_ready(server, ended):
+                await check_it_answers(server)
+                return server
+            if is_taken(port):
+                return None
+            raise ServerError(
+                f"PostgreSQL {installation.version} does not start on {data_dir}",
+                remedy=self._way_in(data_dir),
+            )
+
+    @asynccontextmanager
+    async def _undone_on_failure(
+        self, server: Server, log: ServerLog
+    ) -> AsyncIterator[asyncio.Task[None]]:
+        """Watch over a server while it comes up: stopped if that fails, its log told then.
+
+        What is given is done when the server has ended.
+        """
+        ended = self._reap(server)
+        whole = False
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                yield ended
+            whole = True
+        except TimeoutError:
+            raise ServerError(
+                f"the server on {server.data_dir} did not answer within {_START_SECONDS:.0f} s",
+                details=log.tail(),
+            ) from None
+        except ServerError as error:
+            error.details = log.tail()
+            raise
+        finally:
+            if not whole:
+                stopping = asyncio.create_task(postmaster.shut_down(server, clean=False))
+                await asyncio.shield(stopping)
+
+    def _reap(self, server: Server) -> asyncio.Task[None]:
+        """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""
+        reaper = asyncio.create_task(postmaster.gone(server.pid), name=f"reaper of {server.pid}")
+        self._reapers.add(reaper)
+        reaper.add_done_callback(self._reapers.discard)
+        return reaper
+
+    def _server(
+        self, pid: int, started: float, *, image_id: str, data_dir: Path, port: int
+    ) -> Server:
+        return Server(
+            pid=pid,
+            started=started,
+            image_id=image_id,
+            data_dir=data_dir,
+            socket_dir=self._access.path,
+            host=HOST,
+            port=port,
+        )
+
+    def _tool_env(self, server: Server, installation: Installation) -> dict[str, str]:
+        return {
+            "PATH": f"{installation.bin_dir}:{MINIMAL_ENV['PATH']}",
+            "HOME": str(Path.home()),
+            "TZ": "UTC",
+            "LC_ALL": "C.UTF-8",
+            "PGHOST": str(server.socket_dir),
+            "PGPORT": str(server.port),
+            "PGUSER": SUPERUSER,
+            "PGPASSWORD": self._password,
+            "PGDATABASE": SUPERUSER,
+            "PGCONNECT_TIMEOUT": "10",
+            # A person's own settings must not change what a recipe does.
+            "PSQLRC": os.devnull,
+        }
+
+    def _way_in(self, data_dir: Path) -> str | None:
+        """What to do when the server's user cannot get at a data directory; None when it can."""
+        blocking = self.server_user and blocked_by(data_dir, self.server_user)
+        if not blocking:
+            return None
+        return (
+            f"user {self.server_user} cannot enter {blocking}: `chmod o+x {blocking}`, "
+            "or put the store elsewhere"
+        )

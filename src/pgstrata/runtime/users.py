@@ -1,0 +1,72 @@
+"""Which user of the operating system servers run as, and what that user can reach."""
+
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from pgstrata.errors import ServerError
+
+_PREFERRED = ("pgstrata", "postgres", "nobody")
+
+
+def engine_user() -> str:
+    """The name of the user this process runs as. Raises ``ServerError`` when it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError as error:
+        # initdb and peer authentication look the name up as well.
+        raise ServerError(
+            f"user number {os.geteuid()} has no name, and PostgreSQL does not run without one",
+            remedy="add the user to /etc/passwd",
+        ) from error
+
+
+def choose_server_user(asked: str | None) -> str | None:
+    """The user that servers run as: None for the one we are, another one when we are root.
+
+    Raises ``ServerError`` when the one asked for cannot be.
+    """
+    if os.geteuid() == 0:
+        return _for_root(asked)
+    if asked is not None and asked != engine_user():
+        raise ServerError(
+            f"servers cannot run as {asked}: only root can start programs as another user",
+            remedy=f"leave the server user unset, or run pgstrata as {asked} or as root",
+        )
+    return None
+
+
+def blocked_by(path: Path, user: str) -> Path | None:
+    """The first directory on the way to ``path`` whose mode keeps ``user`` from passing, if any."""
+    entry = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    for ancestor in reversed(path.absolute().parents):
+        if not _may_pass(ancestor.stat(), entry.pw_uid, groups):
+            return ancestor
+    return None
+
+
+def _for_root(asked: str | None) -> str:
+    known = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
+    if asked is None:
+        asked = next((name for name in _PREFERRED if name in known), None)
+    if asked is None or asked not in known:
+        raise ServerError(
+            f"there is no user {asked or 'to run servers as'}, and PostgreSQL refuses to be root",
+            remedy="make one with `useradd --system pgstrata`, or set the server user",
+        )
+    if known[asked] == 0:
+        raise ServerError(
+            f"servers cannot run as {asked}: PostgreSQL refuses to be root",
+            remedy="set the server user to another one, or leave it unset",
+        )
+    return asked
+
+
+def _may_pass(directory: os.stat_result, uid: int, groups: list[int]) -> bool:
+    if directory.st_uid == uid:
+        return bool(directory.st_mode & stat.S_IXUSR)
+    if directory.st_gid in groups:
+        return bool(directory.st_mode & stat.S_IXGRP)
+    return bool(directory.st_mode & stat.S_IXOTH)

@@ -1,0 +1,72 @@
+"""Places whose data directory is a btrfs subvolume, cloned by a snapshot in constant time."""
+
+import errno
+import os
+from pathlib import Path
+
+from pgstrata.errors import StoreUnusableError
+from pgstrata.statefs import subvolumes, trees
+from pgstrata.statefs.base import DATA
+from pgstrata.statefs.places import (
+    DATA_MODE,
+    DirectoryStateFS,
+    hidden_sibling,
+    hide_and_delete,
+    make_place_directory,
+    move,
+    refuse_existing,
+    write_marker,
+)
+from pgstrata.statefs.threads import in_thread
+
+
+class BtrfsStateFS(DirectoryStateFS):
+    """Snapshots data directories; what is published is a read-only snapshot."""
+
+    name = "btrfs"
+
+    def _make_data(self, data: Path) -> None:
+        subvolumes.create(data)
+        data.chmod(DATA_MODE)  # it had whatever the umask left
+
+    async def _copy_data(self, source: Path, data: Path) -> None:
+        await in_thread(_snapshot, source, data, read_only=False)
+
+    def _publish(self, building: Path, place: Path, marker: bytes) -> None:
+        """Publish a snapshot rather than the directory itself.
+
+        Taking it writes out this subvolume's data and no other's, and commits all metadata; a sync
+        of the file system would wait for whatever the running instances have written as well.
+        """
+        refuse_existing(place)
+        hidden = hidden_sibling(place)
+        try:
+            make_place_directory(hidden)
+            _write_out(write_marker(hidden, marker))
+            _snapshot(building / DATA, hidden / DATA, read_only=True)
+            move(hidden, place)
+        except BaseException:
+            trees.delete(hidden)
+            raise
+        trees.sync_directory(place.parent)
+        hide_and_delete(building)
+
+
+def _snapshot(source: Path, data: Path, *, read_only: bool) -> None:
+    try:
+        subvolumes.snapshot(source, data, read_only=read_only)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise StoreUnusableError(
+                f"{source} is not a btrfs subvolume: it was made by another snapshot backend",
+                remedy="name that backend in the configuration, or remove what it made",
+            ) from error
+        raise
+
+
+def _write_out(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

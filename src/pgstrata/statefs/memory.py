@@ -1,0 +1,59 @@
+"""Places in memory: for everything above the file system to be run without one."""
+
+from pathlib import Path
+
+from pgstrata.memory_disk import MemoryDisk
+from pgstrata.statefs.base import DATA
+from pgstrata.statefs.places import LEFTOVER_PREFIX, MARKER
+
+
+class MemoryStateFS:
+    """Keeps places on a ``MemoryDisk``. No call awaits anything, so each is one step."""
+
+    name = "memory"
+
+    def __init__(self, disk: MemoryDisk) -> None:
+        self._disk = disk
+
+    async def create(self, place: Path) -> None:
+        self._refuse_existing(place)
+        self._disk.make_dir(place / DATA)
+
+    async def clone(self, source: Path, place: Path) -> None:
+        self._refuse_existing(place)
+        self._disk.copy_tree(source / DATA, place / DATA)
+
+    async def publish(self, building: Path, place: Path, marker: bytes) -> None:
+        self._disk.rename(building, place)
+        self._disk.write(place / MARKER, marker)
+
+    async def marker(self, place: Path) -> bytes | None:
+        return self._disk.read(place / MARKER)
+
+    async def places(self, area: Path) -> list[Path]:
+        return [
+            child
+            for child in self._disk.children(area)
+            if self._disk.read(child) is None and not child.name.startswith(".")
+        ]
+
+    async def remove(self, place: Path) -> None:
+        self._disk.remove_tree(place)
+
+    async def purge(self, area: Path) -> None:
+        for child in self._disk.children(area):
+            if child.name.startswith(LEFTOVER_PREFIX):
+                self._disk.remove_tree(child)
+
+    async def usage(self, place: Path) -> int:
+        if not self._disk.exists(place):
+            raise FileNotFoundError(str(place))
+        return self._bytes_below(place)
+
+    def _bytes_below(self, path: Path) -> int:
+        own = len(self._disk.read(path) or b"")
+        return own + sum(self._bytes_below(child) for child in self._disk.children(path))
+
+    def _refuse_existing(self, place: Path) -> None:
+        if self._disk.exists(place):
+            raise FileExistsError(str(place))

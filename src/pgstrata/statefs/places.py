@@ -1,0 +1,186 @@
+"""What all backends that keep places as directories have in common.
+
+A place is made and filled under a hidden name and shown by a rename; it is removed by a rename to
+a hidden name. So whatever is killed, only hidden names are left behind, for ``purge``. How a data
+directory is copied and how it is made durable is each backend's own.
+"""
+
+import asyncio
+import errno
+import os
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pgstrata.statefs import trees
+from pgstrata.statefs.base import DATA
+from pgstrata.statefs.threads import in_thread
+
+MARKER = "marker"
+"""The name of a whole place's marker, beside its data directory."""
+
+LEFTOVER_PREFIX = ".pgstrata-"
+"""How the names of unfinished and of removed places begin."""
+
+PLACE_MODE = 0o711
+"""A server that runs as another user gets to its data directory, and can list nothing above it."""
+DATA_MODE = 0o700
+_MARKER_MODE = 0o600
+
+
+class DirectoryStateFS(ABC):
+    """A ``StateFS`` whose places are directories."""
+
+    name: str
+
+    async def create(self, place: Path) -> None:
+        async with _shown_when_whole(place) as hidden:
+            await in_thread(self._make_data, hidden / DATA)
+
+    async def clone(self, source: Path, place: Path) -> None:
+        data = source / DATA
+        if not await in_thread(data.is_dir):
+            raise FileNotFoundError(errno.ENOENT, "there is no data directory to clone", str(data))
+        async with _shown_when_whole(place) as hidden:
+            await self._copy_data(data, hidden / DATA)
+
+    async def publish(self, building: Path, place: Path, marker: bytes) -> None:
+        await in_thread(self._publish, building, place, marker)
+
+    async def marker(self, place: Path) -> bytes | None:
+        return await in_thread(_read_marker, place)
+
+    async def places(self, area: Path) -> list[Path]:
+        return await in_thread(_directories, area, hidden=False)
+
+    async def remove(self, place: Path) -> None:
+        await in_thread(hide_and_delete, place)
+
+    async def purge(self, area: Path) -> None:
+        for leftover in await in_thread(_directories, area, hidden=True):
+            await in_thread(trees.delete, leftover)
+
+    async def usage(self, place: Path) -> int:
+        return await in_thread(trees.allocated_bytes, place)
+
+    def _make_data(self, data: Path) -> None:
+        """Make an empty data directory."""
+        data.mkdir(DATA_MODE)
+
+    @abstractmethod
+    async def _copy_data(self, source: Path, data: Path) -> None:
+        """Make ``data`` a writable copy of the data directory ``source``."""
+
+    def _publish(self, building: Path, place: Path, marker: bytes) -> None:
+        """Publish, blocking. One sync for the data and the marker: neither is seen before."""
+        refuse_existing(place)
+        written = write_marker(building, marker)
+        try:
+            trees.sync_file_system(building)
+            move(building, place)
+        except OSError:
+            written.unlink()
+            raise
+        trees.sync_directory(place.parent)
+
+
+def hidden_sibling(place: Path) -> Path:
+    """A new name for a place that is not to be seen, in the same directory."""
+    return place.with_name(f"{LEFTOVER_PREFIX}{place.name}-{secrets.token_hex(8)}")
+
+
+def make_place_directory(path: Path) -> None:
+    """Make a place's own directory; the area it lies in must be there."""
+    path.mkdir(PLACE_MODE)
+    path.chmod(PLACE_MODE)
+
+
+def write_marker(directory: Path, marker: bytes) -> Path:
+    """Write a marker, not durably yet, and return its path."""
+    path = directory / MARKER
+    path.write_bytes(marker)
+    path.chmod(_MARKER_MODE)
+    return path
+
+
+def refuse_existing(place: Path) -> None:
+    """Raise ``FileExistsError`` when there is anything of this name."""
+    if os.path.lexists(place):
+        raise FileExistsError(errno.EEXIST, "the place exists already", str(place))
+
+
+def move(source: Path, place: Path) -> None:
+    """Give a place its name, in one step. Raises ``FileExistsError`` when there is one.
+
+    A rename replaces a directory only when that is empty, which a place never is; so looking
+    first is enough, even with another process at work on the same name.
+    """
+    refuse_existing(place)
+    try:
+        source.rename(place)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            refuse_existing(place)
+        raise
+
+
+def hide_and_delete(place: Path) -> None:
+    """Make a place invisible in one step, then delete it. Nothing there is fine."""
+    hidden = hidden_sibling(place)
+    try:
+        place.rename(hidden)
+    except FileNotFoundError:
+        return
+    trees.delete(hidden)
+
+
+@asynccontextmanager
+async def _shown_when_whole(place: Path) -> AsyncIterator[Path]:
+    """A hidden directory to fill, which becomes ``place`` at the end, or is deleted on any error.
+
+    Raises ``FileExistsError`` at once when ``place`` exists.
+    """
+    hidden = hidden_sibling(place)
+    await in_thread(refuse_existing, place)
+    try:
+        await in_thread(make_place_directory, hidden)
+        yield hidden
+        await _show(hidden, place)
+    except BaseException:
+        await in_thread(trees.delete, hidden)
+        raise
+
+
+async def _show(hidden: Path, place: Path) -> None:
+    try:
+        await in_thread(move, hidden, place)
+    except asyncio.CancelledError:
+        await in_thread(_hide_again, hidden, place)
+        raise
+
+
+def _hide_again(hidden: Path, place: Path) -> None:
+    # Once the hidden name is gone, the place of this name is the one that had it.
+    if not os.path.lexists(hidden):
+        place.rename(hidden)
+
+
+def _read_marker(place: Path) -> bytes | None:
+    try:
+        return (place / MARKER).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _directories(area: Path, *, hidden: bool) -> list[Path]:
+    """The leftovers or the places in an area, by name; none when there is no such directory."""
+    try:
+        with os.scandir(area) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    if hidden:
+        return [area / name for name in sorted(names) if name.startswith(LEFTOVER_PREFIX)]
+    return [area / name for name in sorted(names) if not name.startswith(".")]

@@ -1,0 +1,43 @@
+"""Places whose files share their blocks: one ``FICLONE`` a file, on XFS, btrfs and others."""
+
+import fcntl
+import tempfile
+from pathlib import Path
+
+from pgstrata import subprocesses
+from pgstrata.errors import ProgramError
+from pgstrata.statefs.places import DirectoryStateFS
+from pgstrata.statefs.threads import in_thread
+
+_FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
+
+
+class ReflinkStateFS(DirectoryStateFS):
+    """Copies every file by reference. The time grows with the number of files, not their size."""
+
+    name = "reflink"
+
+    async def _copy_data(self, source: Path, data: Path) -> None:
+        # As fast as a loop of our own over a thousand files, and no thread of ours is busy with it.
+        options = ("--archive", "--no-target-directory", "--reflink=always")
+        try:
+            await subprocesses.run(["cp", *options, "--", source, data])
+        except ProgramError:
+            # cp says only in words why; the kernel says it with an errno.
+            await in_thread(check_reflinks, data.parent)
+            raise
+
+
+def check_reflinks(directory: Path) -> None:
+    """Raise the kernel's ``OSError`` if files in this directory cannot share blocks. Blocks."""
+    with (
+        tempfile.TemporaryFile(dir=directory) as source,
+        tempfile.TemporaryFile(dir=directory) as target,
+    ):
+        source.write(b"shared")
+        source.flush()
+        try:
+            fcntl.ioctl(target, _FICLONE, source.fileno())
+        except OSError as error:
+            error.filename = str(directory)
+            raise

@@ -1,0 +1,102 @@
+"""Btrfs subvolumes through the kernel's own interface.
+
+Request numbers and structures are those of the kernel's ``include/uapi/linux/btrfs.h``
+(``struct btrfs_ioctl_vol_args``, ``struct btrfs_ioctl_vol_args_v2``), encoded as
+``include/uapi/asm-generic/ioctl.h`` says. Every call blocks, and raises ``OSError`` with the
+kernel's errno: ``ENOTTY`` on another file system, ``EINVAL`` for a source that is no subvolume.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_MAGIC = 0x94
+_READ, _WRITE = 2, 1
+
+
+def _request(direction: int, number: int, size: int) -> int:
+    return direction << 30 | size << 16 | _MAGIC << 8 | number
+
+
+_VOL_ARGS = struct.Struct("=q4088s")  # fd, name
+_VOL_ARGS_V2 = struct.Struct("=qQQ32x4040s")  # fd, transid, flags, unused, name
+_FLAGS = struct.Struct("=Q")
+
+_SUBVOL_CREATE = _request(_WRITE, 14, _VOL_ARGS.size)
+_SNAP_DESTROY = _request(_WRITE, 15, _VOL_ARGS.size)
+_SNAP_CREATE_V2 = _request(_WRITE, 23, _VOL_ARGS_V2.size)
+_SUBVOL_GETFLAGS = _request(_READ, 25, _FLAGS.size)
+_SUBVOL_SETFLAGS = _request(_WRITE, 26, _FLAGS.size)
+
+_SUBVOL_RDONLY = 1 << 1
+_ROOT_INODE = 256  # BTRFS_FIRST_FREE_OBJECTID: the inode number of every subvolume's root
+
+
+def create(path: Path) -> None:
+    """Make an empty subvolume, its mode 0777 less the umask."""
+    with _opened(path.parent) as parent:
+        _ioctl(parent, _SUBVOL_CREATE, _VOL_ARGS.pack(0, _name(path)), path)
+
+
+def snapshot(source: Path, path: Path, *, read_only: bool) -> None:
+    """Make ``path`` a snapshot of the subvolume ``source``.
+
+    What was written to ``source`` before is on disk afterwards, and so is every change of the
+    file system's metadata made before: a snapshot is taken by committing a transaction.
+    """
+    flags = _SUBVOL_RDONLY if read_only else 0
+    with _opened(path.parent) as parent, _opened(source) as origin:
+        _ioctl(parent, _SNAP_CREATE_V2, _VOL_ARGS_V2.pack(origin, 0, flags, _name(path)), path)
+
+
+def destroy(path: Path) -> None:
+    """Delete a subvolume with all it holds; the kernel frees its space in the background.
+
+    Raises ``OSError``: ``ENOTEMPTY`` when other subvolumes lie in it, ``EPERM`` when the file
+    system is not mounted with ``user_subvol_rm_allowed`` and the caller is not root.
+    """
+    with _opened(path.parent) as parent:
+        _ioctl(parent, _SNAP_DESTROY, _VOL_ARGS.pack(0, _name(path)), path)
+
+
+def make_writable(path: Path) -> None:
+    """Let a subvolume be written to again; one that can be already is left alone."""
+    with _opened(path) as root:
+        (flags,) = _FLAGS.unpack(_ioctl(root, _SUBVOL_GETFLAGS, _FLAGS.pack(0), path))
+        if flags & _SUBVOL_RDONLY:
+            _ioctl(root, _SUBVOL_SETFLAGS, _FLAGS.pack(flags & ~_SUBVOL_RDONLY), path)
+
+
+def may_be_subvolume(status: os.stat_result) -> bool:
+    """Whether a directory has the inode number of a subvolume's root.
+
+    On another file system a plain directory can have that number too; calls then raise ``ENOTTY``.
+    """
+    return status.st_ino == _ROOT_INODE
+
+
+def _name(path: Path) -> bytes:
+    return os.fsencode(path.name)
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _ioctl(descriptor: int, request: int, argument: bytes, path: Path) -> bytes:
+    # Only a mutable argument may be this long, and only then are other threads let run meanwhile.
+    buffer = bytearray(argument)
+    try:
+        fcntl.ioctl(descriptor, request, buffer)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    return bytes(buffer)

@@ -1,0 +1,132 @@
+"""What is done to a whole directory tree: deleting it, measuring it, making it durable.
+
+Every call blocks. Subvolumes are known here, whichever backend asks: a store may hold some that
+were made before its backend was changed.
+"""
+
+import ctypes
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from pgstrata.statefs import subvolumes
+
+_BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block size
+_DELETE_ATTEMPTS = 100
+
+_NOT_DESTROYED_AT_ONCE = frozenset(
+    {
+        errno.ENOTEMPTY,  # other subvolumes lie in it
+        errno.EPERM,  # only root may, as it is mounted
+        errno.EACCES,
+        errno.EROFS,  # read-only, and the caller is not root
+        errno.ENOTTY,  # a directory of another file system that happens to look like one
+        errno.EINVAL,
+    }
+)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def delete(path: Path) -> None:
+    """Delete a directory with all it holds, subvolumes and read-only ones included.
+
+    Nothing there is fine. Raises ``OSError``, ``ENOTEMPTY`` when someone keeps adding to it.
+    """
+    with suppress(FileNotFoundError):
+        if subvolumes.may_be_subvolume(path.lstat()) and _destroyed(path):
+            return
+        _delete_contents_and_self(path)
+
+
+def _destroyed(path: Path) -> bool:
+    """Try to be rid of a subvolume at once; if that cannot be, make it writable."""
+    try:
+        subvolumes.destroy(path)
+    except OSError as error:
+        if error.errno not in _NOT_DESTROYED_AT_ONCE:
+            raise
+    else:
+        return True
+    try:
+        subvolumes.make_writable(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTTY, errno.EINVAL):
+            raise
+    return False
+
+
+def _delete_contents_and_self(path: Path) -> None:
+    # A program of a killed process may still be writing here; it gives up when its directory goes.
+    for _ in range(_DELETE_ATTEMPTS):
+        _delete_contents(path)
+        try:
+            path.rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+
+
+def _delete_contents(path: Path) -> None:
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                delete(Path(entry.path))
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(entry.path)  # noqa: PTH108 - a Path for each file doubles the time
+
+
+def allocated_bytes(path: Path) -> int:
+    """Bytes a tree holds on disk, holes left out, a file with several names counted once.
+
+    Files that vanish meanwhile do not count. Raises ``FileNotFoundError`` when ``path`` is missing.
+    """
+    blocks = path.lstat().st_blocks
+    directories = [str(path)]
+    seen: set[tuple[int, int]] = set()
+    while directories:
+        for status, name in _statuses(directories.pop()):
+            if stat.S_ISDIR(status.st_mode):
+                directories.append(name)
+            elif status.st_nlink > 1:
+                identity = (status.st_dev, status.st_ino)
+                if identity in seen:
+                    continue
+                seen.add(identity)
+            blocks += status.st_blocks
+    return blocks * _BLOCK_BYTES
+
+
+def _statuses(directory: str) -> list[tuple[os.stat_result, str]]:
+    found = []
+    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                found.append((entry.stat(follow_symlinks=False), entry.path))
+    return found
+
+
+def sync_file_system(path: Path) -> None:
+    """Write out all that the file system of ``path`` has not yet: the one call for many files."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a directory's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,250 @@
+"""The store in its SQLite database."""
+
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, NoReturn
+
+import msgspec
+
+from pgstrata.database import Database
+from pgstrata.domain.instance import Instance
+from pgstrata.domain.state import State
+from pgstrata.errors import ConflictError
+
+_ADD_STATE = """
+    INSERT INTO states
+        (state_id, parent_state_id, image_id, prepare_kind, use_count, last_used_at, body)
+    VALUES
+        (:state_id, :parent_state_id, :image_id, :prepare_kind, :use_count, :last_used_at, :body)
+    ON CONFLICT (state_id) DO UPDATE SET
+        parent_state_id = excluded.parent_state_id,
+        image_id = excluded.image_id,
+        prepare_kind = excluded.prepare_kind,
+        use_count = excluded.use_count,
+        last_used_at = excluded.last_used_at,
+        body = excluded.body
+"""
+_USE_STATE = """
+    UPDATE states SET use_count = COALESCE(use_count, 0) + 1, last_used_at = ? WHERE state_id = ?
+"""
+_REMOVE_STATE = "DELETE FROM states WHERE state_id = ?"
+_EXISTING_STATES = """
+    SELECT state_id FROM states WHERE state_id IN (SELECT value FROM json_each(?))
+"""
+_STATES = """
+    SELECT body, use_count, last_used_at,
+        (SELECT COUNT(*) FROM instances WHERE instances.state_id = states.state_id)
+    FROM states
+"""
+_STEMMING = """
+    SELECT 'state ' || state_id FROM states WHERE parent_state_id = :state_id
+    UNION ALL
+    SELECT 'instance ' || instance_id FROM instances WHERE state_id = :state_id
+    LIMIT 1
+"""
+
+_ADD_INSTANCE = """
+    INSERT INTO instances (instance_id, state_id, image_id, name, body)
+    VALUES (:instance_id, :state_id, :image_id, :name, :body)
+"""
+_REMOVE_INSTANCE = "DELETE FROM instances WHERE instance_id = ?"
+_INSTANCES = "SELECT body FROM instances"
+_BEARER = "SELECT instance_id FROM instances WHERE name = ?"
+
+_LAST_CHARACTER = "\U0010ffff"
+
+
+def _plain(value: object) -> str:
+    """Paths, the one type in our models that JSON and msgspec have no word for."""
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"cannot store a {type(value).__name__}")
+
+
+def _from_plain(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(f"cannot load a {kind.__name__}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_decode_state = msgspec.json.Decoder(State).decode
+_decode_instance = msgspec.json.Decoder(Instance, dec_hook=_from_plain).decode
+
+
+class SqliteStore:
+    """A ``Store`` whose transactions are SQLite's. The database stays its opener's to close."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_state(self, state: State) -> None:
+        def change(connection: Connection) -> None:
+            try:
+                connection.execute(_ADD_STATE, _state_columns(state))
+            except sqlite3.IntegrityError as error:
+                raise ConflictError(
+                    f"state {state.state_id} cannot be stored without its "
+                    f"parent {state.parent_state_id}",
+                    remedy="build the parent first",
+                ) from error
+
+        await self._database.write(change)
+
+    async def state(self, state_id: str) -> State | None:
+        return next(iter(await self._states({"state_id = ?": state_id})), None)
+
+    async def states(
+        self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
+    ) -> list[State]:
+        filters = {"prepare_kind = ?": kind, "image_id = ?": image_id}
+        return await self._states(_with_prefix(filters, "state_id", id_prefix))
+
+    async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
+        # One parameter for any number of ids, so that the statement is prepared once.
+        ids = _encode(list(state_ids)).decode()
+        return await self._database.read(
+            lambda connection: frozenset(
+                state_id for (state_id,) in connection.execute(_EXISTING_STATES, (ids,))
+            )
+        )
+
+    async def children(self, state_id: str) -> list[State]:
+        return await self._states({"parent_state_id = ?": state_id})
+
+    async def use_state(self, state_id: str, at: datetime) -> None:
+        """As the port says. A state that is gone meanwhile is no error."""
+        await self._database.write(
+            lambda connection: connection.execute(_USE_STATE, (at.isoformat(), state_id))
+        )
+
+    async def remove_state(self, state_id: str) -> bool:
+        def change(connection: Connection) -> bool:
+            try:
+                return connection.execute(_REMOVE_STATE, (state_id,)).rowcount == 1
+            except sqlite3.IntegrityError as error:
+                (stemming,) = connection.execute(_STEMMING, {"state_id": state_id}).fetchone()
+                raise ConflictError(
+                    f"state {state_id} cannot be removed: {stemming} stems from it",
+                    remedy="remove what stems from it first",
+                ) from error
+
+        return await self._database.write(change)
+
+    async def add_instance(self, instance: Instance) -> None:
+        """As the port says. Raises ``ConflictError`` also when the instance's id is not new."""
+
+        def change(connection: Connection) -> None:
+            try:
+                connection.execute(_ADD_INSTANCE, _instance_columns(instance))
+            except sqlite3.IntegrityError as error:
+                _refuse_instance(connection, instance, error)
+
+        await self._database.write(change)
+
+    async def instance(self, instance_id: str) -> Instance | None:
+        return next(iter(await self._instances({"instance_id = ?": instance_id})), None)
+
+    async def instance_named(self, name: str) -> Instance | None:
+        return next(iter(await self._instances({"name = ?": name})), None)
+
+    async def instances(
+        self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
+    ) -> list[Instance]:
+        filters = {"state_id = ?": state_id, "image_id = ?": image_id}
+        return await self._instances(_with_prefix(filters, "instance_id", id_prefix))
+
+    async def remove_instance(self, instance_id: str) -> bool:
+        return await self._database.write(
+            lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1
+        )
+
+    async def close(self) -> None:
+        """Nothing to let go of: the database is borrowed."""
+
+    async def _states(self, filters: dict[str, str | None]) -> list[State]:
+        where, values = _where(filters)
+        statement = f"{_STATES} {where} ORDER BY seq"
+        return await self._database.read(
+            lambda connection: [_state(*row) for row in connection.execute(statement, values)]
+        )
+
+    async def _instances(self, filters: dict[str, str | None]) -> list[Instance]:
+        where, values = _where(filters)
+        statement = f"{_INSTANCES} {where} ORDER BY seq DESC"
+        return await self._database.read(
+            lambda connection: [
+                _decode_instance(body) for (body,) in connection.execute(statement, values)
+            ]
+        )
+
+
+def _with_prefix(filters: dict[str, str | None], column: str, prefix: str) -> dict[str, str | None]:
+    """Filters together with a prefix of an id, as a range that an index can answer."""
+    if not prefix:
+        return filters
+    # A prefix is all but unique. The plus sign keeps SQLite from another filter's index, which
+    # would find many more rows.
+    others = {f"+{condition}": value for condition, value in filters.items()}
+    return others | {f"{column} >= ?": prefix, f"{column} < ?": prefix + _LAST_CHARACTER}
+
+
+def _where(filters: dict[str, str | None]) -> tuple[str, list[str]]:
+    """The filters that are given, as a WHERE clause and its values."""
+    given = {condition: value for condition, value in filters.items() if value is not None}
+    return ("WHERE " + " AND ".join(given) if given else ""), list(given.values())
+
+
+def _state_columns(state: State) -> dict[str, str | int | bytes | None]:
+    used = state.last_used_at
+    return {
+        "state_id": state.state_id,
+        "parent_state_id": state.parent_state_id,
+        "image_id": state.image_id,
+        "prepare_kind": state.prepare_kind,
+        "use_count": state.use_count,
+        "last_used_at": None if used is None else used.isoformat(),
+        "body": _encode(state),
+    }
+
+
+def _state(body: bytes, use_count: int | None, last_used_at: str | None, refcount: int) -> State:
+    used = None if last_used_at is None else datetime.fromisoformat(last_used_at)
+    return msgspec.structs.replace(
+        _decode_state(body), use_count=use_count, last_used_at=used, refcount=refcount
+    )
+
+
+def _instance_columns(instance: Instance) -> dict[str, str | bytes | None]:
+    return {
+        "instance_id": instance.instance_id,
+        "state_id": instance.state_id,
+        "image_id": instance.image_id,
+        "name": instance.name,
+        "body": _encode(instance),
+    }
+
+
+def _refuse_instance(
+    connection: Connection, instance: Instance, error: sqlite3.IntegrityError
+) -> NoReturn:
+    """Say what stands in the way of a new instance."""
+    if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+        raise ConflictError(
+            f"instance {instance.instance_id} cannot be stored without its "
+            f"state {instance.state_id}",
+            remedy="build the state first",
+        ) from error
+    bearer = connection.execute(_BEARER, (instance.name,)).fetchone()
+    if bearer is None or bearer[0] == instance.instance_id:
+        raise ConflictError(
+            f"instance {instance.instance_id} exists already",
+            remedy="give the new instance an id of its own",
+        ) from error
+    raise ConflictError(
+        f"the name {instance.name} is taken by instance {bearer[0]}",
+        remedy="choose another name, or remove that instance first",
+    ) from error

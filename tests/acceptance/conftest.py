@@ -1,0 +1,90 @@
+"""The installed command against a real engine on a store of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PGSTRATA = Path(sys.executable).with_name("pgstrata")
+
+
+class Terminal:
+    """A user's shell: runs ``pgstrata`` in a directory, with an engine that starts by itself."""
+
+    def __init__(self, home: Path, user: str | None = None) -> None:
+        self.home = home
+        self.user = user
+        self.store = home / "store"
+        self.work = home / "work"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PGSTRATA_STORE": str(self.store),
+        }
+
+    def __call__(
+        self,
+        *words: str | Path,
+        stdin: str = "",
+        exit_code: int | None = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command; an exit code that is not the expected one shows what it said."""
+        ended = subprocess.run(
+            [PGSTRATA, *words],
+            input=stdin,
+            text=True,
+            capture_output=True,
+            cwd=self.work,
+            env={**self.environment, **(environment or {})},
+            user=self.user,
+            timeout=120,
+            check=False,
+        )
+        if exit_code is not None:
+            assert ended.returncode == exit_code, ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
+        return ended
+
+    def json(self, *words: str | Path) -> Any:
+        """Run a command with ``--output json``; what it printed, and it alone."""
+        return json.loads(self("--output", "json", *words).stdout)
+
+    def prepare(self, *words: str | Path, stdin: str = "") -> str:
+        """Prepare with psql; the DSN."""
+        printed = self("prepare:psql", "--", *words, stdin=stdin).stdout
+        [line] = printed.splitlines()
+        name, _, dsn = line.partition("=")
+        assert name == "DSN"
+        return dsn
+
+    def write(self, name: str, text: str) -> Path:
+        """A file in the working directory."""
+        path = self.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def engine_file(self) -> Any:
+        return json.loads((self.store / "engine.json").read_bytes())
+
+    def tear_down(self) -> None:
+        """Remove every instance, stop the engine, and see that nothing of it is left running."""
+        if (self.store / "engine.json").exists():
+            for instance in self.json("ls", "-i")["instances"]:
+                self("rm", "-f", instance["instance_id"])
+            self("engine", "stop")
+
+
+@pytest.fixture
+def pgstrata(reachable_dir: Path) -> Iterator[Terminal]:
+    """A shell with a store of its own."""
+    terminal = Terminal(reachable_dir)
+    terminal.work.mkdir()
+    yield terminal
+    terminal.tear_down()

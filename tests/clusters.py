@@ -1,0 +1,234 @@
+"""Runtimes to test with, real and in memory, and clusters for them to run."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import psycopg
+import pytest
+
+from pgstrata.dbms.base import Dbms
+from pgstrata.dbms.memory import MemoryDbms
+from pgstrata.dbms.postgres import Postgres
+from pgstrata.domain.instance import Server
+from pgstrata.errors import InvalidArgumentError, ProgramError
+from pgstrata.memory_disk import MemoryDisk
+from pgstrata.runtime.base import Runtime, ToolCommand, ToolExit
+from pgstrata.runtime.memory import MemoryRuntime, ToolRun
+from pgstrata.runtime.native import NativeRuntime
+
+PASSWORD = "it's @ secret/:%"
+SETTINGS = {"fsync": "off", "shared_buffers": "1MB", "max_connections": "20"}
+
+ANSWERING = ("-XAt", "-c", "select 42")
+FAILING = ("-Xq", "-c", "select nothing")
+HANGING = ("-XAt", "-c", "select 'begun'", "-c", "select pg_sleep(600)")
+
+
+class Rig(Protocol):
+    """A runtime, the dbms that belongs to it, and what a test does behind their backs."""
+
+    runtime: Runtime
+    dbms: Dbms
+    image: str
+
+    def empty(self) -> Path:
+        """A new, empty data directory."""
+
+    def cluster(self) -> Path:
+        """A data directory with a cluster at rest."""
+
+    def write(self, path: Path, content: bytes) -> None: ...
+
+    def read(self, path: Path) -> bytes: ...
+
+    def exists(self, path: Path) -> bool: ...
+
+    def remove(self, path: Path) -> None: ...
+
+    def kill(self, server: Server) -> None:
+        """``kill -9``: return once it has ended."""
+
+    def add_tablespace(self, server: Server) -> Path:
+        """Make a tablespace outside the data directory; its location."""
+
+    def clients(self, server: Server, number: int) -> AbstractContextManager[None]:
+        """Have that many clients connected for the length of the block."""
+
+
+class MemoryRig:
+    """Everything in memory; psql is played by ``_play_psql``."""
+
+    def __init__(self) -> None:
+        self._disk = MemoryDisk()
+        self._numbers = count()
+        self._memory = MemoryRuntime(self._disk, tool=_play_psql)
+        self._memory_dbms = MemoryDbms(self._disk)
+        self.runtime: Runtime = self._memory
+        self.dbms: Dbms = self._memory_dbms
+        self.image = asyncio.run(self.runtime.resolve("postgres")).image_id
+
+    def empty(self) -> Path:
+        data_dir = Path(f"/store/{next(self._numbers)}/data")
+        self._disk.make_dir(data_dir)
+        return data_dir
+
+    def cluster(self) -> Path:
+        data_dir = self.empty()
+        asyncio.run(self.runtime.initialise(self.image, data_dir))
+        return data_dir
+
+    def write(self, path: Path, content: bytes) -> None:
+        self._disk.write(path, content)
+
+    def read(self, path: Path) -> bytes:
+        return self._disk.read(path) or b""
+
+    def exists(self, path: Path) -> bool:
+        return self._disk.exists(path)
+
+    def remove(self, path: Path) -> None:
+        self._disk.remove_tree(path)
+
+    def kill(self, server: Server) -> None:
+        self._memory.kill(server)
+
+    def add_tablespace(self, server: Server) -> Path:
+        location = Path("/elsewhere")
+        self._disk.write(server.data_dir / "pg_tblspc" / "16384", str(location).encode())
+        return location
+
+    @contextmanager
+    def clients(self, server: Server, number: int) -> Iterator[None]:
+        self._memory_dbms.clients[server.pid] = number
+        yield
+        del self._memory_dbms.clients[server.pid]
+
+
+class NativeRig:
+    """Real servers of one installed PostgreSQL; clusters are copies of one made with initdb."""
+
+    def __init__(self, directory: Path, version: str = "") -> None:
+        """``version`` as in ``postgres:<version>``; skips the test when it is not installed."""
+        self._directory = directory
+        self._numbers = count()
+        self._template: Path | None = None
+        self.native = native_runtime(directory)
+        self.runtime: Runtime = self.native
+        self.dbms: Dbms = Postgres()
+        self.image = image_of(self.native, f"postgres:{version}" if version else "postgres")
+
+    def empty(self) -> Path:
+        data_dir = self._directory / f"place-{next(self._numbers)}" / "data"
+        data_dir.mkdir(mode=0o700, parents=True)
+        return data_dir
+
+    def cluster(self) -> Path:
+        if self._template is None:
+            self._template = self.empty()
+            asyncio.run(self.runtime.initialise(self.image, self._template))
+        data_dir = self.empty()
+        subprocess.run(["cp", "-a", f"{self._template}/.", data_dir], check=True)
+        return data_dir
+
+    def write(self, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
+    def kill(self, server: Server) -> None:
+        process = psutil.Process(server.pid)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def add_tablespace(self, server: Server) -> Path:
+        location = self.empty()
+        shutil.chown(location, server.data_dir.owner())
+        with connected(self.runtime.dsn(server)) as connection:
+            connection.execute(f"create tablespace elsewhere location '{location}'".encode())
+        return location
+
+    @contextmanager
+    def clients(self, server: Server, number: int) -> Iterator[None]:
+        with ExitStack() as connections:
+            for _ in range(number):
+                connections.enter_context(connected(self.runtime.dsn(server)))
+            yield
+
+
+def native_runtime(directory: Path) -> NativeRuntime:
+    """A runtime with its sockets below ``directory``, which the servers' user can reach."""
+    return NativeRuntime(
+        run_dir=directory / "run", password=PASSWORD, server_user=None, server_settings=SETTINGS
+    )
+
+
+def image_of(runtime: Runtime, wanted: str) -> str:
+    """The resolved image; the test is skipped without it, but in CI that is a failure."""
+    try:
+        return asyncio.run(runtime.resolve(wanted)).image_id
+    except InvalidArgumentError as error:
+        if "CI" in os.environ:
+            raise
+        pytest.skip(error.message)
+
+
+def connected(dsn: str) -> psycopg.Connection:
+    """A connection in autocommit."""
+    return psycopg.connect(dsn, autocommit=True, sslmode="disable", gssencmode="disable")
+
+
+def servers_below(directory: Path) -> list[psutil.Process]:
+    """Every PostgreSQL process that works in a data directory below ``directory``."""
+    return [
+        process
+        for process in psutil.process_iter(["name", "cwd"])
+        if process.info["name"] == "postgres"
+        and process.info["cwd"] is not None
+        and Path(process.info["cwd"]).is_relative_to(directory.resolve())
+    ]
+
+
+@contextmanager
+def no_server_left(directory: Path) -> Iterator[None]:
+    """Stop what a failed test left running below ``directory``, and fail if there was anything."""
+    try:
+        yield
+    finally:
+        left = servers_below(directory)
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left)
+    assert left == []
+
+
+def _play_psql(_server: Server, command: ToolCommand) -> ToolRun:
+    if command.tool != "psql":
+        raise ProgramError(f"cannot start `{command.tool}`")
+    if command.stdin is not None:
+        return ToolRun(lines=(command.stdin,))
+    return _PLAYS[command.args]
+
+
+_COMPLAINT = 'ERROR:  column "nothing" does not exist'
+
+_PLAYS = {
+    ANSWERING: ToolRun(lines=("42",)),
+    FAILING: ToolRun(lines=(_COMPLAINT,), ended=ToolExit(exit_code=1, stderr_tail=_COMPLAINT)),
+    HANGING: ToolRun(lines=("begun",), hangs=True),
+}

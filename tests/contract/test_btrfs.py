@@ -1,0 +1,92 @@
+"""What only the btrfs backend promises."""
+
+import asyncio
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.forks import NOBODY, done_as_nobody
+
+from pgstrata.errors import StoreUnusableError
+from pgstrata.statefs import subvolumes, trees
+from pgstrata.statefs.base import DATA
+from pgstrata.statefs.btrfs import BtrfsStateFS
+from pgstrata.statefs.copy import CopyStateFS
+
+
+@pytest.fixture
+def area(btrfs_mount: Path) -> Iterator[Path]:
+    directory = btrfs_mount / uuid.uuid4().hex
+    directory.mkdir()
+    yield directory
+    trees.delete(directory)
+
+
+async def publish(statefs: BtrfsStateFS, area: Path) -> Path:
+    await statefs.create(area / "building")
+    (area / "building" / DATA / "file").write_bytes(b"original")
+    await statefs.publish(area / "building", area / "state", b"whole")
+    return area / "state"
+
+
+def test_published_data_is_read_only(area: Path) -> None:
+    state = asyncio.run(publish(BtrfsStateFS(), area))
+    with pytest.raises(OSError, match="Read-only") as raised:
+        (state / DATA / "file").write_bytes(b"changed")
+    assert raised.value.errno == errno.EROFS
+
+
+def test_subvolumes_within_a_place_go_with_it(area: Path) -> None:
+    statefs, place = BtrfsStateFS(), area / "place"
+    asyncio.run(statefs.create(place))
+    (place / DATA / "base").mkdir()
+    subvolumes.create(place / DATA / "base" / "inner")
+    (place / DATA / "base" / "inner" / "file").write_bytes(b"rows")
+    subvolumes.snapshot(
+        place / DATA / "base" / "inner", place / DATA / "base" / "frozen", read_only=True
+    )
+    asyncio.run(statefs.remove(place))
+    assert list(area.iterdir()) == []
+
+
+def test_another_backend_can_remove_what_this_one_published(area: Path) -> None:
+    state = asyncio.run(publish(BtrfsStateFS(), area))
+    asyncio.run(CopyStateFS().remove(state))
+    assert list(area.iterdir()) == []
+
+
+def test_a_directory_of_another_backend_is_refused_with_a_remedy(area: Path) -> None:
+    asyncio.run(CopyStateFS().create(area / "plain"))
+    with pytest.raises(StoreUnusableError, match="not a btrfs subvolume") as raised:
+        asyncio.run(BtrfsStateFS().clone(area / "plain", area / "clone"))
+    assert raised.value.remedy
+    assert list(area.iterdir()) == [area / "plain"]
+
+
+def test_without_rights_everything_works_too(area: Path) -> None:
+    os.chown(area, NOBODY, NOBODY)
+
+    async def life_of_a_state() -> None:
+        statefs = BtrfsStateFS()
+        state = await publish(statefs, area)
+        await statefs.clone(state, area / "clone")
+        (area / "clone" / DATA / "file").write_bytes(b"changed")
+        assert (state / DATA / "file").read_bytes() == b"original"
+        for place in (area / "clone", state):
+            await statefs.remove(place)
+
+    done_as_nobody(life_of_a_state)
+    assert list(area.iterdir()) == []
+
+
+def test_a_clone_takes_the_same_steps_whatever_the_size(area: Path) -> None:
+    """A snapshot shares every file: the clone's files lie where the source's do, unread."""
+    statefs = BtrfsStateFS()
+    state = asyncio.run(publish(statefs, area))
+    asyncio.run(statefs.clone(state, area / "clone"))
+    original, clone = ((place / DATA / "file").stat() for place in (state, area / "clone"))
+    assert clone.st_ino == original.st_ino
+    assert clone.st_ctime_ns == original.st_ctime_ns

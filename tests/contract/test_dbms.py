@@ -1,0 +1,108 @@
+"""What every dbms tells of data directories and servers."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pgstrata.domain.instance import Server
+from pgstrata.errors import ServerError, StateUnusableError
+from tests.clusters import MemoryRig, NativeRig, Rig, no_server_left
+
+
+@pytest.fixture(scope="module", params=["memory", "native 15", "native 16", "native 18"])
+def rig(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Rig]:
+    adapter, _, version = request.param.partition(" ")
+    if adapter == "memory":
+        yield MemoryRig()
+        return
+    directory = reachable_dir / f"dbms-{version}"
+    directory.mkdir()
+    with no_server_left(directory):
+        yield NativeRig(directory, version)
+
+
+@pytest.fixture
+def server(rig: Rig) -> Iterator[Server]:
+    server = asyncio.run(rig.runtime.start(rig.image, rig.cluster()))
+    yield server
+    asyncio.run(rig.runtime.stop(server, clean=False))
+
+
+def defect(rig: Rig, data_dir: Path) -> str:
+    """The defect found, or nothing."""
+    return asyncio.run(rig.dbms.defect(data_dir)) or ""
+
+
+def test_a_new_cluster_has_no_defect(rig: Rig) -> None:
+    assert defect(rig, rig.cluster()) == ""
+
+
+def test_a_cluster_that_was_stopped_cleanly_has_no_defect(rig: Rig, server: Server) -> None:
+    asyncio.run(rig.runtime.stop(server))
+    assert defect(rig, server.data_dir) == ""
+
+
+def test_a_directory_that_is_not_there_is_defective(rig: Rig) -> None:
+    assert "no data directory" in defect(rig, rig.empty() / "missing")
+
+
+def test_a_directory_without_a_version_is_defective(rig: Rig) -> None:
+    assert "PG_VERSION is missing" in defect(rig, rig.empty())
+
+
+def test_an_empty_version_file_is_a_defect(rig: Rig) -> None:
+    data_dir = rig.cluster()
+    rig.write(data_dir / "PG_VERSION", b"")
+    assert "PG_VERSION is empty" in defect(rig, data_dir)
+
+
+def test_a_left_over_pid_file_is_a_defect(rig: Rig) -> None:
+    data_dir = rig.cluster()
+    rig.write(data_dir / "postmaster.pid", b"1\n")
+    assert "postmaster.pid" in defect(rig, data_dir)
+
+
+def test_a_cluster_in_use_is_defective(rig: Rig, server: Server) -> None:
+    assert "postmaster.pid" in defect(rig, server.data_dir)
+
+
+def test_a_cluster_that_was_stopped_at_once_is_defective(rig: Rig, server: Server) -> None:
+    asyncio.run(rig.runtime.stop(server, clean=False))
+    assert "not shut down cleanly" in defect(rig, server.data_dir)
+
+
+def test_a_cluster_without_a_control_file_is_defective(rig: Rig) -> None:
+    data_dir = rig.cluster()
+    rig.remove(data_dir / "global" / "pg_control")
+    assert "control file is missing" in defect(rig, data_dir)
+
+
+def test_a_control_file_cut_short_is_a_defect(rig: Rig) -> None:
+    data_dir = rig.cluster()
+    rig.write(data_dir / "global" / "pg_control", b"")
+    assert "control file is cut short" in defect(rig, data_dir)
+
+
+def test_a_plain_cluster_can_be_kept_as_a_state(rig: Rig) -> None:
+    asyncio.run(rig.dbms.check_snapshot(rig.cluster()))
+
+
+def test_a_tablespace_elsewhere_is_named(rig: Rig, server: Server) -> None:
+    location = rig.add_tablespace(server)
+    asyncio.run(rig.runtime.stop(server))
+    with pytest.raises(StateUnusableError, match=str(location)):
+        asyncio.run(rig.dbms.check_snapshot(server.data_dir))
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_other_clients_are_counted(rig: Rig, server: Server, number: int) -> None:
+    with rig.clients(server, number):
+        assert asyncio.run(rig.dbms.connections(server)) == number
+
+
+def test_a_server_that_is_gone_cannot_be_asked(rig: Rig, server: Server) -> None:
+    asyncio.run(rig.runtime.stop(server))
+    with pytest.raises(ServerError, match=str(server.data_dir)):
+        asyncio.run(rig.dbms.connections(server))

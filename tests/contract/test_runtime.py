@@ -1,0 +1,278 @@
+"""What every runtime does, whatever its servers are made of."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pgstrata.domain.instance import Server
+from pgstrata.errors import InvalidArgumentError, ProgramError, ServerError
+from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.images import version_key
+from tests.clusters import (
+    ANSWERING,
+    FAILING,
+    HANGING,
+    MemoryRig,
+    NativeRig,
+    Rig,
+    no_server_left,
+)
+
+GONE_IMAGE = "postgres@sha256:" + "0" * 64
+
+
+@pytest.fixture(scope="module", params=["memory", "native 15", "native 16", "native 18"])
+def rig(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Rig]:
+    adapter, _, version = request.param.partition(" ")
+    if adapter == "memory":
+        yield MemoryRig()
+        return
+    directory = reachable_dir / f"runtime-{version}"
+    directory.mkdir()
+    with no_server_left(directory):
+        yield NativeRig(directory, version)
+
+
+async def run_tool(
+    rig: Rig, server: Server, args: tuple[str, ...], *, tool: str = "psql", stdin: str | None = None
+) -> tuple[list[str], ToolExit]:
+    lines: list[str] = []
+
+    async def keep(line: str) -> None:
+        lines.append(line)
+
+    command = ToolCommand(tool=tool, args=args, work_dir=Path("/"), stdin=stdin)
+    return lines, await rig.runtime.run(server, command, keep)
+
+
+def test_installations_are_listed_newest_first(rig: Rig) -> None:
+    found = asyncio.run(rig.runtime.installations())
+    keys = [version_key(one.version) for one in found]
+    assert keys
+    assert keys == sorted(keys, reverse=True)
+
+
+def test_the_bare_image_is_the_newest_usable_one(rig: Rig) -> None:
+    usable = [one for one in asyncio.run(rig.runtime.installations()) if one.problem is None]
+    assert asyncio.run(rig.runtime.resolve("postgres")).version == usable[0].version
+
+
+def test_a_major_version_a_whole_version_and_a_digest_name_the_same_image(rig: Rig) -> None:
+    by_digest = asyncio.run(rig.runtime.resolve(rig.image))
+    major = by_digest.version.partition(".")[0]
+    assert by_digest.image_id == rig.image
+    assert asyncio.run(rig.runtime.resolve(f"postgres:{major}")) == by_digest
+    assert asyncio.run(rig.runtime.resolve(f"postgres:{by_digest.version}")) == by_digest
+
+
+@pytest.mark.parametrize("image", ["mysql", "postgres:", "postgres:latest", "postgres@sha256:00"])
+def test_a_name_that_is_no_image_is_refused_with_what_is_possible(rig: Rig, image: str) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        asyncio.run(rig.runtime.resolve(image))
+    assert image in refused.value.message
+    assert "postgres:16.4" in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize("image", ["postgres:99", "postgres:16.999", GONE_IMAGE])
+def test_an_image_that_is_not_here_is_refused_with_what_is_here(rig: Rig, image: str) -> None:
+    newest = asyncio.run(rig.runtime.installations())[0]
+    with pytest.raises(InvalidArgumentError) as refused:
+        asyncio.run(rig.runtime.resolve(image))
+    assert newest.version in refused.value.message
+    assert "pip install" in (refused.value.remedy or "")
+
+
+def test_a_new_cluster_is_at_rest(rig: Rig) -> None:
+    data_dir = rig.empty()
+    asyncio.run(rig.runtime.initialise(rig.image, data_dir))
+    assert rig.exists(data_dir / "PG_VERSION")
+    assert asyncio.run(rig.runtime.owner_of(data_dir)) is None
+
+
+def test_a_cluster_is_only_made_in_an_empty_directory(rig: Rig) -> None:
+    data_dir = rig.empty()
+    rig.write(data_dir / "something", b"of value")
+    with pytest.raises(ServerError, match=str(data_dir)):
+        asyncio.run(rig.runtime.initialise(rig.image, data_dir))
+
+
+def test_no_cluster_is_made_with_an_image_that_is_gone(rig: Rig) -> None:
+    data_dir = rig.empty()
+    with pytest.raises(ServerError, match="not installed"):
+        asyncio.run(rig.runtime.initialise(GONE_IMAGE, data_dir))
+    assert not rig.exists(data_dir / "PG_VERSION")
+
+
+def test_a_server_runs_from_start_to_stop(rig: Rig) -> None:
+    async def life(data_dir: Path) -> list[bool]:
+        server = await rig.runtime.start(rig.image, data_dir)
+        running = [await rig.runtime.alive(server)]
+        await rig.runtime.stop(server)
+        return [*running, await rig.runtime.alive(server)]
+
+    assert asyncio.run(life(rig.cluster())) == [True, False]
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_stopping_what_is_stopped_is_fine(rig: Rig, clean: bool) -> None:
+    async def stop_twice(data_dir: Path) -> Server:
+        server = await rig.runtime.start(rig.image, data_dir)
+        await rig.runtime.stop(server, clean=clean)
+        await rig.runtime.stop(server, clean=clean)
+        return server
+
+    assert not asyncio.run(rig.runtime.alive(asyncio.run(stop_twice(rig.cluster()))))
+
+
+def test_a_server_that_was_stopped_at_once_starts_again(rig: Rig) -> None:
+    async def again(data_dir: Path) -> bool:
+        first = await rig.runtime.start(rig.image, data_dir)
+        await rig.runtime.stop(first, clean=False)
+        second = await rig.runtime.start(rig.image, data_dir)
+        alive = await rig.runtime.alive(second)
+        await rig.runtime.stop(second)
+        return alive
+
+    assert asyncio.run(again(rig.cluster()))
+
+
+def test_servers_side_by_side_have_ports_of_their_own(rig: Rig) -> None:
+    async def start_all(data_dirs: list[Path]) -> set[int]:
+        start = rig.runtime.start
+        servers = await asyncio.gather(*(start(rig.image, data_dir) for data_dir in data_dirs))
+        for server in servers:
+            await rig.runtime.stop(server, clean=False)
+        return {server.port for server in servers}
+
+    assert len(asyncio.run(start_all([rig.cluster() for _ in range(3)]))) == 3
+
+
+def test_a_directory_without_a_cluster_does_not_start(rig: Rig) -> None:
+    data_dir = rig.empty()
+    with pytest.raises(ServerError, match=str(data_dir)):
+        asyncio.run(rig.runtime.start(rig.image, data_dir))
+    assert asyncio.run(rig.runtime.owner_of(data_dir)) is None
+
+
+def test_a_second_server_on_a_data_directory_is_refused_and_the_first_goes_on(rig: Rig) -> None:
+    async def twice(data_dir: Path) -> bool:
+        first = await rig.runtime.start(rig.image, data_dir)
+        with pytest.raises(ServerError, match=str(data_dir)):
+            await rig.runtime.start(rig.image, data_dir)
+        alive = await rig.runtime.alive(first)
+        await rig.runtime.stop(first)
+        return alive
+
+    assert asyncio.run(twice(rig.cluster()))
+
+
+def test_a_server_with_another_start_time_is_another_server(rig: Rig) -> None:
+    async def impostor(data_dir: Path) -> list[bool]:
+        server = await rig.runtime.start(rig.image, data_dir)
+        other = msgspec.structs.replace(server, started=server.started - 3600)
+        await rig.runtime.stop(other)
+        alive = [await rig.runtime.alive(one) for one in (server, other)]
+        await rig.runtime.stop(server)
+        return alive
+
+    assert asyncio.run(impostor(rig.cluster())) == [True, False]
+
+
+def test_the_server_on_a_data_directory_is_found(rig: Rig) -> None:
+    async def find(data_dir: Path) -> tuple[Server, Server | None]:
+        server = await rig.runtime.start(rig.image, data_dir)
+        found = await rig.runtime.owner_of(data_dir)
+        await rig.runtime.stop(server)
+        return server, found
+
+    server, found = asyncio.run(find(rig.cluster()))
+    assert found is not None
+    assert (found.pid, found.started, found.data_dir) == (
+        server.pid,
+        server.started,
+        server.data_dir,
+    )
+
+
+def test_the_pid_file_of_another_data_directory_finds_nothing(rig: Rig) -> None:
+    async def copy_pid_file(data_dir: Path, copy: Path) -> Server | None:
+        server = await rig.runtime.start(rig.image, data_dir)
+        rig.write(copy / "postmaster.pid", rig.read(data_dir / "postmaster.pid"))
+        found = await rig.runtime.owner_of(copy)
+        await rig.runtime.stop(server)
+        return found
+
+    assert asyncio.run(copy_pid_file(rig.cluster(), rig.cluster())) is None
+
+
+def test_a_killed_server_is_not_alive_and_owns_nothing(rig: Rig) -> None:
+    data_dir = rig.cluster()
+    server = asyncio.run(rig.runtime.start(rig.image, data_dir))
+    rig.kill(server)
+    assert rig.exists(data_dir / "postmaster.pid")
+    assert not asyncio.run(rig.runtime.alive(server))
+    assert asyncio.run(rig.runtime.owner_of(data_dir)) is None
+    asyncio.run(rig.runtime.stop(server))
+
+
+@pytest.fixture
+def server(rig: Rig) -> Iterator[Server]:
+    server = asyncio.run(rig.runtime.start(rig.image, rig.cluster()))
+    yield server
+    asyncio.run(rig.runtime.stop(server, clean=False))
+
+
+def test_a_tools_output_comes_line_by_line(rig: Rig, server: Server) -> None:
+    lines, ended = asyncio.run(run_tool(rig, server, ANSWERING))
+    assert (lines, ended) == (["42"], ToolExit(exit_code=0, stderr_tail=""))
+
+
+def test_a_tool_reads_its_standard_input(rig: Rig, server: Server) -> None:
+    lines, ended = asyncio.run(run_tool(rig, server, ("-XAt",), stdin="\\echo grüß dich"))
+    assert ended.exit_code == 0
+    assert "grüß dich" in lines[0]
+
+
+def test_a_tool_that_fails_says_why(rig: Rig, server: Server) -> None:
+    lines, ended = asyncio.run(run_tool(rig, server, FAILING))
+    assert ended.exit_code == 1
+    assert 'column "nothing" does not exist' in ended.stderr_tail
+    assert lines[0] == ended.stderr_tail.splitlines()[0]
+
+
+def test_a_tool_that_does_not_exist_cannot_be_started(rig: Rig, server: Server) -> None:
+    with pytest.raises(ProgramError, match="no-such-tool"):
+        asyncio.run(run_tool(rig, server, (), tool="no-such-tool"))
+
+
+def test_a_tool_cannot_reach_a_server_that_is_gone(rig: Rig, server: Server) -> None:
+    asyncio.run(rig.runtime.stop(server))
+    _lines, ended = asyncio.run(run_tool(rig, server, ANSWERING))
+    assert ended.exit_code == 2
+
+
+def test_a_tool_that_hangs_ends_when_it_is_cancelled(rig: Rig, server: Server) -> None:
+    async def cancel_once_begun() -> str:
+        begun: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def note(line: str) -> None:
+            begun.set_result(line)
+
+        command = ToolCommand(tool="psql", args=HANGING, work_dir=Path("/"))
+        running = asyncio.create_task(rig.runtime.run(server, command, note))
+        line = await begun
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return line
+
+    assert asyncio.run(cancel_once_begun()) == "begun"
+
+
+def test_the_dsn_names_the_servers_port(rig: Rig, server: Server) -> None:
+    dsn = rig.runtime.dsn(server)
+    assert dsn.startswith("postgresql://postgres:")
+    assert dsn.endswith(f"@127.0.0.1:{server.port}/postgres")

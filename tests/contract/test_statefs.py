@@ -1,0 +1,501 @@
+"""The statefs port's contract, on every adapter and on every file system it is made for."""
+
+import asyncio
+import errno
+import os
+import uuid
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from pgstrata.memory_disk import MemoryDisk
+from pgstrata.statefs import trees
+from pgstrata.statefs.base import DATA, StateFS
+from pgstrata.statefs.detect import BackendName, backend
+from pgstrata.statefs.memory import MemoryStateFS
+from pgstrata.statefs.places import LEFTOVER_PREFIX
+
+MIB = 1 << 20
+MARKER = b"whole"
+
+
+class Ground(Protocol):
+    """A backend under test, an empty area for its places, and a way to look at the files."""
+
+    statefs: StateFS
+    area: Path
+
+    def write(self, path: Path, content: bytes) -> None: ...
+    def read(self, path: Path) -> bytes | None: ...
+    def listing(self, directory: Path) -> list[str]: ...
+
+
+class FilesGround:
+    """A backend that works on files."""
+
+    def __init__(self, name: BackendName, area: Path) -> None:
+        self.statefs = backend(name)
+        self.area = area
+
+    def write(self, path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def read(self, path: Path) -> bytes | None:
+        return path.read_bytes() if path.is_file() else None
+
+    def listing(self, directory: Path) -> list[str]:
+        return sorted(path.name for path in directory.iterdir())
+
+
+class MemoryGround:
+    """The backend in memory."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+        self.statefs: StateFS = MemoryStateFS(self.disk)
+        self.area = Path("/area")
+
+    def write(self, path: Path, content: bytes) -> None:
+        self.disk.write(path, content)
+
+    def read(self, path: Path) -> bytes | None:
+        return self.disk.read(path)
+
+    def listing(self, directory: Path) -> list[str]:
+        return [child.name for child in self.disk.children(directory)]
+
+
+FILE_BACKENDS: dict[str, tuple[BackendName, str]] = {
+    "copy": ("copy", "tmp_path"),
+    "reflink-xfs": ("reflink", "xfs_mount"),
+    "reflink-btrfs": ("reflink", "btrfs_mount"),
+    "btrfs": ("btrfs", "btrfs_mount"),
+}
+
+
+def _files_ground(request: pytest.FixtureRequest, case: str) -> Iterator[FilesGround]:
+    name, directory = FILE_BACKENDS[case]
+    area: Path = request.getfixturevalue(directory) / uuid.uuid4().hex
+    area.mkdir()
+    yield FilesGround(name, area)
+    trees.delete(area)
+
+
+@pytest.fixture(params=["memory", *FILE_BACKENDS])
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    if request.param == "memory":
+        yield MemoryGround()
+    else:
+        yield from _files_ground(request, request.param)
+
+
+@pytest.fixture(params=FILE_BACKENDS)
+def files(request: pytest.FixtureRequest) -> Iterator[FilesGround]:
+    yield from _files_ground(request, request.param)
+
+
+def make(ground: Ground, name: str, content: bytes = b"original") -> Path:
+    """A place with one file in its data directory."""
+    place = ground.area / name
+    asyncio.run(ground.statefs.create(place))
+    ground.write(place / DATA / "file", content)
+    return place
+
+
+def publish(ground: Ground, name: str, content: bytes = b"original") -> Path:
+    """A published place with one file in its data directory."""
+    place = ground.area / name
+    building = make(ground, f"{name}-building", content)
+    asyncio.run(ground.statefs.publish(building, place, MARKER))
+    return place
+
+
+def clone(ground: Ground, source: Path, name: str) -> Path:
+    place = ground.area / name
+    asyncio.run(ground.statefs.clone(source, place))
+    return place
+
+
+async def cancelled_after(turns: int, work: Coroutine[None, None, None]) -> bool:
+    """Let the event loop turn so many times, then cancel; whether that came before the end."""
+    task = asyncio.ensure_future(work)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+    assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+    return outcome is not None
+
+
+TURNS = (0, *(2**power for power in range(13)))
+
+
+# create
+
+
+def test_a_new_place_has_an_empty_data_directory_and_no_marker(ground: Ground) -> None:
+    place = ground.area / "new"
+    asyncio.run(ground.statefs.create(place))
+    assert ground.listing(place) == [DATA]
+    assert ground.listing(place / DATA) == []
+    assert asyncio.run(ground.statefs.marker(place)) is None
+
+
+def test_an_existing_place_is_not_created_again(ground: Ground) -> None:
+    place = make(ground, "there")
+    with pytest.raises(FileExistsError):
+        asyncio.run(ground.statefs.create(place))
+    assert ground.read(place / DATA / "file") == b"original"
+    assert ground.listing(ground.area) == ["there"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_data_directory_can_be_reached_but_not_listed_by_others(
+    files: FilesGround, umask: int
+) -> None:
+    old_umask = os.umask(umask)
+    try:
+        place = make(files, "new")
+    finally:
+        os.umask(old_umask)
+    assert place.stat().st_mode & 0o7777 == 0o711
+    assert (place / DATA).stat().st_mode & 0o7777 == 0o700
+
+
+# clone
+
+
+def test_a_clone_has_its_sources_contents(ground: Ground) -> None:
+    source = make(ground, "source")
+    ground.write(source / DATA / "base" / "1" / "table", b"rows")
+    place = clone(ground, source, "clone")
+    assert ground.read(place / DATA / "file") == b"original"
+    assert ground.read(place / DATA / "base" / "1" / "table") == b"rows"
+
+
+def test_a_clone_never_sees_its_parents_later_writes(ground: Ground) -> None:
+    source = make(ground, "source")
+    place = clone(ground, source, "clone")
+    ground.write(source / DATA / "file", b"changed")
+    ground.write(source / DATA / "added", b"new")
+    assert ground.listing(place / DATA) == ["file"]
+    assert ground.read(place / DATA / "file") == b"original"
+
+
+def test_a_parent_never_sees_its_clones_writes(ground: Ground) -> None:
+    source = make(ground, "source")
+    place = clone(ground, source, "clone")
+    ground.write(place / DATA / "file", b"changed")
+    assert ground.read(source / DATA / "file") == b"original"
+
+
+def test_a_clone_of_a_published_state_is_writable_and_not_whole(ground: Ground) -> None:
+    state = publish(ground, "state")
+    place = clone(ground, state, "clone")
+    ground.write(place / DATA / "file", b"changed")
+    assert ground.read(place / DATA / "file") == b"changed"
+    assert ground.listing(place) == [DATA]
+    assert asyncio.run(ground.statefs.marker(place)) is None
+
+
+def test_a_clone_outlives_its_source(ground: Ground) -> None:
+    state = publish(ground, "state")
+    place = clone(ground, state, "clone")
+    asyncio.run(ground.statefs.remove(state))
+    assert ground.read(place / DATA / "file") == b"original"
+
+
+def test_a_missing_source_cannot_be_cloned(ground: Ground) -> None:
+    with pytest.raises(FileNotFoundError):
+        clone(ground, ground.area / "missing", "clone")
+    assert ground.listing(ground.area) == []
+
+
+def test_a_source_without_a_data_directory_cannot_be_cloned(ground: Ground) -> None:
+    ground.write(ground.area / "odd" / "marker", MARKER)
+    with pytest.raises(FileNotFoundError):
+        clone(ground, ground.area / "odd", "clone")
+    assert ground.listing(ground.area) == ["odd"]
+
+
+def test_an_existing_place_is_not_cloned_onto(ground: Ground) -> None:
+    source = make(ground, "source")
+    make(ground, "there", b"untouched")
+    with pytest.raises(FileExistsError):
+        clone(ground, source, "there")
+    assert ground.read(ground.area / "there" / DATA / "file") == b"untouched"
+    assert ground.listing(ground.area) == ["source", "there"]
+
+
+def test_of_two_clones_to_one_place_one_fails_and_one_is_whole(ground: Ground) -> None:
+    source = make(ground, "source")
+    place = ground.area / "clone"
+
+    async def race() -> list[BaseException | None]:
+        clones = (ground.statefs.clone(source, place) for _ in range(2))
+        return await asyncio.gather(*clones, return_exceptions=True)
+
+    outcomes = asyncio.run(race())
+    assert [type(outcome) for outcome in outcomes if outcome] == [FileExistsError]
+    assert ground.read(place / DATA / "file") == b"original"
+    assert ground.listing(ground.area) == ["clone", "source"]
+
+
+def test_a_cancelled_clone_leaves_nothing(ground: Ground) -> None:
+    source = make(ground, "source")
+    place = ground.area / "clone"
+
+    async def scenario() -> None:
+        for turns in TURNS:
+            if await cancelled_after(turns, ground.statefs.clone(source, place)):
+                assert ground.listing(ground.area) == ["source"]
+            else:
+                assert ground.read(place / DATA / "file") == b"original"
+                await ground.statefs.remove(place)
+
+    asyncio.run(scenario())
+
+
+def test_modes_owners_and_times_are_kept(files: FilesGround) -> None:
+    source = make(files, "source")
+    for number, path in enumerate((source / DATA / "file", source / DATA)):
+        if os.geteuid() == 0:
+            os.chown(path, 1234 + number, 4321 + number)
+        path.chmod(0o640 + number)
+        os.utime(path, ns=(1_000_000_001 + number, 2_000_000_002 + number))
+    place = clone(files, source, "clone")
+    for name in ("file", "."):
+        kept, given = (source / DATA / name).stat(), (place / DATA / name).stat()
+        assert given.st_mode == kept.st_mode
+        assert (given.st_uid, given.st_gid) == (kept.st_uid, kept.st_gid)
+        assert given.st_mtime_ns == kept.st_mtime_ns
+
+
+def test_symbolic_links_stay_links_wherever_they_point(files: FilesGround) -> None:
+    source = make(files, "source")
+    (source / DATA / "link").symlink_to("nowhere")
+    place = clone(files, source, "clone")
+    assert (place / DATA / "link").readlink() == Path("nowhere")
+
+
+def test_hard_links_stay_links_to_one_file_of_the_clone(files: FilesGround) -> None:
+    source = make(files, "source")
+    (source / DATA / "other").hardlink_to(source / DATA / "file")
+    place = clone(files, source, "clone")
+    assert (place / DATA / "other").samefile(place / DATA / "file")
+    assert (place / DATA / "file").stat().st_nlink == 2
+
+
+def test_holes_stay_holes(files: FilesGround) -> None:
+    source = make(files, "source")
+    with (source / DATA / "sparse").open("wb") as file:
+        file.truncate(64 * MIB)
+        file.seek(32 * MIB)
+        file.write(b"x" * 4096)
+    place = clone(files, source, "clone")
+    status = (place / DATA / "sparse").stat()
+    assert status.st_size == 64 * MIB
+    assert status.st_blocks * 512 < MIB
+
+
+# publish and marker
+
+
+def test_a_published_place_has_its_marker_and_data_and_the_building_is_gone(
+    ground: Ground,
+) -> None:
+    building = make(ground, "building")
+    state = ground.area / "state"
+    asyncio.run(ground.statefs.publish(building, state, MARKER))
+    assert asyncio.run(ground.statefs.marker(state)) == MARKER
+    assert ground.read(state / DATA / "file") == b"original"
+    assert ground.listing(ground.area) == ["state"]
+
+
+def test_a_place_appears_whole_or_not_at_all(ground: Ground) -> None:
+    building, state = make(ground, "building"), ground.area / "state"
+
+    async def watch(publishing: asyncio.Task[None]) -> None:
+        while not publishing.done():
+            if state in await ground.statefs.places(ground.area):
+                assert await ground.statefs.marker(state) == MARKER
+                assert ground.read(state / DATA / "file") == b"original"
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            publishing = tasks.create_task(ground.statefs.publish(building, state, MARKER))
+            tasks.create_task(watch(publishing))
+
+    asyncio.run(scenario())
+    assert asyncio.run(ground.statefs.marker(state)) == MARKER
+
+
+def test_nothing_is_published_onto_an_existing_place(ground: Ground) -> None:
+    state = publish(ground, "state")
+    building = make(ground, "building", b"late")
+    with pytest.raises(FileExistsError):
+        asyncio.run(ground.statefs.publish(building, state, b"other"))
+    assert ground.read(state / DATA / "file") == b"original"
+    assert asyncio.run(ground.statefs.marker(state)) == MARKER
+    assert ground.read(building / DATA / "file") == b"late"
+    assert asyncio.run(ground.statefs.marker(building)) is None
+
+
+def test_nothing_is_published_onto_an_empty_directory(files: FilesGround) -> None:
+    building = make(files, "building")
+    (files.area / "state").mkdir()
+    with pytest.raises(FileExistsError):
+        asyncio.run(files.statefs.publish(building, files.area / "state", MARKER))
+    assert files.listing(files.area) == ["building", "state"]
+
+
+def test_a_missing_building_cannot_be_published(ground: Ground) -> None:
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(ground.statefs.publish(ground.area / "missing", ground.area / "state", MARKER))
+    assert ground.listing(ground.area) == []
+
+
+def test_a_cancelled_publish_is_done_or_can_be_done_again(ground: Ground) -> None:
+    async def scenario() -> None:
+        for turns in TURNS:
+            building, state = ground.area / f"{turns}-building", ground.area / f"{turns}"
+            await ground.statefs.create(building)
+            if await cancelled_after(turns, ground.statefs.publish(building, state, MARKER)) and (
+                await ground.statefs.marker(state) is None
+            ):
+                await ground.statefs.publish(building, state, MARKER)
+            assert await ground.statefs.marker(state) == MARKER
+            assert building not in await ground.statefs.places(ground.area)
+
+    asyncio.run(scenario())
+
+
+def test_published_data_keeps_its_modes_and_owners(files: FilesGround) -> None:
+    building = make(files, "building")
+    if os.geteuid() == 0:
+        os.chown(building / DATA, 1234, 4321)
+    before = (building / DATA).stat()
+    asyncio.run(files.statefs.publish(building, files.area / "state", MARKER))
+    after = (files.area / "state" / DATA).stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+    assert (files.area / "state").stat().st_mode & 0o7777 == 0o711
+
+
+def test_a_missing_place_has_no_marker(ground: Ground) -> None:
+    assert asyncio.run(ground.statefs.marker(ground.area / "missing")) is None
+
+
+def test_a_file_in_the_place_of_a_place_has_no_marker(ground: Ground) -> None:
+    ground.write(ground.area / "file", b"not a place")
+    assert asyncio.run(ground.statefs.marker(ground.area / "file")) is None
+
+
+# places, remove and purge
+
+
+def test_places_are_listed_by_name_and_hidden_ones_are_not(ground: Ground) -> None:
+    made = [make(ground, name) for name in ("b", "a", "c")]
+    ground.write(ground.area / ".hidden" / DATA / "file", b"")
+    ground.write(ground.area / f"{LEFTOVER_PREFIX}x" / DATA / "file", b"")
+    assert asyncio.run(ground.statefs.places(ground.area)) == sorted(made)
+
+
+def test_a_file_in_an_area_is_no_place(ground: Ground) -> None:
+    ground.write(ground.area / "note", b"")
+    assert asyncio.run(ground.statefs.places(ground.area)) == []
+
+
+def test_a_missing_area_holds_no_places_and_nothing_to_purge(ground: Ground) -> None:
+    missing = ground.area / "missing"
+    assert asyncio.run(ground.statefs.places(missing)) == []
+    asyncio.run(ground.statefs.purge(missing))
+
+
+def test_a_removed_place_leaves_nothing_and_twice_is_fine(ground: Ground) -> None:
+    place = make(ground, "place")
+    ground.write(place / DATA / "base" / "1" / "table", b"rows")
+    asyncio.run(ground.statefs.remove(place))
+    assert ground.listing(ground.area) == []
+    asyncio.run(ground.statefs.remove(place))
+
+
+def test_a_published_state_can_be_removed(ground: Ground) -> None:
+    state = publish(ground, "state")
+    asyncio.run(ground.statefs.remove(state))
+    assert asyncio.run(ground.statefs.marker(state)) is None
+    assert ground.listing(ground.area) == []
+
+
+def test_removing_a_place_spares_what_its_links_point_at(files: FilesGround) -> None:
+    place, other = make(files, "place"), make(files, "other")
+    (place / DATA / "link").symlink_to(other / DATA)
+    asyncio.run(files.statefs.remove(place))
+    assert files.read(other / DATA / "file") == b"original"
+
+
+def test_purge_deletes_leftovers_and_nothing_else(ground: Ground) -> None:
+    state = publish(ground, "state")
+    ground.write(ground.area / f"{LEFTOVER_PREFIX}killed" / DATA / "base" / "file", b"half")
+    ground.write(ground.area / ".other" / "file", b"not ours")
+    asyncio.run(ground.statefs.purge(ground.area))
+    assert ground.listing(ground.area) == [".other", "state"]
+    assert ground.read(state / DATA / "file") == b"original"
+
+
+# usage
+
+
+def test_usage_counts_what_is_allocated(ground: Ground) -> None:
+    place = make(ground, "place", os.urandom(4 * MIB))
+    assert 4 * MIB <= asyncio.run(ground.statefs.usage(place)) < 6 * MIB
+
+
+def test_usage_counts_shared_bytes_of_a_clone(ground: Ground) -> None:
+    place = clone(ground, make(ground, "source", os.urandom(4 * MIB)), "clone")
+    assert asyncio.run(ground.statefs.usage(place)) >= 4 * MIB
+
+
+def test_usage_counts_a_hard_linked_file_once_and_holes_never(files: FilesGround) -> None:
+    place = make(files, "place", os.urandom(4 * MIB))
+    (place / DATA / "other").hardlink_to(place / DATA / "file")
+    with (place / DATA / "sparse").open("wb") as file:
+        file.truncate(64 * MIB)
+    assert asyncio.run(files.statefs.usage(place)) < 6 * MIB
+
+
+def test_a_missing_place_has_no_usage(ground: Ground) -> None:
+    with pytest.raises(FileNotFoundError):
+        asyncio.run(ground.statefs.usage(ground.area / "missing"))
+
+
+@pytest.mark.parametrize("case", ["reflink-xfs", "reflink-btrfs", "btrfs"])
+def test_a_clone_holds_no_bytes_of_its_own(case: str, request: pytest.FixtureRequest) -> None:
+    for ground in _files_ground(request, case):
+        source = make(ground, "source", os.urandom(64 * MIB))
+        before = _free_bytes(ground.area)
+        clone(ground, source, "clone")
+        assert before - _free_bytes(ground.area) < 8 * MIB
+
+
+def _free_bytes(path: Path) -> int:
+    trees.sync_file_system(path)
+    status = os.statvfs(path)
+    return status.f_bfree * status.f_frsize
+
+
+def test_a_reflink_clone_never_becomes_a_full_copy(ext4_mount: Path) -> None:
+    ground = FilesGround("reflink", ext4_mount)
+    source = make(ground, "source")
+    with pytest.raises(OSError, match="not supported") as raised:
+        clone(ground, source, "clone")
+    assert raised.value.errno == errno.EOPNOTSUPP
+    assert asyncio.run(ground.statefs.places(ext4_mount / "clone")) == []
+    asyncio.run(ground.statefs.remove(source))
+    assert ground.listing(ext4_mount) == ["lost+found"]

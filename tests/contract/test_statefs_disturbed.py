@@ -1,0 +1,177 @@
+"""The statefs port when it is disturbed at any step: killed, cancelled, overtaken, powered off."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from tests.filesystems import (
+    GIB,
+    CannotMountError,
+    FileSystem,
+    give_up,
+    loop_mounted,
+    mounted,
+)
+from tests.forks import Ended, cancelled_at_step, done_with, killed_at_step
+
+from pgstrata.statefs import trees
+from pgstrata.statefs.base import DATA, StateFS
+from pgstrata.statefs.detect import BackendName, backend
+
+MARKER = b"whole"
+CONTENT = b"original"
+
+
+@pytest.fixture(params=[("copy", "tmp_path"), ("reflink", "xfs_mount"), ("btrfs", "btrfs_mount")])
+def ground(request: pytest.FixtureRequest) -> Iterator[tuple[StateFS, Path]]:
+    name, directory = request.param
+    area: Path = request.getfixturevalue(directory) / "kills"
+    area.mkdir()
+    yield backend(name), area
+    trees.delete(area)
+
+
+async def make(statefs: StateFS, place: Path) -> None:
+    await statefs.create(place)
+    (place / DATA / "file").write_bytes(CONTENT)
+
+
+def whole(place: Path) -> bool:
+    return (place / DATA / "file").read_bytes() == CONTENT
+
+
+def purged(statefs: StateFS, area: Path) -> list[Path]:
+    """The places of an area, after a purge that must leave nothing else."""
+    asyncio.run(statefs.purge(area))
+    places = asyncio.run(statefs.places(area))
+    assert sorted(area.iterdir()) == places
+    return places
+
+
+def test_a_clone_killed_at_any_step_is_whole_or_not_there(ground: tuple[StateFS, Path]) -> None:
+    statefs, area = ground
+    source, place = area / "source", area / "clone"
+    asyncio.run(make(statefs, source))
+    for step in count():
+        ended = killed_at_step(step, lambda: statefs.clone(source, place))
+        if place in purged(statefs, area):
+            assert whole(place)
+            asyncio.run(statefs.remove(place))
+        if ended is Ended.UNDISTURBED:
+            break
+    assert step > 3
+
+
+def test_a_clone_cancelled_at_any_step_leaves_nothing(ground: tuple[StateFS, Path]) -> None:
+    statefs, area = ground
+    source, place = area / "source", area / "clone"
+    asyncio.run(make(statefs, source))
+    for step in count():
+        ended = cancelled_at_step(step, lambda: statefs.clone(source, place))
+        if ended is Ended.CANCELLED:
+            assert list(area.iterdir()) == [source]
+        else:
+            assert whole(place)
+            asyncio.run(statefs.remove(place))
+        if ended is Ended.UNDISTURBED:
+            break
+    assert step > 3
+
+
+def test_a_clone_overtaken_by_another_process_replaces_nothing(
+    ground: tuple[StateFS, Path],
+) -> None:
+    statefs, area = ground
+    source, place = area / "source", area / "clone"
+    asyncio.run(make(statefs, source))
+
+    async def refused() -> None:
+        with pytest.raises(FileExistsError):
+            await statefs.clone(source, place)
+
+    done_with(lambda: (place / "theirs").mkdir(parents=True), "os.rename", refused)
+    assert list(place.iterdir()) == [place / "theirs"]
+    assert sorted(area.iterdir()) == [place, source]
+
+
+def test_a_publish_overtaken_by_another_process_can_be_done_again(
+    ground: tuple[StateFS, Path],
+) -> None:
+    statefs, area = ground
+    building, state = area / "building", area / "state"
+    asyncio.run(make(statefs, building))
+
+    async def refused() -> None:
+        with pytest.raises(FileExistsError):
+            await statefs.publish(building, state, MARKER)
+        assert await statefs.marker(building) is None
+
+    done_with(lambda: (state / "theirs").mkdir(parents=True), "os.rename", refused)
+    assert list(state.iterdir()) == [state / "theirs"]
+    assert sorted(area.iterdir()) == [building, state]
+    asyncio.run(statefs.publish(building, area / "other", MARKER))
+    assert whole(area / "other")
+
+
+def test_a_publish_killed_at_any_step_loses_nothing(ground: tuple[StateFS, Path]) -> None:
+    statefs, area = ground
+    building, state = area / "building", area / "state"
+    for step in count():
+        asyncio.run(make(statefs, building))
+        ended = killed_at_step(step, lambda: statefs.publish(building, state, MARKER))
+        if state in purged(statefs, area):
+            assert asyncio.run(statefs.marker(state)) == MARKER
+            assert whole(state)
+        else:
+            assert whole(building)
+        for place in (building, state):
+            asyncio.run(statefs.remove(place))
+        if ended is Ended.UNDISTURBED:
+            break
+    assert step > 3
+
+
+def test_a_remove_killed_at_any_step_spares_the_place_or_hides_it(
+    ground: tuple[StateFS, Path],
+) -> None:
+    statefs, area = ground
+    place = area / "state"
+    for step in count():
+        asyncio.run(make(statefs, area / "building"))
+        asyncio.run(statefs.publish(area / "building", place, MARKER))
+        ended = killed_at_step(step, lambda: statefs.remove(place))
+        if place in asyncio.run(statefs.places(area)):
+            assert ended is Ended.KILLED
+            assert asyncio.run(statefs.marker(place)) == MARKER
+            assert whole(place)
+            asyncio.run(statefs.remove(place))
+        assert purged(statefs, area) == []
+        if ended is Ended.UNDISTURBED:
+            break
+    assert step > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("copy", "ext4"), ("reflink", "xfs"), ("btrfs", "btrfs")]
+)
+def test_a_published_state_survives_a_power_cut(
+    name: BackendName, kind: FileSystem, tmp_path: Path
+) -> None:
+    try:
+        with loop_mounted(kind, GIB, tmp_path) as mount_point:
+            statefs = backend(name)
+            asyncio.run(make(statefs, mount_point / "building"))
+            asyncio.run(statefs.publish(mount_point / "building", mount_point / "state", MARKER))
+            # The image as it is at this moment is what the disk would hold.
+            images = [tmp_path / f"{kind}.img", tmp_path / "cut.img"]
+            subprocess.run(["cp", "--sparse=always", *images], check=True)
+        with mounted(tmp_path / "cut.img", tmp_path / "after") as mount_point:
+            assert asyncio.run(statefs.marker(mount_point / "state")) == MARKER
+            assert whole(mount_point / "state")
+    except CannotMountError as error:
+        give_up(error)
+    finally:
+        (tmp_path / "cut.img").unlink(missing_ok=True)

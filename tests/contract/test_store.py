@@ -1,0 +1,393 @@
+"""What every store does, whichever keeps it."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pytest
+
+from pgstrata.database import Database
+from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.state import State
+from pgstrata.errors import ConflictError
+from pgstrata.store.base import Store
+from pgstrata.store.memory import MemoryStore
+from pgstrata.store.sqlite import SqliteStore
+
+Adapter = Literal["memory", "sqlite"]
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+IMAGE = "postgres@sha256:" + "1" * 64
+OTHER_IMAGE = "postgres@sha256:" + "2" * 64
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(
+    request: pytest.FixtureRequest, runner: asyncio.Runner, tmp_path: Path
+) -> Iterator[Store]:
+    adapter: Adapter = request.param
+    if adapter == "memory":
+        yield MemoryStore()
+        return
+    database = runner.run(Database.open(tmp_path / "pgstrata.db"))
+    yield SqliteStore(database)
+    runner.run(database.close())
+
+
+def state_id(number: int) -> str:
+    return f"{number:064x}"
+
+
+def state(
+    number: int,
+    *,
+    parent: int | None = None,
+    image_id: str = IMAGE,
+    kind: str = "psql",
+    created_at: datetime = NOON,
+) -> State:
+    return State(
+        state_id=state_id(number),
+        parent_state_id=None if parent is None else state_id(parent),
+        image_id=image_id,
+        prepare_kind=kind,
+        prepare_args_normalized="-f a.sql",
+        created_at=created_at,
+        refcount=0,
+    )
+
+
+def instance(
+    number: int, *, of: int, name: str | None = None, image_id: str = IMAGE, hour: int = 12
+) -> Instance:
+    return Instance(
+        instance_id=f"{number:032x}",
+        image_id=image_id,
+        state_id=state_id(of),
+        name=name,
+        created_at=NOON.replace(hour=hour),
+        expires_at=NOON + timedelta(days=1, microseconds=1),
+        dsn="postgresql://u:p@127.0.0.1:5000/d",
+        server=Server(
+            pid=4711,
+            started=1714564800.25,
+            image_id=image_id,
+            data_dir=Path("/store/instances/ä/data"),
+            socket_dir=Path("/run/sockets"),
+            host="127.0.0.1",
+            port=5000,
+        ),
+    )
+
+
+def ids(states: list[State]) -> list[int]:
+    return [int(found.state_id, 16) for found in states]
+
+
+def instance_ids(instances: list[Instance]) -> list[int]:
+    return [int(found.instance_id, 16) for found in instances]
+
+
+def fill(runner: asyncio.Runner, store: Store, *states: State) -> None:
+    for each in states:
+        runner.run(store.add_state(each))
+
+
+def test_a_state_comes_back_as_it_was_stored(runner: asyncio.Runner, store: Store) -> None:
+    stored = msgspec.structs.replace(
+        state(1),
+        size_bytes=2**40,
+        last_used_at=NOON + timedelta(microseconds=1),
+        use_count=3,
+        min_retention_until=NOON + timedelta(hours=1),
+    )
+    fill(runner, store, stored)
+    assert runner.run(store.state(state_id(1))) == stored
+    assert runner.run(store.states()) == [stored]
+
+
+def test_an_unknown_state_is_none(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1))
+    assert runner.run(store.state(state_id(2))) is None
+
+
+def test_the_same_id_again_replaces_the_row_and_keeps_its_place(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(2, parent=1))
+    replacement = msgspec.structs.replace(
+        state(1, image_id=OTHER_IMAGE, kind="lb"), size_bytes=7, use_count=1, last_used_at=NOON
+    )
+    fill(runner, store, replacement)
+    assert runner.run(store.states()) == [replacement, state(2, parent=1)]
+    assert ids(runner.run(store.states(image_id=OTHER_IMAGE, kind="lb"))) == [1]
+
+
+@pytest.mark.parametrize("parent", [1, 2], ids=["unknown", "itself"])
+def test_a_state_whose_parent_is_not_stored_is_refused(
+    runner: asyncio.Runner, store: Store, parent: int
+) -> None:
+    with pytest.raises(ConflictError, match=state_id(parent)) as refusal:
+        runner.run(store.add_state(state(2, parent=parent)))
+    assert refusal.value.remedy
+    assert runner.run(store.states()) == []
+
+
+def test_a_refcount_is_never_stored_but_counted(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, msgspec.structs.replace(state(1), refcount=99), state(2))
+    for number in (1, 2, 3):
+        runner.run(store.add_instance(instance(number, of=1)))
+    runner.run(store.remove_instance(instance(2, of=1).instance_id))
+    assert [found.refcount for found in runner.run(store.states())] == [2, 0]
+    found = runner.run(store.state(state_id(1)))
+    assert found is not None
+    assert found.refcount == 2
+
+
+def test_children_know_their_refcount_too(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2, parent=1))
+    runner.run(store.add_instance(instance(1, of=2)))
+    assert [child.refcount for child in runner.run(store.children(state_id(1)))] == [1]
+
+
+def test_states_are_listed_oldest_first_whatever_the_clock_said(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(
+        runner,
+        store,
+        state(3),
+        state(1, parent=3, created_at=NOON - timedelta(hours=1)),
+        state(2, parent=1, created_at=NOON - timedelta(hours=2)),
+    )
+    assert ids(runner.run(store.states())) == [3, 1, 2]
+
+
+def test_states_match_every_filter_given(runner: asyncio.Runner, store: Store) -> None:
+    fill(
+        runner,
+        store,
+        state(0x10),
+        state(0x11, kind="lb"),
+        state(0x12, image_id=OTHER_IMAGE),
+        state(0x13, kind="lb", image_id=OTHER_IMAGE),
+        state(0x21),
+    )
+    nearly = state_id(0x10)[:-1]
+    assert ids(runner.run(store.states(kind="psql"))) == [0x10, 0x12, 0x21]
+    assert ids(runner.run(store.states(image_id=IMAGE))) == [0x10, 0x11, 0x21]
+    assert ids(runner.run(store.states(kind="lb", image_id=IMAGE))) == [0x11]
+    assert ids(runner.run(store.states(id_prefix=nearly))) == [0x10, 0x11, 0x12, 0x13]
+    assert ids(runner.run(store.states(id_prefix=nearly, kind="lb"))) == [0x11, 0x13]
+    assert ids(runner.run(store.states(id_prefix=nearly, kind="lb", image_id=IMAGE))) == [0x11]
+    assert ids(runner.run(store.states(kind="other"))) == []
+    assert ids(runner.run(store.states(id_prefix="f"))) == []
+
+
+def test_of_many_ids_the_stored_ones_are_told(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2), state(3))
+    asked = (state_id(number) for number in (3, 40_000, 1, 1))
+    assert runner.run(store.existing_states(asked)) == {state_id(1), state_id(3)}
+    assert runner.run(store.existing_states([])) == frozenset()
+
+
+def test_any_number_of_ids_can_be_asked_for(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(70_000))
+    asked = map(state_id, range(100_000))
+    assert runner.run(store.existing_states(asked)) == {state_id(70_000)}
+
+
+def test_children_are_those_made_directly_oldest_first(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(9, parent=1), state(5, parent=9), state(4, parent=1))
+    assert ids(runner.run(store.children(state_id(1)))) == [9, 4]
+    assert ids(runner.run(store.children(state_id(5)))) == []
+    assert ids(runner.run(store.children(state_id(77)))) == []
+
+
+def test_each_use_of_a_state_is_counted_and_dated(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2))
+    later = NOON + timedelta(seconds=5, microseconds=7)
+    for at in (NOON, later):
+        runner.run(store.use_state(state_id(1), at))
+    used = msgspec.structs.replace(state(1), use_count=2, last_used_at=later)
+    assert runner.run(store.states()) == [used, state(2)]
+
+
+def test_uses_at_once_are_all_counted(runner: asyncio.Runner, store: Store) -> None:
+    async def use_often() -> State | None:
+        await store.add_state(msgspec.structs.replace(state(1), use_count=5))
+        await asyncio.gather(*(store.use_state(state_id(1), NOON) for _ in range(20)))
+        return await store.state(state_id(1))
+
+    used = runner.run(use_often())
+    assert used is not None
+    assert used.use_count == 25
+
+
+def test_the_use_of_a_state_that_is_gone_stores_nothing(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    runner.run(store.use_state(state_id(1), NOON))
+    assert runner.run(store.states()) == []
+
+
+def test_a_state_is_removed_once(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2, parent=1))
+    assert runner.run(store.remove_state(state_id(2)))
+    assert not runner.run(store.remove_state(state_id(2)))
+    assert ids(runner.run(store.states())) == [1]
+
+
+def test_a_state_that_another_stems_from_is_not_removed(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(2, parent=1))
+    with pytest.raises(ConflictError, match=f"{state_id(1)} .* state {state_id(2)}") as refusal:
+        runner.run(store.remove_state(state_id(1)))
+    assert refusal.value.remedy
+    assert ids(runner.run(store.states())) == [1, 2]
+
+
+def test_a_state_that_an_instance_stems_from_is_not_removed(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    clone = instance(1, of=1)
+    runner.run(store.add_instance(clone))
+    with pytest.raises(ConflictError, match=f"{state_id(1)} .* instance {clone.instance_id}"):
+        runner.run(store.remove_state(state_id(1)))
+    runner.run(store.remove_instance(clone.instance_id))
+    assert runner.run(store.remove_state(state_id(1)))
+
+
+@pytest.mark.parametrize("name", ["dev", None])
+def test_an_instance_comes_back_as_it_was_stored(
+    runner: asyncio.Runner, store: Store, name: str | None
+) -> None:
+    fill(runner, store, state(1))
+    stored = instance(1, of=1, name=name)
+    runner.run(store.add_instance(stored))
+    assert runner.run(store.instance(stored.instance_id)) == stored
+    assert runner.run(store.instances()) == [stored]
+
+
+def test_an_unknown_instance_is_none(runner: asyncio.Runner, store: Store) -> None:
+    assert runner.run(store.instance("0" * 32)) is None
+
+
+def test_an_instance_is_found_by_its_name(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1))
+    runner.run(store.add_instance(instance(1, of=1, name="dev")))
+    runner.run(store.add_instance(instance(2, of=1)))
+    assert runner.run(store.instance_named("dev")) == instance(1, of=1, name="dev")
+    assert runner.run(store.instance_named("Dev")) is None
+
+
+def test_a_name_that_is_taken_is_refused(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2))
+    bearer = instance(1, of=1, name="dev")
+    runner.run(store.add_instance(bearer))
+    with pytest.raises(ConflictError, match=f"dev .* {bearer.instance_id}") as refusal:
+        runner.run(store.add_instance(instance(2, of=2, name="dev")))
+    assert refusal.value.remedy
+    assert runner.run(store.instances()) == [bearer]
+
+
+def test_of_two_instances_that_want_a_name_at_once_one_gets_it(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    async def race() -> list[BaseException | None]:
+        await store.add_state(state(1))
+        wishes = (store.add_instance(instance(n, of=1, name="dev")) for n in (1, 2))
+        return await asyncio.gather(*wishes, return_exceptions=True)
+
+    refusals = [outcome for outcome in runner.run(race()) if outcome is not None]
+    assert [type(refusal) for refusal in refusals] == [ConflictError]
+    assert len(runner.run(store.instances())) == 1
+
+
+def test_an_instance_whose_state_is_not_stored_is_refused(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    with pytest.raises(ConflictError, match=state_id(1)) as refusal:
+        runner.run(store.add_instance(instance(1, of=1, name="dev")))
+    assert refusal.value.remedy
+    assert runner.run(store.instances()) == []
+    assert runner.run(store.instance_named("dev")) is None
+
+
+@pytest.mark.parametrize("name", ["dev", "other", None])
+def test_an_instance_whose_id_is_not_new_is_refused(
+    runner: asyncio.Runner, store: Store, name: str | None
+) -> None:
+    fill(runner, store, state(1))
+    first = instance(1, of=1, name="dev")
+    runner.run(store.add_instance(first))
+    with pytest.raises(ConflictError, match=f"{first.instance_id} exists"):
+        runner.run(store.add_instance(instance(1, of=1, name=name)))
+    assert runner.run(store.instances()) == [first]
+
+
+def test_instances_are_listed_newest_first_whatever_the_clock_said(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    for number, hour in ((2, 14), (3, 12), (1, 13)):
+        runner.run(store.add_instance(instance(number, of=1, hour=hour)))
+    assert instance_ids(runner.run(store.instances())) == [1, 3, 2]
+
+
+def test_instances_match_every_filter_given(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2, image_id=OTHER_IMAGE))
+    for number, of, image_id in (
+        (0x10, 1, IMAGE),
+        (0x11, 2, OTHER_IMAGE),
+        (0x12, 1, IMAGE),
+        (0x20, 1, IMAGE),
+        (0x21, 1, OTHER_IMAGE),
+    ):
+        runner.run(store.add_instance(instance(number, of=of, image_id=image_id)))
+    nearly = instance(0x10, of=1).instance_id[:-1]
+    found = {
+        "state": store.instances(state_id=state_id(1)),
+        "image": store.instances(image_id=OTHER_IMAGE),
+        "prefix": store.instances(id_prefix=nearly),
+        "state and image": store.instances(state_id=state_id(1), image_id=OTHER_IMAGE),
+        "all three": store.instances(state_id=state_id(1), image_id=IMAGE, id_prefix=nearly),
+        "none": store.instances(state_id=state_id(3)),
+    }
+    assert {case: instance_ids(runner.run(answer)) for case, answer in found.items()} == {
+        "state": [0x21, 0x20, 0x12, 0x10],
+        "image": [0x21, 0x11],
+        "prefix": [0x12, 0x11, 0x10],
+        "state and image": [0x21],
+        "all three": [0x12, 0x10],
+        "none": [],
+    }
+
+
+def test_an_instance_is_removed_once_its_name_with_it(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1))
+    runner.run(store.add_instance(instance(1, of=1, name="dev")))
+    assert runner.run(store.remove_instance(instance(1, of=1).instance_id))
+    assert not runner.run(store.remove_instance(instance(1, of=1).instance_id))
+    assert runner.run(store.instance_named("dev")) is None
+    heir = instance(2, of=1, name="dev")
+    runner.run(store.add_instance(heir))
+    assert runner.run(store.instance_named("dev")) == heir
+
+
+def test_closing_twice_is_fine(runner: asyncio.Runner, store: Store) -> None:
+    runner.run(store.close())
+    runner.run(store.close())

@@ -1,0 +1,72 @@
+"""File systems to test on: images in files, mounted through loop devices. Only root can."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import pytest
+
+FileSystem = Literal["btrfs", "xfs", "ext4"]
+
+GIB = 1 << 30
+
+
+class CannotMountError(Exception):
+    """This machine, or this user, cannot mount such a file system."""
+
+
+@contextmanager
+def loop_mounted(kind: FileSystem, size_bytes: int, directory: Path) -> Iterator[Path]:
+    """A new file system, mounted below ``directory`` until the end; its image is sparse.
+
+    The image is ``directory / "<kind>.img"``, and gone afterwards. Raises ``CannotMountError``.
+    """
+    image = directory / f"{kind}.img"
+    try:
+        make_image(kind, image, size_bytes)
+        with mounted(image, directory / kind) as mount_point:
+            yield mount_point
+    finally:
+        image.unlink(missing_ok=True)
+
+
+def make_image(kind: FileSystem, image: Path, size_bytes: int) -> None:
+    """Make an empty file system in a file. Raises ``CannotMountError``."""
+    program = shutil.which(f"mkfs.{kind}", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        raise CannotMountError(f"mkfs.{kind} is not installed")
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
+    _run(program, "-q", str(image))
+
+
+@contextmanager
+def mounted(image: Path, mount_point: Path) -> Iterator[Path]:
+    """An image, mounted on a directory that is made for it. Raises ``CannotMountError``."""
+    if os.geteuid() != 0:
+        raise CannotMountError("only root can mount")
+    mount_point.mkdir()
+    _run("mount", "-o", "loop", str(image), str(mount_point))
+    try:
+        yield mount_point
+    finally:
+        if subprocess.run(["umount", str(mount_point)], check=False).returncode != 0:
+            subprocess.run(["umount", "--lazy", str(mount_point)], check=True)
+        mount_point.rmdir()
+
+
+def give_up(error: CannotMountError) -> NoReturn:
+    """Skip the test; in CI, where every file system has to be tested, fail it."""
+    if os.environ.get("CI"):
+        pytest.fail(str(error))
+    pytest.skip(str(error))
+
+
+def _run(*command: str) -> None:
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ended.returncode != 0:
+        raise CannotMountError(f"{command[0]}: {ended.stderr.strip()}")

@@ -1,0 +1,108 @@
+"""Checks a running engine against the OpenAPI document it serves."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+import schemathesis
+import schemathesis.engine
+from schemathesis.engine import events
+from schemathesis.schemas import BaseSchema
+
+DOCUMENT = "/openapi.json"
+
+_COLLECTIONS = {
+    "/v1/prepare-jobs": "job_id",
+    "/v1/states": "state_id",
+    "/v1/instances": "instance_id",
+    "/v1/names": "name",
+}
+"""Where there is something to be found by its id, and what that is called."""
+
+_RANGES = ("events=0-0", "events=1-", "events=-1", "events=99999-", "events=2-1")
+
+
+def check_contract(base_url: str, token: str, *, max_examples: int = 20) -> None:
+    """Ask the engine at ``base_url`` for everything its document promises, rightly and wrongly.
+
+    It submits, cancels and deletes: not for an engine that anybody needs. What is there to begin
+    with is found and asked for, so an engine with something in it is checked more closely.
+    Raises ``AssertionError`` that names every promise it broke.
+    """
+    headers = {"Authorization": f"Bearer {token}"}
+    config = _config(base_url, headers) | {
+        "generation": {"max-examples": max_examples, "database": "none"}
+    }
+    schema = schemathesis.openapi.from_url(
+        base_url + DOCUMENT, config=schemathesis.Config.from_dict(config)
+    )
+    tested = {f"GET {DOCUMENT}"}
+    broken: set[str] = set()
+    for event in schemathesis.engine.from_schema(schema).execute():
+        broken.update(_broken_promises(event))
+        if isinstance(event, events.ScenarioFinished):
+            tested |= {case.value.operation.label for case in event.recorder.cases.values()}
+    assert not broken, "\n\n".join(sorted(broken))
+    assert tested == _operations(schema)
+
+
+def _operations(schema: BaseSchema) -> set[str]:
+    return {
+        f"{method.upper()} {path}"
+        for path, methods in schema.raw_schema["paths"].items()
+        for method in methods
+    }
+
+
+def _config(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
+    known = {path: _known(base_url + path, headers, key) for path, key in _COLLECTIONS.items()}
+    dictionaries = {path: {"values": ids} for path, ids in known.items() if ids}
+    dictionaries |= {"kinds": {"values": ["psql", "lb"]}, "ranges": {"values": list(_RANGES)}}
+    return {
+        "base-url": base_url,
+        "headers": headers,
+        "dictionaries": dictionaries,
+        "parameters": {
+            "body.prepare_kind": {"dictionary": "kinds", "probability": 0.7},
+            "header.Range": {"dictionary": "ranges", "probability": 0.7},
+        },
+        "operations": [
+            *({"include-path-regex": f"^{path}/", **_found_in(path)} for path in known),
+            {
+                "include-name": "POST /v1/prepare-jobs",
+                # Whether a recipe makes sense is more than a schema can say.
+                "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401]}},
+            },
+            {
+                "include-name": "GET /v1/prepare-jobs/{id}/events",
+                # So is where a job's events end.
+                "checks": {
+                    "positive_data_acceptance": {"expected-statuses": ["2xx", 401, 404, 416]}
+                },
+            },
+        ],
+    }
+
+
+def _found_in(path: str) -> dict[str, Any]:
+    binding = {"dictionary": path, "probability": 0.6}
+    return {"parameters": {"path.id": binding, "path.name": binding}}
+
+
+def _known(url: str, headers: dict[str, str], key: str) -> list[str]:
+    listed = requests.get(url, headers=headers, timeout=10)
+    listed.raise_for_status()
+    return [entry[key] for entry in listed.json()]
+
+
+def _broken_promises(event: events.EngineEvent) -> Iterator[str]:
+    if isinstance(event, events.NonFatalError):
+        yield f"{event.label}: {event.info.format()}"
+    if isinstance(event, events.FatalError):
+        raise event.exception
+    if isinstance(event, events.ScenarioFinished):
+        for checks in event.recorder.checks.values():
+            for node in checks:
+                if node.failure_info is not None:
+                    info = node.failure_info
+                    yield f"{event.recorder.label}: {info.failure}\n{info.code_sample}"

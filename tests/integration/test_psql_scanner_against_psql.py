@@ -1,0 +1,160 @@
+r"""The scanner beside psql itself: the includes it finds are those that psql carries out.
+
+Every file that a script includes prints a marker. Scripts are soup: fragments that change how psql
+reads on, in any order, between includes. psql goes on after the errors that makes.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.clusters import NativeRig, no_server_left
+
+from pgstrata.kinds.psql.scanner import scan
+from pgstrata.kinds.psql.script import Include, Script
+from pgstrata.runtime.base import ToolCommand
+
+MARKERS = 12
+_FRAGMENTS = (
+    *("'", '"', "$$", "$a$", "$b", "$1", "E'", "e'", "\\'", "''", "U&'", "x'", "n'", "a$", "1$$"),
+    *("--", "/*", "*/", "*", "/", "-", "\n", "\n", "\n", "\r", "\r\n", "\t", " ", " "),
+    *(";", "(", ")", ":", "::", ":=", ":x", ":'x'", ':"x"', ":{?x}", "[1:2]", "{", "?", "|"),
+    *("select 1", "select 'a'", "from t", "create function f() begin atomic", "end", "é", "\x80"),
+    *("\\echo a", "\\echo 'a", '\\echo "a', "\\echo 'a\\'b'", "\\\\", "\\;", "\\:", "\\p", "\\r"),
+    *("\\g", "\\gset", "\\set y 1", "\\set y 'a b'", "\\unset y", "\\echo :x", "\\sf", "\\h x"),
+    *("copy t from stdin;\n", "copy t from stdin\n;\n", "copy t (a) from stdin \\g\n", "\\.\n"),
+    *("COPY t TO stdout;\n", "\\copy t from stdin\n", "\\copy (select 1) to stdout\n", "1\n"),
+    *("copy", "from stdin", ";copy t from stdin;\n", "\ncopy t from stdin;\n1\n\\.\n", "\n\\.\n"),
+    *("\\q\n", "\n\\if true\n", "\n\\if false\n", "\n\\elif true\n", "\n\\else\n", "\n\\endif\n"),
+)
+_INCLUDES = (
+    "\\i {}",
+    "\\i {}\n",
+    "\\ir {}",
+    "\\include '{}'",
+    "\\i {};",
+    "\n\\i {}\n",
+    "\\i ./{} x",
+)
+_SOUP = st.lists(
+    st.sampled_from(_FRAGMENTS) | st.sampled_from(_INCLUDES), min_size=1, max_size=40
+).filter(lambda words: any("{}" in word for word in words))
+
+
+class Printed(NamedTuple):
+    """What psql made of a script."""
+
+    markers: list[int]
+    command_failed: bool
+    """Whether a backslash command failed: psql then passes by the rest of its line."""
+
+
+Psql = Callable[[bytes], Printed]
+
+
+@pytest.fixture(scope="module", params=["15", "16", "18"])
+def psql(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Psql]:
+    """Runs a script with psql of one release, and says which markers it printed."""
+    directory = reachable_dir / f"psql-{request.param}"
+    directory.mkdir(mode=0o711)
+    with no_server_left(directory), _psql(directory, request.param) as run:
+        yield run
+
+
+@contextmanager
+def _psql(directory: Path, version: str) -> Iterator[Psql]:
+    rig = NativeRig(directory, version)
+    scripts = directory / "scripts"
+    scripts.mkdir()
+    for number in range(MARKERS):
+        (scripts / f"m{number}.sql").write_text(f"\\echo\n\\echo marker-{number}-\n")
+    server = asyncio.run(rig.runtime.start(rig.image, rig.cluster()))
+
+    def run(script: bytes) -> Printed:
+        (scripts / "soup.sql").write_bytes(script)
+        lines: list[str] = []
+
+        async def keep(line: str) -> None:
+            lines.append(line)
+
+        command = ToolCommand(
+            tool="psql",
+            args=("-X", "-q", "-f", "soup.sql"),
+            work_dir=scripts,
+            env={"PGCLIENTENCODING": "UTF8"},
+        )
+        asyncio.run(rig.runtime.run(server, command, keep))
+        return Printed(
+            markers=[int(marker) for marker in re.findall(r"marker-(\d+)-", "\n".join(lines))],
+            command_failed=any(": error: " in line for line in lines),
+        )
+
+    try:
+        asyncio.run(
+            rig.runtime.run(
+                server,
+                ToolCommand(
+                    tool="psql", args=("-c", "create table t (a text)"), work_dir=Path("/")
+                ),
+                _ignore,
+            )
+        )
+        yield run
+    finally:
+        asyncio.run(rig.runtime.stop(server, clean=False))
+
+
+async def _ignore(_line: str) -> None:
+    pass
+
+
+def _cook(words: list[str]) -> bytes:
+    """The fragments as a script, every include of another marker."""
+    numbers = iter(range(MARKERS))
+    script = b""
+    for word in words:
+        if "{}" in word and (number := next(numbers, None)) is None:
+            break
+        script += word.format(f"m{number}.sql").encode() if "{}" in word else word.encode()
+    return script
+
+
+def _found(script: Script) -> list[tuple[int, bool]]:
+    """The marked files it includes; a fragment may have become part of a file's name."""
+    return [
+        (int(marker[1]), part.optional)
+        for part in script.segments
+        if isinstance(part, Include)
+        and (marker := re.fullmatch(r"m(\d+)\.sql", os.path.normpath(part.path)))
+    ]
+
+
+def _is_part_of(part: list[int], whole: list[int]) -> bool:
+    rest = iter(whole)
+    return all(item in rest for item in part)
+
+
+@given(words=_SOUP)
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
+def test_the_includes_found_are_those_that_psql_carries_out(psql: Psql, words: list[str]) -> None:
+    text = _cook(words)
+    script = scan(text)
+    if script.problems:
+        return
+    found = _found(script)
+    printed = psql(text)
+    assert _is_part_of(printed.markers, [number for number, _optional in found])
+    if not printed.command_failed:
+        certain = [number for number, optional in found if not optional]
+        assert _is_part_of(certain, printed.markers)

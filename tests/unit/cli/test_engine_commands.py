@@ -1,0 +1,152 @@
+"""``status`` and the ``engine`` commands that do not start one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pgstrata.cli.engine_serve import listen_address
+from pgstrata.cli.engine_stop import stop
+from tests.unit.cli.conftest import Pgstrata
+from tests.unit.client.discovered import engine_file, write_engine_file
+from tests.unit.client.fake_engine import FakeEngine
+
+STATUS = {
+    "engine": {
+        "version": "0.1.0",
+        "instanceId": "e" * 32,
+        "pid": 4711,
+        "startedAt": "2020-01-01T00:00:00Z",
+        "endpoint": "http://127.0.0.1:8700",
+    },
+    "store": {"path": "/srv/pgstrata"},
+    "runtime": {
+        "server_user": "postgres",
+        "installations": [
+            {"version": "16.4", "major": 16, "bin_dir": "/pg16/bin", "source": "PATH"},
+            {
+                "version": "9.6",
+                "major": 9,
+                "bin_dir": "/pg9/bin",
+                "source": "PATH",
+                "problem": "too old",
+            },
+        ],
+    },
+    "snapshots": {"backend": "reflink", "why": "the fastest that works here"},
+    "counts": {
+        "jobs_queued": 0,
+        "jobs_running": 1,
+        "jobs_finished": 7,
+        "states": 3,
+        "instances": 2,
+    },
+}
+
+
+def test_status_names_engine_store_postgresql_and_snapshots(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    fake.on("GET", "/v1/status", STATUS)
+    out = pgstrata("status").out
+    wanted = ("4711", "/srv/pgstrata", "reflink", "16.4", "too old", "3 states, 2 instances")
+    assert [words for words in wanted if words not in out] == []
+
+
+def test_status_as_json_is_the_engines_own(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    fake.on("GET", "/v1/status", STATUS)
+    assert json.loads(pgstrata("--output", "json", "status").out) == STATUS
+
+
+@pytest.fixture
+def running(fake: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """A scripted engine that the store's file leads to."""
+    monkeypatch.delenv("PGSTRATA_ENDPOINT")
+    monkeypatch.delenv("PGSTRATA_TOKEN")
+    (tmp_path / "store").mkdir()
+    write_engine_file(tmp_path / "store" / "engine.json", engine_file(fake))
+    return fake
+
+
+def test_a_command_finds_the_engine_by_its_store(running: FakeEngine, pgstrata: Pgstrata) -> None:
+    running.on("GET", "/v1/states", [])
+    assert pgstrata("ls", "-s").out == "no states\n"
+    assert [asked.path for asked in running.asked] == ["/v1/health", "/v1/states"]
+
+
+def test_engine_status_tells_where_it_runs(running: FakeEngine, pgstrata: Pgstrata) -> None:
+    ran = pgstrata("engine", "status")
+    assert ran.exit_code == 0
+    assert f"endpoint  {running.endpoint}\npid       {os.getpid()}\n" in ran.out
+
+
+def test_engine_status_of_none_is_exit_code_3(pgstrata: Pgstrata) -> None:
+    ran = pgstrata("--output", "json", "engine", "status")
+    assert (ran.exit_code, json.loads(ran.out)["running"]) == (3, False)
+
+
+def test_engine_start_finds_one_that_runs(running: FakeEngine, pgstrata: Pgstrata) -> None:
+    ran = pgstrata("engine", "start")
+    assert ran.out == f"{running.endpoint}  pid {os.getpid()}  (was running)\n"
+
+
+def test_stopping_an_engine_that_does_not_run_is_fine(pgstrata: Pgstrata) -> None:
+    ran = pgstrata("engine", "stop")
+    assert (ran.exit_code, ran.out) == (0, "the engine is not running\n")
+
+
+def test_a_process_that_is_gone_already_is_stopped() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    stop(ended.pid, 1.0)
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "status", "logs"])
+def test_an_engine_elsewhere_is_not_managed(
+    fake: FakeEngine, pgstrata: Pgstrata, command: str
+) -> None:
+    ran = pgstrata("engine", command)
+    assert ran.exit_code == 2
+    assert fake.endpoint in ran.err
+
+
+def test_logs_shows_the_last_lines(pgstrata: Pgstrata, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "engine.log").write_text("one\ntwo\nthree\n")
+    assert pgstrata("engine", "logs", "-n", "2").out == "two\nthree\n"
+
+
+def test_a_log_that_is_not_there_is_told_so(pgstrata: Pgstrata) -> None:
+    ran = pgstrata("engine", "logs", "--store", "elsewhere")
+    assert ran.exit_code == 1
+    assert "elsewhere/engine.log" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8700", ("::1", 8700)), ("box:1", ("box", 1))],
+)
+def test_a_listen_address_is_host_and_port(text: str, address: tuple[str, int]) -> None:
+    assert listen_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--listen", "8700"),
+        ("--listen", "box:99999"),
+        ("--idle-timeout", "a while"),
+        ("--snapshot-backend", "magic"),
+        ("--server-setting", "fsync"),
+        ("--max-parallel", "0"),
+    ],
+)
+def test_an_engine_is_not_served_with_wrong_options(
+    pgstrata: Pgstrata, words: tuple[str, ...]
+) -> None:
+    ran = pgstrata("engine", "serve", *words)
+    assert ran.exit_code == 2
+    assert words[0] in ran.err

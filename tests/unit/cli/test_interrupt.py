@@ -1,0 +1,130 @@
+"""Ctrl+C while a job is watched."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pgstrata.cli.interrupt import Choice, ask_with
+from tests.unit.cli.script import FAILED, SUCCESS, script_job
+from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
+
+SOURCE = Path(__file__).parents[3] / "src"
+WORDS = [sys.executable, "-m", "pgstrata", "watch", JOB_ID]
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.mark.parametrize(
+    ("keys", "choice"),
+    [
+        ("d", Choice.DETACH),
+        ("D", Choice.DETACH),
+        ("\x1b", Choice.CONTINUE),
+        ("\n", Choice.CONTINUE),
+        ("sy", Choice.STOP),
+        ("snd", Choice.DETACH),
+        ("s\n\n", Choice.CONTINUE),
+    ],
+)
+def test_keys_choose_and_stopping_asks_once_more(keys: str, choice: Choice) -> None:
+    pressed = iter(keys)
+    assert ask_with(lambda: next(pressed)) is choice
+    assert list(pressed) == []
+
+
+def test_another_interrupt_leaves_the_job_alone() -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    assert ask_with(interrupted) is Choice.DETACH
+
+
+@contextmanager
+def watching(fake: FakeEngine) -> Iterator["subprocess.Popen[str]"]:
+    """The real command without a terminal, once it waits for the rest of a job."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        WORDS, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        assert "[1/2] cached" in process.stderr.readline()
+        yield process
+
+
+def test_without_a_terminal_the_job_goes_on_and_is_told_how_to_be_found(
+    fake: FakeEngine,
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(6, "silent")]
+    with watching(fake) as process:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert f"pgstrata watch {JOB_ID}" in err
+    assert "Traceback" not in err
+    assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []
+
+
+class Screen:
+    """The real command at a terminal of its own."""
+
+    def __init__(self) -> None:
+        self.seen = ""
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.execve(WORDS[0], WORDS, {**os.environ, "PYTHONPATH": str(SOURCE), "TERM": "xterm"})
+
+    def until(self, text: str) -> None:
+        """Read until this is on the screen."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while text not in self.seen:
+            left = deadline - time.monotonic()
+            readable, _, _ = select.select([self._terminal], [], [], max(left, 0))
+            assert readable, f"{text!r} did not come: {self.seen!r}"
+            self.seen += os.read(self._terminal, 4096).decode()
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._terminal, keys)
+
+    def exit_code(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._terminal)
+        return os.waitstatus_to_exitcode(status)
+
+
+def test_a_job_can_be_stopped_from_the_terminal(fake: FakeEngine) -> None:
+    script_job(fake, FAILED)
+    fake.cuts = [Cut(7, "silent")]
+    terminal = Screen()
+    terminal.until("INSERT 0 100")
+    terminal.press(b"\x03")
+    terminal.until("[s] stop  [d] detach  [Esc/Enter] continue")
+    terminal.press(b"s")
+    terminal.until("[y/N]")
+    terminal.press(b"y")
+    terminal.until("error: seed.sql failed")
+    assert terminal.exit_code() == 1
+    assert len(fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel")) == 1
+    assert fake.ranges == [None, "events=7-"]
+
+
+def test_going_on_after_an_interrupt_misses_nothing(fake: FakeEngine) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(7, "silent")]
+    terminal = Screen()
+    terminal.until("INSERT 0 100")
+    terminal.press(b"\x03")
+    terminal.until("continue")
+    terminal.press(b"\n")
+    terminal.until("DSN=")
+    assert terminal.exit_code() == 0
+    assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []

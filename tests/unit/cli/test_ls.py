@@ -1,0 +1,159 @@
+"""``ls``: what is asked of the engine, and how it is shown."""
+
+import json
+from typing import Any
+
+import pytest
+
+from pgstrata.cli.rows import Style, state_rows
+from tests.unit.cli.conftest import Pgstrata
+from tests.unit.cli.script import DSN, INSTANCE, OTHER_STATE, STATE
+from tests.unit.client.fake_engine import JOB_ID, FakeEngine
+
+IMAGE = "postgres@sha256:" + "ab" * 32
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+def state(state_id: str, parent: str | None, step: str) -> dict[str, Any]:
+    return {
+        "state_id": state_id,
+        "parent_state_id": parent,
+        "image_id": IMAGE,
+        "prepare_kind": "psql",
+        "prepare_args_normalized": step,
+        "created_at": LONG_AGO,
+        "size_bytes": 48_300_000,
+        "refcount": 1,
+    }
+
+
+LISTS: dict[str, list[dict[str, Any]]] = {
+    "names": [
+        {
+            "name": "shop",
+            "instance_id": INSTANCE,
+            "image_id": IMAGE,
+            "state_id": STATE,
+            "state_fingerprint": STATE,
+            "status": "active",
+            "last_used_at": None,
+        }
+    ],
+    "instances": [
+        {
+            "instance_id": INSTANCE,
+            "image_id": IMAGE,
+            "state_id": STATE,
+            "name": "shop",
+            "created_at": LONG_AGO,
+            "expires_at": None,
+            "status": "active",
+            "dsn": DSN,
+            "connections": 2,
+        }
+    ],
+    "states": [state(OTHER_STATE, STATE, "-f seed.sql"), state(STATE, None, "-f schema.sql")],
+    "prepare-jobs": [
+        {
+            "job_id": JOB_ID,
+            "status": "succeeded",
+            "prepare_kind": "psql",
+            "image_id": "postgres",
+            "created_at": LONG_AGO,
+            "prepare_args_normalized": "-f schema.sql",
+        }
+    ],
+    "tasks": [{"task_id": "plan", "type": "plan", "job_id": JOB_ID, "status": "succeeded"}],
+}
+
+
+@pytest.fixture
+def stocked(fake: FakeEngine) -> FakeEngine:
+    """An engine with one of everything, and two states."""
+    for route, rows in LISTS.items():
+        fake.on("GET", f"/v1/{route}", rows)
+    return fake
+
+
+def asked(engine: FakeEngine) -> list[str]:
+    return [request.path.removeprefix("/v1/") for request in engine.asked]
+
+
+def test_names_and_instances_are_listed_by_default(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    ran = pgstrata("ls")
+    assert (ran.exit_code, asked(stocked)) == (0, ["names", "instances"])
+    assert "shop" in ran.out
+    assert DSN in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "routes"),
+    [
+        (("-s",), ["states"]),
+        (("-ij",), ["instances", "prepare-jobs"]),
+        (("--tasks", "-n"), ["names", "tasks"]),
+        (("--all",), list(LISTS)),
+    ],
+)
+def test_only_what_is_wanted_is_asked_for(
+    stocked: FakeEngine, pgstrata: Pgstrata, words: tuple[str, ...], routes: list[str]
+) -> None:
+    assert pgstrata("ls", *words).exit_code == 0
+    assert asked(stocked) == routes
+
+
+def test_states_are_a_tree_with_parents_above(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    _, parent, child = pgstrata("ls", "-s").out.splitlines()
+    assert parent.startswith(f"{STATE[:12]} ")
+    assert child.startswith(f"  {OTHER_STATE[:12]} ")
+    assert "48.3 MB" in child
+
+
+def test_a_state_without_its_parent_in_the_list_is_a_root() -> None:
+    _, rows = state_rows([state(OTHER_STATE, STATE, "-f seed.sql")], Style(long=True))
+    assert rows[0][0] == OTHER_STATE
+
+
+def test_a_chain_of_states_may_be_longer_than_the_stack() -> None:
+    chain = [state(f"{n:064x}", f"{n - 1:064x}" if n else None, "-c x") for n in range(3000)]
+    _, rows = state_rows(chain, Style(long=True))
+    assert rows[-1][0] == "  " * 2999 + f"{2999:064x}"
+
+
+def test_long_shows_whole_ids(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    out = pgstrata("ls", "-s", "--long").out
+    assert STATE in out
+    assert IMAGE in out
+
+
+def test_filters_travel_as_the_apis_parameters(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    pgstrata("ls", "-ins", "--image", IMAGE, "--kind", "psql", "--state", STATE)
+    queries = {request.path: request.query for request in stocked.asked}
+    assert queries == {
+        "/v1/names": {"image": IMAGE, "state": STATE},
+        "/v1/instances": {"image": IMAGE, "state": STATE},
+        "/v1/states": {"image": IMAGE, "kind": "psql", "id_prefix": STATE},
+    }
+
+
+def test_a_states_prefix_is_made_whole_for_lists_that_want_it_so(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    stocked.on("GET", "/v1/states", [state(STATE, None, "-f schema.sql")])
+    pgstrata("ls", "-i", "--state", STATE[:8])
+    (request,) = stocked.requests("GET", "/v1/instances")
+    assert request.query == {"state": STATE}
+
+
+def test_a_prefix_of_several_states_is_ambiguous(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    assert pgstrata("ls", "-i", "--state", "3f2a9c1d").exit_code == 2
+
+
+def test_json_is_the_raw_lists_in_one_object(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    document = json.loads(pgstrata("--output", "json", "ls", "-s", "-j").out)
+    assert document == {"states": LISTS["states"], "jobs": LISTS["prepare-jobs"]}
+
+
+def test_an_empty_list_says_so(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    fake.on("GET", "/v1/states", [])
+    assert pgstrata("ls", "-s").out == "no states\n"

@@ -1,0 +1,243 @@
+"""``prepare:psql``, ``plan:psql`` and ``watch`` against a scripted engine."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.unit.cli.conftest import Pgstrata
+from tests.unit.cli.script import (
+    CANCELLED,
+    DSN,
+    FAILED,
+    INSTANCE,
+    OTHER_STATE,
+    PLANNED,
+    STATE,
+    SUCCESS,
+    script_job,
+)
+from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
+
+PREPARE = ("prepare:psql", "--", "-f", "schema.sql", "-f", "seed.sql")
+
+
+def test_the_dsn_stands_alone_on_stdout(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    ran = pgstrata(*PREPARE)
+    assert (ran.exit_code, ran.out) == (0, f"DSN={DSN}\n")
+
+
+def test_progress_tells_cached_steps_from_built_ones(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    lines = pgstrata(*PREPARE).err.splitlines()
+    assert lines == [
+        "[1/2] cached  -f schema.sql",
+        "[2/2] built   -f seed.sql  0.8 s",
+        f"instance {INSTANCE[:12]}",
+    ]
+
+
+def test_verbose_shows_what_the_tool_says(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    assert "      INSERT 0 100\n" in pgstrata("-v", *PREPARE).err
+
+
+def test_the_request_says_all_that_was_asked_for(
+    fake: FakeEngine, pgstrata: Pgstrata, project: Path
+) -> None:
+    script_job(fake, SUCCESS)
+    options = ("--image", "postgres:16", "--name", "shop", "--ttl=2h", "--uncacheable", "run")
+    pgstrata("prepare:psql", *options, "-v", "tenant=acme", "-f", "a/schema.sql", "-f/b.sql")
+    assert fake.submitted == {
+        "prepare_kind": "psql",
+        "image_id": "postgres:16",
+        "work_dir": str(project),
+        "psql_args": ["-v", "tenant=acme", "-f", f"{project}/a/schema.sql", "-f/b.sql"],
+        "instance_name": "shop",
+        "instance_ttl": 7200,
+        "uncacheable": "run",
+    }
+
+
+def test_standard_input_travels_with_the_request(
+    fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_job(fake, SUCCESS)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("select 'ü'".encode())))
+    pgstrata("prepare:psql", "--", "-f", "-")
+    assert fake.submitted["stdin"] == "select 'ü'"
+
+
+def test_standard_input_that_is_not_utf8_is_refused(
+    fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff")))
+    ran = pgstrata("prepare:psql", "--", "-f", "-")
+    assert ran.exit_code == 2
+    assert ran.err.startswith("error: standard input is not UTF-8: byte 2 is 0xff\nhint: ")
+    assert fake.requests("POST", "/v1/prepare-jobs") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("prepare:psql",),
+        ("prepare:psql", "--image"),
+        ("prepare:psql", "--ttl", "soon", "--", "-f", "a.sql"),
+        ("prepare:psql", "--ttl", "0", "--", "-f", "a.sql"),
+        ("prepare:psql", "--uncacheable", "maybe", "--", "-f", "a.sql"),
+        ("prepare:psql", "--", "--no-such-psql-option"),
+        ("watch",),
+        ("watch", JOB_ID, "--from", "x"),
+    ],
+)
+def test_wrong_usage_is_told_in_two_lines(
+    fake: FakeEngine, pgstrata: Pgstrata, words: tuple[str, ...]
+) -> None:
+    ran = pgstrata(*words)
+    first, second = ran.err.splitlines()
+    assert (ran.exit_code, first[:7], second[:6]) == (2, "error: ", "hint: ")
+
+
+def test_no_watch_prints_the_job_and_how_to_follow_it(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    ran = pgstrata("prepare:psql", "--no-watch", "--", "-f", "schema.sql")
+    assert (ran.exit_code, ran.out) == (0, f"JOB={JOB_ID}\n")
+    assert f"pgstrata watch {JOB_ID}" in ran.err
+    assert fake.ranges == []
+
+
+def test_a_failed_job_shows_the_tools_own_words(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, FAILED)
+    ran = pgstrata(*PREPARE)
+    assert (ran.exit_code, ran.out) == (1, "")
+    assert ran.err.splitlines() == [
+        "[1/2] cached  -f schema.sql",
+        "[2/2] failed  -f seed.sql  0.8 s",
+        "error: seed.sql failed",
+        "hint: correct seed.sql, line 1",
+        '  ERROR:  relation "nowhere" does not exist',
+        "  LINE 1: select * from nowhere",
+    ]
+
+
+def test_a_cancelled_job_is_a_failed_one(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, CANCELLED)
+    ran = pgstrata(*PREPARE)
+    assert ran.exit_code == 1
+    assert "error: it was cancelled\nhint: " in ran.err
+
+
+def test_json_is_one_document_and_nothing_else(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    ran = pgstrata("--output", "json", *PREPARE)
+    document = json.loads(ran.out)
+    assert (document["job_id"], document["dsn"]) == (JOB_ID, DSN)
+
+
+def test_a_failure_is_one_json_document_too(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, FAILED)
+    ran = pgstrata("--output=json", *PREPARE)
+    assert json.loads(ran.out)["error"]["code"] == "step_failed"
+    assert "error: seed.sql failed" in ran.err
+
+
+def test_a_plan_shows_each_step_and_whether_it_is_cached(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, PLANNED)
+    ran = pgstrata("plan:psql", "-f", "schema.sql", "-f", "seed.sql")
+    assert ran.out.splitlines() == [
+        "STEP  WHAT           STANDING  STATE",
+        f"1     -f schema.sql  cached    {STATE[:12]}",
+        f"2     -f seed.sql    to build  {OTHER_STATE[:12]}",
+    ]
+    assert fake.submitted["plan_only"] is True
+
+
+def test_a_plan_as_json_is_the_job_with_its_tasks(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, PLANNED)
+    document = json.loads(pgstrata("--output", "json", "plan:psql", "-f", "schema.sql").out)
+    assert [task["task_id"] for task in document["tasks"]][1:3] == ["execute-0", "execute-1"]
+
+
+@pytest.mark.parametrize("how", ["broken", "ended"])
+def test_a_stream_that_breaks_is_taken_up_where_it_broke(
+    fake: FakeEngine, pgstrata: Pgstrata, how: Literal["broken", "ended"]
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(6, how), Cut(3, how)]
+    ran = pgstrata(*PREPARE)
+    assert (ran.exit_code, ran.out) == (0, f"DSN={DSN}\n")
+    assert fake.ranges == [None, "events=6-", "events=9-"]
+    assert ran.err.count("[1/2] cached") == 1
+
+
+def test_a_range_the_engine_does_not_have_starts_anew_without_repeating_steps(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(9)]
+    fake.unsatisfiable_from = 9
+    ran = pgstrata(*PREPARE)
+    assert (ran.exit_code, fake.ranges) == (0, [None, "events=9-", None])
+    assert ran.err.count("[2/2] built") == 1
+
+
+def test_an_engine_lost_for_good_is_an_error_that_says_how_to_go_on(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(2), *[Cut(0)] * 20]
+    ran = pgstrata(*PREPARE)
+    assert (ran.exit_code, ran.out) == (3, "")
+    assert f"hint: `pgstrata watch {JOB_ID}` follows it again" in ran.err
+
+
+def test_waiting_ends_with_the_timeout_and_the_job_goes_on(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(2, "silent")]
+    ran = pgstrata("--timeout", "1", *PREPARE)
+    assert ran.exit_code == 3
+    assert "takes longer than the time given with --timeout" in ran.err
+    assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []
+
+
+def test_watch_starts_at_the_event_asked_for(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    ran = pgstrata("watch", "--from", "8", JOB_ID.upper())
+    assert (ran.exit_code, ran.out) == (0, f"DSN={DSN}\n")
+    assert fake.ranges == ["events=8-"]
+
+
+def test_a_job_watched_after_its_result_was_told_still_gives_it(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    job = {"job_id": JOB_ID, "result": SUCCESS[-2]["result"]}
+    fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", job)
+    assert pgstrata("watch", "--from", "12", JOB_ID).out == f"DSN={DSN}\n"
+
+
+def test_an_unknown_job_cannot_be_watched(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    assert pgstrata("watch", JOB_ID).exit_code == 1
+
+
+def test_text_from_elsewhere_cannot_move_the_cursor(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    error = {
+        "type": "error",
+        "ts": "2025-01-01T12:00:00Z",
+        "error": {
+            "code": "step_failed",
+            "message": "bad\x1b[2J",
+            "details": "worse\x1b]0;title\x07",
+        },
+    }
+    script_job(fake, [*FAILED[:-2], error, FAILED[-1]])
+    assert "\x1b" not in pgstrata(*PREPARE).err

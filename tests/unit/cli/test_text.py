@@ -1,0 +1,63 @@
+"""How things are written for people."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pgstrata.cli.text import age, cut, printable, seconds, size, table, until
+
+NOW = datetime(2025, 1, 2, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("count", "written"),
+    [
+        (None, "-"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (48_300_000, "48.3 MB"),
+        (999_949_999, "1.0 GB"),
+        (5 * 10**15, "5000 TB"),
+    ],
+)
+def test_sizes_have_a_unit(count: int | None, written: str) -> None:
+    assert size(count) == written
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "written"),
+    [
+        (None, "-"),
+        ("2025-01-02T11:59:15Z", "45 s"),
+        ("2025-01-02T11:30:00.5Z", "29 min"),
+        ("2025-01-02T07:00:00Z", "5 h"),
+        ("2024-12-01T12:00:00Z", "32 d"),
+        ("2025-01-02T12:00:05Z", "0 s"),
+    ],
+)
+def test_ages_are_in_their_largest_unit(timestamp: str | None, written: str) -> None:
+    assert age(timestamp, NOW) == written
+
+
+def test_what_has_expired_is_over() -> None:
+    assert until("2025-01-02T11:00:00Z", NOW) == "over"
+    assert until("2025-01-02T13:00:00Z", NOW) == "1 h"
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"), [(0.0123, "12 ms"), (0.84, "0.8 s"), (125.9, "2 min 5 s")]
+)
+def test_short_times_are_measured(amount: float, written: str) -> None:
+    assert seconds(amount) == written
+
+
+def test_a_table_is_aligned_and_cut_to_its_width() -> None:
+    rows = [("a", "short"), ("bbb", "a longer cell")]
+    assert table(("X", "Y"), rows) == "X    Y\na    short\nbbb  a longer cell"
+    assert table(("X", "Y"), rows, 10).splitlines()[-1] == "bbb  a lo…"
+
+
+def test_control_characters_are_never_shown() -> None:
+    assert printable("a\x1b[2Jb\tc") == "a [2Jb  c"
+    assert cut("abcdef", 4) == "abc…"

@@ -1,0 +1,306 @@
+"""An engine in memory: real jobs, events and registry entries, but nothing behind them.
+
+A test scripts what its jobs say. With ``at_once`` a job is at its end as soon as it is submitted.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, tasks_of
+
+from pgstrata.domain.deletion import DeleteNode, DeleteResult
+from pgstrata.domain.image import Installation
+from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task
+from pgstrata.domain.listing import (
+    Counts,
+    EngineIdentity,
+    EngineStatus,
+    Health,
+    InstanceEntry,
+    NameEntry,
+    RuntimeStatus,
+    SnapshotStatus,
+    StoreStatus,
+)
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.state import State
+from pgstrata.errors import InvalidArgumentError, NotFoundError
+from pgstrata.httpapi.service import Service
+
+KINDS = ("psql", "lb")
+
+
+class MemoryEngine:
+    """Every part of a service, without an engine."""
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.at_once = at_once
+        self.jobs: dict[str, Job] = {}
+        self.events: dict[str, list[Event]] = {}
+        self.all_tasks: dict[str, list[Task]] = {}
+        self.state_rows: dict[str, State] = {}
+        self.instance_rows: dict[str, InstanceEntry] = {}
+        self.name_rows: dict[str, NameEntry] = {}
+        self.in_use: set[str] = set()
+        """Ids that cannot be deleted without force."""
+        self.waiting = 0
+        """How many callers wait for an event right now."""
+        self.reads: list[int | None] = []
+        """The limits that events were read with."""
+        self.waited = asyncio.Event()
+        self._news = asyncio.Condition()
+
+    @property
+    def service(self) -> Service:
+        return Service(jobs=self, registry=self, deletion=self, description=self)
+
+    async def submit(self, request: PrepareRequest) -> Job:
+        if request.prepare_kind not in KINDS:
+            raise InvalidArgumentError(
+                f"There is no prepare kind {request.prepare_kind!r}.", remedy="Use psql or lb."
+            )
+        job = Job(
+            job_id=uuid.uuid4().hex,
+            status=Status.QUEUED,
+            request=request,
+            prepare_args_normalized=" ".join(request.psql_args),
+            created_at=NOON,
+        )
+        self.jobs = {job.job_id: job, **self.jobs}
+        self.events[job.job_id] = [Event(type="status", ts=NOON, status=Status.QUEUED)]
+        self.all_tasks[job.job_id] = []
+        if self.at_once:
+            await self.succeed(job.job_id)
+        return job
+
+    async def job(self, *, status: Status = Status.QUEUED) -> Job:
+        """A new job that is as far as ``status``."""
+        job_id = (await self.submit(REQUEST)).job_id
+        if status is not Status.QUEUED:
+            await self.run(job_id)
+        if status is Status.SUCCEEDED:
+            await self.succeed(job_id)
+        if status is Status.FAILED:
+            await self.fail(job_id, ErrorBody(code="step_failed", message="psql failed"))
+        return self.jobs[job_id]
+
+    async def say(self, job_id: str, *events: Event) -> None:
+        """Add events to a job and wake whoever waits for them."""
+        async with self._news:
+            self.events[job_id].extend(events)
+            self._news.notify_all()
+
+    async def log(self, job_id: str, messages: Iterable[str]) -> None:
+        await self.say(job_id, *(Event(type="log", ts=NOON, message=text) for text in messages))
+
+    async def run(self, job_id: str) -> None:
+        self._change(job_id, status=Status.RUNNING, started_at=NOON)
+        await self.say(job_id, Event(type="status", ts=NOON, status=Status.RUNNING))
+
+    async def succeed(self, job_id: str) -> None:
+        """Bring a job to its good end."""
+        result = Result(
+            dsn="postgresql://127.0.0.1/postgres",
+            instance_id="d" * 32,
+            state_id=STATE_ID,
+            image_id=IMAGE,
+            prepare_kind="psql",
+            prepare_args_normalized="",
+        )
+        self.all_tasks[job_id] = tasks_of(job_id)
+        self._change(
+            job_id,
+            status=Status.SUCCEEDED,
+            finished_at=NOON,
+            resolved_image_id=IMAGE,
+            signature="e" * 64,
+            result=result,
+        )
+        await self.say(
+            job_id,
+            Event(type="result", ts=NOON, result=result),
+            Event(type="status", ts=NOON, status=Status.SUCCEEDED),
+        )
+
+    async def fail(self, job_id: str, error: ErrorBody) -> None:
+        self._change(job_id, status=Status.FAILED, finished_at=NOON, error=error)
+        await self.say(
+            job_id,
+            Event(type="error", ts=NOON, error=error),
+            Event(type="status", ts=NOON, status=Status.FAILED),
+        )
+
+    def _change(self, job_id: str, **fields: object) -> None:
+        self.jobs[job_id] = msgspec.structs.replace(self.jobs[job_id], **fields)
+
+    async def get(self, job_id: str) -> Job | None:
+        return self.jobs.get(job_id)
+
+    async def list_jobs(self, *, prefix: str = "") -> list[Job]:
+        return [job for job in self.jobs.values() if job.job_id.startswith(prefix)]
+
+    async def list_tasks(self, job_id: str | None = None) -> list[Task]:
+        ids = list(self.jobs) if job_id is None else [job_id]
+        return [task for each in ids for task in self.all_tasks.get(each, [])]
+
+    async def cancel(self, job_id: str) -> Job:
+        job = self._known(job_id)
+        if job.status is Status.QUEUED:
+            await self.fail(job_id, ErrorBody(code="cancelled", message="The job was cancelled."))
+        elif job.status is Status.RUNNING:
+            self._change(job_id, cancel_requested=True)
+        return self.jobs[job_id]
+
+    async def delete(self, job_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
+        job = self._known(job_id)
+        node = DeleteNode(kind="job", id=job_id)
+        if not job.status.terminal and not force:
+            node = DeleteNode(kind="job", id=job_id, blocked="active_tasks")
+        result = _outcome(node, dry_run=dry_run)
+        if result.outcome == "deleted":
+            del self.jobs[job_id]
+            await self.say(job_id)
+        return result
+
+    def _known(self, job_id: str) -> Job:
+        if job_id not in self.jobs:
+            raise NotFoundError(f"There is no job {job_id!r}.", remedy="List the jobs.")
+        return self.jobs[job_id]
+
+    async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
+        self.reads.append(limit)
+        events = self.events.get(job_id, [])[start:]
+        return events if limit is None else events[:limit]
+
+    async def count_events(self, job_id: str) -> int:
+        return len(self.events.get(job_id, []))
+
+    async def wait_for_event(self, job_id: str, number: int) -> bool:
+        self.waiting += 1
+        self.waited.set()
+        try:
+            async with self._news:
+                await self._news.wait_for(lambda: self._settled(job_id, number))
+        finally:
+            self.waiting -= 1
+        return len(self.events[job_id]) > number
+
+    def _settled(self, job_id: str, number: int) -> bool:
+        job = self.jobs.get(job_id)
+        return job is None or job.status.terminal or len(self.events[job_id]) > number
+
+    async def states(
+        self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
+    ) -> list[State]:
+        return [
+            state
+            for state in self.state_rows.values()
+            if kind in (None, state.prepare_kind)
+            and image_id in (None, state.image_id)
+            and state.state_id.startswith(id_prefix)
+        ]
+
+    async def state(self, state_id: str) -> State | None:
+        return self.state_rows.get(state_id)
+
+    async def instances(
+        self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
+    ) -> list[InstanceEntry]:
+        return [
+            entry
+            for entry in self.instance_rows.values()
+            if state_id in (None, entry.state_id)
+            and image_id in (None, entry.image_id)
+            and entry.instance_id.startswith(id_prefix)
+        ]
+
+    async def instance(self, id_or_name: str) -> InstanceEntry | None:
+        named = (entry for entry in self.instance_rows.values() if entry.name == id_or_name)
+        return self.instance_rows.get(id_or_name) or next(named, None)
+
+    async def names(
+        self,
+        *,
+        instance_id: str | None = None,
+        state_id: str | None = None,
+        image_id: str | None = None,
+    ) -> list[NameEntry]:
+        return [
+            entry
+            for entry in self.name_rows.values()
+            if instance_id in (None, entry.instance_id)
+            and state_id in (None, entry.state_id)
+            and image_id in (None, entry.image_id)
+        ]
+
+    async def name(self, name: str) -> NameEntry | None:
+        return self.name_rows.get(name)
+
+    async def delete_state(
+        self, state_id: str, *, recurse: bool, force: bool, dry_run: bool
+    ) -> DeleteResult:
+        if state_id not in self.state_rows:
+            raise NotFoundError(f"There is no state {state_id!r}.", remedy="List the states.")
+        children = [
+            row.state_id for row in self.state_rows.values() if row.parent_state_id == state_id
+        ]
+        node = DeleteNode(
+            kind="state",
+            id=state_id,
+            blocked="has_descendants" if children and not recurse else None,
+            children=tuple(DeleteNode(kind="state", id=child) for child in children),
+        )
+        result = _outcome(node, dry_run=dry_run)
+        if result.outcome == "deleted":
+            for gone in (state_id, *children):
+                del self.state_rows[gone]
+        return result
+
+    async def delete_instance(
+        self, instance_id: str, *, force: bool, dry_run: bool
+    ) -> DeleteResult:
+        if instance_id not in self.instance_rows:
+            raise NotFoundError(f"There is no instance {instance_id!r}.", remedy="List them.")
+        connected = instance_id in self.in_use
+        node = DeleteNode(
+            kind="instance",
+            id=instance_id,
+            connections=int(connected),
+            blocked="active_connections" if connected and not force else None,
+        )
+        result = _outcome(node, dry_run=dry_run)
+        if result.outcome == "deleted":
+            del self.instance_rows[instance_id]
+        return result
+
+    async def health(self) -> Health:
+        return Health(ok=True, version="0.1.0", instance_id="f" * 32, pid=42)
+
+    async def status(self) -> EngineStatus:
+        installation = Installation(
+            version="16.4", major=16, bin_dir=Path("/opt/postgresql/bin"), source="PATH"
+        )
+        return EngineStatus(
+            engine=EngineIdentity(version="0.1.0", instance_id="f" * 32, pid=42, started_at=NOON),
+            store=StoreStatus(path=Path("/var/lib/pgstrata")),
+            runtime=RuntimeStatus(server_user=None, installations=(installation,)),
+            snapshots=SnapshotStatus(backend="copy", why="nothing faster works here"),
+            counts=Counts(
+                jobs_queued=0,
+                jobs_running=0,
+                jobs_finished=len(self.jobs),
+                states=len(self.state_rows),
+                instances=len(self.instance_rows),
+            ),
+        )
+
+
+def _outcome(root: DeleteNode, *, dry_run: bool) -> DeleteResult:
+    if root.blocked:
+        return DeleteResult(dry_run=dry_run, outcome="blocked", root=root)
+    return DeleteResult(
+        dry_run=dry_run, outcome="would_delete" if dry_run else "deleted", root=root
+    )

@@ -1,0 +1,211 @@
+"""States, instances, names and the engine's own status."""
+
+import pytest
+from tests.unit.httpapi.driver import Client, scenario
+from tests.unit.httpapi.engine import MemoryEngine
+from tests.unit.httpapi.samples import IMAGE, STATE_ID, a_name, a_state, an_instance
+
+PARENT, CHILD = "ab" * 32, "cd" * 32
+INSTANCE = "12" * 16
+
+
+def fill(engine: MemoryEngine) -> None:
+    child = a_state(CHILD, kind="lb", parent=PARENT)
+    engine.state_rows = {PARENT: a_state(PARENT), CHILD: child}
+    engine.instance_rows = {
+        INSTANCE: an_instance(INSTANCE, name="kept"),
+        "34" * 16: an_instance("34" * 16),
+    }
+    engine.name_rows = {
+        "kept": a_name("kept", instance_id=INSTANCE),
+        "lost": a_name("lost", instance_id=None),
+    }
+
+
+@scenario
+async def test_a_state_is_shown_with_its_parent_even_when_that_is_none(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    assert (await client.get(f"/v1/states/{CHILD}")).json()["parent_state_id"] == PARENT
+    assert (await client.get(f"/v1/states/{PARENT}")).json() == {
+        "state_id": PARENT,
+        "parent_state_id": None,
+        "image_id": IMAGE,
+        "prepare_kind": "psql",
+        "prepare_args_normalized": "-f schema.sql",
+        "created_at": "2026-05-04T12:00:00Z",
+        "refcount": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [PARENT, CHILD]),
+        ("?kind=lb", [CHILD]),
+        ("?kind=", [PARENT, CHILD]),
+        (f"?image={IMAGE}&kind=psql", [PARENT]),
+        ("?image=other", []),
+        (f"?id_prefix={CHILD[:8].upper()}", [CHILD]),
+        (f"?id_prefix={'0' * 80}", []),
+    ],
+)
+@scenario
+async def test_states_are_filtered(
+    engine: MemoryEngine, client: Client, query: str, found: list[str]
+) -> None:
+    fill(engine)
+    listed = (await client.get(f"/v1/states{query}")).json()
+    assert [entry["state_id"] for entry in listed] == found
+
+
+@pytest.mark.parametrize("path", ["/v1/states", "/v1/instances"])
+@pytest.mark.parametrize("prefix", ["", "abcdef1", "abcdefgh", "abcdef12%0A"])
+@scenario
+async def test_a_prefix_that_could_mean_anything_is_refused(
+    engine: MemoryEngine, client: Client, path: str, prefix: str
+) -> None:
+    answer = await client.get(f"{path}?id_prefix={prefix}")
+    assert (answer.status, answer.json()["code"]) == (400, "invalid_argument")
+    assert "id_prefix" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", [INSTANCE, "34" * 16]),
+        (f"?state={STATE_ID}&image={IMAGE}", [INSTANCE, "34" * 16]),
+        ("?state=other", []),
+        ("?id_prefix=12121212", [INSTANCE]),
+    ],
+)
+@scenario
+async def test_instances_are_filtered(
+    engine: MemoryEngine, client: Client, query: str, found: list[str]
+) -> None:
+    fill(engine)
+    listed = (await client.get(f"/v1/instances{query}")).json()
+    assert [entry["instance_id"] for entry in listed] == found
+
+
+@scenario
+async def test_an_instance_is_shown_with_all_that_may_be_null(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    shown = (await client.get(f"/v1/instances/{'34' * 16}")).json()
+    assert (shown["name"], shown["expires_at"], shown["status"]) == (None, None, "active")
+
+
+@scenario
+async def test_a_name_leads_to_its_instance(engine: MemoryEngine, client: Client) -> None:
+    fill(engine)
+    answer = await client.get("/v1/instances/kept")
+    assert (answer.status, answer.headers["location"]) == (307, f"/v1/instances/{INSTANCE}")
+    assert (await client.get(answer.headers["location"])).json()["name"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", ["kept", "lost"]),
+        (f"?instance={INSTANCE}", ["kept"]),
+        (f"?state={STATE_ID}&image={IMAGE}", ["kept", "lost"]),
+        ("?image=other", []),
+    ],
+)
+@scenario
+async def test_names_are_filtered(
+    engine: MemoryEngine, client: Client, query: str, found: list[str]
+) -> None:
+    fill(engine)
+    assert [entry["name"] for entry in (await client.get(f"/v1/names{query}")).json()] == found
+
+
+@scenario
+async def test_a_name_is_shown_with_all_that_may_be_null(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    assert (await client.get("/v1/names/lost")).json() == {
+        "name": "lost",
+        "instance_id": None,
+        "image_id": IMAGE,
+        "state_id": STATE_ID,
+        "state_fingerprint": STATE_ID,
+        "status": "missing",
+        "last_used_at": None,
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/states", "/v1/instances", "/v1/names"])
+@scenario
+async def test_lists_come_as_lines_for_who_accepts_them(
+    engine: MemoryEngine, client: Client, path: str
+) -> None:
+    fill(engine)
+    lines = (await client.get(path, accept="application/x-ndjson")).lines()
+    assert lines == (await client.get(path)).json()
+
+
+@scenario
+async def test_a_state_with_children_is_deleted_only_with_them(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    answer = await client.delete(f"/v1/states/{PARENT}")
+    assert answer.status == 409
+    assert answer.json()["root"] == {
+        "kind": "state",
+        "id": PARENT,
+        "blocked": "has_descendants",
+        "children": [{"kind": "state", "id": CHILD}],
+    }
+    assert (await client.delete(f"/v1/states/{PARENT}?recurse&dry_run")).status == 200
+    assert PARENT in engine.state_rows
+    assert (await client.delete(f"/v1/states/{PARENT}?recurse")).status == 200
+    assert not engine.state_rows
+
+
+@scenario
+async def test_an_instance_in_use_is_deleted_only_with_force(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    engine.in_use.add(INSTANCE)
+    answer = await client.delete(f"/v1/instances/{INSTANCE}")
+    assert (answer.status, answer.json()["root"]["connections"]) == (409, 1)
+    assert (await client.delete(f"/v1/instances/{INSTANCE}?dry_run")).status == 200
+    assert (await client.delete(f"/v1/instances/{INSTANCE}?force=true")).status == 200
+    assert INSTANCE not in engine.instance_rows
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/states/nope"),
+        ("DELETE", "/v1/states/nope"),
+        ("GET", "/v1/instances/nope"),
+        ("DELETE", "/v1/instances/nope"),
+        ("GET", "/v1/names/nope"),
+    ],
+)
+@scenario
+async def test_what_is_not_there_is_not_found(
+    engine: MemoryEngine, client: Client, method: str, path: str
+) -> None:
+    answer = await client.ask(method, path)
+    assert (answer.status, answer.json()["code"]) == (404, "not_found")
+    assert "nope" in answer.json()["message"]
+
+
+@scenario
+async def test_the_status_describes_the_engine(engine: MemoryEngine, client: Client) -> None:
+    fill(engine)
+    status = (await client.get("/v1/status")).json()
+    assert status["engine"]["instanceId"] == "f" * 32
+    assert status["engine"]["startedAt"] == "2026-05-04T12:00:00Z"
+    assert status["store"] == {"path": "/var/lib/pgstrata"}
+    assert status["runtime"]["installations"][0]["bin_dir"] == "/opt/postgresql/bin"
+    assert status["counts"]["instances"] == 2

@@ -1,0 +1,136 @@
+"""The heart of pgstrata on in-memory adapters, for component tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from pgstrata.dbms.memory import MemoryDbms
+from pgstrata.domain.instance import Server
+from pgstrata.domain.job import Job
+from pgstrata.domain.plan import StateExecuteTask
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.kinds.memory import MemoryKind
+from pgstrata.memory_disk import MemoryDisk
+from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.manager import Manager
+from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.queue.memory import MemoryQueue
+from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.memory import MemoryRuntime, ToolRun
+from pgstrata.settings import Settings
+from pgstrata.statefs.memory import MemoryStateFS
+from pgstrata.store.memory import MemoryStore
+
+SETTINGS = Settings(finished_job_grace_seconds=0, max_parallel_jobs=4)
+
+
+class Heart:
+    """Everything that outlives an engine (disk, queue, store, servers), and one engine on it.
+
+    A step's tool writes its arguments to a file in the data directory, so a state's content shows
+    which steps made it. A step whose text contains ``fail`` fails, one with ``hang`` never ends,
+    one with ``chatter`` has something to say.
+    """
+
+    def __init__(self, root: Path, settings: Settings = SETTINGS) -> None:
+        self.root = root
+        self.disk = MemoryDisk()
+        self.runtime = MemoryRuntime(self.disk, tool=self._tool)
+        self.statefs = MemoryStateFS(self.disk)
+        self.dbms = MemoryDbms(self.disk)
+        self.store = MemoryStore()
+        self.queue = MemoryQueue()
+        self.settings = settings
+        self.kind = MemoryKind({})
+        self.hanging = asyncio.Event()
+        self.start_engine()
+
+    def start_engine(self) -> None:
+        """Put an engine together; a second call is what a restart is."""
+        self.snapshots = SnapshotOrchestrator(
+            root=self.root, statefs=self.statefs, dbms=self.dbms, store=self.store
+        )
+        (self.root / "locks").mkdir(exist_ok=True)
+        kinds = {self.kind.name: self.kind}
+        self.executor = TaskExecutor(
+            runtime=self.runtime, kinds=kinds, snapshots=self.snapshots, store=self.store
+        )
+        self.coordinator = JobCoordinator(
+            queue=self.queue, kinds=kinds, executor=self.executor, settings=self.settings
+        )
+        self.manager = Manager(coordinator=self.coordinator, queue=self.queue)
+
+    def request(self, *steps: str, **more: object) -> PrepareRequest:
+        for step in steps:
+            self.kind.files.setdefault(step, step)
+        draft = PrepareRequest(
+            prepare_kind=self.kind.name, image_id="postgres:17", psql_args=steps
+        )
+        return replace(draft, **more)
+
+    async def finish(self, *steps: str, **more: object) -> Job:
+        """Submit and see a job through to its end."""
+        job = await self.manager.submit(self.request(*steps, **more))
+        return await self.end_of(job.job_id)
+
+    async def end_of(self, job_id: str) -> Job:
+        number = 0
+        while await self.manager.wait_for_event(job_id, number):
+            number += 1
+        job = await self.manager.get(job_id)
+        assert job is not None
+        return job
+
+    async def said(self, job_id: str) -> list[str]:
+        """What a job said, as ``type status`` or ``type task status``, logs by their text."""
+        events = await self.manager.events_since(job_id, 0)
+        return [
+            " ".join(
+                filter(None, [event.type, event.task_id, event.status])
+                if event.type != "log"
+                else ["log", event.message or ""]
+            )
+            for event in events
+        ]
+
+    async def cached(self, job_id: str) -> list[bool]:
+        tasks = await self.manager.list_tasks(job_id)
+        return [task.spec.cached for task in tasks if isinstance(task.spec, StateExecuteTask)]
+
+    def steps_in(self, place: Path) -> list[str]:
+        """The steps that were run on the data directory in a place."""
+        log = self.disk.read(place / "data" / "steps") or b""
+        return log.decode().split()
+
+    def _tool(self, server: Server, command: ToolCommand) -> ToolRun:
+        text = command.args[-1]
+        log = self.disk.read(server.data_dir / "steps") or b""
+        self.disk.write(server.data_dir / "steps", log + text.encode() + b"\n")
+        if "fail" in text:
+            return ToolRun(ended=ToolExit(exit_code=3, stderr_tail=f"ERROR: {text}"))
+        if "hang" in text:
+            self.hanging.set()
+            return ToolRun(hangs=True)
+        return ToolRun(lines=("hello", "world") if "chatter" in text else ())
+
+
+def run(scenario: Coroutine[None, None, None]) -> None:
+    """Run a scenario; one that hangs is a failure that says so."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await scenario
+
+    asyncio.run(bounded())
+
+
+@asynccontextmanager
+async def engine(heart: Heart) -> AsyncIterator[Heart]:
+    """An engine's time of running; leaving it is what SIGTERM does."""
+    await heart.manager.recover()
+    async with heart.coordinator:
+        yield heart

@@ -1,0 +1,154 @@
+"""The executor: one server for consecutive steps, and what a step leaves as metadata."""
+
+from pathlib import Path
+
+import pytest
+
+from pgstrata.domain.plan import StateExecuteTask, TaskInput
+from pgstrata.errors import StepFailedError
+from pgstrata.prepare import planner
+from pgstrata.prepare.executor import InstanceOrder, StateOrder
+from tests.unit.prepare.heart import Heart, run
+
+
+async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
+    """What the coordinator would order for these steps."""
+    image = await heart.runtime.resolve("postgres:17")
+    steps = await heart.kind.steps(heart.request(*texts))
+    chain = planner.chain(image.image_id, steps)
+    tasks = planner.tasks(heart.request(*texts), chain, frozenset())
+    executing = [task for task in tasks if isinstance(task, StateExecuteTask)]
+    return [
+        StateOrder(job_id="job", image_id=image.image_id, task=task, step=step)
+        for task, step in zip(executing, steps, strict=True)
+    ]
+
+
+async def unheard(line: str) -> None:
+    raise AssertionError(f"nothing was expected to be said, but: {line}")
+
+
+def test_consecutive_steps_use_one_data_directory_and_clone_no_parent_again(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        for order in await orders(heart, "a", "b"):
+            assert await heart.executor.execute_state(order, unheard)
+            [workspace] = await heart.statefs.places(tmp_path / "work")
+            assert workspace.name == "job"
+        assert heart.steps_in(workspace) == ["a", "b"]
+        await heart.executor.release("job")
+        assert await heart.statefs.places(tmp_path / "work") == []
+
+    run(scenario())
+
+
+def test_a_step_leaves_a_whole_state_and_its_row(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        first, second = await orders(heart, "a", "b")
+        await heart.executor.execute_state(first, unheard)
+        await heart.executor.execute_state(second, unheard)
+        state = await heart.store.state(second.task.output_state_id)
+        assert state is not None
+        assert state.parent_state_id == first.task.output_state_id
+        assert state.prepare_kind == heart.kind.name
+        assert state.prepare_args_normalized == second.step.title
+        assert state.size_bytes is not None
+        assert state.size_bytes > 0
+        assert await heart.snapshots.is_clean(state.state_id)
+        parent = await heart.store.state(first.task.output_state_id)
+        assert parent is not None
+        assert parent.parent_state_id is None
+
+    run(scenario())
+
+
+def test_no_server_runs_while_a_state_is_taken_from_its_files(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        [order] = await orders(heart, "a")
+        await heart.executor.execute_state(order, unheard)
+        assert heart.runtime.running == ()
+        place = tmp_path / "states" / order.task.output_state_id
+        assert await heart.dbms.defect(place / "data") is None
+
+    run(scenario())
+
+
+def test_a_step_that_fails_leaves_neither_state_nor_server_nor_files(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        [order] = await orders(heart, "fail")
+        with pytest.raises(StepFailedError):
+            await heart.executor.execute_state(order, unheard)
+        assert heart.runtime.running == ()
+        assert await heart.store.states() == []
+        for area in ("work", "building", "states"):
+            assert await heart.statefs.places(tmp_path / area) == []
+
+    run(scenario())
+
+
+def test_a_state_that_is_there_meanwhile_is_not_built_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        [order] = await orders(heart, "a")
+        assert await heart.executor.execute_state(order, unheard)
+        assert not await heart.executor.execute_state(order, unheard)
+        assert len(heart.runtime.commands) == 1
+
+    run(scenario())
+
+
+def test_after_a_state_that_others_built_work_goes_on_from_that_state(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        first, second, third = await orders(heart, "a", "b", "c")
+        await heart.executor.execute_state(first, unheard)
+        other = StateOrder(
+            job_id="other", image_id=second.image_id, task=second.task, step=second.step
+        )
+        await heart.executor.execute_state(other, unheard)
+        await heart.executor.execute_state(second, unheard)
+        await heart.executor.execute_state(third, unheard)
+        state = tmp_path / "states" / third.task.output_state_id
+        assert heart.steps_in(state) == ["a", "b", "c"]
+
+    run(scenario())
+
+
+def test_an_instance_has_its_own_clone_and_is_stored_with_its_name(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        [order] = await orders(heart, "a")
+        await heart.executor.execute_state(order, unheard)
+        wanted = InstanceOrder(
+            image_id=order.image_id,
+            state_id=order.task.output_state_id,
+            name="mine",
+            ttl_seconds=60,
+        )
+        instance = await heart.executor.prepare_instance(wanted)
+        assert await heart.store.instance_named("mine") == instance
+        assert instance.expires_at is not None
+        assert (instance.expires_at - instance.created_at).total_seconds() == 60
+        assert await heart.runtime.alive(instance.server)
+        state = await heart.store.state(order.task.output_state_id)
+        assert state is not None
+        assert (state.use_count, state.refcount) == (1, 1)
+
+    run(scenario())
+
+
+def test_the_base_state_is_the_input_of_a_first_step(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        [order] = await orders(heart, "a")
+        assert order.task.input == TaskInput(kind="image", id=order.image_id)
+        await heart.executor.execute_state(order, unheard)
+        [base] = await heart.statefs.places(tmp_path / "bases")
+        assert heart.steps_in(base) == []
+
+    run(scenario())

@@ -1,0 +1,376 @@
+"""The four components together, on in-memory adapters: what a job does, as its clients see it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from pgstrata.domain.job import Status
+from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError
+from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+
+
+def test_planning_alone_names_the_steps_and_touches_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a", "b", plan_only=True)
+            assert job.status is Status.SUCCEEDED
+            assert job.result is None
+            assert await heart.said(job.job_id) == [
+                "status queued",
+                "status running",
+                "task plan running",
+                "task plan succeeded",
+                "task resolve-image succeeded",
+                "status succeeded",
+            ]
+            assert await heart.cached(job.job_id) == [False, False]
+            assert heart.runtime.running == ()
+            assert heart.runtime.commands == []
+            assert await heart.store.states() == []
+
+    run(scenario())
+
+
+def test_execution_says_each_task_and_log_between_running_and_the_result(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a", "chatter")
+            assert await heart.said(job.job_id) == [
+                "status queued",
+                "status running",
+                "task plan running",
+                "task plan succeeded",
+                "task resolve-image succeeded",
+                "task execute-0 running",
+                "task execute-0 succeeded",
+                "task execute-1 running",
+                "log hello",
+                "log world",
+                "task execute-1 succeeded",
+                "task prepare-instance running",
+                "task prepare-instance succeeded",
+                "result",
+                "status succeeded",
+            ]
+
+    run(scenario())
+
+
+def test_the_result_is_a_running_instance_of_the_last_state(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a", "b")
+            assert job.result is not None
+            instance = await heart.store.instance(job.result.instance_id)
+            assert instance is not None
+            assert heart.runtime.running == (instance.server,)
+            assert instance.dsn == job.result.dsn
+            assert heart.steps_in(instance.server.data_dir.parent) == ["a", "b"]
+
+    run(scenario())
+
+
+def test_the_second_time_everything_is_cached_and_no_tool_runs(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await heart.finish("a", "b")
+            ran = len(heart.runtime.commands)
+            second = await heart.finish("a", "b")
+            assert await heart.cached(second.job_id) == [True, True]
+            assert len(heart.runtime.commands) == ran
+            assert first.result is not None
+            assert second.result is not None
+            assert first.result.state_id == second.result.state_id
+            assert first.result.instance_id != second.result.instance_id
+
+    run(scenario())
+
+
+def test_a_changed_last_step_builds_only_that_step(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            await heart.finish("a", "b")
+            job = await heart.finish("a", "c")
+            assert await heart.cached(job.job_id) == [True, False]
+            assert [command.args[-1] for command in heart.runtime.commands] == ["a", "b", "c"]
+
+    run(scenario())
+
+
+def test_a_failing_step_fails_the_job_with_the_tools_words_and_keeps_the_steps_before(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a", "fail", "c")
+            assert job.status is Status.FAILED
+            assert job.error is not None
+            assert "fail" in job.error.message
+            assert (await heart.said(job.job_id))[-3:] == [
+                "task execute-1 failed",
+                "error",
+                "status failed",
+            ]
+            assert heart.runtime.running == ()
+            assert await heart.statefs.places(tmp_path / "work") == []
+            again = await heart.finish("a", plan_only=True)
+            assert await heart.cached(again.job_id) == [True]
+
+    run(scenario())
+
+
+def test_cancelling_stops_the_tool_and_undoes_the_step(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.manager.submit(heart.request("a", "hang"))
+            await heart.hanging.wait()
+            assert (await heart.manager.cancel(job.job_id)).cancel_requested
+            ended = await heart.end_of(job.job_id)
+            assert ended.status is Status.FAILED
+            assert ended.error is not None
+            assert ended.error.code == "cancelled"
+            assert heart.runtime.running == ()
+            assert await heart.statefs.places(tmp_path / "work") == []
+            assert len(await heart.store.states()) == 1
+
+    run(scenario())
+
+
+def test_a_queued_job_can_be_cancelled_before_it_ever_runs(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        one_at_a_time = replace(SETTINGS, max_parallel_jobs=1)
+        async with engine(Heart(tmp_path, one_at_a_time)) as heart:
+            await heart.manager.submit(heart.request("hang"))
+            await heart.hanging.wait()
+            waiting = await heart.manager.submit(heart.request("a"))
+            await heart.manager.cancel(waiting.job_id)
+            await heart.end_of(waiting.job_id)
+            assert await heart.said(waiting.job_id) == ["status queued", "error", "status failed"]
+
+    run(scenario())
+
+
+def test_cancelling_twice_or_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a")
+            before = await heart.said(job.job_id)
+            assert (await heart.manager.cancel(job.job_id)).status is Status.SUCCEEDED
+            assert await heart.manager.cancel(job.job_id) == await heart.manager.get(job.job_id)
+            assert await heart.said(job.job_id) == before
+
+    run(scenario())
+
+
+def test_jobs_beyond_the_limit_wait_their_turn_first_come_first_served(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        one_at_a_time = replace(SETTINGS, max_parallel_jobs=1)
+        async with engine(Heart(tmp_path, one_at_a_time)) as heart:
+            jobs = [await heart.manager.submit(heart.request(name)) for name in ("c", "a", "b")]
+            for job in jobs:
+                await heart.end_of(job.job_id)
+            assert [command.args[-1] for command in heart.runtime.commands] == ["c", "a", "b"]
+
+    run(scenario())
+
+
+def test_many_equal_requests_at_once_build_each_state_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        keep_all = replace(SETTINGS, max_identical_jobs=0)
+        async with engine(Heart(tmp_path, keep_all)) as heart:
+            jobs = [await heart.manager.submit(heart.request("a", "b")) for _ in range(20)]
+            ended = [await heart.end_of(job.job_id) for job in jobs]
+            assert {job.status for job in ended} == {Status.SUCCEEDED}
+            assert [command.args[-1] for command in heart.runtime.commands] == ["a", "b"]
+            assert len(heart.runtime.running) == 20
+
+    run(scenario())
+
+
+def test_a_request_of_an_unknown_kind_or_image_never_becomes_a_job(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            with pytest.raises(InvalidArgumentError, match="'nope'"):
+                await heart.manager.submit(heart.request("a", prepare_kind="nope"))
+            with pytest.raises(InvalidArgumentError, match="PostgreSQL 9 is not installed"):
+                await heart.manager.submit(heart.request("a", image_id="postgres:9"))
+            assert await heart.manager.list_jobs() == []
+
+    run(scenario())
+
+
+def test_a_name_that_is_taken_is_refused_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            await heart.finish("a", instance_name="mine")
+            with pytest.raises(ConflictError, match="mine"):
+                await heart.manager.submit(heart.request("a", instance_name="mine"))
+
+    run(scenario())
+
+
+def test_of_finished_jobs_that_ask_for_the_same_the_newest_stay(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            jobs = [await heart.finish("a") for _ in range(4)]
+            other = await heart.finish("b")
+            left = [job.job_id for job in await heart.manager.list_jobs()]
+            assert left == [other.job_id, jobs[3].job_id, jobs[2].job_id]
+
+    run(scenario())
+
+
+def test_a_job_that_has_only_just_finished_is_kept_for_its_client(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        patient = replace(SETTINGS, finished_job_grace_seconds=60.0)
+        async with engine(Heart(tmp_path, patient)) as heart:
+            jobs = [await heart.finish("a") for _ in range(4)]
+            assert len(await heart.manager.list_jobs()) == len(jobs)
+
+    run(scenario())
+
+
+def test_a_running_job_is_deleted_only_by_force_and_cancelled_first(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.manager.submit(heart.request("hang"))
+            await heart.hanging.wait()
+            refused = await heart.manager.delete(job.job_id, force=False, dry_run=False)
+            assert (refused.outcome, refused.root.blocked) == ("blocked", "active_tasks")
+            told = await heart.manager.delete(job.job_id, force=True, dry_run=True)
+            assert told.outcome == "would_delete"
+            assert await heart.manager.get(job.job_id) is not None
+            done = await heart.manager.delete(job.job_id, force=True, dry_run=False)
+            assert done.outcome == "deleted"
+            assert await heart.manager.get(job.job_id) is None
+            assert heart.runtime.running == ()
+
+    run(scenario())
+
+
+def test_a_job_that_is_not_there_cannot_be_cancelled_or_deleted(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            with pytest.raises(NotFoundError):
+                await heart.manager.cancel("0" * 32)
+            with pytest.raises(NotFoundError):
+                await heart.manager.delete("0" * 32, force=True, dry_run=False)
+
+    run(scenario())
+
+
+def test_a_quiet_task_repeats_its_last_event_as_a_sign_of_life(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        lively = replace(SETTINGS, heartbeat_seconds=0.01)
+        async with engine(Heart(tmp_path, lively)) as heart:
+            job = await heart.manager.submit(heart.request("hang"))
+            await heart.hanging.wait()
+            said = len(await heart.said(job.job_id))
+            await heart.manager.wait_for_event(job.job_id, said + 2)
+            assert set((await heart.said(job.job_id))[said:]) == {"task execute-0 running"}
+
+    run(scenario())
+
+
+def test_waiting_for_an_event_that_will_never_be_ends_with_the_job(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.manager.submit(heart.request("a"))
+            assert not await heart.manager.wait_for_event(job.job_id, 10_000)
+            assert not await heart.manager.wait_for_event("0" * 32, 0)
+
+    run(scenario())
+
+
+def test_an_engine_that_starts_again_goes_on_with_what_was_running(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            job = await heart.manager.submit(heart.request("a", "hang"))
+            await heart.hanging.wait()
+        stopped = await heart.manager.get(job.job_id)
+        assert stopped is not None
+        assert stopped.status is Status.RUNNING
+        heart.start_engine()
+        heart.hanging.clear()
+        async with engine(heart):
+            await heart.hanging.wait()
+            ran = [command.args[-1] for command in heart.runtime.commands]
+            assert ran == ["a", "hang", "hang"]
+            assert (await heart.said(job.job_id)).count("status running") == 1
+            await heart.manager.cancel(job.job_id)
+            await heart.end_of(job.job_id)
+
+    run(scenario())
+
+
+def test_what_a_killed_engine_left_is_cleared_away_and_instances_stay(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            kept = await heart.finish("a")
+            assert kept.result is not None
+        state = tmp_path / "states" / kept.result.state_id
+        await heart.statefs.clone(state, tmp_path / "work" / "killed")
+        await heart.runtime.start("postgres", tmp_path / "work" / "killed" / "data")
+        await heart.statefs.clone(state, tmp_path / "instances" / "unregistered")
+        await heart.statefs.clone(state, tmp_path / "building" / "half")
+        heart.start_engine()
+        async with engine(heart):
+            for area in ("work", "building"):
+                assert await heart.statefs.places(tmp_path / area) == []
+            [instance] = await heart.statefs.places(tmp_path / "instances")
+            assert instance.name == kept.result.instance_id
+            assert [server.data_dir.parent for server in heart.runtime.running] == [instance]
+
+    run(scenario())
+
+
+def test_a_fault_of_our_own_ends_the_job_and_is_reported_as_ours(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError("oops")
+
+        heart.runtime.tool = broken  # type: ignore[assignment]
+        async with engine(heart):
+            job = await heart.finish("a")
+            assert job.status is Status.FAILED
+            assert job.error is not None
+            assert job.error.code == "internal_error"
+            assert heart.runtime.running == ()
+
+    run(scenario())
+
+
+def test_the_instance_of_a_cancelled_start_is_never_seen(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        starting = asyncio.Event()
+        start = heart.runtime.start
+
+        async def slow(image_id: str, data_dir: Path) -> object:
+            server = await start(image_id, data_dir)
+            if data_dir.parent.parent.name == "instances":
+                starting.set()
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    await heart.runtime.stop(server, clean=False)
+            return server
+
+        heart.runtime.start = slow  # type: ignore[method-assign,assignment]
+        async with engine(heart):
+            job = await heart.manager.submit(heart.request("a"))
+            await starting.wait()
+            await heart.manager.cancel(job.job_id)
+            ended = await heart.end_of(job.job_id)
+            assert ended.status is Status.FAILED
+            assert await heart.store.instances() == []
+            assert await heart.statefs.places(tmp_path / "instances") == []
+            assert heart.runtime.running == ()
+
+    run(scenario())

@@ -1,0 +1,73 @@
+"""Planning: from steps to named states to tasks."""
+
+from pathlib import Path
+
+from pgstrata.domain.plan import ResolveImageTask, StateExecuteTask, Step
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.prepare import planner
+
+IMAGE = "postgres@sha256:" + "1" * 64
+
+
+def step(content: str) -> Step:
+    return Step(
+        kind="psql",
+        digest=content.ljust(64, "0"),
+        args=("-c", content),
+        title=f"-c {content}",
+        work_dir=Path("/"),
+    )
+
+
+def states(*contents: str, image: str = IMAGE) -> tuple[str, ...]:
+    return planner.chain(image, [step(content) for content in contents]).state_ids
+
+
+def test_a_changed_step_changes_its_state_and_all_after_it_and_none_before() -> None:
+    before, after = states("a", "b", "c"), states("a", "x", "c")
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    assert before[2] != after[2]
+
+
+def test_another_image_makes_all_states_others() -> None:
+    assert not set(states("a", "b")) & set(states("a", "b", image=IMAGE.replace("1", "2")))
+
+
+def test_the_order_of_steps_matters() -> None:
+    assert states("a", "b")[-1] != states("b", "a")[-1]
+
+
+def test_equal_steps_in_a_row_make_different_states() -> None:
+    first, second = states("a", "a")
+    assert first != second
+
+
+def test_each_step_starts_from_the_state_before_and_the_first_from_the_image() -> None:
+    chain = planner.chain(IMAGE, [step("a"), step("b")])
+    assert [(start.kind, start.id) for start in chain.inputs] == [
+        ("image", IMAGE),
+        ("state", chain.state_ids[0]),
+    ]
+
+
+def test_a_cached_step_is_a_task_like_any_other() -> None:
+    chain = planner.chain(IMAGE, [step("a"), step("b")])
+    request = PrepareRequest(prepare_kind="psql", image_id="postgres")
+    tasks = planner.tasks(request, chain, {chain.state_ids[0]})
+    assert [task.task_id for task in tasks] == [
+        "plan",
+        "resolve-image",
+        "execute-0",
+        "execute-1",
+        "prepare-instance",
+    ]
+    cached = [task.cached for task in tasks if isinstance(task, StateExecuteTask)]
+    assert cached == [True, False]
+
+
+def test_an_image_with_its_digest_needs_no_resolving() -> None:
+    chain = planner.chain(IMAGE, [step("a")])
+    request = PrepareRequest(prepare_kind="psql", image_id=IMAGE)
+    tasks = planner.tasks(request, chain, frozenset())
+    assert not any(isinstance(task, ResolveImageTask) for task in tasks)
