@@ -2,7 +2,7 @@
 
 The limit is PostgreSQL itself: a bare server starting on the same clone. Rounds of the things that
 are compared alternate, so that a machine that slows down slows all of them down; medians are
-compared. The store lies on btrfs where a loop-mounted image can be had, else where ``--store`` says.
+compared. The store lies on a loop-mounted btrfs image where there can be one, or in ``--store``.
 """
 
 import argparse
@@ -26,7 +26,9 @@ def main() -> int:
     parser.add_argument("--store", type=Path, help="a directory to measure in, as it is")
     options = parser.parse_args()
     with _place(options.store) as place, running_engine(place / "store") as engine:
-        print(f"snapshots by {engine.backend}, PostgreSQL {engine.version}, {options.rounds} rounds")
+        print(
+            f"snapshots by {engine.backend}; PostgreSQL {engine.version}; rounds: {options.rounds}"
+        )
         rows = measure(engine, place, options.rounds)
     show(rows)
     return 0 if all(row.within for row in rows) else 1

@@ -5,21 +5,21 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 import psutil
 import psycopg
 
-from bench.engine import Engine, answer
+from bench.engine import QUERY, Engine, answer
 from bench.report import Row
+from pgstrata.settings import THROW_AWAY_SETTINGS
 from pgstrata.statefs import detect
 from pgstrata.statefs.base import DATA
-
-Timed = Callable[[], None]
 
 
 def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
@@ -30,12 +30,17 @@ def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
     answer(first["dsn"])
     bare = BareServer(engine, engine.store / "states" / first["state_id"], place / "bare")
     times: dict[str, list[float]] = {"prepare": [], "bare": [], "template": []}
-    cpu_before = _cpu_seconds(engine.process)
+    cpu = 0.0
     for number in range(rounds):
-        times["prepare"].append(_prepare(engine, connection))
+        before = _cpu_seconds(engine.process)
+        started = time.perf_counter()
+        result = engine.prepare(connection)
+        answer(result["dsn"])
+        times["prepare"].append((time.perf_counter() - started) * 1000)
+        cpu += (_cpu_seconds(engine.process) - before) * 1000 / rounds
+        engine.remove(connection, result["instance_id"])
         times["bare"].append(bare.time_start(number))
         times["template"].append(_create_database(first["dsn"], number))
-    cpu = (_cpu_seconds(engine.process) - cpu_before) * 1000 / rounds
     initdb = bare.time_from_scratch()
     prepare, limit = median(times["prepare"]), median(times["bare"])
     return [
@@ -47,7 +52,7 @@ def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
             limit=1.5,
         ),
         Row(
-            what="engine's CPU per cached job (with its removal)",
+            what="engine's CPU per cached job",
             value=cpu,
             limit=10,
         ),
@@ -77,21 +82,12 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def _prepare(engine: Engine, connection: object) -> float:
-    started = time.perf_counter()
-    result = engine.prepare(connection)  # type: ignore[arg-type]
-    answer(result["dsn"])
-    took = (time.perf_counter() - started) * 1000
-    engine.remove(connection, result["instance_id"])  # type: ignore[arg-type]
-    return took
-
-
 def _create_database(dsn: str, number: int) -> float:
     """The usual way of handing out copies: a database from a template that no one may use."""
-    with psycopg.connect(dsn, autocommit=True, dbname="template1") as connection:
+    with psycopg.connect(dsn, autocommit=True, dbname="template1", connect_timeout=5) as connection:
         started = time.perf_counter()
         connection.execute(f"create database copy_{number} template postgres")
-        answer(dsn.replace("/postgres", f"/copy_{number}"))
+        answer(psycopg.conninfo.make_conninfo(dsn, dbname=f"copy_{number}"))
         took = (time.perf_counter() - started) * 1000
         connection.execute(f"drop database copy_{number} with (force)")
     return took
@@ -107,6 +103,7 @@ class BareServer:
         self._fs = detect.backend(engine.backend)
         self._user = self._state.joinpath(DATA).owner()
         directory.mkdir(mode=0o711, exist_ok=True)
+        self._port = _free_port()
         self._sockets = directory / "sockets"
         self._sockets.mkdir(exist_ok=True)
         shutil.chown(self._sockets, self._user)
@@ -115,8 +112,11 @@ class BareServer:
         """Milliseconds from starting the server to its first answer; the clone is there before."""
         place = self._directory / f"clone-{number}"
         asyncio.run(self._fs.clone(self._state, place))
+        password = (self._engine.store / "password").read_text()
         started = time.perf_counter()
         with self._server(place / DATA):
+            # The same client, coming the same way as with a prepared instance.
+            self._ask(f"host=127.0.0.1 password={password}", QUERY)
             took = (time.perf_counter() - started) * 1000
         asyncio.run(self._fs.remove(place))
         return took
@@ -133,9 +133,10 @@ class BareServer:
             check=True, capture_output=True, user=self._own(self._directory),
         )  # fmt: skip
         with self._server(data):
+            self._ask(f"host={self._sockets}", "select 1")
             subprocess.run(
                 [
-                    self._engine.bin_dir / "psql", "-X", "-q", "-h", self._sockets, "-p", "5432",
+                    self._engine.bin_dir / "psql", "-X", "-q", "-h", self._sockets, "-p", str(self._port),
                     "-U", "postgres", "-f", self._engine.script,
                 ],
                 check=True, capture_output=True,
@@ -150,35 +151,35 @@ class BareServer:
 
     @contextlib.contextmanager
     def _server(self, data: Path) -> Iterator[None]:
-        settings = {**_own_settings(self._engine), "listen_addresses": "127.0.0.1"}
+        settings = {**THROW_AWAY_SETTINGS, "listen_addresses": "127.0.0.1"}
         hba = self._directory / "pg_hba.conf"
-        hba.write_text("local all all trust\n")
+        hba.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         server = subprocess.Popen(
             [
-                self._engine.bin_dir / "postgres", "-D", data, "-k", self._sockets, "-p", "5432",
+                self._engine.bin_dir / "postgres", "-D", data, "-k", self._sockets, "-p", str(self._port),
                 "-c", f"hba_file={hba}",
                 *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
             ],
             stderr=subprocess.DEVNULL, user=self._own(self._directory),
         )  # fmt: skip
         try:
-            self._wait(server)
             yield
         finally:
             server.send_signal(signal.SIGQUIT)
             server.wait()
 
-    def _wait(self, server: "subprocess.Popen[bytes]") -> None:
-        """Ask until it answers, as fast as a client can."""
-        while server.poll() is None:
+    def _ask(self, conninfo: str, query: str) -> None:
+        """Ask until there is an answer, as fast as a client can."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
             with contextlib.suppress(psycopg.OperationalError):
-                answer(f"host={self._sockets} port=5432 user=postgres dbname=postgres")
+                answer(f"{conninfo} port={self._port} user=postgres dbname=postgres", query)
                 return
             time.sleep(0.001)
-        raise RuntimeError("the bare server did not start")
+        raise RuntimeError("the bare server did not answer within a minute")
 
 
-def _own_settings(engine: Engine) -> dict[str, str]:
-    from pgstrata.settings import THROW_AWAY_SETTINGS
-
-    return THROW_AWAY_SETTINGS
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

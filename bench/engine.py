@@ -20,6 +20,8 @@ insert into customer select n, 'customer ' || n from generate_series(1, 2000) n;
 insert into orders select n, 1 + n % 2000, n * 1.5 from generate_series(1, 10000) n;
 """
 
+QUERY = "select count(*) from customer"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
@@ -69,10 +71,10 @@ class Engine:
         return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
 
 
-def answer(dsn: str) -> None:
+def answer(dsn: str, query: str = QUERY) -> None:
     """Be a client: connect, ask, go."""
     with psycopg.connect(dsn) as connection:
-        connection.execute("select count(*) from orders")
+        connection.execute(query)
 
 
 @contextlib.contextmanager

@@ -29,12 +29,12 @@ class Row:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the rows as a table."""
-    print(f"{'':52} {'value':>10} {'base':>10} {'ratio':>7} {'limit':>7}")
+    print(f"{'':52} {'value':>10} {'base':>10} {'ratio':>7} {'limit':>6}")
     for row in rows:
+        value = f"{row.value:.1f} {row.unit}"
         base = "" if row.base is None else f"{row.base:.1f} {row.unit}"
         ratio = "" if row.base is None else f"{row.figure:.2f}"
-        limit = "" if row.limit is None else f"{row.limit:g}"
-        verdict = "" if row.limit is None else ("ok" if row.within else "OVER")
-        print(f"{row.what:52} {row.value:7.1f} {row.unit} {base:>10} {ratio:>7} {limit:>7} {verdict}")
+        limit = "" if row.limit is None else f"{row.limit:g} {'ok' if row.within else 'OVER'}"
+        print(f"{row.what:52} {value:>10} {base:>10} {ratio:>7} {limit:>6}")
         if row.against:
             print(f"{'':4}against {row.against}")

@@ -24,6 +24,7 @@ from pgstrata.memory_disk import MemoryDisk
 from pgstrata.runtime.base import Runtime, ToolCommand, ToolExit
 from pgstrata.runtime.memory import MemoryRuntime, ToolRun
 from pgstrata.runtime.native import NativeRuntime
+from pgstrata.runtime.ports import Ports
 
 PASSWORD = "it's @ secret/:%"
 SETTINGS = {"fsync": "off", "shared_buffers": "1MB", "max_connections": "20"}
@@ -171,10 +172,14 @@ class NativeRig:
             yield
 
 
-def native_runtime(directory: Path) -> NativeRuntime:
+def native_runtime(directory: Path, ports: Ports | None = None) -> NativeRuntime:
     """A runtime with its sockets below ``directory``, which the servers' user can reach."""
     return NativeRuntime(
-        run_dir=directory / "run", password=PASSWORD, server_user=None, server_settings=SETTINGS
+        run_dir=directory / "run",
+        password=PASSWORD,
+        server_user=None,
+        server_settings=SETTINGS,
+        ports=ports,
     )
 
 

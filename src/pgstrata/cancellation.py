@@ -8,13 +8,17 @@ T = TypeVar("T")
 
 
 async def to_the_end(work: Coroutine[None, None, T]) -> T:
-    """Carry ``work`` through even if the waiting task is cancelled, then be cancelled.
+    """Carry ``work`` through however often the waiting task is cancelled, then be cancelled.
 
     For the last write and the last clean-up; the work itself must be bounded in time.
     """
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait((task,))
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return task.result()

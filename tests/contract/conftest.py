@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from tests.filesystems import GIB, CannotMountError, FileSystem, give_up, loop_mounted
 
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.forks import NOBODY, done_as_nobody
 
 from pgstrata.errors import StoreUnusableError
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
+from tests.forks import NOBODY, done_as_nobody
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
-from tests.forks import NOBODY, done_as_nobody
 
 from pgstrata.errors import BackendUnavailableError, StoreUnusableError
 from pgstrata.statefs import trees
 from pgstrata.statefs.detect import BackendName, detect
+from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
+from tests.forks import NOBODY, done_as_nobody
 
 
 @pytest.fixture

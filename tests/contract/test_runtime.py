@@ -157,6 +157,12 @@ def test_a_directory_without_a_cluster_does_not_start(rig: Rig) -> None:
     assert asyncio.run(rig.runtime.owner_of(data_dir)) is None
 
 
+def test_a_directory_that_is_not_there_does_not_start(rig: Rig) -> None:
+    data_dir = rig.empty() / "missing"
+    with pytest.raises(ServerError, match=str(data_dir)):
+        asyncio.run(rig.runtime.start(rig.image, data_dir))
+
+
 def test_a_second_server_on_a_data_directory_is_refused_and_the_first_goes_on(rig: Rig) -> None:
     async def twice(data_dir: Path) -> bool:
         first = await rig.runtime.start(rig.image, data_dir)

@@ -7,6 +7,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
+from pgstrata.statefs import trees
+from pgstrata.statefs.base import DATA, StateFS
+from pgstrata.statefs.detect import BackendName, backend
 from tests.filesystems import (
     GIB,
     CannotMountError,
@@ -16,10 +20,6 @@ from tests.filesystems import (
     mounted,
 )
 from tests.forks import Ended, cancelled_at_step, done_with, killed_at_step
-
-from pgstrata.statefs import trees
-from pgstrata.statefs.base import DATA, StateFS
-from pgstrata.statefs.detect import BackendName, backend
 
 MARKER = b"whole"
 CONTENT = b"original"

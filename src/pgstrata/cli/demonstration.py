@@ -1,6 +1,5 @@
 """The demonstration: from scripts to a database, and once more from the cache."""
 
-import shutil
 import sys
 import tempfile
 import time
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgstrata.cli.command import Context
+from pgstrata.cli.command import Context, Detached
 from pgstrata.cli.engine_stop import STOP_SECONDS, stop
 from pgstrata.cli.follow import follow
 from pgstrata.cli.plan_view import show_plan
@@ -29,25 +28,34 @@ _DIRECTORY_MODE = 0o711
 
 def demonstrate(context: Context, *, keep: bool) -> int:
     """Run it from beginning to end. Raises ``ClientError``, after clearing up."""
-    with _place(keep=keep) as root, _engine(context, root, keep=keep) as (own, found):
-        engine = found.engine
-        _tell("The scripts of a bookshop, and a year of its sales:")
-        print(f"  {lay_out(own.work_dir)} rows for 6 tables in {own.work_dir}")
-        _show_plan(own, engine)
-        first = _prepare(own, engine, "Now build it. Every step's outcome is kept:")
-        _show_query(first[0])
-        second = _prepare(own, engine, "Someone else wants the same. Nothing is built again:")
-        _compare(first, second)
-        if not keep:
-            _remove(engine, first[0], second[0])
+    try:
+        with _place(keep=keep) as root, _engine(context, root, keep=keep) as (own, found):
+            _perform(own, found.engine, keep=keep)
+    except Detached as left:
+        if keep:
+            raise
+        # The job has gone with its engine; there is nothing to come back to.
+        raise KeyboardInterrupt from left
     return 0
+
+
+def _perform(own: Context, engine: Engine, *, keep: bool) -> None:
+    _tell("The scripts of a bookshop, and a year of its sales:")
+    print(f"  {lay_out(own.work_dir)} rows for 6 tables in {own.work_dir}")
+    _show_plan(own, engine)
+    first = _prepare(own, engine, "Now build it. Every step's outcome is kept:")
+    _show_query(first[0])
+    second = _prepare(own, engine, "Someone else wants the same. Nothing is built again:")
+    _compare(first, second)
+    if not keep:
+        _remove(engine, first[0], second[0])
 
 
 def _show_plan(own: Context, engine: Engine) -> None:
     _tell("What will it take?", f"pgstrata plan:psql -- {_SCRIPT_WORDS}")
     job_id = engine.submit({**_request(own), "plan_only": True})["job_id"]
     ending = follow(own, engine, job_id)
-    show_plan(ending.engine.job(job_id), as_json=False)
+    show_plan(own, ending.engine.job(job_id))
 
 
 def _prepare(own: Context, engine: Engine, story: str) -> tuple[Json, float]:
@@ -121,8 +129,11 @@ def _place(*, keep: bool) -> Iterator[Path]:
 
 
 def _delete(root: Path) -> None:
+    # What lies in the store only its file system's backend may be able to remove.
+    from pgstrata.statefs import trees
+
     try:
-        shutil.rmtree(root)
+        trees.delete(root)
     except OSError as error:
         raise ClientError(
             f"cannot remove all of {root}: {error.filename}: {error.strerror}",

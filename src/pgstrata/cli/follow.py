@@ -57,7 +57,7 @@ class _Follower:
         self._job_id = job_id
         self._progress = progress
         self._next = start
-        self._steps = Steps()
+        self._steps = Steps(context.work_dir)
         self._result: Json | None = None
         self._error: Json | None = None
         self._status = ""

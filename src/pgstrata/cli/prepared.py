@@ -12,7 +12,7 @@ from pgstrata.cli.text import short
 def show_ending(context: Context, ending: Ending) -> None:
     """Print what the job was for: ``DSN=…`` alone on stdout, or a plan."""
     if ending.result is None:
-        show_plan(ending.engine.job(ending.job_id), as_json=context.json)
+        show_plan(context, ending.engine.job(ending.job_id))
         return
     if context.json:
         print(json.dumps({"job_id": ending.job_id, **ending.result}))

@@ -27,7 +27,8 @@ def _lines(status: Json, endpoint: str) -> Iterator[str]:
     yield f"engine      {about['version']} at {about.get('endpoint', endpoint)}"
     yield f"            pid {about['pid']}, up {age(about['startedAt'])}"
     yield f"store       {status['store']['path']}"
-    yield f"snapshots   {snapshots['backend']}: {snapshots['why']}"
+    yield f"snapshots   {snapshots['backend']}"
+    yield from (f"            {reason}" for reason in snapshots["why"].splitlines())
     yield f"servers     run as {runtime['server_user'] or 'the user of the engine'}"
     yield from _installations(runtime["installations"])
     if "counts" in status:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pgstrata.cli.text import moment, short
+from pgstrata.cli.text import moment, relative, short
 
 EXECUTE_PREFIX = "execute-"
 """How the ids of tasks that make a state begin."""
@@ -49,7 +50,9 @@ class _Step(NamedTuple):
 class Steps:
     """Follows the steps of one job. The same event twice changes nothing the second time."""
 
-    def __init__(self) -> None:
+    def __init__(self, work_dir: Path) -> None:
+        """Titles name files as seen from ``work_dir``."""
+        self._work_dir = work_dir
         self._steps: dict[str, _Step] = {}
         self._started: dict[str, str] = {}
         self._reported: set[str] = set()
@@ -65,7 +68,9 @@ class Steps:
         """Take over a job's plan."""
         steps = [task for task in tasks if task["type"] == "state_execute"]
         self._steps = {
-            step["task_id"]: _Step(number, title(step), bool(step.get("cached")))
+            step["task_id"]: _Step(
+                number, relative(title(step), self._work_dir), bool(step.get("cached"))
+            )
             for number, step in enumerate(steps, 1)
         }
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 SHORT_ID = 12
@@ -25,6 +26,11 @@ def one_line(text: str) -> str:
 def cut(text: str, width: int) -> str:
     """Text at most ``width`` characters wide, an ellipsis where it was cut."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def relative(text: str, directory: Path) -> str:
+    """Text with paths below a directory written as from there."""
+    return text.replace(f"{directory}/", "") if directory != directory.parent else text
 
 
 def columns(stream: TextIO) -> int | None:
@@ -102,7 +108,7 @@ def span(seconds: float) -> str:
 
 def seconds(amount: float) -> str:
     """A short time, measured: ``12 ms``, ``0.8 s``, ``2 min 5 s``."""
-    if amount < 0.1:
+    if amount < 0.3:
         return f"{amount * 1000:.0f} ms"
     if amount < 60:
         return f"{amount:.1f} s"

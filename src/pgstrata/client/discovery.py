@@ -71,7 +71,7 @@ def find(engine_json: Path, timeout: float | None = None) -> Found | None:
 
 
 def alive(pid: int) -> bool:
-    """Whether there is a process with this number."""
+    """Whether a process with this number runs; one that only waits to be reaped does not."""
     try:
         # 0 and below would ask for whole process groups.
         if pid <= 0:
@@ -81,7 +81,17 @@ def alive(pid: int) -> bool:
         return True
     except (ProcessLookupError, OverflowError):
         return False
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    # No one may ever reap it: the first process of a container often does not.
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    # The name before the state is in brackets and may hold anything, brackets too.
+    return fields.rpartition(b") ")[2].startswith(b"Z")
 
 
 def _is_the_same(engine: Engine, file: EngineFile) -> bool:

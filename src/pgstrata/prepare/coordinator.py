@@ -9,7 +9,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -90,7 +90,7 @@ class JobCoordinator:
         kind = self._kind(request)
         arguments = kind.normalize(request)
         await self._executor.resolve_image(request.image_id)
-        await kind.steps(request)
+        steps = await kind.steps(request)
         if request.instance_name is not None:
             await self._executor.check_name(request.instance_name)
         job = Job(
@@ -100,21 +100,22 @@ class JobCoordinator:
             prepare_args_normalized=arguments,
             created_at=utc_now(),
         )
+        events = lifecycle.submitted(job)
         # Whoever finds the job must find its bell, too.
-        self._bells[job.job_id] = Bell()
+        self._bells[job.job_id] = Bell(len(events))
         try:
-            await self._queue.add(job, lifecycle.submitted(job))
+            await self._queue.add(job, events)
         except BaseException:
             del self._bells[job.job_id]
             raise
-        await self._start(job.job_id)
+        await self._start(job.job_id, steps)
         return job
 
     async def recover(self) -> None:
         """Go on with every job that was queued or running when the engine last ended."""
         await self._executor.recover()
         for job in await self._queue.unfinished():
-            self._bells[job.job_id] = Bell()
+            self._bells[job.job_id] = Bell(await self._queue.count_events(job.job_id))
             await self._start(job.job_id)
 
     async def cancel(self, job_id: str) -> Job:
@@ -150,19 +151,17 @@ class JobCoordinator:
 
     async def wait_for_event(self, job_id: str, number: int) -> bool:
         """Wait until the job's event ``number`` is there; False when it will never be."""
-        while True:
-            bell = self._bells.get(job_id)
-            news = None if bell is None else bell.listen()
-            if await self._queue.count_events(job_id) > number:
+        while bell := self._bells.get(job_id):
+            if bell.said > number:
                 return True
-            if news is None:
-                return False
-            await news
+            await bell.listen()
+        return await self._queue.count_events(job_id) > number
 
     # Running a job
 
-    async def _start(self, job_id: str) -> None:
-        run = asyncio.create_task(self._run(job_id), name=f"job {job_id}")
+    async def _start(self, job_id: str, steps: Sequence[Step] | None = None) -> None:
+        """Let a job run; ``steps`` are those its inputs were read for when it was submitted."""
+        run = asyncio.create_task(self._run(job_id, steps), name=f"job {job_id}")
         self._runs[job_id] = run
         run.add_done_callback(lambda _: self._ended(job_id))
         # A task that is cancelled before its first step never runs at all, and nothing would then
@@ -178,12 +177,12 @@ class JobCoordinator:
         if run := self._runs.get(job_id):
             await asyncio.wait((run,))
 
-    async def _run(self, job_id: str) -> None:
+    async def _run(self, job_id: str, steps: Sequence[Step] | None) -> None:
         """One run of a job: however it ends, the job is at its end or left for ``recover``."""
         try:
             try:
                 async with self._slots:
-                    await self._carry_out(job_id)
+                    await self._carry_out(job_id, steps)
             finally:
                 await to_the_end(self._executor.release(job_id))
         except asyncio.CancelledError:
@@ -202,23 +201,26 @@ class JobCoordinator:
             )
             await to_the_end(self._fail(job_id, body))
 
-    async def _carry_out(self, job_id: str) -> None:
+    async def _carry_out(self, job_id: str, steps: Sequence[Step] | None) -> None:
         job = await self._load(job_id)
         if job.cancel_requested:
             raise asyncio.CancelledError
         beginning = await self._apply(lifecycle.started(job, utc_now()))
         [planning] = beginning.tasks
         async with self._journal(planning):
-            plan, chain = await self._plan(beginning.job)
+            plan, chain = await self._plan(beginning.job, steps)
         if job.request.plan_only:
             await self._apply(lifecycle.plan_succeeded(plan.job, utc_now()))
         else:
             await self._execute(plan, chain)
         await self._trim(plan.job)
 
-    async def _plan(self, job: Job) -> tuple[Transition, planner.Chain]:
+    async def _plan(
+        self, job: Job, steps: Sequence[Step] | None
+    ) -> tuple[Transition, planner.Chain]:
+        if steps is None:
+            steps = await self._kind(job.request).steps(job.request)
         image = await self._executor.resolve_image(job.request.image_id)
-        steps = await self._kind(job.request).steps(job.request)
         chain = planner.chain(image.image_id, steps)
         specs = planner.tasks(
             job.request, chain, await self._executor.existing_states(chain.state_ids)
@@ -235,29 +237,27 @@ class JobCoordinator:
         return await self._apply(transition), chain
 
     async def _execute(self, plan: Transition, chain: planner.Chain) -> None:
+        """Run the tasks in order. What is done is said together with what comes next."""
         executing = [task for task in plan.tasks if isinstance(task.spec, StateExecuteTask)]
-        todo = await self._skip_cached(plan.job, executing, chain)
-        for task, step in zip(executing[todo:], chain.steps[todo:], strict=True):
-            await self._execute_state(plan.job, chain.image_id, task, step)
-        await self._prepare_instance(plan.job, plan.tasks[-1], chain)
-
-    async def _skip_cached(self, job: Job, executing: Sequence[Task], chain: planner.Chain) -> int:
-        """Settle the steps up to the deepest state that is there; how many those are."""
         deepest = await self._executor.deepest_clean(chain.state_ids)
-        if deepest is None:
-            return 0
-        cached = [_done(task, cached=True) for task in executing[: deepest + 1]]
-        await self._apply(lifecycle.tasks_moved(job, cached, utc_now()))
-        return deepest + 1
+        todo = 0 if deepest is None else deepest + 1
+        done = [_done(task, cached=True) for task in executing[:todo]]
+        for task, step in zip(executing[todo:], chain.steps[todo:], strict=True):
+            done = [await self._execute_state(plan.job, chain, task, step, done)]
+        await self._prepare_instance(plan.job, chain, plan.tasks[-1], done)
 
-    async def _execute_state(self, job: Job, image_id: str, task: Task, step: Step) -> None:
+    async def _execute_state(
+        self, job: Job, chain: planner.Chain, task: Task, step: Step, done: Sequence[Task]
+    ) -> Task:
         assert isinstance(task.spec, StateExecuteTask)
-        order = StateOrder(job_id=job.job_id, image_id=image_id, task=task.spec, step=step)
-        async with self._running(job, task) as book:
+        order = StateOrder(job_id=job.job_id, image_id=chain.image_id, task=task.spec, step=step)
+        async with self._running(job, task, done) as book:
             built = await self._executor.execute_state(order, book.line)
-        await self._apply(lifecycle.tasks_moved(job, [_done(task, cached=not built)], utc_now()))
+        return _done(task, cached=not built)
 
-    async def _prepare_instance(self, job: Job, task: Task, chain: planner.Chain) -> None:
+    async def _prepare_instance(
+        self, job: Job, chain: planner.Chain, task: Task, done: Sequence[Task]
+    ) -> None:
         assert isinstance(task.spec, PrepareInstanceTask)
         order = InstanceOrder(
             image_id=chain.image_id,
@@ -265,7 +265,7 @@ class JobCoordinator:
             name=job.request.instance_name,
             ttl_seconds=job.request.instance_ttl,
         )
-        async with self._running(job, task):
+        async with self._running(job, task, done):
             instance = await self._executor.prepare_instance(order)
             # There is an instance now: a wish to cancel that comes later comes too late.
             await to_the_end(self._succeed(job, task, instance))
@@ -282,10 +282,10 @@ class JobCoordinator:
         await self._apply(lifecycle.succeeded(job, task, result, utc_now()))
 
     @asynccontextmanager
-    async def _running(self, job: Job, task: Task) -> AsyncIterator[Journal]:
+    async def _running(self, job: Job, task: Task, done: Sequence[Task]) -> AsyncIterator[Journal]:
         """A task's time of running: said at its start, with a journal until its end."""
         task = replace(task, status=Status.RUNNING)
-        await self._apply(lifecycle.tasks_moved(job, [task], utc_now()))
+        await self._apply(lifecycle.tasks_moved(job, [*done, task], utc_now()))
         async with self._journal(task) as book:
             yield book
 
@@ -293,7 +293,7 @@ class JobCoordinator:
     async def _journal(self, task: Task) -> AsyncIterator[Journal]:
         async def append(events: Sequence[Event]) -> None:
             if await self._queue.append(task.job_id, events):
-                self._ring(task.job_id)
+                self._ring(task.job_id, events)
 
         seconds = self._settings.heartbeat_seconds
         async with journal(task, append, heartbeat_seconds=seconds) as book:
@@ -311,8 +311,8 @@ class JobCoordinator:
     async def _fail(self, job_id: str, error: ErrorBody) -> None:
         job = await self._load(job_id)
         tasks = await self._queue.tasks(job_id)
-        if await self._queue.apply(lifecycle.failed(job, tasks, error, utc_now())):
-            self._ring(job_id)
+        with suppress(_OvertakenError):
+            await self._apply(lifecycle.failed(job, tasks, error, utc_now()))
         await self._trim(job)
 
     async def _trim(self, job: Job) -> None:
@@ -339,12 +339,12 @@ class JobCoordinator:
     async def _apply(self, transition: Transition) -> Transition:
         if not await self._queue.apply(transition):
             raise _OvertakenError(transition.job.job_id)
-        self._ring(transition.job.job_id)
+        self._ring(transition.job.job_id, transition.events)
         return transition
 
-    def _ring(self, job_id: str) -> None:
+    def _ring(self, job_id: str, events: Sequence[Event]) -> None:
         if bell := self._bells.get(job_id):
-            bell.ring()
+            bell.ring(len(events))
 
     def _kind(self, request: PrepareRequest) -> Kind:
         try:

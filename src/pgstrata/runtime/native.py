@@ -9,9 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pgstrata import subprocesses
+from pgstrata.cancellation import to_the_end
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Server
-from pgstrata.errors import ServerError
+from pgstrata.errors import ProgramError, ServerError
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.access import SUPERUSER, PrivateDir, socket_dir_for
 from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
@@ -50,6 +51,7 @@ class NativeRuntime:
         server_user: str | None,
         server_settings: Mapping[str, str],
         finder: Finder | None = None,
+        ports: Ports | None = None,
     ) -> None:
         """Take ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
 
@@ -64,7 +66,7 @@ class NativeRuntime:
         self._password = password
         self._settings = dict(server_settings)
         self._catalogue = Catalogue(finder or Finder(self.server_user))
-        self._ports = Ports()
+        self._ports = ports or Ports()
         self._reapers: set[asyncio.Task[None]] = set()
 
     async def installations(self) -> tuple[Installation, ...]:
@@ -79,8 +81,10 @@ class NativeRuntime:
         password_file = self._access.password_file(self._password)
         try:
             ended = await initdb(installation.bin_dir, data_dir, password_file, self.server_user)
+        except ProgramError as error:
+            raise ServerError(error.message, remedy=error.remedy) from error
         finally:
-            password_file.unlink()
+            password_file.unlink(missing_ok=True)
         if ended.exit_code != 0:
             raise ServerError(
                 f"PostgreSQL {installation.version} cannot make a cluster in {data_dir}",
@@ -148,8 +152,7 @@ class NativeRuntime:
     ) -> Server | None:
         """One attempt; None when somebody else has taken the port."""
         argv = server_argv(installation.bin_dir, data_dir, port, self._access, self._settings)
-        log = ServerLog(data_dir.parent / LOG)
-        pid, started = spawn(argv, data_dir=data_dir, log=log.path, user=self.server_user)
+        pid, started, log = self._spawn(argv, data_dir)
         server = self._server(pid, started, image_id=image_id, data_dir=data_dir, port=port)
         async with self._undone_on_failure(server, log) as ended:
             if await until_ready(server, ended):
@@ -161,6 +164,16 @@ class NativeRuntime:
                 f"PostgreSQL {installation.version} does not start on {data_dir}",
                 remedy=self._way_in(data_dir),
             )
+
+    def _spawn(self, argv: list[str], data_dir: Path) -> tuple[int, float, ServerLog]:
+        if not data_dir.is_dir():
+            raise ServerError(f"there is no data directory {data_dir}")
+        log = ServerLog(data_dir.parent / LOG)
+        try:
+            pid, started = spawn(argv, data_dir=data_dir, log=log.path, user=self.server_user)
+        except ProgramError as error:
+            raise ServerError(error.message, remedy=error.remedy) from error
+        return pid, started, log
 
     @asynccontextmanager
     async def _undone_on_failure(
@@ -186,8 +199,7 @@ class NativeRuntime:
             raise
         finally:
             if not whole:
-                stopping = asyncio.create_task(postmaster.shut_down(server, clean=False))
-                await asyncio.shield(stopping)
+                await to_the_end(postmaster.shut_down(server, clean=False))
 
     def _reap(self, server: Server) -> asyncio.Task[None]:
         """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""

@@ -20,18 +20,21 @@ class Ports:
 
         Another program may still take it first; see ``is_taken``.
         """
-        port = self._free()
+        # The kernel may name a port again as soon as it is let go of, long before the server for
+        # which it was meant has taken it.
+        while (port := self.pick()) in self._handed_out:
+            pass
         self._handed_out.add(port)
         try:
             yield port
         finally:
             self._handed_out.discard(port)
 
-    def _free(self) -> int:
-        # The kernel may name a port again as soon as it is let go of, long before the server for
-        # which it was meant has taken it.
-        while (port := _any_free()) in self._handed_out:
-            pass
+    def pick(self) -> int:
+        """A port nobody uses at this moment, by the kernel's choice."""
+        with _tcp() as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
         return port
 
 
@@ -45,13 +48,6 @@ def is_taken(port: int) -> bool:
                 return True
             raise
     return False
-
-
-def _any_free() -> int:
-    with _tcp() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _tcp() -> socket.socket:

@@ -86,7 +86,7 @@ def owner(data_dir: Path) -> tuple[int, float] | None:
     started = started_at(note.pid)
     if started is None or not -_SAME_START_SECONDS < note.started - started < _STARTING_SECONDS:
         return None
-    return (note.pid, started) if _works_in(psutil.Process(note.pid), data_dir) else None
+    return (note.pid, started) if _works_in(note.pid, data_dir) else None
 
 
 async def shut_down(server: Server, *, clean: bool) -> None:
@@ -104,8 +104,9 @@ async def shut_down(server: Server, *, clean: bool) -> None:
             async with asyncio.timeout(patience):
                 await gone(server.pid)
                 return
-    _send(server, signal.SIGKILL)
-    await gone(server.pid)
+    if is_running(server):
+        _send(server, signal.SIGKILL)
+        await gone(server.pid)
     await _clear_orphans(server.data_dir)
 
 
@@ -128,7 +129,7 @@ def _kill_members(data_dir: Path) -> list[int]:
 
 def members(data_dir: Path) -> list[psutil.Process]:
     """Every PostgreSQL process that works in a data directory: a server, children, orphans."""
-    return [process for process in psutil.process_iter() if _works_in(process, data_dir)]
+    return [process for process in psutil.process_iter() if _works_in(process.pid, data_dir)]
 
 
 def _send(server: Server, number: signal.Signals) -> None:
@@ -163,8 +164,9 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def _works_in(process: psutil.Process, data_dir: Path) -> bool:
+def _works_in(pid: int, data_dir: Path) -> bool:
     try:
+        process = psutil.Process(pid)
         # PostgreSQL changes to its data directory at start and stays there, its children too.
         # So may somebody's shell, hence the name.
         return process.name() == "postgres" and Path(process.cwd()).samefile(data_dir)

@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_colour_is_for_terminals_that_want_it(env: dict[str, str], coloured: boo
 
 
 def test_a_step_goes_on_from_its_first_event() -> None:
-    steps = Steps()
+    steps = Steps(Path("/work"))
     steps.load(TASKS)
     for event in BEGINNING:
         if event["type"] == "task":
@@ -106,8 +107,16 @@ def test_a_step_goes_on_from_its_first_event() -> None:
     assert steps.working == Working(2, 2, "-f seed.sql", 0.5)
 
 
+def test_files_below_the_callers_directory_are_named_from_there() -> None:
+    steps = Steps(Path("/work"))
+    steps.load([{**TASKS[1], "args_summary": "-f /work/sub/a.sql -f /else/b.sql"}])
+    report = steps.apply(task("execute-0", "succeeded", 3))
+    assert report is not None
+    assert report.title == "-f sub/a.sql -f /else/b.sql"
+
+
 def test_a_new_plan_replaces_the_steps() -> None:
-    steps = Steps()
+    steps = Steps(Path("/work"))
     steps.load(TASKS)
     assert steps.apply(task("execute-0", "succeeded", 3)) is not None
     steps.apply(task("plan", "running", 10))
@@ -117,7 +126,7 @@ def test_a_new_plan_replaces_the_steps() -> None:
 
 
 def test_planning_and_starting_have_names_too() -> None:
-    steps = Steps()
+    steps = Steps(Path("/work"))
     steps.apply(task("plan", "running", 1))
     assert steps.working is not None
     assert steps.working.title == "planning"

@@ -1,5 +1,6 @@
 """Which ``engine.json`` is believed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pgstrata.client.discovery import find
+from pgstrata.client.discovery import alive, find
 from tests.unit.client.discovered import engine_file, write_engine_file
 from tests.unit.client.fake_engine import FakeEngine, health
 
@@ -49,6 +50,12 @@ def test_the_connection_that_was_checked_is_used_further(fake: FakeEngine, path:
 def test_a_dead_process_is_not_asked(fake: FakeEngine, path: Path) -> None:
     assert find(write_engine_file(path, engine_file(fake, pid=ended_pid()))) is None
     assert fake.asked == []
+
+
+def test_a_process_that_ended_but_was_not_reaped_is_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as program:
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        assert not alive(program.pid)
 
 
 def test_another_engine_at_the_same_endpoint_is_not_it(fake: FakeEngine, path: Path) -> None:

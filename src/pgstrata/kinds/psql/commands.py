@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pgstrata.kinds.psql import forbidden
 from pgstrata.kinds.psql.copying import slash_copy
-from pgstrata.kinds.psql.findings import FAILURES_TOLERATED, Findings
+from pgstrata.kinds.psql.findings import Findings
 from pgstrata.kinds.psql.script import is_inert
 from pgstrata.kinds.psql.words import NAME, Word, read_word
 
@@ -38,6 +38,11 @@ class Command:
     def sends(self) -> bool:
         """Whether the statement before it is done with afterwards."""
         return self.name in _SENDS
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it sends the statement before the last one again, if there is none since."""
+        return self.sends and self.name not in ("r", "reset")
 
     @property
     def first(self) -> Word | None:
@@ -194,12 +199,12 @@ def _set(command: Command, findings: Findings) -> None:
     value = b"".join(word.value for word in values)
     variable = name.value.decode("utf-8", "replace")
     if not name.known:
-        findings.bind("", command.start, prefix=True)
+        findings.problem(command.start, r"\set sets what a variable names", _SPELL_OUT)
     elif variable in ("SINGLELINE", "SINGLESTEP"):
         findings.problem(command.start, rf"\set {variable} changes how psql reads", "leave it out")
-    elif variable == FAILURES_TOLERATED:
+    elif variable == "ON_ERROR_STOP":
         if value.lower() not in _TRUE:
-            _tolerate_failures(command, findings)
+            _goes_on(command, findings)
     elif not all(word.known for word in values) or not is_inert(value.decode("utf-8", "replace")):
         findings.bind(variable, command.start)
     for found in forbidden.find(value):
@@ -207,13 +212,16 @@ def _set(command: Command, findings: Findings) -> None:
 
 
 def _unset(command: Command, findings: Findings) -> None:
-    if command.words and command.words[0].value.decode("utf-8", "replace") == FAILURES_TOLERATED:
-        _tolerate_failures(command, findings)
+    if command.words and command.words[0].value == b"ON_ERROR_STOP":
+        _goes_on(command, findings)
 
 
-def _tolerate_failures(command: Command, findings: Findings) -> None:
-    findings.bind(FAILURES_TOLERATED, command.start)
-    findings.bind("LAST_ERROR_MESSAGE", command.start)
+def _goes_on(command: Command, findings: Findings) -> None:
+    # A command that fails takes the rest of its line with it, quotes and all, and a COPY that
+    # fails leaves its data to be read as script.
+    findings.problem(
+        command.start, "after ON_ERROR_STOP is off, what psql reads hangs on errors", "leave it on"
+    )
 
 
 def _gset(command: Command, findings: Findings) -> None:

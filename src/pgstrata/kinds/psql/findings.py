@@ -17,9 +17,6 @@ from pgstrata.kinds.psql.script import (
     Text,
 )
 
-FAILURES_TOLERATED = "ON_ERROR_STOP"
-"""Bound where a script lets psql go on after errors, interpolated where it must not do so."""
-
 
 @dataclass
 class Findings:

@@ -8,34 +8,36 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pgstrata.kinds.psql.sql import GAP, without_comments
+from pgstrata.kinds.psql.sql import GAP as SQL_GAP
+from pgstrata.kinds.psql.sql import without_comments
 
+_GAP = SQL_GAP.encode("ascii")
 _USE_COPY = r"read client files with \copy ... from 'file'"
 _TARGET = rb"(?:(?P<program>program\b)|[eu]?&?\\?'|\$\w*\$|%[\w.$]|:[\w'\"])"
-_JOINED = rb"\\?'" + GAP + rb"*+(?:\|\||,)[^;]{1,400}?(?:\|\||,)" + GAP + rb"*+\\?'"
+_JOINED = rb"\\?'" + _GAP + rb"*+(?:\|\||,)[^;]{1,400}?(?:\|\||,)" + _GAP + rb"*+\\?'"
 _NAME = rb"(?:[\w$.%:\x80-\xff]++|\"[^\"]*+\"|" + _JOINED + rb")"
 _COPY_TABLE = re.compile(
     rb"\bcopy\b"
-    + GAP
+    + _GAP
     + rb"*+(?:binary\b"
-    + GAP
+    + _GAP
     + rb"*+)?"
     + _NAME
     + rb"++(?:"
-    + GAP
+    + _GAP
     + rb"*+\."
-    + GAP
+    + _GAP
     + rb"*+"
     + _NAME
     + rb"++)*+"
-    + GAP
+    + _GAP
     + rb"*+"
-    rb"(?:\([^)]{0,10000}+\)" + GAP + rb"*+)?+"
-    rb"\b(?:from|to)\b" + GAP + rb"*+" + _TARGET,
+    rb"(?:\([^)]{0,10000}+\)" + _GAP + rb"*+)?+"
+    rb"\b(?:from|to)\b" + _GAP + rb"*+" + _TARGET,
     re.DOTALL,
 )
-_COPY_QUERY = re.compile(rb"\bcopy\b" + GAP + rb"*+\(", re.DOTALL)
-_QUERY_TARGET = re.compile(rb"\)" + GAP + rb"*+to\b" + GAP + rb"*+" + _TARGET, re.DOTALL)
+_COPY_QUERY = re.compile(rb"\bcopy\b" + _GAP + rb"*+\(", re.DOTALL)
+_QUERY_TARGET = re.compile(rb"\)" + _GAP + rb"*+to\b" + _GAP + rb"*+" + _TARGET, re.DOTALL)
 
 _FUNCTIONS = (b"pg_read_file", b"pg_read_binary_file", b"lo_import")
 _FUNCTION = re.compile(rb"\b(?:" + rb"|".join(_FUNCTIONS) + rb")\b")

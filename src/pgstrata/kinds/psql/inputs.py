@@ -17,7 +17,6 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from pgstrata.domain.plan import InputFile
 from pgstrata.errors import InputChangedError, InvalidArgumentError
 from pgstrata.kinds.psql.files import Files, missing
-from pgstrata.kinds.psql.findings import FAILURES_TOLERATED
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import (
     Binding,
@@ -289,8 +288,5 @@ def _risky(
 
 def _explain(use: Interpolation, binding: Binding, binder: str) -> Problem:
     place = f"{binder}:{binding.line}" if binding.line else binder
-    if use.name == FAILURES_TOLERATED:
-        what = f"there are COPY data, and {place} lets psql go on after errors"
-        return Problem(use.line, what, "leave ON_ERROR_STOP on")
     what = f":{use.name} may hold more than a plain value ({place})"
     return Problem(use.line, what, f"write :'{use.name}' or :\"{use.name}\"")

@@ -10,12 +10,13 @@ import re
 
 from pgstrata.kinds.psql import forbidden, sql
 from pgstrata.kinds.psql.commands import Command, judge, read_command, takes_data
-from pgstrata.kinds.psql.findings import FAILURES_TOLERATED, Findings
+from pgstrata.kinds.psql.findings import Findings
 from pgstrata.kinds.psql.script import Script
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DATA_END = re.compile(rb"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
 _REST_OF_LINE = re.compile(rb"(?:\\gx?)?[ \t\r\f\v]*+(?:--[^\r\n]*+\r?)?(?:\n|\Z)")
+_DEFINES_FUNCTIONS = re.compile(rb"\b(?:function|procedure)\b", re.IGNORECASE)
 _ALONE = "put COPY ... FROM STDIN on lines of its own, before its data"
 
 
@@ -53,6 +54,10 @@ class _Scan:
         self._statement = 0
         """Where the statement's first token is, if a statement starts here."""
         self._nested_comment = False
+        self._in_doubt = False
+        """Whether psql may not take a semicolon for the end of a statement."""
+        self._has_data = False
+        """Whether there was a COPY ... FROM STDIN with its data."""
         self._line = (0, -1)
         """The line that was looked at last; found once, as one line may hold many commands."""
 
@@ -98,6 +103,8 @@ class _Scan:
             case b";":
                 self._position = stop + 1
                 self._start_statement()
+            case b"b":
+                self._begin(stop)
             case b"c":
                 self._copy(stop)
             case b"f":
@@ -131,7 +138,7 @@ class _Scan:
     def _interpolation(self, stop: int) -> None:
         variable = sql.INTERPOLATION.match(self._text, stop)
         assert variable is not None
-        self._findings.interpolate(variable[1].decode("utf-8", "replace"), stop)
+        self._findings.interpolate(variable["name"].decode("utf-8", "replace"), stop)
         self._position = variable.end()
 
     def _start_statement(self) -> None:
@@ -145,9 +152,13 @@ class _Scan:
             if self._text.startswith(b"\\;", stop):
                 self._start_statement()
             return
+        void = sql.VOID.fullmatch(self._text, self._sql_start, stop) is not None
         self._end_sql(stop)
         command = read_command(self._text, stop, self._line_end(stop))
         judge(command, self._findings)
+        if void and command.repeats and self._has_data:
+            what = f"\\{command.name} may repeat a COPY ... FROM STDIN"
+            self._problem(stop, what, "write the statement before it once more")
         self._continue_after(command)
 
     def _continue_after(self, command: Command) -> None:
@@ -157,6 +168,17 @@ class _Scan:
             self._data(command.start, command.after)
         if starts_statement:
             self._start_statement()
+
+    def _begin(self, stop: int) -> None:
+        """psql looks for the END of a BEGIN in CREATE FUNCTION, and nowhere else."""
+        self._position = stop + len(b"begin")
+        if stop == self._statement:
+            return
+        end = sql.block_end(self._text, stop)
+        if end is not None:
+            self._position = end
+        elif _DEFINES_FUNCTIONS.search(self._text):
+            self._in_doubt = True
 
     def _copy(self, stop: int) -> None:
         self._position = stop + len(b"copy")
@@ -190,7 +212,9 @@ class _Scan:
         """Pass by the data that follow the line in which ``end`` is."""
         if self._findings.conditional:
             self._problem(start, r"COPY ... FROM STDIN is inside \if", r"put it before any \if")
-        self._findings.interpolate(FAILURES_TOLERATED, start)
+        if self._in_doubt:
+            self._problem(start, "a BEGIN before COPY ... FROM STDIN is not understood", _ALONE)
+        self._has_data = True
         done = _DATA_END.search(self._text, min(self._line_end(end) + 1, len(self._text)))
         self._position = self._sql_start = len(self._text) if done is None else done.end()
 

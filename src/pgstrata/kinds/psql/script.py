@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 _INERT = re.compile(r"[\w.,+*()<>=%\s-]*", re.ASCII)
-_MEANINGFUL_WORDS = re.compile(r"--|\b(?:copy|stdin|program|from|to)\b", re.IGNORECASE)
+_MEANINGFUL_WORDS = re.compile(
+    r"--|\b(?:copy|stdin|program|from|to|create|begin|case|end)\b", re.IGNORECASE
+)
 
 
 class Text(NamedTuple):

@@ -1,85 +1,90 @@
 """SQL as psql's lexer sees it: where strings, comments and words end, never what they mean.
 
-Bytes, as psql reads them: a byte above 127 can be part of a word, as in every encoding psql reads
-scripts in safely. All patterns are possessive, so no text makes them go back.
+Scripts are bytes, as psql reads them: a byte above 127 can be part of a word, as in every encoding
+psql reads safely. The patterns are possessive, so no text makes them go back.
 """
 
 import re
 from typing import Literal, NamedTuple
 
-_WORD_START = rb"[A-Za-z_\x80-\xff]"
-_WORD_REST = rb"[\w$\x80-\xff]*+"
-_SPACE = rb"[ \t\n\r\f\v]"
-_LINE_COMMENT = rb"--[^\r\n]*+"
-_COMMENT = rb"/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"
-GAP = rb"(?:" + _SPACE + rb"++|" + _LINE_COMMENT + rb"|" + _COMMENT + rb")"
-_ESCAPE_STRING = rb"[eE]'(?:[^'\\]++|''|\\.)*+'"
-_END = rb"(?![\w$\x80-\xff])"
+
+def _compiled(*alternatives: str, repeat: str = "") -> re.Pattern[bytes]:
+    """The alternatives, tried in their order, as one pattern for bytes."""
+    return re.compile(f"(?:{'|'.join(alternatives)}){repeat}".encode("ascii"), re.DOTALL)
+
+
+_WORD = r"[A-Za-z_\x80-\xff][\w$\x80-\xff]*+"
+_MORE = r"[\w$\x80-\xff]*+"
+_END = r"(?![\w$\x80-\xff])"
+_TAG = r"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*+)?\$"
+_LINE_COMMENT = r"--[^\r\n]*+"
+_COMMENT = r"/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"
+_ESCAPE_STRING = r"[eE]'(?:[^'\\]++|''|\\.)*+'"
+_VARIABLE = r":[\w\x80-\xff]++"
+
+GAP = rf"(?:[ \t\n\r\f\v]++|{_LINE_COMMENT}|{_COMMENT})"
+"""White space or a comment."""
 
 # After an escape string's end: one more line (of those that only \r ends) and a quote go on with
 # it, where the same with \n starts a string without escapes, since psql reads line by line.
-_CONTINUED = rb"[ \t\f\v]*+(?:--[^\r\n]*+)?\r(?:[ \t\f\v\r]++|--[^\r\n]*+\r)*+'"
+_CONTINUED = r"[ \t\f\v]*+(?:--[^\r\n]*+)?\r(?:[ \t\f\v\r]++|--[^\r\n]*+\r)*+'"
 
-PLAIN = re.compile(
-    rb"(?:"
-    rb"[^-\w\x80-\xff/'\"$:;\\]++"
-    rb"|[abdg-zABDG-Z_\x80-\xff]"
-    + _WORD_REST
-    + rb"|[cC](?![oO][pP][yY]"
-    + _END
-    + rb")"
-    + _WORD_REST
-    + rb"|[eE](?!')"
-    + _WORD_REST
-    + rb"|[fF](?![rR][oO][mM]"
-    + GAP
-    + rb"++[sS][tT][dD][iI][nN]"
-    + _END
-    + rb")"
-    + _WORD_REST
-    + rb"|'[^']*+'"
-    rb'|"[^"]*+"'
-    rb"|" + _ESCAPE_STRING + rb"(?!" + _CONTINUED + rb")"
-    rb"|" + _LINE_COMMENT + rb"|" + _COMMENT + rb"|-(?!-)|/(?!\*)"
-    rb"|;(?!" + GAP + rb"*+[cC][oO][pP][yY]" + _END + rb")"
-    rb"|::|:(?![\w\x80-\xff])"
+PLAIN = _compiled(
+    r"[^-\w\x80-\xff/'\"$:;\\]++",
+    rf"[adg-zADG-Z_\x80-\xff]{_MORE}",
+    rf"[bB](?!(?i:egin){_END}){_MORE}",
+    rf"[cC](?!(?i:opy){_END}){_MORE}",
+    rf"[eE](?!'){_MORE}",
+    rf"[fF](?!(?i:rom){GAP}++(?i:stdin){_END}){_MORE}",
+    r"'[^']*+'",
+    r'"[^"]*+"',
+    rf"{_ESCAPE_STRING}(?!{_CONTINUED})",
+    _LINE_COMMENT,
+    _COMMENT,
+    r"-(?!-)",
+    r"/(?!\*)",
+    rf";(?!{GAP}*+(?:[\\:]|(?i:copy|begin){_END}))",
+    r"::",
+    r":(?![\w\x80-\xff])",
     # Releases of psql differ on where a number ends that letters are stuck to.
-    rb"|\$?[0-9][0-9.]*+(?![A-Za-z_\x80-\xff])"
-    rb"|\$?[0-9][\w.\x80-\xff]*+(?![$'\"&])"
-    rb"|\$(?![0-9])(?!(?:" + _WORD_START + rb"[\w\x80-\xff]*+)?\$)"
-    rb")*+",
-    re.DOTALL,
+    r"\$?[0-9][0-9.]*+(?![A-Za-z_\x80-\xff])",
+    r"\$?[0-9][\w.\x80-\xff]*+(?![$'\"&])",
+    rf"\$(?![0-9])(?!{_TAG[2:]})",
+    repeat="*+",
 )
 """A run of SQL in which nothing happens that psql itself would act on.
 
-What stops it: a backslash, an interpolated variable, a dollar quote, a statement that starts with
-COPY, FROM STDIN, a comment within a comment, what is never closed, what releases read differently.
+What stops it: a backslash, an interpolated variable, a dollar quote, COPY, BEGIN, FROM STDIN, the
+end of a statement before any of these, a comment within a comment, what is never closed, what
+releases of psql read differently.
 """
 
-GAPS = re.compile(GAP + rb"*+", re.DOTALL)
-"""White space and comments."""
+GAPS = _compiled(GAP, repeat="*+")
+VOID = _compiled(GAP, _VARIABLE, repeat="*+")
+"""SQL that may come to nothing: a variable can be empty."""
 
-DOLLAR_QUOTE = re.compile(rb"\$(?:" + _WORD_START + rb"[\w\x80-\xff]*+)?\$")
-INTERPOLATION = re.compile(rb":([\w\x80-\xff]++)")
-_COMMENT_EDGE = re.compile(rb"/\*|\*/")
+DOLLAR_QUOTE = _compiled(_TAG)
+INTERPOLATION = _compiled(rf":(?P<name>{_VARIABLE[1:]})")
+_BEGIN_ATOMIC = _compiled(rf"(?i:begin){GAP}++(?i:atomic){_END}")
+_COMMENT_EDGE = _compiled(r"/\*", r"\*/")
 
-_TOKEN = re.compile(
-    rb"(?P<gap>" + GAP + rb"++)"
-    rb"|(?P<broken>/\*|\$|" + _ESCAPE_STRING + rb"(?=" + _CONTINUED + rb"))"
-    rb"|(?P<string>" + _ESCAPE_STRING + rb"|'[^']*+')"
-    rb'|(?P<word>"[^"]*+"|' + _WORD_START + _WORD_REST + rb")"
-    rb"|(?P<variable>:[\w\x80-\xff]++)"
-    rb"|(?P<open>['\"])"
-    rb"|(?P<other>::|.)",
-    re.DOTALL,
+_TOKEN = _compiled(
+    rf"(?P<gap>{GAP}++)",
+    rf"(?P<parameter>\$[0-9]++{_END})",
+    rf"(?P<broken>/\*|\$|{_ESCAPE_STRING}(?={_CONTINUED}))",
+    rf"(?P<string>{_ESCAPE_STRING}|'[^']*+')",
+    rf'(?P<word>"[^"]*+"|{_WORD})',
+    rf"(?P<variable>{_VARIABLE})",
+    r"(?P<open>['\"])",
+    r"(?P<other>::|.)",
 )
-_COMMENT_OR_STRING = re.compile(
-    rb"(?P<comment>" + _LINE_COMMENT + rb"|" + _COMMENT + rb")"
-    rb"|" + _ESCAPE_STRING + rb"|'[^']*+'"
-    rb'|"[^"]*+"'
-    rb"|(?P<tag>\$(?:" + _WORD_START + rb"[\w\x80-\xff]*+)?\$).*?(?P=tag)"
-    rb"|" + _WORD_START + _WORD_REST,
-    re.DOTALL,
+_COMMENT_OR_QUOTED = _compiled(
+    rf"(?P<comment>{_LINE_COMMENT}|{_COMMENT})",
+    _ESCAPE_STRING,
+    r"'[^']*+'",
+    r'"[^"]*+"',
+    rf"(?P<tag>{_TAG}).*?(?P=tag)",
+    _WORD,
 )
 
 
@@ -95,11 +100,30 @@ def comment_end(text: bytes, start: int) -> int:
 
 def without_comments(sql: bytes) -> bytes:
     """The SQL with every comment outside of quotes made blank, line for line."""
-    return _COMMENT_OR_STRING.sub(_blank_comment, sql)
+    return _COMMENT_OR_QUOTED.sub(_blank_comment, sql)
 
 
 def _blank_comment(found: re.Match[bytes]) -> bytes:
     return re.sub(rb"[^\n]", b" ", found[0]) if found["comment"] else found[0]
+
+
+def block_end(text: bytes, start: int) -> int | None:
+    """Where the block ends whose BEGIN ATOMIC is at ``start``; None when it cannot be told.
+
+    psql does not take a semicolon in the block for the end of a statement.
+    """
+    if _BEGIN_ATOMIC.match(text, start) is None:
+        return None
+    depth, position = 0, start
+    while (token := _TOKEN.match(text, position)) is not None:
+        word = token[0].lower()
+        if token.lastgroup in ("broken", "open", "variable") or word == b"\\":
+            return None
+        position = token.end()
+        depth += {b"begin": 1, b"case": 1, b"end": -1}.get(word, 0)
+        if depth == 0:
+            return position
+    return None
 
 
 class CopyStatement(NamedTuple):

@@ -1,0 +1,102 @@
+"""The engine's own life: kills, restarts, idleness."""
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from tests.acceptance.conftest import Terminal
+from tests.http_contract import check_contract
+
+
+def test_instances_outlive_a_killed_engine_and_are_adopted_by_the_next(
+    pgstrata: Terminal,
+) -> None:
+    dsn = pgstrata.prepare("-c", "create table t as select 1 as a")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    with psycopg.connect(dsn) as connection:
+        engine.kill()
+        engine.wait()
+        [instance] = pgstrata.json("ls", "-i")["instances"]
+        assert instance["status"] == "active"
+        assert instance["dsn"] == dsn
+        assert connection.execute("select a from t").fetchall() == [(1,)]
+
+
+def test_a_kill_in_the_middle_of_a_step_leaves_nothing_and_the_job_goes_on(
+    pgstrata: Terminal,
+) -> None:
+    started = pgstrata(
+        "prepare:psql", "--no-watch", "--", "-c", "select 1", "-c", "select pg_sleep(1)"
+    )
+    job_id = started.stdout.strip().removeprefix("JOB=")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    while not any(child.name() == "psql" for child in engine.children(recursive=True)):
+        assert engine.is_running()
+    engine.kill()
+    engine.wait()
+    assert pgstrata("watch", job_id).stdout.startswith("DSN=")
+    for area in ("work", "building"):
+        assert list((pgstrata.store / area).iterdir()) == []
+    servers = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(pgstrata.store) in " ".join(process.info["cmdline"] or [])
+        and "postgres" in " ".join(process.info["cmdline"])
+    ]
+    assert len(servers) == 1
+
+
+def test_stopping_leaves_instances_up_and_ends_well(pgstrata: Terminal) -> None:
+    dsn = pgstrata.prepare("-c", "select 1")
+    pgstrata("engine", "stop")
+    assert not (pgstrata.store / "engine.json").exists()
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    pgstrata("engine", "start")
+
+
+def test_an_idle_engine_ends_by_itself(pgstrata: Terminal) -> None:
+    ended = pgstrata("engine", "serve", "--idle-timeout", "1s")
+    assert "stopped" in ended.stderr
+
+
+def test_the_running_engine_does_what_its_openapi_document_says(pgstrata: Terminal) -> None:
+    pgstrata.prepare("-c", "create table t (a int)")
+    file = pgstrata.engine_file()
+    check_contract(file["endpoint"], file["authToken"], max_examples=8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start an engine as someone else")
+def test_an_engine_of_an_ordinary_user_runs_its_servers_as_that_user(
+    reachable_dir: Path,
+) -> None:
+    home = reachable_dir / "nobody"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    terminal = Terminal(home, user="nobody")
+    terminal.work.mkdir()
+    os.chown(terminal.work, 65534, 65534)
+    secret = terminal.write("secret.sql", "select 1;\n")
+    secret.chmod(0o600)
+    try:
+        refused = terminal("prepare:psql", "--", "-f", "secret.sql", exit_code=2)
+        assert "secret.sql" in refused.stderr
+        dsn = terminal.prepare("-c", "create table t as select 1 as a")
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("select a from t").fetchone() == (1,)
+        engine = psutil.Process(terminal.engine_file()["pid"])
+        assert engine.username() == "nobody"
+    finally:
+        terminal.tear_down()
+
+
+def test_sigint_ends_an_engine_in_the_foreground_as_well(pgstrata: Terminal) -> None:
+    pgstrata("engine", "start")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    engine.send_signal(signal.SIGINT)
+    engine.wait(timeout=20)
+    assert not (pgstrata.store / "engine.json").exists()

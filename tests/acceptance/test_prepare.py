@@ -1,0 +1,212 @@
+"""The main job, as a user does it: pgstrata prepare:psql, and what comes with it."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import sqlalchemy
+
+from tests.acceptance.conftest import Terminal
+
+SCHEMA = "create table book (id int primary key, title text not null);\n"
+SEED = "insert into book select n, 'book ' || n from generate_series(1, 100) n;\n"
+
+
+def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(query).fetchall()
+
+
+def library(pgstrata: Terminal) -> tuple[str, ...]:
+    """A recipe of three steps."""
+    pgstrata.write("schema.sql", SCHEMA)
+    pgstrata.write("seed.sql", SEED)
+    return (
+        "-f",
+        "schema.sql",
+        "-f",
+        "seed.sql",
+        "-c",
+        "create view titles as select title from book",
+    )
+
+
+def test_a_newcomer_gets_a_database_from_an_engine_that_starts_by_itself(
+    pgstrata: Terminal,
+) -> None:
+    dsn = pgstrata.prepare(*library(pgstrata))
+    assert rows(dsn, "select count(*) from titles") == [(100,)]
+    assert pgstrata.engine_file()["endpoint"].startswith("http://127.0.0.1:")
+
+
+def test_the_dsn_works_with_psql_psycopg_and_sqlalchemy(pgstrata: Terminal) -> None:
+    dsn = pgstrata.prepare(*library(pgstrata))
+    assert rows(dsn, "select 1") == [(1,)]
+    engine = sqlalchemy.create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text("select count(*) from book")).scalar() == 100
+    engine.dispose()
+    [usable, *_] = pgstrata.json("status")["runtime"]["installations"]
+    psql = Path(usable["bin_dir"], "psql")
+    shown = pgstrata_shell(psql, dsn, "select count(*) from book")
+    assert shown.strip() == "100"
+
+
+def pgstrata_shell(psql: Path, dsn: str, query: str) -> str:
+    import subprocess
+
+    return subprocess.run(
+        [psql, "-X", "-At", "-c", query, dsn], text=True, capture_output=True, check=True
+    ).stdout
+
+
+def test_progress_goes_to_stderr_and_tells_cached_steps_from_built_ones(
+    pgstrata: Terminal,
+) -> None:
+    words = ("prepare:psql", "--", *library(pgstrata))
+    first = pgstrata(*words)
+    second = pgstrata(*words)
+    assert first.stderr.count("built") == 3
+    assert second.stderr.count("cached") == 3
+    for ended in (first, second):
+        assert ended.stdout.startswith("DSN=postgresql://")
+        assert ended.stdout.count("\n") == 1
+        assert "\x1b" not in ended.stderr
+
+
+def test_instances_of_one_state_are_independent_and_may_be_ruined(pgstrata: Terminal) -> None:
+    recipe = library(pgstrata)
+    one, other = pgstrata.prepare(*recipe), pgstrata.prepare(*recipe)
+    with psycopg.connect(one, autocommit=True) as connection:
+        connection.execute("drop table book cascade")
+    assert rows(other, "select count(*) from book") == [(100,)]
+    assert rows(pgstrata.prepare(*recipe), "select count(*) from book") == [(100,)]
+
+
+def test_a_changed_last_step_builds_only_that_step(pgstrata: Terminal) -> None:
+    recipe = library(pgstrata)
+    pgstrata.prepare(*recipe)
+    changed = (*recipe[:-1], "create view titles as select upper(title) from book")
+    said = pgstrata("prepare:psql", "--", *changed).stderr
+    assert said.count("cached") == 2
+    assert said.count("built") == 1
+
+
+def test_a_plan_tells_what_is_cached_and_changes_nothing(pgstrata: Terminal) -> None:
+    recipe = library(pgstrata)
+    before = pgstrata.json("plan:psql", "--", *recipe)
+    steps = [task for task in before["tasks"] if task["type"] == "state_execute"]
+    assert [task["cached"] for task in steps] == [False, False, False]
+    assert pgstrata.json("ls", "-s")["states"] == []
+    pgstrata.prepare(*recipe)
+    after = pgstrata.json("plan:psql", "--", *recipe)
+    again = [task for task in after["tasks"] if task["type"] == "state_execute"]
+    assert [task["cached"] for task in again] == [True, True, True]
+    assert [task["output_state_id"] for task in again] == [
+        task["output_state_id"] for task in steps
+    ]
+    assert len(pgstrata.json("ls", "-i")["instances"]) == 1
+
+
+def test_standard_input_is_a_step_where_f_dash_stands(pgstrata: Terminal) -> None:
+    pgstrata.write("schema.sql", SCHEMA)
+    dsn = pgstrata.prepare("-f", "schema.sql", "-f", "-", stdin=SEED)
+    assert rows(dsn, "select count(*) from book") == [(100,)]
+
+
+def test_includes_and_copied_files_are_part_of_what_is_cached(pgstrata: Terminal) -> None:
+    pgstrata.write("parts/table.sql", "create table t (a int);\n")
+    pgstrata.write("parts/data.csv", "1\n2\n")
+    pgstrata.write("parts/all.sql", "\\ir table.sql\n\\copy t from 'parts/data.csv'\n")
+    recipe = ("-f", "parts/all.sql")
+    assert rows(pgstrata.prepare(*recipe), "select sum(a) from t") == [(3,)]
+    pgstrata.write("parts/data.csv", "10\n20\n")
+    assert rows(pgstrata.prepare(*recipe), "select sum(a) from t") == [(30,)]
+    pgstrata.write("parts/table.sql", "create table t (a bigint);\n")
+    dsn = pgstrata.prepare(*recipe)
+    assert rows(dsn, "select pg_typeof(a)::text from t limit 1") == [("bigint",)]
+
+
+def test_variables_reach_psql_and_are_part_of_what_is_cached(pgstrata: Terminal) -> None:
+    pgstrata.write("v.sql", "create table v as select :'who' as who;\n")
+    for who in ("ada", "bob"):
+        dsn = pgstrata.prepare("-v", f"who={who}", "-f", "v.sql")
+        assert rows(dsn, "select who from v") == [(who,)]
+
+
+def test_roles_and_other_databases_are_part_of_a_state(pgstrata: Terminal) -> None:
+    recipe = ("-c", "create role reader", "-c", "create database second")
+    dsn = pgstrata.prepare(*recipe)
+    pgstrata.prepare(*recipe)
+    assert rows(dsn, "select count(*) from pg_roles where rolname = 'reader'") == [(1,)]
+    second = urlsplit(dsn)._replace(path="/second").geturl()
+    assert rows(second, "select current_database()") == [("second",)]
+
+
+def test_a_named_instance_is_listed_by_name_and_removed_by_name(pgstrata: Terminal) -> None:
+    pgstrata.write("schema.sql", SCHEMA)
+    pgstrata("prepare:psql", "--name", "mine", "--", "-f", "schema.sql")
+    assert "mine" in pgstrata("ls").stdout
+    taken = pgstrata("prepare:psql", "--name", "mine", "--", "-f", "schema.sql", exit_code=4)
+    assert "mine" in taken.stderr
+    pgstrata("rm", "mine")
+    assert pgstrata.json("ls", "-i")["instances"] == []
+
+
+def test_states_are_removed_with_what_stems_from_them_only_when_asked(
+    pgstrata: Terminal,
+) -> None:
+    pgstrata.prepare(*library(pgstrata))
+    root = next(
+        state for state in pgstrata.json("ls", "-s")["states"] if state["parent_state_id"] is None
+    )
+    refused = pgstrata("rm", root["state_id"][:12], exit_code=4)
+    assert "-r" in refused.stderr
+    pgstrata("rm", "-r", "--dry-run", root["state_id"][:12])
+    assert len(pgstrata.json("ls", "-s")["states"]) == 3
+    pgstrata("rm", "-r", root["state_id"][:12])
+    listed = pgstrata.json("ls", "--all")
+    assert listed["states"] == []
+    assert listed["instances"] == []
+
+
+def test_an_instance_someone_is_connected_to_is_removed_only_by_force(
+    pgstrata: Terminal,
+) -> None:
+    dsn = pgstrata.prepare("-c", "select 1")
+    [instance] = pgstrata.json("ls", "-i")["instances"]
+    with psycopg.connect(dsn):
+        assert "connect" in pgstrata("rm", instance["instance_id"], exit_code=4).stderr
+        pgstrata("rm", "-f", instance["instance_id"])
+    assert pgstrata.json("ls", "-i")["instances"] == []
+
+
+def test_a_job_goes_on_without_a_watcher_and_can_be_watched_later(pgstrata: Terminal) -> None:
+    started = pgstrata("prepare:psql", "--no-watch", "--", "-c", "select pg_sleep(0.3)")
+    name, _, job_id = started.stdout.strip().partition("=")
+    assert name == "JOB"
+    assert pgstrata("watch", job_id).stdout.startswith("DSN=")
+
+
+def test_what_cannot_be_known_is_refused_with_its_line_or_run_every_time(
+    pgstrata: Terminal,
+) -> None:
+    pgstrata.write("today.sql", "create table t (a text);\n\\set now `date`\n")
+    refused = pgstrata("prepare:psql", "--", "-f", "today.sql", exit_code=2)
+    assert "today.sql:2" in refused.stderr
+    assert "--uncacheable" in refused.stderr
+    words = ("prepare:psql", "--uncacheable=run", "--", "-f", "today.sql")
+    assert "built" in pgstrata(*words).stderr
+    assert "built" in pgstrata(*words).stderr
+
+
+def test_each_major_version_has_states_of_its_own(pgstrata: Terminal) -> None:
+    installed = pgstrata.json("status")["runtime"]["installations"]
+    majors = sorted({one["major"] for one in installed if "problem" not in one})
+    for major in majors:
+        said = pgstrata("prepare:psql", "--image", f"postgres:{major}", "--", "-c", "select 1")
+        assert "built" in said.stderr
+        dsn = said.stdout.strip().removeprefix("DSN=")
+        [(version,)] = rows(dsn, "show server_version_num")
+        assert int(str(version)) // 10000 == major
+    assert len(pgstrata.json("ls", "-s")["states"]) == len(majors) > 1

@@ -1,0 +1,444 @@
+"""What is special about servers that are processes of this machine."""
+
+import asyncio
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import psutil
+import psycopg
+import pytest
+
+from pgstrata import subprocesses
+from pgstrata.dbms.postgres import Postgres
+from pgstrata.domain.instance import Server
+from pgstrata.errors import ServerError
+from pgstrata.runtime import initdb, postmaster
+from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.ports import HOST, Ports
+from tests.clusters import (
+    NativeRig,
+    connected,
+    image_of,
+    native_runtime,
+    no_server_left,
+    servers_below,
+)
+
+only_as_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root runs servers as another user"
+)
+
+START = """
+import asyncio, msgspec, sys
+from pathlib import Path
+from tests.clusters import native_runtime
+
+runtime = native_runtime(Path(sys.argv[1]))
+server = asyncio.run(runtime.start(sys.argv[2], Path(sys.argv[3])))
+sys.stdout.buffer.write(msgspec.json.encode(server, enc_hook=str))
+"""
+
+
+@pytest.fixture(scope="module")
+def directory(reachable_dir: Path) -> Iterator[Path]:
+    directory = reachable_dir / "native"
+    directory.mkdir()
+    with no_server_left(directory):
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def rig(directory: Path) -> NativeRig:
+    return NativeRig(directory)
+
+
+@asynccontextmanager
+async def serving(rig: NativeRig, data_dir: Path | None = None) -> AsyncIterator[Server]:
+    server = await rig.runtime.start(rig.image, data_dir or rig.cluster())
+    try:
+        yield server
+    finally:
+        await rig.runtime.stop(server)
+
+
+async def psql(rig: NativeRig, server: Server, *commands: str) -> list[str]:
+    """What psql writes; every command must succeed."""
+    lines: list[str] = []
+
+    async def keep(line: str) -> None:
+        lines.append(line)
+
+    args = tuple(word for command in commands for word in ("-c", command))
+    command = ToolCommand(tool="psql", args=("-qAt", *args), work_dir=Path("/"))
+    ended = await rig.runtime.run(server, command, keep)
+    assert ended == ToolExit(exit_code=0, stderr_tail="")
+    return lines
+
+
+def test_a_server_outlives_the_engine_that_started_it(rig: NativeRig, directory: Path) -> None:
+    engine = [sys.executable, "-c", START, str(directory), rig.image, str(rig.cluster())]
+    said = subprocess.run(engine, check=True, capture_output=True).stdout
+    server = msgspec.json.decode(said, type=Server, dec_hook=lambda cls, text: cls(text))
+
+    async def adopt() -> list[bool]:
+        runtime = native_runtime(directory)
+        alive = [await runtime.alive(server)]
+        assert await Postgres().connections(server) == 0
+        await runtime.stop(server)
+        return [*alive, await runtime.alive(server)]
+
+    assert asyncio.run(adopt()) == [True, False]
+
+
+def test_what_was_written_is_there_after_a_clean_stop(rig: NativeRig) -> None:
+    async def write_and_read() -> list[str]:
+        data_dir = rig.cluster()
+        async with serving(rig, data_dir) as server:
+            await psql(rig, server, "create unlogged table kept as select 7 as n")
+        async with serving(rig, data_dir) as server:
+            return await psql(rig, server, "select n from kept")
+
+    assert asyncio.run(write_and_read()) == ["7"]
+
+
+def test_clients_need_the_password(rig: NativeRig) -> None:
+    async def knock() -> None:
+        async with serving(rig) as server:
+            dsn = rig.runtime.dsn(server)
+            with connected(dsn) as connection:
+                assert connection.execute("select 1").fetchone() == (1,)
+            for wrong in ("postgresql://postgres", "postgresql://postgres:guess"):
+                with pytest.raises(psycopg.OperationalError, match="password"):
+                    connected(f"{wrong}@{server.host}:{server.port}/postgres")
+
+    asyncio.run(knock())
+
+
+def test_other_roles_need_a_password_on_the_socket_too(rig: NativeRig) -> None:
+    async def knock() -> None:
+        async with serving(rig) as server:
+            await psql(rig, server, "create role guest login password 'open'")
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(host=str(server.socket_dir), port=server.port, user="guest")
+
+    asyncio.run(knock())
+
+
+def test_nobody_else_can_enter_the_socket_directory(rig: NativeRig) -> None:
+    async def look() -> os.stat_result:
+        async with serving(rig) as server:
+            return server.socket_dir.stat()
+
+    assert stat.S_IMODE(asyncio.run(look()).st_mode) == 0o700
+
+
+def test_nobody_else_can_read_the_log(rig: NativeRig) -> None:
+    async def look() -> os.stat_result:
+        async with serving(rig) as server:
+            return (server.data_dir.parent / "server.log").stat()
+
+    assert stat.S_IMODE(asyncio.run(look()).st_mode) == 0o600
+
+
+def test_servers_never_run_as_root(rig: NativeRig) -> None:
+    async def look() -> set[int]:
+        async with serving(rig) as server:
+            return {process.uids().real for process in postmaster.members(server.data_dir)}
+
+    uids = asyncio.run(look())
+    assert len(uids) == 1
+    assert 0 not in uids
+
+
+def test_a_server_listens_on_loopback_only(rig: NativeRig) -> None:
+    async def look() -> set[str]:
+        async with serving(rig) as server:
+            return {
+                connection.laddr.ip
+                for connection in psutil.Process(server.pid).net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            }
+
+    assert asyncio.run(look()) == {HOST}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "port = 1",
+        "listen_addresses = '*'",
+        "unix_socket_directories = '/nowhere'",
+        "hba_file = '/nowhere'",
+        "ident_file = '/nowhere'",
+        "logging_collector = on",
+        "archive_mode = on",
+    ],
+)
+def test_a_setting_left_in_the_cluster_locks_nobody_out(rig: NativeRig, setting: str) -> None:
+    async def restart() -> int:
+        data_dir = rig.cluster()
+        with (data_dir / "postgresql.auto.conf").open("a") as file:
+            file.write(f"{setting}\n")
+        async with serving(rig, data_dir) as server:
+            return await rig.dbms.connections(server)
+
+    assert asyncio.run(restart()) == 0
+
+
+def test_a_script_that_changes_the_password_does_not_lock_the_engine_out(rig: NativeRig) -> None:
+    async def change() -> list[str]:
+        async with serving(rig) as server:
+            await psql(rig, server, "alter role postgres password 'another'")
+            return await psql(rig, server, "select current_user")
+
+    assert asyncio.run(change()) == ["postgres"]
+
+
+def test_the_engines_environment_does_not_show(
+    rig: NativeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "LC_ALL": "POSIX",
+        "TZ": "Asia/Tokyo",
+        "PGTZ": "Asia/Tokyo",
+        "PGOPTIONS": "-c search_path=elsewhere",
+        "PGDATABASE": "elsewhere",
+        "PGCLIENTENCODING": "LATIN1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    async def show() -> list[str]:
+        data_dir = rig.empty()
+        await rig.runtime.initialise(rig.image, data_dir)
+        async with serving(rig, data_dir) as server:
+            return await psql(
+                rig,
+                server,
+                "show timezone",
+                "show search_path",
+                "show client_encoding",
+                "select datcollate from pg_database where datname = current_database()",
+            )
+
+    assert asyncio.run(show()) == ["UTC", '"$user", public', "UTF8", "C.UTF-8"]
+
+
+def test_a_locale_that_is_missing_is_told_from_other_failures(
+    rig: NativeRig, directory: Path
+) -> None:
+    installation = asyncio.run(rig.runtime.installations())[0]
+
+    def try_locale(locale: str, password_file: Path) -> subprocesses.Ended:
+        argv = initdb.argv(installation.bin_dir, rig.empty(), password_file, locale)
+        user = rig.native.server_user
+        return asyncio.run(subprocesses.run(argv, cwd=directory, user=user, check=False))
+
+    assert initdb.refuses_locale(try_locale("xx_YY.UTF-8", Path("/dev/null")))
+    assert not initdb.refuses_locale(try_locale("C", Path("/nowhere")))
+
+
+class Chosen(Ports):
+    """Picks the ports given, then free ones."""
+
+    def __init__(self, *ports: int) -> None:
+        super().__init__()
+        self._left = list(ports)
+
+    def pick(self) -> int:
+        return self._left.pop(0) if self._left else super().pick()
+
+
+def test_a_port_that_was_taken_meanwhile_is_given_up(rig: NativeRig, directory: Path) -> None:
+    async def start(taken: int) -> int:
+        runtime = native_runtime(directory, Chosen(taken))
+        server = await runtime.start(rig.image, rig.cluster())
+        await runtime.stop(server)
+        return server.port
+
+    with socket.create_server((HOST, 0)) as other:
+        taken = other.getsockname()[1]
+        assert asyncio.run(start(taken)) != taken
+
+
+def test_running_out_of_ports_is_an_error(rig: NativeRig, directory: Path) -> None:
+    with socket.create_server((HOST, 0)) as other:
+        runtime = native_runtime(directory, Chosen(*[other.getsockname()[1]] * 5))
+        with pytest.raises(ServerError, match="no free port"):
+            asyncio.run(runtime.start(rig.image, rig.cluster()))
+
+
+def test_a_broken_data_directory_is_told_in_the_servers_own_words(rig: NativeRig) -> None:
+    data_dir = rig.cluster()
+
+    async def start_and_break() -> None:
+        async with serving(rig, data_dir):
+            pass
+        (data_dir / "postgresql.conf").write_text("nonsense here\n")
+        await rig.runtime.start(rig.image, data_dir)
+
+    with pytest.raises(ServerError) as failed:
+        asyncio.run(start_and_break())
+    assert str(data_dir) in failed.value.message
+    assert failed.value.details is not None
+    assert 'unrecognized configuration parameter "nonsense"' in failed.value.details
+    # The words of the server that ran before are none of this one's.
+    assert "ready to accept connections" not in failed.value.details
+    assert servers_below(data_dir.parent) == []
+
+
+def test_a_cluster_whose_database_was_dropped_does_not_count_as_up(rig: NativeRig) -> None:
+    data_dir = rig.cluster()
+
+    async def drop_and_restart() -> None:
+        async with serving(rig, data_dir) as server:
+            with connected(f"{rig.runtime.dsn(server).removesuffix('postgres')}template1") as other:
+                other.execute("drop database postgres")
+        await rig.runtime.start(rig.image, data_dir)
+
+    with pytest.raises(ServerError, match='database "postgres" does not exist'):
+        asyncio.run(drop_and_restart())
+    assert servers_below(data_dir.parent) == []
+
+
+def test_a_start_that_is_cancelled_leaves_nothing_running(rig: NativeRig) -> None:
+    data_dir = rig.cluster()
+
+    async def cancel_in_the_middle() -> None:
+        starting = asyncio.create_task(rig.runtime.start(rig.image, data_dir))
+        async with asyncio.timeout(10):
+            while not (data_dir / "postmaster.pid").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        starting.cancel()
+        await starting
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel_in_the_middle())
+    assert servers_below(data_dir.parent) == []
+
+
+def test_a_server_that_ends_does_not_stay_a_zombie(rig: NativeRig) -> None:
+    async def kill_and_wait() -> None:
+        server = await rig.runtime.start(rig.image, rig.cluster())
+        psutil.Process(server.pid).kill()
+        async with asyncio.timeout(10):
+            while psutil.pid_exists(server.pid):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    asyncio.run(kill_and_wait())
+
+
+def test_letting_go_of_servers_leaves_them_running(rig: NativeRig, directory: Path) -> None:
+    async def close_and_look() -> bool:
+        runtime = native_runtime(directory)
+        server = await runtime.start(rig.image, rig.cluster())
+        await runtime.close()
+        alive = await runtime.alive(server)
+        await runtime.stop(server)
+        return alive
+
+    assert asyncio.run(close_and_look())
+
+
+def test_stopping_a_killed_server_ends_its_orphans(rig: NativeRig) -> None:
+    async def kill_under_load() -> list[psutil.Process]:
+        server = await rig.runtime.start(rig.image, rig.cluster())
+        with connected(rig.runtime.dsn(server)) as connection:
+            connection.execute("select 1")
+            psutil.Process(server.pid).kill()
+            await rig.runtime.stop(server, clean=False)
+            return postmaster.members(server.data_dir)
+
+    assert asyncio.run(kill_under_load()) == []
+
+
+def test_a_cancelled_tool_takes_its_children_with_it(rig: NativeRig) -> None:
+    async def cancel_it() -> int:
+        begun = asyncio.Event()
+
+        async def note(_line: str) -> None:
+            begun.set()
+
+        async with serving(rig) as server:
+            before = set(psutil.Process().children(recursive=True))
+            command = ToolCommand(
+                tool="psql", args=("-c", "\\! echo begun; sleep 600"), work_dir=Path("/")
+            )
+            running = asyncio.create_task(rig.runtime.run(server, command, note))
+            await begun.wait()
+            family = set(psutil.Process().children(recursive=True)) - before
+            running.cancel()
+            await asyncio.wait((running,))
+            async with asyncio.timeout(10):
+                for process in family:
+                    await postmaster.gone(process.pid)
+            return len(family)
+
+    assert asyncio.run(cancel_it()) >= 2
+
+
+def test_a_tool_may_be_named_by_its_whole_path(rig: NativeRig) -> None:
+    async def run_it() -> ToolExit:
+        async def ignore(_line: str) -> None: ...
+
+        async with serving(rig) as server:
+            command = ToolCommand(tool=sys.executable, args=("-c", ""), work_dir=Path("/"))
+            return await rig.runtime.run(server, command, ignore)
+
+    assert asyncio.run(run_it()).exit_code == 0
+
+
+def test_an_error_keeps_the_last_lines_only(rig: NativeRig) -> None:
+    async def complain() -> ToolExit:
+        async def ignore(_line: str) -> None: ...
+
+        async with serving(rig) as server:
+            script = "import sys; [print(n, file=sys.stderr) for n in range(1000)]; sys.exit(3)"
+            command = ToolCommand(tool=sys.executable, args=("-c", script), work_dir=Path("/"))
+            return await rig.runtime.run(server, command, ignore)
+
+    ended = asyncio.run(complain())
+    assert ended.exit_code == 3
+    assert ended.stderr_tail.splitlines() == [str(n) for n in range(960, 1000)]
+
+
+def test_commands_may_bring_variables_of_their_own(rig: NativeRig) -> None:
+    lines: list[str] = []
+
+    async def run_it() -> None:
+        async def keep(line: str) -> None:
+            lines.append(line)
+
+        async with serving(rig) as server:
+            command = ToolCommand(
+                tool="psql",
+                args=("-Atc", "show application_name"),
+                work_dir=Path("/"),
+                env={"PGAPPNAME": "mine"},
+            )
+            await rig.runtime.run(server, command, keep)
+
+    asyncio.run(run_it())
+    assert lines == ["mine"]
+
+
+@only_as_root
+def test_a_place_the_servers_user_cannot_reach_is_named(rig: NativeRig, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    tmp_path.chmod(0o700)
+    with pytest.raises(ServerError) as refused:
+        asyncio.run(rig.runtime.initialise(rig.image, data_dir))
+    assert "chmod o+x" in (refused.value.remedy or "")
+
+
+def test_a_state_of_each_version_is_known_by_its_image(directory: Path) -> None:
+    runtime = native_runtime(directory)
+    images = {image_of(runtime, f"postgres:{major}") for major in (15, 16, 18)}
+    assert len(images) == 3

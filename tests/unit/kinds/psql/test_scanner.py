@@ -1,0 +1,398 @@
+"""What is found in scripts; the lexer itself is also put beside psql's in the integration tests."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgstrata.kinds.psql.scanner import scan, scan_command
+from pgstrata.kinds.psql.script import ChangeDirectory, DataFile, Include, Text, is_inert
+
+
+def _includes(text: bytes) -> list[str]:
+    return [part.path for part in scan(text).segments if isinstance(part, Include)]
+
+
+def _complaints(text: bytes) -> str:
+    return "; ".join(problem.what for problem in scan(text).problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        (b"\\i a.sql", ["a.sql"]),
+        (b"\\i a.sql\n\\ir b.sql\n", ["a.sql", "b.sql"]),
+        (b"\\include a.sql\n\\include_relative b.sql", ["a.sql", "b.sql"]),
+        (b"select 1 \\i a.sql\n;", ["a.sql"]),
+        (b"\\i a.sql;", ["a.sql"]),
+        (b"\\i a.sql \\i b.sql", ["a.sql", "b.sql"]),
+        (b"\\i a.sql\\\\ select 1; \\i b.sql", ["a.sql", "b.sql"]),
+        (b"\\echo x\\i a.sql", ["a.sql"]),
+        (b"\\i a.sql more words", ["a.sql"]),
+        (b"\\i 'a b.sql'", ["a b.sql"]),
+        (b"\\i 'it''s'", ["it's"]),
+        (b"\\i 'a\\'b\\\\c\\x41\\101\\tz'", ["a'b\\cAA\tz"]),
+        (b'\\i "a.sql"', ['"a.sql"']),
+        (b"\\i 'a'b'c'", ["abc"]),
+        (b"\\i 'a;';", ["a;"]),
+        (b"\\i \xc3\xa9.sql", ["é.sql"]),
+        (b"\\i\ta.sql\r\n", ["a.sql"]),
+        (b"\\i a:.sql", ["a:.sql"]),
+        (b"\xef\xbb\xbf\\i a.sql", ["a.sql"]),
+        (b"-- \\i a.sql\n\\i b.sql", ["b.sql"]),
+        (b"-- x\r\\i a.sql", ["a.sql"]),
+        (b"select 1--\\i a.sql", []),
+        (b"/* \\i a.sql */ \\i b.sql", ["b.sql"]),
+        (b"/* /* */ \\i a.sql */ \\i b.sql", ["b.sql"]),
+        (b"/*/ \\i a.sql */ \\i b.sql", ["b.sql"]),
+        (b"select +/* \\i a.sql */ 1 \\i b.sql", ["b.sql"]),
+        (b"select '\\i a.sql' \\i b.sql", ["b.sql"]),
+        (b"select '\n\\i a.sql\n' \\i b.sql", ["b.sql"]),
+        (b"select 'it''s \\i a.sql' \\i b.sql", ["b.sql"]),
+        (b"select '\\' \\i b.sql", ["b.sql"]),
+        (b"select E'\\' \\i a.sql' \\i b.sql", ["b.sql"]),
+        (b"select xE'\\' \\i b.sql", ["b.sql"]),
+        (b"select U&'\\' \\i b.sql", ["b.sql"]),
+        (b'select "\\i a.sql" \\i b.sql', ["b.sql"]),
+        (b'select U&"\\" \\i b.sql', ["b.sql"]),
+        (b"select $$ \\i a.sql ' $$ \\i b.sql", ["b.sql"]),
+        (b"select $a$ $$ \\i a.sql $b$ $a$ \\i b.sql", ["b.sql"]),
+        (b"select $a$ $aa$a$ \\i b.sql", ["b.sql"]),
+        (b"select a$$ \\i b.sql", ["b.sql"]),
+        (b"select a$b$ \\i b.sql", ["b.sql"]),
+        (b"select $1, $2 \\i b.sql -- $$", ["b.sql"]),
+        (b"select $a \\i b.sql", ["b.sql"]),
+        (b"select 'unclosed \n\\i a.sql", []),
+        (b"select $$ unclosed \n\\i a.sql", []),
+        (b"/* unclosed \n\\i a.sql", []),
+        (b"select 1 \\; \\i a.sql", ["a.sql"]),
+        (b"select :'x', :\"y\", a::text, b[1:2] \\i a.sql", ["a.sql"]),
+        (b"\\echo 'unclosed \\i a.sql\n\\i b.sql", ["b.sql"]),
+        (b"\\copy t to stdout \\i a.sql\n\\i b.sql", ["b.sql"]),
+        (b"\\h copy \\i a.sql\n\\i b.sql", ["b.sql"]),
+        (b"\\ifoo a.sql\n\\I a.sql\n\\i", []),
+        (b"\\i 'unclosed\n", []),
+        (b"copy t from stdin;\n\\i a.sql\n\\.\n\\i b.sql", ["b.sql"]),
+        (b'COPY public.t (a, "b;") FROM stdin;\n\'\n\\.\n\\i b.sql', ["b.sql"]),
+        (b"copy t from stdin with (format csv) ;\n'\n\\.\r\n\\i b.sql", ["b.sql"]),
+        (b"copy t\nfrom -- where\n stdin\n; -- data\n'\n\\.\n\\i b.sql", ["b.sql"]),
+        (b"-- c\n/* d */ copy t from stdin;\n'\n\\.\n\\i b.sql", ["b.sql"]),
+        (b"copy t from stdin \\g\n'\n\\.\n\\i b.sql", ["b.sql"]),
+        (b"\\copy t from stdin\n'\n\\.\n\\i b.sql", ["b.sql"]),
+        (b"begin;\nselect 1;\n\\echo x\ncopy t from stdin;\n'\n\\.\n\\i b.sql", ["b.sql"]),
+        (
+            b"create function f(a int) returns int begin atomic select 1; select case when $1 > 0"
+            b" then 1 end; end;\ncopy t from stdin;\n'\n\\.\n\\i b.sql",
+            ["b.sql"],
+        ),
+        (b"copy t from stdin;\n'\n\\.\nselect 1 \\g\n\\i b.sql", ["b.sql"]),
+        (b"copy t from stdin;\n \\.\n\\i a.sql", []),
+        (b"copy t to stdout;\n\\i a.sql", ["a.sql"]),
+        (b"copy (select 1) to stdout;\n\\i a.sql", ["a.sql"]),
+        (b"select copy, fromage from x;\n\\i a.sql", ["a.sql"]),
+        (b"insert into copy values (1);\n\\i a.sql", ["a.sql"]),
+    ],
+)
+def test_includes_are_found_where_psql_carries_them_out(text: bytes, paths: list[str]) -> None:
+    assert _includes(text) == paths
+    assert _complaints(text) in ("", "there are comments within comments beside COPY")
+
+
+def test_an_include_says_where_it_is_and_how_its_path_is_meant() -> None:
+    script = scan(b"select 1;\n\n\\i a b\n\\ir 'c';\n")
+    assert script.segments == (
+        Text(b"select 1;\n\n"),
+        Include(b"\\i a", "a", line=3, relative=False, optional=False),
+        Text(b" b\n"),
+        Include(b"\\ir 'c';", "c", line=4, relative=True, optional=False),
+        Text(b"\n"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "optional"),
+    [
+        (b"\\i a", [False]),
+        (b"\\if :x\n\\i a\n\\endif\n\\i b", [True, False]),
+        (b"\\if :x\n\\i a\n\\elif :y\n\\i b\n\\else\n\\i c\n\\endif", [True, True, True]),
+        (b"\\if 1\n\\if 0\n\\i a\n\\endif\n\\i b\n\\endif\n\\i c", [True, True, False]),
+        (b"\\i a\n\\q\n\\i b", [False, True]),
+    ],
+)
+def test_an_include_that_psql_may_pass_by_is_optional(text: bytes, optional: list[bool]) -> None:
+    found = [part.optional for part in scan(text).segments if isinstance(part, Include)]
+    assert found == optional
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "raw"),
+    [
+        (b"\\copy t from 'a b.csv' with csv", "a b.csv", b"'a b.csv'"),
+        (b"\\copy t from a.csv csv header", "a.csv", b"a.csv"),
+        (b"\\copy t from a.csv;", "a.csv", b"a.csv"),
+        (b"\\copy s.t (a, \"b)\") FROM 'a.csv'", "a.csv", b"'a.csv'"),
+        (b"\\copy \"from\" from 'it''s'", "it's", b"'it''s'"),
+        (b"\\copy binary t from a.csv", "a.csv", b"a.csv"),
+        (b"\\copy t from ':x'", ":x", b"':x'"),
+        (b"\\copy t from 'a\\b'", "a\\b", b"'a\\b'"),
+        (b"\\lo_import 'a.png' comment", "a.png", b"'a.png'"),
+    ],
+)
+def test_data_files_are_found_by_their_paths(text: bytes, path: str, raw: bytes) -> None:
+    script = scan(text)
+    assert script.problems == ()
+    [found] = [part for part in script.segments if isinstance(part, DataFile)]
+    assert (found.path, found.raw) == (path, raw)
+
+
+def test_a_change_of_directory_is_found() -> None:
+    script = scan(b"\\cd sub\n\\cd\n")
+    assert [part for part in script.segments if isinstance(part, ChangeDirectory)] == [
+        ChangeDirectory(b"\\cd sub", "sub", 1),
+        ChangeDirectory(b"\\cd", "~", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (b"\\! date", r"\!"),
+        (b"\\set x `date`", "backquotes"),
+        (b"\\set ON_ERROR_STOP off", "ON_ERROR_STOP"),
+        (b"\\unset ON_ERROR_STOP", "ON_ERROR_STOP"),
+        (b"\\set :x 1", "a variable names"),
+        (b"copy t from stdin;\n\\.\n\\g\n1\n", "repeat"),
+        (b"copy t from stdin;\n\\.\n:x /* y */ \\g\n1\n", "repeat"),
+        (b"create function f() begin $a ;copy t from stdin;\n\\.\n", "BEGIN"),
+        (b"\\i `ls`", "backquotes"),
+        (b"\\g |cat", r"\g"),
+        (b"select 1 \\gx out.txt", r"\gx"),
+        (b"select 1 \\g (format=csv) out", r"\g"),
+        (b"\\o out.txt", r"\o"),
+        (b"\\out | cat", r"\out"),
+        (b"\\o :file", r"\o"),
+        (b"\\w out.sql", r"\w"),
+        (b"\\write out.sql", r"\write"),
+        (b"\\s out.sql", r"\s"),
+        (b"\\copy t to 'out.csv'", "writes a file"),
+        (b"\\copy t to program 'cat'", "program"),
+        (b"\\copy t from program 'cat x'", "program"),
+        (b"\\copy t from pstdin", "standard input"),
+        (b"\\copy t form x", "not understood"),
+        (b"\\copy t from 'a'b", "not understood"),
+        (b"\\lo_export 1 out", r"\lo_export"),
+        (b"\\i :x", "variables"),
+        (b"\\i :'x'", "variables"),
+        (b"\\i a/:x.sql", "variables"),
+        (b'\\ir :"x"', "variables"),
+        (b"\\cd :x", "variables"),
+        (b"\\lo_import :x", "variables"),
+        (b"\\i -", "standard input"),
+        (b"\\i ~other/x.sql", "home"),
+        (b"\\i \xff.sql", "UTF-8"),
+        (b"\\if 1\n\\cd x\n\\endif", r"\cd"),
+        (b"\\getenv x HOME", r"\getenv"),
+        (b"\\setenv PGHOST x", r"\setenv"),
+        (b"\\prompt x y", "terminal"),
+        (b"\\password", "terminal"),
+        (b"\\e", "terminal"),
+        (b"\\ef f", "terminal"),
+        (b"\\ev v", "terminal"),
+        (b"\\edit", "terminal"),
+        (b"\\c db user host", "another server"),
+        (b"\\connect - - - 5433", "another server"),
+        (b"\\c 'host=x'", "another server"),
+        (b"\\c postgresql://x/y", "another server"),
+        (b"\\c :db", "variable"),
+        (b"\\set SINGLELINE on", "SINGLELINE"),
+        (b"\\encoding SJIS", "SJIS"),
+        (b"\\encoding :x", "encoding"),
+        (b"set client_encoding = 'SJIS';", "sjis"),
+        (b"set client_encoding to big5;", "big5"),
+        (b"SET NAMES 'GBK';", "gbk"),
+        (b"select set_config('client_encoding', 'Shift_JIS_2004', false);", "shift_jis_2004"),
+        (b"set standard_conforming_strings = off;", "standard_conforming_strings"),
+        (b"alter role x set standard_conforming_strings to 'off';", "standard_conforming_strings"),
+        (b"select set_config('standard_conforming_strings', 'off', true)", "standard_conforming"),
+        (b"select pg_read_file('x');", "pg_read_file"),
+        (b"select \"pg_read_binary_file\"('x');", "pg_read_binary_file"),
+        (b"select lo_import('x');", "lo_import"),
+        (b"do $$ begin perform pg_read_file('x'); end $$;", "pg_read_file"),
+        (b"copy t from program 'date';", "program"),
+        (b"copy t (a) from '/x';", "file of the server"),
+        (b"COPY t\nTO /* */ '/x';", "file of the server"),
+        (b"copy (select 1) to E'/x';", "file of the server"),
+        (b"copy t from $$/x$$;", "file of the server"),
+        (b"copy t from :'x';", "file of the server"),
+        (b"copy \"a;b\" from program 'date';", "program"),
+        (b"do $$ begin copy t from '/x'; end $$;", "file of the server"),
+        (b"do $$ begin execute 'copy t from program ''date'''; end $$;", "program"),
+        (b"do $$ begin execute format('copy %I from %L', a, b); end $$;", "file of the server"),
+        (b"do $$ begin execute 'copy ' || t || ' from ' || f; end $$;", "file of the server"),
+        (b"create function f() returns void as 'copy t to program ''x''' language sql", "program"),
+        (b"\\set q 'copy t from program ''date'''", "program"),
+        (b"do $$ begin copy (select 1) to program 'x'; end $$;", "program"),
+        (b"copy t from stdin; select 1;\n\\.\n", "follows"),
+        (b"copy t from stdin \\gset\n\\.\n", "follows"),
+        (b"explain copy t from stdin;\n\\.\n", "FROM STDIN"),
+        (b"\\if 1\ncopy t from stdin;\n\\.\n\\endif", r"inside \if"),
+        (b"\\if 1\n\\copy t from stdin\n\\.\n\\endif", r"inside \if"),
+        (b"copy t from 1a$$stdin;", "file of the server"),
+        (b"copy $a$ from stdin;", "not understood"),
+        (b"select 1a$$ \\i x $$;", "stuck to a number"),
+        (b"select E'a'\r'b\\'';", "carriage return"),
+        (b"\xef\xbb\xbf$$x$$", "byte order mark"),
+        (b"select 1;\0", "NUL"),
+        (b"\\echo a\vb", "vertical tab"),
+    ],
+)
+def test_what_cannot_be_known_is_a_problem(text: bytes, named: str) -> None:
+    problems = scan(b"select 0;\n" + text if named != "byte order mark" else text).problems
+    assert any(named in problem.what for problem in problems), problems
+    assert all(problem.what and problem.remedy for problem in problems)
+    if named != "byte order mark":
+        assert all(problem.line >= 2 for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\\o /dev/null\n\\o\n\\g\n\\gx\n\\g (format=csv)\n\\copy t to '/dev/null'\n\\s",
+        b"\\c shop\n\\connect shop owner\n\\c - owner\n\\c",
+        b"\\encoding UTF8\nset client_encoding = 'UTF8'; set names 'latin1';",
+        b"SET standard_conforming_strings = on; show standard_conforming_strings;",
+        b"\\watch 1\n\\gexec\n\\crosstabview\n\\d\n\\timing\n\\unset x\n\\setenv PAGER less",
+        b"-- copy t from program 'date'\n/* pg_read_file('x') */ select 1;",
+        b"-- copy the rows from 'old'\nselect 'the copy came from \"old\", to ''us''';",
+        b"select extract(year from '2020-01-01'::date), trim(both from 'x');",
+        b"select 'echo `date`', \"`\", 1 `op` 2;",
+        b"copy t from stdin;\npg_read_file('x'), copy t from program 'x' \\! date\n\\.\n",
+        b"\\restrict abc\nselect 1;\n\\unrestrict abc",
+        b"insert into names values ('sjis');",
+        b"copy t to stdout; select pg_column_size('x');",
+    ],
+)
+def test_what_can_be_known_is_no_problem(text: bytes) -> None:
+    assert scan(text).problems == ()
+
+
+def test_a_problem_says_in_which_line_it_is() -> None:
+    script = scan(b"select 1;\n\\! date\n\ncopy t from\n'/x';\nselect\npg_read_file('x');")
+    assert [problem.line for problem in script.problems] == [2, 4, 7]
+
+
+def test_variables_that_may_hold_anything_are_bound() -> None:
+    script = scan(b"\\set a 1\n\\set b 'x\\''\n\\set c :d\nselect 1 \\gset p_\n\\set e '\\\\i x'")
+    assert [(bound.name, bound.prefix) for bound in script.bindings] == [
+        ("b", False),
+        ("c", False),
+        ("p_", True),
+        ("e", False),
+    ]
+
+
+def test_variables_put_in_without_quotes_are_interpolated() -> None:
+    script = scan(b"select :a, :'b', :\"c\", d::text, ':e', :a;\ncopy :f from stdin;\n:g\n\\.\n:h")
+    assert [use.name for use in script.interpolations] == ["a", "f", "h"]
+
+
+@pytest.mark.parametrize("value", ["", "on", "10", "app_user", "a, b", "f(x, y)", "now() - 1"])
+def test_a_plain_value_is_inert(value: str) -> None:
+    assert is_inert(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\\i x", "it's", '"', "$$", "a;", "(", ")(", "--", "/*", "copy", "x from y", "STDIN", ":x"],
+)
+def test_a_value_that_changes_how_psql_reads_on_is_not_inert(value: str) -> None:
+    assert not is_inert(value)
+
+
+@given(st.binary(max_size=200))
+def test_a_scan_never_fails_and_loses_nothing(text: bytes) -> None:
+    assert b"".join(part.raw for part in scan(text).segments) == text
+    assert b"".join(part.raw for part in scan_command(text).segments) == text
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *(
+                    "\\",
+                    "'",
+                    '"',
+                    "$$",
+                    "$a$",
+                    "E'",
+                    "\\i x",
+                    "copy t from stdin;\n",
+                    "\\.\n",
+                    "\n",
+                ),
+                *(
+                    "/*",
+                    "*/",
+                    "--",
+                    ":x",
+                    "\\copy t from x\n",
+                    "\\cd y ",
+                    "\\if 1\n",
+                    "1a",
+                    "`",
+                    "a",
+                ),
+            ]
+        )
+    )
+)
+def test_a_scan_of_soup_loses_nothing(words: list[str]) -> None:
+    text = "".join(words).encode()
+    assert b"".join(part.raw for part in scan(text).segments) == text
+
+
+def test_a_command_that_starts_with_a_backslash_is_that_command_alone() -> None:
+    script = scan_command(b"\\i a.sql \\i b.sql")
+    assert [part.path for part in script.segments if isinstance(part, Include)] == ["a.sql"]
+
+
+def test_a_command_of_sql_has_no_backslash_commands_and_no_variables() -> None:
+    script = scan_command(b"select ':x', :x \\i a.sql")
+    assert [type(part) for part in script.segments] == [Text]
+    assert script.interpolations == ()
+
+
+@pytest.mark.parametrize(
+    "text", [b"copy t from program 'x'", b"copy t to '/x'", b"\\! date", b"a\0b"]
+)
+def test_a_command_is_searched_for_what_cannot_be_known(text: bytes) -> None:
+    assert scan_command(text).problems
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *(
+            b"'",
+            b"$a$ $b$ ",
+            b"/* ",
+            b"copy a(",
+            b"e'\\'",
+            b"\\echo a ",
+            b"from stdin ",
+            b"; -- x\n",
+        ),
+        *(b"copy t from stdin;\n\\.\n", b"\\a", b":", b"((", b"\\i x\n", b"copy ' || ", b"-- x\n"),
+        *(b" begin atomic ", b":x \\g "),
+    ],
+)
+def test_the_time_of_a_scan_grows_with_the_script_alone(unit: bytes) -> None:
+    def seconds(size: int) -> float:
+        text = unit * (size // len(unit))
+        started = time.process_time()
+        scan(text)
+        return time.process_time() - started
+
+    assert seconds(160_000) < 16 * seconds(20_000) + 0.1

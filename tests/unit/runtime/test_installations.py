@@ -1,0 +1,204 @@
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from pgstrata.domain.image import Installation
+from pgstrata.errors import InvalidArgumentError, ServerError
+from pgstrata.runtime import installations
+from pgstrata.runtime.catalogue import Catalogue
+from pgstrata.runtime.digest import Layout, digest, stamp
+from pgstrata.runtime.installations import Finder
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="root passes everywhere, servers do not")
+
+
+def program(path: Path, says: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{says}\n")
+    path.chmod(0o755)
+
+
+def install(root: Path, version: str = "16.4") -> Path:
+    """A PostgreSQL of a few words below ``root``; where its programs are."""
+    bin_dir = root / "bin"
+    program(bin_dir / "postgres", f'echo "postgres (PostgreSQL) {version} (a test)"')
+    for name in ("initdb", "psql"):
+        program(bin_dir / name)
+    here = '"$(dirname "$0")"/..'
+    program(
+        bin_dir / "pg_config",
+        f"case $1 in --sharedir) echo {here}/share;; --pkglibdir) echo {here}/lib;; esac",
+    )
+    for name in ("share/postgres.bki", "share/extension/plpgsql.control", "lib/plpgsql.so"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return bin_dir
+
+
+def find_in(*bin_dirs: Path, server_user: str | None = None) -> tuple[Installation, ...]:
+    """What is found with these directories in PATH, of what lies there."""
+    path = os.pathsep.join(str(one) for one in bin_dirs)
+    found = asyncio.run(Finder(server_user, path=path).find())
+    return tuple(one for one in found if one.source == "PATH")
+
+
+def test_an_installation_on_the_path_is_found(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path)
+    assert find_in(bin_dir) == (
+        Installation(version="16.4", major=16, bin_dir=bin_dir, source="PATH"),
+    )
+
+
+def test_the_newest_comes_first(tmp_path: Path) -> None:
+    old, new = install(tmp_path / "a", "14.9"), install(tmp_path / "b", "14.10")
+    assert [one.version for one in find_in(old, new)] == ["14.10", "14.9"]
+
+
+def test_an_installation_with_two_names_is_found_once(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path / "real")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "postgres").symlink_to(bin_dir / "postgres")
+    (tmp_path / "other").symlink_to("real")
+    found = find_in(tmp_path / "links", tmp_path / "other" / "bin", bin_dir)
+    assert [one.bin_dir for one in found] == [bin_dir]
+
+
+def test_a_server_without_initdb_is_no_installation(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path)
+    (bin_dir / "initdb").unlink()
+    assert find_in(bin_dir, tmp_path / "missing") == ()
+
+
+def test_a_python_package_is_found_without_being_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "pgserver"
+    bin_dir = install(package / "pginstall")
+    (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installations.bin_dirs("")[bin_dir] == "pgserver"
+
+
+def test_a_missing_psql_is_a_problem(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path)
+    (bin_dir / "psql").unlink()
+    (found,) = find_in(bin_dir)
+    assert "there is no psql" in (found.problem or "")
+
+
+def test_an_old_version_is_a_problem(tmp_path: Path) -> None:
+    (found,) = find_in(install(tmp_path, "9.6.24"))
+    assert (found.version, found.major) == ("9.6", 9)
+    assert "too old" in (found.problem or "")
+
+
+def test_a_server_that_does_not_run_is_a_problem(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path)
+    program(bin_dir / "postgres", "exit 127")
+    (found,) = find_in(bin_dir)
+    assert found.version == "unknown"
+    assert "exit code 127" in (found.problem or "")
+
+
+@only_root
+def test_an_installation_the_servers_user_cannot_reach_names_the_way(reachable_dir: Path) -> None:
+    shut = reachable_dir / "shut-away"
+    bin_dir = install(shut)
+    shut.chmod(0o700)
+    (found,) = find_in(bin_dir, server_user="nobody")
+    assert found.version == "16.4"
+    assert f"nobody cannot enter {shut};" in (found.problem or "")
+    shut.chmod(0o711)
+    assert [one.problem for one in find_in(bin_dir, server_user="nobody")] == [None]
+
+
+def test_an_installation_is_run_once_until_it_changes(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path)
+    runs = tmp_path / "runs"
+    count = f'echo >> {runs}; echo "postgres (PostgreSQL) '
+    program(bin_dir / "postgres", f'{count}16.4"')
+    finder = Finder(None, path=str(bin_dir))
+    for _ in range(2):
+        asyncio.run(finder.find())
+    assert runs.read_text() == "\n"
+    program(bin_dir / "postgres", f'{count}16.10"')
+    assert "16.10" in [one.version for one in asyncio.run(finder.find())]
+
+
+def layout(root: Path) -> Layout:
+    return Layout(bin_dir=root / "bin", share_dir=root / "share", library_dir=root / "lib")
+
+
+def test_the_same_files_elsewhere_have_the_same_digest(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        install(tmp_path / name)
+    assert digest("16.4", layout(tmp_path / "a")) == digest("16.4", layout(tmp_path / "b"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bin/postgres", "bin/initdb", "bin/psql", "share/extension/plpgsql.control", "lib/plpgsql.so"],
+)
+def test_a_file_that_changes_in_place_changes_digest_and_stamp(tmp_path: Path, name: str) -> None:
+    install(tmp_path)
+    before = digest("16.4", layout(tmp_path)), stamp(layout(tmp_path))
+    path = tmp_path / name
+    with path.open("a") as file:
+        file.write("#")
+    after = digest("16.4", layout(tmp_path)), stamp(layout(tmp_path))
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+def test_a_file_that_moves_changes_the_digest(tmp_path: Path) -> None:
+    install(tmp_path)
+    before = digest("16.4", layout(tmp_path))
+    (tmp_path / "share" / "postgres.bki").rename(tmp_path / "share" / "extension" / "postgres.bki")
+    assert digest("16.4", layout(tmp_path)) != before
+
+
+def test_a_file_that_is_added_changes_the_digest(tmp_path: Path) -> None:
+    install(tmp_path)
+    before = digest("16.4", layout(tmp_path))
+    (tmp_path / "lib" / "postgis.so").write_text("")
+    assert digest("16.4", layout(tmp_path)) != before
+
+
+def test_another_version_has_another_digest(tmp_path: Path) -> None:
+    install(tmp_path)
+    assert digest("16.4", layout(tmp_path)) != digest("16.5", layout(tmp_path))
+
+
+def catalogue(bin_dir: Path) -> Catalogue:
+    return Catalogue(Finder(None, path=str(bin_dir)), fresh_seconds=0)
+
+
+def test_an_image_changes_when_a_file_of_its_installation_does(tmp_path: Path) -> None:
+    images = catalogue(install(tmp_path, "19.77"))
+    before = asyncio.run(images.resolve("postgres:19.77"))
+    assert asyncio.run(images.resolve("postgres:19.77")) == before
+    (tmp_path / "share" / "postgres.bki").write_text("changed")
+    after = asyncio.run(images.resolve("postgres:19.77"))
+    assert after.image_id != before.image_id
+    with pytest.raises(InvalidArgumentError, match="not installed"):
+        asyncio.run(images.resolve(before.image_id))
+
+
+def test_an_image_whose_server_was_replaced_is_not_run_any_more(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path, "19.77")
+    images = catalogue(bin_dir)
+    image = asyncio.run(images.resolve("postgres:19.77"))
+    assert asyncio.run(images.installation(image.image_id)).bin_dir == bin_dir
+    install(tmp_path, "19.78")
+    with pytest.raises(ServerError, match="not installed"):
+        asyncio.run(images.installation(image.image_id))
+
+
+def test_an_installation_that_is_not_whole_says_so(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path, "19.77")
+    (tmp_path / "lib" / "plpgsql.so").unlink()
+    (tmp_path / "lib").rmdir()
+    with pytest.raises(ServerError, match="not whole"):
+        asyncio.run(catalogue(bin_dir).resolve("postgres:19.77"))
