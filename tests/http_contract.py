@@ -67,11 +67,17 @@ def _config(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
             "header.Range": {"dictionary": "ranges", "probability": 0.7},
         },
         "operations": [
-            *({"include-path-regex": f"^{path}/", **_found_in(path)} for path in known),
+            *(
+                {"include-path-regex": f"^{path}/", **_found_in(path)}
+                for path, ids in known.items()
+                if ids
+            ),
             {
                 "include-name": "POST /v1/prepare-jobs",
                 # Whether a recipe makes sense is more than a schema can say.
-                "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401]}},
+                "checks": {
+                    "positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401, 409]}
+                },
             },
             {
                 "include-name": "GET /v1/prepare-jobs/{id}/events",

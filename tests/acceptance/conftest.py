@@ -4,13 +4,41 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pgstrata import __file__ as package
+
 PGSTRATA = Path(sys.executable).with_name("pgstrata")
+
+_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def command_for(user: str | None) -> tuple[list[str | Path], dict[str, str]]:
+    """The command as a user can run it, and the environment that takes.
+
+    Where this Python lies below a private directory, another of the same version runs our code.
+    """
+    if user is None or _can_run(user, PGSTRATA):
+        return [PGSTRATA], {}
+    paths = os.pathsep.join(path for path in sys.path if "site-packages" in path)
+    source = Path(package).parent.parent
+    for directory in ("/usr/bin", "/usr/local/bin"):
+        python = Path(directory, f"python{_VERSION}")
+        if _can_run(user, python):
+            return [python, "-m", "pgstrata"], {"PYTHONPATH": f"{source}{os.pathsep}{paths}"}
+    pytest.fail(f"no Python {_VERSION} that user {user} can run")
+
+
+def _can_run(user: str, program: Path) -> bool:
+    try:
+        return subprocess.run([program, "--help"], capture_output=True, user=user).returncode == 0
+    except OSError:
+        return False
 
 
 class Terminal:
@@ -21,7 +49,8 @@ class Terminal:
         self.user = user
         self.store = home / "store"
         self.work = home / "work"
-        self.environment = {
+        self.command, more = command_for(user)
+        self.environment = more | {
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "PGSTRATA_STORE": str(self.store),
@@ -36,7 +65,7 @@ class Terminal:
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command; an exit code that is not the expected one shows what it said."""
         ended = subprocess.run(
-            [PGSTRATA, *words],
+            [*self.command, *words],
             input=stdin,
             text=True,
             capture_output=True,
@@ -84,7 +113,9 @@ class Terminal:
 @pytest.fixture
 def pgstrata(reachable_dir: Path) -> Iterator[Terminal]:
     """A shell with a store of its own."""
-    terminal = Terminal(reachable_dir)
+    home = Path(tempfile.mkdtemp(dir=reachable_dir))
+    home.chmod(0o711)
+    terminal = Terminal(home)
     terminal.work.mkdir()
     yield terminal
     terminal.tear_down()

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -10,6 +12,25 @@ import pytest
 
 from tests.acceptance.conftest import Terminal
 from tests.http_contract import check_contract
+
+
+def names_of(processes: Iterable[psutil.Process]) -> set[str]:
+    """The programs that run in these processes, but for those that ended meanwhile."""
+    names = set()
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            names.add(process.name())
+    return names
+
+
+def servers_of(store: Path) -> list[psutil.Process]:
+    """The PostgreSQL servers whose data lies in a store."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "-D" in (words := process.info["cmdline"] or [])
+        and Path(words[words.index("-D") + 1]).is_relative_to(store)
+    ]
 
 
 def test_instances_outlive_a_killed_engine_and_are_adopted_by_the_next(
@@ -34,20 +55,16 @@ def test_a_kill_in_the_middle_of_a_step_leaves_nothing_and_the_job_goes_on(
     )
     job_id = started.stdout.strip().removeprefix("JOB=")
     engine = psutil.Process(pgstrata.engine_file()["pid"])
-    while not any(child.name() == "psql" for child in engine.children(recursive=True)):
+    while "psql" not in names_of(engine.children(recursive=True)):
         assert engine.is_running()
     engine.kill()
     engine.wait()
     assert pgstrata("watch", job_id).stdout.startswith("DSN=")
+    pgstrata("engine", "stop")
     for area in ("work", "building"):
         assert list((pgstrata.store / area).iterdir()) == []
-    servers = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if str(pgstrata.store) in " ".join(process.info["cmdline"] or [])
-        and "postgres" in " ".join(process.info["cmdline"])
-    ]
-    assert len(servers) == 1
+    assert len(servers_of(pgstrata.store)) == 1
+    pgstrata("engine", "start")
 
 
 def test_stopping_leaves_instances_up_and_ends_well(pgstrata: Terminal) -> None:
@@ -65,7 +82,7 @@ def test_an_idle_engine_ends_by_itself(pgstrata: Terminal) -> None:
 
 
 def test_the_running_engine_does_what_its_openapi_document_says(pgstrata: Terminal) -> None:
-    pgstrata.prepare("-c", "create table t (a int)")
+    pgstrata("prepare:psql", "--name", "known", "--", "-c", "create table t (a int)")
     file = pgstrata.engine_file()
     check_contract(file["endpoint"], file["authToken"], max_examples=8)
 

@@ -23,6 +23,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     400: "The request cannot be carried out as it stands.",
     401: "The bearer token is missing or wrong.",
     404: "There is no such thing.",
+    409: "Something that exists stands in the way.",
     413: "The request's body is too large.",
     416: "The range starts past the last event of a job that is at its end.",
     500: "The engine failed.",

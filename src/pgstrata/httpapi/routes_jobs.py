@@ -131,7 +131,7 @@ OPERATIONS: Final = (
                 links=("getJob", "followEvents", "cancelJob", "deleteJob"),
             ),
         ),
-        refusals=(400, 413),
+        refusals=(400, 409, 413),
     ),
     Operation(
         method="GET",

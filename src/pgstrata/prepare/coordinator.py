@@ -250,7 +250,13 @@ class JobCoordinator:
         self, job: Job, chain: planner.Chain, task: Task, step: Step, done: Sequence[Task]
     ) -> Task:
         assert isinstance(task.spec, StateExecuteTask)
-        order = StateOrder(job_id=job.job_id, image_id=chain.image_id, task=task.spec, step=step)
+        order = StateOrder(
+            job_id=job.job_id,
+            image_id=chain.image_id,
+            task=task.spec,
+            step=step,
+            last=task.spec.output_state_id == chain.state_ids[-1],
+        )
         async with self._running(job, task, done) as book:
             built = await self._executor.execute_state(order, book.line)
         return _done(task, cached=not built)

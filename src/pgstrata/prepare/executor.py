@@ -36,6 +36,8 @@ class StateOrder(Model, frozen=True, kw_only=True):
     """The resolved image."""
     task: StateExecuteTask
     step: Step
+    last: bool
+    """Whether no step of the same job follows."""
 
 
 class InstanceOrder(Model, frozen=True, kw_only=True):
@@ -159,8 +161,10 @@ class TaskExecutor:
             raise kind.failure(order.step, ended)
         await self._runtime.stop(workspace.server)
         workspace.server = None
-        await self._snapshots.take(workspace.place, _state_of(order))
+        await self._snapshots.take(workspace.place, _state_of(order), last=order.last)
         workspace.at = TaskInput(kind="state", id=order.task.output_state_id)
+        if order.last:
+            del self._workspaces[order.job_id]
 
     async def _workspace(self, order: StateOrder) -> _Workspace:
         """The job's data directory at the step's start: the one in use, if it is just there."""

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import msgspec
 
+from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.domain.plan import TaskInput
@@ -127,10 +128,11 @@ class SnapshotOrchestrator:
         await self._clone(source, place)
         return place
 
-    async def take(self, workspace: Path, state: State) -> None:
+    async def take(self, workspace: Path, state: State, *, last: bool) -> None:
         """Keep what is in ``workspace``, at rest, as ``state``. Its build lock must be held.
 
-        Raises ``StateUnusableError`` when the data directory is not one that can be kept.
+        ``last``: nothing more will be run there, so the workspace itself becomes the state and is
+        gone. Raises ``StateUnusableError`` when the data directory is not one that can be kept.
         """
         data = workspace / DATA
         await self._dbms.check_snapshot(data)
@@ -139,13 +141,14 @@ class SnapshotOrchestrator:
                 f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
                 remedy="look at what this step does to the server itself",
             )
-        building = self._building / uuid.uuid4().hex
-        try:
-            await self._fs.clone(workspace, building)
-            size = await self._fs.usage(building)
-            await self._publish(building, self._states / state.state_id, state.state_id)
-        finally:
-            await self._fs.remove(building)
+        size = await self._fs.usage(workspace)
+        place = self._states / state.state_id
+        if last:
+            await self._publish(workspace, place, state.state_id)
+        else:
+            async with self._scaffold() as building:
+                await self._fs.clone(workspace, building)
+                await self._publish(building, place, state.state_id)
         await self._store.add_state(msgspec.structs.replace(state, size_bytes=size))
 
     async def clone_for_instance(self, state_id: str, instance_id: str) -> Path:
@@ -194,15 +197,21 @@ class SnapshotOrchestrator:
         return place
 
     async def _make_base(self, place: Path, image_id: str, initialise: Initialise) -> None:
-        building = self._building / uuid.uuid4().hex
-        try:
+        async with self._scaffold() as building:
             await self._fs.create(building)
             await initialise(building / DATA)
             if defect := await self._dbms.defect(building / DATA):
                 raise StateUnusableError(f"the base state of {image_id} cannot be kept: {defect}")
             await self._publish(building, place, image_id)
+
+    @asynccontextmanager
+    async def _scaffold(self) -> AsyncIterator[Path]:
+        """The name of a place to build in; what is still there at the end is removed."""
+        building = self._building / uuid.uuid4().hex
+        try:
+            yield building
         finally:
-            await self._fs.remove(building)
+            await to_the_end(self._fs.remove(building))
 
     async def _clone(self, source: Path, place: Path) -> None:
         try:

@@ -67,9 +67,7 @@ class Heart:
     def request(self, *steps: str, **more: object) -> PrepareRequest:
         for step in steps:
             self.kind.files.setdefault(step, step)
-        draft = PrepareRequest(
-            prepare_kind=self.kind.name, image_id="postgres:17", psql_args=steps
-        )
+        draft = PrepareRequest(prepare_kind=self.kind.name, image_id="postgres:17", psql_args=steps)
         return replace(draft, **more)
 
     async def finish(self, *steps: str, **more: object) -> Job:

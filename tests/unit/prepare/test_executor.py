@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.domain.plan import StateExecuteTask, TaskInput
 from pgstrata.errors import StepFailedError
@@ -19,7 +20,7 @@ async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
     tasks = planner.tasks(heart.request(*texts), chain, frozenset())
     executing = [task for task in tasks if isinstance(task, StateExecuteTask)]
     return [
-        StateOrder(job_id="job", image_id=image.image_id, task=task, step=step)
+        StateOrder(job_id="job", image_id=image.image_id, task=task, step=step, last=False)
         for task, step in zip(executing, steps, strict=True)
     ]
 
@@ -40,6 +41,17 @@ def test_consecutive_steps_use_one_data_directory_and_clone_no_parent_again(
         assert heart.steps_in(workspace) == ["a", "b"]
         await heart.executor.release("job")
         assert await heart.statefs.places(tmp_path / "work") == []
+
+    run(scenario())
+
+
+def test_after_the_last_step_its_data_directory_itself_is_the_state(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        [order] = await orders(heart, "a")
+        await heart.executor.execute_state(replace(order, last=True), unheard)
+        assert await heart.statefs.places(tmp_path / "work") == []
+        assert await heart.snapshots.is_clean(order.task.output_state_id)
 
     run(scenario())
 
@@ -107,9 +119,7 @@ def test_after_a_state_that_others_built_work_goes_on_from_that_state(tmp_path: 
         heart = Heart(tmp_path)
         first, second, third = await orders(heart, "a", "b", "c")
         await heart.executor.execute_state(first, unheard)
-        other = StateOrder(
-            job_id="other", image_id=second.image_id, task=second.task, step=second.step
-        )
+        other = replace(second, job_id="other")
         await heart.executor.execute_state(other, unheard)
         await heart.executor.execute_state(second, unheard)
         await heart.executor.execute_state(third, unheard)

@@ -103,9 +103,7 @@ def test_a_job_that_only_plans_ends_without_a_result() -> None:
 def test_failure_fails_the_running_task_and_leaves_those_that_never_began() -> None:
     tasks = [task(STEP, Status.RUNNING), task(INSTANCE, Status.QUEUED)]
     transition = lifecycle.failed(RUNNING, tasks, ERROR, LATER)
-    assert [(one.task_id, one.status) for one in transition.tasks] == [
-        ("execute-0", Status.FAILED)
-    ]
+    assert [(one.task_id, one.status) for one in transition.tasks] == [("execute-0", Status.FAILED)]
     assert [event.type for event in transition.events] == ["task", "error", "status"]
     assert transition.events[1].error == ERROR
     assert transition.job.error == ERROR

@@ -7,6 +7,7 @@ script psql or the server would fail on may be read otherwise, since a failed st
 """
 
 import re
+from functools import cached_property
 
 from pgstrata.kinds.psql import forbidden, sql
 from pgstrata.kinds.psql.commands import Command, judge, read_command, takes_data
@@ -16,7 +17,7 @@ from pgstrata.kinds.psql.script import Script
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DATA_END = re.compile(rb"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
 _REST_OF_LINE = re.compile(rb"(?:\\gx?)?[ \t\r\f\v]*+(?:--[^\r\n]*+\r?)?(?:\n|\Z)")
-_DEFINES_FUNCTIONS = re.compile(rb"\b(?:function|procedure)\b", re.IGNORECASE)
+_FUNCTION = re.compile(rb"\b(?:function|procedure)\b", re.IGNORECASE)
 _ALONE = "put COPY ... FROM STDIN on lines of its own, before its data"
 
 
@@ -172,13 +173,18 @@ class _Scan:
     def _begin(self, stop: int) -> None:
         """psql looks for the END of a BEGIN in CREATE FUNCTION, and nowhere else."""
         self._position = stop + len(b"begin")
-        if stop == self._statement:
+        if stop == self._statement or self._in_doubt:
             return
-        end = sql.block_end(self._text, stop)
-        if end is not None:
+        if sql.BEGIN_ATOMIC.match(self._text, stop) is None:
+            self._in_doubt = self._defines_functions
+        elif (end := sql.block_end(self._text, stop)) is not None:
             self._position = end
-        elif _DEFINES_FUNCTIONS.search(self._text):
+        else:
             self._in_doubt = True
+
+    @cached_property
+    def _defines_functions(self) -> bool:
+        return _FUNCTION.search(self._text) is not None
 
     def _copy(self, stop: int) -> None:
         self._position = stop + len(b"copy")

@@ -65,7 +65,7 @@ VOID = _compiled(GAP, _VARIABLE, repeat="*+")
 
 DOLLAR_QUOTE = _compiled(_TAG)
 INTERPOLATION = _compiled(rf":(?P<name>{_VARIABLE[1:]})")
-_BEGIN_ATOMIC = _compiled(rf"(?i:begin){GAP}++(?i:atomic){_END}")
+BEGIN_ATOMIC = _compiled(rf"(?i:begin){GAP}++(?i:atomic){_END}")
 _COMMENT_EDGE = _compiled(r"/\*", r"\*/")
 
 _TOKEN = _compiled(
@@ -108,12 +108,10 @@ def _blank_comment(found: re.Match[bytes]) -> bytes:
 
 
 def block_end(text: bytes, start: int) -> int | None:
-    """Where the block ends whose BEGIN ATOMIC is at ``start``; None when it cannot be told.
+    """Where the block ends whose BEGIN is at ``start``; None when it cannot be told.
 
     psql does not take a semicolon in the block for the end of a statement.
     """
-    if _BEGIN_ATOMIC.match(text, start) is None:
-        return None
     depth, position = 0, start
     while (token := _TOKEN.match(text, position)) is not None:
         word = token[0].lower()
