@@ -149,7 +149,7 @@ def _is_part_of(part: list[int], whole: list[int]) -> bool:
 
 @given(words=_SOUP)
 @settings(
-    max_examples=80,
+    max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )

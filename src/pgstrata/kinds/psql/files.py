@@ -127,11 +127,12 @@ def _key(file: InputFile) -> _Key:
 def _opened(path: Path) -> Iterator[BinaryIO]:
     # Not blocking, or a pipe that no one writes to would hold us up before we see that it is one.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidArgumentError(
+            f"{path} is not a regular file", remedy="name a file that can be read twice"
+        )
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InvalidArgumentError(
-                f"{path} is not a regular file", remedy="name a file that can be read twice"
-            )
         yield file
 
 

@@ -7,7 +7,6 @@ script psql or the server would fail on may be read otherwise, since a failed st
 """
 
 import re
-from functools import cached_property
 
 from pgstrata.kinds.psql import forbidden, sql
 from pgstrata.kinds.psql.commands import Command, judge, read_command, takes_data
@@ -17,7 +16,6 @@ from pgstrata.kinds.psql.script import Script
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DATA_END = re.compile(rb"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
 _REST_OF_LINE = re.compile(rb"(?:\\gx?)?[ \t\r\f\v]*+(?:--[^\r\n]*+\r?)?(?:\n|\Z)")
-_FUNCTION = re.compile(rb"\b(?:function|procedure)\b", re.IGNORECASE)
 _ALONE = "put COPY ... FROM STDIN on lines of its own, before its data"
 
 
@@ -104,10 +102,10 @@ class _Scan:
             case b";":
                 self._position = stop + 1
                 self._start_statement()
-            case b"b":
-                self._begin(stop)
-            case b"c":
+            case b"c" if self._text[stop : stop + 4].lower() == b"copy":
                 self._copy(stop)
+            case b"c":
+                self._routine(stop)
             case b"f":
                 self._problem(stop, "FROM STDIN is not part of a plain COPY statement", _ALONE)
                 self._position = stop + len(b"from")
@@ -133,8 +131,7 @@ class _Scan:
         if delimiter is None:
             self._number(stop)
             return
-        end = self._text.find(delimiter[0], delimiter.end())
-        self._position = len(self._text) if end < 0 else end + len(delimiter[0])
+        self._position = sql.closing(self._text, delimiter)
 
     def _interpolation(self, stop: int) -> None:
         variable = sql.INTERPOLATION.match(self._text, stop)
@@ -150,8 +147,6 @@ class _Scan:
     def _backslash(self, stop: int) -> None:
         if self._text.startswith((b"\\;", b"\\:"), stop):
             self._position = stop + 2
-            if self._text.startswith(b"\\;", stop):
-                self._start_statement()
             return
         void = sql.VOID.fullmatch(self._text, self._sql_start, stop) is not None
         self._end_sql(stop)
@@ -170,21 +165,10 @@ class _Scan:
         if starts_statement:
             self._start_statement()
 
-    def _begin(self, stop: int) -> None:
-        """psql looks for the END of a BEGIN in CREATE FUNCTION, and nowhere else."""
-        self._position = stop + len(b"begin")
-        if stop == self._statement or self._in_doubt:
-            return
-        if sql.BEGIN_ATOMIC.match(self._text, stop) is None:
-            self._in_doubt = self._defines_functions
-        elif (end := sql.block_end(self._text, stop)) is not None:
-            self._position = end
-        else:
-            self._in_doubt = True
-
-    @cached_property
-    def _defines_functions(self) -> bool:
-        return _FUNCTION.search(self._text) is not None
+    def _routine(self, stop: int) -> None:
+        end = None if self._in_doubt else sql.routine_end(self._text, stop)
+        self._in_doubt = end is None
+        self._position = stop + len(b"create") if end is None else end
 
     def _copy(self, stop: int) -> None:
         self._position = stop + len(b"copy")
@@ -219,7 +203,9 @@ class _Scan:
         if self._findings.conditional:
             self._problem(start, r"COPY ... FROM STDIN is inside \if", r"put it before any \if")
         if self._in_doubt:
-            self._problem(start, "a BEGIN before COPY ... FROM STDIN is not understood", _ALONE)
+            self._problem(
+                start, "a CREATE FUNCTION before COPY ... FROM STDIN is not understood", _ALONE
+            )
         self._has_data = True
         done = _DATA_END.search(self._text, min(self._line_end(end) + 1, len(self._text)))
         self._position = self._sql_start = len(self._text) if done is None else done.end()

@@ -29,11 +29,13 @@ GAP = rf"(?:[ \t\n\r\f\v]++|{_LINE_COMMENT}|{_COMMENT})"
 # it, where the same with \n starts a string without escapes, since psql reads line by line.
 _CONTINUED = r"[ \t\f\v]*+(?:--[^\r\n]*+)?\r(?:[ \t\f\v\r]++|--[^\r\n]*+\r)*+'"
 
+_SPACED = rf"(?:{GAP}|{_VARIABLE})++"
+_ROUTINE = rf"{_SPACED}(?:(?i:or){_SPACED}(?i:replace){_SPACED})?(?i:function|procedure){_END}"
+
 PLAIN = _compiled(
     r"[^-\w\x80-\xff/'\"$:;\\]++",
-    rf"[adg-zADG-Z_\x80-\xff]{_MORE}",
-    rf"[bB](?!(?i:egin){_END}){_MORE}",
-    rf"[cC](?!(?i:opy){_END}){_MORE}",
+    rf"[abdg-zABDG-Z_\x80-\xff]{_MORE}",
+    rf"[cC](?!(?i:opy){_END}|(?i:reate){_ROUTINE}){_MORE}",
     rf"[eE](?!'){_MORE}",
     rf"[fF](?!(?i:rom){GAP}++(?i:stdin){_END}){_MORE}",
     r"'[^']*+'",
@@ -43,7 +45,7 @@ PLAIN = _compiled(
     _COMMENT,
     r"-(?!-)",
     r"/(?!\*)",
-    rf";(?!{GAP}*+(?:[\\:]|(?i:copy|begin){_END}))",
+    rf";(?!{GAP}*+(?:[\\:]|(?i:copy){_END}))",
     r"::",
     r":(?![\w\x80-\xff])",
     # Releases of psql differ on where a number ends that letters are stuck to.
@@ -54,9 +56,9 @@ PLAIN = _compiled(
 )
 """A run of SQL in which nothing happens that psql itself would act on.
 
-What stops it: a backslash, an interpolated variable, a dollar quote, COPY, BEGIN, FROM STDIN, the
-end of a statement before any of these, a comment within a comment, what is never closed, what
-releases of psql read differently.
+What stops it: a backslash, an interpolated variable, a dollar quote, COPY, FROM STDIN, CREATE
+FUNCTION, the end of a statement before one of the first or COPY, a comment within a comment, what
+is never closed, what releases of psql read differently.
 """
 
 GAPS = _compiled(GAP, repeat="*+")
@@ -65,7 +67,6 @@ VOID = _compiled(GAP, _VARIABLE, repeat="*+")
 
 DOLLAR_QUOTE = _compiled(_TAG)
 INTERPOLATION = _compiled(rf":(?P<name>{_VARIABLE[1:]})")
-BEGIN_ATOMIC = _compiled(rf"(?i:begin){GAP}++(?i:atomic){_END}")
 _COMMENT_EDGE = _compiled(r"/\*", r"\*/")
 
 _TOKEN = _compiled(
@@ -107,21 +108,33 @@ def _blank_comment(found: re.Match[bytes]) -> bytes:
     return re.sub(rb"[^\n]", b" ", found[0]) if found["comment"] else found[0]
 
 
-def block_end(text: bytes, start: int) -> int | None:
-    """Where the block ends whose BEGIN is at ``start``; None when it cannot be told.
+def routine_end(text: bytes, start: int) -> int | None:
+    """Where the CREATE FUNCTION at ``start`` ends, at its semicolon; None when it cannot be told.
 
-    psql does not take a semicolon in the block for the end of a statement.
+    In these statements alone, psql takes no semicolon between a BEGIN and its END for their end.
     """
-    depth, position = 0, start
+    parentheses, blocks, position = 0, 0, start
     while (token := _TOKEN.match(text, position)) is not None:
         word = token[0].lower()
+        if word == b"$" and (quote := DOLLAR_QUOTE.match(text, position)) is not None:
+            position = closing(text, quote)
+            continue
         if token.lastgroup in ("broken", "open", "variable") or word == b"\\":
             return None
+        if parentheses == 0:
+            if word == b";" and blocks == 0:
+                break
+            opens = word == b"begin" or (word == b"case" and blocks > 0)
+            blocks = max(0, blocks + opens - (word == b"end"))
+        parentheses = max(0, parentheses + (word == b"(") - (word == b")"))
         position = token.end()
-        depth += {b"begin": 1, b"case": 1, b"end": -1}.get(word, 0)
-        if depth == 0:
-            return position
-    return None
+    return position
+
+
+def closing(text: bytes, quote: re.Match[bytes]) -> int:
+    """Where the dollar quote ends that starts with ``quote``."""
+    end = text.find(quote[0], quote.end())
+    return len(text) if end < 0 else end + len(quote[0])
 
 
 class CopyStatement(NamedTuple):

@@ -87,6 +87,11 @@ def _complaints(text: bytes) -> str:
             ["b.sql"],
         ),
         (b"copy t from stdin;\n'\n\\.\nselect 1 \\g\n\\i b.sql", ["b.sql"]),
+        (
+            b"create or replace procedure p() language plpgsql as $$begin $a$ end$$;\n"
+            b"create table t (begin int);\ncopy t (begin) from stdin;\n'\n\\.\n\\i b.sql",
+            ["b.sql"],
+        ),
         (b"copy t from stdin;\n \\.\n\\i a.sql", []),
         (b"copy t to stdout;\n\\i a.sql", ["a.sql"]),
         (b"copy (select 1) to stdout;\n\\i a.sql", ["a.sql"]),
@@ -164,7 +169,8 @@ def test_a_change_of_directory_is_found() -> None:
         (b"\\set :x 1", "a variable names"),
         (b"copy t from stdin;\n\\.\n\\g\n1\n", "repeat"),
         (b"copy t from stdin;\n\\.\n:x /* y */ \\g\n1\n", "repeat"),
-        (b"create function f() begin $a ;copy t from stdin;\n\\.\n", "BEGIN"),
+        (b"create function f() begin atomic;copy t from stdin;\n\\i b\n;end;", "CREATE FUNCTION"),
+        (b"create function f() begin $a ;copy t from stdin;\n\\.\n", "CREATE FUNCTION"),
         (b"\\i `ls`", "backquotes"),
         (b"\\g |cat", r"\g"),
         (b"select 1 \\gx out.txt", r"\gx"),
@@ -234,6 +240,7 @@ def test_a_change_of_directory_is_found() -> None:
         (b"\\set q 'copy t from program ''date'''", "program"),
         (b"do $$ begin copy (select 1) to program 'x'; end $$;", "program"),
         (b"copy t from stdin; select 1;\n\\.\n", "follows"),
+        (b"select 1 \\; copy t from stdin;\n\\.\n", "FROM STDIN"),
         (b"copy t from stdin \\gset\n\\.\n", "follows"),
         (b"explain copy t from stdin;\n\\.\n", "FROM STDIN"),
         (b"\\if 1\ncopy t from stdin;\n\\.\n\\endif", r"inside \if"),
@@ -385,7 +392,7 @@ def test_a_command_is_searched_for_what_cannot_be_known(text: bytes) -> None:
             b"; -- x\n",
         ),
         *(b"copy t from stdin;\n\\.\n", b"\\a", b":", b"((", b"\\i x\n", b"copy ' || ", b"-- x\n"),
-        *(b" begin atomic ", b":x \\g "),
+        *(b" begin atomic ", b":x \\g ", b"create function ", b"create function $a ", b"create "),
     ],
 )
 def test_the_time_of_a_scan_grows_with_the_script_alone(unit: bytes) -> None:

@@ -1,0 +1,193 @@
+"""What every kind does."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from pgstrata.domain.plan import Step
+from pgstrata.domain.request import PrepareRequest, Uncacheable
+from pgstrata.errors import (
+    InputChangedError,
+    InvalidArgumentError,
+    PgstrataError,
+    StepFailedError,
+    UncacheableError,
+)
+from pgstrata.kinds.base import Kind
+from pgstrata.kinds.memory import UNKNOWABLE, MemoryKind
+from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.runtime.base import ToolExit
+
+
+class Recipes(Protocol):
+    """A kind, and scripts for it."""
+
+    kind: Kind
+    unknowable: str
+    """A script whose inputs cannot be known."""
+
+    def write(self, name: str, text: str) -> None: ...
+
+    def request(self, *names: str, uncacheable: Uncacheable = "refuse") -> PrepareRequest:
+        """A request to run these scripts, each as one step."""
+
+
+class MemoryRecipes:
+    unknowable = f"select {UNKNOWABLE}"
+
+    def __init__(self, _directory: Path) -> None:
+        self._files: dict[str, str] = {}
+        self.kind: Kind = MemoryKind(self._files)
+
+    def write(self, name: str, text: str) -> None:
+        self._files[name] = text
+
+    def request(self, *names: str, uncacheable: Uncacheable = "refuse") -> PrepareRequest:
+        return PrepareRequest(
+            prepare_kind="memory", image_id="postgres", psql_args=names, uncacheable=uncacheable
+        )
+
+
+class PsqlRecipes:
+    unknowable = r"\! date"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.kind: Kind = PsqlKind()
+
+    def write(self, name: str, text: str) -> None:
+        (self._directory / name).write_text(text)
+
+    def request(self, *names: str, uncacheable: Uncacheable = "refuse") -> PrepareRequest:
+        return PrepareRequest(
+            prepare_kind="psql",
+            image_id="postgres",
+            work_dir=str(self._directory),
+            psql_args=tuple(word for name in names for word in ("-f", name)),
+            uncacheable=uncacheable,
+        )
+
+
+MAKERS: dict[str, Callable[[Path], Recipes]] = {"memory": MemoryRecipes, "psql": PsqlRecipes}
+
+
+@pytest.fixture(params=sorted(MAKERS))
+def recipes(request: pytest.FixtureRequest, tmp_path: Path) -> Recipes:
+    made = MAKERS[request.param](tmp_path)
+    made.write("a", "select 1;")
+    made.write("b", "select 2;")
+    return made
+
+
+def _steps(recipes: Recipes, *names: str, uncacheable: Uncacheable = "refuse") -> tuple[Step, ...]:
+    return asyncio.run(recipes.kind.steps(recipes.request(*names, uncacheable=uncacheable)))
+
+
+def test_a_kind_has_the_name_its_steps_bear(recipes: Recipes) -> None:
+    assert {step.kind for step in _steps(recipes, "a", "b")} == {recipes.kind.name}
+
+
+def test_a_request_has_one_normal_form_that_names_its_scripts(recipes: Recipes) -> None:
+    form = recipes.kind.normalize(recipes.request("a", "b"))
+    assert "a" in form
+    assert "b" in form
+    assert form == recipes.kind.normalize(recipes.request("a", "b"))
+    assert form != recipes.kind.normalize(recipes.request("b", "a"))
+
+
+def test_the_normal_form_needs_no_file(recipes: Recipes) -> None:
+    assert "none" in recipes.kind.normalize(recipes.request("none"))
+
+
+def test_a_request_for_nothing_is_refused(recipes: Recipes) -> None:
+    with pytest.raises(InvalidArgumentError) as refused:
+        recipes.kind.normalize(recipes.request())
+    _for_people(refused.value)
+    with pytest.raises(InvalidArgumentError):
+        _steps(recipes)
+
+
+def test_every_script_is_a_step_in_order(recipes: Recipes) -> None:
+    one, two = _steps(recipes, "a", "b")
+    two_alone, one_again = _steps(recipes, "b", "a")
+    assert (one.digest, two.digest) == (one_again.digest, two_alone.digest)
+    assert one.digest != two.digest
+    assert "a" in one.title
+    assert "b" in two.title
+
+
+def test_the_same_content_has_the_same_digest_by_any_name(recipes: Recipes) -> None:
+    recipes.write("c", "select 1;")
+    one, other = _steps(recipes, "a", "c")
+    assert one.digest == other.digest
+
+
+def test_other_content_has_another_digest(recipes: Recipes) -> None:
+    [before] = _steps(recipes, "a")
+    recipes.write("a", "select 3;")
+    [after] = _steps(recipes, "a")
+    assert before.digest != after.digest
+
+
+def test_a_missing_script_is_refused_by_name(recipes: Recipes) -> None:
+    with pytest.raises(InvalidArgumentError, match="none") as refused:
+        _steps(recipes, "a", "none")
+    _for_people(refused.value)
+
+
+def test_what_cannot_be_known_is_refused(recipes: Recipes) -> None:
+    recipes.write("a", recipes.unknowable)
+    with pytest.raises(UncacheableError, match="a") as refused:
+        _steps(recipes, "a")
+    _for_people(refused.value)
+    assert "--uncacheable=run" in (refused.value.remedy or "")
+
+
+def test_what_cannot_be_known_is_run_if_asked_to_under_a_new_digest_each_time(
+    recipes: Recipes,
+) -> None:
+    recipes.write("a", recipes.unknowable)
+    [one] = _steps(recipes, "a", uncacheable="run")
+    [other] = _steps(recipes, "a", uncacheable="run")
+    assert one.digest != other.digest
+
+
+def test_inputs_that_stay_as_they_were_pass_the_check(recipes: Recipes) -> None:
+    for step in _steps(recipes, "a", "b"):
+        asyncio.run(recipes.kind.check_unchanged(step))
+
+
+def test_an_input_that_changed_is_named(recipes: Recipes) -> None:
+    [step] = _steps(recipes, "a")
+    recipes.write("a", "select 3;")
+    with pytest.raises(InputChangedError, match="a") as changed:
+        asyncio.run(recipes.kind.check_unchanged(step))
+    _for_people(changed.value)
+
+
+def test_a_step_becomes_a_command_with_its_arguments(recipes: Recipes) -> None:
+    [step] = _steps(recipes, "a")
+    command = recipes.kind.command(step)
+    assert command.tool
+    assert (command.args, command.work_dir, command.stdin) == (
+        step.args,
+        step.work_dir,
+        step.stdin,
+    )
+
+
+def test_a_failure_shows_the_tools_own_words(recipes: Recipes) -> None:
+    [step] = _steps(recipes, "a")
+    error = recipes.kind.failure(step, ToolExit(exit_code=3, stderr_tail="ERROR:  no\nLINE 1"))
+    assert isinstance(error, StepFailedError)
+    assert error.details == "ERROR:  no\nLINE 1"
+    _for_people(error)
+
+
+def _for_people(error: PgstrataError) -> None:
+    assert error.message
+    assert error.remedy
+    assert "\n" not in error.message + error.remedy

@@ -1,0 +1,111 @@
+"""What is particular to the psql kind, beside what every kind does."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pgstrata.domain.plan import Step
+from pgstrata.domain.request import PrepareRequest, Uncacheable
+from pgstrata.errors import InvalidArgumentError, UncacheableError
+from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.runtime.base import ToolExit
+
+
+def _request(
+    *args: str,
+    work_dir: str | None = None,
+    stdin: str | None = None,
+    uncacheable: Uncacheable = "refuse",
+) -> PrepareRequest:
+    return PrepareRequest(
+        prepare_kind="psql",
+        image_id="postgres",
+        psql_args=args,
+        work_dir=work_dir,
+        stdin=stdin,
+        uncacheable=uncacheable,
+    )
+
+
+def _steps(request: PrepareRequest) -> tuple[Step, ...]:
+    return asyncio.run(PsqlKind().steps(request))
+
+
+def test_the_request_must_bring_the_standard_input_that_is_read() -> None:
+    with pytest.raises(InvalidArgumentError, match="standard input"):
+        PsqlKind().normalize(_request("-f", "-"))
+
+
+def test_standard_input_that_no_one_reads_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="standard input"):
+        PsqlKind().normalize(_request("-c", "x", stdin="y"))
+
+
+def test_the_normal_form_is_that_of_the_arguments() -> None:
+    assert PsqlKind().normalize(_request("-Xqf", "a b")) == "-q -f 'a b'"
+
+
+def test_a_relative_path_needs_a_work_dir() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"a\.sql is a relative path"):
+        _steps(_request("-f", "a.sql"))
+
+
+def test_without_relative_paths_no_work_dir_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_text("1")
+    [step] = _steps(_request("-f", f"{tmp_path}/a.sql"))
+    assert step.work_dir == Path("/")
+
+
+@pytest.mark.parametrize("work_dir", ["relative", "/no/such/directory", "/dev/null"])
+def test_the_work_dir_must_be_a_directory(work_dir: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="work_dir"):
+        _steps(_request("-c", "x", work_dir=work_dir))
+
+
+def test_what_cannot_be_known_is_refused_with_place_and_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_text("\\i b.sql\n")
+    (tmp_path / "b.sql").write_text("select 1;\n\\! date\n\\getenv x Y\n")
+    with pytest.raises(UncacheableError) as refused:
+        _steps(_request("-f", "a.sql", work_dir=str(tmp_path)))
+    assert refused.value.message == r"b.sql:2: \! runs a shell command"
+    assert "--uncacheable=run" in (refused.value.remedy or "")
+    assert refused.value.details == (
+        "b.sql:2: \\! runs a shell command\nb.sql:3: \\getenv reads the environment"
+    )
+
+
+def test_what_cannot_be_known_is_run_when_asked_to_and_never_has_the_same_digest_again() -> None:
+    request = _request("-c", r"\! date", "-c", "select 1", uncacheable="run")
+    (date, known), (again, known_again) = _steps(request), _steps(request)
+    assert date.digest != again.digest
+    assert known.digest == known_again.digest
+
+
+def test_what_can_be_known_has_its_usual_digest_where_anything_may_be_run() -> None:
+    [one] = _steps(_request("-c", "x", uncacheable="run"))
+    [other] = _steps(_request("-c", "x"))
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("stderr", "message"),
+    [
+        (
+            'psql:/a.sql:1: NOTICE:  table "x" does not exist, skipping\n'
+            'psql:/a.sql:3: ERROR:  relation "y" does not exist\nLINE 1: select * from y',
+            'psql:/a.sql:3: ERROR:  relation "y" does not exist',
+        ),
+        ("NOTICE:  hi\nERROR:  syntax error", "ERROR:  syntax error"),
+        ("psql:<stdin>:2: error: \\ir: missing required argument",) * 2,
+        ("psql: error: connection to server failed",) * 2,
+        ("something else\nthe last word\n", "the last word"),
+        ("", "psql ended with exit code 3"),
+    ],
+)
+def test_a_failure_is_told_in_psqls_own_words(stderr: str, message: str) -> None:
+    [step] = _steps(_request("-c", "select\n1"))
+    error = PsqlKind().failure(step, ToolExit(exit_code=3, stderr_tail=stderr))
+    assert error.message == message
+    assert error.details == (stderr or None)
+    assert error.remedy == "correct `-c 'select 1'` and prepare again"
