@@ -305,6 +305,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=STREAMS_GRACE_SECONDS,
             )
         )

@@ -48,14 +48,19 @@ _TROUBLES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_IOERR: ("cannot be read or written", "look after the store's disk"),
 }
 
+_REFUSED = ("refused a statement", "report this as a bug")
+
 
 class Database:
     """An open database. It belongs to whoever opened it; queue and store only borrow it."""
 
-    def __init__(self, path: Path, worker: "_Worker", connection: Connection) -> None:
+    def __init__(
+        self, path: Path, worker: "_Worker", connection: Connection, reader: Connection
+    ) -> None:
         self._path = path
         self._worker = worker
         self._connection = connection
+        self._reader = reader
         self._closed = False
 
     @classmethod
@@ -74,10 +79,12 @@ class Database:
         worker = _Worker(f"database {path.name}")
         try:
             connection = await worker.call(lambda: _open(path, busy_seconds, migrations))
+            # Never waits: it belongs to the event loop's thread.
+            reader = sqlite3.connect(path, timeout=0, isolation_level=None)
         except BaseException:
             worker.stop()
             raise
-        return cls(path, worker, connection)
+        return cls(path, worker, connection, reader)
 
     async def read(self, question: Callable[[Connection], T]) -> T:
         """Answer a question from the database as it is at one moment.
@@ -85,6 +92,23 @@ class Database:
         Raises ``StoreUnusableError`` when the database cannot be read.
         """
         return await self._run("BEGIN", question)
+
+    async def look_up(self, question: Callable[[Connection], T]) -> T:
+        """Answer, on the spot, a question that takes but a few rows found by their keys.
+
+        With WAL that waits for nobody and takes less time than telling a thread. Otherwise like
+        ``read``.
+        """
+        self._check_open()
+        try:
+            return _in_transaction(self._reader, "BEGIN", question)
+        except sqlite3.OperationalError as error:
+            if _kind(error) != sqlite3.SQLITE_BUSY:
+                _refuse(self._path, error)
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            _refuse(self._path, error)
+        # Some other program keeps even readers out; that can be waited for, but not here.
+        return await self.read(question)
 
     async def write(self, change: Callable[[Connection], T]) -> T:
         """Make a change in one transaction: whole, or not at all when ``change`` raises.
@@ -99,6 +123,7 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        self._reader.close()
         try:
             await self._worker.call(self._connection.close)
         finally:
@@ -116,13 +141,17 @@ class Database:
         await self.close()
 
     async def _run(self, begin: str, work: Callable[[Connection], T]) -> T:
+        self._check_open()
+        try:
+            return await self._worker.call(lambda: _in_transaction(self._connection, begin, work))
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            _refuse(self._path, error)
+
+    def _check_open(self) -> None:
         if self._closed:
             raise StoreUnusableError(
                 f"the database {self._path} is closed", remedy="start the engine again"
             )
-        return await self._worker.call(
-            lambda: _in_transaction(self._path, self._connection, begin, work)
-        )
 
 
 class _Worker:
@@ -184,22 +213,12 @@ def _tell(
         return
 
 
-def _in_transaction(
-    path: Path, connection: Connection, begin: str, work: Callable[[Connection], T]
-) -> T:
+def _in_transaction(connection: Connection, begin: str, work: Callable[[Connection], T]) -> T:
     try:
         connection.execute(begin)
         result = work(connection)
         connection.commit()
         return result
-    except sqlite3.Error as error:
-        _refuse(path, error)
-    except msgspec.DecodeError as error:
-        raise StoreUnusableError(
-            f"the database {path} holds a row that cannot be read",
-            remedy="use the pgstrata that wrote it, or move the file away",
-            details=str(error),
-        ) from error
     finally:
         # Only a transaction that failed is still open; SQLite ends some of those by itself.
         if connection.in_transaction:
@@ -291,8 +310,12 @@ def _version(connection: Connection) -> int:
     return int(version)
 
 
-def _refuse(path: Path, error: sqlite3.Error) -> NoReturn:
-    trouble, remedy = _TROUBLES.get(_kind(error), ("refused a statement", "report this as a bug"))
+def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError) -> NoReturn:
+    if isinstance(error, sqlite3.Error):
+        trouble, remedy = _TROUBLES.get(_kind(error), _REFUSED)
+    else:
+        trouble = "holds a row that cannot be read"
+        remedy = "use the pgstrata that wrote it, or move the file away"
     raise StoreUnusableError(
         f"the database {path} {trouble}", remedy=remedy, details=str(error)
     ) from error

@@ -182,20 +182,23 @@ def _as_user(argv: Sequence[str | Path], user: str | None) -> tuple[list[str], _
     words = [str(word) for word in argv]
     if user is None:
         return words, {}
-    entry = pwd.getpwnam(user)
-    groups = os.getgrouplist(user, entry.pw_gid)
-    if setpriv := _setpriv():
-        # Popen changes identity only after a full fork, which for a process of our size costs
-        # more than starting this small program with vfork does.
-        listed = ",".join(str(group) for group in groups)
-        become = [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", f"--groups={listed}"]
-        return [setpriv, *become, "--", *words], {}
-    return words, {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+    become, identity = _becoming(user)
+    return [*become, *words], identity
 
 
 @cache
-def _setpriv() -> str | None:
-    return shutil.which("setpriv")
+def _becoming(user: str) -> tuple[list[str], _Identity]:
+    """Words to put before a command so that it runs as a user, or what to tell Popen instead."""
+    entry = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, entry.pw_gid)
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return [], {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+    # Popen changes identity only after a full fork, which for a process of our size costs more
+    # than starting this small program with vfork does.
+    listed = ",".join(str(group) for group in groups)
+    uid, gid = entry.pw_uid, entry.pw_gid
+    return [setpriv, f"--reuid={uid}", f"--regid={gid}", f"--groups={listed}", "--"], {}
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

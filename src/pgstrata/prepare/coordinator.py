@@ -60,6 +60,7 @@ class JobCoordinator:
         self._slots = asyncio.Semaphore(settings.max_parallel_jobs)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._bells: dict[str, Bell] = {}
+        self._trimmed: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -327,12 +328,21 @@ class JobCoordinator:
         One that has only just finished stays a while: its client may not have read the end yet.
         """
         limit = self._settings.max_identical_jobs
-        if not limit or job.signature is None:
+        grace = self._settings.finished_job_grace_seconds
+        if not limit or job.signature is None or not self._trim_is_due(job.signature, grace):
             return
-        latest = utc_now() - timedelta(seconds=self._settings.finished_job_grace_seconds)
+        latest = utc_now() - timedelta(seconds=grace)
         for old in (await self._queue.finished_alike(job.signature))[limit:]:
             if old.finished_at is not None and old.finished_at <= latest:
                 await self._queue.remove(old.job_id)
+
+    def _trim_is_due(self, signature: str, grace: float) -> bool:
+        """Whether it is worth looking: within the grace after a look nothing new can be removed."""
+        now = asyncio.get_running_loop().time()
+        self._trimmed = {known: at for known, at in self._trimmed.items() if now - at < grace}
+        due = signature not in self._trimmed
+        self._trimmed.setdefault(signature, now)
+        return due
 
     # Small things
 

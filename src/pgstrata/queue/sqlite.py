@@ -131,7 +131,11 @@ class SqliteQueue:
         return await self._change_one(_REMOVE_JOB, job_id)
 
     async def get(self, job_id: str) -> Job | None:
-        return next(iter(await self._jobs(_JOB, job_id)), None)
+        def question(connection: Connection) -> Job | None:
+            found = connection.execute(_JOB, (job_id,)).fetchone()
+            return None if found is None else _job(*found)
+
+        return await self._database.look_up(question)
 
     async def jobs(self, *, prefix: str = "") -> list[Job]:
         if not prefix:
@@ -153,7 +157,8 @@ class SqliteQueue:
             )
             return [_decode_task(body) for (body,) in rows]
 
-        return await self._database.read(question)
+        ask = self._database.read if job_id is None else self._database.look_up
+        return await ask(question)
 
     async def events(self, job_id: str, start: int = 0, limit: int | None = None) -> list[Event]:
         def question(connection: Connection) -> list[Event]:
@@ -162,14 +167,15 @@ class SqliteQueue:
             )
             return [_decode_event(body) for (body,) in rows]
 
-        return await self._database.read(question)
+        ask = self._database.read if limit is None else self._database.look_up
+        return await ask(question)
 
     async def count_events(self, job_id: str) -> int:
         def question(connection: Connection) -> int:
             (count,) = connection.execute(_COUNT_EVENTS, (job_id,)).fetchone()
             return int(count)
 
-        return await self._database.read(question)
+        return await self._database.look_up(question)
 
     async def close(self) -> None:
         """Nothing to let go of: the database is borrowed."""

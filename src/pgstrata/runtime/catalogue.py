@@ -1,6 +1,7 @@
 """The installations of this machine as images, remembered for as long as their files stay."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,6 +36,7 @@ class Catalogue:
         self._finder = finder
         self._fresh_seconds = fresh_seconds
         self._hashed: dict[Path, _Hashed] = {}
+        self._found: dict[str, tuple[float, _Hashed]] = {}
 
     async def installations(self) -> tuple[Installation, ...]:
         """Every installation, usable or not, newest first."""
@@ -42,7 +44,11 @@ class Catalogue:
 
     async def resolve(self, wanted: str) -> ResolvedImage:
         """The image meant. Raises ``InvalidArgumentError``, saying what there is."""
-        found = await self._find(wanted)
+        looked_at, found = self._found.get(wanted, (-math.inf, None))
+        if found is None or time.monotonic() - looked_at >= self._fresh_seconds:
+            looked_at = time.monotonic()
+            found = await self._find(wanted)
+            self._found[wanted] = (looked_at, found)
         return ResolvedImage(image_id=found.image_id, version=found.installation.version)
 
     async def installation(self, resolved_id: str) -> Installation:

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 
 from pgstrata import subprocesses
-from pgstrata.dbms.connection import engine_connection
 from pgstrata.domain.instance import Server
 from pgstrata.runtime.access import PrivateDir
 from pgstrata.runtime.installations import MINIMAL_ENV
@@ -20,7 +19,8 @@ from pgstrata.runtime.postmaster import read_pid_file
 LOG = "server.log"
 """The server's log, beside its data directory."""
 
-_LOOK_SECONDS = 0.001
+_FIRST_LOOK_SECONDS = 0.010
+_LOOK_SECONDS = 0.0015
 
 
 class ServerLog:
@@ -84,20 +84,13 @@ async def until_ready(server: Server, ended: asyncio.Task[None]) -> bool:
 
     ``ended`` is done once the process has ended.
     """
+    # No server is up any sooner, and every look takes time from it.
+    await asyncio.sleep(_FIRST_LOOK_SECONDS)
     while not ended.done():
         note = read_pid_file(server.data_dir)
         # The note may be that of another server, which is why ours is about to give up.
         if note is not None and note.pid == server.pid and note.ready:
             return True
-        # PostgreSQL tells nobody but its pid file, and that within 10 ms or so.
+        # PostgreSQL tells nobody but its pid file.
         await asyncio.sleep(_LOOK_SECONDS)
     return False
-
-
-async def check_it_answers(server: Server) -> None:
-    """Ask the server something, which also fills the caches that its first client would have to.
-
-    Raises ``ServerError`` when it refuses.
-    """
-    async with engine_connection(server) as connection:
-        await connection.execute("select 1")

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pgstrata import subprocesses
 from pgstrata.cancellation import to_the_end
+from pgstrata.dbms.connection import check_it_answers
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ProgramError, ServerError
@@ -22,7 +23,6 @@ from pgstrata.runtime.installations import MINIMAL_ENV, Finder
 from pgstrata.runtime.launch import (
     LOG,
     ServerLog,
-    check_it_answers,
     server_argv,
     spawn,
     until_ready,

@@ -1,5 +1,6 @@
 """Places whose data directory is a btrfs subvolume, cloned by a snapshot in constant time."""
 
+import asyncio
 import errno
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ from pgstrata.statefs.base import DATA
 from pgstrata.statefs.places import (
     DATA_MODE,
     DirectoryStateFS,
+    begin,
     hidden_sibling,
     hide_and_delete,
     make_place_directory,
@@ -29,8 +31,27 @@ class BtrfsStateFS(DirectoryStateFS):
         subvolumes.create(data)
         data.chmod(DATA_MODE)  # it had whatever the umask left
 
-    async def _copy_data(self, source: Path, data: Path) -> None:
-        await in_thread(_snapshot, source, data, read_only=False)
+    async def clone(self, source: Path, place: Path) -> None:
+        # All in one call of a thread: what a snapshot takes is not much more than such a call.
+        whole: list[Path] = []
+        try:
+            await in_thread(self._clone, source / DATA, place, whole)
+        except asyncio.CancelledError:
+            if whole:
+                await in_thread(hide_and_delete, place)
+            raise
+
+    def _clone(self, source: Path, place: Path, whole: list[Path]) -> None:
+        """Clone, blocking; ``place`` is noted in ``whole`` once it is there."""
+        hidden = hidden_sibling(place)
+        try:
+            begin(hidden, place, source)
+            _snapshot(source, hidden / DATA, read_only=False)
+            move(hidden, place)
+        except BaseException:
+            trees.delete(hidden)
+            raise
+        whole.append(place)
 
     def _publish(self, building: Path, place: Path, marker: bytes) -> None:
         """Publish a snapshot rather than the directory itself.

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pgstrata import subprocesses
-from pgstrata.statefs.places import DirectoryStateFS
+from pgstrata.statefs.base import DATA
+from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
 
 
 class CopyStateFS(DirectoryStateFS):
@@ -11,6 +12,7 @@ class CopyStateFS(DirectoryStateFS):
 
     name = "copy"
 
-    async def _copy_data(self, source: Path, data: Path) -> None:
-        options = ("--archive", "--no-target-directory", "--reflink=never", "--sparse=auto")
-        await subprocesses.run(["cp", *options, "--", source, data])
+    async def clone(self, source: Path, place: Path) -> None:
+        async with shown_when_whole(place, made_from=source / DATA) as hidden:
+            options = ("--archive", "--no-target-directory", "--reflink=never", "--sparse=auto")
+            await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])

@@ -36,21 +36,17 @@ class DirectoryStateFS(ABC):
     name: str
 
     async def create(self, place: Path) -> None:
-        async with _shown_when_whole(place) as hidden:
+        async with shown_when_whole(place) as hidden:
             await in_thread(self._make_data, hidden / DATA)
 
-    async def clone(self, source: Path, place: Path) -> None:
-        data = source / DATA
-        if not await in_thread(data.is_dir):
-            raise FileNotFoundError(errno.ENOENT, "there is no data directory to clone", str(data))
-        async with _shown_when_whole(place) as hidden:
-            await self._copy_data(data, hidden / DATA)
+    @abstractmethod
+    async def clone(self, source: Path, place: Path) -> None: ...
 
     async def publish(self, building: Path, place: Path, marker: bytes) -> None:
         await in_thread(self._publish, building, place, marker)
 
     async def marker(self, place: Path) -> bytes | None:
-        return await in_thread(_read_marker, place)
+        return _read_marker(place)  # a hundred bytes: telling a thread takes longer
 
     async def places(self, area: Path) -> list[Path]:
         return await in_thread(_directories, area, hidden=False)
@@ -68,10 +64,6 @@ class DirectoryStateFS(ABC):
     def _make_data(self, data: Path) -> None:
         """Make an empty data directory."""
         data.mkdir(DATA_MODE)
-
-    @abstractmethod
-    async def _copy_data(self, source: Path, data: Path) -> None:
-        """Make ``data`` a writable copy of the data directory ``source``."""
 
     def _publish(self, building: Path, place: Path, marker: bytes) -> None:
         """Publish, blocking. One sync for the data and the marker: neither is seen before."""
@@ -137,20 +129,28 @@ def hide_and_delete(place: Path) -> None:
 
 
 @asynccontextmanager
-async def _shown_when_whole(place: Path) -> AsyncIterator[Path]:
+async def shown_when_whole(place: Path, made_from: Path | None = None) -> AsyncIterator[Path]:
     """A hidden directory to fill, which becomes ``place`` at the end, or is deleted on any error.
 
-    Raises ``FileExistsError`` at once when ``place`` exists.
+    Raises ``FileExistsError`` at once when ``place`` exists, and ``FileNotFoundError`` when the
+    data directory it is ``made_from`` does not.
     """
     hidden = hidden_sibling(place)
-    await in_thread(refuse_existing, place)
     try:
-        await in_thread(make_place_directory, hidden)
+        await in_thread(begin, hidden, place, made_from)
         yield hidden
         await _show(hidden, place)
     except BaseException:
         await in_thread(trees.delete, hidden)
         raise
+
+
+def begin(hidden: Path, place: Path, made_from: Path | None) -> None:
+    """Make the hidden directory that is to become ``place``; raises as ``StateFS.clone`` says."""
+    if made_from is not None and not made_from.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no data directory to clone", str(made_from))
+    refuse_existing(place)
+    make_place_directory(hidden)
 
 
 async def _show(hidden: Path, place: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pgstrata import subprocesses
 from pgstrata.errors import ProgramError
-from pgstrata.statefs.places import DirectoryStateFS
+from pgstrata.statefs.base import DATA
+from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
 from pgstrata.statefs.threads import in_thread
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
@@ -17,15 +18,16 @@ class ReflinkStateFS(DirectoryStateFS):
 
     name = "reflink"
 
-    async def _copy_data(self, source: Path, data: Path) -> None:
-        # As fast as a loop of our own over a thousand files, and no thread of ours is busy with it.
-        options = ("--archive", "--no-target-directory", "--reflink=always")
-        try:
-            await subprocesses.run(["cp", *options, "--", source, data])
-        except ProgramError:
-            # cp says only in words why; the kernel says it with an errno.
-            await in_thread(check_reflinks, data.parent)
-            raise
+    async def clone(self, source: Path, place: Path) -> None:
+        async with shown_when_whole(place, made_from=source / DATA) as hidden:
+            # As fast as our own loop over a thousand files, and no thread of ours is busy with it.
+            options = ("--archive", "--no-target-directory", "--reflink=always")
+            try:
+                await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
+            except ProgramError:
+                # cp says only in words why; the kernel says it with an errno.
+                await in_thread(check_reflinks, hidden)
+                raise
 
 
 def check_reflinks(directory: Path) -> None:

@@ -39,6 +39,7 @@ _STATES = """
         (SELECT COUNT(*) FROM instances WHERE instances.state_id = states.state_id)
     FROM states
 """
+_STATE = f"{_STATES} WHERE state_id = ?"
 _STEMMING = """
     SELECT 'state ' || state_id FROM states WHERE parent_state_id = :state_id
     UNION ALL
@@ -52,6 +53,8 @@ _ADD_INSTANCE = """
 """
 _REMOVE_INSTANCE = "DELETE FROM instances WHERE instance_id = ?"
 _INSTANCES = "SELECT body FROM instances"
+_INSTANCE = f"{_INSTANCES} WHERE instance_id = ?"
+_INSTANCE_NAMED = f"{_INSTANCES} WHERE name = ?"
 _BEARER = "SELECT instance_id FROM instances WHERE name = ?"
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -95,7 +98,11 @@ class SqliteStore:
         await self._database.write(change)
 
     async def state(self, state_id: str) -> State | None:
-        return next(iter(await self._states({"state_id = ?": state_id})), None)
+        def question(connection: Connection) -> State | None:
+            found = connection.execute(_STATE, (state_id,)).fetchone()
+            return None if found is None else _state(*found)
+
+        return await self._database.look_up(question)
 
     async def states(
         self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -106,7 +113,7 @@ class SqliteStore:
     async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
         # One parameter for any number of ids, so that the statement is prepared once.
         ids = _encode(list(state_ids)).decode()
-        return await self._database.read(
+        return await self._database.look_up(
             lambda connection: frozenset(
                 state_id for (state_id,) in connection.execute(_EXISTING_STATES, (ids,))
             )
@@ -146,10 +153,10 @@ class SqliteStore:
         await self._database.write(change)
 
     async def instance(self, instance_id: str) -> Instance | None:
-        return next(iter(await self._instances({"instance_id = ?": instance_id})), None)
+        return await self._one_instance(_INSTANCE, instance_id)
 
     async def instance_named(self, name: str) -> Instance | None:
-        return next(iter(await self._instances({"name = ?": name})), None)
+        return await self._one_instance(_INSTANCE_NAMED, name)
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -164,6 +171,13 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Nothing to let go of: the database is borrowed."""
+
+    async def _one_instance(self, statement: str, key: str) -> Instance | None:
+        def question(connection: Connection) -> Instance | None:
+            found = connection.execute(statement, (key,)).fetchone()
+            return None if found is None else _decode_instance(found[0])
+
+        return await self._database.look_up(question)
 
     async def _states(self, filters: dict[str, str | None]) -> list[State]:
         where, values = _where(filters)
