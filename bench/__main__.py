@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cached, processes
+from bench import cached, processes, scanning
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
 from tests.filesystems import loop_mounted
@@ -38,6 +38,7 @@ def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
     return [
         *cached.measure(engine, place, rounds),
         *processes.measure(engine, rounds),
+        *scanning.measure(),
     ]
 
 

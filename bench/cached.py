@@ -137,8 +137,8 @@ class BareServer:
             self._ask(f"host={self._sockets}", "select 1")
             subprocess.run(
                 [
-                    self._engine.bin_dir / "psql", "-X", "-q", "-h", self._sockets, "-p", str(self._port),
-                    "-U", "postgres", "-f", self._engine.script,
+                    self._engine.bin_dir / "psql", "-X", "-q", "-h", self._sockets,
+                    "-p", str(self._port), "-U", "postgres", "-f", self._engine.script,
                 ],
                 check=True, capture_output=True,
             )  # fmt: skip
@@ -157,8 +157,8 @@ class BareServer:
         hba.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         server = subprocess.Popen(
             [
-                self._engine.bin_dir / "postgres", "-D", data, "-k", self._sockets, "-p", str(self._port),
-                "-c", f"hba_file={hba}",
+                self._engine.bin_dir / "postgres", "-D", data, "-k", self._sockets,
+                "-p", str(self._port), "-c", f"hba_file={hba}",
                 *(word for name, value in settings.items() for word in ("-c", f"{name}={value}")),
             ],
             stderr=subprocess.DEVNULL, user=self._own(self._directory),

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import psycopg
 
+from pgstrata.statefs.detect import BackendName
+
 SCRIPT = """
 create table customer (id int primary key, name text not null);
 create table orders (id int primary key, customer int not null references customer, total numeric);
@@ -31,7 +33,7 @@ class Engine:
     token: str
     process: psutil.Process
     store: Path
-    backend: str
+    backend: BackendName
     version: str
     bin_dir: Path
     script: Path
@@ -104,7 +106,7 @@ def _describe(file: dict[str, Any], store: Path, script: Path) -> Engine:
         token=file["authToken"],
         process=psutil.Process(file["pid"]),
         store=store,
-        backend="",
+        backend="copy",
         version="",
         bin_dir=Path(),
         script=script,

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import msgspec
+
 from tests.http_server import served
 from tests.unit.httpapi.driver import BEARER, TOKEN
 from tests.unit.httpapi.engine import MemoryEngine

@@ -463,8 +463,10 @@ async def plans_of(
             if not statement.startswith(("BEGIN", "COMMIT", "--"))
         }
 
-    await database.read(lambda connection: connection.set_trace_callback(statements.append))
+    for ask in (database.read, database.look_up):
+        await ask(lambda connection: connection.set_trace_callback(statements.append))
     await questions
+    await database.look_up(lambda connection: connection.set_trace_callback(None))
     return await database.read(explain)
 
 

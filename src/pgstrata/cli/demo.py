@@ -2,7 +2,7 @@
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given, Option
-from pgstrata.client.errors import UsageError
+from pgstrata.client_errors import UsageError
 
 ABOUT = """
 Prepares a small bookshop on an engine and a store of its own: shows the plan, builds it step by

@@ -16,8 +16,8 @@ from pgstrata.cli.text import columns, seconds, table
 from pgstrata.client import connect
 from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
-from pgstrata.client.errors import ClientError, JobFailedError
 from pgstrata.client.http import Json
+from pgstrata.client_errors import ClientError, JobFailedError
 from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
 
 _SCRIPT_WORDS = " ".join(f"-f {script}" for script in SCRIPTS)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given, Option, whole_number
-from pgstrata.client.errors import NotFoundError, UsageError
+from pgstrata.client_errors import NotFoundError, UsageError
 
 ABOUT = "Shows the last lines that the engine wrote, and with -f those to come."
 

@@ -2,7 +2,7 @@
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Option
-from pgstrata.client.errors import UsageError
+from pgstrata.client_errors import UsageError
 
 STORE = Option(("--store",), "the store; default: the configured one", "DIR")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE
 from pgstrata.cli.options import Given, Option
-from pgstrata.client.errors import engine_errors_translated
+from pgstrata.client_errors import engine_errors_translated
 from pgstrata.config import durations
 from pgstrata.config.keys import KEYS, Value
 from pgstrata.config.model import Configuration

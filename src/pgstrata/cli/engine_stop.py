@@ -9,7 +9,7 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
 from pgstrata.client import discovery
-from pgstrata.client.errors import ClientError
+from pgstrata.client_errors import ClientError
 
 ABOUT = """
 Asks the engine to end and waits until it is gone. Jobs that run go on when it is started again;

@@ -11,13 +11,13 @@ from pgstrata.cli.interrupt import Choice
 from pgstrata.cli.progress import Progress, for_stream
 from pgstrata.cli.steps import Steps
 from pgstrata.client.engine import Engine
-from pgstrata.client.errors import (
+from pgstrata.client.http import Json
+from pgstrata.client_errors import (
     JobFailedError,
     UnreachableError,
     UnsatisfiableRangeError,
     WaitedTooLongError,
 )
-from pgstrata.client.http import Json
 
 _ATTEMPTS = 5
 """How often in a row to attach again without hearing anything new."""

@@ -10,8 +10,8 @@ from pgstrata.cli.options import Given, Option
 from pgstrata.cli.rows import Style, instance_rows, job_rows, name_rows, state_rows, task_rows
 from pgstrata.cli.text import columns, table
 from pgstrata.client.engine import Engine
-from pgstrata.client.errors import UsageError
 from pgstrata.client.http import Json
+from pgstrata.client_errors import UsageError
 
 ABOUT = """
 Lists names and instances, unless told otherwise. States are shown as a tree: each below the one it

@@ -11,7 +11,7 @@ from pgstrata.cli import commands
 from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
 from pgstrata.cli.options import HELP, Given, Option, parse
 from pgstrata.cli.report import report, report_detached
-from pgstrata.client.errors import ClientError, UsageError
+from pgstrata.client_errors import ClientError, UsageError
 from pgstrata.config.keys import Value
 from pgstrata.config.load import load
 

@@ -7,7 +7,7 @@ is not one of its options, and because it takes no time to import.
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-from pgstrata.client.errors import UsageError
+from pgstrata.client_errors import UsageError
 
 T = TypeVar("T")
 

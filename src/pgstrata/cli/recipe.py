@@ -4,8 +4,8 @@ import sys
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given, Option
-from pgstrata.client.errors import UsageError, engine_errors_translated
 from pgstrata.client.http import Json
+from pgstrata.client_errors import UsageError, engine_errors_translated
 from pgstrata.config.durations import parse_positive
 
 UNCACHEABLE = ("refuse", "run")

@@ -4,7 +4,7 @@ import json
 import sys
 
 from pgstrata.cli.text import one_line, printable
-from pgstrata.client.errors import ClientError
+from pgstrata.client_errors import ClientError
 
 
 def report(error: ClientError, *, as_json: bool) -> None:

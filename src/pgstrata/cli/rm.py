@@ -9,8 +9,8 @@ from pgstrata.cli.report import report
 from pgstrata.cli.targets import Target, resolve
 from pgstrata.cli.text import one_line
 from pgstrata.client.engine import Engine
-from pgstrata.client.errors import RefusedError, UsageError
 from pgstrata.client.http import Json
+from pgstrata.client_errors import RefusedError, UsageError
 
 ABOUT = """
 Removes one thing and, with -r, all that was made from it, and prints the tree. All of it goes or

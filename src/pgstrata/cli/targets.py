@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from pgstrata.client.engine import Engine
-from pgstrata.client.errors import NotFoundError, UsageError
+from pgstrata.client_errors import NotFoundError, UsageError
 
 PREFIX_LENGTH = 8
 """How many characters of an id it takes at least."""

@@ -4,7 +4,7 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.follow import follow
 from pgstrata.cli.options import Given, Option, whole_number
 from pgstrata.cli.prepared import show_ending
-from pgstrata.client.errors import UsageError
+from pgstrata.client_errors import UsageError
 
 ABOUT = """
 Follows a job from its first event to its last, then prints what it was for: DSN=… or the plan.

@@ -2,8 +2,8 @@
 
 from pgstrata.client import discovery
 from pgstrata.client.engine import Engine
-from pgstrata.client.errors import UsageError
 from pgstrata.client.http import Http, parse_endpoint
+from pgstrata.client_errors import UsageError
 from pgstrata.config.model import Configuration
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pgstrata.client.engine import Engine
-from pgstrata.client.errors import ClientError, UsageError
 from pgstrata.client.http import Http, parse_endpoint
+from pgstrata.client_errors import ClientError, UsageError
 
 _HEALTH_SECONDS = 5.0
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pgstrata.client.errors import NotFoundError, from_answer
 from pgstrata.client.http import Answer, Http, Json, segment
+from pgstrata.client_errors import NotFoundError, from_answer
 
 
 class Engine:

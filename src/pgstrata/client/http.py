@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from pgstrata.client.errors import UnreachableError, UsageError, from_answer
+from pgstrata.client_errors import UnreachableError, UsageError, from_answer
 
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgstrata.client.discovery import Found, find
-from pgstrata.client.errors import ClientError, UnreachableError, engine_errors_translated
+from pgstrata.client_errors import ClientError, UnreachableError, engine_errors_translated
 from pgstrata.config.model import LOG_FILE
 
 if TYPE_CHECKING:

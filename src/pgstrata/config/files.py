@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgstrata.client.errors import UsageError
+from pgstrata.client_errors import UsageError
 from pgstrata.config.keys import Layer, Value, check
 
 PROJECT_FILE = Path(".pgstrata") / "config.yaml"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pgstrata.client.errors import UsageError
+from pgstrata.client_errors import UsageError
 from pgstrata.config.files import ConfigFile, project_file, user_file
 from pgstrata.config.keys import KEYS, SETTING_PREFIX, Layer, Value, check, variable
 from pgstrata.config.model import DEFAULT_IMAGE, Configuration

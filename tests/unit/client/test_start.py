@@ -48,7 +48,7 @@ server.serve_forever()
 STARTER = """
 import sys
 from pathlib import Path
-from pgstrata.client.errors import ClientError
+from pgstrata.client_errors import ClientError
 from pgstrata.client.start import start
 
 store = Path(sys.argv[1])

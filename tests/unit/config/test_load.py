@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.client.errors import UsageError
+from pgstrata.client_errors import UsageError
 from pgstrata.config.load import ROOT_STORE, load
 from pgstrata.config.model import Configuration
 

@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 import msgspec
 from starlette.types import ASGIApp, Message
-from tests.unit.httpapi.engine import MemoryEngine
 
 from pgstrata.httpapi.app import create_app
+from tests.unit.httpapi.engine import MemoryEngine
 
 P = ParamSpec("P")
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
-from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, tasks_of
 
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.image import Installation
@@ -29,6 +28,7 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
 from pgstrata.errors import InvalidArgumentError, NotFoundError
 from pgstrata.httpapi.service import Service
+from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, tasks_of
 
 KINDS = ("psql", "lb")
 

@@ -1,10 +1,10 @@
 """Who is let in."""
 
 import pytest
-from tests.unit.httpapi.driver import TOKEN, Client, scenario
-from tests.unit.httpapi.engine import MemoryEngine
 
 from pgstrata.httpapi.app import create_app
+from tests.unit.httpapi.driver import TOKEN, Client, scenario
+from tests.unit.httpapi.engine import MemoryEngine
 
 PATHS = ("/v1/prepare-jobs", "/v1/status", "/openapi.json", "/v1/nowhere", "/")
 

@@ -1,10 +1,10 @@
 """What a request's body may be, and how a bad one is refused."""
 
 import pytest
-from tests.unit.httpapi.driver import BEARER, Client, scenario
-from tests.unit.httpapi.engine import MemoryEngine
 
 from pgstrata.httpapi.body import MAX_BODY_BYTES
+from tests.unit.httpapi.driver import BEARER, Client, scenario
+from tests.unit.httpapi.engine import MemoryEngine
 
 JOBS = "/v1/prepare-jobs"
 MIB = b" " * 2**20

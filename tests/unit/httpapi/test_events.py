@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from tests.unit.httpapi.driver import BEARER, TOKEN, Answer, Client, Exchange, scenario
-from tests.unit.httpapi.engine import MemoryEngine
-from tests.unit.httpapi.samples import NOON
 
 from pgstrata.domain.job import Event, Status
 from pgstrata.httpapi.app import create_app
 from pgstrata.httpapi.streams import BATCH_EVENTS
+from tests.unit.httpapi.driver import BEARER, TOKEN, Answer, Client, Exchange, scenario
+from tests.unit.httpapi.engine import MemoryEngine
+from tests.unit.httpapi.samples import NOON
 
 JOBS = "/v1/prepare-jobs"
 

@@ -1,11 +1,11 @@
 """Prepare jobs and their tasks."""
 
 import pytest
+
+from pgstrata.domain.job import Status
 from tests.unit.httpapi.driver import Client, scenario
 from tests.unit.httpapi.engine import MemoryEngine
 from tests.unit.httpapi.samples import IMAGE, STATE_ID
-
-from pgstrata.domain.job import Status
 
 JOBS = "/v1/prepare-jobs"
 UNKNOWN = "0" * 32

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.httpapi.driver import Client, scenario
-from tests.unit.httpapi.engine import MemoryEngine
 
 from pgstrata.httpapi.app import OPERATIONS
+from tests.unit.httpapi.driver import Client, scenario
+from tests.unit.httpapi.engine import MemoryEngine
 
 
 async def document(client: Client) -> Any:

@@ -1,6 +1,7 @@
 """States, instances, names and the engine's own status."""
 
 import pytest
+
 from tests.unit.httpapi.driver import Client, scenario
 from tests.unit.httpapi.engine import MemoryEngine
 from tests.unit.httpapi.samples import IMAGE, STATE_ID, a_name, a_state, an_instance

@@ -5,12 +5,12 @@ import logging
 
 import pytest
 from starlette.types import Message
-from tests.unit.httpapi.driver import TOKEN, Client, scenario
-from tests.unit.httpapi.engine import MemoryEngine
 
 from pgstrata.domain.job import Job
 from pgstrata.errors import StoreUnusableError
 from pgstrata.httpapi.app import create_app
+from tests.unit.httpapi.driver import TOKEN, Client, scenario
+from tests.unit.httpapi.engine import MemoryEngine
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """What is found in scripts; the lexer itself is also put beside psql's in the integration tests."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -376,30 +374,3 @@ def test_a_command_of_sql_has_no_backslash_commands_and_no_variables() -> None:
 )
 def test_a_command_is_searched_for_what_cannot_be_known(text: bytes) -> None:
     assert scan_command(text).problems
-
-
-@pytest.mark.parametrize(
-    "unit",
-    [
-        *(
-            b"'",
-            b"$a$ $b$ ",
-            b"/* ",
-            b"copy a(",
-            b"e'\\'",
-            b"\\echo a ",
-            b"from stdin ",
-            b"; -- x\n",
-        ),
-        *(b"copy t from stdin;\n\\.\n", b"\\a", b":", b"((", b"\\i x\n", b"copy ' || ", b"-- x\n"),
-        *(b" begin atomic ", b":x \\g ", b"create function ", b"create function $a ", b"create "),
-    ],
-)
-def test_the_time_of_a_scan_grows_with_the_script_alone(unit: bytes) -> None:
-    def seconds(size: int) -> float:
-        text = unit * (size // len(unit))
-        started = time.process_time()
-        scan(text)
-        return time.process_time() - started
-
-    assert seconds(160_000) < 16 * seconds(20_000) + 0.1
