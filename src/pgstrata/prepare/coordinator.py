@@ -101,15 +101,8 @@ class JobCoordinator:
             prepare_args_normalized=arguments,
             created_at=utc_now(),
         )
-        events = lifecycle.submitted(job)
-        # Whoever finds the job must find its bell, too.
-        self._bells[job.job_id] = Bell(len(events))
-        try:
-            await self._queue.add(job, events)
-        except BaseException:
-            del self._bells[job.job_id]
-            raise
-        await self._start(job.job_id, steps)
+        # Stored, it must run, even if the one who asked goes away this very moment.
+        await to_the_end(self._enter(job, steps))
         return job
 
     async def recover(self) -> None:
@@ -159,6 +152,17 @@ class JobCoordinator:
         return await self._queue.count_events(job_id) > number
 
     # Running a job
+
+    async def _enter(self, job: Job, steps: Sequence[Step]) -> None:
+        events = lifecycle.submitted(job)
+        # Whoever finds the job must find its bell, too.
+        self._bells[job.job_id] = Bell(len(events))
+        try:
+            await self._queue.add(job, events)
+        except PgstrataError:
+            del self._bells[job.job_id]
+            raise
+        await self._start(job.job_id, steps)
 
     async def _start(self, job_id: str, steps: Sequence[Step] | None = None) -> None:
         """Let a job run; ``steps`` are those its inputs were read for when it was submitted."""

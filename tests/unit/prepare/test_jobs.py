@@ -1,12 +1,13 @@
 """The four components together, on in-memory adapters: what a job does, as its clients see it."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from pgstrata.domain.job import Status
+from pgstrata.domain.job import Event, Job, Status
 from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
 
@@ -148,6 +149,30 @@ def test_a_queued_job_can_be_cancelled_before_it_ever_runs(tmp_path: Path) -> No
             await heart.manager.cancel(waiting.job_id)
             await heart.end_of(waiting.job_id)
             assert await heart.said(waiting.job_id) == ["status queued", "error", "status failed"]
+
+    run(scenario())
+
+
+def test_a_job_runs_even_if_the_one_who_asked_went_away_while_it_was_stored(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            stored = asyncio.Event()
+            add = heart.queue.add
+
+            async def slow_add(job: Job, events: Sequence[Event]) -> None:
+                await add(job, events)
+                stored.set()
+                await asyncio.sleep(0)
+
+            heart.queue.add = slow_add  # type: ignore[method-assign]
+            asking = asyncio.create_task(heart.manager.submit(heart.request("a")))
+            await stored.wait()
+            asking.cancel()
+            await asyncio.wait((asking,))
+            [job] = await heart.manager.list_jobs()
+            assert (await heart.end_of(job.job_id)).status is Status.SUCCEEDED
 
     run(scenario())
 
