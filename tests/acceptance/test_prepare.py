@@ -1,9 +1,11 @@
 """The main job, as a user does it: pgstrata prepare:psql, and what comes with it."""
 
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 import sqlalchemy
 
 from tests.acceptance.conftest import Terminal
@@ -48,16 +50,9 @@ def test_the_dsn_works_with_psql_psycopg_and_sqlalchemy(pgstrata: Terminal) -> N
     engine.dispose()
     [usable, *_] = pgstrata.json("status")["runtime"]["installations"]
     psql = Path(usable["bin_dir"], "psql")
-    shown = pgstrata_shell(psql, dsn, "select count(*) from book")
-    assert shown.strip() == "100"
-
-
-def pgstrata_shell(psql: Path, dsn: str, query: str) -> str:
-    import subprocess
-
-    return subprocess.run(
-        [psql, "-X", "-At", "-c", query, dsn], text=True, capture_output=True, check=True
-    ).stdout
+    words = [psql, "-X", "-At", "-c", "select count(*) from book", dsn]
+    shown = subprocess.run(words, text=True, capture_output=True, check=True)
+    assert shown.stdout == "100\n"
 
 
 def test_progress_goes_to_stderr_and_tells_cached_steps_from_built_ones(
@@ -210,3 +205,16 @@ def test_each_major_version_has_states_of_its_own(pgstrata: Terminal) -> None:
         [(version,)] = rows(dsn, "show server_version_num")
         assert int(str(version)) // 10000 == major
     assert len(pgstrata.json("ls", "-s")["states"]) == len(majors) > 1
+
+
+CHINOOK = Path(__file__).parents[3] / "shared" / "data" / "chinook.sql"
+
+
+@pytest.mark.skipif(not CHINOOK.exists(), reason="the Chinook script is not at hand")
+def test_a_real_schema_that_makes_and_enters_its_own_database(pgstrata: Terminal) -> None:
+    dsn = pgstrata.prepare("-q", "-f", CHINOOK)
+    chinook = urlsplit(dsn)._replace(path="/chinook").geturl()
+    bands = "select count(*) from album join artist using (artist_id) where name like 'A%'"
+    assert rows(chinook, "select count(*) from track") == [(3503,)]
+    assert rows(chinook, bands) > [(0,)]
+    assert "cached" in pgstrata("prepare:psql", "--", "-q", "-f", CHINOOK).stderr

@@ -119,6 +119,17 @@ def test_words_of_an_earlier_engine_are_not_told_again(store: Path) -> None:
     assert "an old story" not in outcome(store, "import sys; sys.exit('a new one')")
 
 
+def test_an_engine_whose_starter_is_interrupted_does_not_stay(store: Path) -> None:
+    store.mkdir(parents=True)
+    os.mkfifo(store / "pid")
+    program = "import os, signal; open('pid', 'w').write(str(os.getpid())); signal.pause()"
+    with starter(store, program) as process:
+        pid = int((store / "pid").read_text())
+        process.send_signal(signal.SIGINT)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_a_store_that_cannot_be_made_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert outcome(tmp_path / "file" / "store", ENGINE).startswith("cannot make the store ")

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,18 @@ def test_an_installation_the_servers_user_cannot_reach_names_the_way(reachable_d
     assert f"nobody cannot enter {shut};" in (found.problem or "")
     shut.chmod(0o711)
     assert [one.problem for one in find_in(bin_dir, server_user="nobody")] == [None]
+
+
+@only_root
+def test_a_binary_the_servers_user_cannot_reach_is_told_as_well(reachable_dir: Path) -> None:
+    # Unlike a script, the kernel loads it before the right to pass everywhere is gone.
+    real = asyncio.run(Finder(None).find())[0]
+    shut = reachable_dir / "shut-away"
+    bin_dir = install(shut)
+    shutil.copy(real.bin_dir / "postgres", bin_dir / "postgres")
+    shut.chmod(0o700)
+    (found,) = find_in(bin_dir, server_user="nobody")
+    assert f"nobody cannot enter {shut};" in (found.problem or "")
 
 
 def test_an_installation_is_run_once_until_it_changes(tmp_path: Path) -> None:
