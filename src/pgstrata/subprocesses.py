@@ -14,13 +14,15 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from functools import cache
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import IO, Literal, TypedDict
 
+from pgstrata.cancellation import to_the_end
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError
 
@@ -97,20 +99,26 @@ async def stream(
     ``on_line`` slows the program down; nothing piles up. Raises ``ProgramError`` when the program
     cannot be started.
     """
-    async with _process(argv, cwd=cwd, env=env, user=user, stdin=stdin is not None) as process:
-        async with asyncio.TaskGroup() as pumps:
-            if stdin is not None:
-                pumps.create_task(_feed(process, stdin), name=f"stdin of {argv[0]}")
-            assert process.stdout is not None
-            assert process.stderr is not None
-            out = pumps.create_task(_pump(process.stdout, "stdout", on_line))
-            err = pumps.create_task(_pump(process.stderr, "stderr", on_line))
-            exit_code = await process.wait()
-            # A grandchild may still hold a pipe open; what the program itself wrote is there soon.
-            _done, open_pipes = await asyncio.wait((out, err), timeout=GRACE_SECONDS)
-            if open_pipes:
-                _signal_group(process.pid, signal.SIGKILL)
-        return exit_code if exit_code >= 0 else 128 - exit_code
+    with _given(stdin) as source:
+        process = _start(argv, stdin=source, cwd=cwd, env=env, user=user)
+    async with _owned(process) as ended, _reading(process) as outputs, asyncio.TaskGroup() as group:
+        pumps = [
+            group.create_task(_pump(reader, name, on_line), name=f"{name} of {argv[0]}")
+            for name, reader in outputs.items()
+        ]
+        await ended.wait()
+        await _let_drain(pumps, process.pid)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+async def _let_drain(pumps: Sequence[asyncio.Task[None]], group: int) -> None:
+    """Let what a program wrote come through, but wait for nobody else who holds its pipes."""
+    _done, open_pumps = await asyncio.wait(pumps, timeout=GRACE_SECONDS)
+    if open_pumps:
+        _signal_group(group, signal.SIGKILL)
+        _done, open_pumps = await asyncio.wait(open_pumps, timeout=GRACE_SECONDS)
+    for pump in open_pumps:
+        pump.cancel()
 
 
 def start_detached(
@@ -142,22 +150,23 @@ def start_detached(
             raise ProgramError(f"cannot start `{describe(argv)}`: {error.strerror}") from error
 
 
-@asynccontextmanager
-async def _process(
+def _start(
     argv: Sequence[str | Path],
     *,
+    stdin: IO[bytes] | int,
     cwd: Path | None,
     env: Mapping[str, str] | None,
     user: str | None,
-    stdin: bool,
-) -> AsyncIterator[asyncio.subprocess.Process]:
+) -> "subprocess.Popen[bytes]":
+    # Not asyncio's own subprocesses: waiting for one of those goes on, in some versions of Python,
+    # while anybody, a grandchild for instance, holds one of its pipes.
     command, identity = _as_user(argv, user)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=cwd,
             env=None if env is None else dict(env),
             start_new_session=True,
@@ -165,10 +174,52 @@ async def _process(
         )
     except OSError as error:
         raise ProgramError(f"cannot start `{describe(argv)}`: {error.strerror}") from error
+
+
+@contextmanager
+def _given(stdin: bytes | None) -> Iterator[IO[bytes] | int]:
+    """Standard input: a file without a name, which a program may read or leave as it likes."""
+    if stdin is None:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(stdin)
+        file.seek(0)
+        yield file
+
+
+@asynccontextmanager
+async def _owned(process: "subprocess.Popen[bytes]") -> AsyncIterator[asyncio.Event]:
+    """An event for the program's end; at the end of the context it is over with all its group."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    descriptor = os.pidfd_open(process.pid)
+    loop.add_reader(descriptor, ended.set)
     try:
-        yield process
+        yield ended
     finally:
-        await asyncio.shield(asyncio.ensure_future(_end(process)))
+        try:
+            await to_the_end(_end(process, ended))
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+
+@asynccontextmanager
+async def _reading(
+    process: "subprocess.Popen[bytes]",
+) -> AsyncIterator[dict[Stream, asyncio.StreamReader]]:
+    """The program's two outputs, to be read at the reader's pace."""
+    loop = asyncio.get_running_loop()
+    pipes: dict[Stream, IO[bytes] | None] = {"stdout": process.stdout, "stderr": process.stderr}
+    readers: dict[Stream, asyncio.StreamReader] = {}
+    with ExitStack() as transports:
+        for name, pipe in pipes.items():
+            reader = readers[name] = asyncio.StreamReader()
+            transport, _ = await loop.connect_read_pipe(
+                partial(asyncio.StreamReaderProtocol, reader), pipe
+            )
+            transports.callback(transport.close)
+        yield readers
 
 
 class _Identity(TypedDict, total=False):
@@ -201,14 +252,16 @@ def _becoming(user: str) -> tuple[list[str], _Identity]:
     return [setpriv, f"--reuid={uid}", f"--regid={gid}", f"--groups={listed}", "--"], {}
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: "subprocess.Popen[bytes]", ended: asyncio.Event) -> None:
     """End what is left of the program's group and wait for the program."""
-    if process.returncode is None:
+    if not ended.is_set():
         _signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+            async with asyncio.timeout(GRACE_SECONDS):
+                await ended.wait()
     _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
+    await ended.wait()
+    process.wait()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
@@ -216,15 +269,6 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     # other group can take that number while a member is left.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
-    assert process.stdin is not None
-    # A program may end without reading all of it; its exit code tells whether that is an error.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
 
 
 async def _pump(reader: asyncio.StreamReader, name: Stream, on_line: OnLine) -> None:
