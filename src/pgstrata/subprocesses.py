@@ -96,18 +96,24 @@ async def stream(
     """Run a program, pass on each line of its output as it comes, and return its exit code.
 
     Lines of any length come whole, without their newline, undecodable bytes replaced. A slow
-    ``on_line`` slows the program down; nothing piles up. Raises ``ProgramError`` when the program
+    ``on_line`` slows the program down; nothing piles up. An error in ``on_line`` ends the program
+    and is raised. Raises ``ProgramError`` when the program
     cannot be started.
     """
     with _given(stdin) as source:
         process = _start(argv, stdin=source, cwd=cwd, env=env, user=user)
-    async with _owned(process) as ended, _reading(process) as outputs, asyncio.TaskGroup() as group:
-        pumps = [
-            group.create_task(_pump(reader, name, on_line), name=f"{name} of {argv[0]}")
-            for name, reader in outputs.items()
-        ]
-        await ended.wait()
-        await _let_drain(pumps, process.pid)
+    async with _owned(process) as ended, _reading(process) as outputs:
+        try:
+            async with asyncio.TaskGroup() as group:
+                pumps = [
+                    group.create_task(_pump(reader, name, on_line), name=f"{name} of {argv[0]}")
+                    for name, reader in outputs.items()
+                ]
+                await ended.wait()
+                await _let_drain(pumps, process.pid)
+        except ExceptionGroup as errors:
+            # Only the listener can fail, and the first time it does is what matters.
+            raise errors.exceptions[0] from None
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 

@@ -18,7 +18,9 @@ import pytest
 from pgstrata import subprocesses
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ServerError
+from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.runtime import initdb, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.ports import HOST, Ports
@@ -56,7 +58,9 @@ def directory(reachable_dir: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def rig(directory: Path) -> NativeRig:
-    return NativeRig(directory)
+    rig = NativeRig(directory)
+    rig.cluster()  # the first takes an event loop of its own, which a test has not to spare
+    return rig
 
 
 @asynccontextmanager
@@ -442,3 +446,24 @@ def test_a_state_of_each_version_is_known_by_its_image(directory: Path) -> None:
     runtime = native_runtime(directory)
     images = {image_of(runtime, f"postgres:{major}") for major in (15, 16, 18)}
     assert len(images) == 3
+
+
+def test_psql_reads_strings_as_the_scanner_did_whatever_the_database_is_set_to(
+    rig: NativeRig,
+) -> None:
+    kind = PsqlKind()
+    show = ("-qAt", "-c", "show standard_conforming_strings")
+    request = PrepareRequest(prepare_kind=kind.name, image_id=rig.image, psql_args=show)
+    lines: list[str] = []
+
+    async def keep(line: str) -> None:
+        lines.append(line)
+
+    async def scenario() -> None:
+        [step] = await kind.steps(request)
+        async with serving(rig) as server:
+            await psql(rig, server, "alter role postgres set standard_conforming_strings = off")
+            await rig.runtime.run(server, kind.command(step), keep)
+
+    asyncio.run(scenario())
+    assert lines == ["on"]

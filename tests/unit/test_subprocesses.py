@@ -4,6 +4,7 @@ import asyncio
 import os
 import pwd
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -91,10 +92,9 @@ def test_an_error_in_the_listener_ends_the_program() -> None:
         raise ZeroDivisionError(line)
 
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
-    with pytest.raises(ExceptionGroup) as failure:
+    with pytest.raises(ZeroDivisionError) as failure:
         asyncio.run(subprocesses.stream(python(code), on_line=refuse))
-    [error] = failure.value.exceptions
-    assert not psutil.pid_exists(int(str(error)))
+    assert not psutil.pid_exists(int(str(failure.value)))
 
 
 def test_cancelled_a_program_is_gone_with_its_children_even_if_it_ignores_sigterm() -> None:
@@ -120,8 +120,9 @@ def test_cancelled_a_program_is_gone_with_its_children_even_if_it_ignores_sigter
 
     parent, child = asyncio.run(scenario())
     assert not psutil.pid_exists(parent)
-    with_child = psutil.pid_exists(child) and psutil.Process(child).status()
-    assert with_child in (False, psutil.STATUS_ZOMBIE)
+    # Killed with its parent, but nobody's to wait for: that it is over shows a moment later.
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(child).wait(timeout=10)
 
 
 def test_a_grandchild_that_holds_the_output_open_does_not_hold_us_up() -> None:

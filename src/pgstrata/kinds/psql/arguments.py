@@ -53,7 +53,9 @@ class PsqlArguments:
     """By name; None is a variable that is to be unset."""
     single_transaction: bool = False
     output_flags: tuple[tuple[str, ...], ...] = ()
-    """Flags, each with its value, that change what psql prints and nothing else."""
+    """Flags, each with its value, that change what psql prints."""
+    flag_variables: Mapping[str, str] = field(default_factory=dict)
+    """What those flags set variables to, over what ``variables`` says."""
 
     @property
     def needs_stdin(self) -> bool:
@@ -192,6 +194,7 @@ class _Reading:
     variables: dict[str, str | None] = field(default_factory=dict)
     single_transaction: bool = False
     output_flags: list[tuple[str, ...]] = field(default_factory=list)
+    flag_variables: dict[str, str] = field(default_factory=dict)
 
     def take(self, option: Option, value: str | None) -> None:
         match option.use, value:
@@ -206,6 +209,7 @@ class _Reading:
             case Use.OUTPUT, _:
                 flag = (option.spelling,) if value is None else (option.spelling, value)
                 self.output_flags.append(flag)
+                self.flag_variables.update([option.sets] if option.sets else [])
             case (Use.IMPLIED, _) | (Use.WRITES_FILE, "/dev/null"):
                 pass
             case use, _:
@@ -240,6 +244,7 @@ class _Reading:
             variables=MappingProxyType(dict(sorted(self.variables.items()))),
             single_transaction=self.single_transaction,
             output_flags=tuple(self.output_flags),
+            flag_variables=MappingProxyType(dict(self.flag_variables)),
         )
 
 

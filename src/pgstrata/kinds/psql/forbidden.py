@@ -39,8 +39,15 @@ _COPY_TABLE = re.compile(
 _COPY_QUERY = re.compile(rb"\bcopy\b" + _GAP + rb"*+\(", re.DOTALL)
 _QUERY_TARGET = re.compile(rb"\)" + _GAP + rb"*+to\b" + _GAP + rb"*+" + _TARGET, re.DOTALL)
 
-_FUNCTIONS = (b"pg_read_file", b"pg_read_binary_file", b"lo_import")
+_FUNCTIONS = (
+    b"pg_read_file",
+    b"pg_read_binary_file",
+    b"pg_ls_dir",
+    b"pg_stat_file",
+    b"lo_import",
+)
 _FUNCTION = re.compile(rb"\b(?:" + rb"|".join(_FUNCTIONS) + rb")\b")
+_FILE_WRAPPER = re.compile(rb"\bwrapper\b" + _GAP + rb"*+\"?file_fdw\b", re.DOTALL)
 
 _STRINGS = re.compile(
     rb"(?<!show )\bstandard_conforming_strings\b"
@@ -81,6 +88,9 @@ def _find(lower: bytes) -> Iterator[Forbidden]:
         for found in _FUNCTION.finditer(lower):
             name = found[0].decode()
             yield Forbidden(found.start(), f"{name} reads a file of the server", _USE_COPY)
+    if b"file_fdw" in lower:
+        for found in _FILE_WRAPPER.finditer(lower):
+            yield Forbidden(found.start(), "file_fdw reads a file of the server", _USE_COPY)
     if b"standard_conforming_strings" in lower:
         for found in _STRINGS.finditer(lower):
             what = "standard_conforming_strings may be set to something else than on"

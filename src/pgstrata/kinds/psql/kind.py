@@ -65,13 +65,17 @@ class PsqlKind:
                 )
 
     def command(self, step: Step) -> ToolCommand:
-        # Some releases of psql take ~ from HOME, others from the password file.
         return ToolCommand(
             tool="psql",
             args=step.args,
             work_dir=step.work_dir,
             stdin=step.stdin,
-            env={"HOME": home()},
+            env={
+                # Some releases of psql take ~ from HOME, others from the password file.
+                "HOME": home(),
+                # The scanner took it for granted; a database, a role or a server may differ.
+                "PGOPTIONS": "-c standard_conforming_strings=on",
+            },
         )
 
     def failure(self, step: Step, ended: ToolExit) -> StepFailedError:
@@ -179,7 +183,7 @@ def _step(
     content: dict[str, Content] = {
         "source": "command" if isinstance(source, Command) else "script",
         "content": expansion.digest,
-        "variables": dict(arguments.variables),
+        "variables": {**arguments.variables, **arguments.flag_variables},
         "single_transaction": arguments.single_transaction,
     }
     if expansion.problems:

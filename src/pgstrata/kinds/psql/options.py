@@ -12,7 +12,7 @@ class Use(Enum):
     VARIABLE = auto()
     SINGLE_TRANSACTION = auto()
     OUTPUT = auto()
-    """Changes how psql prints, and nothing in the database."""
+    """Changes how psql prints, and nothing in the database unless a script asks for it."""
     IMPLIED = auto()
     """Always given anyway."""
     CONNECTION = auto()
@@ -32,6 +32,8 @@ class Option(NamedTuple):
     use: Use
     value: bool = False
     optional_value: bool = False
+    sets: tuple[str, str] | None = None
+    """The variable it sets, which scripts can read, and to what."""
 
     @property
     def spelling(self) -> str:
@@ -44,16 +46,16 @@ OPTIONS = (
     Option("v", ("set", "variable"), Use.VARIABLE, value=True),
     Option("1", ("single-transaction",), Use.SINGLE_TRANSACTION),
     Option("X", ("no-psqlrc",), Use.IMPLIED),
-    Option("a", ("echo-all",), Use.OUTPUT),
+    Option("a", ("echo-all",), Use.OUTPUT, sets=("ECHO", "all")),
     Option("A", ("no-align",), Use.OUTPUT),
-    Option("b", ("echo-errors",), Use.OUTPUT),
-    Option("e", ("echo-queries",), Use.OUTPUT),
-    Option("E", ("echo-hidden",), Use.OUTPUT),
+    Option("b", ("echo-errors",), Use.OUTPUT, sets=("ECHO", "errors")),
+    Option("e", ("echo-queries",), Use.OUTPUT, sets=("ECHO", "queries")),
+    Option("E", ("echo-hidden",), Use.OUTPUT, sets=("ECHO_HIDDEN", "on")),
     Option("F", ("field-separator",), Use.OUTPUT, value=True),
     Option("H", ("html",), Use.OUTPUT),
     Option("n", ("no-readline",), Use.OUTPUT),
     Option("P", ("pset",), Use.OUTPUT, value=True),
-    Option("q", ("quiet",), Use.OUTPUT),
+    Option("q", ("quiet",), Use.OUTPUT, sets=("QUIET", "on")),
     Option("R", ("record-separator",), Use.OUTPUT, value=True),
     Option("t", ("tuples-only",), Use.OUTPUT),
     Option("T", ("table-attr",), Use.OUTPUT, value=True),

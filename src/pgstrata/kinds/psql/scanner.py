@@ -18,6 +18,9 @@ _DATA_END = re.compile(rb"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
 _REST_OF_LINE = re.compile(rb"(?:\\gx?)?[ \t\r\f\v]*+(?:--[^\r\n]*+\r?)?(?:\n|\Z)")
 _ALONE = "put COPY ... FROM STDIN on lines of its own, before its data"
 
+_WHEREABOUTS = re.compile(rb":(?:['\"]|\{\?)?(?P<name>HOST|PORT)\b")
+"""Variables that psql itself sets to what is another value each time a step is run."""
+
 
 def scan(text: bytes) -> Script:
     """What the script refers to. Never fails, whatever the text; takes time in its proportion."""
@@ -31,6 +34,7 @@ def scan_command(text: bytes) -> Script:
         findings.problem(0, "there is a NUL byte in it", "remove it")
     elif text.startswith(b"\\"):
         judge(read_command(text, 0, len(text)), findings)
+        _forbid_whereabouts(findings)
     else:
         _forbid(findings, 0, len(text))
     return findings.script()
@@ -39,6 +43,16 @@ def scan_command(text: bytes) -> Script:
 def _forbid(findings: Findings, start: int, end: int) -> None:
     for found in forbidden.find(findings.text[start:end]):
         findings.problem(start + found.start, found.what, found.remedy)
+
+
+def _forbid_whereabouts(findings: Findings) -> None:
+    # Even in a comment, though there it does no harm: nobody writes these by accident.
+    for found in _WHEREABOUTS.finditer(findings.text):
+        findings.problem(
+            found.start(),
+            f"the variable {found['name'].decode()} says where this one server runs",
+            "write nothing into a state that only its first server knows",
+        )
 
 
 class _Scan:
@@ -74,6 +88,7 @@ class _Scan:
             self._problem(
                 0, "there are comments within comments beside COPY ... FROM STDIN", _ALONE
             )
+        _forbid_whereabouts(self._findings)
         return self._findings.script()
 
     def _skip_byte_order_mark(self) -> None:

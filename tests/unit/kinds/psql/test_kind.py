@@ -88,6 +88,37 @@ def test_what_can_be_known_has_its_usual_digest_where_anything_may_be_run() -> N
     assert one == other
 
 
+def _digest(*flags: str) -> str:
+    [step] = _steps(_request(*flags, "-c", "x"))
+    return step.digest
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable"),
+    [
+        ("-q", "QUIET=on"),
+        ("-a", "ECHO=all"),
+        ("-e", "ECHO=queries"),
+        ("-b", "ECHO=errors"),
+        ("-E", "ECHO_HIDDEN=on"),
+    ],
+)
+def test_a_flag_counts_as_the_variable_it_sets_since_a_script_can_read_that(
+    flag: str, variable: str
+) -> None:
+    assert _digest(flag) != _digest()
+    assert _digest(flag) == _digest("-v", variable)
+
+
+def test_of_the_flags_that_set_one_variable_the_last_one_counts() -> None:
+    assert _digest("-a", "-e") == _digest("-e")
+
+
+@pytest.mark.parametrize("flags", [["-A"], ["-t", "-x"], ["-F", ","], ["-P", "null=x"], ["--csv"]])
+def test_a_flag_for_printing_alone_does_not_count(flags: list[str]) -> None:
+    assert _digest(*flags) == _digest()
+
+
 @pytest.mark.parametrize(
     ("stderr", "message"),
     [

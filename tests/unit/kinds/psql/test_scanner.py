@@ -1,5 +1,7 @@
 """What is found in scripts; the lexer itself is also put beside psql's in the integration tests."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -222,6 +224,10 @@ def test_a_change_of_directory_is_found() -> None:
         (b"select pg_read_file('x');", "pg_read_file"),
         (b"select \"pg_read_binary_file\"('x');", "pg_read_binary_file"),
         (b"select lo_import('x');", "lo_import"),
+        (b"select pg_ls_dir('/x');", "pg_ls_dir"),
+        (b"select (pg_stat_file('/x')).size;", "pg_stat_file"),
+        (b"create server s foreign data wrapper file_fdw;", "file_fdw"),
+        (b"create server s foreign data wrapper /* */\n\"file_fdw\" options (a 'b');", "file_fdw"),
         (b"do $$ begin perform pg_read_file('x'); end $$;", "pg_read_file"),
         (b"copy t from program 'date';", "program"),
         (b"copy t (a) from '/x';", "file of the server"),
@@ -269,6 +275,7 @@ def test_what_cannot_be_known_is_a_problem(text: bytes, named: str) -> None:
         b"SET standard_conforming_strings = on; show standard_conforming_strings;",
         b"\\watch 1\n\\gexec\n\\crosstabview\n\\d\n\\timing\n\\unset x\n\\setenv PAGER less",
         b"-- copy t from program 'date'\n/* pg_read_file('x') */ select 1;",
+        b"create extension file_fdw;",
         b"-- copy the rows from 'old'\nselect 'the copy came from \"old\", to ''us''';",
         b"select extract(year from '2020-01-01'::date), trim(both from 'x');",
         b"select 'echo `date`', \"`\", 1 `op` 2;",
@@ -374,3 +381,16 @@ def test_a_command_of_sql_has_no_backslash_commands_and_no_variables() -> None:
 )
 def test_a_command_is_searched_for_what_cannot_be_known(text: bytes) -> None:
     assert scan_command(text).problems
+
+
+@pytest.mark.parametrize(
+    "text", [b"select :'PORT';", b"select :PORT;", b'select 1 as :"HOST";', b"\\if :{?PORT}"]
+)
+def test_what_only_this_one_server_knows_is_refused(text: bytes) -> None:
+    [problem] = scan(b"select 1;\n" + text).problems
+    assert problem.line == 2
+    assert re.search("HOST|PORT", problem.what)
+
+
+def test_a_variable_of_ones_own_may_be_called_port() -> None:
+    assert scan(b"select :'port', :'PORTAL', ':PORTS';").problems == ()
