@@ -2,6 +2,8 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -10,34 +12,71 @@ import pytest
 from tests.acceptance.conftest import Terminal
 
 
+@pytest.fixture
+def place(pgstrata: Terminal) -> Path:
+    """Where the demonstration puts its things."""
+    directory = pgstrata.home / "tmp"
+    directory.mkdir(mode=0o711)
+    return directory
+
+
+@contextmanager
+def demonstration(pgstrata: Terminal, place: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The demonstration, running; at its end here it is gone and has left nothing."""
+    environment = pgstrata.environment | {"TMPDIR": str(place)}
+    with subprocess.Popen(
+        [*pgstrata.command, "demo"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield process
+        process.communicate()
+    assert process.returncode in (0, 130)
+    assert list(place.iterdir()) == []
+    assert processes_at(place) == []
+
+
 def processes_at(place: Path) -> list[list[str]]:
     """The command lines of the processes that mention a place."""
     lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     return [words for words in lines if any(str(place) in word for word in words)]
 
 
-@pytest.mark.parametrize(
-    "moment", ["An engine, on a store of its own:", "Now build it.", "Throw them away:"]
-)
+@pytest.mark.parametrize("moment", ["The scripts", "Now build it.", "Throw them away:"])
 def test_an_interrupted_demonstration_leaves_nothing(
-    pgstrata: Terminal, reachable_dir: Path, moment: str
+    pgstrata: Terminal, place: Path, moment: str
 ) -> None:
-    place = reachable_dir / "tmp"
-    place.mkdir(mode=0o711)
-    with subprocess.Popen(
-        [*pgstrata.command, "demo"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=pgstrata.environment | {"TMPDIR": str(place)},
-    ) as process:
+    with demonstration(pgstrata, place) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith(moment):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        # A second one, while it clears up.
-        while process.stdout.readline():
-            process.send_signal(signal.SIGINT)
-    assert process.returncode in (0, 130)
-    assert list(place.iterdir()) == []
-    assert processes_at(place) == []
+
+
+def test_a_demonstration_interrupted_while_its_engine_starts_leaves_nothing(
+    pgstrata: Terminal, place: Path
+) -> None:
+    with demonstration(pgstrata, place) as process:
+        while not list(place.glob("*/store/engine.lock")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+
+
+def test_a_demonstration_interrupted_while_an_instance_starts_leaves_nothing(
+    pgstrata: Terminal, place: Path
+) -> None:
+    with demonstration(pgstrata, place) as process:
+        while not list(place.glob("*/store/instances/*")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+
+
+def test_an_interrupt_while_the_demonstration_clears_up_does_not_hinder_it(
+    pgstrata: Terminal, place: Path
+) -> None:
+    with demonstration(pgstrata, place) as process:
+        while not (discovery := list(place.glob("*/store/engine.json"))):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        # The engine has ended, and its store is about to go.
+        while discovery[0].exists():
+            continue
+        process.send_signal(signal.SIGINT)

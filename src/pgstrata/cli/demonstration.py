@@ -4,7 +4,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from pgstrata.client import connect
 from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Json
-from pgstrata.client_errors import ClientError, JobFailedError
+from pgstrata.client.undisturbed import undisturbed
+from pgstrata.client_errors import ClientError, JobFailedError, NotFoundError
 from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
 
 _SCRIPT_WORDS = " ".join(f"-f {script}" for script in SCRIPTS)
@@ -125,7 +126,8 @@ def _place(*, keep: bool) -> Iterator[Path]:
         if keep:
             _tell(f"Everything is in {root}. Go on with:", f"pgstrata --store {root}/store ls")
         else:
-            _delete(root)
+            with undisturbed():
+                _delete(root)
 
 
 def _delete(root: Path) -> None:
@@ -148,22 +150,35 @@ def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Conte
     own = context._replace(configuration=configuration, work_dir=root / "bookshop")
     _tell("An engine, on a store of its own:", "pgstrata engine start")
     found = connect.start(configuration)
-    print(f"  {found.file.endpoint}  pid {found.file.pid}", flush=True)
     try:
+        print(f"  {found.file.endpoint}  pid {found.file.pid}", flush=True)
         yield own, found
     finally:
         if not keep:
-            _clear(found)
+            with undisturbed():
+                _clear(found)
 
 
 def _clear(found: Found) -> None:
-    """Remove what instances are left, then stop the engine."""
+    """End the job that runs and remove what instances are left, then stop the engine."""
     try:
+        for job in found.engine.listing("prepare-jobs"):
+            _end_job(found.engine, job)
         for instance in found.engine.listing("instances"):
-            found.engine.remove("instances", instance["instance_id"], force=True)
+            # An interrupt does not take back a removal that was asked for already.
+            with suppress(NotFoundError):
+                found.engine.remove("instances", instance["instance_id"], force=True)
     finally:
         found.engine.close()
         stop(found.file.pid, STOP_SECONDS)
+
+
+def _end_job(engine: Engine, job: Json) -> None:
+    # A job that still ran would make an instance behind our back.
+    if job["status"] in ("queued", "running"):
+        engine.cancel(job["job_id"])
+        for _event in engine.events(job["job_id"]):
+            continue
 
 
 def _tell(story: str, *commands: str) -> None:

@@ -72,13 +72,9 @@ def _settings(configuration: Configuration, given: Given) -> "Settings":
         "max_identical_jobs": _identical(configuration, given),
     }
     present = {name: value for name, value in chosen.items() if value is not None}
-    from pgstrata.settings import THROW_AWAY_SETTINGS, Settings
+    from pgstrata.settings import Settings
 
-    return Settings(
-        image=configuration.image,
-        server_settings={**THROW_AWAY_SETTINGS, **server_settings},
-        **present,
-    )
+    return Settings(server_settings=server_settings, **present)
 
 
 def _option(given: Given, option: str, key: str) -> Value | None:

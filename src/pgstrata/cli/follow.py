@@ -166,6 +166,6 @@ class _Follower:
         message = error.get("message") or f"job {self._job_id} failed"
         remedy = error.get("remedy") or f"`pgstrata -v watch {self._job_id}` shows what it said"
         if error.get("code") == "cancelled":
-            remedy = error.get("remedy") or "nothing of it is left; prepare again when you like"
+            remedy = error.get("remedy") or "what it had built stays cached; prepare again to go on"
         details, code = error.get("details"), error.get("code")
         return JobFailedError(str(message), remedy=remedy, details=details, code=code)

@@ -30,7 +30,7 @@ def request(context: Context, given: Given) -> Json:
         **_psql(context, given.words),
     }
     optional = {
-        "instance_name": given.last("--name"),
+        "instance_name": given.read("--name", _name),
         "instance_ttl": given.read("--ttl", parse_positive),
         "uncacheable": given.read("--uncacheable", _uncacheable),
     }
@@ -60,6 +60,12 @@ def _standard_input() -> str:
             f"standard input is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}",
             remedy="convert it first, for instance with iconv -t UTF-8",
         ) from error
+
+
+def _name(text: str) -> str:
+    if not text or "/" in text:
+        raise ValueError(f'"{text}" is no name: it must not be empty or hold a slash')
+    return text
 
 
 def _uncacheable(text: str) -> str:

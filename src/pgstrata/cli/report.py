@@ -12,8 +12,10 @@ def report(error: ClientError, *, as_json: bool) -> None:
     print(f"error: {one_line(error.message)}", file=sys.stderr)
     if error.remedy:
         print(f"hint: {one_line(error.remedy)}", file=sys.stderr)
-    for line in (error.details or "").splitlines():
-        print(f"  {printable(line)}", file=sys.stderr)
+    # A tool with only one thing to say has been quoted in full.
+    if error.details and error.details.strip() != error.message:
+        for line in error.details.splitlines():
+            print(f"  {printable(line)}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": error.body()}))
 

@@ -76,6 +76,10 @@ class Http:
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
+        except KeyboardInterrupt:
+            # The answer is still to come, and must not be taken for the next one's.
+            self.close()
+            raise
         return Answer(response.status, _decoded(data, self.address))
 
     def lines(

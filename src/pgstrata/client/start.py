@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgstrata.client.discovery import Found, find
+from pgstrata.client.undisturbed import undisturbed
 from pgstrata.client_errors import ClientError, UnreachableError, engine_errors_translated
 from pgstrata.config.model import LOG_FILE
 
@@ -23,6 +24,7 @@ DEFAULT_IDLE = "30m"
 _POLL_SECONDS = 0.02
 _LOST_RACE_SECONDS = 2.0
 """How long to look for the engine that holds the store when our own could not get it."""
+_END_SECONDS = 5.0
 _STORE_IN_USE = 3
 """The exit code of an engine that cannot have its store, among other reasons."""
 _TAIL_LINES = 15
@@ -56,7 +58,13 @@ def start(
             from pgstrata.subprocesses import start_detached
 
             child = start_detached(command, log=log, cwd=store, env=os.environ)
-        found = _await(child, engine_json, deadline, timeout)
+        try:
+            found = _await(child, engine_json, deadline, timeout)
+        except KeyboardInterrupt:
+            # Nobody has been told of this engine.
+            with undisturbed():
+                _end(child)
+            raise
     if found is None:
         raise _did_not_start(child, log, written_before)
     return found
@@ -79,6 +87,15 @@ def _await(
     return None
 
 
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.terminate()
+    deadline = time.monotonic() + _END_SECONDS
+    while child.poll() is None:
+        if time.monotonic() > deadline:
+            child.kill()
+        time.sleep(_POLL_SECONDS)
+
+
 def _did_not_start(
     child: "subprocess.Popen[bytes]", log: Path, written_before: int
 ) -> UnreachableError:
@@ -97,8 +114,11 @@ def _did_not_start(
 
 def _make(store: Path) -> None:
     try:
-        # Servers that run as another user must be able to pass through, not to look around.
-        store.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if not store.is_dir():
+            store.mkdir(parents=True, exist_ok=True)
+            # Servers that run as another user must be able to pass through, whatever the umask
+            # says, not to look around.
+            store.chmod(0o711)
     except OSError as error:
         raise ClientError(
             f"cannot make the store {store}: {error.strerror}",

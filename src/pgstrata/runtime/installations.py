@@ -36,6 +36,8 @@ _PACKAGES = {
 }
 """Python packages that bring a PostgreSQL, and where in them it is."""
 
+_ENV = "/usr/bin/env"
+
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+(?:\.\d+|beta\d+|rc\d+|devel)?)")
 
 
@@ -132,7 +134,8 @@ def _is_file(path: Path) -> bool:
 
 async def _version(bin_dir: Path, user: str | None) -> str:
     """Raises ``ProgramError`` when the server binary cannot be run."""
-    argv = (bin_dir / "postgres", "--version")
+    # Becoming the user, setpriv may still pass where root does; the program after it may not.
+    argv = (_ENV, bin_dir / "postgres", "--version")
     ended = await subprocesses.run(argv, cwd=Path("/"), env=MINIMAL_ENV, user=user)
     match = _VERSION.search(ended.stdout)
     if match is None:

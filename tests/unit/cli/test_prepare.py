@@ -89,6 +89,8 @@ def test_standard_input_that_is_not_utf8_is_refused(
         ("prepare:psql", "--image"),
         ("prepare:psql", "--ttl", "soon", "--", "-f", "a.sql"),
         ("prepare:psql", "--ttl", "0", "--", "-f", "a.sql"),
+        ("prepare:psql", "--name", "", "--", "-f", "a.sql"),
+        ("prepare:psql", "--name", "a/b", "--", "-f", "a.sql"),
         ("prepare:psql", "--uncacheable", "maybe", "--", "-f", "a.sql"),
         ("prepare:psql", "--", "--no-such-psql-option"),
         ("watch",),
@@ -123,6 +125,15 @@ def test_a_failed_job_shows_the_tools_own_words(fake: FakeEngine, pgstrata: Pgst
         '  ERROR:  relation "nowhere" does not exist',
         "  LINE 1: select * from nowhere",
     ]
+
+
+def test_a_tool_that_said_one_thing_is_not_quoted_twice(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    words = {"code": "step_failed", "message": "no such table", "details": "no such table\n"}
+    error = {"type": "error", "ts": FAILED[-1]["ts"], "error": words}
+    script_job(fake, [*FAILED[:-2], error, FAILED[-1]])
+    assert pgstrata(*PREPARE).err.count("no such table") == 1
 
 
 def test_a_cancelled_job_is_a_failed_one(fake: FakeEngine, pgstrata: Pgstrata) -> None:
