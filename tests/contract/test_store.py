@@ -12,7 +12,7 @@ import pytest
 from pgstrata.database import Database
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError
+from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.store.base import Store
 from pgstrata.store.memory import MemoryStore
 from pgstrata.store.sqlite import SqliteStore
@@ -386,6 +386,50 @@ def test_an_instance_is_removed_once_its_name_with_it(runner: asyncio.Runner, st
     heir = instance(2, of=1, name="dev")
     runner.run(store.add_instance(heir))
     assert runner.run(store.instance_named("dev")) == heir
+
+
+def test_an_instance_is_given_a_name_in_place_of_its_own(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    runner.run(store.add_instance(instance(1, of=1, name="dev")))
+    for _ in range(2):
+        runner.run(store.bind_name("demo", instance(1, of=1).instance_id))
+        assert runner.run(store.instance_named("demo")) == instance(1, of=1, name="demo")
+    assert runner.run(store.instances()) == [instance(1, of=1, name="demo")]
+    assert runner.run(store.instance_named("dev")) is None
+    runner.run(store.add_instance(instance(2, of=1, name="dev")))
+
+
+def test_a_name_is_taken_from_its_instance_once(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1))
+    runner.run(store.add_instance(instance(1, of=1, name="dev")))
+    assert runner.run(store.unbind_name("dev"))
+    assert not runner.run(store.unbind_name("dev"))
+    assert runner.run(store.instances()) == [instance(1, of=1)]
+    assert runner.run(store.instance_named("dev")) is None
+
+
+def test_a_name_that_is_another_instance_s_is_not_bound(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    bearer, other = instance(1, of=1, name="dev"), instance(2, of=1, name="other")
+    for each in (bearer, other):
+        runner.run(store.add_instance(each))
+    with pytest.raises(ConflictError, match=f"dev .* {bearer.instance_id}") as refusal:
+        runner.run(store.bind_name("dev", other.instance_id))
+    assert refusal.value.remedy
+    assert runner.run(store.instances()) == [other, bearer]
+
+
+def test_a_name_is_not_bound_to_an_instance_that_is_not_stored(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    with pytest.raises(NotFoundError, match="0" * 32) as refusal:
+        runner.run(store.bind_name("dev", "0" * 32))
+    assert refusal.value.remedy
+    assert not runner.run(store.unbind_name("dev"))
 
 
 def test_closing_twice_is_fine(runner: asyncio.Runner, store: Store) -> None:

@@ -24,7 +24,8 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     liquibase_exec: str | None = None
     liquibase_exec_mode: str | None = None
     liquibase_env: dict[str, str] = {}
-    instance_name: str | None = None
+    instance_name: Annotated[str, msgspec.Meta(pattern="^[^/]+$")] | None = None
+    """It has to fit into a path of the API: not empty, no slash."""
     instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
     """Seconds the instance may live."""
     labels: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,6 +11,7 @@ from pgstrata.domain.listing import InstanceEntry, NameEntry
 from pgstrata.domain.state import State
 from pgstrata.errors import NotFoundError
 from pgstrata.httpapi.answers import answer, list_answer
+from pgstrata.httpapi.body import read_model
 from pgstrata.httpapi.deletions import DELETE_REPLIES, delete_answer
 from pgstrata.httpapi.parameters import (
     DRY_RUN,
@@ -26,6 +28,9 @@ from pgstrata.httpapi.parameters import (
 )
 from pgstrata.httpapi.routing import Operation, Parameter, Reply
 from pgstrata.httpapi.service import Service
+from pgstrata.httpapi.wire import NameBinding
+
+_BINDING_DECODER: Final = msgspec.json.Decoder(NameBinding)
 
 
 async def list_states(service: Service, request: Request) -> Response:
@@ -99,12 +104,26 @@ async def get_name(service: Service, request: Request) -> Response:
     return answer(entry)
 
 
+async def bind_name(service: Service, request: Request) -> Response:
+    binding = await read_model(request, _BINDING_DECODER)
+    name = request.path_params["name"]
+    return answer(await service.registry.bind_name(name, binding.instance_id))
+
+
+async def unbind_name(service: Service, request: Request) -> Response:
+    name = request.path_params["name"]
+    if not await service.registry.unbind_name(name):
+        raise _unknown("name", name, "/v1/names")
+    return Response(status_code=204)
+
+
 def _unknown(what: str, wanted: str, path: str) -> NotFoundError:
     return NotFoundError(
         f"There is no {what} {wanted!r}.", remedy=f"GET {path} lists all there are."
     )
 
 
+_NAME = Parameter(name="name", place="path", description="The name.")
 _STATE_ID = path_id("The state's id.")
 _INSTANCE_ID = path_id("The instance's id.")
 
@@ -197,8 +216,31 @@ OPERATIONS: Final = (
         name="getName",
         handler=get_name,
         summary="What a name stands for",
-        parameters=(Parameter(name="name", place="path", description="The name."),),
+        parameters=(_NAME,),
         replies=(Reply(status=200, description="The name.", body=NameEntry),),
+        refusals=(404,),
+    ),
+    Operation(
+        method="PUT",
+        path="/v1/names/{name}",
+        name="bindName",
+        handler=bind_name,
+        summary="Give an instance a name",
+        description="The instance loses the name it had. The same again changes nothing.",
+        parameters=(_NAME,),
+        body=NameBinding,
+        replies=(Reply(status=200, description="The name is the instance's.", body=NameEntry),),
+        refusals=(400, 404, 409, 413),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/names/{name}",
+        name="unbindName",
+        handler=unbind_name,
+        summary="Take a name from its instance",
+        description="The instance itself goes on.",
+        parameters=(_NAME,),
+        replies=(Reply(status=204, description="The name stands for nothing any more."),),
         refusals=(404,),
     ),
 )

@@ -45,7 +45,7 @@ class Jobs(Protocol):
 
 
 class Registry(Protocol):
-    """States, instances and names, looked up and listed. Filters left out match all."""
+    """States, instances and names, looked up, listed and named. Filters left out match all."""
 
     async def states(
         self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -74,6 +74,16 @@ class Registry(Protocol):
 
     async def name(self, name: str) -> NameEntry | None:
         """What the name stands for, or None."""
+
+    async def bind_name(self, name: str, instance_id: str) -> NameEntry:
+        """Give an instance this name, in place of the one it has.
+
+        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` for a name that is
+        another one's.
+        """
+
+    async def unbind_name(self, name: str) -> bool:
+        """Take the name from the instance that bears it. False when none does."""
 
 
 class Deletion(Protocol):

@@ -1,4 +1,4 @@
-"""Jobs and tasks as they travel, made from the domain's own at this edge."""
+"""Requests, jobs and tasks as they travel, made from the domain's own at this edge."""
 
 from datetime import datetime
 from typing import Literal
@@ -16,6 +16,12 @@ from pgstrata.domain.plan import (
 )
 
 JOBS_PATH = "/v1/prepare-jobs"
+
+
+class NameBinding(Model, frozen=True, kw_only=True):
+    """Which instance shall bear a name."""
+
+    instance_id: str
 
 
 class JobAccepted(Model, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from pgstrata.domain.instance import Instance
 from pgstrata.domain.listing import InstanceEntry, InstanceStatus, NameEntry
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.state import State
+from pgstrata.errors import NotFoundError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
 
@@ -60,6 +61,24 @@ class Registry:
         """What the name stands for, or None."""
         instance = await self._store.instance_named(name)
         return None if instance is None else await self._name_entry(instance, name)
+
+    async def bind_name(self, name: str, instance_id: str) -> NameEntry:
+        """Give an instance this name, in place of the one it has.
+
+        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` for a name that is
+        another one's.
+        """
+        await self._store.bind_name(name, instance_id)
+        instance = await self._store.instance(instance_id)
+        if instance is None:
+            raise NotFoundError(
+                f"instance {instance_id} is gone", remedy="name an instance that is there"
+            )
+        return await self._name_entry(instance, name)
+
+    async def unbind_name(self, name: str) -> bool:
+        """Take the name from the instance that bears it. False when none does."""
+        return await self._store.unbind_name(name)
 
     async def _status(self, instance: Instance) -> InstanceStatus:
         if instance.expires_at is not None and instance.expires_at <= utc_now():

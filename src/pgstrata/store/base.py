@@ -56,6 +56,16 @@ class Store(Protocol):
     async def instance_named(self, name: str) -> Instance | None:
         """The instance that bears this name, or None."""
 
+    async def bind_name(self, name: str, instance_id: str) -> None:
+        """Give an instance this name, in place of the one it has. The same again is fine.
+
+        Raises ``NotFoundError`` when the instance is not stored, ``ConflictError`` when the name
+        is another instance's.
+        """
+
+    async def unbind_name(self, name: str) -> bool:
+        """Take the name from the instance that bears it. False when none does."""
+
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[Instance]:

@@ -7,7 +7,7 @@ import msgspec
 
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError
+from pgstrata.errors import ConflictError, NotFoundError
 
 
 class MemoryStore:
@@ -83,20 +83,30 @@ class MemoryStore:
                 f"state {instance.state_id}",
                 remedy="build the state first",
             )
-        bearer = None if instance.name is None else await self.instance_named(instance.name)
-        if bearer is not None:
-            raise ConflictError(
-                f"the name {instance.name} is taken by instance {bearer.instance_id}",
-                remedy="choose another name, or remove that instance first",
-            )
+        self._check_free(instance.name, instance.instance_id)
         self._instances[instance.instance_id] = instance
 
     async def instance(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)
 
     async def instance_named(self, name: str) -> Instance | None:
-        instances = self._instances.values()
-        return next((instance for instance in instances if instance.name == name), None)
+        return self._bearer(name)
+
+    async def bind_name(self, name: str, instance_id: str) -> None:
+        instance = self._instances.get(instance_id)
+        if instance is None:
+            raise NotFoundError(
+                f"there is no instance {instance_id}", remedy="name an instance that is there"
+            )
+        self._check_free(name, instance_id)
+        self._instances[instance_id] = msgspec.structs.replace(instance, name=name)
+
+    async def unbind_name(self, name: str) -> bool:
+        bearer = self._bearer(name)
+        if bearer is None:
+            return False
+        self._instances[bearer.instance_id] = msgspec.structs.replace(bearer, name=None)
+        return True
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -118,6 +128,20 @@ class MemoryStore:
     def _counted(self, state: State) -> State:
         clones = sum(instance.state_id == state.state_id for instance in self._instances.values())
         return msgspec.structs.replace(state, refcount=clones)
+
+    def _bearer(self, name: str | None) -> Instance | None:
+        if name is None:
+            return None
+        instances = self._instances.values()
+        return next((instance for instance in instances if instance.name == name), None)
+
+    def _check_free(self, name: str | None, instance_id: str) -> None:
+        bearer = self._bearer(name)
+        if bearer is not None and bearer.instance_id != instance_id:
+            raise ConflictError(
+                f"the name {name} is taken by instance {bearer.instance_id}",
+                remedy="choose another name, or remove that instance first",
+            )
 
     def _descendant(self, state_id: str) -> str | None:
         """What stems from a state, in words, or None."""

@@ -12,7 +12,7 @@ import msgspec
 from pgstrata.database import Database
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError
+from pgstrata.errors import ConflictError, NotFoundError
 
 _ADD_STATE = """
     INSERT INTO states
@@ -55,6 +55,7 @@ _REMOVE_INSTANCE = "DELETE FROM instances WHERE instance_id = ?"
 _INSTANCES = "SELECT body FROM instances"
 _INSTANCE = f"{_INSTANCES} WHERE instance_id = ?"
 _INSTANCE_NAMED = f"{_INSTANCES} WHERE name = ?"
+_SET_NAME = "UPDATE instances SET name = :name, body = :body WHERE instance_id = :instance_id"
 _BEARER = "SELECT instance_id FROM instances WHERE name = ?"
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -158,6 +159,30 @@ class SqliteStore:
     async def instance_named(self, name: str) -> Instance | None:
         return await self._one_instance(_INSTANCE_NAMED, name)
 
+    async def bind_name(self, name: str, instance_id: str) -> None:
+        def change(connection: Connection) -> None:
+            instance = _found_instance(connection, _INSTANCE, instance_id)
+            if instance is None:
+                raise NotFoundError(
+                    f"there is no instance {instance_id}", remedy="name an instance that is there"
+                )
+            try:
+                _set_name(connection, instance, name)
+            except sqlite3.IntegrityError as error:
+                (bearer,) = connection.execute(_BEARER, (name,)).fetchone()
+                raise _taken(name, bearer) from error
+
+        await self._database.write(change)
+
+    async def unbind_name(self, name: str) -> bool:
+        def change(connection: Connection) -> bool:
+            instance = _found_instance(connection, _INSTANCE_NAMED, name)
+            if instance is not None:
+                _set_name(connection, instance, None)
+            return instance is not None
+
+        return await self._database.write(change)
+
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[Instance]:
@@ -173,11 +198,9 @@ class SqliteStore:
         """Nothing to let go of: the database is borrowed."""
 
     async def _one_instance(self, statement: str, key: str) -> Instance | None:
-        def question(connection: Connection) -> Instance | None:
-            found = connection.execute(statement, (key,)).fetchone()
-            return None if found is None else _decode_instance(found[0])
-
-        return await self._database.look_up(question)
+        return await self._database.look_up(
+            lambda connection: _found_instance(connection, statement, key)
+        )
 
     async def _states(self, filters: dict[str, str | None]) -> list[State]:
         where, values = _where(filters)
@@ -242,6 +265,23 @@ def _instance_columns(instance: Instance) -> dict[str, str | bytes | None]:
     }
 
 
+def _found_instance(connection: Connection, statement: str, key: str) -> Instance | None:
+    found = connection.execute(statement, (key,)).fetchone()
+    return None if found is None else _decode_instance(found[0])
+
+
+def _set_name(connection: Connection, instance: Instance, name: str | None) -> None:
+    columns = _instance_columns(msgspec.structs.replace(instance, name=name))
+    connection.execute(_SET_NAME, columns)
+
+
+def _taken(name: str | None, bearer: str) -> ConflictError:
+    return ConflictError(
+        f"the name {name} is taken by instance {bearer}",
+        remedy="choose another name, or remove that instance first",
+    )
+
+
 def _refuse_instance(
     connection: Connection, instance: Instance, error: sqlite3.IntegrityError
 ) -> NoReturn:
@@ -258,7 +298,4 @@ def _refuse_instance(
             f"instance {instance.instance_id} exists already",
             remedy="give the new instance an id of its own",
         ) from error
-    raise ConflictError(
-        f"the name {instance.name} is taken by instance {bearer[0]}",
-        remedy="choose another name, or remove that instance first",
-    ) from error
+    raise _taken(instance.name, bearer[0]) from error

@@ -137,6 +137,10 @@ class Client:
         """The whole answer to POST, with ``value`` as JSON."""
         return await self.ask("POST", target, body=msgspec.json.encode(value))
 
+    async def put(self, target: str, value: object) -> Answer:
+        """The whole answer to PUT, with ``value`` as JSON."""
+        return await self.ask("PUT", target, body=msgspec.json.encode(value))
+
     async def delete(self, target: str) -> Answer:
         return await self.ask("DELETE", target)
 

@@ -26,9 +26,9 @@ from pgstrata.domain.listing import (
 )
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
-from pgstrata.errors import InvalidArgumentError, NotFoundError
+from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError
 from pgstrata.httpapi.service import Service
-from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, tasks_of
+from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, a_name, tasks_of
 
 KINDS = ("psql", "lb")
 
@@ -238,6 +238,30 @@ class MemoryEngine:
 
     async def name(self, name: str) -> NameEntry | None:
         return self.name_rows.get(name)
+
+    async def bind_name(self, name: str, instance_id: str) -> NameEntry:
+        if instance_id not in self.instance_rows:
+            raise NotFoundError(f"There is no instance {instance_id!r}.", remedy="List them.")
+        bearer = await self.instance(name)
+        if bearer is not None and bearer.name == name and bearer.instance_id != instance_id:
+            raise ConflictError(f"{name!r} is {bearer.instance_id}'s.", remedy="Take another.")
+        named = msgspec.structs.replace(self.instance_rows[instance_id], name=name)
+        self.instance_rows[instance_id] = named
+        self.name_rows = {
+            known: entry
+            for known, entry in self.name_rows.items()
+            if entry.instance_id != instance_id
+        }
+        self.name_rows[name] = a_name(name, instance_id=instance_id)
+        return self.name_rows[name]
+
+    async def unbind_name(self, name: str) -> bool:
+        entry = self.name_rows.pop(name, None)
+        bearer = None if entry is None else self.instance_rows.get(entry.instance_id or "")
+        if bearer is not None:
+            nameless = msgspec.structs.replace(bearer, name=None)
+            self.instance_rows[bearer.instance_id] = nameless
+        return entry is not None
 
     async def delete_state(
         self, state_id: str, *, recurse: bool, force: bool, dry_run: bool

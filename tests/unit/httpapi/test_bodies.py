@@ -42,6 +42,8 @@ async def test_malformed_json_is_refused(
         ({"plan_only": "yes"}, "`plan_only` must be true or false, not a string."),
         ({"instance_ttl": 0}, "`instance_ttl` must be a whole number >= 1."),
         ({"instance_ttl": 0.5}, "`instance_ttl` must be a whole number or null, not a number."),
+        ({"instance_name": ""}, "`instance_name` must be a string matching regex '^[^/]+$'."),
+        ({"instance_name": "a/b"}, "`instance_name` must be a string matching regex '^[^/]+$'."),
         ({"uncacheable": "a\nb"}, "`uncacheable` has a value that is not allowed."),
     ],
 )

@@ -182,6 +182,40 @@ async def test_an_instance_in_use_is_deleted_only_with_force(
     assert INSTANCE not in engine.instance_rows
 
 
+@scenario
+async def test_an_instance_is_given_a_name_and_loses_it_again(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    for _ in range(2):
+        bound = await client.put("/v1/names/new%20name", {"instance_id": INSTANCE})
+        assert (bound.status, bound.json()["instance_id"]) == (200, INSTANCE)
+        assert bound.json() == (await client.get("/v1/names/new%20name")).json()
+    assert (await client.get("/v1/names/kept")).status == 404
+    unbound = await client.delete("/v1/names/new%20name")
+    assert (unbound.status, unbound.body) == (204, b"")
+    assert (await client.get(f"/v1/instances/{INSTANCE}")).json()["name"] is None
+
+
+@pytest.mark.parametrize(
+    ("binding", "status", "code"),
+    [
+        ({"instance_id": "34" * 16}, 409, "conflict"),
+        ({"instance_id": "56" * 16}, 404, "not_found"),
+        ({"instance_id": None}, 400, "invalid_argument"),
+        ({}, 400, "invalid_argument"),
+    ],
+)
+@scenario
+async def test_a_name_that_cannot_be_given_stays_where_it_is(
+    engine: MemoryEngine, client: Client, binding: object, status: int, code: str
+) -> None:
+    fill(engine)
+    refused = await client.put("/v1/names/kept", binding)
+    assert (refused.status, refused.json()["code"]) == (status, code)
+    assert (await client.get("/v1/names/kept")).json()["instance_id"] == INSTANCE
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -190,6 +224,7 @@ async def test_an_instance_in_use_is_deleted_only_with_force(
         ("GET", "/v1/instances/nope"),
         ("DELETE", "/v1/instances/nope"),
         ("GET", "/v1/names/nope"),
+        ("DELETE", "/v1/names/nope"),
     ],
 )
 @scenario

@@ -33,7 +33,7 @@ async def test_an_unknown_path_is_not_found(
         ("OPTIONS", "/v1/states/x", "DELETE, GET, HEAD"),
         ("GET", "/v1/prepare-jobs/x/cancel", "POST"),
         ("HEAD", "/v1/prepare-jobs/x/cancel", "POST"),
-        ("PUT", "/v1/names/x", "GET, HEAD"),
+        ("POST", "/v1/names/x", "DELETE, GET, HEAD, PUT"),
     ],
 )
 @scenario
