@@ -35,7 +35,12 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
 from pgstrata.domain.model import Model, utc_now
-from pgstrata.errors import PgstrataError, ProgramError, StoreUnusableError
+from pgstrata.errors import (
+    InvalidArgumentError,
+    PgstrataError,
+    ProgramError,
+    StoreUnusableError,
+)
 from pgstrata.httpapi.app import create_app
 from pgstrata.httpapi.service import Service
 from pgstrata.kinds.psql.kind import PsqlKind
@@ -47,8 +52,9 @@ from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.registry.registry import Registry
 from pgstrata.registry.status import Description
 from pgstrata.runtime.native import NativeRuntime, socket_dir_for
-from pgstrata.settings import THROW_AWAY_SETTINGS, Settings
+from pgstrata.settings import OWN_SERVER_SETTINGS, THROW_AWAY_SETTINGS, Settings
 from pgstrata.statefs import detect
+from pgstrata.statefs.in_place import make_in_place
 from pgstrata.store.sqlite import SqliteStore
 
 _log = logging.getLogger(__name__)
@@ -84,6 +90,7 @@ def serve(
     ``idle_timeout``: seconds without a job and a request after which it ends by itself. Raises
     ``PgstrataError`` when it cannot start.
     """
+    _check(settings)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -97,6 +104,14 @@ def serve(
         )
     )
     return 0
+
+
+def _check(settings: Settings) -> None:
+    for name in settings.server_settings:
+        if reason := OWN_SERVER_SETTINGS.get(name.lower()):
+            raise InvalidArgumentError(
+                f"the server setting {name} is not to be set: {reason}", remedy="leave it out"
+            )
 
 
 async def _serve(
@@ -142,6 +157,7 @@ async def _engine(
         parts.push_async_callback(runtime.close)
         await _check_reachable(root, runtime.server_user)
         detection = await detect.detect(root, settings.snapshot_backend)
+        make_in_place(root / "pgstrata.db-shm")
         database = await Database.open(root / "pgstrata.db")
         parts.push_async_callback(database.close)
         queue, store = SqliteQueue(database), SqliteStore(database)
@@ -150,7 +166,7 @@ async def _engine(
             root=root, statefs=detect.backend(detection.name), dbms=dbms, store=store
         )
         for area in snapshots.areas:
-            area.mkdir(mode=_STORE_MODE, exist_ok=True)
+            _make_passable(area)
         kinds = {kind.name: kind for kind in (PsqlKind(),)}
         executor = TaskExecutor(runtime=runtime, kinds=kinds, snapshots=snapshots, store=store)
         coordinator = await parts.enter_async_context(
@@ -190,7 +206,7 @@ async def _engine(
 def _store_directory(root: Path) -> Iterator[None]:
     """Make the store if need be, and hold it against any other engine."""
     try:
-        root.mkdir(mode=_STORE_MODE, parents=True, exist_ok=True)
+        _make_passable(root)
         lock = locks.try_lock(root / "engine.lock")
     except OSError as error:
         raise StoreUnusableError(
@@ -205,6 +221,13 @@ def _store_directory(root: Path) -> Iterator[None]:
         )
     with contextlib.closing(lock):
         yield
+
+
+def _make_passable(directory: Path) -> None:
+    """Make a directory with our mode, whatever the umask; one that is there keeps its own."""
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(_STORE_MODE)
 
 
 def _password(root: Path) -> str:
@@ -254,8 +277,12 @@ def _bind(host: str, port: int) -> socket.socket:
         # asyncio only turns Nagle's algorithm off for sockets that name their protocol; with it
         # on, each answer waits 40 ms for an acknowledgement.
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise PgstrataError(
             f"the engine cannot listen on {host}:{port}: {error.strerror}",
@@ -272,8 +299,14 @@ def _address(listener: socket.socket) -> str:
 @contextmanager
 def _announced(engine_json: Path, file: EngineFile) -> Iterator[None]:
     """Tell clients where the engine is, for as long as it answers."""
-    engine_json.parent.mkdir(parents=True, exist_ok=True)
-    _write_private(engine_json, msgspec.json.encode(file) + b"\n")
+    try:
+        engine_json.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(engine_json, msgspec.json.encode(file) + b"\n")
+    except OSError as error:
+        raise PgstrataError(
+            f"clients cannot be told of the engine in {engine_json}: {error.strerror}",
+            remedy="choose a file that can be written: --engine-json PATH",
+        ) from error
     _log.info("engine %s answers at %s, pid %d", file.version, file.endpoint, file.pid)
     try:
         yield

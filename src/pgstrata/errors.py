@@ -127,6 +127,12 @@ class StoreUnusableError(PgstrataError):
     code = "store_unusable"
 
 
+class DiskFullError(StoreUnusableError):
+    """What was to be done does not fit on the store's disk any more."""
+
+    code = "disk_full"
+
+
 class ProgramError(PgstrataError):
     """A program could not be started or ended badly."""
 

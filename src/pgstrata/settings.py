@@ -25,12 +25,21 @@ THROW_AWAY_SETTINGS: dict[str, str] = {
 }
 """PostgreSQL settings for databases that are thrown away; each can be overridden."""
 
+OWN_SERVER_SETTINGS: dict[str, str] = {
+    "listen_addresses": "servers listen on loopback alone",
+    "port": "each server gets a free one",
+    "unix_socket_directories": "sockets lie in the store",
+    "hba_file": "access is the store's business",
+    "ident_file": "access is the store's business",
+    "client_encoding": "scripts are read as UTF-8",
+    "standard_conforming_strings": "scripts are read with it on",
+}
+"""Server settings that nobody else may set, each with the reason."""
+
 
 class Settings(Model, frozen=True, kw_only=True):
     """An engine's settings."""
 
-    image: str = "postgres"
-    """The image of a request that names none."""
     snapshot_backend: str = "auto"
     server_user: str | None = None
     """The operating system's user that servers run as when the engine is root; None to choose."""
@@ -43,3 +52,8 @@ class Settings(Model, frozen=True, kw_only=True):
     """How long a finished job is kept at least, whatever ``max_identical_jobs`` says."""
     heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     """How long a task may be silent before its last event is repeated."""
+
+    @property
+    def own_server_settings(self) -> dict[str, str]:
+        """Those of ``server_settings`` that servers would not have without being told."""
+        return dict(self.server_settings.items() - THROW_AWAY_SETTINGS.items())

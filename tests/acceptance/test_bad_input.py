@@ -136,5 +136,10 @@ def test_an_unknown_snapshot_backend_or_one_that_does_not_work(pgstrata: Termina
     assert "btrfs" in said
 
 
+def test_a_server_setting_that_is_the_engines_own(pgstrata: Terminal) -> None:
+    words = ("engine", "serve", "--server-setting", "port=5432")
+    assert "port" in pgstrata(*words, exit_code=2).stderr
+
+
 def test_an_unknown_command_teaches_the_known_ones(pgstrata: Terminal) -> None:
     assert "prepare:psql" in pgstrata("prepare:sqlite", exit_code=2).stderr

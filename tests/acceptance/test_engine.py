@@ -117,3 +117,18 @@ def test_sigint_ends_an_engine_in_the_foreground_as_well(pgstrata: Terminal) -> 
     engine.send_signal(signal.SIGINT)
     engine.wait(timeout=20)
     assert not (pgstrata.store / "engine.json").exists()
+
+
+def test_an_engine_that_cannot_say_where_it_is_does_not_stay(pgstrata: Terminal) -> None:
+    nowhere = pgstrata.write("file", "") / "engine.json"
+    ended = pgstrata("engine", "serve", "--engine-json", nowhere, exit_code=3)
+    assert str(nowhere) in ended.stderr
+    assert "--engine-json" in ended.stderr
+
+
+def test_a_private_umask_does_not_keep_the_servers_out_of_a_new_store(pgstrata: Terminal) -> None:
+    before = os.umask(0o077)
+    try:
+        pgstrata.prepare("-c", "select 1")
+    finally:
+        os.umask(before)

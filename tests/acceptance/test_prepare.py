@@ -50,7 +50,7 @@ def test_the_dsn_works_with_psql_psycopg_and_sqlalchemy(pgstrata: Terminal) -> N
     engine.dispose()
     [usable, *_] = pgstrata.json("status")["runtime"]["installations"]
     psql = Path(usable["bin_dir"], "psql")
-    words = [psql, "-X", "-At", "-c", "select count(*) from book", dsn]
+    words: list[str | Path] = [psql, "-X", "-At", "-c", "select count(*) from book", dsn]
     shown = subprocess.run(words, text=True, capture_output=True, check=True)
     assert shown.stdout == "100\n"
 

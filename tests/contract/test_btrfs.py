@@ -5,15 +5,20 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from pgstrata.errors import StoreUnusableError
+from pgstrata.prepare.room import free_bytes
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
+from pgstrata.statefs.in_place import is_in_place, make_in_place
+from tests.filesystems import CannotMountError, give_up, loop_mounted
 from tests.forks import NOBODY, done_as_nobody
 
 
@@ -90,3 +95,32 @@ def test_a_clone_takes_the_same_steps_whatever_the_size(area: Path) -> None:
     original, clone = ((place / DATA / "file").stat() for place in (state, area / "clone"))
     assert clone.st_ino == original.st_ino
     assert clone.st_ctime_ns == original.st_ctime_ns
+
+
+def test_a_file_made_in_place_is_never_copied_on_write_and_an_old_one_left_alone(
+    area: Path,
+) -> None:
+    make_in_place(area / "new")
+    assert is_in_place(area / "new")
+    (area / "old").write_bytes(b"rows")
+    make_in_place(area / "old")
+    assert (area / "old").read_bytes() == b"rows"
+    assert not is_in_place(area / "old")
+
+
+def test_the_room_of_what_is_removed_from_a_full_disk_comes_back_soon(tmp_path: Path) -> None:
+    try:
+        with loop_mounted("btrfs", 200 << 20, tmp_path) as mount:
+            statefs, place = BtrfsStateFS(), mount / "place"
+            asyncio.run(statefs.create(place))
+            with (place / DATA / "rows").open("wb") as file, suppress(OSError):
+                while True:
+                    file.write(os.urandom(1 << 20))
+                    file.flush()
+            full = free_bytes(mount)
+            asyncio.run(statefs.remove(place))
+            # By itself the file system takes half a minute; a slow one is asked again.
+            tries = (asyncio.run(statefs.remove(place)) for _ in range(20))
+            assert any(free_bytes(mount) > full + (10 << 20) for _ in chain([None], tries))
+    except CannotMountError as error:
+        give_up(error)

@@ -10,7 +10,7 @@ from pgstrata.dbms.base import Dbms
 from pgstrata.domain.deletion import DeleteNode, DeleteOutcome, DeleteResult
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.state import State
-from pgstrata.errors import NotFoundError
+from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
@@ -64,7 +64,7 @@ class Deletion:
 
     async def _instance_node(self, instance: Instance, *, force: bool) -> DeleteNode:
         alive = await self._runtime.alive(instance.server)
-        connections = await self._dbms.connections(instance.server) if alive else 0
+        connections = await self._connections(instance, force=force) if alive else 0
         return DeleteNode(
             kind="instance",
             id=instance.instance_id,
@@ -72,6 +72,15 @@ class Deletion:
             runtime_id=str(instance.server.pid) if alive else None,
             blocked="active_connections" if connections and not force else None,
         )
+
+    async def _connections(self, instance: Instance, *, force: bool) -> int:
+        try:
+            return await self._dbms.connections(instance.server)
+        except ServerError:
+            # A server that answers nobody any more can still be got rid of.
+            if force:
+                return 0
+            raise
 
     async def _state_node(self, state: State, *, recurse: bool, force: bool) -> DeleteNode:
         states = await self._store.children(state.state_id)
@@ -97,10 +106,21 @@ class Deletion:
             await self._remove_instance(node.id)
 
     async def _remove_instance(self, instance_id: str) -> None:
-        """Row first: what a kill leaves after that, the next start clears away."""
+        """Row first: what a kill leaves after that, the next start clears away.
+
+        Only a disk too full for that gets its room back first.
+        """
         instance = await self._store.instance(instance_id)
         if instance is None:
             return
-        await self._store.remove_instance(instance_id)
+        try:
+            await self._store.remove_instance(instance_id)
+        except StoreUnusableError:
+            await self._remove_files(instance)
+            await self._store.remove_instance(instance_id)
+        else:
+            await self._remove_files(instance)
+
+    async def _remove_files(self, instance: Instance) -> None:
         await self._runtime.stop(instance.server, clean=False)
         await self._snapshots.discard(instance.server.data_dir.parent)

@@ -8,7 +8,7 @@ written in ``lifecycle``.
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
@@ -23,7 +23,13 @@ from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task, Tra
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.errors import CancelledJobError, InvalidArgumentError, NotFoundError, PgstrataError
+from pgstrata.errors import (
+    CancelledJobError,
+    InvalidArgumentError,
+    NotFoundError,
+    PgstrataError,
+    StoreUnusableError,
+)
 from pgstrata.kinds.base import Kind
 from pgstrata.prepare import fingerprint, lifecycle, planner
 from pgstrata.prepare.bells import Bell
@@ -33,6 +39,9 @@ from pgstrata.queue.base import Queue
 from pgstrata.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+END_AGAIN_SECONDS = 0.5
+"""How long to wait before a job's end that could not be written is written again."""
 
 
 class _OvertakenError(Exception):
@@ -61,6 +70,7 @@ class JobCoordinator:
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._bells: dict[str, Bell] = {}
         self._trimmed: dict[str, float] = {}
+        self._closing = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,6 +81,7 @@ class JobCoordinator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._closing = True
         runs = list(self._runs.values())
         for run in runs:
             run.cancel()
@@ -191,12 +202,13 @@ class JobCoordinator:
             finally:
                 await to_the_end(self._executor.release(job_id))
         except asyncio.CancelledError:
-            await to_the_end(self._end_cancelled(job_id))
+            await self._written(lambda: self._end_cancelled(job_id))
             raise
         except _OvertakenError:
             _log.info("job %s ended elsewhere", job_id)
         except PgstrataError as error:
-            await to_the_end(self._fail(job_id, error.body()))
+            body = error.body()
+            await self._written(lambda: self._fail(job_id, body))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not leave a job running
             _log.exception("job %s failed unexpectedly", job_id)
             body = ErrorBody(
@@ -204,7 +216,7 @@ class JobCoordinator:
                 message=f"the engine failed at this job: {type(error).__name__}: {error}",
                 remedy="see the engine's log (pgstrata engine logs), and report it as a bug",
             )
-            await to_the_end(self._fail(job_id, body))
+            await self._written(lambda: self._fail(job_id, body))
 
     async def _carry_out(self, job_id: str, steps: Sequence[Step] | None) -> None:
         job = await self._load(job_id)
@@ -226,7 +238,9 @@ class JobCoordinator:
         if steps is None:
             steps = await self._kind(job.request).steps(job.request)
         image = await self._executor.resolve_image(job.request.image_id)
-        chain = planner.chain(image.image_id, steps)
+        chain = planner.chain(
+            image.image_id, steps, server_settings=self._settings.own_server_settings
+        )
         specs = planner.tasks(
             job.request, chain, await self._executor.existing_states(chain.state_ids)
         )
@@ -312,6 +326,25 @@ class JobCoordinator:
 
     # Ending a job
 
+    async def _written(self, end: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Write down a job's end, as soon as that can be: a disk that is full now will not stay so.
+
+        Meanwhile the job is what it was; an engine that ends leaves it for ``recover``.
+        """
+        while True:
+            try:
+                return await to_the_end(end())
+            except StoreUnusableError as error:
+                if self._closing:
+                    raise
+                _log.error("the end of a job cannot be written yet: %s", error)
+            try:
+                await asyncio.sleep(END_AGAIN_SECONDS)
+            except asyncio.CancelledError:
+                with suppress(StoreUnusableError):
+                    await to_the_end(end())
+                raise
+
     async def _end_cancelled(self, job_id: str) -> None:
         """End a job whose run was cancelled, if it is the job that was meant, not the engine."""
         job = await self._queue.get(job_id)
@@ -320,11 +353,11 @@ class JobCoordinator:
             await self._fail(job_id, error.body())
 
     async def _fail(self, job_id: str, error: ErrorBody) -> None:
-        job = await self._load(job_id)
-        tasks = await self._queue.tasks(job_id)
         with suppress(_OvertakenError):
+            job = await self._load(job_id)
+            tasks = await self._queue.tasks(job_id)
             await self._apply(lifecycle.failed(job, tasks, error, utc_now()))
-        await self._trim(job)
+            await self._trim(job)
 
     async def _trim(self, job: Job) -> None:
         """Retention: of the finished jobs that ask for the same, keep the newest.

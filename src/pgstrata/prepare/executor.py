@@ -107,16 +107,19 @@ class TaskExecutor:
                 await self.release(order.job_id)
                 return False
             async with self._undone_on_failure(order.job_id):
-                await self._build(order, log)
+                with self._snapshots.full_disk_told():
+                    await self._build(order, log)
             return True
 
     async def prepare_instance(self, order: InstanceOrder) -> Instance:
         """Clone a state, start a server on the clone and register it once it answers."""
         instance_id = uuid.uuid4().hex
         server: Server | None = None
-        place = await self._snapshots.clone_for_instance(order.state_id, instance_id)
+        with self._snapshots.full_disk_told():
+            place = await self._snapshots.clone_for_instance(order.state_id, instance_id)
         try:
-            server = await self._runtime.start(order.image_id, place / DATA)
+            with self._snapshots.full_disk_told():
+                server = await self._runtime.start(order.image_id, place / DATA)
             now = utc_now()
             ttl = order.ttl_seconds
             instance = Instance(
@@ -190,9 +193,11 @@ class TaskExecutor:
             raise
 
     async def _undo_instance(self, instance_id: str, place: Path, server: Server | None) -> None:
-        # Being cancelled while the row is written does not tell whether it was.
-        await self._store.remove_instance(instance_id)
-        await self._take_down(place, server)
+        try:
+            # Being cancelled while the row is written does not tell whether it was.
+            await self._store.remove_instance(instance_id)
+        finally:
+            await self._take_down(place, server)
 
     async def _take_down(self, place: Path, server: Server | None) -> None:
         if server is not None:

@@ -33,8 +33,16 @@ def step_digest(kind: str, content: Content) -> str:
     return digest(["step", RECIPE_FORMAT, kind, content])
 
 
+def root_id(image_id: str, server_settings: Mapping[str, str]) -> str:
+    """The name of what the first step starts from: the image, its servers set like this.
+
+    The same step can make another state under another setting, of how dates are read, say.
+    """
+    return digest(["root", image_id, server_settings]) if server_settings else image_id
+
+
 def state_id(parent_id: str, step_digest: str) -> str:
-    """The name of the state that a step makes of its parent, a state's or a resolved image's id."""
+    """The name of the state that a step makes of its parent, a state's id or a ``root_id``."""
     return digest(["state", parent_id, step_digest])
 
 

@@ -1,9 +1,10 @@
 """What a task says while it runs: its tool's lines, and a sign of life when it is quiet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
+from pgstrata.cancellation import to_the_end
 from pgstrata.domain.job import Event, Task
 from pgstrata.domain.model import utc_now
 from pgstrata.prepare.lifecycle import task_event
@@ -14,7 +15,7 @@ FLUSH_SECONDS = 0.05
 MAX_PENDING_LINES = 1000
 """How many lines may wait; the tool is held back beyond that."""
 
-Append = Callable[[Sequence[Event]], Awaitable[None]]
+Append = Callable[[Sequence[Event]], Coroutine[None, None, None]]
 
 
 class Journal:
@@ -39,7 +40,8 @@ class Journal:
         async with self._writing:
             lines, self._pending = self._pending, []
             if lines:
-                await self._append(lines)
+                # The pulse may be cancelled meanwhile; what it took would be lost.
+                await to_the_end(self._append(lines))
             return bool(lines)
 
     async def keep_alive(self, heartbeat_seconds: float) -> None:
@@ -51,7 +53,7 @@ class Journal:
             if await self.flush():
                 spoke = clock()
             elif clock() - spoke >= heartbeat_seconds:
-                await self._append([task_event(self._task, utc_now())])
+                await to_the_end(self._append([task_event(self._task, utc_now())]))
                 spoke = clock()
 
 

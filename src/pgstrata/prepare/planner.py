@@ -4,7 +4,7 @@ The planner never touches a disk or a cache: which states are cached it is told.
 step like any other, so that a plan explains itself.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import (
@@ -36,9 +36,12 @@ class Chain(Model, frozen=True, kw_only=True):
         return (image, *(TaskInput(kind="state", id=state) for state in self.state_ids[:-1]))
 
 
-def chain(image_id: str, steps: Sequence[Step]) -> Chain:
-    """Name the state after each step: each name holds everything that went before."""
-    names = [image_id]
+def chain(image_id: str, steps: Sequence[Step], *, server_settings: Mapping[str, str]) -> Chain:
+    """Name the state after each step: each name holds everything that went before.
+
+    ``server_settings`` are those that the steps' servers do not have by themselves.
+    """
+    names = [fingerprint.root_id(image_id, server_settings)]
     for step in steps:
         names.append(fingerprint.state_id(names[-1], step.digest))
     return Chain(image_id=image_id, steps=tuple(steps), state_ids=tuple(names[1:]))

@@ -20,7 +20,7 @@ state is written in that order backwards (data, marker, row), so what a kill lea
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -30,8 +30,9 @@ from pgstrata.dbms.base import Dbms
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError, StateUnusableError
+from pgstrata.errors import ConflictError, StateUnusableError, StoreUnusableError
 from pgstrata.locks import locked
+from pgstrata.prepare.room import full_disk_told
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 
@@ -143,13 +144,18 @@ class SnapshotOrchestrator:
             )
         size = await self._fs.usage(workspace)
         place = self._states / state.state_id
-        if last:
-            await self._publish(workspace, place, state.state_id)
-        else:
-            async with self._scaffold() as building:
-                await self._fs.clone(workspace, building)
-                await self._publish(building, place, state.state_id)
-        await self._store.add_state(msgspec.structs.replace(state, size_bytes=size))
+        try:
+            if last:
+                await self._publish(workspace, place, state.state_id)
+            else:
+                async with self._scaffold() as building:
+                    await self._fs.clone(workspace, building)
+                    await self._publish(building, place, state.state_id)
+            await self._store.add_state(msgspec.structs.replace(state, size_bytes=size))
+        except BaseException:
+            # Files without a row would never be found again; nor is it known whether there is one.
+            await to_the_end(self._throw_out(state.state_id))
+            raise
 
     async def clone_for_instance(self, state_id: str, instance_id: str) -> Path:
         """A writable place for a new instance, cloned from a state."""
@@ -167,8 +173,17 @@ class SnapshotOrchestrator:
         Raises ``ConflictError`` when a state or an instance stems from it.
         """
         async with locked(self._locks / f"{state_id}.lock"):
-            await self._store.remove_state(state_id)
+            try:
+                await self._store.remove_state(state_id)
+            except StoreUnusableError:
+                # On a full disk there is room for that once the files are gone.
+                await self._fs.remove(self._states / state_id)
+                await self._store.remove_state(state_id)
             await self._fs.remove(self._states / state_id)
+
+    def full_disk_told(self) -> AbstractContextManager[None]:
+        """Raise ``DiskFullError`` in place of what a full disk made fail: before cleaning up."""
+        return full_disk_told(self._root)
 
     async def abandoned(self) -> list[Path]:
         """Places that no one owns after a start: all work, and instances without a row."""
@@ -181,7 +196,10 @@ class SnapshotOrchestrator:
 
     async def clear_leftovers(self) -> None:
         """Delete what a kill left half built or half removed. Only while nothing is being built."""
-        for place in await self._fs.places(self._building):
+        states = await self._fs.places(self._states)
+        known = await self._store.existing_states([place.name for place in states])
+        forgotten = [place for place in states if place.name not in known]
+        for place in (*await self._fs.places(self._building), *forgotten):
             await self._fs.remove(place)
         for area in (self._root, *self.areas):
             await self._fs.purge(area)
@@ -241,6 +259,8 @@ class SnapshotOrchestrator:
     async def _throw_out(self, state_id: str) -> None:
         # Others may stem from it: they stay usable, since their files are their own, and its row
         # stays for them. Without files it is dirty, and the rebuilt state takes its place.
-        with suppress(ConflictError):
-            await self._store.remove_state(state_id)
-        await self._fs.remove(self._states / state_id)
+        try:
+            with suppress(ConflictError):
+                await self._store.remove_state(state_id)
+        finally:
+            await self._fs.remove(self._states / state_id)

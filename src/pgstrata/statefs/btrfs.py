@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import time
 from pathlib import Path
 
 from pgstrata.errors import StoreUnusableError
@@ -20,6 +21,12 @@ from pgstrata.statefs.places import (
     write_marker,
 )
 from pgstrata.statefs.threads import in_thread
+
+_NEARLY_FULL = 8
+"""A disk is nearly full when no more than this part of it is free: one eighth."""
+
+_COMMITS = 5
+_COMMIT_SECONDS = 0.05
 
 
 class BtrfsStateFS(DirectoryStateFS):
@@ -40,6 +47,24 @@ class BtrfsStateFS(DirectoryStateFS):
             if whole:
                 await in_thread(hide_and_delete, place)
             raise
+
+    async def remove(self, place: Path) -> None:
+        await in_thread(self._remove, place)
+
+    def _remove(self, place: Path) -> None:
+        """Remove, blocking. On a disk that is nearly full, the room is wanted back at once.
+
+        After one commit the kernel begins to delete a subvolume, after another its room is free.
+        """
+        hide_and_delete(place)
+        before = os.statvfs(place.parent)
+        if before.f_bavail > before.f_blocks // _NEARLY_FULL:
+            return
+        for _ in range(_COMMITS):
+            subvolumes.start_commit(place.parent)
+            time.sleep(_COMMIT_SECONDS)
+            if os.statvfs(place.parent).f_bavail > before.f_bavail:
+                return
 
     def _clone(self, source: Path, place: Path, whole: list[Path]) -> None:
         """Clone, blocking; ``place`` is noted in ``whole`` once it is there."""

@@ -28,6 +28,7 @@ PLACE_MODE = 0o711
 """A server that runs as another user gets to its data directory, and can list nothing above it."""
 DATA_MODE = 0o700
 _MARKER_MODE = 0o600
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DirectoryStateFS(ABC):
@@ -125,7 +126,18 @@ def hide_and_delete(place: Path) -> None:
         place.rename(hidden)
     except FileNotFoundError:
         return
-    trees.delete(hidden)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _delete_in_place(place)
+    else:
+        trees.delete(hidden)
+
+
+def _delete_in_place(place: Path) -> None:
+    """Delete where a full disk has no room for another name: not to be taken for whole first."""
+    (place / MARKER).unlink(missing_ok=True)
+    trees.delete(place)
 
 
 @asynccontextmanager

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pgstrata.domain.instance import Instance
 from pgstrata.domain.plan import StateExecuteTask, TaskInput
-from pgstrata.errors import StepFailedError
+from pgstrata.errors import StepFailedError, StoreUnusableError
 from pgstrata.prepare import planner
 from pgstrata.prepare.executor import InstanceOrder, StateOrder
+from pgstrata.store.memory import MemoryStore
 from tests.unit.prepare.heart import Heart, run
 
 
@@ -16,7 +18,7 @@ async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
     """What the coordinator would order for these steps."""
     image = await heart.runtime.resolve("postgres:17")
     steps = await heart.kind.steps(heart.request(*texts))
-    chain = planner.chain(image.image_id, steps)
+    chain = planner.chain(image.image_id, steps, server_settings={})
     tasks = planner.tasks(heart.request(*texts), chain, frozenset())
     executing = [task for task in tasks if isinstance(task, StateExecuteTask)]
     return [
@@ -160,5 +162,38 @@ def test_the_base_state_is_the_input_of_a_first_step(tmp_path: Path) -> None:
         await heart.executor.execute_state(order, unheard)
         [base] = await heart.statefs.places(tmp_path / "bases")
         assert heart.steps_in(base) == []
+
+    run(scenario())
+
+
+class FullStore(MemoryStore):
+    """Has no room for what concerns instances."""
+
+    async def add_instance(self, instance: Instance) -> None:
+        raise StoreUnusableError("the disk is full")
+
+    async def remove_instance(self, instance_id: str) -> bool:
+        raise StoreUnusableError("the disk is full")
+
+
+def test_an_instance_that_can_neither_be_stored_nor_taken_back_leaves_no_server(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.store = FullStore()
+        heart.start_engine()
+        [order] = await orders(heart, "a")
+        await heart.executor.execute_state(order, unheard)
+        wish = InstanceOrder(
+            image_id=order.image_id,
+            state_id=order.task.output_state_id,
+            name=None,
+            ttl_seconds=None,
+        )
+        with pytest.raises(StoreUnusableError):
+            await heart.executor.prepare_instance(wish)
+        assert heart.runtime.running == ()
+        assert await heart.statefs.places(tmp_path / "instances") == []
 
     run(scenario())

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pgstrata.domain.job import Event, Job, Status
-from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError
+from pgstrata.domain.job import Event, Job, Status, Transition
+from pgstrata.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    StoreUnusableError,
+)
+from pgstrata.queue.memory import MemoryQueue
+from pgstrata.settings import THROW_AWAY_SETTINGS
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
 
 
@@ -96,6 +103,38 @@ def test_a_changed_last_step_builds_only_that_step(tmp_path: Path) -> None:
             job = await heart.finish("a", "c")
             assert await heart.cached(job.job_id) == [True, False]
             assert [command.args[-1] for command in heart.runtime.commands] == ["a", "b", "c"]
+
+    run(scenario())
+
+
+def test_what_was_built_with_other_settings_of_the_server_is_not_what_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            await heart.finish("a")
+        heart.settings = replace(SETTINGS, server_settings={"DateStyle": "German"})
+        heart.start_engine()
+        async with engine(heart):
+            job = await heart.finish("a")
+            assert await heart.cached(job.job_id) == [False]
+            again = await heart.finish("a")
+            assert await heart.cached(again.job_id) == [True]
+
+    run(scenario())
+
+
+def test_a_setting_that_says_what_is_so_anyway_leaves_the_cache_as_it_is(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            await heart.finish("a")
+        heart.settings = replace(SETTINGS, server_settings=THROW_AWAY_SETTINGS)
+        heart.start_engine()
+        async with engine(heart):
+            job = await heart.finish("a")
+            assert await heart.cached(job.job_id) == [True]
 
     run(scenario())
 
@@ -399,3 +438,62 @@ def test_the_instance_of_a_cancelled_start_is_never_seen(tmp_path: Path) -> None
             assert heart.runtime.running == ()
 
     run(scenario())
+
+
+def test_the_end_of_a_job_is_written_as_soon_as_there_is_room_for_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        queue = FullQueue()
+        heart.queue = queue
+        heart.start_engine()
+        async with engine(heart):
+            job = await heart.manager.submit(heart.request("hang"))
+            await heart.hanging.wait()
+            queue.full = True
+            await heart.manager.cancel(job.job_id)
+            await queue.refused.wait()
+            waiting = await heart.manager.get(job.job_id)
+            assert waiting is not None
+            assert waiting.status is Status.RUNNING
+            queue.full = False
+            ended = await heart.end_of(job.job_id)
+            assert ended.error is not None
+            assert ended.error.code == "cancelled"
+
+    run(scenario())
+
+
+def test_an_engine_can_end_while_the_end_of_a_job_cannot_be_written(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        queue = FullQueue()
+        heart.queue = queue
+        heart.start_engine()
+        async with engine(heart):
+            job = await heart.manager.submit(heart.request("hang"))
+            await heart.hanging.wait()
+            queue.full = True
+            await heart.manager.cancel(job.job_id)
+            await queue.refused.wait()
+        queue.full = False
+        heart.start_engine()
+        async with engine(heart):
+            ended = await heart.end_of(job.job_id)
+            assert ended.status is Status.FAILED
+
+    run(scenario())
+
+
+class FullQueue(MemoryQueue):
+    """A queue whose disk can be full: it takes no transitions then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = False
+        self.refused = asyncio.Event()
+
+    async def apply(self, transition: Transition) -> bool:
+        if self.full:
+            self.refused.set()
+            raise StoreUnusableError("the disk is full")
+        return await super().apply(transition)

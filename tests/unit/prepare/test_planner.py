@@ -1,5 +1,6 @@
 """Planning: from steps to named states to tasks."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pgstrata.domain.plan import ResolveImageTask, StateExecuteTask, Step
@@ -7,6 +8,7 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.prepare import planner
 
 IMAGE = "postgres@sha256:" + "1" * 64
+NO_SETTINGS: Mapping[str, str] = {}
 
 
 def step(content: str) -> Step:
@@ -19,8 +21,15 @@ def step(content: str) -> Step:
     )
 
 
+def chain_of(
+    *contents: str, image: str = IMAGE, server_settings: Mapping[str, str] = NO_SETTINGS
+) -> planner.Chain:
+    steps = [step(content) for content in contents]
+    return planner.chain(image, steps, server_settings=server_settings)
+
+
 def states(*contents: str, image: str = IMAGE) -> tuple[str, ...]:
-    return planner.chain(image, [step(content) for content in contents]).state_ids
+    return chain_of(*contents, image=image).state_ids
 
 
 def test_a_changed_step_changes_its_state_and_all_after_it_and_none_before() -> None:
@@ -34,6 +43,13 @@ def test_another_image_makes_all_states_others() -> None:
     assert not set(states("a", "b")) & set(states("a", "b", image=IMAGE.replace("1", "2")))
 
 
+def test_settings_of_the_server_make_all_states_others_and_leave_the_image_alone() -> None:
+    german = chain_of("a", "b", server_settings={"DateStyle": "German"})
+    iso = chain_of("a", "b", server_settings={"DateStyle": "ISO"})
+    assert len({*states("a", "b"), *german.state_ids, *iso.state_ids}) == 6
+    assert german.inputs[0] == iso.inputs[0]
+
+
 def test_the_order_of_steps_matters() -> None:
     assert states("a", "b")[-1] != states("b", "a")[-1]
 
@@ -44,7 +60,7 @@ def test_equal_steps_in_a_row_make_different_states() -> None:
 
 
 def test_each_step_starts_from_the_state_before_and_the_first_from_the_image() -> None:
-    chain = planner.chain(IMAGE, [step("a"), step("b")])
+    chain = chain_of("a", "b")
     assert [(start.kind, start.id) for start in chain.inputs] == [
         ("image", IMAGE),
         ("state", chain.state_ids[0]),
@@ -52,7 +68,7 @@ def test_each_step_starts_from_the_state_before_and_the_first_from_the_image() -
 
 
 def test_a_cached_step_is_a_task_like_any_other() -> None:
-    chain = planner.chain(IMAGE, [step("a"), step("b")])
+    chain = chain_of("a", "b")
     request = PrepareRequest(prepare_kind="psql", image_id="postgres")
     tasks = planner.tasks(request, chain, {chain.state_ids[0]})
     assert [task.task_id for task in tasks] == [
@@ -67,7 +83,7 @@ def test_a_cached_step_is_a_task_like_any_other() -> None:
 
 
 def test_an_image_with_its_digest_needs_no_resolving() -> None:
-    chain = planner.chain(IMAGE, [step("a")])
+    chain = chain_of("a")
     request = PrepareRequest(prepare_kind="psql", image_id=IMAGE)
     tasks = planner.tasks(request, chain, frozenset())
     assert not any(isinstance(task, ResolveImageTask) for task in tasks)

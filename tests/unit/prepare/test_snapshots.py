@@ -7,7 +7,9 @@ import pytest
 
 from pgstrata.dbms.memory import CLEAN, CONTROL_FILE
 from pgstrata.domain.plan import TaskInput
-from pgstrata.errors import ConflictError, StateUnusableError
+from pgstrata.domain.state import State
+from pgstrata.errors import ConflictError, StateUnusableError, StoreUnusableError
+from pgstrata.store.memory import MemoryStore
 from tests.unit.prepare.heart import Heart, engine, run
 
 IMAGE = TaskInput(kind="image", id="postgres@sha256:" + "1" * 64)
@@ -208,5 +210,40 @@ def test_when_the_builder_is_cancelled_one_who_waited_builds_the_state(tmp_path:
             assert len(heart.runtime.commands) == 2
             await heart.manager.cancel(waiter.job_id)
             await heart.end_of(waiter.job_id)
+
+    run(scenario())
+
+
+def test_a_state_whose_row_cannot_be_written_leaves_no_files(tmp_path: Path) -> None:
+    class FullStore(MemoryStore):
+        async def add_state(self, state: State) -> None:
+            raise StoreUnusableError("the disk is full")
+
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.store = FullStore()
+        heart.start_engine()
+        async with engine(heart):
+            job = await heart.finish("a", "b")
+            assert job.error is not None
+            assert job.error.message == "the disk is full"
+            for area in ("states", "building", "work"):
+                assert await heart.statefs.places(tmp_path / area) == []
+
+    run(scenario())
+
+
+def test_files_of_a_state_without_a_row_are_cleared_away_at_the_start(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            await heart.finish("a")
+            [state] = await heart.store.states()
+        kept = tmp_path / "states" / state.state_id
+        forgotten = kept.with_name("0" * 64)
+        heart.disk.copy_tree(kept, forgotten)
+        heart.start_engine()
+        async with engine(heart):
+            assert await heart.statefs.places(tmp_path / "states") == [kept]
 
     run(scenario())
