@@ -38,7 +38,7 @@ from pgstrata.domain.model import Model, utc_now
 from pgstrata.errors import (
     InvalidArgumentError,
     PgstrataError,
-    ProgramError,
+    ServerError,
     StoreUnusableError,
 )
 from pgstrata.httpapi.app import create_app
@@ -256,15 +256,20 @@ async def _check_reachable(root: Path, user: str | None) -> None:
     if user is None:
         return
     for directory in (*reversed(root.parents), root):
-        try:
-            await subprocesses.run(["test", "-x", directory], user=user)
-        except ProgramError as error:
+        ended = await subprocesses.run(["test", "-x", directory], user=user, check=False)
+        if ended.exit_code == 1:
             raise StoreUnusableError(
                 f"servers run as user {user!r}, who cannot enter {directory} "
                 f"on the way to the store {root}",
                 remedy=f"choose a --store elsewhere (such as /var/lib/pgstrata), or let {user!r} "
                 f"pass: chmod o+x {directory}",
-            ) from error
+            )
+        if ended.exit_code != 0:
+            raise ServerError(
+                f"nothing can be run as user {user!r}, as servers are to be",
+                remedy="choose another user for them: --server-user USER",
+                details=ended.stderr,
+            )
 
 
 # The port

@@ -208,6 +208,9 @@ async def _owned(process: "subprocess.Popen[bytes]") -> AsyncIterator[asyncio.Ev
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
 
 @asynccontextmanager

@@ -388,6 +388,14 @@ def test_published_data_keeps_its_modes_and_owners(files: FilesGround) -> None:
     assert (files.area / "state").stat().st_mode & 0o7777 == 0o711
 
 
+def test_a_published_place_holds_nothing_but_its_data_and_its_marker(files: FilesGround) -> None:
+    building = make(files, "building")
+    (building / "server.log").write_text("what a server said while it was built")
+    asyncio.run(files.statefs.publish(building, files.area / "state", MARKER))
+    names = {entry.name for entry in (files.area / "state").iterdir()}
+    assert names == {DATA, "marker"}
+
+
 def test_a_missing_place_has_no_marker(ground: Ground) -> None:
     assert asyncio.run(ground.statefs.marker(ground.area / "missing")) is None
 

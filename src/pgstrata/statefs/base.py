@@ -35,7 +35,8 @@ class StateFS(Protocol):
         """Make what is in ``building`` durable, mark it whole, and make it visible as ``place``.
 
         The data must survive a power cut from here on, and where the file system can, it becomes
-        read-only. ``building`` is gone afterwards; ``place`` appears in one step. Raises
+        read-only. What else lies in ``building`` is left behind: a place holds its data and its
+        marker. ``building`` is gone afterwards; ``place`` appears in one step. Raises
         ``FileExistsError`` when ``place`` exists.
         """
 

@@ -24,7 +24,8 @@ class MemoryStateFS:
         self._disk.copy_tree(source / DATA, place / DATA)
 
     async def publish(self, building: Path, place: Path, marker: bytes) -> None:
-        self._disk.rename(building, place)
+        self._disk.rename(building / DATA, place / DATA)
+        self._disk.remove_tree(building)
         self._disk.write(place / MARKER, marker)
 
     async def marker(self, place: Path) -> bytes | None:

@@ -69,6 +69,9 @@ class DirectoryStateFS(ABC):
     def _publish(self, building: Path, place: Path, marker: bytes) -> None:
         """Publish, blocking. One sync for the data and the marker: neither is seen before."""
         refuse_existing(place)
+        for other in building.iterdir():
+            if other.name != DATA:
+                other.unlink()  # a server's log, which may quote what failed
         written = write_marker(building, marker)
         try:
             trees.sync_file_system(building)
