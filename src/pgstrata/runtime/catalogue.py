@@ -9,7 +9,7 @@ from pathlib import Path
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.model import Model
 from pgstrata.errors import InvalidArgumentError, ProgramError, ServerError
-from pgstrata.runtime.digest import Layout, digest, layout_of, stamp
+from pgstrata.runtime.digest import Layout, Stamp, digest, layout_of, stamp
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
 from pgstrata.runtime.installations import FileStamp, Finder, file_stamp
 
@@ -24,7 +24,7 @@ class _Hashed(Model, frozen=True, kw_only=True):
     installation: Installation
     layout: Layout
     image_id: str
-    stamp: str
+    stamp: Stamp
     server_stamp: FileStamp
     looked_at: float
 

@@ -22,6 +22,10 @@ from pgstrata.runtime.installations import MINIMAL_ENV, file_stamp
 _PROGRAMS = ("postgres", "initdb", "psql")
 
 
+Stamp = list[tuple[str, int, int, int, int]]
+"""Every file's path, inode, size and times."""
+
+
 class _File(NamedTuple):
     name: str
     path: str
@@ -71,10 +75,9 @@ def digest(version: str, layout: Layout) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def stamp(layout: Layout) -> str:
+def stamp(layout: Layout) -> Stamp:
     """Something quick that differs when any of the files may have changed."""
-    seen = sorted((file.path, *file_stamp(file.status)) for file in layout.files())
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+    return sorted((file.path, *file_stamp(file.status)) for file in layout.files())
 
 
 def c_library() -> str:
@@ -90,12 +93,16 @@ async def _ask(bin_dir: Path, option: str) -> Path:
 def _below(prefix: str, root: Path) -> Iterator[_File]:
     # Looked through whenever an image is resolved, a thousand files in a few milliseconds: without
     # a Path for each of them.
-    base = str(root)
-    for directory, _subdirectories, names in os.walk(base):
-        for name in names:
-            path = os.path.join(directory, name)  # noqa: PTH118
-            with suppress(FileNotFoundError):  # a link to what is not installed
-                yield _File(prefix + path.removeprefix(base), path, os.stat(path))  # noqa: PTH116
+    waiting = [(prefix, str(root))]
+    while waiting:
+        name, directory = waiting.pop()
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{name}/{entry.name}", entry.path))
+                else:
+                    with suppress(FileNotFoundError):  # a link to what is not installed
+                        yield _File(f"{name}/{entry.name}", entry.path, entry.stat())
 
 
 def _hash_of(path: str) -> str:
