@@ -215,19 +215,22 @@ def test_children_are_those_made_directly_oldest_first(
     assert ids(runner.run(store.children(state_id(77)))) == []
 
 
-def test_each_use_of_a_state_is_counted_and_dated(runner: asyncio.Runner, store: Store) -> None:
+def test_each_instance_is_counted_and_dated_as_a_use_of_its_state(
+    runner: asyncio.Runner, store: Store
+) -> None:
     fill(runner, store, state(1), state(2))
-    later = NOON + timedelta(seconds=5, microseconds=7)
-    for at in (NOON, later):
-        runner.run(store.use_state(state_id(1), at))
-    used = msgspec.structs.replace(state(1), use_count=2, last_used_at=later)
+    for number, hour in ((1, 12), (2, 14)):
+        runner.run(store.add_instance(instance(number, of=1, hour=hour)))
+    used = msgspec.structs.replace(
+        state(1), use_count=2, last_used_at=NOON.replace(hour=14), refcount=2
+    )
     assert runner.run(store.states()) == [used, state(2)]
 
 
 def test_uses_at_once_are_all_counted(runner: asyncio.Runner, store: Store) -> None:
     async def use_often() -> State | None:
         await store.add_state(msgspec.structs.replace(state(1), use_count=5))
-        await asyncio.gather(*(store.use_state(state_id(1), NOON) for _ in range(20)))
+        await asyncio.gather(*(store.add_instance(instance(number, of=1)) for number in range(20)))
         return await store.state(state_id(1))
 
     used = runner.run(use_often())
@@ -235,11 +238,16 @@ def test_uses_at_once_are_all_counted(runner: asyncio.Runner, store: Store) -> N
     assert used.use_count == 25
 
 
-def test_the_use_of_a_state_that_is_gone_stores_nothing(
+def test_an_instance_that_is_refused_is_no_use_of_its_state(
     runner: asyncio.Runner, store: Store
 ) -> None:
-    runner.run(store.use_state(state_id(1), NOON))
-    assert runner.run(store.states()) == []
+    fill(runner, store, state(1))
+    runner.run(store.add_instance(instance(1, of=1, name="taken")))
+    with pytest.raises(ConflictError):
+        runner.run(store.add_instance(instance(2, of=1, name="taken")))
+    found = runner.run(store.state(state_id(1)))
+    assert found is not None
+    assert found.use_count == 1
 
 
 def test_a_state_is_removed_once(runner: asyncio.Runner, store: Store) -> None:

@@ -415,7 +415,6 @@ def test_every_lookup_and_filtered_list_uses_an_index(
         await store.state("a")
         await store.existing_states(["a", "b"])
         await store.children("a")
-        await store.use_state("a", NOON)
         await store.remove_state("a")
         for kind in (None, "psql"):
             for image_id in (None, "postgres"):

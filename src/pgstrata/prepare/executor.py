@@ -132,7 +132,6 @@ class TaskExecutor:
                 server=server,
                 dsn=self._runtime.dsn(server),
             )
-            await self._snapshots.used(order.state_id)
             await self._store.add_instance(instance)
         except BaseException:
             await to_the_end(self._undo_instance(instance_id, place, server))

@@ -27,7 +27,7 @@ import msgspec
 
 from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.base import Dbms
-from pgstrata.domain.model import Model, utc_now
+from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError, StoreUnusableError
@@ -99,10 +99,6 @@ class SnapshotOrchestrator:
     async def existing(self, state_ids: Sequence[str]) -> frozenset[str]:
         """Which of these states are in the cache, by their rows alone: for plans."""
         return await self._store.existing_states(state_ids)
-
-    async def used(self, state_id: str) -> None:
-        """Note that a state served a job."""
-        await self._store.use_state(state_id, utc_now())
 
     @asynccontextmanager
     async def building(self, state_id: str) -> AsyncIterator[bool]:

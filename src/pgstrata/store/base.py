@@ -1,7 +1,6 @@
 """The store port: what is known of states, instances and names."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Protocol
 
 from pgstrata.domain.instance import Instance
@@ -34,9 +33,6 @@ class Store(Protocol):
     async def children(self, state_id: str) -> list[State]:
         """The states made directly from this one, oldest first."""
 
-    async def use_state(self, state_id: str, at: datetime) -> None:
-        """Note that a state was used: raises its ``use_count`` by 1, sets ``last_used_at``."""
-
     async def remove_state(self, state_id: str) -> bool:
         """Remove a state's row. False when there is none.
 
@@ -44,7 +40,10 @@ class Store(Protocol):
         """
 
     async def add_instance(self, instance: Instance) -> None:
-        """Store a new instance, its name bound with it.
+        """Store a new instance, its name bound with it, and count it as a use of its state.
+
+        That raises the state's ``use_count`` by 1 and sets ``last_used_at`` to the instance's
+        ``created_at``.
 
         Raises ``ConflictError`` when the name is another living instance's, or its state is not
         stored.

@@ -1,7 +1,6 @@
 """The store in memory: for tests, and for engines that keep nothing."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 import msgspec
 
@@ -51,13 +50,6 @@ class MemoryStore:
             if state.parent_state_id == state_id
         ]
 
-    async def use_state(self, state_id: str, at: datetime) -> None:
-        state = self._states.get(state_id)
-        if state is not None:
-            self._states[state_id] = msgspec.structs.replace(
-                state, use_count=(state.use_count or 0) + 1, last_used_at=at
-            )
-
     async def remove_state(self, state_id: str) -> bool:
         if state_id not in self._states:
             return False
@@ -85,6 +77,10 @@ class MemoryStore:
             )
         self._check_free(instance.name, instance.instance_id)
         self._instances[instance.instance_id] = instance
+        state = self._states[instance.state_id]
+        self._states[instance.state_id] = msgspec.structs.replace(
+            state, use_count=(state.use_count or 0) + 1, last_used_at=instance.created_at
+        )
 
     async def instance(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)

@@ -123,12 +123,6 @@ class SqliteStore:
     async def children(self, state_id: str) -> list[State]:
         return await self._states({"parent_state_id = ?": state_id})
 
-    async def use_state(self, state_id: str, at: datetime) -> None:
-        """As the port says. A state that is gone meanwhile is no error."""
-        await self._database.write(
-            lambda connection: connection.execute(_USE_STATE, (at.isoformat(), state_id))
-        )
-
     async def remove_state(self, state_id: str) -> bool:
         def change(connection: Connection) -> bool:
             try:
@@ -150,6 +144,7 @@ class SqliteStore:
                 connection.execute(_ADD_INSTANCE, _instance_columns(instance))
             except sqlite3.IntegrityError as error:
                 _refuse_instance(connection, instance, error)
+            connection.execute(_USE_STATE, (instance.created_at.isoformat(), instance.state_id))
 
         await self._database.write(change)
 
