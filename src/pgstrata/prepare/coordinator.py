@@ -222,21 +222,25 @@ class JobCoordinator:
         job = await self._load(job_id)
         if job.cancel_requested:
             raise asyncio.CancelledError
-        beginning = await self._apply(lifecycle.started(job, utc_now()))
-        [planning] = beginning.tasks
-        async with self._journal(planning):
+        beginning = lifecycle.started(job, utc_now())
+        if steps is None:
+            # Reading everything again may take its time.
+            await self._apply(beginning)
+            [planning] = beginning.tasks
+            async with self._journal(planning):
+                steps = await self._kind(job.request).steps(job.request)
             plan, chain = await self._plan(beginning.job, steps)
+        else:
+            plan, chain = await self._plan(beginning.job, steps)
+            plan = lifecycle.joined(beginning, plan)
         if job.request.plan_only:
-            await self._apply(lifecycle.plan_succeeded(plan.job, utc_now()))
+            end = lifecycle.plan_succeeded(plan.job, utc_now())
+            await self._apply(lifecycle.joined(plan, end))
         else:
             await self._execute(plan, chain)
         await self._trim(plan.job)
 
-    async def _plan(
-        self, job: Job, steps: Sequence[Step] | None
-    ) -> tuple[Transition, planner.Chain]:
-        if steps is None:
-            steps = await self._kind(job.request).steps(job.request)
+    async def _plan(self, job: Job, steps: Sequence[Step]) -> tuple[Transition, planner.Chain]:
         image = await self._executor.resolve_image(job.request.image_id)
         chain = planner.chain(
             image.image_id, steps, server_settings=self._settings.own_server_settings
@@ -250,50 +254,50 @@ class JobCoordinator:
             state_id=chain.state_ids[-1],
             plan_only=job.request.plan_only,
         )
-        transition = lifecycle.planned(
+        plan = lifecycle.planned(
             job, specs, image_id=chain.image_id, signature=signature, now=utc_now()
         )
-        return await self._apply(transition), chain
+        return plan, chain
 
     async def _execute(self, plan: Transition, chain: planner.Chain) -> None:
         """Run the tasks in order. What is done is said together with what comes next."""
         executing = [task for task in plan.tasks if isinstance(task.spec, StateExecuteTask)]
         deepest = await self._executor.deepest_clean(chain.state_ids)
         todo = 0 if deepest is None else deepest + 1
-        done = [_done(task, cached=True) for task in executing[:todo]]
+        cached = [_done(task, cached=True) for task in executing[:todo]]
+        said = lifecycle.joined(plan, lifecycle.tasks_moved(plan.job, cached, utc_now()))
         for task, step in zip(executing[todo:], chain.steps[todo:], strict=True):
-            done = [await self._execute_state(plan.job, chain, task, step, done)]
-        await self._prepare_instance(plan.job, chain, plan.tasks[-1], done)
+            done = await self._execute_state(said, chain, task, step)
+            said = lifecycle.tasks_moved(plan.job, [done], utc_now())
+        await self._prepare_instance(said, chain, plan.tasks[-1])
 
     async def _execute_state(
-        self, job: Job, chain: planner.Chain, task: Task, step: Step, done: Sequence[Task]
+        self, said: Transition, chain: planner.Chain, task: Task, step: Step
     ) -> Task:
         assert isinstance(task.spec, StateExecuteTask)
         order = StateOrder(
-            job_id=job.job_id,
+            job_id=task.job_id,
             image_id=chain.image_id,
             task=task.spec,
             step=step,
             last=task.spec.output_state_id == chain.state_ids[-1],
         )
-        async with self._running(job, task, done) as book:
+        async with self._running(said, task) as book:
             built = await self._executor.execute_state(order, book.line)
         return _done(task, cached=not built)
 
-    async def _prepare_instance(
-        self, job: Job, chain: planner.Chain, task: Task, done: Sequence[Task]
-    ) -> None:
+    async def _prepare_instance(self, said: Transition, chain: planner.Chain, task: Task) -> None:
         assert isinstance(task.spec, PrepareInstanceTask)
         order = InstanceOrder(
             image_id=chain.image_id,
             state_id=task.spec.input.id,
-            name=job.request.instance_name,
-            ttl_seconds=job.request.instance_ttl,
+            name=said.job.request.instance_name,
+            ttl_seconds=said.job.request.instance_ttl,
         )
-        async with self._running(job, task, done):
+        async with self._running(said, task):
             instance = await self._executor.prepare_instance(order)
             # There is an instance now: a wish to cancel that comes later comes too late.
-            await to_the_end(self._succeed(job, task, instance))
+            await to_the_end(self._succeed(said.job, task, instance))
 
     async def _succeed(self, job: Job, task: Task, instance: Instance) -> None:
         result = Result(
@@ -307,10 +311,11 @@ class JobCoordinator:
         await self._apply(lifecycle.succeeded(job, task, result, utc_now()))
 
     @asynccontextmanager
-    async def _running(self, job: Job, task: Task, done: Sequence[Task]) -> AsyncIterator[Journal]:
-        """A task's time of running: said at its start, with a journal until its end."""
+    async def _running(self, said: Transition, task: Task) -> AsyncIterator[Journal]:
+        """A task's time of running: said at its start with all before, a journal until its end."""
         task = replace(task, status=Status.RUNNING)
-        await self._apply(lifecycle.tasks_moved(job, [*done, task], utc_now()))
+        begun = lifecycle.tasks_moved(said.job, [task], utc_now())
+        await self._apply(lifecycle.joined(said, begun))
         async with self._journal(task) as book:
             yield book
 

@@ -123,6 +123,17 @@ def failed(job: Job, tasks: Sequence[Task], error: ErrorBody, now: datetime) -> 
     )
 
 
+def joined(first: Transition, second: Transition) -> Transition:
+    """Two transitions that follow each other at once, as one: half the writing, the same story."""
+    tasks = {task.task_id: task for task in (*first.tasks, *second.tasks)}
+    return replace(
+        first,
+        job=second.job,
+        tasks=tuple(tasks.values()),
+        events=(*first.events, *second.events),
+    )
+
+
 def task_event(task: Task, now: datetime) -> Event:
     """What a job says of a task that has come to a new status, or is still at it."""
     return Event(

@@ -20,7 +20,7 @@ LOG = "server.log"
 """The server's log, beside its data directory."""
 
 _FIRST_LOOK_SECONDS = 0.010
-_LOOK_SECONDS = 0.0015
+_LOOK_SECONDS = 0.001
 
 
 class ServerLog:

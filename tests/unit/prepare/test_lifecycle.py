@@ -115,6 +115,23 @@ def test_a_job_that_never_ran_can_fail() -> None:
     assert [event.type for event in transition.events] == ["error", "status"]
 
 
+def test_joined_transitions_tell_the_same_story_in_one() -> None:
+    started = lifecycle.started(JOB, NOW)
+    specs = (PlanTask(task_id="plan", planner_kind="psql"), STEP, INSTANCE)
+    planned = lifecycle.planned(started.job, specs, image_id="i", signature="s", now=LATER)
+    begun = lifecycle.tasks_moved(planned.job, [task(STEP, Status.RUNNING)], LATER)
+    whole = lifecycle.joined(lifecycle.joined(started, planned), begun)
+    assert whole.expected == {Status.QUEUED}
+    assert whole.replace_tasks
+    assert whole.job == planned.job
+    assert [(one.task_id, one.status) for one in whole.tasks] == [
+        ("plan", Status.SUCCEEDED),
+        ("execute-0", Status.RUNNING),
+        ("prepare-instance", Status.QUEUED),
+    ]
+    assert whole.events == (*started.events, *planned.events, *begun.events)
+
+
 def test_a_task_is_described_by_what_its_author_wrote() -> None:
     assert lifecycle.describe(replace(STEP, args_summary="-f seed.sql")) == "-f seed.sql"
     assert lifecycle.describe(STEP) == "execute-0"
