@@ -20,7 +20,7 @@ from tests.filesystems import loop_mounted
 GIB = 1 << 30
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of each comparison")
     parser.add_argument("--store", type=Path, help="a directory to measure in, as it is")
@@ -31,7 +31,6 @@ def main() -> int:
         )
         rows = measure(engine, place, options.rounds)
     show(rows)
-    return 0 if all(row.within for row in rows) else 1
 
 
 def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
@@ -59,4 +58,4 @@ def _place(wanted: Path | None) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
