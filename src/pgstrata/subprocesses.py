@@ -97,11 +97,10 @@ async def stream(
 
     Lines of any length come whole, without their newline, undecodable bytes replaced. A slow
     ``on_line`` slows the program down; nothing piles up. An error in ``on_line`` ends the program
-    and is raised. Raises ``ProgramError`` when the program
-    cannot be started.
+    and is raised. Raises ``ProgramError`` when the program cannot be started.
     """
     with _given(stdin) as source:
-        process = _start(argv, stdin=source, cwd=cwd, env=env, user=user)
+        process = _start(argv, stdin=source, output=subprocess.PIPE, cwd=cwd, env=env, user=user)
     async with _owned(process) as ended, _reading(process) as outputs:
         try:
             async with asyncio.TaskGroup() as group:
@@ -139,27 +138,15 @@ def start_detached(
 
     The caller reaps it when it ends while this process lives. Raises ``ProgramError``.
     """
-    command, identity = _as_user(argv, user)
     with log.open("ab") as output:
-        try:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=cwd,
-                env=dict(env),
-                start_new_session=True,
-                **identity,
-            )
-        except OSError as error:
-            raise ProgramError(f"cannot start `{describe(argv)}`: {error.strerror}") from error
+        return _start(argv, stdin=subprocess.DEVNULL, output=output, cwd=cwd, env=env, user=user)
 
 
 def _start(
     argv: Sequence[str | Path],
     *,
     stdin: IO[bytes] | int,
+    output: IO[bytes] | int,
     cwd: Path | None,
     env: Mapping[str, str] | None,
     user: str | None,
@@ -171,8 +158,8 @@ def _start(
         return subprocess.Popen(
             command,
             stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             cwd=cwd,
             env=None if env is None else dict(env),
             start_new_session=True,

@@ -1,7 +1,7 @@
 """Requests, jobs and tasks as they travel, made from the domain's own at this edge."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,8 +33,8 @@ class JobAccepted(Model, frozen=True, kw_only=True):
     status: Literal["queued"]
 
 
-class JobStatus(Model, frozen=True, kw_only=True):
-    """A job with its tasks and what came of it."""
+class JobHead(Model, frozen=True, kw_only=True):
+    """What is told of a job wherever it is shown."""
 
     job_id: str
     status: Status
@@ -45,23 +45,19 @@ class JobStatus(Model, frozen=True, kw_only=True):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+
+class JobStatus(JobHead, frozen=True, kw_only=True):
+    """A job with its tasks and what came of it."""
+
     tasks: tuple[TaskSpec, ...] = ()
     result: Result | None = None
     error: ErrorBody | None = None
 
 
-class JobEntry(Model, frozen=True, kw_only=True):
+class JobEntry(JobHead, frozen=True, kw_only=True):
     """A job, as it is listed."""
 
-    job_id: str
-    status: Status
-    prepare_kind: str
-    image_id: str
-    plan_only: bool = False
-    prepare_args_normalized: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
     resolved_image_id: str | None = None
     signature: str | None = None
 
@@ -124,15 +120,7 @@ def job_accepted(job: Job) -> JobAccepted:
 def job_status(job: Job, tasks: list[Task]) -> JobStatus:
     """A job with the plan its tasks make."""
     return JobStatus(
-        job_id=job.job_id,
-        status=job.status,
-        prepare_kind=job.request.prepare_kind,
-        image_id=job.request.image_id,
-        plan_only=job.request.plan_only,
-        prepare_args_normalized=job.prepare_args_normalized,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
+        **_head(job),
         tasks=tuple(task.spec for task in tasks),
         result=job.result,
         error=job.error,
@@ -141,19 +129,21 @@ def job_status(job: Job, tasks: list[Task]) -> JobStatus:
 
 def job_entry(job: Job) -> JobEntry:
     """A job as one of many."""
-    return JobEntry(
-        job_id=job.job_id,
-        status=job.status,
-        prepare_kind=job.request.prepare_kind,
-        image_id=job.request.image_id,
-        plan_only=job.request.plan_only,
-        prepare_args_normalized=job.prepare_args_normalized,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        resolved_image_id=job.resolved_image_id,
-        signature=job.signature,
-    )
+    return JobEntry(**_head(job), resolved_image_id=job.resolved_image_id, signature=job.signature)
+
+
+def _head(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "status": job.status,
+        "prepare_kind": job.request.prepare_kind,
+        "image_id": job.request.image_id,
+        "plan_only": job.request.plan_only,
+        "prepare_args_normalized": job.prepare_args_normalized,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+    }
 
 
 def task_entry(task: Task, job: Job | None) -> TaskEntry:

@@ -394,11 +394,10 @@ class JobCoordinator:
             raise _OvertakenError(job_id)
         return job
 
-    async def _apply(self, transition: Transition) -> Transition:
+    async def _apply(self, transition: Transition) -> None:
         if not await self._queue.apply(transition):
             raise _OvertakenError(transition.job.job_id)
         self._ring(transition.job.job_id, transition.events)
-        return transition
 
     def _ring(self, job_id: str, events: Sequence[Event]) -> None:
         if bell := self._bells.get(job_id):
