@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pytest
 
+from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import (
@@ -19,7 +20,8 @@ from pgstrata.errors import (
 from pgstrata.kinds.base import Kind
 from pgstrata.kinds.memory import UNKNOWABLE, MemoryKind
 from pgstrata.kinds.psql.kind import PsqlKind
-from pgstrata.runtime.base import ToolExit
+from pgstrata.memory_disk import MemoryDisk
+from pgstrata.runtime.memory import MemoryRuntime
 
 
 class Recipes(Protocol):
@@ -168,23 +170,35 @@ def test_an_input_that_changed_is_named(recipes: Recipes) -> None:
     _for_people(changed.value)
 
 
-def test_a_step_becomes_a_command_with_its_arguments(recipes: Recipes) -> None:
-    [step] = _steps(recipes, "a")
-    command = recipes.kind.command(step)
-    assert command.tool
-    assert (command.args, command.work_dir, command.stdin) == (
-        step.args,
-        step.work_dir,
-        step.stdin,
+def test_a_step_that_cannot_reach_its_server_fails_with_the_tools_own_words(
+    recipes: Recipes,
+) -> None:
+    async def scenario() -> None:
+        [step] = await recipes.kind.steps(recipes.request("a"))
+        runtime = MemoryRuntime(MemoryDisk())
+        await recipes.kind.execute(step, _gone(), runtime, _unheard)
+
+    with pytest.raises(StepFailedError) as failed:
+        asyncio.run(scenario())
+    assert failed.value.details
+    _for_people(failed.value)
+
+
+def _gone() -> Server:
+    """A server that does not run any more."""
+    return Server(
+        pid=1,
+        started=0.0,
+        image_id="postgres",
+        data_dir=Path("/none"),
+        socket_dir=Path("/none"),
+        host="127.0.0.1",
+        port=1,
     )
 
 
-def test_a_failure_shows_the_tools_own_words(recipes: Recipes) -> None:
-    [step] = _steps(recipes, "a")
-    error = recipes.kind.failure(step, ToolExit(exit_code=3, stderr_tail="ERROR:  no\nLINE 1"))
-    assert isinstance(error, StepFailedError)
-    assert error.details == "ERROR:  no\nLINE 1"
-    _for_people(error)
+async def _unheard(line: str) -> None:
+    """Whatever the tool says."""
 
 
 def _for_people(error: PgstrataError) -> None:

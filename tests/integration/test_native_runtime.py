@@ -463,7 +463,7 @@ def test_psql_reads_strings_as_the_scanner_did_whatever_the_database_is_set_to(
         [step] = await kind.steps(request)
         async with serving(rig) as server:
             await psql(rig, server, "alter role postgres set standard_conforming_strings = off")
-            await rig.runtime.run(server, kind.command(step), keep)
+            await kind.execute(step, server, rig.runtime, keep)
 
     asyncio.run(scenario())
     assert lines == ["on"]

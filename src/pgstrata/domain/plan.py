@@ -30,6 +30,13 @@ class Step(Model, frozen=True, kw_only=True):
     work_dir: Path
     stdin: str | None = None
     inputs: tuple[InputFile, ...] = ()
+    env: dict[str, str] = {}
+    """Variables that the request gives its tool."""
+    tool: str | None = None
+    """The tool of the user's own that carries the step out; None for the kind's."""
+    changeset_id: str | None = None
+    changeset_author: str | None = None
+    changeset_path: str | None = None
 
 
 class TaskInput(Model, frozen=True, kw_only=True):
@@ -63,6 +70,9 @@ class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="
     output_state_id: str
     cached: bool
     args_summary: str | None = None
+    changeset_id: str | None = None
+    changeset_author: str | None = None
+    changeset_path: str | None = None
 
 
 class PrepareInstanceTask(

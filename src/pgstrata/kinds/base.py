@@ -1,11 +1,11 @@
-"""The kind port: how a request becomes steps, and a step a command."""
+"""The kind port: how a request becomes steps, and how a step is carried out."""
 
 from typing import Protocol
 
+from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.errors import PgstrataError
-from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.base import LineSink, Runtime
 
 
 class Kind(Protocol):
@@ -33,8 +33,10 @@ class Kind(Protocol):
         when the step was made.
         """
 
-    def command(self, step: Step) -> ToolCommand:
-        """The command that carries out the step."""
+    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+        """Carry the step out against a running server of ``runtime``, with the kind's own tool.
 
-    def failure(self, step: Step, ended: ToolExit) -> PgstrataError:
-        """The error to report when the step's tool ended with an exit code other than 0."""
+        What the tool says is passed on line by line as it comes. Cancelled, the tool is gone
+        before this returns. Raises ``StepFailedError`` with the tool's own words when the step
+        fails, ``ProgramError`` when the tool cannot be started.
+        """

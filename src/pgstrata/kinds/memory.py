@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
@@ -12,7 +13,7 @@ from pgstrata.errors import (
     UncacheableError,
 )
 from pgstrata.prepare.fingerprint import Content, step_digest
-from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.base import LineSink, Runtime, ToolCommand
 
 UNKNOWABLE = "unknowable"
 """A script with this word in it cannot be cached."""
@@ -66,12 +67,14 @@ class MemoryKind:
         if self.files.get(step.title) != step.stdin:
             raise InputChangedError(f"{step.title} changed", remedy="prepare again")
 
-    def command(self, step: Step) -> ToolCommand:
-        return ToolCommand(tool="memory", args=step.args, work_dir=step.work_dir, stdin=step.stdin)
-
-    def failure(self, step: Step, ended: ToolExit) -> StepFailedError:
-        return StepFailedError(
-            f"{step.title} ended with exit code {ended.exit_code}",
-            remedy=f"correct {step.title}",
-            details=ended.stderr_tail or None,
+    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+        command = ToolCommand(
+            tool="memory", args=step.args, work_dir=step.work_dir, stdin=step.stdin
         )
+        ended = await runtime.run(server, command, line)
+        if ended.exit_code != 0:
+            raise StepFailedError(
+                f"{step.title} ended with exit code {ended.exit_code}",
+                remedy=f"correct {step.title}",
+                details=ended.stderr_tail or None,
+            )

@@ -20,7 +20,7 @@ from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.domain.plan import StateExecuteTask, Step, TaskInput
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError
+from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.kinds.base import Kind
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.runtime.base import LineSink, Runtime
@@ -156,11 +156,13 @@ class TaskExecutor:
         if workspace.server is None:
             workspace.server = await self._runtime.start(order.image_id, workspace.place / DATA)
         await kind.check_unchanged(order.step)
-        ended = await self._runtime.run(workspace.server, kind.command(order.step), log)
-        # A tool that stumbled over a half-written input reports nonsense, so inputs come first.
+        try:
+            await kind.execute(order.step, workspace.server, self._runtime, log)
+        except StepFailedError:
+            # A tool that stumbled over a half-written input reports nonsense: inputs come first.
+            await kind.check_unchanged(order.step)
+            raise
         await kind.check_unchanged(order.step)
-        if ended.exit_code != 0:
-            raise kind.failure(order.step, ended)
         await self._runtime.stop(workspace.server)
         workspace.server = None
         await self._snapshots.take(workspace.place, _state_of(order), last=order.last)

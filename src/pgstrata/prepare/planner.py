@@ -68,6 +68,9 @@ def tasks(request: PrepareRequest, states: Chain, cached: Set[str]) -> tuple[Tas
             output_state_id=state_id,
             cached=state_id in cached,
             args_summary=step.title,
+            changeset_id=step.changeset_id,
+            changeset_author=step.changeset_author,
+            changeset_path=step.changeset_path,
         )
         for number, (step, start, state_id) in enumerate(
             zip(states.steps, states.inputs, states.state_ids, strict=True)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from pgstrata.domain.plan import ResolveImageTask, StateExecuteTask, Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.prepare import planner
@@ -87,3 +89,21 @@ def test_an_image_with_its_digest_needs_no_resolving() -> None:
     request = PrepareRequest(prepare_kind="psql", image_id=IMAGE)
     tasks = planner.tasks(request, chain, frozenset())
     assert not any(isinstance(task, ResolveImageTask) for task in tasks)
+
+
+def test_a_task_tells_the_changeset_that_its_step_is_made_of() -> None:
+    told = {"changeset_id": "7", "changeset_author": "ada", "changeset_path": "a/b.xml"}
+    plain, changeset = step("a"), replace(step("b"), **told)
+    chain = planner.chain(IMAGE, [plain, changeset], server_settings=NO_SETTINGS)
+    request = PrepareRequest(prepare_kind="lb", image_id=IMAGE)
+    one, other = (
+        task
+        for task in planner.tasks(request, chain, frozenset())
+        if isinstance(task, StateExecuteTask)
+    )
+    assert one.changeset_id is None
+    assert (other.changeset_id, other.changeset_author, other.changeset_path) == (
+        "7",
+        "ada",
+        "a/b.xml",
+    )

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
@@ -30,7 +31,7 @@ from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, home
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
 from pgstrata.prepare.fingerprint import Content, step_digest
-from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 
 NAME = "psql"
 _FAILURE = re.compile(r"^(?:psql:.*?: )?(?:ERROR|FATAL|PANIC|error|fatal):", re.MULTILINE)
@@ -64,26 +65,10 @@ class PsqlKind:
                     f"{file.path} changed while its step was prepared", remedy="prepare again"
                 )
 
-    def command(self, step: Step) -> ToolCommand:
-        return ToolCommand(
-            tool="psql",
-            args=step.args,
-            work_dir=step.work_dir,
-            stdin=step.stdin,
-            env={
-                # Some releases of psql take ~ from HOME, others from the password file.
-                "HOME": home(),
-                # The scanner took it for granted; a database, a role or a server may differ.
-                "PGOPTIONS": "-c standard_conforming_strings=on",
-            },
-        )
-
-    def failure(self, step: Step, ended: ToolExit) -> StepFailedError:
-        return StepFailedError(
-            _failure_line(ended),
-            remedy=f"correct `{_one_line(step.title)}` and prepare again",
-            details=ended.stderr_tail or None,
-        )
+    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+        ended = await runtime.run(server, command(step), line)
+        if ended.exit_code != 0:
+            raise failure(step, ended)
 
     def _steps(self, request: PrepareRequest, arguments: PsqlArguments) -> tuple[Step, ...]:
         work_dir = _work_dir(request)
@@ -110,6 +95,31 @@ class PsqlKind:
                 script = scan_command(text.encode("utf-8", "surrogateescape"))
                 found = self._inputs.expand(script, "-c", work_dir, bindings)
         return found._replace(problems=(*_variable_problems(arguments), *found.problems))
+
+
+def command(step: Step) -> ToolCommand:
+    """The call of psql that carries out a step."""
+    return ToolCommand(
+        tool="psql",
+        args=step.args,
+        work_dir=step.work_dir,
+        stdin=step.stdin,
+        env={
+            # Some releases of psql take ~ from HOME, others from the password file.
+            "HOME": home(),
+            # The scanner took it for granted; a database, a role or a server may differ.
+            "PGOPTIONS": "-c standard_conforming_strings=on",
+        },
+    )
+
+
+def failure(step: Step, ended: ToolExit) -> StepFailedError:
+    """The error to report when psql ended with an exit code other than 0."""
+    return StepFailedError(
+        _failure_line(ended),
+        remedy=f"correct `{_one_line(step.title)}` and prepare again",
+        details=ended.stderr_tail or None,
+    )
 
 
 def _arguments(request: PrepareRequest) -> PsqlArguments:

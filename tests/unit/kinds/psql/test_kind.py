@@ -8,7 +8,7 @@ import pytest
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import InvalidArgumentError, UncacheableError
-from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.kinds.psql.kind import PsqlKind, failure
 from pgstrata.runtime.base import ToolExit
 
 
@@ -136,7 +136,7 @@ def test_a_flag_for_printing_alone_does_not_count(flags: list[str]) -> None:
 )
 def test_a_failure_is_told_in_psqls_own_words(stderr: str, message: str) -> None:
     [step] = _steps(_request("-c", "select\n1"))
-    error = PsqlKind().failure(step, ToolExit(exit_code=3, stderr_tail=stderr))
+    error = failure(step, ToolExit(exit_code=3, stderr_tail=stderr))
     assert error.message == message
     assert error.details == (stderr or None)
     assert error.remedy == "correct `-c 'select 1'` and prepare again"
