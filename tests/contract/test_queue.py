@@ -319,6 +319,17 @@ def test_events_are_read_from_a_number_on(
     assert messages(runner.run(queue.events(job(1).job_id, start, limit))) == expected
 
 
+@pytest.mark.parametrize(
+    ("start", "max_bytes", "expected"), [(0, 10**9, 4), (0, 700_000, 2), (1, 1, 1), (4, 1, 0)]
+)
+def test_a_reading_may_be_bounded_by_bytes_but_one_event_comes_in_any_case(
+    runner: asyncio.Runner, queue: Queue, start: int, max_bytes: int, expected: int
+) -> None:
+    runner.run(queue.add(job(1), [said("long " * 60_000)] * 4))
+    batch = runner.run(queue.events(job(1).job_id, start, 10, max_bytes=max_bytes))
+    assert len(batch) == expected
+
+
 def test_events_added_at_once_are_numbered_without_gaps(
     runner: asyncio.Runner, queue: Queue
 ) -> None:

@@ -117,10 +117,14 @@ class QueuesAgree(RuleBasedStateMachine):
         job_id=job_ids,
         start=st.integers(0, 5),
         limit=st.none() | st.integers(0, 5),
+        max_bytes=st.none() | st.integers(0, 1000),
     )
-    def read_some_events(self, job_id: str, start: int, limit: int | None) -> None:
+    def read_some_events(
+        self, job_id: str, start: int, limit: int | None, max_bytes: int | None
+    ) -> None:
         self.agree(
-            self.memory.events(job_id, start, limit), self.sqlite.events(job_id, start, limit)
+            self.memory.events(job_id, start, limit, max_bytes=max_bytes),
+            self.sqlite.events(job_id, start, limit, max_bytes=max_bytes),
         )
 
     @rule(prefix=job_ids, length=st.integers(0, 32))

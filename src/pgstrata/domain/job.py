@@ -74,6 +74,9 @@ class Task(Model, frozen=True, kw_only=True):
         return self.spec.task_id
 
 
+_EVENT_BYTES = 200
+"""What an event takes beside the words in it."""
+
 EventType = Literal["status", "task", "log", "result", "error"]
 
 
@@ -87,6 +90,13 @@ class Event(Model, frozen=True, kw_only=True):
     message: str | None = None
     result: Result | None = None
     error: ErrorBody | None = None
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes, in memory or on its way."""
+        error = self.error
+        words = (self.message, *((error.message, error.details) if error is not None else ()))
+        return _EVENT_BYTES + sum(len(text) for text in words if text is not None)
 
 
 class Transition(Model, frozen=True, kw_only=True):

@@ -32,7 +32,10 @@ class Jobs(Protocol):
         """Delete a job, or say what is in the way. Raises ``NotFoundError``."""
 
     async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
-        """Events of a job from number ``start`` on, at most ``limit``; empty past the end."""
+        """Events of a job from number ``start`` on, at most ``limit``; empty past the end.
+
+        With ``limit`` it may be fewer than there are, so that what is in memory stays bounded.
+        """
 
     async def count_events(self, job_id: str) -> int:
         """How many events the job has; 0 when it is unknown."""

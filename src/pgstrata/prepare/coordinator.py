@@ -32,8 +32,8 @@ from pgstrata.errors import (
 )
 from pgstrata.kinds.base import Kind
 from pgstrata.prepare import fingerprint, lifecycle, planner
-from pgstrata.prepare.bells import Bell
 from pgstrata.prepare.executor import InstanceOrder, StateOrder, TaskExecutor
+from pgstrata.prepare.feeds import Feeds
 from pgstrata.prepare.journal import Journal, journal
 from pgstrata.queue.base import Queue
 from pgstrata.settings import Settings
@@ -68,7 +68,7 @@ class JobCoordinator:
         self._settings = settings
         self._slots = asyncio.Semaphore(settings.max_parallel_jobs)
         self._runs: dict[str, asyncio.Task[None]] = {}
-        self._bells: dict[str, Bell] = {}
+        self._feeds = Feeds(queue)
         self._trimmed: dict[str, float] = {}
         self._closing = False
 
@@ -120,7 +120,7 @@ class JobCoordinator:
         """Go on with every job that was queued or running when the engine last ended."""
         await self._executor.recover()
         for job in await self._queue.unfinished():
-            self._bells[job.job_id] = Bell(await self._queue.count_events(job.job_id))
+            self._feeds.open(job.job_id, await self._queue.count_events(job.job_id))
             await self._start(job.job_id)
 
     async def cancel(self, job_id: str) -> Job:
@@ -156,24 +156,32 @@ class JobCoordinator:
 
     async def wait_for_event(self, job_id: str, number: int) -> bool:
         """Wait until the job's event ``number`` is there; False when it will never be."""
-        while bell := self._bells.get(job_id):
-            if bell.said > number:
-                return True
-            await bell.listen()
-        return await self._queue.count_events(job_id) > number
+        return await self._feeds.wait_for(job_id, number)
+
+    async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
+        """A job's events from number ``start`` on; see ``Feeds.since``."""
+        return await self._feeds.since(job_id, start, limit)
+
+    async def count_events(self, job_id: str) -> int:
+        """How many events a job has; 0 when it is unknown."""
+        return await self._feeds.count(job_id)
 
     # Running a job
 
     async def _enter(self, job: Job, steps: Sequence[Step]) -> None:
         events = lifecycle.submitted(job)
-        # Whoever finds the job must find its bell, too.
-        self._bells[job.job_id] = Bell(len(events))
+        # Whoever finds the job must find its feed, too.
+        self._feeds.open(job.job_id)
         try:
-            await self._queue.add(job, events)
+            await self._feeds.write(job.job_id, self._add(job, events), events)
         except PgstrataError:
-            del self._bells[job.job_id]
+            self._feeds.close(job.job_id)
             raise
         await self._start(job.job_id, steps)
+
+    async def _add(self, job: Job, events: Sequence[Event]) -> bool:
+        await self._queue.add(job, events)
+        return True
 
     async def _start(self, job_id: str, steps: Sequence[Step] | None = None) -> None:
         """Let a job run; ``steps`` are those its inputs were read for when it was submitted."""
@@ -186,7 +194,7 @@ class JobCoordinator:
 
     def _ended(self, job_id: str) -> None:
         del self._runs[job_id]
-        self._bells.pop(job_id).ring()
+        self._feeds.close(job_id)
 
     async def _stop(self, job_id: str) -> None:
         await self.cancel(job_id)
@@ -322,8 +330,8 @@ class JobCoordinator:
     @asynccontextmanager
     async def _journal(self, task: Task) -> AsyncIterator[Journal]:
         async def append(events: Sequence[Event]) -> None:
-            if await self._queue.append(task.job_id, events):
-                self._ring(task.job_id, events)
+            commit = self._queue.append(task.job_id, events)
+            await self._feeds.write(task.job_id, commit, events)
 
         seconds = self._settings.heartbeat_seconds
         async with journal(task, append, heartbeat_seconds=seconds) as book:
@@ -395,13 +403,10 @@ class JobCoordinator:
         return job
 
     async def _apply(self, transition: Transition) -> None:
-        if not await self._queue.apply(transition):
-            raise _OvertakenError(transition.job.job_id)
-        self._ring(transition.job.job_id, transition.events)
-
-    def _ring(self, job_id: str, events: Sequence[Event]) -> None:
-        if bell := self._bells.get(job_id):
-            bell.ring(len(events))
+        job_id = transition.job.job_id
+        commit = self._queue.apply(transition)
+        if not await self._feeds.write(job_id, commit, transition.events):
+            raise _OvertakenError(job_id)
 
     def _kind(self, request: PrepareRequest) -> Kind:
         try:

@@ -13,7 +13,8 @@ FLUSH_SECONDS = 0.05
 """How long a line may wait for others, so that a talkative tool costs few transactions."""
 
 MAX_PENDING_LINES = 1000
-"""How many lines may wait; the tool is held back beyond that."""
+MAX_PENDING_BYTES = 1024 * 1024
+"""How many lines, and how much of them, may wait; the tool is held back beyond that."""
 
 Append = Callable[[Sequence[Event]], Coroutine[None, None, None]]
 
@@ -25,20 +26,21 @@ class Journal:
         self._task = task
         self._append = append
         self._pending: list[Event] = []
+        self._weight = 0
         self._writing = asyncio.Lock()
 
     async def line(self, text: str) -> None:
         """Note a line of the tool's output."""
-        self._pending.append(
-            Event(type="log", ts=utc_now(), task_id=self._task.task_id, message=text)
-        )
-        if len(self._pending) >= MAX_PENDING_LINES:
+        event = Event(type="log", ts=utc_now(), task_id=self._task.task_id, message=text)
+        self._pending.append(event)
+        self._weight += event.weight
+        if len(self._pending) >= MAX_PENDING_LINES or self._weight >= MAX_PENDING_BYTES:
             await self.flush()
 
     async def flush(self) -> bool:
         """Append what is pending; whether there was anything."""
         async with self._writing:
-            lines, self._pending = self._pending, []
+            lines, self._pending, self._weight = self._pending, [], 0
             if lines:
                 # The pulse may be cancelled meanwhile; what it took would be lost.
                 await to_the_end(self._append(lines))

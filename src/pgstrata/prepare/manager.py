@@ -47,9 +47,9 @@ class Manager:
         return await self._queue.tasks(job_id)
 
     async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
-        """A job's events from number ``start`` on."""
-        return await self._queue.events(job_id, start, limit)
+        """See ``JobCoordinator.events_since``."""
+        return await self._coordinator.events_since(job_id, start, limit)
 
     async def count_events(self, job_id: str) -> int:
-        """How many events a job has."""
-        return await self._queue.count_events(job_id)
+        """See ``JobCoordinator.count_events``."""
+        return await self._coordinator.count_events(job_id)

@@ -1,6 +1,6 @@
 """The queue port: jobs, tasks and events, kept so that no reader ever sees half a change."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from pgstrata.domain.job import Event, Job, Task, Transition
@@ -43,8 +43,18 @@ class Queue(Protocol):
     async def tasks(self, job_id: str | None = None) -> list[Task]:
         """The tasks of one job in their order, or of all jobs, newest job first."""
 
-    async def events(self, job_id: str, start: int = 0, limit: int | None = None) -> list[Event]:
-        """Events of a job from number ``start`` on, at most ``limit``; empty past the end."""
+    async def events(
+        self,
+        job_id: str,
+        start: int = 0,
+        limit: int | None = None,
+        *,
+        max_bytes: int | None = None,
+    ) -> list[Event]:
+        """Events of a job from number ``start`` on, at most ``limit``; empty past the end.
+
+        ``max_bytes``: no more than weigh that much together, but one in any case if there is one.
+        """
 
     async def count_events(self, job_id: str) -> int:
         """How many events the job has; 0 when it is unknown."""
@@ -57,3 +67,16 @@ class Queue(Protocol):
 
     async def close(self) -> None:
         """Let go of what is held open. Twice is fine."""
+
+
+def up_to(max_bytes: int | None, events: Iterable[Event]) -> list[Event]:
+    """The first of the events that weigh at most ``max_bytes`` together; one in any case."""
+    if max_bytes is None:
+        return list(events)
+    taken: list[Event] = []
+    for event in events:
+        max_bytes -= event.weight
+        if taken and max_bytes < 0:
+            break
+        taken.append(event)
+    return taken

@@ -7,6 +7,7 @@ import msgspec
 
 from pgstrata.domain.job import Event, Job, Task, Transition
 from pgstrata.errors import ConflictError
+from pgstrata.queue.base import up_to
 
 
 @dataclass
@@ -91,11 +92,19 @@ class MemoryQueue:
         entry = self._entries.get(job_id)
         return [] if entry is None else list(entry.tasks.values())
 
-    async def events(self, job_id: str, start: int = 0, limit: int | None = None) -> list[Event]:
+    async def events(
+        self,
+        job_id: str,
+        start: int = 0,
+        limit: int | None = None,
+        *,
+        max_bytes: int | None = None,
+    ) -> list[Event]:
         entry = self._entries.get(job_id)
         if entry is None:
             return []
-        return entry.events[start : None if limit is None else start + limit]
+        end = None if limit is None else start + limit
+        return up_to(max_bytes, entry.events[start:end])
 
     async def count_events(self, job_id: str) -> int:
         entry = self._entries.get(job_id)

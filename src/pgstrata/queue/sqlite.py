@@ -9,6 +9,7 @@ import msgspec
 from pgstrata.database import Database
 from pgstrata.domain.job import Event, Job, Task, Transition
 from pgstrata.errors import ConflictError
+from pgstrata.queue.base import up_to
 
 _encode = msgspec.json.Encoder().encode
 _decode_job = msgspec.json.Decoder(Job).decode
@@ -160,12 +161,19 @@ class SqliteQueue:
         ask = self._database.read if job_id is None else self._database.look_up
         return await ask(question)
 
-    async def events(self, job_id: str, start: int = 0, limit: int | None = None) -> list[Event]:
+    async def events(
+        self,
+        job_id: str,
+        start: int = 0,
+        limit: int | None = None,
+        *,
+        max_bytes: int | None = None,
+    ) -> list[Event]:
         def question(connection: Connection) -> list[Event]:
             rows = connection.execute(
                 _EVENTS, (job_id, start, _NO_LIMIT if limit is None else limit)
             )
-            return [_decode_event(body) for (body,) in rows]
+            return up_to(max_bytes, (_decode_event(body) for (body,) in rows))
 
         ask = self._database.read if limit is None else self._database.look_up
         return await ask(question)
