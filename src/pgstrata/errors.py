@@ -88,6 +88,26 @@ class CancelledJobError(PgstrataError):
     exit_code = 1
 
 
+class JobTimeoutError(PgstrataError):
+    """The job ran for longer than it was allowed to."""
+
+    code = "timeout"
+    exit_code = 1
+
+
+class EngineStoppingError(PgstrataError):
+    """The engine is about to end and takes no more work; the next one will."""
+
+    code = "engine_stopping"
+    http_status = 503
+
+
+class UnreadableJobError(PgstrataError):
+    """What is stored of a job cannot be understood any more, so it cannot go on."""
+
+    code = "unreadable_job"
+
+
 class StepFailedError(PgstrataError):
     """A step's tool ended with an error of its own; ``details`` are the tool's words."""
 

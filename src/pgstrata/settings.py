@@ -50,6 +50,10 @@ class Settings(Model, frozen=True, kw_only=True):
     """How many finished jobs with the same signature are kept; 0 for no limit."""
     finished_job_grace_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5.0
     """How long a finished job is kept at least, whatever ``max_identical_jobs`` says."""
+    job_timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """How long any job may run, from its turn to its end; None for as long as it takes."""
+    drain_seconds: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    """How long steps that run may take to reach their state when the engine is told to stop."""
     heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     """How long a task may be silent before its last event is repeated."""
 

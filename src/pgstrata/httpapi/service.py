@@ -14,10 +14,17 @@ class Jobs(Protocol):
     """Prepare jobs, from being asked for to being forgotten."""
 
     async def submit(self, request: PrepareRequest) -> Job:
-        """Store a new job, queued. Raises ``InvalidArgumentError`` for a request that is bad."""
+        """Store a new job, queued.
+
+        Raises ``InvalidArgumentError`` for a request that is bad, ``EngineStoppingError`` when no
+        more jobs are taken.
+        """
 
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
+
+    def place_of(self, job_id: str) -> int | None:
+        """A queued job's place in the line for its turn, from 1; None for any other."""
 
     async def list_jobs(self, *, prefix: str = "") -> list[Job]:
         """The jobs whose id starts with ``prefix``, newest first."""

@@ -31,6 +31,8 @@ class JobAccepted(Model, frozen=True, kw_only=True):
     status_url: str
     events_url: str
     status: Literal["queued"]
+    queue_place: int | None = None
+    """Its place in the line for its turn, from 1, if there is no turn for it yet."""
 
 
 class JobHead(Model, frozen=True, kw_only=True):
@@ -50,6 +52,8 @@ class JobHead(Model, frozen=True, kw_only=True):
 class JobStatus(JobHead, frozen=True, kw_only=True):
     """A job with its tasks and what came of it."""
 
+    queue_place: int | None = None
+    """A queued job's place in the line for its turn, from 1."""
     tasks: tuple[TaskSpec, ...] = ()
     result: Result | None = None
     error: ErrorBody | None = None
@@ -58,6 +62,8 @@ class JobStatus(JobHead, frozen=True, kw_only=True):
 class JobEntry(JobHead, frozen=True, kw_only=True):
     """A job, as it is listed."""
 
+    queue_place: int | None = None
+    """A queued job's place in the line for its turn, from 1."""
     resolved_image_id: str | None = None
     signature: str | None = None
 
@@ -109,27 +115,37 @@ _ENTRIES: dict[type[TaskSpec], type[TaskEntry]] = {
 }
 
 
-def job_accepted(job: Job) -> JobAccepted:
+def job_accepted(job: Job, queue_place: int | None) -> JobAccepted:
     """A new job, as the one who asked for it is told."""
     url = f"{JOBS_PATH}/{job.job_id}"
     return JobAccepted(
-        job_id=job.job_id, status_url=url, events_url=f"{url}/events", status="queued"
+        job_id=job.job_id,
+        status_url=url,
+        events_url=f"{url}/events",
+        status="queued",
+        queue_place=queue_place,
     )
 
 
-def job_status(job: Job, tasks: list[Task]) -> JobStatus:
+def job_status(job: Job, tasks: list[Task], queue_place: int | None) -> JobStatus:
     """A job with the plan its tasks make."""
     return JobStatus(
         **_head(job),
+        queue_place=queue_place,
         tasks=tuple(task.spec for task in tasks),
         result=job.result,
         error=job.error,
     )
 
 
-def job_entry(job: Job) -> JobEntry:
+def job_entry(job: Job, queue_place: int | None) -> JobEntry:
     """A job as one of many."""
-    return JobEntry(**_head(job), resolved_image_id=job.resolved_image_id, signature=job.signature)
+    return JobEntry(
+        **_head(job),
+        queue_place=queue_place,
+        resolved_image_id=job.resolved_image_id,
+        signature=job.signature,
+    )
 
 
 def _head(job: Job) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """The kind port: how a request becomes steps, and how a step is carried out."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import InvalidArgumentError
 from pgstrata.runtime.base import LineSink, Runtime
 
 
@@ -40,3 +42,14 @@ class Kind(Protocol):
         before this returns. Raises ``StepFailedError`` with the tool's own words when the step
         fails, ``ProgramError`` when the tool cannot be started.
         """
+
+
+def chosen(kinds: Mapping[str, Kind], name: str) -> Kind:
+    """The kind of this name. Raises ``InvalidArgumentError`` when there is none."""
+    try:
+        return kinds[name]
+    except KeyError:
+        raise InvalidArgumentError(
+            f"there is no prepare_kind {name!r}",
+            remedy=f"this engine knows: {', '.join(sorted(kinds))}",
+        ) from None

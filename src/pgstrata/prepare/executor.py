@@ -8,7 +8,6 @@ What crosses its interface is plain data, and lines of log going back: along thi
 can be spread over machines.
 """
 
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -22,6 +21,7 @@ from pgstrata.domain.plan import StateExecuteTask, Step, TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.kinds.base import Kind
+from pgstrata.prepare import fingerprint
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.runtime.base import LineSink, Runtime
 from pgstrata.statefs.base import DATA
@@ -43,6 +43,7 @@ class StateOrder(Model, frozen=True, kw_only=True):
 class InstanceOrder(Model, frozen=True, kw_only=True):
     """What is needed to make an instance."""
 
+    job_id: str
     image_id: str
     state_id: str
     name: str | None
@@ -91,9 +92,10 @@ class TaskExecutor:
         """Which of these states are in the cache, as far as a plan needs to know."""
         return await self._snapshots.existing(state_ids)
 
-    async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
-        """The position of the last state of a chain that needs no building, or None."""
-        return await self._snapshots.deepest_clean(state_ids)
+    async def count_clean(self, state_ids: Sequence[str]) -> int:
+        """How many states of a chain, from its start, need no building."""
+        deepest = await self._snapshots.deepest_clean(state_ids)
+        return 0 if deepest is None else deepest + 1
 
     async def execute_state(self, order: StateOrder, log: LineSink) -> bool:
         """Make the state that the order's task names, unless it is there meanwhile.
@@ -112,8 +114,15 @@ class TaskExecutor:
             return True
 
     async def prepare_instance(self, order: InstanceOrder) -> Instance:
-        """Clone a state, start a server on the clone and register it once it answers."""
-        instance_id = uuid.uuid4().hex
+        """Clone a state, start a server on the clone and register it once it answers.
+
+        A job has one instance: one that was made for it before the engine was killed is taken.
+        """
+        instance_id = fingerprint.instance_id(order.job_id)
+        made = await self._store.instance(instance_id)
+        if made is not None and await self._runtime.alive(made.server):
+            return made
+        await self.discard_instance(order.job_id)
         server: Server | None = None
         with self._snapshots.full_disk_told():
             place = await self._snapshots.clone_for_instance(order.state_id, instance_id)
@@ -137,6 +146,13 @@ class TaskExecutor:
             await to_the_end(self._undo_instance(instance_id, place, server))
             raise
         return instance
+
+    async def discard_instance(self, job_id: str) -> None:
+        """Remove the instance that was made for a job, if there is one: nobody was told of it."""
+        made = await self._store.instance(fingerprint.instance_id(job_id))
+        if made is not None:
+            place = made.server.data_dir.parent
+            await self._undo_instance(made.instance_id, place, made.server)
 
     async def release(self, job_id: str) -> None:
         """Let go of a job's server and data directory. Twice is fine."""

@@ -46,6 +46,11 @@ def state_id(parent_id: str, step_digest: str) -> str:
     return digest(["state", parent_id, step_digest])
 
 
+def instance_id(job_id: str) -> str:
+    """The id of the instance that a job makes: one, however often an engine is killed over it."""
+    return digest(["instance", job_id])[:32]
+
+
 def signature(*, kind: str, image_id: str, state_id: str, plan_only: bool) -> str:
     """What jobs have in common that ask for the same: the last state says all about the steps."""
     return digest(["job", kind, image_id, state_id, plan_only])

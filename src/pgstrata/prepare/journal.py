@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pgstrata.cancellation import to_the_end
 from pgstrata.domain.job import Event, Task
 from pgstrata.domain.model import utc_now
-from pgstrata.prepare.lifecycle import task_event
+from pgstrata.prepare.transitions import log_event, task_event
 
 FLUSH_SECONDS = 0.05
 """How long a line may wait for others, so that a talkative tool costs few transactions."""
@@ -31,7 +31,7 @@ class Journal:
 
     async def line(self, text: str) -> None:
         """Note a line of the tool's output."""
-        event = Event(type="log", ts=utc_now(), task_id=self._task.task_id, message=text)
+        event = log_event(self._task.task_id, text, utc_now())
         self._pending.append(event)
         self._weight += event.weight
         if len(self._pending) >= MAX_PENDING_LINES or self._weight >= MAX_PENDING_BYTES:

@@ -34,6 +34,10 @@ class Manager:
         """See ``JobCoordinator.wait_for_event``."""
         return await self._coordinator.wait_for_event(job_id, number)
 
+    def place_of(self, job_id: str) -> int | None:
+        """See ``JobCoordinator.place_of``."""
+        return self._coordinator.place_of(job_id)
+
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
         return await self._queue.get(job_id)

@@ -4,7 +4,7 @@ The planner never touches a disk or a cache: which states are cached it is told.
 step like any other, so that a plan explains itself.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import (
@@ -86,3 +86,21 @@ def tasks(request: PrepareRequest, states: Chain, cached: Set[str]) -> tuple[Tas
             instance_mode="ephemeral",
         ),
     )
+
+
+def drift(before: Iterable[TaskSpec], now: Iterable[TaskSpec]) -> str | None:
+    """Why an earlier plan of the same request does not hold any more, for people; None if it does.
+
+    What is cached may differ: that is for the disk to say.
+    """
+    old, new = _executing(before), _executing(now)
+    for then, today in zip(old, new, strict=False):
+        if then.input != today.input and today.input.kind == "image":
+            return f"{then.input.id} is {today.input.id} now"
+        if then.output_state_id != today.output_state_id:
+            return f"{today.args_summary or today.task_id} is not what it was"
+    return None if len(old) == len(new) else f"there are {len(new)} steps, where {len(old)} were"
+
+
+def _executing(specs: Iterable[TaskSpec]) -> list[StateExecuteTask]:
+    return [spec for spec in specs if isinstance(spec, StateExecuteTask)]

@@ -35,7 +35,13 @@ class Queue(Protocol):
         """The jobs whose id starts with ``prefix``, newest first."""
 
     async def unfinished(self) -> list[Job]:
-        """The jobs that are queued or running, oldest first."""
+        """The jobs that are queued or running, oldest first, but for ``unreadable`` ones."""
+
+    async def unreadable(self) -> list[Job]:
+        """What can still be told of jobs that are queued or running but cannot be read whole.
+
+        Another version wrote them, or they were damaged. They are to be brought to an end.
+        """
 
     async def finished_alike(self, signature: str) -> list[Job]:
         """The jobs at their end that have this signature, the latest to finish first."""

@@ -81,6 +81,10 @@ class MemoryQueue:
     async def unfinished(self) -> list[Job]:
         return [entry.job for entry in self._entries.values() if not entry.job.status.terminal]
 
+    async def unreadable(self) -> list[Job]:
+        """None: what is kept as objects is never read."""
+        return []
+
     async def finished_alike(self, signature: str) -> list[Job]:
         finished = (self._entries[job_id].job for job_id in reversed(self._finished))
         return [job for job in finished if job.signature == signature]

@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from sqlite3 import Connection
 
 import msgspec
 
 from pgstrata.database import Database
-from pgstrata.domain.job import Event, Job, Task, Transition
+from pgstrata.domain.job import Event, Job, Status, Task, Transition
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
 from pgstrata.queue.base import up_to
 
@@ -58,7 +60,7 @@ _JOBS_BETWEEN = """
     SELECT body, cancel_requested FROM jobs WHERE job_id >= ? AND job_id < ? ORDER BY seq DESC
 """
 _UNFINISHED_JOBS = """
-    SELECT body, cancel_requested FROM jobs WHERE finish_number IS NULL ORDER BY seq
+    SELECT job_id, body, cancel_requested FROM jobs WHERE finish_number IS NULL ORDER BY seq
 """
 _FINISHED_JOBS_ALIKE = """
     SELECT body, cancel_requested FROM jobs
@@ -144,7 +146,18 @@ class SqliteQueue:
         return await self._jobs(_JOBS_BETWEEN, prefix, prefix + _LAST_CHARACTER)
 
     async def unfinished(self) -> list[Job]:
-        return await self._jobs(_UNFINISHED_JOBS)
+        return [job for _, job in await self._unfinished() if job is not None]
+
+    async def unreadable(self) -> list[Job]:
+        return [_remains(job_id) for job_id, job in await self._unfinished() if job is None]
+
+    async def _unfinished(self) -> list[tuple[str, Job | None]]:
+        return await self._database.read(
+            lambda connection: [
+                (job_id, _job_if_readable(*row))
+                for job_id, *row in connection.execute(_UNFINISHED_JOBS)
+            ]
+        )
 
     async def finished_alike(self, signature: str) -> list[Job]:
         return await self._jobs(_FINISHED_JOBS_ALIKE, signature)
@@ -215,6 +228,24 @@ def _job(body: bytes, cancel_requested: int) -> Job:
     if cancel_requested and not job.cancel_requested:
         return msgspec.structs.replace(job, cancel_requested=True)
     return job
+
+
+def _job_if_readable(body: bytes, cancel_requested: int) -> Job | None:
+    try:
+        return _job(body, cancel_requested)
+    except msgspec.DecodeError:
+        return None
+
+
+def _remains(job_id: str) -> Job:
+    """What is left of a job that cannot be read: its id."""
+    return Job(
+        job_id=job_id,
+        status=Status.RUNNING,
+        request=PrepareRequest(prepare_kind="", image_id=""),
+        prepare_args_normalized="",
+        created_at=datetime.fromtimestamp(0, UTC),
+    )
 
 
 def _number_if_finished(connection: Connection, job: Job) -> None:

@@ -36,6 +36,8 @@ class ToolRun(Model, frozen=True, kw_only=True):
     ended: ToolExit = ToolExit(exit_code=0, stderr_tail="")
     hangs: bool = False
     """Whether it writes its lines and then never ends by itself."""
+    gate: asyncio.Event | None = None
+    """What it waits for after its lines, if anything."""
 
 
 def succeed(_server: Server, _command: ToolCommand) -> ToolRun:
@@ -124,6 +126,8 @@ class MemoryRuntime:
         run = self.tool(server, command)
         for text in run.lines:
             await line(text)
+        if run.gate is not None:
+            await run.gate.wait()
         if run.hangs:
             await asyncio.get_running_loop().create_future()
         return run.ended

@@ -26,7 +26,12 @@ from pgstrata.domain.listing import (
 )
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError
+from pgstrata.errors import (
+    ConflictError,
+    EngineStoppingError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from pgstrata.httpapi.service import Service
 from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, a_name, tasks_of
 
@@ -38,6 +43,9 @@ class MemoryEngine:
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.at_once = at_once
+        self.stopping = False
+        self.line: list[str] = []
+        """The jobs that wait for their turn, by their places."""
         self.jobs: dict[str, Job] = {}
         self.events: dict[str, list[Event]] = {}
         self.all_tasks: dict[str, list[Task]] = {}
@@ -58,6 +66,8 @@ class MemoryEngine:
         return Service(jobs=self, registry=self, deletion=self, description=self)
 
     async def submit(self, request: PrepareRequest) -> Job:
+        if self.stopping:
+            raise EngineStoppingError("The engine is stopping.")
         if request.prepare_kind not in KINDS:
             raise InvalidArgumentError(
                 f"There is no prepare kind {request.prepare_kind!r}.", remedy="Use psql or lb."
@@ -138,6 +148,9 @@ class MemoryEngine:
 
     async def get(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id)
+
+    def place_of(self, job_id: str) -> int | None:
+        return self.line.index(job_id) + 1 if job_id in self.line else None
 
     async def list_jobs(self, *, prefix: str = "") -> list[Job]:
         return [job for job in self.jobs.values() if job.job_id.startswith(prefix)]

@@ -55,6 +55,27 @@ async def test_a_queued_job_is_shown_without_what_it_has_not_got(
 
 
 @scenario
+async def test_a_job_in_the_line_for_its_turn_tells_its_place(
+    engine: MemoryEngine, client: Client
+) -> None:
+    first, second = await engine.job(), await engine.job()
+    engine.line = [first.job_id, second.job_id]
+    assert (await client.get(f"{JOBS}/{second.job_id}")).json()["queue_place"] == 2
+    listed = (await client.get(JOBS)).json()
+    assert [job["queue_place"] for job in listed] == [2, 1]
+
+
+@scenario
+async def test_an_engine_that_is_stopping_takes_no_jobs_and_says_so(
+    engine: MemoryEngine, client: Client
+) -> None:
+    engine.stopping = True
+    answer = await client.post(JOBS, {"prepare_kind": "psql", "image_id": "postgres:16"})
+    assert answer.status == 503
+    assert answer.json()["code"] == "engine_stopping"
+
+
+@scenario
 async def test_a_job_that_succeeded_is_shown_with_its_plan_and_its_result(
     engine: MemoryEngine, client: Client
 ) -> None:

@@ -137,6 +137,7 @@ def test_an_instance_has_its_own_clone_and_is_stored_with_its_name(tmp_path: Pat
         [order] = await orders(heart, "a")
         await heart.executor.execute_state(order, unheard)
         wanted = InstanceOrder(
+            job_id="job",
             image_id=order.image_id,
             state_id=order.task.output_state_id,
             name="mine",
@@ -186,6 +187,7 @@ def test_an_instance_that_can_neither_be_stored_nor_taken_back_leaves_no_server(
         [order] = await orders(heart, "a")
         await heart.executor.execute_state(order, unheard)
         wish = InstanceOrder(
+            job_id="job",
             image_id=order.image_id,
             state_id=order.task.output_state_id,
             name=None,

@@ -1,0 +1,267 @@
+"""The runner: carries one job from wherever it is to its end, move by move.
+
+What comes next is said by ``lifecycle``, how it is written down by ``transitions``; the work is the
+executor's. What is done is stored together with what comes next, so that a prepare that finds all
+its states cached costs few transactions.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from msgspec.structs import replace
+
+from pgstrata.cancellation import to_the_end
+from pgstrata.domain.instance import Instance
+from pgstrata.domain.job import Job, Result, Status, Task, Transition
+from pgstrata.domain.model import utc_now
+from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
+from pgstrata.errors import CancelledJobError, JobTimeoutError
+from pgstrata.kinds.base import Kind, chosen
+from pgstrata.prepare import fingerprint, lifecycle, planner, transitions
+from pgstrata.prepare.builds import Builds
+from pgstrata.prepare.executor import InstanceOrder, StateOrder, TaskExecutor
+from pgstrata.prepare.journal import Journal, journal
+from pgstrata.prepare.ledger import Ledger
+from pgstrata.prepare.retention import Retention
+from pgstrata.prepare.turns import Turns
+from pgstrata.settings import Settings
+
+
+@dataclass
+class _Run:
+    """One run of a job: the job and its tasks as this run knows them."""
+
+    job: Job
+    tasks: tuple[Task, ...]
+    kind: Kind
+    steps: Sequence[Step] | None
+    """Those its inputs were read for when it was submitted; None after a restart."""
+    chain: planner.Chain | None = None
+    """Known once this run has planned."""
+    unsaid: Transition | None = None
+    """What happened and is not stored yet."""
+
+    def happened(self, transition: Transition) -> None:
+        """Note a transition, to be stored with the next one that is said."""
+        self.job, self.tasks = transition.job, transitions.tasks_after(self.tasks, transition)
+        self.unsaid = (
+            transition if self.unsaid is None else transitions.joined(self.unsaid, transition)
+        )
+
+
+class JobRunner:
+    """Runs jobs, each in a call of ``run``."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        kinds: Mapping[str, Kind],
+        executor: TaskExecutor,
+        retention: Retention,
+        turns: Turns,
+        settings: Settings,
+    ) -> None:
+        self._ledger = ledger
+        self._kinds = kinds
+        self._executor = executor
+        self._retention = retention
+        self._turns = turns
+        self._settings = settings
+        self._builds = Builds()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Let every run end where its job's next step would begin."""
+        self._draining = True
+
+    async def run(self, job_id: str, steps: Sequence[Step] | None) -> None:
+        """Wait for the job's turn and carry it to its end or, drained, to where a step ends.
+
+        ``steps`` are those its inputs were read for when it was submitted. Raises
+        ``PgstrataError`` for what shall be the job's end, and ``OvertakenError`` when it came to
+        its end elsewhere.
+        """
+        async with self._turns.turn(job_id):
+            job = await self._ledger.load(job_id)
+            kind = chosen(self._kinds, job.request.prepare_kind)
+            run = _Run(job, await self._ledger.tasks(job_id), kind, steps)
+            async with self._in_time(job):
+                await self._advance(run)
+            await self._retention.trim(run.job.signature)
+
+    @asynccontextmanager
+    async def _in_time(self, job: Job) -> AsyncIterator[None]:
+        """Raise ``JobTimeoutError`` in place of what goes on when the job has run for too long."""
+        limit = lifecycle.time_limit(job.request.timeout, self._settings.job_timeout_seconds)
+        try:
+            async with asyncio.timeout(lifecycle.time_left(job, limit, utc_now())) as timer:
+                yield
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise JobTimeoutError(
+                f"the job was stopped: it ran for longer than {limit:g} s",
+                remedy="allow it more time, or prepare again: what it had built is cached",
+            ) from None
+
+    async def _advance(self, run: _Run) -> None:
+        while move := lifecycle.next_move(run.job, run.tasks, planned=run.chain is not None):
+            match move:
+                case lifecycle.Begin():
+                    run.happened(transitions.started(run.job, utc_now()))
+                case lifecycle.Plan():
+                    await self._plan(run)
+                case lifecycle.Execute() if self._draining:
+                    return await self._say(run)
+                case lifecycle.Execute(task):
+                    await self._execute(run, task)
+                case lifecycle.PrepareInstance(task):
+                    await self._prepare_instance(run, task)
+                case lifecycle.SucceedPlanned():
+                    await self._say(run, transitions.plan_succeeded(run.job, utc_now()))
+                case lifecycle.Cancel():
+                    raise CancelledJobError("the job was cancelled")
+        return None
+
+    # Planning
+
+    async def _plan(self, run: _Run) -> None:
+        steps = run.steps if run.steps is not None else await self._steps_read_again(run)
+        image = await self._executor.resolve_image(run.job.request.image_id)
+        chain = planner.chain(
+            image.image_id, steps, server_settings=self._settings.own_server_settings
+        )
+        cached = await self._executor.existing_states(chain.state_ids)
+        specs = planner.tasks(run.job.request, chain, cached)
+        before = [task.spec for task in run.tasks]
+        drift = planner.drift(before, specs) if run.job.signature is not None else None
+        done = 0 if run.job.request.plan_only else await self._executor.count_clean(chain.state_ids)
+        run.chain = chain
+        if run.job.signature is not None and drift is None:
+            run.happened(transitions.resumed(run.job, run.tasks, done=done, now=utc_now()))
+            return
+        run.happened(
+            transitions.planned(
+                run.job,
+                specs,
+                done=done,
+                image_id=chain.image_id,
+                signature=_signature(run.job, chain),
+                now=utc_now(),
+                drift=drift,
+            )
+        )
+        await self._retention.trim(run.job.signature)
+
+    async def _steps_read_again(self, run: _Run) -> Sequence[Step]:
+        """The steps as the inputs are now, which may take its time."""
+        await self._say(run)
+        async with self._journal(run.tasks[0]):
+            return await run.kind.steps(run.job.request)
+
+    # The tasks
+
+    async def _execute(self, run: _Run, task: Task) -> None:
+        order = _state_order(run, task)
+        async with self._running(run, task) as book:
+            built = await self._built(order, book)
+        assert isinstance(task.spec, StateExecuteTask)
+        done = replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=not built))
+        run.happened(transitions.tasks_moved(run.job, [done], utc_now()))
+
+    async def _built(self, order: StateOrder, book: Journal) -> bool:
+        """See that the order's state is there; whether it was built for this job.
+
+        Where another job is building it, that is watched.
+        """
+        while build := self._builds.of(order.task.output_state_id):
+            await self._executor.release(order.job_id)
+            async with self._turns.lent(order.job_id):
+                await book.line(f"job {build.job_id} is building this state")
+                there = await build.followed(book.line)
+            if there:
+                return False
+        with self._builds.begun(order.task.output_state_id, order.job_id) as build:
+            return await self._executor.execute_state(order, build.telling(book.line))
+
+    async def _prepare_instance(self, run: _Run, task: Task) -> None:
+        assert isinstance(task.spec, PrepareInstanceTask)
+        order = InstanceOrder(
+            job_id=run.job.job_id,
+            image_id=_chain(run).image_id,
+            state_id=task.spec.input.id,
+            name=run.job.request.instance_name,
+            ttl_seconds=run.job.request.instance_ttl,
+        )
+        async with self._running(run, task):
+            instance = await self._executor.prepare_instance(order)
+            result = _result(run.job, instance)
+            # There is an instance now: a wish to cancel that comes later comes too late.
+            await to_the_end(
+                self._say(run, transitions.succeeded(run.job, task, result, utc_now()))
+            )
+
+    @asynccontextmanager
+    async def _running(self, run: _Run, task: Task) -> AsyncIterator[Journal]:
+        """A task's time of running: said at its start with all before, a journal until its end."""
+        begun = replace(task, status=Status.RUNNING)
+        await self._say(run, transitions.tasks_moved(run.job, [begun], utc_now()))
+        async with self._journal(begun) as book:
+            yield book
+
+    @asynccontextmanager
+    async def _journal(self, task: Task) -> AsyncIterator[Journal]:
+        append = partial(self._ledger.append, task.job_id)
+        seconds = self._settings.heartbeat_seconds
+        async with journal(task, append, heartbeat_seconds=seconds) as book:
+            yield book
+
+    async def _say(self, run: _Run, transition: Transition | None = None) -> None:
+        """Store what has happened, up to this transition, as one."""
+        if transition is not None:
+            run.happened(transition)
+        if run.unsaid is not None:
+            unsaid, run.unsaid = run.unsaid, None
+            await self._ledger.apply(unsaid)
+
+
+def _chain(run: _Run) -> planner.Chain:
+    assert run.chain is not None
+    return run.chain
+
+
+def _state_order(run: _Run, task: Task) -> StateOrder:
+    assert isinstance(task.spec, StateExecuteTask)
+    chain = _chain(run)
+    position = chain.state_ids.index(task.spec.output_state_id)
+    return StateOrder(
+        job_id=task.job_id,
+        image_id=chain.image_id,
+        task=task.spec,
+        step=chain.steps[position],
+        last=position + 1 == len(chain.steps),
+    )
+
+
+def _signature(job: Job, chain: planner.Chain) -> str:
+    return fingerprint.signature(
+        kind=job.request.prepare_kind,
+        image_id=chain.image_id,
+        state_id=chain.state_ids[-1],
+        plan_only=job.request.plan_only,
+    )
+
+
+def _result(job: Job, instance: Instance) -> Result:
+    return Result(
+        dsn=instance.dsn,
+        instance_id=instance.instance_id,
+        state_id=instance.state_id,
+        image_id=instance.image_id,
+        prepare_kind=job.request.prepare_kind,
+        prepare_args_normalized=job.prepare_args_normalized,
+    )

@@ -1,0 +1,218 @@
+"""What happens to a job, as pure functions: each gives the transition for one thing that happened.
+
+They are the only makers of transitions, so the order of events is theirs: ``status queued``,
+``status running``, tasks and logs, one ``result`` or ``error``, the terminal ``status``. Nothing
+here reads a clock or touches the queue; what happens next is decided in ``lifecycle``.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task, Transition
+from pgstrata.domain.plan import (
+    PlanTask,
+    PrepareInstanceTask,
+    ResolveImageTask,
+    StateExecuteTask,
+    TaskSpec,
+)
+
+_UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING})
+_RUNNING = frozenset({Status.RUNNING})
+
+
+def submitted(job: Job) -> tuple[Event, ...]:
+    """The first events of a new job."""
+    return (Event(type="status", ts=job.created_at, status=Status.QUEUED),)
+
+
+def started(job: Job, now: datetime) -> Transition:
+    """A queued job's turn has come: planning begins."""
+    planning = Task(
+        job_id=job.job_id,
+        status=Status.RUNNING,
+        spec=PlanTask(task_id="plan", planner_kind=job.request.prepare_kind),
+    )
+    return Transition(
+        job=replace(job, status=Status.RUNNING, started_at=now),
+        expected=frozenset({Status.QUEUED}),
+        tasks=(planning,),
+        replace_tasks=True,
+        events=(
+            Event(type="status", ts=now, status=Status.RUNNING),
+            task_event(planning, now),
+        ),
+    )
+
+
+def planned(
+    job: Job,
+    specs: Sequence[TaskSpec],
+    *,
+    done: int,
+    image_id: str,
+    signature: str,
+    now: datetime,
+    drift: str | None = None,
+) -> Transition:
+    """The plan is made: it replaces the tasks of any earlier plan.
+
+    Planning itself is done, and so are the first ``done`` steps, whose states are cached. Where
+    there was a plan before, ``drift`` says why that does not hold any more.
+    """
+    tasks = tuple(
+        Task(job_id=job.job_id, status=_status_in_plan(spec), spec=spec) for spec in specs
+    )
+    settled = _settled(tasks, done)
+    said = () if drift is None else (log_event("plan", f"planned anew: {drift}", now),)
+    return Transition(
+        job=replace(job, resolved_image_id=image_id, signature=signature),
+        expected=_RUNNING,
+        tasks=settled,
+        replace_tasks=True,
+        events=(*said, *(task_event(task, now) for task in settled if task.status.terminal)),
+    )
+
+
+def resumed(job: Job, tasks: Sequence[Task], *, done: int, now: datetime) -> Transition:
+    """A job goes on with the plan it has: what the disk says of its steps goes.
+
+    The states of the first ``done`` steps are there, so these steps are done; every other one is
+    still to do, wherever it was when the last run of the job broke off.
+    """
+    settled = _settled(tasks, done)
+    moved = [task for before, task in zip(tasks, settled, strict=True) if task != before]
+    return tasks_moved(job, moved, now)
+
+
+def _status_in_plan(spec: TaskSpec) -> Status:
+    planning = isinstance(spec, PlanTask | ResolveImageTask)
+    return Status.SUCCEEDED if planning else Status.QUEUED
+
+
+def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
+    """The tasks of a plan when its first ``done`` steps are done, and nothing else is."""
+    steps = 0
+    settled = []
+    for task in tasks:
+        status = Status.QUEUED
+        if isinstance(task.spec, PlanTask | ResolveImageTask):
+            status = Status.SUCCEEDED
+        elif isinstance(task.spec, StateExecuteTask):
+            steps += 1
+            if steps <= done:
+                settled.append(_done_before(task))
+                continue
+        settled.append(replace(task, status=status))
+    return tuple(settled)
+
+
+def _done_before(task: Task) -> Task:
+    """A step whose state is there: built by this job if it had begun the step, else cached."""
+    assert isinstance(task.spec, StateExecuteTask)
+    cached = task.spec.cached if task.status is Status.SUCCEEDED else task.status is Status.QUEUED
+    return replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=cached))
+
+
+def tasks_moved(job: Job, tasks: Sequence[Task], now: datetime) -> Transition:
+    """Some of a running job's tasks are where ``tasks`` say now."""
+    return Transition(
+        job=job,
+        expected=_RUNNING,
+        tasks=tuple(tasks),
+        events=tuple(task_event(task, now) for task in tasks),
+    )
+
+
+def plan_succeeded(job: Job, now: datetime) -> Transition:
+    """A job that only plans is done; it has no result beside its tasks."""
+    return Transition(
+        job=replace(job, status=Status.SUCCEEDED, finished_at=now),
+        expected=_RUNNING,
+        events=(Event(type="status", ts=now, status=Status.SUCCEEDED),),
+    )
+
+
+def succeeded(job: Job, last: Task, result: Result, now: datetime) -> Transition:
+    """The instance is there: with its task the job is done."""
+    done = replace(last, status=Status.SUCCEEDED)
+    return Transition(
+        job=replace(job, status=Status.SUCCEEDED, finished_at=now, result=result),
+        expected=_RUNNING,
+        tasks=(done,),
+        events=(
+            task_event(done, now),
+            Event(type="result", ts=now, result=result),
+            Event(type="status", ts=now, status=Status.SUCCEEDED),
+        ),
+    )
+
+
+def failed(job: Job, tasks: Sequence[Task], error: ErrorBody, now: datetime) -> Transition:
+    """The job ends with an error. The task that was running failed; later ones never began."""
+    broken = tuple(
+        replace(task, status=Status.FAILED) for task in tasks if task.status is Status.RUNNING
+    )
+    return Transition(
+        job=replace(job, status=Status.FAILED, finished_at=now, error=error),
+        expected=_UNFINISHED,
+        tasks=broken,
+        events=(
+            *(task_event(task, now) for task in broken),
+            Event(type="error", ts=now, error=error),
+            Event(type="status", ts=now, status=Status.FAILED),
+        ),
+    )
+
+
+def unreadable(remains: Job, error: ErrorBody, now: datetime) -> Transition:
+    """A job of which only ``remains`` can be read ends; its tasks cannot be read either."""
+    return replace(failed(remains, (), error, now), replace_tasks=True)
+
+
+def joined(first: Transition, second: Transition) -> Transition:
+    """Two transitions that follow each other at once, as one: half the writing, the same story."""
+    return replace(
+        first,
+        job=second.job,
+        tasks=tasks_after(first.tasks, second),
+        replace_tasks=first.replace_tasks or second.replace_tasks,
+        events=(*first.events, *second.events),
+    )
+
+
+def tasks_after(tasks: Sequence[Task], transition: Transition) -> tuple[Task, ...]:
+    """A job's tasks once a transition was carried out."""
+    kept = {} if transition.replace_tasks else {task.task_id: task for task in tasks}
+    return tuple((kept | {task.task_id: task for task in transition.tasks}).values())
+
+
+def log_event(task_id: str, text: str, now: datetime) -> Event:
+    """One line that was said while a task ran."""
+    return Event(type="log", ts=now, task_id=task_id, message=text)
+
+
+def task_event(task: Task, now: datetime) -> Event:
+    """What a job says of a task that has come to a new status, or is still at it."""
+    return Event(
+        type="task",
+        ts=now,
+        task_id=task.task_id,
+        status=task.status,
+        message=describe(task.spec),
+    )
+
+
+def describe(spec: TaskSpec) -> str:
+    """A task in a few words, for people."""
+    match spec:
+        case PlanTask():
+            return "plan the steps"
+        case ResolveImageTask():
+            return f"{spec.image_id} is {spec.resolved_image_id}"
+        case StateExecuteTask():
+            return spec.args_summary or spec.task_id
+        case PrepareInstanceTask():
+            return "start an instance"
