@@ -92,6 +92,7 @@ async def _cpu_of_parts(
 ) -> tuple[float, float]:
     """Milliseconds of CPU that a clone, and starting a server on it, take in their process."""
     runtime = NativeRuntime(
+        store=engine.store.parent,
         run_dir=engine.store.parent / "run",
         password=bare.password,
         server_user=None,

@@ -175,6 +175,7 @@ class NativeRig:
 def native_runtime(directory: Path, ports: Ports | None = None) -> NativeRuntime:
     """A runtime with its sockets below ``directory``, which the servers' user can reach."""
     return NativeRuntime(
+        store=directory,
         run_dir=directory / "run",
         password=PASSWORD,
         server_user=None,

@@ -148,7 +148,9 @@ async def _engine(
 ) -> AsyncIterator[tuple[Service, JobCoordinator]]:
     """Put the parts together, each given what it needs, and let unfinished jobs go on."""
     async with AsyncExitStack() as parts:
+        subprocesses.mark_for(root)
         runtime = NativeRuntime(
+            store=root,
             run_dir=socket_dir_for(root),
             password=_password(root),
             server_user=settings.server_user,

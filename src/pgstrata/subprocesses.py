@@ -4,24 +4,34 @@ A program gets an argument list (never a shell), a process group of its own, and
 drained. However the caller leaves, by an error, a cancellation or the program's end, the whole
 group is gone afterwards: SIGTERM, a grace, SIGKILL. Servers, which shall outlive this process, are
 started by ``start_detached``.
+
+Each program carries a mark, an environment variable, with the store it works for and a word for
+this one run of it. Its children inherit the mark, so those who left the group are found by it, and
+so are those who were left over by an engine that was killed.
 """
 
 import asyncio
 import contextlib
+import fcntl
+import logging
 import os
 import pwd
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import termios
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from functools import cache, partial
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, Literal, TypedDict
 
+from pgstrata import processes
 from pgstrata.cancellation import to_the_end
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError
@@ -31,6 +41,14 @@ GRACE_SECONDS = 1.0
 
 TAIL_LINES = 40
 _CHUNK_BYTES = 64 * 1024
+
+MARK = "PGSTRATA_PROGRAM"
+"""The variable that tells whose a program is: ``<run>:<store>``."""
+
+_ENGINE_LOCK = "/engine.lock"
+"""What every engine holds open, and nobody else."""
+
+_log = logging.getLogger(__name__)
 
 Stream = Literal["stdout", "stderr"]
 OnLine = Callable[[Stream, str], Awaitable[None]]
@@ -92,38 +110,100 @@ async def stream(
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     stdin: bytes | None = None,
+    thorough: bool = False,
 ) -> int:
     """Run a program, pass on each line of its output as it comes, and return its exit code.
 
     Lines of any length come whole, without their newline, undecodable bytes replaced. A slow
-    ``on_line`` slows the program down; nothing piles up. An error in ``on_line`` ends the program
-    and is raised. Raises ``ProgramError`` when the program cannot be started.
+    ``on_line`` slows the program down; nothing piles up, and nothing that the program wrote is
+    lost. An error in ``on_line`` ends the program and is raised. Children that left its group are
+    ended when it does not end by itself; with ``thorough`` in any case. Raises ``ProgramError``
+    when the program cannot be started.
     """
+    mark = f"{uuid.uuid4().hex}:{_store}"
     with _given(stdin) as source:
-        process = _start(argv, stdin=source, output=subprocess.PIPE, cwd=cwd, env=env, user=user)
-    async with _owned(process) as ended, _reading(process) as outputs:
+        process = _start(
+            argv,
+            stdin=source,
+            output=subprocess.PIPE,
+            cwd=cwd,
+            env=(os.environ if env is None else dict(env)) | {MARK: mark},
+            user=user,
+        )
+    async with _owned(process, mark) as program:
+        outlets = [
+            _Outlet(pipe, name, on_line)
+            for name, pipe in _outputs(process).items()
+            if pipe is not None
+        ]
         try:
             async with asyncio.TaskGroup() as group:
                 pumps = [
-                    group.create_task(_pump(reader, name, on_line), name=f"{name} of {argv[0]}")
-                    for name, reader in outputs.items()
+                    group.create_task(outlet.pump(), name=f"output of {argv[0]}")
+                    for outlet in outlets
                 ]
-                await ended.wait()
-                await _let_drain(pumps, process.pid)
+                await program.ended.wait()
+                at_end = await _let_drain(pumps, outlets, process.pid)
         except ExceptionGroup as errors:
             # Only the listener can fail, and the first time it does is what matters.
             raise errors.exceptions[0] from None
+        program.alone = at_end and not thorough
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-async def _let_drain(pumps: Sequence[asyncio.Task[None]], group: int) -> None:
-    """Let what a program wrote come through, but wait for nobody else who holds its pipes."""
+def mark_for(store: Path) -> None:
+    """Mark the programs that this process starts from now on as those of a store."""
+    global _store
+    _store = os.path.realpath(store)
+
+
+_store = ""
+
+
+async def end_leftovers(store: Path) -> None:
+    """End the programs that an engine of this store left when it was killed, with their children.
+
+    Those were started before this process. Other engines are spared, even if such a program
+    started them, and so are the programs that started this one.
+    """
+    left = await processes.end_all(lambda: _leftovers(store), grace_seconds=GRACE_SECONDS)
+    if left:
+        _log.warning("processes of an earlier engine that do not end: %s", sorted(left))
+
+
+def _leftovers(store: Path) -> list[int]:
+    place, us = os.path.realpath(store), os.getpid()
+    now, spared = processes.started(us) or 0, {us, *processes.ancestors(us)}
+    return [
+        pid
+        for pid in processes.everyone()
+        if (processes.given(pid, MARK) or "").partition(":")[2] == place
+        and pid not in spared
+        and 0 < (processes.started(pid) or 0) <= now
+        and not _is_engine(pid)
+    ]
+
+
+def _is_engine(pid: int) -> bool:
+    return any(path.endswith(_ENGINE_LOCK) for path in processes.open_files(pid))
+
+
+async def _let_drain(
+    pumps: Sequence[asyncio.Task[None]], outlets: Sequence["_Outlet"], group: int
+) -> bool:
+    """Let all that a program wrote come through, but wait for nobody else who holds its pipes.
+
+    Whether nobody else did.
+    """
     _done, open_pumps = await asyncio.wait(pumps, timeout=GRACE_SECONDS)
-    if open_pumps:
-        _signal_group(group, signal.SIGKILL)
-        _done, open_pumps = await asyncio.wait(open_pumps, timeout=GRACE_SECONDS)
-    for pump in open_pumps:
-        pump.cancel()
+    if not open_pumps:
+        return True
+    _signal_group(group, signal.SIGKILL)
+    # The listener may be slow, and all that the program wrote is in the pipes by now.
+    for outlet in outlets:
+        outlet.finish()
+    await asyncio.wait(open_pumps)
+    return False
 
 
 def start_detached(
@@ -138,8 +218,11 @@ def start_detached(
 
     The caller reaps it when it ends while this process lives. Raises ``ProgramError``.
     """
+    unmarked = {name: value for name, value in env.items() if name != MARK}
     with log.open("ab") as output:
-        return _start(argv, stdin=subprocess.DEVNULL, output=output, cwd=cwd, env=env, user=user)
+        return _start(
+            argv, stdin=subprocess.DEVNULL, output=output, cwd=cwd, env=unmarked, user=user
+        )
 
 
 def _start(
@@ -148,7 +231,7 @@ def _start(
     stdin: IO[bytes] | int,
     output: IO[bytes] | int,
     cwd: Path | None,
-    env: Mapping[str, str] | None,
+    env: Mapping[str, str],
     user: str | None,
 ) -> "subprocess.Popen[bytes]":
     # Not asyncio's own subprocesses: waiting for one of those goes on, in some versions of Python,
@@ -161,7 +244,7 @@ def _start(
             stdout=output,
             stderr=output,
             cwd=cwd,
-            env=None if env is None else dict(env),
+            env=dict(env),
             start_new_session=True,
             **identity,
         )
@@ -181,41 +264,99 @@ def _given(stdin: bytes | None) -> Iterator[IO[bytes] | int]:
         yield file
 
 
+class _Program:
+    """A program that runs, and what is known of its end."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.alone = False
+        """Whether it ended by itself and nobody need be looked for who left its group."""
+
+
 @asynccontextmanager
-async def _owned(process: "subprocess.Popen[bytes]") -> AsyncIterator[asyncio.Event]:
-    """An event for the program's end; at the end of the context it is over with all its group."""
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+async def _owned(process: "subprocess.Popen[bytes]", mark: str) -> AsyncIterator[_Program]:
+    """A program for as long as it runs; at the end of the context it is over with all its own."""
+    loop, program = asyncio.get_running_loop(), _Program()
     descriptor = os.pidfd_open(process.pid)
-    loop.add_reader(descriptor, ended.set)
+    loop.add_reader(descriptor, program.ended.set)
     try:
-        yield ended
+        yield program
     finally:
         try:
-            await to_the_end(_end(process, ended))
+            await to_the_end(_end(process, program, mark))
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
-            for pipe in (process.stdout, process.stderr):
+            for pipe in _outputs(process).values():
                 if pipe is not None:
                     pipe.close()
 
 
-@asynccontextmanager
-async def _reading(
-    process: "subprocess.Popen[bytes]",
-) -> AsyncIterator[dict[Stream, asyncio.StreamReader]]:
-    """The program's two outputs, to be read at the reader's pace."""
-    loop = asyncio.get_running_loop()
-    pipes: dict[Stream, IO[bytes] | None] = {"stdout": process.stdout, "stderr": process.stderr}
-    readers: dict[Stream, asyncio.StreamReader] = {}
-    with ExitStack() as transports:
-        for name, pipe in pipes.items():
-            reader = readers[name] = asyncio.StreamReader()
-            transport, _ = await loop.connect_read_pipe(
-                partial(asyncio.StreamReaderProtocol, reader), pipe
-            )
-            transports.callback(transport.close)
-        yield readers
+def _outputs(process: "subprocess.Popen[bytes]") -> dict[Stream, IO[bytes] | None]:
+    return {"stdout": process.stdout, "stderr": process.stderr}
+
+
+class _Outlet:
+    """One of a program's outputs, read at its listener's pace."""
+
+    def __init__(self, pipe: IO[bytes], name: Stream, on_line: OnLine) -> None:
+        self._pipe = pipe.fileno()
+        self._name = name
+        self._on_line = on_line
+        self._owed: int | None = None
+        """How many bytes are still to be read; None for all that come."""
+        self._news = asyncio.Event()
+        os.set_blocking(self._pipe, False)
+
+    def finish(self) -> None:
+        """Read what is in the pipe by now, and nothing that comes later."""
+        self._owed = _waiting_in(self._pipe)
+        self._news.set()
+
+    async def pump(self) -> None:
+        """Pass on each line to the pipe's end."""
+        rest = bytearray()
+        while chunk := await self._read():
+            rest += chunk
+            if b"\n" not in chunk:
+                continue
+            *whole, tail = rest.split(b"\n")
+            rest = bytearray(tail)
+            for line in whole:
+                await self._on_line(self._name, line.decode("utf-8", "replace"))
+        if rest:
+            await self._on_line(self._name, rest.decode("utf-8", "replace"))
+
+    async def _read(self) -> bytes:
+        """The next bytes; none at the end."""
+        while self._owed != 0:
+            # However much a program writes, others have their turn.
+            await asyncio.sleep(0)
+            try:
+                chunk = os.read(self._pipe, min(_CHUNK_BYTES, self._owed or _CHUNK_BYTES))
+            except BlockingIOError:
+                await self._readable()
+                continue
+            if self._owed is not None:
+                self._owed -= len(chunk)
+            return chunk
+        return b""
+
+    async def _readable(self) -> None:
+        """Wait until there is something to read, or ``finish`` was called."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._pipe, self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            loop.remove_reader(self._pipe)
+        self._news.clear()
+
+
+def _waiting_in(pipe: int) -> int:
+    """How many bytes were written to a pipe and not read yet."""
+    answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, byteorder=sys.byteorder)
 
 
 class _Identity(TypedDict, total=False):
@@ -248,16 +389,44 @@ def _becoming(user: str) -> tuple[list[str], _Identity]:
     return [setpriv, f"--reuid={uid}", f"--regid={gid}", f"--groups={listed}", "--"], {}
 
 
-async def _end(process: "subprocess.Popen[bytes]", ended: asyncio.Event) -> None:
-    """End what is left of the program's group and wait for the program."""
-    if not ended.is_set():
-        _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_SECONDS):
-                await ended.wait()
-    _signal_group(process.pid, signal.SIGKILL)
-    await ended.wait()
+async def _end(process: "subprocess.Popen[bytes]", program: _Program, mark: str) -> None:
+    """End what is left of the program's group, and those who left it, and wait for them."""
+    async with asyncio.TaskGroup() as group:
+        if not program.alone:
+            group.create_task(_end_strays(process.pid, mark), name=f"strays of {process.pid}")
+        if not program.ended.is_set():
+            _signal_group(process.pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await program.ended.wait()
+        _signal_group(process.pid, signal.SIGKILL)
+        await program.ended.wait()
+    if not program.alone:
+        # Those who were ended may have started others in their last moments.
+        await _end_strays(process.pid, mark)
     process.wait()
+
+
+async def _end_strays(group: int, mark: str) -> None:
+    def find() -> list[int]:
+        return [
+            pid
+            for pid in processes.everyone()
+            if processes.given(pid, MARK) == mark
+            and processes.started(pid) is not None
+            and not _is_in(pid, group)
+            and not _is_engine(pid)
+        ]
+
+    if left := await processes.end_all(find, grace_seconds=GRACE_SECONDS):
+        _log.warning("processes that do not end: %s", sorted(left))
+
+
+def _is_in(pid: int, group: int) -> bool:
+    try:
+        return os.getpgid(pid) == group
+    except ProcessLookupError:
+        return False
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
@@ -265,17 +434,3 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     # other group can take that number while a member is left.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-
-
-async def _pump(reader: asyncio.StreamReader, name: Stream, on_line: OnLine) -> None:
-    rest = bytearray()
-    while chunk := await reader.read(_CHUNK_BYTES):
-        rest += chunk
-        if b"\n" not in chunk:
-            continue
-        *whole, tail = rest.split(b"\n")
-        rest = bytearray(tail)
-        for line in whole:
-            await on_line(name, line.decode("utf-8", "replace"))
-    if rest:
-        await on_line(name, rest.decode("utf-8", "replace"))

@@ -178,7 +178,7 @@ def test_a_second_server_on_a_data_directory_is_refused_and_the_first_goes_on(ri
 def test_a_server_with_another_start_time_is_another_server(rig: Rig) -> None:
     async def impostor(data_dir: Path) -> list[bool]:
         server = await rig.runtime.start(rig.image, data_dir)
-        other = msgspec.structs.replace(server, started=server.started - 3600)
+        other = msgspec.structs.replace(server, started=server.started - 3600, birth="another")
         await rig.runtime.stop(other)
         alive = [await rig.runtime.alive(one) for one in (server, other)]
         await rig.runtime.stop(server)
@@ -196,9 +196,9 @@ def test_the_server_on_a_data_directory_is_found(rig: Rig) -> None:
 
     server, found = asyncio.run(find(rig.cluster()))
     assert found is not None
-    assert (found.pid, found.started, found.data_dir) == (
+    assert (found.pid, found.birth, found.data_dir) == (
         server.pid,
-        server.started,
+        server.birth,
         server.data_dir,
     )
 
@@ -222,6 +222,21 @@ def test_a_killed_server_is_not_alive_and_owns_nothing(rig: Rig) -> None:
     assert not asyncio.run(rig.runtime.alive(server))
     assert asyncio.run(rig.runtime.owner_of(data_dir)) is None
     asyncio.run(rig.runtime.stop(server))
+
+
+def test_at_a_start_servers_without_an_instance_are_ended_and_the_others_stay(rig: Rig) -> None:
+    async def clear(data_dirs: list[Path]) -> list[bool]:
+        start = rig.runtime.start
+        kept, *orphans = [await start(rig.image, data_dir) for data_dir in data_dirs]
+        # The pid file may not be written yet when an engine is killed, or be gone.
+        rig.remove(orphans[-1].data_dir / "postmaster.pid")
+        await rig.runtime.clear_orphans([kept])
+        alive = [await rig.runtime.alive(server) for server in (kept, *orphans)]
+        await rig.runtime.stop(kept, clean=False)
+        await rig.runtime.clear_orphans([])
+        return alive
+
+    assert asyncio.run(clear([rig.cluster() for _ in range(3)])) == [True, False, False]
 
 
 @pytest.fixture

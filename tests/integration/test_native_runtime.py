@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -15,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 
-from pgstrata import subprocesses
+from pgstrata import processes, subprocesses
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.domain.request import PrepareRequest
@@ -381,7 +382,7 @@ def test_a_cancelled_tool_takes_its_children_with_it(rig: NativeRig) -> None:
             await asyncio.wait((running,))
             async with asyncio.timeout(10):
                 for process in family:
-                    await postmaster.gone(process.pid)
+                    await processes.gone(process.pid)
             return len(family)
 
     assert asyncio.run(cancel_it()) >= 2
@@ -467,3 +468,55 @@ def test_psql_reads_strings_as_the_scanner_did_whatever_the_database_is_set_to(
 
     asyncio.run(scenario())
     assert lines == ["on"]
+
+
+def test_servers_of_a_removed_directory_and_dead_sockets_are_cleared_away(
+    rig: NativeRig, directory: Path
+) -> None:
+    async def scenario() -> None:
+        kept, killed, lost = [await rig.runtime.start(rig.image, rig.cluster()) for _ in range(3)]
+        rig.kill(killed)
+        shutil.rmtree(lost.data_dir)
+        run_dir = killed.socket_dir
+        mine = run_dir / "notes"
+        mine.touch()
+        (run_dir / ".s.PGSQL.1").touch()
+        (run_dir / "password.abc").touch()
+        with socket.create_server((HOST, 0)) as another:
+            await rig.runtime.clear_orphans([kept])
+            assert another.fileno() > 0
+        assert [await rig.runtime.alive(one) for one in (kept, killed, lost)] == [
+            True,
+            False,
+            False,
+        ]
+        sockets = {path.name for path in run_dir.glob(".s.PGSQL.*")}
+        assert sockets == {f".s.PGSQL.{kept.port}", f".s.PGSQL.{kept.port}.lock"}
+        assert not (run_dir / "password.abc").exists()
+        assert mine.exists()
+        mine.unlink()
+        with connected(rig.runtime.dsn(kept)) as connection:
+            connection.execute("select 1")
+        await rig.runtime.stop(kept, clean=False)
+
+    asyncio.run(scenario())
+    assert servers_below(directory) == []
+
+
+def test_only_what_works_in_the_store_is_cleared_away(rig: NativeRig, directory: Path) -> None:
+    ours = directory / "a-store"
+    ours.mkdir()
+    runtime, data_dir = native_runtime(ours), rig.cluster()
+
+    async def scenario() -> bool:
+        theirs = await rig.runtime.start(rig.image, data_dir)
+        await runtime.clear_orphans([])
+        alive = await rig.runtime.alive(theirs)
+        await rig.runtime.stop(theirs)
+        return alive
+
+    # Somebody looks at a data directory of ours, with a program that is no PostgreSQL.
+    with subprocess.Popen(["sleep", "600"], cwd=ours) as shell:
+        assert asyncio.run(scenario())
+        assert shell.poll() is None
+        shell.kill()

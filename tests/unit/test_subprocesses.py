@@ -3,6 +3,8 @@
 import asyncio
 import os
 import pwd
+import signal
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pgstrata import subprocesses
+from pgstrata import processes, subprocesses
 from pgstrata.errors import ProgramError
 
 PYTHON = sys.executable
@@ -73,10 +75,14 @@ def test_a_program_may_end_without_reading_its_input() -> None:
 
 
 def test_lines_of_any_length_come_whole_in_order_and_with_bad_bytes_replaced() -> None:
-    code = "import sys; w = sys.stdout.buffer.write; w(b'a' * 3_000_000 + b'\\n\\xff\\nlast')"
+    code = (
+        "import sys; w = sys.stdout.buffer.write; "
+        "w(b'a' * 10_000_000 + b'\\n' + 'ä'.encode() * 100_000 + b'\\0\\r\\n\\xff\\n\\nlast')"
+    )
     output = Output()
     asyncio.run(subprocesses.stream(python(code), on_line=output))
-    assert output.lines == [("stdout", "a" * 3_000_000), ("stdout", "\ufffd"), ("stdout", "last")]
+    lines = ["a" * 10_000_000, "ä" * 100_000 + "\0\r", "\ufffd", "", "last"]
+    assert output.lines == [("stdout", line) for line in lines]
 
 
 def test_both_streams_are_drained_however_much_comes() -> None:
@@ -139,18 +145,183 @@ def test_a_grandchild_that_holds_the_output_open_does_not_hold_us_up() -> None:
     assert asyncio.run(scenario()) == "done"
 
 
+def test_a_listener_held_up_for_long_gets_all_that_the_program_wrote() -> None:
+    code = "import sys\nfor n in range(4000): print(n, 'x' * 50)"
+
+    async def scenario() -> list[str]:
+        heard: list[str] = []
+        held_up = asyncio.Event()
+        longer_than_any_grace = 3 * subprocesses.GRACE_SECONDS
+        asyncio.get_running_loop().call_later(longer_than_any_grace, held_up.set)
+
+        async def listen(stream: subprocesses.Stream, line: str) -> None:
+            await held_up.wait()
+            heard.append(line.partition(" ")[0])
+
+        await subprocesses.stream(python(code), on_line=listen)
+        return heard
+
+    assert asyncio.run(scenario()) == [str(number) for number in range(4000)]
+
+
+def test_a_program_that_ended_is_heard_out_though_another_keeps_talking_in_its_place() -> None:
+    talker = (
+        "import os, sys\n"
+        "os.setsid()\n"
+        "os.environb.clear()\n"
+        "os.execve(sys.executable, [sys.executable, '-c', "
+        "'while True: print(0, flush=True)'], {})\n"
+    )
+    code = (
+        "import subprocess, sys\n"
+        f"other = subprocess.Popen([sys.executable, '-c', {talker!r}])\n"
+        "print('pid', other.pid, flush=True)\n"
+        "print('x' * 60_000, flush=True)\n"
+    )
+
+    async def scenario() -> list[str]:
+        heard: list[str] = []
+
+        async def listen(stream: subprocesses.Stream, line: str) -> None:
+            if line != "0":
+                heard.append(line)
+
+        async with asyncio.timeout(30):
+            await subprocesses.stream(python(code), on_line=listen)
+        return heard
+
+    first, *others = asyncio.run(scenario())
+    with suppress(psutil.NoSuchProcess):
+        # Nothing tells that it is ours, so it is left: it ends by the pipe that nobody reads.
+        psutil.Process(int(first.split()[1])).wait(timeout=10)
+    assert "".join(others).count("x") == 60_000
+
+
+ESCAPING = (
+    "import subprocess, sys, time\n"
+    "child = subprocess.Popen([sys.executable, '-c', "
+    "'import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); "
+    "time.sleep(600)'], start_new_session=True, stdout=subprocess.PIPE, "
+    "stderr=subprocess.DEVNULL)\n"
+    "child.stdout.readline()\n"
+    "print(child.pid, flush=True)\n"
+)
+"""Starts a child in a session of its own that ignores SIGTERM, and tells its pid."""
+
+
+async def first_line_of(code: str, *, then_cancel: bool, thorough: bool) -> int:
+    said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def listen(stream: subprocesses.Stream, line: str) -> None:
+        said.set_result(line)
+
+    program = asyncio.create_task(
+        subprocesses.stream(python(code), on_line=listen, thorough=thorough)
+    )
+    number = int(await said)
+    if then_cancel:
+        program.cancel()
+        async with asyncio.timeout(2):
+            await asyncio.wait((program,))
+    else:
+        await program
+    return number
+
+
+def test_cancelled_a_program_takes_those_with_it_who_left_its_group() -> None:
+    code = ESCAPING + "time.sleep(600)"
+    child = asyncio.run(first_line_of(code, then_cancel=True, thorough=False))
+    assert processes.started(child) is None
+
+
+def test_a_program_that_ends_well_takes_them_with_it_if_that_was_asked_for() -> None:
+    child = asyncio.run(first_line_of(ESCAPING, then_cancel=False, thorough=True))
+    assert processes.started(child) is None
+
+
+def test_what_a_killed_engine_left_is_ended_with_its_children_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    def engine(store: Path) -> "subprocess.Popen[str]":
+        """An engine of its own that runs a program; its first line is the program's child's."""
+        store.mkdir()
+        code = (
+            "import asyncio, pathlib, sys\n"
+            "from pgstrata import subprocesses\n"
+            f"subprocesses.mark_for(pathlib.Path({str(store)!r}))\n"
+            "async def show(stream, line): print(line, flush=True)\n"
+            f"program = [sys.executable, '-c', {ESCAPING + 'time.sleep(600)'!r}]\n"
+            "asyncio.run(subprocesses.stream(program, on_line=show))\n"
+        )
+        return subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
+
+    def told(one: "subprocess.Popen[str]") -> int:
+        assert one.stdout is not None
+        with one.stdout:
+            return int(one.stdout.readline())
+
+    def clear(store: Path) -> None:
+        code = (
+            "import asyncio, pathlib\n"
+            "from pgstrata import subprocesses\n"
+            f"asyncio.run(subprocesses.end_leftovers(pathlib.Path({str(store)!r})))\n"
+        )
+        subprocess.run(python(code), check=True, timeout=30)
+
+    # One path ends like the other: only the whole of it tells a store.
+    stores = tmp_path / "one", tmp_path / "other"
+    with engine(stores[0]) as ours, engine(stores[1]) as others:
+        orphan, foreign = told(ours), told(others)
+        ours.kill()
+        ours.wait()
+        assert processes.started(orphan) is not None
+        clear(stores[0])
+        assert processes.started(orphan) is None
+        assert processes.started(foreign) is not None
+        others.kill()
+        others.wait()
+        clear(stores[1])
+        assert processes.started(foreign) is None
+
+
+def test_an_engine_that_such_a_program_started_is_spared(tmp_path: Path) -> None:
+    mark = {**os.environ, subprocesses.MARK: f"{'0' * 32}:{tmp_path.resolve()}"}
+    code = (
+        "import sys, time\n"
+        f"lock = open({str(tmp_path / 'engine.lock')!r}, 'w')\n"
+        "print(1, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(python(code), env=mark, stdout=subprocess.PIPE) as engine:
+        assert engine.stdout is not None
+        engine.stdout.read(1)
+        with subprocess.Popen(["sleep", "600"], env=mark) as tool:
+            asyncio.run(subprocesses.end_leftovers(tmp_path))
+            # They are younger than we are, so they cannot be an earlier engine's.
+            assert (engine.poll(), tool.poll()) == (None, None)
+            clear = "import asyncio, pathlib, sys\nfrom pgstrata import subprocesses\n" + (
+                f"asyncio.run(subprocesses.end_leftovers(pathlib.Path({str(tmp_path)!r})))"
+            )
+            subprocess.run(python(clear), check=True, timeout=30)
+            assert tool.wait(10) == -signal.SIGTERM
+            assert engine.poll() is None
+        engine.kill()
+
+
 def test_a_detached_program_runs_in_a_session_of_its_own_with_its_output_in_the_log(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "log"
     process = subprocesses.start_detached(
-        python("import os; print(os.getsid(0) == os.getpid())"),
+        python(
+            f"import os; print(os.getsid(0) == os.getpid(), {subprocesses.MARK!r} in os.environ)"
+        ),
         log=log,
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"], subprocesses.MARK: "whose it is not"},
     )
     assert process.wait() == 0
-    assert log.read_text() == "True\n"
+    assert log.read_text() == "True False\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")

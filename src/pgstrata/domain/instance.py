@@ -7,16 +7,19 @@ from pgstrata.domain.model import Model
 
 
 class Server(Model, frozen=True, kw_only=True):
-    """A running PostgreSQL server, told apart from every other by pid and start time."""
+    """A running PostgreSQL server, told apart from every other by pid and birth."""
 
     pid: int
     started: float
-    """When the process started, in seconds since the epoch, as the kernel reports it."""
+    """When the process started, in seconds since the epoch: only as right as the clock."""
     image_id: str
     data_dir: Path
     socket_dir: Path
     host: str
     port: int
+    birth: str | None = None
+    """What the kernel tells of the process's start that no clock moves (``processes.birth``).
+    None where the kernel does not tell it, and in rows written before it was noted."""
 
 
 class Instance(Model, frozen=True, kw_only=True):

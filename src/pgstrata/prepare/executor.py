@@ -162,6 +162,7 @@ class TaskExecutor:
 
     async def recover(self) -> None:
         """Clear away what an engine that was killed left: servers first, then their files."""
+        await self._runtime.clear_orphans([one.server for one in await self._store.instances()])
         for place in await self._snapshots.abandoned():
             await self._take_down(place, await self._runtime.owner_of(place / DATA))
         await self._snapshots.clear_leftovers()

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pgstrata.errors import ServerError
+from pgstrata.runtime.postmaster import works_in
 
 SUPERUSER = "postgres"
 
@@ -23,6 +24,11 @@ _SOCKET_PATH_BYTES = 103
 """How long a socket's path may be on every system (107 on Linux, 103 on macOS)."""
 
 _LONGEST_SOCKET = "/.s.PGSQL.65535"
+
+# A server makes the lock file first, with its pid and data directory, and removes it last.
+_SOCKET, _LOCK = ".s.PGSQL.", ".lock"
+
+_HBA_FILE, _IDENT_FILE, _PASSWORD_FILE = _FILES = "pg_hba.conf", "pg_ident.conf", "password"
 
 _MAP = "pgstrata"
 
@@ -57,17 +63,32 @@ class PrivateDir:
         self._owner = pwd.getpwnam(server_user)
         self._check_length()
         self._make()
-        self.hba_file = self._write("pg_hba.conf", _HBA)
-        self.ident_file = self._write("pg_ident.conf", _ident((engine_user, server_user)))
+        self.hba_file = self._write(_HBA_FILE, _HBA)
+        self.ident_file = self._write(_IDENT_FILE, _ident((engine_user, server_user)))
 
     def password_file(self, password: str) -> Path:
         """A new file with the password for initdb to read. The caller removes it."""
-        return self._new_file("password", password + "\n")
+        return self._new_file(_PASSWORD_FILE, password + "\n")
 
     def give_away(self, path: Path) -> None:
         """Make a directory the server user's, where that is not the user we are."""
         if os.geteuid() == 0:
             os.chown(path, self._owner.pw_uid, self._owner.pw_gid, follow_symlinks=False)
+
+    def clear_leftovers(self) -> None:
+        """Remove sockets of servers that are gone, and files that were never put in their place.
+
+        Only while no server is being started.
+        """
+        for lock in self.path.glob(f"{_SOCKET}*{_LOCK}"):
+            if not _is_held(lock):
+                lock.with_name(lock.name.removesuffix(_LOCK)).unlink(missing_ok=True)
+                lock.unlink(missing_ok=True)
+        for socket in self.path.glob(f"{_SOCKET}*"):
+            if not self.path.joinpath(socket.name.removesuffix(_LOCK) + _LOCK).exists():
+                socket.unlink(missing_ok=True)
+        for draft in (draft for name in _FILES for draft in self.path.glob(f"{name}.*")):
+            draft.unlink(missing_ok=True)
 
     def _check_length(self) -> None:
         if len(os.fsencode(self.path)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
@@ -104,6 +125,12 @@ class PrivateDir:
             if os.geteuid() == 0:
                 os.fchown(descriptor, self._owner.pw_uid, self._owner.pw_gid)
         return Path(path)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether the server that made a socket's lock file is there."""
+    pid, data_dir, *_ = [*lock.read_text(errors="replace").split("\n"), "", ""]
+    return pid.isdecimal() and works_in(int(pid), Path(data_dir))
 
 
 def _ident(users: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """The runtime port: where PostgreSQL comes from, and where its servers and tools run."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -69,14 +69,23 @@ class Runtime(Protocol):
         """
 
     async def alive(self, server: Server) -> bool:
-        """Whether exactly this server (pid and start time) is running."""
+        """Whether exactly this server (pid and birth) is running, however clocks were set."""
 
     async def owner_of(self, data_dir: Path) -> Server | None:
         """The server that runs on a data directory, found by its pid file, or None.
 
-        For clearing up after a kill: the process is only taken for ours when its start time is the
-        pid file's and its data directory is this one. Only pid, start time and data directory of
-        the answer are dependable.
+        For clearing up after a kill: the process is only taken for ours when it is a PostgreSQL's
+        and works in this data directory. Only pid, birth and data directory of the answer are
+        dependable.
+        """
+
+    async def clear_orphans(self, keep: Collection[Server]) -> None:
+        """End what an earlier engine of this store left running, and return once it is gone.
+
+        That is every server in a data directory of the store, also one that has no pid file (yet,
+        or any more), and every tool with its children. Those in the data directories of ``keep``
+        stay; so does everything that is not the store's. Sockets of servers that are gone are
+        cleared away. For the start of an engine: nothing may have been started here before.
         """
 
     async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:

@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from pgstrata import subprocesses
 from pgstrata.domain.instance import Server
 from pgstrata.runtime.access import PrivateDir
@@ -66,8 +64,8 @@ def server_argv(
     ]
 
 
-def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> tuple[int, float]:
-    """Start the server's process; its pid and start time. The caller waits for its end.
+def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> int:
+    """Start the server's process; its pid. The caller waits for its end.
 
     Raises ``ProgramError``.
     """
@@ -76,7 +74,7 @@ def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> tu
     )
     # It is waited for by its pid and may outlive us: to the object it is over, or it would warn.
     process.returncode = 0
-    return process.pid, psutil.Process(process.pid).create_time()
+    return process.pid
 
 
 async def until_ready(server: Server, ended: asyncio.Task[None]) -> bool:

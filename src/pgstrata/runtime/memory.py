@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -92,6 +92,7 @@ class MemoryRuntime:
         server = Server(
             pid=pid,
             started=float(pid),
+            birth=f"memory:{pid}",
             image_id=image_id,
             data_dir=data_dir,
             socket_dir=Path("/memory/run"),
@@ -118,6 +119,12 @@ class MemoryRuntime:
         pid_file = self._disk.read(data_dir / "postmaster.pid")
         server = None if pid_file is None else self._servers.get(int(pid_file))
         return server if server is not None and server.data_dir == data_dir else None
+
+    async def clear_orphans(self, keep: Collection[Server]) -> None:
+        kept = {server.data_dir for server in keep}
+        for server in self.running:
+            if server.data_dir not in kept:
+                await self.stop(server, clean=False)
 
     async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
         if not await self.alive(server):

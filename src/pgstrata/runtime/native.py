@@ -3,12 +3,12 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pgstrata import subprocesses
+from pgstrata import processes, subprocesses
 from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.connection import check_it_answers
 from pgstrata.domain.image import Installation, ResolvedImage
@@ -46,6 +46,7 @@ class NativeRuntime:
     def __init__(
         self,
         *,
+        store: Path,
         run_dir: Path,
         password: str,
         server_user: str | None,
@@ -55,10 +56,12 @@ class NativeRuntime:
     ) -> None:
         """Take ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
 
+        ``store`` is the directory below which all data directories lie.
         ``server_user`` is the user servers run as, None to choose (the attribute of that name
         holds the choice, None for the user we are); ``password`` is the superuser's in every
         cluster. Raises ``ServerError`` when the user or the directory cannot be used.
         """
+        self._store = store
         self.server_user = choose_server_user(server_user)
         self._access = PrivateDir(
             run_dir, engine_user=engine_user(), server_user=self.server_user or engine_user()
@@ -111,11 +114,19 @@ class NativeRuntime:
         return postmaster.is_running(server)
 
     async def owner_of(self, data_dir: Path) -> Server | None:
-        found = postmaster.owner(data_dir)
-        if found is None:
-            return None
-        pid, started = found
-        return self._server(pid, started, image_id="", data_dir=data_dir, port=0)
+        pid = postmaster.owner(data_dir)
+        return None if pid is None else self._server(pid, image_id="", data_dir=data_dir, port=0)
+
+    async def clear_orphans(self, keep: Collection[Server]) -> None:
+        await subprocesses.end_leftovers(self._store)
+        kept = {server.data_dir.resolve() for server in keep}
+        found = await asyncio.to_thread(postmaster.leaders_below, self._store.resolve())
+        async with asyncio.TaskGroup() as group:
+            for pid, data_dir in found:
+                server = self._server(pid, image_id="", data_dir=data_dir, port=0)
+                if server is not None and data_dir not in kept:
+                    group.create_task(self.stop(server, clean=False), name=f"orphan {pid}")
+        self._access.clear_leftovers()
 
     async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
         installation = await self._catalogue.installation(server.image_id)
@@ -133,6 +144,7 @@ class NativeRuntime:
             cwd=command.work_dir,
             env=self._tool_env(server, installation) | command.env,
             stdin=None if command.stdin is None else command.stdin.encode(),
+            thorough=True,
         )
         return ToolExit(exit_code=exit_code, stderr_tail="\n".join(tail)[-_TAIL_CHARS:])
 
@@ -152,8 +164,16 @@ class NativeRuntime:
     ) -> Server | None:
         """One attempt; None when somebody else has taken the port."""
         argv = server_argv(installation.bin_dir, data_dir, port, self._access, self._settings)
-        pid, started, log = self._spawn(argv, data_dir)
-        server = self._server(pid, started, image_id=image_id, data_dir=data_dir, port=port)
+        pid, log = self._spawn(argv, data_dir)
+        server = self._server(pid, image_id=image_id, data_dir=data_dir, port=port)
+        if server is None:
+            await processes.gone(pid)
+            if is_taken(port):
+                return None
+            raise ServerError(
+                f"PostgreSQL {installation.version} ended at once on {data_dir}",
+                details=log.tail(),
+            )
         async with self._undone_on_failure(server, log) as ended:
             if await until_ready(server, ended):
                 await check_it_answers(server)
@@ -165,15 +185,15 @@ class NativeRuntime:
                 remedy=self._way_in(data_dir),
             )
 
-    def _spawn(self, argv: list[str], data_dir: Path) -> tuple[int, float, ServerLog]:
+    def _spawn(self, argv: list[str], data_dir: Path) -> tuple[int, ServerLog]:
         if not data_dir.is_dir():
             raise ServerError(f"there is no data directory {data_dir}")
         log = ServerLog(data_dir.parent / LOG)
         try:
-            pid, started = spawn(argv, data_dir=data_dir, log=log.path, user=self.server_user)
+            pid = spawn(argv, data_dir=data_dir, log=log.path, user=self.server_user)
         except ProgramError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
-        return pid, started, log
+        return pid, log
 
     @asynccontextmanager
     async def _undone_on_failure(
@@ -203,17 +223,20 @@ class NativeRuntime:
 
     def _reap(self, server: Server) -> asyncio.Task[None]:
         """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""
-        reaper = asyncio.create_task(postmaster.gone(server.pid), name=f"reaper of {server.pid}")
+        reaper = asyncio.create_task(processes.gone(server.pid), name=f"reaper of {server.pid}")
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
         return reaper
 
-    def _server(
-        self, pid: int, started: float, *, image_id: str, data_dir: Path, port: int
-    ) -> Server:
+    def _server(self, pid: int, *, image_id: str, data_dir: Path, port: int) -> Server | None:
+        """The process as a server; None when it has ended."""
+        started = postmaster.started_at(pid)
+        if started is None:
+            return None
         return Server(
             pid=pid,
             started=started,
+            birth=processes.birth(pid),
             image_id=image_id,
             data_dir=data_dir,
             socket_dir=self._access.path,

@@ -1,18 +1,19 @@
 """What a server's process and its pid file tell, and the signals it is stopped with.
 
-Nothing here starts anything. A process is only ever signalled after its start time was compared:
-pids are used again.
+Nothing here starts anything. A process is only ever signalled after its birth was compared: pids
+are used again. Its start time in seconds since the epoch is a makeshift, for servers whose birth
+was never noted: it moves when the clock is set.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from pgstrata import processes
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import ServerError
@@ -22,11 +23,6 @@ PID_FILE = "postmaster.pid"
 _SAME_START_SECONDS = 2.0
 """By how much two readings of one start time may differ: the kernel counts from boot, and the
 moment of boot moves a little when the clock is set."""
-
-_STARTING_SECONDS = 60.0
-"""How long a process may have lived before it noted the time in its pid file."""
-
-_POLL_SECONDS = 0.01
 
 _CLEAN_SECONDS = 60.0
 """How long a server may take to write everything out before it is stopped the hard way."""
@@ -74,19 +70,50 @@ def started_at(pid: int) -> float | None:
 
 def is_running(server: Server) -> bool:
     """Whether the process is there and is the one that was started as this server."""
+    if server.birth is not None:
+        return processes.birth(server.pid) == server.birth
     started = started_at(server.pid)
-    return started is not None and abs(started - server.started) < _SAME_START_SECONDS
+    if started is None:
+        return False
+    # Noted before births were. If the clock was set since, what the kernel says of its directory
+    # and what it wrote down there tell as much.
+    same_start = abs(started - server.started) < _SAME_START_SECONDS
+    return same_start or owner(server.data_dir) == server.pid
 
 
-def owner(data_dir: Path) -> tuple[int, float] | None:
-    """Pid and start time of the server that works in a data directory, found by its pid file."""
+def owner(data_dir: Path) -> int | None:
+    """The pid of the server that works in a data directory, found by its pid file.
+
+    The kernel must agree: it is a PostgreSQL and works there.
+    """
     note = read_pid_file(data_dir)
-    if note is None:
+    return note.pid if note is not None and works_in(note.pid, data_dir) else None
+
+
+def leaders_below(place: Path) -> list[tuple[int, Path]]:
+    """Every server in a data directory below ``place``, whether it has a pid file or not.
+
+    Its pid with the directory, which may have been removed. A process whose parent works in the
+    same directory is no server, but a server's child.
+    """
+    below = {
+        pid: directory
+        for pid in processes.everyone()
+        if (directory := _data_dir_below(pid, place)) is not None
+    }
+    return [
+        (pid, directory)
+        for pid, directory in below.items()
+        if below.get(next(processes.ancestors(pid), 0)) != directory
+    ]
+
+
+def _data_dir_below(pid: int, place: Path) -> Path | None:
+    directory = processes.working_dir(pid)
+    if directory is None or not Path(directory).is_relative_to(place):
         return None
-    started = started_at(note.pid)
-    if started is None or not -_SAME_START_SECONDS < note.started - started < _STARTING_SECONDS:
-        return None
-    return (note.pid, started) if _works_in(note.pid, data_dir) else None
+    # A person's shell may be there, too.
+    return Path(directory) if processes.program(pid) == "postgres" else None
 
 
 async def shut_down(server: Server, *, clean: bool) -> None:
@@ -102,11 +129,11 @@ async def shut_down(server: Server, *, clean: bool) -> None:
         _send(server, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await gone(server.pid)
+                await processes.gone(server.pid)
                 return
     if is_running(server):
         _send(server, signal.SIGKILL)
-        await gone(server.pid)
+        await processes.gone(server.pid)
     await _clear_orphans(server.data_dir)
 
 
@@ -116,7 +143,7 @@ async def _clear_orphans(data_dir: Path) -> None:
         killed = await asyncio.to_thread(_kill_members, data_dir)
         async with asyncio.TaskGroup() as waiting:
             for pid in killed:
-                waiting.create_task(gone(pid), name=f"end of process {pid}")
+                waiting.create_task(processes.gone(pid), name=f"end of process {pid}")
 
 
 def _kill_members(data_dir: Path) -> list[int]:
@@ -129,7 +156,7 @@ def _kill_members(data_dir: Path) -> list[int]:
 
 def members(data_dir: Path) -> list[psutil.Process]:
     """Every PostgreSQL process that works in a data directory: a server, children, orphans."""
-    return [process for process in psutil.process_iter() if _works_in(process.pid, data_dir)]
+    return [process for process in psutil.process_iter() if works_in(process.pid, data_dir)]
 
 
 def _send(server: Server, number: signal.Signals) -> None:
@@ -145,57 +172,12 @@ def _send(server: Server, number: signal.Signals) -> None:
             ) from error
 
 
-async def gone(pid: int) -> None:
-    """Return once a process has ended. A child of ours is waited for, so that no zombie stays."""
-    descriptor = _pidfd(pid)
-    if descriptor is None:
-        await _gone_by_looking(pid)
-    else:
-        try:
-            await _readable(descriptor)
-        finally:
-            os.close(descriptor)
-    reap(pid)
-
-
-def reap(pid: int) -> None:
-    """Take a child's exit code off the kernel's hands, if it is a child of ours that has ended."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-
-
-def _works_in(pid: int, data_dir: Path) -> bool:
+def works_in(pid: int, data_dir: Path) -> bool:
+    """Whether a process is a PostgreSQL's and works in a data directory, as the kernel says."""
     try:
         process = psutil.Process(pid)
         # PostgreSQL changes to its data directory at start and stays there, its children too.
-        # So may somebody's shell, hence the name.
-        return process.name() == "postgres" and Path(process.cwd()).samefile(data_dir)
+        # So may somebody's shell, hence the program.
+        return Path(process.exe()).name == "postgres" and Path(process.cwd()).samefile(data_dir)
     except (psutil.Error, OSError):
         return False
-
-
-def _pidfd(pid: int) -> int | None:
-    """A descriptor that turns readable at the process's end; None where there is no such thing."""
-    open_pidfd: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
-    if open_pidfd is None:
-        return None
-    try:
-        return open_pidfd(pid)
-    except OSError:
-        # Gone already, or a kernel or a sandbox without the call.
-        return None
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(descriptor, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(descriptor)
-
-
-async def _gone_by_looking(pid: int) -> None:
-    while started_at(pid) is not None:  # noqa: ASYNC110 (nothing tells us)
-        await asyncio.sleep(_POLL_SECONDS)

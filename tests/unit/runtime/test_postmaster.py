@@ -3,9 +3,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
+from pgstrata import processes
+from pgstrata.domain.instance import Server
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.postmaster import PidFile, read_pid_file
 
@@ -44,11 +47,6 @@ def test_a_process_that_is_no_server_owns_nothing(tmp_path: Path) -> None:
     assert postmaster.owner(tmp_path) is None
 
 
-def test_a_pid_that_is_used_by_a_later_process_owns_nothing(tmp_path: Path) -> None:
-    note(os.getpid(), int(psutil.Process().create_time()) - 3600, tmp_path)
-    assert postmaster.owner(tmp_path) is None
-
-
 def test_the_start_time_of_a_process_is_the_kernels() -> None:
     assert postmaster.started_at(os.getpid()) == psutil.Process().create_time()
 
@@ -61,7 +59,7 @@ def test_a_zombie_has_ended() -> None:
 
 def test_the_end_of_a_child_is_waited_for_and_no_zombie_stays() -> None:
     child = subprocess.Popen(["true"])
-    asyncio.run(postmaster.gone(child.pid))
+    asyncio.run(processes.gone(child.pid))
     assert not psutil.pid_exists(child.pid)
     assert child.wait() == 0
 
@@ -69,12 +67,62 @@ def test_the_end_of_a_child_is_waited_for_and_no_zombie_stays() -> None:
 def test_the_end_of_a_process_that_is_gone_is_there_at_once() -> None:
     with subprocess.Popen(["true"]) as child:
         pass
-    asyncio.run(postmaster.gone(child.pid))
+    asyncio.run(processes.gone(child.pid))
 
 
 def test_without_pidfds_the_end_is_noticed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     child = subprocess.Popen(["true"])
-    asyncio.run(postmaster.gone(child.pid))
+    asyncio.run(processes.gone(child.pid))
     assert child.wait() == 0
     assert not psutil.pid_exists(child.pid)
+
+
+def test_the_birth_of_a_process_is_its_own_and_stays_the_same() -> None:
+    with subprocess.Popen(["sleep", "600"]) as child:
+        ours, its = processes.birth(os.getpid()), processes.birth(child.pid)
+        assert ours is not None
+        assert ours != its
+        assert ours == processes.birth(os.getpid())
+        child.kill()
+    assert processes.birth(child.pid) is None
+
+
+def a_server(pid: int, data_dir: Path, started: float, birth: str | None) -> Server:
+    return Server(
+        pid=pid,
+        started=started,
+        birth=birth,
+        image_id="",
+        data_dir=data_dir,
+        socket_dir=data_dir,
+        host="",
+        port=0,
+    )
+
+
+def test_a_server_is_known_by_its_birth_whatever_clocks_say(tmp_path: Path) -> None:
+    birth = processes.birth(os.getpid())
+    assert postmaster.is_running(a_server(os.getpid(), tmp_path, 0.0, birth))
+
+
+def test_a_process_of_the_same_pid_and_time_from_another_boot_is_another(tmp_path: Path) -> None:
+    now = psutil.Process().create_time()
+    other = f"another-boot:{processes.started(os.getpid())}"
+    assert not postmaster.is_running(a_server(os.getpid(), tmp_path, now, other))
+
+
+def test_a_server_noted_before_births_were_is_known_by_its_start_time(tmp_path: Path) -> None:
+    now = psutil.Process().create_time()
+    assert postmaster.is_running(a_server(os.getpid(), tmp_path, now, None))
+    assert not postmaster.is_running(a_server(os.getpid(), tmp_path, now - 3600, None))
+
+
+def test_rows_written_before_births_were_noted_can_be_read(tmp_path: Path) -> None:
+    def encode(server: Server) -> dict[str, object]:
+        return {**msgspec.structs.asdict(server), "data_dir": "/d", "socket_dir": "/s"}
+
+    row = encode(a_server(1, tmp_path, 2.5, None))
+    del row["birth"]
+    server = msgspec.convert(row, Server, dec_hook=lambda kind, text: kind(text))
+    assert (server.started, server.birth) == (2.5, None)

@@ -1,0 +1,208 @@
+"""What the kernel tells of processes: which is which, where they work, what they were given.
+
+Processes are told apart by pid and birth. A birth is counted from the boot, so setting the clock
+does not change it, unlike a start time in seconds since the epoch. Where there is no ``/proc``
+nothing is known of anybody.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+POLL_SECONDS: Final = 0.01
+
+_ROUNDS: Final = 5
+"""How often those who are left are killed: some may be born while others are."""
+
+# Fields of /proc/PID/stat after the name in brackets: see proc(5).
+_STATE, _PARENT, _START = 0, 1, 19
+
+
+def birth(pid: int) -> str | None:
+    """What no other process has in common with this one: the boot, and the ticks since then.
+
+    None when it has ended, even if nobody has waited for it yet, or nothing is known.
+    """
+    ticks, boot = started(pid), _boot()
+    return None if ticks is None or boot is None else f"{boot}:{ticks}"
+
+
+def started(pid: int) -> int | None:
+    """When a process was started, in clock ticks since the boot; None when it has ended."""
+    fields = _stat(pid)
+    if fields is None or fields[_STATE] in (b"Z", b"X"):
+        return None
+    return int(fields[_START])
+
+
+def everyone() -> Iterator[int]:
+    """The pids of all processes."""
+    with contextlib.suppress(OSError):
+        yield from (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+
+
+def ancestors(pid: int) -> Iterator[int]:
+    """The pids of a process's parent, its parent's parent, and so on."""
+    while (fields := _stat(pid)) is not None and (pid := int(fields[_PARENT])) > 0:
+        yield pid
+
+
+def working_dir(pid: int) -> str | None:
+    """The directory a process works in, as the kernel calls it, removed or not; None if unknown."""
+    return _link(pid, "cwd")
+
+
+def program(pid: int) -> str | None:
+    """The file name of the program that a process runs; None if unknown."""
+    path = _link(pid, "exe")
+    return None if path is None else path.rpartition("/")[2].removesuffix(" (deleted)")
+
+
+def open_files(pid: int) -> list[str]:
+    """The paths of the files that a process has open, as far as it can be known."""
+    try:
+        links = [_link(pid, f"fd/{entry.name}") for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return []
+    return [path for path in links if path is not None]
+
+
+def given(pid: int, name: str) -> str | None:
+    """The environment variable that a process was started with; None if unknown."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    wanted = name.encode() + b"="
+    for variable in environment.split(b"\0"):
+        if variable.startswith(wanted):
+            return os.fsdecode(variable[len(wanted) :])
+    return None
+
+
+async def gone(pid: int) -> None:
+    """Return once a process has ended. A child of ours is waited for, so that no zombie stays."""
+    descriptor = _pidfd(pid)
+    if descriptor is None:
+        await _gone_by_looking(pid)
+    else:
+        try:
+            await _readable(descriptor)
+        finally:
+            os.close(descriptor)
+    _reap(pid)
+
+
+async def end_all(find: Callable[[], Collection[int]], *, grace_seconds: float) -> Collection[int]:
+    """End every process that ``find`` finds, SIGTERM first, and wait until they are gone.
+
+    ``find`` runs in a thread, and again until it finds nobody; it must know each process for sure.
+    Returns those who would not go, even killed.
+    """
+    found = await asyncio.to_thread(find)
+    if found:
+        await _signal(found, signal.SIGTERM, find, grace_seconds)
+    for _ in range(_ROUNDS):
+        if not (found := await asyncio.to_thread(find)):
+            break
+        await _signal(found, signal.SIGKILL, find, grace_seconds)
+    return found
+
+
+async def _signal(
+    pids: Collection[int],
+    number: signal.Signals,
+    find: Callable[[], Collection[int]],
+    patience: float,
+) -> None:
+    """Send a signal to processes and give them so many seconds to end."""
+    held = [(pid, descriptor) for pid in pids if (descriptor := _pidfd(pid)) is not None]
+    try:
+        # A pid may be another's by now, but not that of a process that is held and still found.
+        still = await asyncio.to_thread(find)
+        for pid, descriptor in held:
+            if pid in still:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    signal.pidfd_send_signal(descriptor, number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                for _, descriptor in held:
+                    await _readable(descriptor)
+    finally:
+        for _, descriptor in held:
+            os.close(descriptor)
+
+
+def _reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+@cache
+def _boot() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    try:
+        line = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The name may hold anything, brackets too.
+    return line.rpartition(b") ")[2].split()
+
+
+def _link(pid: int, name: str) -> str | None:
+    try:
+        return str(Path(f"/proc/{pid}/{name}").readlink())
+    except OSError:
+        return None
+
+
+def _pidfd(pid: int) -> int | None:
+    """A descriptor that turns readable at the process's end; None where there is no such thing."""
+    open_pidfd: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
+    if open_pidfd is None:
+        return None
+    try:
+        return open_pidfd(pid)
+    except OSError:
+        # Gone already, or a kernel or a sandbox without the call.
+        return None
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _gone_by_looking(pid: int) -> None:
+    while _runs(pid):  # noqa: ASYNC110 (nothing tells us)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _runs(pid: int) -> bool:
+    if _boot() is not None:
+        return started(pid) is not None
+    try:
+        # Without /proc a child of ours that has ended must be waited for to be seen as gone.
+        _reap(pid)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
