@@ -90,11 +90,18 @@ class RefusedError(ClientError):
     code = "conflict"
 
 
+class EngineStoppingError(ClientError):
+    """The engine takes no more jobs; when it has ended, another can be started."""
+
+    code = "engine_stopping"
+
+
 _BY_STATUS: Mapping[int, type[ClientError]] = {
     400: UsageError,
     404: NotFoundError,
     409: RefusedError,
     416: UnsatisfiableRangeError,
+    503: EngineStoppingError,
 }
 
 _REMEDIES: Mapping[int, str] = {

@@ -1,8 +1,8 @@
 """The engine's process: the one place that knows every adapter, and the order of start and end.
 
 Start: the store is made and locked, the parts are put together, jobs go on from what is on disk,
-the port answers, and only then ``engine.json`` says so. End: the file goes first, then the port,
-then the runs of jobs; instances stay.
+the port answers, and only then ``engine.json`` says so. End: no more jobs are taken and steps that
+run reach their state; then the file goes, then the port, then what still runs; instances stay.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -136,6 +136,7 @@ async def _serve(
                 create_app(service, file.auth_token),
                 announced=_announced(engine_json, file),
                 busy=lambda: coordinator.busy,
+                drain=lambda: coordinator.drain(settings.drain_seconds),
                 idle_timeout=idle_timeout,
             )
             await server.serve(sockets=[port])
@@ -334,6 +335,7 @@ class _Server(uvicorn.Server):
         *,
         announced: AbstractContextManager[None],
         busy: Callable[[], bool],
+        drain: Callable[[], Coroutine[None, None, None]],
         idle_timeout: float | None,
     ) -> None:
         super().__init__(
@@ -351,6 +353,8 @@ class _Server(uvicorn.Server):
         )
         self._announced = announced
         self._busy = busy
+        self._drain = drain
+        self._draining: asyncio.Task[None] | None = None
         self._idle_timeout = idle_timeout
         self._last_needed = time.monotonic()
 
@@ -360,12 +364,26 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
         for number in numbers:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._told_to_stop)
         try:
             yield
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+
+    def _told_to_stop(self) -> None:
+        """End once the steps that run have reached their state; told again, at once."""
+        if self._draining is None:
+            _log.info("told to stop: no more jobs are taken, steps that run reach their state")
+            self._draining = asyncio.create_task(self._end_drained(), name="drain")
+        else:
+            self.should_exit = True
+
+    async def _end_drained(self) -> None:
+        try:
+            await self._drain()
+        finally:
+            self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -373,6 +391,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._announced.__exit__(None, None, None)
+        if self._draining is not None:
+            self._draining.cancel()
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:

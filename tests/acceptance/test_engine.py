@@ -132,3 +132,55 @@ def test_a_private_umask_does_not_keep_the_servers_out_of_a_new_store(pgstrata: 
         pgstrata.prepare("-c", "select 1")
     finally:
         os.umask(before)
+
+
+SLOW = ("-c", "select 1", "-c", "select pg_sleep(1)", "-c", "select 3")
+
+
+def in_a_slow_step(pgstrata: Terminal) -> tuple[str, psutil.Process]:
+    """A job whose second step runs for a second, and its engine."""
+    job_id = pgstrata("prepare:psql", "--no-watch", "--", *SLOW).stdout.strip().removeprefix("JOB=")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    while len(pgstrata.json("ls", "-s")["states"]) < 1 or "psql" not in names_of(
+        engine.children(recursive=True)
+    ):
+        assert engine.is_running()
+    return job_id, engine
+
+
+def test_an_engine_told_to_stop_lets_the_step_reach_its_state_and_leaves_the_rest(
+    pgstrata: Terminal,
+) -> None:
+    job_id, _ = in_a_slow_step(pgstrata)
+    pgstrata("engine", "stop")
+    assert servers_of(pgstrata.store) == []
+    assert len(list((pgstrata.store / "states").iterdir())) == 2
+    assert pgstrata("watch", job_id).stdout.startswith("DSN=")
+    said = [step["cached"] for step in pgstrata.json("ls", "-t")["tasks"] if "cached" in step]
+    assert said == [False, False, False]
+
+
+def test_told_twice_an_engine_ends_at_once(pgstrata: Terminal) -> None:
+    job_id, engine = in_a_slow_step(pgstrata)
+    engine.send_signal(signal.SIGTERM)
+    engine.send_signal(signal.SIGTERM)
+    engine.wait(timeout=20)
+    assert servers_of(pgstrata.store) == []
+    assert pgstrata("watch", job_id).stdout.startswith("DSN=")
+
+
+def test_what_is_asked_of_an_engine_that_is_stopping_goes_to_the_next(pgstrata: Terminal) -> None:
+    _, engine = in_a_slow_step(pgstrata)
+    engine.send_signal(signal.SIGTERM)
+    assert pgstrata.prepare("-c", "select 4").startswith("postgresql://")
+    assert pgstrata.engine_file()["pid"] != engine.pid
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_says_so(pgstrata: Terminal) -> None:
+    refused = pgstrata(
+        "prepare:psql", "--timeout", "1s", "--", "-c", "select pg_sleep(600)", exit_code=1
+    )
+    assert "longer than 1 s" in refused.stderr
+    assert servers_of(pgstrata.store) == []
+    [job] = pgstrata.json("ls", "-j")["jobs"]
+    assert job["status"] == "failed"

@@ -10,6 +10,7 @@ from pgstrata.config.model import Configuration
 
 if TYPE_CHECKING:
     from pgstrata.client.engine import Engine
+    from pgstrata.client.http import Json
 
 Output = Literal["human", "json"]
 
@@ -38,6 +39,14 @@ class Context(NamedTuple):
         engine = connect(self.configuration)
         self.resources.callback(engine.close)
         return engine
+
+    def submit(self, request: "Json") -> "tuple[Engine, Json]":
+        """Hand in a prepare request; the engine that has the job, and what it answered."""
+        from pgstrata.client.connect import submit
+
+        engine, accepted = submit(self.configuration, self.engine(), request)
+        self.resources.callback(engine.close)
+        return engine, accepted
 
 
 class Command(NamedTuple):

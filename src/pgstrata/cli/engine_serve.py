@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ABOUT = """
 Runs the engine until it is told to stop or, with --idle-timeout, has had nothing to do for that
-long. Instances outlive it. Other commands start it by themselves when they need it.
+long. Told to stop (SIGTERM, Ctrl+C), it takes no more jobs and lets steps that run reach their
+state; told again, it ends at once. Instances outlive it, and jobs that are not at their end go on
+with the next engine. Other commands start it by themselves when they need it.
 """
 
 DEFAULT_LISTEN = ("127.0.0.1", 0)
@@ -70,6 +72,10 @@ def _settings(configuration: Configuration, given: Given) -> "Settings":
         "max_parallel_jobs": _option(given, "--max-parallel", "orchestrator.jobs.maxParallel")
         or configuration.max_parallel,
         "max_identical_jobs": _identical(configuration, given),
+        "job_timeout_seconds": _option(given, "--job-timeout", "orchestrator.jobs.timeout")
+        or configuration.job_timeout,
+        "drain_seconds": _option(given, "--drain-timeout", "orchestrator.jobs.drainTimeout")
+        or configuration.drain_timeout,
     }
     present = {name: value for name, value in chosen.items() if value is not None}
     from pgstrata.settings import Settings
@@ -107,6 +113,8 @@ COMMAND = Command(
         Option(("--server-setting",), "a setting of PostgreSQL's; may be repeated", "NAME=VALUE"),
         Option(("--max-parallel",), "how many jobs may run at once", "N"),
         Option(("--max-identical",), "how many finished jobs of a kind are kept; 0: all", "N"),
+        Option(("--job-timeout",), "stop any job when it has run for this long", "TIME"),
+        Option(("--drain-timeout",), "how long running steps may take at the end: 10s", "TIME"),
     ),
     examples=(
         "pgstrata engine serve",

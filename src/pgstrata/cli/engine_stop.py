@@ -12,8 +12,8 @@ from pgstrata.client import discovery
 from pgstrata.client_errors import ClientError
 
 ABOUT = """
-Asks the engine to end and waits until it is gone. Jobs that run go on when it is started again;
-instances are not touched.
+Asks the engine to end and waits until it is gone: steps that run reach their state first, if they
+do not take too long. Jobs go on when the engine is started again; instances are not touched.
 """
 
 STOP_SECONDS = 30.0

@@ -34,14 +34,24 @@ class Ending(NamedTuple):
     """The engine that saw it end; not always the one it was handed to."""
 
 
-def follow(context: Context, engine: Engine, job_id: str, *, start: int = 0) -> Ending:
+def follow(
+    context: Context,
+    engine: Engine,
+    job_id: str,
+    *,
+    start: int = 0,
+    queue_place: int | None = None,
+) -> Ending:
     """Show a job's progress on stderr, from event number ``start`` on, until it ends.
 
-    Raises ``JobFailedError`` when the job failed, ``UnreachableError`` when the engine is lost for
-    good, ``WaitedTooLongError``, and ``Detached`` when the caller leaves.
+    ``queue_place`` is its place in the line for its turn, if it waits for one. Raises
+    ``JobFailedError`` when the job failed, ``UnreachableError`` when the engine is lost for good,
+    ``WaitedTooLongError``, and ``Detached`` when the caller leaves.
     """
     progress = for_stream(sys.stderr, os.environ, verbose=context.verbose)
     follower = _Follower(context, engine, job_id, progress, start)
+    if queue_place is not None:
+        progress.note(f"queued: number {queue_place} in the line")
     try:
         return follower.to_the_end()
     finally:

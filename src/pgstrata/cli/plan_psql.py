@@ -15,9 +15,9 @@ be built. Changes nothing.
 def run(context: Context, given: Given) -> int:
     """Submit a job that stops after its plan, and show that."""
     asked = {**request(context, given), "plan_only": True}
-    engine = context.engine()
-    job_id = engine.submit(asked)["job_id"]
-    show_ending(context, follow(context, engine, job_id))
+    engine, accepted = context.submit(asked)
+    place = accepted.get("queue_place")
+    show_ending(context, follow(context, engine, accepted["job_id"], queue_place=place))
     return 0
 
 

@@ -19,13 +19,12 @@ Words after `--`, or from the first that is no option here, are psql's.
 
 def run(context: Context, given: Given) -> int:
     """Submit the job; follow it to its end unless told not to."""
-    asked = request(context, given)
-    engine = context.engine()
-    accepted = engine.submit(asked)
+    engine, accepted = context.submit(request(context, given))
     if given.which("--watch", "--no-watch") == "--no-watch":
         _show_accepted(context, accepted)
     else:
-        show_ending(context, follow(context, engine, accepted["job_id"]))
+        place = accepted.get("queue_place")
+        show_ending(context, follow(context, engine, accepted["job_id"], queue_place=place))
     return 0
 
 

@@ -13,6 +13,7 @@ UNCACHEABLE = ("refuse", "run")
 PLAN_OPTIONS = (
     Option(("--image",), "which PostgreSQL: postgres:17, postgres:16.4; default: the newest", "I"),
     Option(("--uncacheable",), "inputs that cannot be known: refuse (default) or run", "HOW"),
+    Option(("--timeout",), "stop the job when it has run for this long: 90s, 15m, 2h", "TIME"),
 )
 
 INSTANCE_OPTIONS = (
@@ -33,6 +34,7 @@ def request(context: Context, given: Given) -> Json:
         "instance_name": given.read("--name", _name),
         "instance_ttl": given.read("--ttl", parse_positive),
         "uncacheable": given.read("--uncacheable", _uncacheable),
+        "timeout": given.read("--timeout", parse_positive),
     }
     asked.update((name, value) for name, value in optional.items() if value is not None)
     return asked

@@ -73,7 +73,7 @@ def job_rows(items: Sequence[Item], style: Style) -> Table:
     return head, [
         (
             item["job_id"],
-            item["status"],
+            _job_status(item),
             item["prepare_kind"],
             image(item.get("resolved_image_id") or item["image_id"], long=style.long),
             age(item.get("created_at")),
@@ -81,6 +81,11 @@ def job_rows(items: Sequence[Item], style: Style) -> Table:
         )
         for item in items
     ]
+
+
+def _job_status(item: Item) -> str:
+    place = item.get("queue_place")
+    return f"{item['status']} #{place}" if place else str(item["status"])
 
 
 def task_rows(items: Sequence[Item], style: Style) -> Table:

@@ -1,10 +1,17 @@
 """From a configuration to an engine that answers: one named, one found, or one started."""
 
+import time
+
 from pgstrata.client import discovery
 from pgstrata.client.engine import Engine
-from pgstrata.client.http import Http, parse_endpoint
-from pgstrata.client_errors import UsageError
+from pgstrata.client.http import Http, Json, parse_endpoint
+from pgstrata.client_errors import EngineStoppingError, UsageError
 from pgstrata.config.model import Configuration
+
+_STOPPING_SECONDS = 60.0
+"""How long to wait for the end of an engine that is about to."""
+
+_POLL_SECONDS = 0.05
 
 
 def connect(configuration: Configuration) -> Engine:
@@ -17,6 +24,25 @@ def connect(configuration: Configuration) -> Engine:
         return _named(configuration, configuration.endpoint)
     found = discovery.find(configuration.engine_json, configuration.timeout)
     return (found or start(configuration)).engine
+
+
+def submit(configuration: Configuration, engine: Engine, request: Json) -> tuple[Engine, Json]:
+    """Hand in a prepare request: to the next engine, if the one there is about to end.
+
+    Returns the engine that has the job, and what it answered. Raises ``ClientError``.
+    """
+    stopping = discovery.read(configuration.engine_json)
+    try:
+        return engine, engine.submit(request)
+    except EngineStoppingError:
+        if configuration.endpoint is not None or stopping is None:
+            raise
+    engine.close()
+    deadline = time.monotonic() + _STOPPING_SECONDS
+    while discovery.alive(stopping.pid) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    engine = connect(configuration)
+    return engine, engine.submit(request)
 
 
 def start(configuration: Configuration) -> discovery.Found:
@@ -53,6 +79,8 @@ def _settings(configuration: Configuration) -> list[str]:
         "--server-user": configuration.server_user,
         "--max-parallel": configuration.max_parallel,
         "--max-identical": configuration.max_identical,
+        "--job-timeout": configuration.job_timeout,
+        "--drain-timeout": configuration.drain_timeout,
     }
     words = [word for flag, value in single.items() if value is not None for word in (flag, value)]
     settings = configuration.server_settings.items()

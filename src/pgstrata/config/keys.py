@@ -58,6 +58,8 @@ KEYS: Mapping[str, Callable[[Value], str | int]] = {
     "runtime.user": _text,
     "orchestrator.jobs.maxParallel": _whole(1),
     "orchestrator.jobs.maxIdentical": _whole(0),
+    "orchestrator.jobs.timeout": _seconds,
+    "orchestrator.jobs.drainTimeout": _seconds,
 }
 """Each key with the function that checks its value. It raises ``ValueError`` saying what the value
 must be."""

@@ -39,6 +39,8 @@ def load(
         server_settings=_settings(merged),
         max_parallel=_number(merged, "orchestrator.jobs.maxParallel"),
         max_identical=_number(merged, "orchestrator.jobs.maxIdentical"),
+        job_timeout=_number(merged, "orchestrator.jobs.timeout"),
+        drain_timeout=_number(merged, "orchestrator.jobs.drainTimeout"),
     )
 
 

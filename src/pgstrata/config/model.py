@@ -27,6 +27,10 @@ class Configuration(NamedTuple):
     server_settings: Mapping[str, str] = {}
     max_parallel: int | None = None
     max_identical: int | None = None
+    job_timeout: int | None = None
+    """Seconds any job may run."""
+    drain_timeout: int | None = None
+    """Seconds steps that run may take when the engine is told to stop."""
 
     @property
     def engine_json(self) -> Path:

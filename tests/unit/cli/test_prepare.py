@@ -41,6 +41,22 @@ def test_progress_tells_cached_steps_from_built_ones(fake: FakeEngine, pgstrata:
     ]
 
 
+def test_a_job_that_waits_for_its_turn_tells_its_place(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.answers["POST", "/v1/prepare-jobs"].body["queue_place"] = 3
+    assert pgstrata(*PREPARE).err.splitlines()[0] == "queued: number 3 in the line"
+
+
+def test_a_limit_on_the_job_s_time_goes_with_the_request(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    pgstrata("prepare:psql", "--timeout", "2m", "--", "-f", "schema.sql")
+    assert fake.submitted["timeout"] == 120
+
+
 def test_verbose_shows_what_the_tool_says(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     script_job(fake, SUCCESS)
     assert "      INSERT 0 100\n" in pgstrata("-v", *PREPARE).err

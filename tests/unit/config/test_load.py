@@ -87,13 +87,14 @@ def test_the_engines_settings_are_read(place: Place) -> None:
         """
         snapshot: {backend: btrfs}
         runtime: {user: postgres, settings: {shared_buffers: 64MB, jit: off, work_mem: 1024}}
-        orchestrator: {jobs: {maxParallel: 3, maxIdentical: 0}}
+        orchestrator: {jobs: {maxParallel: 3, maxIdentical: 0, timeout: 15m, drainTimeout: 5}}
         """
     )
     configuration = place.load()
     assert configuration.snapshot_backend == "btrfs"
     assert configuration.server_user == "postgres"
     assert (configuration.max_parallel, configuration.max_identical) == (3, 0)
+    assert (configuration.job_timeout, configuration.drain_timeout) == (900, 5)
     assert configuration.server_settings == {
         "shared_buffers": "64MB",
         "jit": "off",
