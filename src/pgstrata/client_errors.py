@@ -50,6 +50,12 @@ class UnreachableError(ClientError):
     code = "engine_unreachable"
 
 
+class UnauthorizedError(ClientError):
+    """The engine does not know the token."""
+
+    code = "unauthorized"
+
+
 class WaitedTooLongError(ClientError):
     """The time given with ``--timeout`` is over."""
 
@@ -98,6 +104,7 @@ class EngineStoppingError(ClientError):
 
 _BY_STATUS: Mapping[int, type[ClientError]] = {
     400: UsageError,
+    401: UnauthorizedError,
     404: NotFoundError,
     409: RefusedError,
     416: UnsatisfiableRangeError,

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from pgstrata.cli import interrupt
@@ -14,13 +15,15 @@ from pgstrata.client.engine import Engine
 from pgstrata.client.http import Json
 from pgstrata.client_errors import (
     JobFailedError,
+    UnauthorizedError,
     UnreachableError,
     UnsatisfiableRangeError,
     WaitedTooLongError,
 )
 
-_ATTEMPTS = 5
-"""How often in a row to attach again without hearing anything new."""
+_PATIENCE_SECONDS = 20.0
+"""How long to look for an engine that was lost: as long as one may take to end and another to
+start."""
 _PAUSE_SECONDS = 0.2
 
 
@@ -73,6 +76,8 @@ class _Follower:
         self._status = ""
         timeout = context.configuration.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._attached = False
+        self._give_up_at = 0.0
 
     def to_the_end(self) -> Ending:
         """Attach, as often as it takes."""
@@ -83,7 +88,10 @@ class _Follower:
                 self._attach()
             except KeyboardInterrupt:
                 self._interrupted()
-            except UnreachableError:
+            except (UnreachableError, UnauthorizedError) as error:
+                if isinstance(error, UnauthorizedError) and not self._attached:
+                    raise
+                # Where it was, another may listen by now, which does not know our token.
                 failures = 0 if self._next > heard else failures + 1
                 self._after_loss(failures)
         return self._ending()
@@ -96,6 +104,9 @@ class _Follower:
         """Read events until the job's last. Raises ``UnreachableError`` if that does not come."""
         try:
             for event in self._engine.events(self._job_id, self._next, silence=self._left()):
+                self._attached = True
+                self._look_up(event)
+                # What comes from here on cannot fail, so no event is lost, and none comes twice.
                 self._next += 1
                 self._take(event)
                 self._left()
@@ -120,12 +131,14 @@ class _Follower:
         if self._steps.working is not None:
             self._progress.working(self._steps.working)
 
-    def _take_task(self, event: Json) -> None:
-        if self._steps.lacks(event):
+    def _look_up(self, event: Json) -> None:
+        """Ask for the tasks that an event speaks of."""
+        if event.get("type") == "task" and event.get("task_id") and self._steps.lacks(event):
             # The stream occupies its connection.
-            asking = self._engine.another()
-            self._steps.load(asking.job(self._job_id).get("tasks", []))
-            asking.close()
+            with closing(self._engine.another()) as asking:
+                self._steps.load(asking.job(self._job_id).get("tasks", []))
+
+    def _take_task(self, event: Json) -> None:
         report = self._steps.apply(event)
         if report is not None:
             self._progress.done(report)
@@ -144,16 +157,22 @@ class _Follower:
 
     def _after_loss(self, failures: int) -> None:
         self._left()
-        if failures > _ATTEMPTS:
+        if failures <= 1:
+            self._give_up_at = time.monotonic() + _PATIENCE_SECONDS
+        if time.monotonic() > self._give_up_at:
             raise UnreachableError(
                 f"lost the engine while following job {self._job_id}",
                 remedy=f"`pgstrata watch {self._job_id}` follows it again",
             )
         if failures:
             time.sleep(_PAUSE_SECONDS)
+        if failures == 2:
+            self._progress.note("the engine is gone; looking for the one that goes on with the job")
         if failures > 1:
-            # An engine that died left its store to the next, which goes on with the job.
-            self._engine = self._context.engine()
+            # An engine that died left its store to the next, which goes on with the job. One that
+            # is about to end keeps the store from the next for a while.
+            with suppress(UnreachableError):
+                self._engine = self._context.engine()
 
     def _interrupted(self) -> None:
         self._progress.clear()

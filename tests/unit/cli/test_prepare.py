@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 
+from pgstrata.cli import follow
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import (
     CANCELLED,
@@ -215,10 +216,30 @@ def test_a_range_the_engine_does_not_have_starts_anew_without_repeating_steps(
     assert ran.err.count("[2/2] built") == 1
 
 
-def test_an_engine_lost_for_good_is_an_error_that_says_how_to_go_on(
+def test_another_engine_in_the_same_place_is_not_taken_for_the_one_that_was_lost(
     fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:
     script_job(fake, SUCCESS)
+    fake.cuts = [Cut(6), Cut(0, "stranger"), Cut(0, "stranger")]
+    ran = pgstrata(*PREPARE)
+    assert (ran.exit_code, ran.out) == (0, f"DSN={DSN}\n")
+    assert fake.ranges == [None, *["events=6-"] * 3]
+
+
+def test_an_engine_that_never_knew_the_token_is_not_asked_twice(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(0, "stranger")]
+    assert pgstrata("watch", JOB_ID).exit_code == 3
+    assert fake.ranges == [None]
+
+
+def test_an_engine_lost_for_good_is_an_error_that_says_how_to_go_on(
+    fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_job(fake, SUCCESS)
+    monkeypatch.setattr(follow, "_PATIENCE_SECONDS", 0.5)
     fake.cuts = [Cut(2), *[Cut(0)] * 20]
     ran = pgstrata(*PREPARE)
     assert (ran.exit_code, ran.out) == (3, "")

@@ -35,8 +35,9 @@ class Cut(NamedTuple):
     """An attempt to stream that goes wrong after this many events."""
 
     after: int
-    how: Literal["broken", "ended", "silent"] = "broken"
-    """Cut off, ended in good order, or left open with nothing more said."""
+    how: Literal["broken", "ended", "silent", "stranger"] = "broken"
+    """Cut off, ended in good order, left open with nothing more said, or not begun at all, as by
+    an engine that does not know the token."""
 
 
 class FakeEngine:
@@ -147,6 +148,9 @@ def _handler_for(engine: FakeEngine) -> type[BaseHTTPRequestHandler]:
                 self._reply(Reply({"code": "range_not_satisfiable", "message": "none"}, 416))
                 return
             cut = engine.cuts.pop(0) if engine.cuts else None
+            if cut is not None and cut.how == "stranger":
+                self._reply(Reply({"code": "unauthorized", "message": "wrong token"}, 401))
+                return
             self.send_response(206 if start else 200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()

@@ -1,0 +1,105 @@
+"""What a killed engine left is found by the next one, wherever it hid."""
+
+import json
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pgstrata import processes, subprocesses
+from tests.acceptance.conftest import Terminal
+from tests.clusters import servers_below
+
+HIDING = (
+    "\\! setsid -f sh -c 'trap \"\" TERM; sleep 600' >/dev/null 2>&1 </dev/null\n"
+    "\\! setsid -f sleep 601\n"
+    "select pg_sleep(600);\n"
+)
+
+
+def tools_of(store: Path) -> list[int]:
+    """Every process with the store's mark."""
+    return [
+        pid
+        for pid in processes.everyone()
+        if (processes.given(pid, subprocesses.MARK) or "").endswith(f":{store.resolve()}")
+        and processes.started(pid) is not None
+    ]
+
+
+def in_a_step(pgstrata: Terminal) -> str:
+    """A job in the middle of a step that has let processes loose."""
+    pgstrata.write("hide.sql", HIDING)
+    started = pgstrata("prepare:psql", "--no-watch", "--uncacheable", "run", "--", "-f", "hide.sql")
+    while len(tools_of(pgstrata.store)) < 4:
+        os.sched_yield()
+    return started.stdout.strip().removeprefix("JOB=")
+
+
+def test_tools_of_a_killed_engine_are_ended_even_in_sessions_of_their_own(
+    pgstrata: Terminal,
+) -> None:
+    dsn = pgstrata.prepare("-c", "select 1")
+    job_id = in_a_step(pgstrata)
+    before = set(tools_of(pgstrata.store))
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    engine.kill()
+    engine.wait()
+    assert before <= set(tools_of(pgstrata.store))
+    pgstrata("engine", "start")
+    assert not before & set(tools_of(pgstrata.store))
+    assert dsn in [entry["dsn"] for entry in pgstrata.json("ls", "-i")["instances"]]
+    pgstrata("rm", "-f", job_id)
+    assert tools_of(pgstrata.store) == []
+
+
+def test_cancelling_ends_those_who_left_the_tools_group_as_well(pgstrata: Terminal) -> None:
+    job_id = in_a_step(pgstrata)
+    begun = time.monotonic()
+    pgstrata("rm", "-f", job_id)
+    assert time.monotonic() - begun < 5
+    assert tools_of(pgstrata.store) == []
+    assert servers_below(pgstrata.store) == []
+
+
+def test_a_server_whose_engine_was_killed_while_it_came_up_is_not_left_over(
+    pgstrata: Terminal,
+) -> None:
+    pgstrata("engine", "start")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    pgstrata("prepare:psql", "--no-watch", "--", "-c", "select pg_sleep(600)")
+    while not servers_below(pgstrata.store / "work"):
+        assert engine.is_running()
+    engine.kill()
+    engine.wait()
+    [job] = pgstrata.json("ls", "--jobs")["jobs"]
+    pgstrata("rm", "-f", job["job_id"])
+    pgstrata("engine", "stop")
+    assert servers_below(pgstrata.store) == []
+    assert list((pgstrata.store / "run").glob(".s.PGSQL.*")) == []
+
+
+@pytest.mark.parametrize("birth", [True, False])
+def test_an_instance_is_still_known_after_the_clock_was_set(
+    pgstrata: Terminal, *, birth: bool
+) -> None:
+    dsn = pgstrata.prepare("-c", "select 1")
+    pgstrata("engine", "stop")
+    # What the kernel says of start times in seconds moves with the clock; what was noted does not.
+    with closing(sqlite3.connect(pgstrata.store / "pgstrata.db")) as database, database:
+        [(body,)] = database.execute("select body from instances")
+        instance = json.loads(body)
+        assert instance["server"]["birth"]
+        instance["server"]["started"] -= 86_400
+        if not birth:
+            # A row written before births were noted.
+            del instance["server"]["birth"]
+        database.execute("update instances set body = ?", (json.dumps(instance).encode(),))
+    [entry] = pgstrata.json("ls", "-i")["instances"]
+    assert (entry["status"], entry["dsn"]) == ("active", dsn)
+    pgstrata("rm", "-f", entry["instance_id"])
+    assert servers_below(pgstrata.store) == []

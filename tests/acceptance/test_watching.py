@@ -1,0 +1,177 @@
+"""``watch`` through broken connections, restarts and kills: no line twice, none lost."""
+
+import json
+import select
+import socket
+import subprocess
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from tests.acceptance.conftest import Terminal
+
+TALKING = "".join(f"\\echo line {number}\nselect pg_sleep(0.02);\n" for number in range(100))
+"""A script that has something to say for two seconds or more."""
+
+
+def submitted(pgstrata: Terminal, *words: str) -> str:
+    """The id of a new job that nobody watches."""
+    started = pgstrata("prepare:psql", "--no-watch", "--", *words)
+    return started.stdout.strip().removeprefix("JOB=")
+
+
+def events_of(pgstrata: Terminal, job_id: str) -> list[Any]:
+    """What the engine has kept of a job that is at its end."""
+    file = pgstrata.engine_file()
+    request = urllib.request.Request(
+        f"{file['endpoint']}/v1/prepare-jobs/{job_id}/events",
+        headers={"Authorization": f"Bearer {file['authToken']}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return [json.loads(line) for line in answer]
+
+
+def shown(stderr: str) -> list[str]:
+    """The lines of tools that ``-v`` shows, which are indented."""
+    return [line.strip() for line in stderr.splitlines() if line.startswith("      ")]
+
+
+def assert_shown_once(pgstrata: Terminal, job_id: str, stderr: str) -> None:
+    logged = [
+        event["message"].strip() for event in events_of(pgstrata, job_id) if event["type"] == "log"
+    ]
+    assert shown(stderr) == logged
+    assert len(logged) >= 100
+
+
+@contextmanager
+def watching(
+    pgstrata: Terminal, job_id: str, **environment: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """``pgstrata -v watch``, once it has shown that it hears something."""
+    process = subprocess.Popen(
+        [*pgstrata.command, "-v", "watch", job_id],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=pgstrata.work,
+        env={**pgstrata.environment, **environment},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until_heard(process: "subprocess.Popen[str]", text: str) -> str:
+    """What it says on stderr up to a line with this text."""
+    assert process.stderr is not None
+    heard = ""
+    for line in process.stderr:
+        heard += line
+        if text in line:
+            return heard
+    raise AssertionError(heard)
+
+
+def rest_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """What else it says, on stdout and stderr, until it ends well."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    # Not with communicate(), which passes over what was read ahead.
+    err, out = process.stderr.read(), process.stdout.read()
+    assert process.wait(timeout=60) == 0, err
+    return out, err
+
+
+def test_a_killed_engine_is_replaced_and_the_job_followed_on(pgstrata: Terminal) -> None:
+    pgstrata.write("talk.sql", TALKING)
+    job_id = submitted(pgstrata, "-f", "talk.sql")
+    with watching(pgstrata, job_id) as process:
+        heard = until_heard(process, "line 10")
+        engine = psutil.Process(pgstrata.engine_file()["pid"])
+        engine.kill()
+        engine.wait()
+        out, err = rest_of(process)
+    assert out.startswith("DSN=")
+    assert_shown_once(pgstrata, job_id, heard + err)
+
+
+def test_an_engine_that_is_stopped_and_started_again_is_found_again(pgstrata: Terminal) -> None:
+    pgstrata.write("talk.sql", TALKING)
+    job_id = submitted(pgstrata, "-f", "talk.sql")
+    with watching(pgstrata, job_id) as process:
+        heard = until_heard(process, "line 10")
+        pgstrata("engine", "stop")
+        pgstrata("engine", "start", exit_code=None)
+        out, err = rest_of(process)
+    assert out.startswith("DSN=")
+    assert_shown_once(pgstrata, job_id, heard + err)
+
+
+def test_connections_that_break_again_and_again_cost_no_line(pgstrata: Terminal) -> None:
+    pgstrata.write("talk.sql", TALKING)
+    job_id = submitted(pgstrata, "-f", "talk.sql")
+    file = pgstrata.engine_file()
+    with breaking(urlsplit(file["endpoint"]).netloc, after=1500) as (endpoint, broken):
+        environment = {"PGSTRATA_ENDPOINT": endpoint, "PGSTRATA_TOKEN": file["authToken"]}
+        with watching(pgstrata, job_id, **environment) as process:
+            out, err = rest_of(process)
+        assert len(broken) > 3
+    assert out.startswith("DSN=")
+    assert_shown_once(pgstrata, job_id, err)
+
+
+@contextmanager
+def breaking(address: str, *, after: int) -> Iterator[tuple[str, list[int]]]:
+    """A way to the engine whose connections break after so many bytes; and each that broke."""
+    host, _, port = address.rpartition(":")
+    broken: list[int] = []
+    over = threading.Event()
+
+    def carry(client: socket.socket) -> None:
+        with client, socket.create_connection((host, int(port))) as engine:
+            passed = 0
+            while passed < after and not over.is_set():
+                for ready in select.select([client, engine], [], [], 0.1)[0]:
+                    data = ready.recv(500)
+                    if not data:
+                        return
+                    with suppress(OSError):
+                        (engine if ready is client else client).sendall(data)
+                    passed += len(data) if ready is engine else 0
+            broken.append(passed)
+
+    def accept() -> None:
+        while not over.is_set():
+            if select.select([listener], [], [], 0.1)[0]:
+                carriers.append(threading.Thread(target=carry, args=(listener.accept()[0],)))
+                carriers[-1].start()
+
+    carriers: list[threading.Thread] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", broken
+        finally:
+            over.set()
+            for thread in (accepting, *carriers):
+                thread.join()
+
+
+def test_a_line_of_ten_megabytes_comes_whole_through_the_front_door(pgstrata: Terminal) -> None:
+    job_id = submitted(
+        pgstrata, "-At", "-c", "select 'begin'||repeat('ä0123456789', 1000000)||'end' as long"
+    )
+    pgstrata("watch", job_id)
+    [message] = [
+        event["message"] for event in events_of(pgstrata, job_id) if event["type"] == "log"
+    ]
+    assert message == "begin" + "ä0123456789" * 1_000_000 + "end"
