@@ -21,7 +21,7 @@ from pgstrata.client_errors import (
     WaitedTooLongError,
 )
 
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 30.0
 """How long to look for an engine that was lost: as long as one may take to end and another to
 start."""
 _PAUSE_SECONDS = 0.2

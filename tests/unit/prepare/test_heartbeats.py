@@ -28,11 +28,11 @@ class Stuck:
 
 
 @asynccontextmanager
-async def living(heart: Heart, job_id: str, task: str) -> AsyncIterator[None]:
-    """Wait for three signs of life of a task, and see that nothing else is said meanwhile."""
+async def living(heart: Heart, job_id: str, event: str) -> AsyncIterator[None]:
+    """Wait for signs of life, each this event, and see that nothing else is said meanwhile."""
     said = len(await heart.said(job_id))
     await heart.manager.wait_for_event(job_id, said + 2)
-    assert set((await heart.said(job_id))[said:]) == {f"task {task} running"}
+    assert set((await heart.said(job_id))[said:]) == {event}
     yield
     await heart.manager.cancel(job_id)
     await heart.end_of(job_id)
@@ -51,7 +51,7 @@ def test_while_an_instance_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             monkeypatch.setattr(heart.runtime, "start", start)
             job = await heart.manager.submit(heart.request("a"))
             await stuck.begun.wait()
-            async with living(heart, job.job_id, "prepare-instance"):
+            async with living(heart, job.job_id, "task prepare-instance running"):
                 pass
 
     run(scenario())
@@ -75,7 +75,7 @@ def test_while_inputs_are_read_again_after_a_restart(
         heart.start_engine()
         async with engine(heart):
             await stuck.begun.wait()
-            async with living(heart, job.job_id, "plan"):
+            async with living(heart, job.job_id, "task plan succeeded"):
                 pass
 
     run(scenario())
