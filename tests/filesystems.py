@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -44,19 +44,38 @@ def make_image(kind: FileSystem, image: Path, size_bytes: int) -> None:
     _run(program, "-q", str(image))
 
 
-@contextmanager
-def mounted(image: Path, mount_point: Path) -> Iterator[Path]:
+def mounted(image: Path, mount_point: Path) -> AbstractContextManager[Path]:
     """An image, mounted on a directory that is made for it. Raises ``CannotMountError``."""
+    return _mounted(mount_point, "-o", "loop", str(image))
+
+
+def memory_mounted(mount_point: Path) -> AbstractContextManager[Path]:
+    """An empty file system in memory, mounted on a directory that is made for it.
+
+    Raises ``CannotMountError``.
+    """
+    return _mounted(mount_point, "-t", "tmpfs", "-o", "mode=0755", "tmpfs")
+
+
+@contextmanager
+def _mounted(mount_point: Path, *what: str) -> Iterator[Path]:
     if os.geteuid() != 0:
         raise CannotMountError("only root can mount")
     mount_point.mkdir()
-    _run("mount", "-o", "loop", str(image), str(mount_point))
+    _run("mount", *what, str(mount_point))
     try:
         yield mount_point
     finally:
         if subprocess.run(["umount", str(mount_point)], check=False).returncode != 0:
             subprocess.run(["umount", "--lazy", str(mount_point)], check=True)
         mount_point.rmdir()
+
+
+def mounts_below(directory: Path) -> list[Path]:
+    """Where something is mounted below a directory."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [Path(line.split()[4]) for line in lines]
+    return [point for point in points if point != directory and point.is_relative_to(directory)]
 
 
 def give_up(error: CannotMountError) -> NoReturn:

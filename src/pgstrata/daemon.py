@@ -170,6 +170,7 @@ async def _engine(
         )
         for area in snapshots.areas:
             _make_passable(area)
+        detect.remember(root, detection.name)
         kinds = {kind.name: kind for kind in (PsqlKind(),)}
         executor = TaskExecutor(runtime=runtime, kinds=kinds, snapshots=snapshots, store=store)
         coordinator = await parts.enter_async_context(

@@ -2,12 +2,20 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from tests.filesystems import GIB, CannotMountError, FileSystem, give_up, loop_mounted
+from tests.filesystems import (
+    GIB,
+    CannotMountError,
+    FileSystem,
+    give_up,
+    loop_mounted,
+    memory_mounted,
+)
 
 
 @pytest.fixture(scope="session")
@@ -28,14 +36,26 @@ def ext4_mount() -> Iterator[Path]:
         yield mount_point
 
 
+@pytest.fixture(scope="session")
+def tmpfs_mount() -> Iterator[Path]:
+    with _mount("tmpfs") as mount_point:
+        yield mount_point
+
+
 @contextmanager
-def _mount(kind: FileSystem) -> Iterator[Path]:
+def _mount(kind: FileSystem | Literal["tmpfs"]) -> Iterator[Path]:
     # Not pytest's own temporary directory: no user but root gets below that.
     with tempfile.TemporaryDirectory(prefix="pgstrata-test-") as name:
         directory = Path(name)
         directory.chmod(0o755)
         try:
-            with loop_mounted(kind, GIB, directory) as mount_point:
+            with _new(kind, directory) as mount_point:
                 yield mount_point
         except CannotMountError as error:
             give_up(error)
+
+
+def _new(kind: FileSystem | Literal["tmpfs"], directory: Path) -> AbstractContextManager[Path]:
+    if kind == "tmpfs":
+        return memory_mounted(directory / kind)
+    return loop_mounted(kind, GIB, directory)

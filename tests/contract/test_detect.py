@@ -2,16 +2,18 @@
 
 import asyncio
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pgstrata.errors import BackendUnavailableError, StoreUnusableError
 from pgstrata.statefs import trees
-from pgstrata.statefs.detect import BackendName, detect
+from pgstrata.statefs.detect import BackendName, Trial, choose, detect, remember
 from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
 from tests.forks import NOBODY, done_as_nobody
 
@@ -39,26 +41,83 @@ class Stores:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("btrfs", "btrfs"), ("xfs", "reflink"), ("ext4", "copy")]
+    ("kind", "name"), [("btrfs", "btrfs"), ("xfs", "overlay"), ("ext4", "overlay")]
 )
-def test_auto_takes_the_fastest_that_works_and_leaves_nothing(
+def test_auto_takes_the_fastest_that_shares_data_and_leaves_nothing(
     stores: Stores, kind: FileSystem, name: BackendName
 ) -> None:
     store = stores.on(kind)
     detection = asyncio.run(detect(store))
     assert detection.name == name
-    assert detection.why.splitlines()[-1] == f"{name}: works"
+    assert detection.why.splitlines()[-1].startswith(f"{name} is taken: ")
     assert list(store.iterdir()) == []
 
 
 def test_it_is_told_what_was_tried_and_what_came_of_it(stores: Stores) -> None:
-    lines = asyncio.run(detect(stores.on("ext4"))).why.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["btrfs", "reflink", "copy"]
-    assert "not possible on this file system" in lines[0]
-    assert "not possible on this file system" in lines[1]
+    *tried, choice = asyncio.run(detect(stores.on("ext4"))).why.splitlines()
+    assert [line.partition(":")[0] for line in tried] == ["btrfs", "overlay", "reflink"]
+    assert "not possible on this file system" in tried[0]
+    assert re.search(r"takes [0-9.]+ ms and shares its data", tried[1])
+    assert "not possible on this file system" in tried[2]
+    assert choice == "overlay is taken: nothing else here shares its data"
 
 
-@pytest.mark.parametrize("name", ["btrfs", "reflink", "copy"])
+def test_a_store_keeps_the_backend_its_states_were_made_with(stores: Stores) -> None:
+    store = stores.on("btrfs")
+    remember(store, "copy")
+    detection = asyncio.run(detect(store))
+    assert detection.name == "copy"
+    assert "the states of this store were made with it" in detection.why
+
+
+def test_a_store_whose_backend_works_no_more_gets_another_and_tells_why(stores: Stores) -> None:
+    store = stores.on("ext4")
+    remember(store, "btrfs")
+    detection = asyncio.run(detect(store))
+    assert detection.name == "overlay"
+    assert detection.why.startswith("btrfs: not possible on this file system")
+
+
+def test_a_backend_asked_for_by_name_wins_over_the_one_remembered(stores: Stores) -> None:
+    store = stores.on("ext4")
+    remember(store, "overlay")
+    assert asyncio.run(detect(store, "copy")).name == "copy"
+
+
+def test_an_unreadable_memory_is_none(stores: Stores) -> None:
+    store = stores.on("ext4")
+    remember(store, "copy")
+    (store / "snapshot-backend").write_bytes(b"\xffnonsense")
+    assert asyncio.run(detect(store)).name == "overlay"
+
+
+def trial(name: BackendName, milliseconds: float, *, shares_data: bool = True) -> Trial:
+    return Trial(name=name, shares_data=shares_data, seconds=milliseconds / 1000)
+
+
+@pytest.mark.parametrize(
+    ("working", "taken", "reason"),
+    [
+        ([trial("copy", 9, shares_data=False)], "copy", "nothing here shares"),
+        ([trial("reflink", 90), trial("copy", 1, shares_data=False)], "reflink", "nothing else"),
+        ([trial("btrfs", 3), trial("overlay", 2), trial("reflink", 2)], "btrfs", "none is clearly"),
+        (
+            [trial("btrfs", 9), trial("overlay", 2), trial("reflink", 5)],
+            "overlay",
+            "clearly faster",
+        ),
+        ([trial("btrfs", 9), trial("overlay", 2), trial("reflink", 0.5)], "reflink", "clearly"),
+    ],
+)
+def test_sharing_comes_first_then_speed_then_the_order(
+    working: list[Trial], taken: BackendName, reason: str
+) -> None:
+    best, why = choose(working)
+    assert best.name == taken
+    assert reason in why
+
+
+@pytest.mark.parametrize("name", get_args(BackendName))
 def test_a_backend_that_works_can_be_asked_for(stores: Stores, name: BackendName) -> None:
     assert asyncio.run(detect(stores.on("btrfs"), name)).name == name
 
@@ -76,16 +135,22 @@ def test_a_backend_asked_for_that_does_not_work_is_an_error(
     assert list(store.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["btrfs", "xfs", "ext4"])
-def test_without_rights_the_choice_is_the_same(stores: Stores, kind: FileSystem) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"), [("btrfs", "btrfs"), ("xfs", "reflink"), ("ext4", "copy")]
+)
+def test_without_rights_it_is_the_fastest_that_needs_none(
+    stores: Stores, kind: FileSystem, name: BackendName
+) -> None:
     store = stores.on(kind)
-    expected = asyncio.run(detect(store)).name
     os.chown(store, NOBODY, NOBODY)
 
-    async def same() -> None:
-        assert (await detect(store)).name == expected
+    async def chosen() -> None:
+        detection = await detect(store)
+        assert detection.name == name
+        if name != "btrfs":
+            assert "overlay: not possible to this user (Operation not permitted)" in detection.why
 
-    done_as_nobody(same)
+    done_as_nobody(chosen)
     assert list(store.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from pgstrata.memory_disk import MemoryDisk
 from pgstrata.statefs import trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.detect import BackendName, backend
+from pgstrata.statefs.layers import LAYER, LEFTOVER_PREFIX
+from pgstrata.statefs.layers import MARKER as MARKER_FILE
 from pgstrata.statefs.memory import MemoryStateFS
-from pgstrata.statefs.places import LEFTOVER_PREFIX
 
 MIB = 1 << 20
 MARKER = b"whole"
@@ -73,6 +75,10 @@ FILE_BACKENDS: dict[str, tuple[BackendName, str]] = {
     "reflink-xfs": ("reflink", "xfs_mount"),
     "reflink-btrfs": ("reflink", "btrfs_mount"),
     "btrfs": ("btrfs", "btrfs_mount"),
+    "overlay-ext4": ("overlay", "ext4_mount"),
+    "overlay-xfs": ("overlay", "xfs_mount"),
+    "overlay-btrfs": ("overlay", "btrfs_mount"),
+    "overlay-tmpfs": ("overlay", "tmpfs_mount"),
 }
 
 
@@ -111,6 +117,22 @@ def publish(ground: Ground, name: str, content: bytes = b"original") -> Path:
     building = make(ground, f"{name}-building", content)
     asyncio.run(ground.statefs.publish(building, place, MARKER))
     return place
+
+
+@pytest.fixture(params=["at rest", "published"])
+def sort(request: pytest.FixtureRequest) -> str:
+    """What is cloned: a place that was only made, or one that was published."""
+    assert isinstance(request.param, str)
+    return request.param
+
+
+def settled(ground: Ground, place: Path, sort: str) -> Path:
+    """The place to clone, once a test has put into its data what it wants there."""
+    if sort == "at rest":
+        return place
+    state = place.with_name(f"{place.name}-published")
+    asyncio.run(ground.statefs.publish(place, state, MARKER))
+    return state
 
 
 def clone(ground: Ground, source: Path, name: str) -> Path:
@@ -168,10 +190,10 @@ def test_a_data_directory_can_be_reached_but_not_listed_by_others(
 # clone
 
 
-def test_a_clone_has_its_sources_contents(ground: Ground) -> None:
+def test_a_clone_has_its_sources_contents(ground: Ground, sort: str) -> None:
     source = make(ground, "source")
     ground.write(source / DATA / "base" / "1" / "table", b"rows")
-    place = clone(ground, source, "clone")
+    place = clone(ground, settled(ground, source, sort), "clone")
     assert ground.read(place / DATA / "file") == b"original"
     assert ground.read(place / DATA / "base" / "1" / "table") == b"rows"
 
@@ -185,11 +207,23 @@ def test_a_clone_never_sees_its_parents_later_writes(ground: Ground) -> None:
     assert ground.read(place / DATA / "file") == b"original"
 
 
-def test_a_parent_never_sees_its_clones_writes(ground: Ground) -> None:
-    source = make(ground, "source")
-    place = clone(ground, source, "clone")
+def test_a_parent_never_sees_its_clones_writes(ground: Ground, sort: str) -> None:
+    source = settled(ground, make(ground, "source"), sort)
+    place, other = clone(ground, source, "clone"), clone(ground, source, "other")
     ground.write(place / DATA / "file", b"changed")
-    assert ground.read(source / DATA / "file") == b"original"
+    ground.write(place / DATA / "added", b"new")
+    for untouched in (source, other):
+        assert ground.read(untouched / DATA / "file") == b"original"
+        assert ground.listing(untouched / DATA) == ["file"]
+
+
+def test_a_clone_of_a_clone_has_what_was_written_there(ground: Ground) -> None:
+    first = clone(ground, publish(ground, "state"), "first")
+    ground.write(first / DATA / "added", b"new")
+    second = clone(ground, first, "second")
+    ground.write(first / DATA / "added", b"changed")
+    assert ground.read(second / DATA / "file") == b"original"
+    assert ground.read(second / DATA / "added") == b"new"
 
 
 def test_a_clone_of_a_published_state_is_writable_and_not_whole(ground: Ground) -> None:
@@ -197,7 +231,7 @@ def test_a_clone_of_a_published_state_is_writable_and_not_whole(ground: Ground) 
     place = clone(ground, state, "clone")
     ground.write(place / DATA / "file", b"changed")
     assert ground.read(place / DATA / "file") == b"changed"
-    assert ground.listing(place) == [DATA]
+    assert MARKER_FILE not in ground.listing(place)
     assert asyncio.run(ground.statefs.marker(place)) is None
 
 
@@ -259,13 +293,14 @@ def test_a_cancelled_clone_leaves_nothing(ground: Ground) -> None:
     asyncio.run(scenario())
 
 
-def test_modes_owners_and_times_are_kept(files: FilesGround) -> None:
+def test_modes_owners_and_times_are_kept(files: FilesGround, sort: str) -> None:
     source = make(files, "source")
     for number, path in enumerate((source / DATA / "file", source / DATA)):
         if os.geteuid() == 0:
             os.chown(path, 1234 + number, 4321 + number)
         path.chmod(0o640 + number)
         os.utime(path, ns=(1_000_000_001 + number, 2_000_000_002 + number))
+    source = settled(files, source, sort)
     place = clone(files, source, "clone")
     for name in ("file", "."):
         kept, given = (source / DATA / name).stat(), (place / DATA / name).stat()
@@ -274,31 +309,52 @@ def test_modes_owners_and_times_are_kept(files: FilesGround) -> None:
         assert given.st_mtime_ns == kept.st_mtime_ns
 
 
-def test_symbolic_links_stay_links_wherever_they_point(files: FilesGround) -> None:
+def test_symbolic_links_stay_links_wherever_they_point(files: FilesGround, sort: str) -> None:
     source = make(files, "source")
     (source / DATA / "link").symlink_to("nowhere")
-    place = clone(files, source, "clone")
+    place = clone(files, settled(files, source, sort), "clone")
     assert (place / DATA / "link").readlink() == Path("nowhere")
 
 
-def test_hard_links_stay_links_to_one_file_of_the_clone(files: FilesGround) -> None:
+def test_hard_links_stay_links_to_one_file_of_the_clone(files: FilesGround, sort: str) -> None:
     source = make(files, "source")
-    (source / DATA / "other").hardlink_to(source / DATA / "file")
+    (source / DATA / "below").mkdir()
+    (source / DATA / "below" / "other").hardlink_to(source / DATA / "file")
+    source = settled(files, source, sort)
     place = clone(files, source, "clone")
-    assert (place / DATA / "other").samefile(place / DATA / "file")
-    assert (place / DATA / "file").stat().st_nlink == 2
+    file, other = place / DATA / "file", place / DATA / "below" / "other"
+    assert other.samefile(file)
+    assert file.stat().st_nlink == 2
+    with file.open("r+b") as written:
+        written.write(b"changed!")
+    assert other.read_bytes() == b"changed!"
+    assert (source / DATA / "below" / "other").read_bytes() == b"original"
 
 
-def test_holes_stay_holes(files: FilesGround) -> None:
+def test_holes_stay_holes(files: FilesGround, sort: str) -> None:
     source = make(files, "source")
     with (source / DATA / "sparse").open("wb") as file:
         file.truncate(64 * MIB)
         file.seek(32 * MIB)
         file.write(b"x" * 4096)
-    place = clone(files, source, "clone")
+    place = clone(files, settled(files, source, sort), "clone")
+    with (place / DATA / "sparse").open("r+b") as file:
+        file.write(b"y")
     status = (place / DATA / "sparse").stat()
     assert status.st_size == 64 * MIB
-    assert status.st_blocks * 512 < MIB
+    assert status.st_blocks * 512 < 2 * MIB  # the kernel copies a file up in pieces of one
+
+
+def test_large_files_are_whole_in_a_clone_and_after_a_write(files: FilesGround, sort: str) -> None:
+    source = make(files, "source")
+    content = os.urandom(MIB) * 40
+    (source / DATA / "large").write_bytes(content)
+    place = clone(files, settled(files, source, sort), "clone")
+    with (place / DATA / "large").open("r+b") as file:
+        file.seek(20 * MIB)
+        file.write(b"changed")
+    changed = content[: 20 * MIB] + b"changed" + content[20 * MIB + 7 :]
+    assert (place / DATA / "large").read_bytes() == changed
 
 
 # publish and marker
@@ -393,7 +449,47 @@ def test_a_published_place_holds_nothing_but_its_data_and_its_marker(files: File
     (building / "server.log").write_text("what a server said while it was built")
     asyncio.run(files.statefs.publish(building, files.area / "state", MARKER))
     names = {entry.name for entry in (files.area / "state").iterdir()}
-    assert names == {DATA, "marker"}
+    assert names <= {DATA, MARKER_FILE, LAYER}
+
+
+def test_a_state_holds_what_was_done_to_the_clone_it_was_made_from(files: FilesGround) -> None:
+    data = make(files, "building") / DATA
+    for name in ("kept", "gone", "emptied", "renamed", "replaced"):
+        files.write(data / name / "file", name.encode())
+        files.write(data / name / "below" / "file", name.encode())
+    first = settled(files, data.parent, "published")
+    data = clone(files, first, "clone") / DATA
+    (data / "kept" / "file").unlink()
+    shutil.rmtree(data / "gone")
+    shutil.rmtree(data / "emptied")
+    (data / "emptied").mkdir()
+    move(data / "renamed", data / "kept" / "moved")
+    (data / "kept" / "moved" / "added").write_bytes(b"added")
+    move(data / "kept" / "moved" / "below", data / "kept" / "moved" / "beneath")
+    shutil.rmtree(data / "replaced")
+    (data / "replaced").write_bytes(b"a file now")
+    before = tree(data)
+    second = files.area / "second"
+    asyncio.run(files.statefs.publish(data.parent, second, MARKER))
+    asyncio.run(files.statefs.remove(first))
+    assert tree(second / DATA) == before
+    assert tree(clone(files, second, "other") / DATA) == before
+    assert before["kept/moved/beneath/file"] == b"renamed"
+    assert before["replaced"] == b"a file now"
+    assert "gone" not in before
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a directory as `mv` does it: where the file system will not, by copying."""
+    shutil.move(source, target)
+
+
+def tree(directory: Path) -> dict[str, bytes | None]:
+    """Everything below a directory: the contents of files, None for directories."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+        for path in directory.rglob("*")
+    }
 
 
 def test_a_missing_place_has_no_marker(ground: Ground) -> None:
@@ -441,6 +537,32 @@ def test_a_published_state_can_be_removed(ground: Ground) -> None:
     assert ground.listing(ground.area) == []
 
 
+def test_what_is_removed_in_any_order_leaves_nothing(ground: Ground) -> None:
+    state = publish(ground, "state")
+    first, second = clone(ground, state, "first"), clone(ground, state, "second")
+    asyncio.run(ground.statefs.remove(state))
+    state = publish(ground, "state", b"made anew")
+    third = clone(ground, state, "third")
+    for place in (first, state):
+        asyncio.run(ground.statefs.remove(place))
+        asyncio.run(ground.statefs.purge(ground.area))
+    assert ground.read(second / DATA / "file") == b"original"
+    assert ground.read(third / DATA / "file") == b"made anew"
+    for place in (second, third):
+        asyncio.run(ground.statefs.remove(place))
+    assert ground.listing(ground.area) == []
+
+
+def test_attaching_what_is_there_changes_nothing(ground: Ground) -> None:
+    state = publish(ground, "state")
+    place = clone(ground, state, "clone")
+    ground.write(place / DATA / "file", b"changed")
+    for attached in (state, place):
+        asyncio.run(ground.statefs.attach(attached))
+    assert ground.read(place / DATA / "file") == b"changed"
+    assert ground.read(state / DATA / "file") == b"original"
+
+
 def test_removing_a_place_spares_what_its_links_point_at(files: FilesGround) -> None:
     place, other = make(files, "place"), make(files, "other")
     (place / DATA / "link").symlink_to(other / DATA)
@@ -483,10 +605,10 @@ def test_a_missing_place_has_no_usage(ground: Ground) -> None:
         asyncio.run(ground.statefs.usage(ground.area / "missing"))
 
 
-@pytest.mark.parametrize("case", ["reflink-xfs", "reflink-btrfs", "btrfs"])
+@pytest.mark.parametrize("case", [case for case in FILE_BACKENDS if case != "copy"])
 def test_a_clone_holds_no_bytes_of_its_own(case: str, request: pytest.FixtureRequest) -> None:
     for ground in _files_ground(request, case):
-        source = make(ground, "source", os.urandom(64 * MIB))
+        source = publish(ground, "source", os.urandom(64 * MIB))
         before = _free_bytes(ground.area)
         clone(ground, source, "clone")
         assert before - _free_bytes(ground.area) < 8 * MIB

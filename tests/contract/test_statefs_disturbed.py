@@ -18,6 +18,7 @@ from tests.filesystems import (
     give_up,
     loop_mounted,
     mounted,
+    mounts_below,
 )
 from tests.forks import Ended, cancelled_at_step, done_with, killed_at_step
 
@@ -25,7 +26,15 @@ MARKER = b"whole"
 CONTENT = b"original"
 
 
-@pytest.fixture(params=[("copy", "tmp_path"), ("reflink", "xfs_mount"), ("btrfs", "btrfs_mount")])
+@pytest.fixture(
+    params=[
+        ("copy", "tmp_path"),
+        ("reflink", "xfs_mount"),
+        ("btrfs", "btrfs_mount"),
+        ("overlay", "ext4_mount"),
+        ("overlay", "xfs_mount"),
+    ]
+)
 def ground(request: pytest.FixtureRequest) -> Iterator[tuple[StateFS, Path]]:
     name, directory = request.param
     area: Path = request.getfixturevalue(directory) / "kills"
@@ -48,6 +57,7 @@ def purged(statefs: StateFS, area: Path) -> list[Path]:
     asyncio.run(statefs.purge(area))
     places = asyncio.run(statefs.places(area))
     assert sorted(area.iterdir()) == places
+    assert {mount.parent for mount in mounts_below(area)} <= set(places)
     return places
 
 
@@ -60,6 +70,71 @@ def test_a_clone_killed_at_any_step_is_whole_or_not_there(ground: tuple[StateFS,
         if place in purged(statefs, area):
             assert whole(place)
             asyncio.run(statefs.remove(place))
+        if ended is Ended.UNDISTURBED:
+            break
+    assert step > 3
+
+
+def test_a_clone_of_a_state_killed_at_any_step_is_whole_or_not_there(
+    ground: tuple[StateFS, Path],
+) -> None:
+    statefs, area = ground
+    state, place = area / "state", area / "clone"
+    asyncio.run(make(statefs, area / "building"))
+    asyncio.run(statefs.publish(area / "building", state, MARKER))
+    for step in count():
+        ended = killed_at_step(step, lambda: statefs.clone(state, place))
+        if place in purged(statefs, area):
+            assert whole(place)
+            asyncio.run(statefs.remove(place))
+        if ended is Ended.UNDISTURBED:
+            break
+    assert step > 3
+    asyncio.run(statefs.remove(state))
+    assert list(area.iterdir()) == []
+
+
+def test_a_publish_of_a_changed_clone_killed_at_any_step_loses_nothing(
+    ground: tuple[StateFS, Path],
+) -> None:
+    statefs, area = ground
+    parent, building, state = area / "parent", area / "building", area / "state"
+    asyncio.run(make(statefs, area / "first"))
+    asyncio.run(statefs.publish(area / "first", parent, MARKER))
+    for step in count():
+        asyncio.run(statefs.clone(parent, building))
+        (building / DATA / "added").write_bytes(CONTENT)
+        ended = killed_at_step(step, lambda: statefs.publish(building, state, MARKER))
+        places = purged(statefs, area)
+        kept = state if state in places else building
+        assert kept in places
+        assert whole(kept)
+        assert (kept / DATA / "added").read_bytes() == CONTENT
+        for place in (building, state):
+            asyncio.run(statefs.remove(place))
+        if ended is Ended.UNDISTURBED:
+            break
+    assert step > 3
+    assert list(area.iterdir()) == [parent]
+
+
+def test_a_remove_of_a_clone_killed_at_any_step_spares_it_or_leaves_nothing(
+    ground: tuple[StateFS, Path],
+) -> None:
+    statefs, area = ground
+    state, place = area / "state", area / "clone"
+    for step in count():
+        asyncio.run(make(statefs, area / "building"))
+        asyncio.run(statefs.publish(area / "building", state, MARKER))
+        asyncio.run(statefs.clone(state, place))
+        asyncio.run(statefs.remove(state))
+        ended = killed_at_step(step, lambda: statefs.remove(place))
+        asyncio.run(statefs.purge(area))
+        if place in asyncio.run(statefs.places(area)):
+            assert ended is Ended.KILLED
+            assert whole(place)
+            asyncio.run(statefs.remove(place))
+        assert purged(statefs, area) == []
         if ended is Ended.UNDISTURBED:
             break
     assert step > 3
@@ -155,7 +230,14 @@ def test_a_remove_killed_at_any_step_spares_the_place_or_hides_it(
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("copy", "ext4"), ("reflink", "xfs"), ("btrfs", "btrfs")]
+    ("name", "kind"),
+    [
+        ("copy", "ext4"),
+        ("reflink", "xfs"),
+        ("btrfs", "btrfs"),
+        ("overlay", "ext4"),
+        ("overlay", "xfs"),
+    ],
 )
 def test_a_published_state_survives_a_power_cut(
     name: BackendName, kind: FileSystem, tmp_path: Path
@@ -164,13 +246,17 @@ def test_a_published_state_survives_a_power_cut(
         with loop_mounted(kind, GIB, tmp_path) as mount_point:
             statefs = backend(name)
             asyncio.run(make(statefs, mount_point / "building"))
-            asyncio.run(statefs.publish(mount_point / "building", mount_point / "state", MARKER))
+            asyncio.run(statefs.publish(mount_point / "building", mount_point / "parent", MARKER))
+            asyncio.run(statefs.clone(mount_point / "parent", mount_point / "clone"))
+            (mount_point / "clone" / DATA / "added").write_bytes(CONTENT)
+            asyncio.run(statefs.publish(mount_point / "clone", mount_point / "state", MARKER))
             # The image as it is at this moment is what the disk would hold.
             images = [tmp_path / f"{kind}.img", tmp_path / "cut.img"]
             subprocess.run(["cp", "--sparse=always", *images], check=True)
         with mounted(tmp_path / "cut.img", tmp_path / "after") as mount_point:
             assert asyncio.run(statefs.marker(mount_point / "state")) == MARKER
             assert whole(mount_point / "state")
+            assert (mount_point / "state" / DATA / "added").read_bytes() == CONTENT
     except CannotMountError as error:
         give_up(error)
     finally:

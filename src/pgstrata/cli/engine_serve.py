@@ -108,7 +108,7 @@ COMMAND = Command(
         Option(("--listen",), "where to listen; default: a free port on 127.0.0.1", "HOST:PORT"),
         Option(("--engine-json",), "the discovery file; default: engine.json in the store", "PATH"),
         Option(("--idle-timeout",), "end after this long without work; never by default", "TIME"),
-        Option(("--snapshot-backend",), "auto (default), btrfs, reflink or copy", "NAME"),
+        Option(("--snapshot-backend",), "auto (default), btrfs, overlay, reflink or copy", "NAME"),
         Option(("--server-user",), "run PostgreSQL as this user, when the engine is root", "USER"),
         Option(("--server-setting",), "a setting of PostgreSQL's; may be repeated", "NAME=VALUE"),
         Option(("--max-parallel",), "how many jobs may run at once", "N"),

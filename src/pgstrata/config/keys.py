@@ -11,7 +11,7 @@ Layer = Mapping[str, Value]
 SETTING_PREFIX = "runtime.settings."
 """What comes before the name of one of PostgreSQL's own settings."""
 
-BACKENDS = ("auto", "btrfs", "reflink", "copy")
+BACKENDS = ("auto", "btrfs", "overlay", "reflink", "copy")
 
 
 def _text(value: Value) -> str:

@@ -141,12 +141,10 @@ class SnapshotOrchestrator:
         size = await self._fs.usage(workspace)
         place = self._states / state.state_id
         try:
-            if last:
-                await self._publish(workspace, place, state.state_id)
-            else:
-                async with self._scaffold() as building:
-                    await self._fs.clone(workspace, building)
-                    await self._publish(building, place, state.state_id)
+            await self._publish(workspace, place, state.state_id)
+            if not last:
+                # A workspace that lies over what it is itself about to be could not be shared.
+                await self._fs.clone(place, workspace)
             await self._store.add_state(msgspec.structs.replace(state, size_bytes=size))
         except BaseException:
             # Files without a row would never be found again; nor is it known whether there is one.

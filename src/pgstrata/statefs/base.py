@@ -52,5 +52,11 @@ class StateFS(Protocol):
     async def purge(self, area: Path) -> None:
         """Delete what calls that were killed left directly below ``area``."""
 
+    async def attach(self, place: Path) -> None:
+        """Make a place's data directory be seen where it was, after the machine was started anew.
+
+        Nothing to do is fine. Raises ``FileNotFoundError`` when what it shows is gone.
+        """
+
     async def usage(self, place: Path) -> int:
         """Bytes a place holds on disk, as allocated, shared ones included."""

@@ -1,6 +1,5 @@
 """Places whose data directory is a btrfs subvolume, cloned by a snapshot in constant time."""
 
-import asyncio
 import errno
 import os
 import time
@@ -15,6 +14,7 @@ from pgstrata.statefs.places import (
     begin,
     hidden_sibling,
     hide_and_delete,
+    in_one_step,
     make_place_directory,
     move,
     refuse_existing,
@@ -33,20 +33,14 @@ class BtrfsStateFS(DirectoryStateFS):
     """Snapshots data directories; what is published is a read-only snapshot."""
 
     name = "btrfs"
+    shares_data = True
 
     def _make_data(self, data: Path) -> None:
         subvolumes.create(data)
         data.chmod(DATA_MODE)  # it had whatever the umask left
 
     async def clone(self, source: Path, place: Path) -> None:
-        # All in one call of a thread: what a snapshot takes is not much more than such a call.
-        whole: list[Path] = []
-        try:
-            await in_thread(self._clone, source / DATA, place, whole)
-        except asyncio.CancelledError:
-            if whole:
-                await in_thread(hide_and_delete, place)
-            raise
+        await in_one_step(lambda: self._clone(source / DATA, place), place)
 
     async def remove(self, place: Path) -> None:
         await in_thread(self._remove, place)
@@ -66,8 +60,7 @@ class BtrfsStateFS(DirectoryStateFS):
             if os.statvfs(place.parent).f_bavail > before.f_bavail:
                 return
 
-    def _clone(self, source: Path, place: Path, whole: list[Path]) -> None:
-        """Clone, blocking; ``place`` is noted in ``whole`` once it is there."""
+    def _clone(self, source: Path, place: Path) -> None:
         hidden = hidden_sibling(place)
         try:
             begin(hidden, place, source)
@@ -76,7 +69,6 @@ class BtrfsStateFS(DirectoryStateFS):
         except BaseException:
             trees.delete(hidden)
             raise
-        whole.append(place)
 
     def _publish(self, building: Path, place: Path, marker: bytes) -> None:
         """Publish a snapshot rather than the directory itself.
@@ -88,13 +80,15 @@ class BtrfsStateFS(DirectoryStateFS):
         hidden = hidden_sibling(place)
         try:
             make_place_directory(hidden)
-            _write_out(write_marker(hidden, marker))
+            written = write_marker(hidden, marker)
+            if self._durable:
+                _write_out(written)
             _snapshot(building / DATA, hidden / DATA, read_only=True)
             move(hidden, place)
         except BaseException:
             trees.delete(hidden)
             raise
-        trees.sync_directory(place.parent)
+        self._sync_name(place)
         hide_and_delete(building)
 
 

@@ -11,6 +11,7 @@ class CopyStateFS(DirectoryStateFS):
     """Copies data directories byte by byte, but for their holes."""
 
     name = "copy"
+    shares_data = False
 
     async def clone(self, source: Path, place: Path) -> None:
         async with shown_when_whole(place, made_from=source / DATA) as hidden:

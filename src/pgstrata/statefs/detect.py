@@ -1,11 +1,18 @@
-"""Choosing the snapshot backend of a store, by trying: the one place that knows them by name."""
+"""Choosing the snapshot backend of a store, by trying: the one place that knows them by name.
+
+Each is taken through a state's life on a small tree, and the time is taken. A store keeps the
+backend its states were made with, so that one slow moment does not change it.
+"""
 
 import errno
 import os
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
+
+from msgspec.structs import replace
 
 from pgstrata.domain.model import Model
 from pgstrata.errors import (
@@ -18,22 +25,26 @@ from pgstrata.statefs import trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
-from pgstrata.statefs.places import LEFTOVER_PREFIX
+from pgstrata.statefs.layers import LEFTOVER_PREFIX
+from pgstrata.statefs.overlay import OverlayStateFS
+from pgstrata.statefs.places import DirectoryStateFS
 from pgstrata.statefs.reflink import ReflinkStateFS
 from pgstrata.statefs.threads import in_thread
 
-BackendName = Literal["btrfs", "reflink", "copy"]
+BackendName = Literal["btrfs", "overlay", "reflink", "copy"]
 AUTO = "auto"
 
-_BACKENDS: dict[BackendName, Callable[[], StateFS]] = {
+_BACKENDS: dict[BackendName, type[DirectoryStateFS]] = {
     "btrfs": BtrfsStateFS,
+    "overlay": OverlayStateFS,
     "reflink": ReflinkStateFS,
     "copy": CopyStateFS,
 }
-"""Every backend, the fastest first."""
+"""Every backend; one must be clearly faster to be taken in place of an earlier one."""
 
 _NEEDS: dict[BackendName, str] = {
     "btrfs": "put the store on a btrfs file system",
+    "overlay": "run the engine as root, with the store on ext4, XFS or btrfs",
     "reflink": "put the store on XFS, btrfs or another file system with reflinks",
     "copy": "install GNU cp",
 }
@@ -45,10 +56,23 @@ _UNSUPPORTED = frozenset(
         errno.EINVAL,  # what FICLONE says where files cannot share blocks
         errno.EXDEV,
         errno.ENOSYS,
-        errno.EPERM,  # a sandbox that lets the request through to no one
+        errno.EPERM,  # not root, or a sandbox that lets the request through to no one
     }
 )
 """The errnos that mean that a backend cannot work here; any other is trouble with the store."""
+
+
+_RECORD = "snapshot-backend"
+"""The store's file that says which backend its states were made with."""
+
+_SMALL_FILES = 32
+_SMALL_BYTES = 8 << 10
+_LARGE_BYTES = 1 << 20
+_CLONES = 2
+"""How often a clone is timed; the faster one counts."""
+_CLEARLY = 3
+"""How many times faster a backend must be to be taken in place of an earlier one: a btrfs snapshot
+costs the same whatever it holds, what overlay publishes costs a hard link for each file."""
 
 
 class Detection(Model, frozen=True, kw_only=True):
@@ -56,7 +80,26 @@ class Detection(Model, frozen=True, kw_only=True):
 
     name: BackendName
     why: str
-    """One line for each backend that was tried, in order, saying what came of it."""
+    """One line for each backend that was tried, saying what came of it, and one for the choice."""
+
+
+class Trial(Model, frozen=True, kw_only=True):
+    """What came of trying a backend."""
+
+    name: BackendName
+    shares_data: bool
+    defect: str | None = None
+    """Why it does not work; None when it does."""
+    seconds: float = 0.0
+    """What a clone takes until something was written to it."""
+
+    @property
+    def told(self) -> str:
+        """For people, in a line."""
+        if self.defect is not None:
+            return f"{self.name}: {self.defect}"
+        data = "shares its data" if self.shares_data else "copies all data"
+        return f"{self.name}: a clone of the probe takes {self.seconds * 1000:.1f} ms and {data}"
 
 
 def backend(name: BackendName) -> StateFS:
@@ -67,54 +110,113 @@ def backend(name: BackendName) -> StateFS:
 async def detect(store: Path, wanted: str = AUTO) -> Detection:
     """Choose the backend for the directory ``store`` by doing there what a backend does.
 
-    ``auto`` takes the fastest that works, any other ``wanted`` that one or none. Raises
-    ``InvalidArgumentError`` for a name that is not known, ``BackendUnavailableError`` when the
-    backend asked for does not work here, ``StoreUnusableError`` when nothing can be kept here.
+    ``auto`` keeps the store's own if it works, and otherwise takes the fastest of those that share
+    their data; any other ``wanted`` is that one or none. Raises ``InvalidArgumentError`` for a name
+    that is not known, ``BackendUnavailableError`` when the backend asked for does not work here,
+    ``StoreUnusableError`` when nothing can be kept here.
     """
-    tried: list[str] = []
-    for name in _candidates(wanted):
-        reason = await _reason_against(name, store)
-        if reason is None:
-            return Detection(name=name, why="\n".join((*tried, f"{name}: works")))
-        tried.append(f"{name}: {reason}")
-        if wanted == name:
-            raise BackendUnavailableError(
-                f"the snapshot backend {name} does not work in {store}: {reason}",
-                remedy=f"{_NEEDS[name]}, or set the snapshot backend to {AUTO}",
-            )
-    raise StoreUnusableError(
-        f"no snapshot backend works in {store}: {'; '.join(tried)}",
-        remedy="put the store on another file system",
-    )
-
-
-def _candidates(wanted: str) -> tuple[BackendName, ...]:
-    if wanted == AUTO:
-        return tuple(_BACKENDS)
+    if wanted != AUTO:
+        return await _by_name(store, wanted)
+    recorded = _recorded(store)
+    tried = [] if recorded is None else [await _try(recorded, store)]
+    if tried and tried[0].defect is None:
+        return _detection(tried, tried[0], "the states of this store were made with it")
     for name in _BACKENDS:
-        if name == wanted:
-            return (name,)
-    raise InvalidArgumentError(
-        f"there is no snapshot backend {wanted!r}",
-        remedy=f"use one of: {', '.join((AUTO, *get_args(BackendName)))}",
-    )
+        # One that copies is never taken where one that shares works, so its time tells nothing.
+        if name != recorded and (_BACKENDS[name].shares_data or not _working(tried)):
+            tried.append(await _try(name, store))
+    working = _working(tried)
+    if not working:
+        raise StoreUnusableError(
+            f"no snapshot backend works in {store}: {'; '.join(trial.told for trial in tried)}",
+            remedy="put the store on another file system",
+        )
+    return _detection(tried, *choose(working))
 
 
-async def _reason_against(name: BackendName, store: Path) -> str | None:
-    """Why a backend does not work in a store; None when it does. Leaves nothing behind."""
+def remember(store: Path, name: BackendName) -> None:
+    """Note which backend the states of a store are made with from now on. Blocks."""
+    if _recorded(store) != name:
+        draft = store / f".{_RECORD}.{os.getpid()}"
+        draft.write_text(f"{name}\n")
+        draft.replace(store / _RECORD)
+
+
+def choose(working: Sequence[Trial]) -> tuple[Trial, str]:
+    """Which of the backends that work to take, in their order, and why."""
+    sharing = [trial for trial in working if trial.shares_data]
+    best, *others = sharing or working
+    for other in others:
+        if other.seconds * _CLEARLY < best.seconds:
+            best = other
+    if not sharing:
+        return best, "nothing here shares its data"
+    if len(sharing) == 1:
+        return best, "nothing else here shares its data"
+    if best is sharing[0]:
+        return best, "of those that share their data, none is clearly faster"
+    return best, "it shares its data and is clearly faster"
+
+
+def _working(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.defect is None]
+
+
+def _detection(tried: Sequence[Trial], chosen: Trial, reason: str) -> Detection:
+    lines = [*(trial.told for trial in tried), f"{chosen.name} is taken: {reason}"]
+    return Detection(name=chosen.name, why="\n".join(lines))
+
+
+async def _by_name(store: Path, wanted: str) -> Detection:
+    name = _known(wanted)
+    if name is None:
+        raise InvalidArgumentError(
+            f"there is no snapshot backend {wanted!r}",
+            remedy=f"use one of: {', '.join((AUTO, *get_args(BackendName)))}",
+        )
+    trial = await _try(name, store)
+    if trial.defect is not None:
+        raise BackendUnavailableError(
+            f"the snapshot backend {name} does not work in {store}: {trial.defect}",
+            remedy=f"{_NEEDS[name]}, or set the snapshot backend to {AUTO}",
+        )
+    return _detection([trial], trial, "it was asked for by name")
+
+
+def _known(text: str) -> BackendName | None:
+    return next((name for name in _BACKENDS if name == text), None)
+
+
+def _recorded(store: Path) -> BackendName | None:
+    try:
+        return _known((store / _RECORD).read_text(errors="replace").strip())
+    except OSError:
+        return None  # whatever is wrong with the store, trying will tell
+
+
+async def _try(name: BackendName, store: Path) -> Trial:
+    """Try a backend in a store. Leaves nothing behind."""
+    statefs = _BACKENDS[name](durable=False)
+    trial = Trial(name=name, shares_data=statefs.shares_data)
     scratch = store / f"{LEFTOVER_PREFIX}probe-{secrets.token_hex(8)}"
     try:
         await in_thread(scratch.mkdir)
         try:
-            return await _defect(backend(name), scratch)
+            defect, seconds = await _life(statefs, scratch)
         finally:
             await in_thread(trees.delete, scratch)
     except OSError as error:
         if error.errno in _UNSUPPORTED:
-            return f"not possible on this file system ({os.strerror(error.errno)})"
+            return replace(trial, defect=_unsupported(error.errno))
         raise _unusable(store, str(error.strerror), None) from error
     except ProgramError as error:
         raise _unusable(store, error.message, error.details) from error
+    return replace(trial, defect=defect, seconds=seconds)
+
+
+def _unsupported(number: int) -> str:
+    where = "to this user" if number == errno.EPERM else "on this file system"
+    return f"not possible {where} ({os.strerror(number)})"
 
 
 def _unusable(store: Path, reason: str, details: str | None) -> StoreUnusableError:
@@ -125,20 +227,50 @@ def _unusable(store: Path, reason: str, details: str | None) -> StoreUnusableErr
     )
 
 
-async def _defect(statefs: StateFS, scratch: Path) -> str | None:
-    """Take a backend through a state's life and say what is wrong with the outcome, if anything."""
-    original, clone, state = (scratch / name for name in ("original", "clone", "state"))
+async def _life(statefs: StateFS, scratch: Path) -> tuple[str | None, float]:
+    """Take a backend through a state's life.
+
+    What is wrong with the outcome, if anything, and the seconds that a clone took.
+    """
+    original, parent, state = (scratch / name for name in ("original", "parent", "state"))
     await statefs.create(original)
-    await in_thread((original / DATA / "file").write_bytes, b"original")
-    await statefs.clone(original, clone)
-    await in_thread((clone / DATA / "file").write_bytes, b"clone")
-    await statefs.publish(clone, state, b"marker")
-    kept = [await in_thread((place / DATA / "file").read_bytes) for place in (original, state)]
-    if kept != [b"original", b"clone"]:
-        return "a clone and its source are not independent of each other"
+    await in_thread(_fill, original / DATA)
+    await statefs.publish(original, parent, b"marker")
+    clones = [scratch / f"clone-{number}" for number in range(_CLONES)]
+    seconds = min([await _timed_clone(statefs, parent, clone) for clone in clones])
+    await statefs.publish(clones[0], state, b"marker")
+    heads = [await in_thread(_head, place / DATA) for place in (parent, state)]
+    if heads != [b"o", b"c"]:
+        return "a clone and its source are not independent of each other", seconds
     if await statefs.marker(state) != b"marker":
-        return "a published state is not whole"
-    for place in (original, state):
+        return "a published state is not whole", seconds
+    for place in (parent, state, *clones):
         await statefs.remove(place)
     left = await statefs.places(scratch)
-    return f"{left[0].name} cannot be removed" if left else None
+    return (f"{left[0].name} cannot be removed" if left else None), seconds
+
+
+async def _timed_clone(statefs: StateFS, source: Path, place: Path) -> float:
+    started = time.perf_counter()
+    await statefs.clone(source, place)
+    await in_thread(_write_first, place / DATA)
+    return time.perf_counter() - started
+
+
+def _fill(data: Path) -> None:
+    """Make a few of the files that a cluster has, one of them large."""
+    (data / "large").write_bytes(b"o" * _LARGE_BYTES)
+    for number in range(_SMALL_FILES):
+        (data / f"small-{number}").write_bytes(b"o" * _SMALL_BYTES)
+
+
+def _write_first(data: Path) -> None:
+    """Write as little as can be to a few files, as a server does first."""
+    for name in ("large", "small-0", "small-1", "small-2"):
+        with (data / name).open("r+b") as file:
+            file.write(b"c")
+
+
+def _head(data: Path) -> bytes:
+    with (data / "large").open("rb") as file:
+        return file.read(1)

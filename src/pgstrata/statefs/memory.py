@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pgstrata.memory_disk import MemoryDisk
 from pgstrata.statefs.base import DATA
-from pgstrata.statefs.places import LEFTOVER_PREFIX, MARKER
+from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 
 
 class MemoryStateFS:
@@ -45,6 +45,9 @@ class MemoryStateFS:
         for child in self._disk.children(area):
             if child.name.startswith(LEFTOVER_PREFIX):
                 self._disk.remove_tree(child)
+
+    async def attach(self, place: Path) -> None:
+        """Nothing here is ever detached."""
 
     async def usage(self, place: Path) -> int:
         if not self._disk.exists(place):

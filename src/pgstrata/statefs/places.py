@@ -10,19 +10,14 @@ import errno
 import os
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pgstrata.statefs import trees
+from pgstrata.statefs import layers, trees
 from pgstrata.statefs.base import DATA
+from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 from pgstrata.statefs.threads import in_thread
-
-MARKER = "marker"
-"""The name of a whole place's marker, beside its data directory."""
-
-LEFTOVER_PREFIX = ".pgstrata-"
-"""How the names of unfinished and of removed places begin."""
 
 PLACE_MODE = 0o711
 """A server that runs as another user gets to its data directory, and can list nothing above it."""
@@ -35,6 +30,12 @@ class DirectoryStateFS(ABC):
     """A ``StateFS`` whose places are directories."""
 
     name: str
+    shares_data: bool
+    """Whether a clone holds no data of its own until it is written to."""
+
+    def __init__(self, *, durable: bool = True) -> None:
+        """``durable``: whether what is published must survive a power cut."""
+        self._durable = durable
 
     async def create(self, place: Path) -> None:
         async with shown_when_whole(place) as hidden:
@@ -57,7 +58,10 @@ class DirectoryStateFS(ABC):
 
     async def purge(self, area: Path) -> None:
         for leftover in await in_thread(_directories, area, hidden=True):
-            await in_thread(trees.delete, leftover)
+            await in_thread(layers.discard, leftover)
+
+    async def attach(self, place: Path) -> None:  # noqa: B027 - files are seen where they lie
+        pass
 
     async def usage(self, place: Path) -> int:
         return await in_thread(trees.allocated_bytes, place)
@@ -74,12 +78,20 @@ class DirectoryStateFS(ABC):
                 other.unlink()  # a server's log, which may quote what failed
         written = write_marker(building, marker)
         try:
-            trees.sync_file_system(building)
+            self._sync(building)
             move(building, place)
         except OSError:
             written.unlink()
             raise
-        trees.sync_directory(place.parent)
+        self._sync_name(place)
+
+    def _sync(self, directory: Path) -> None:
+        if self._durable:
+            trees.sync_file_system(directory)
+
+    def _sync_name(self, place: Path) -> None:
+        if self._durable:
+            trees.sync_directory(place.parent)
 
 
 def hidden_sibling(place: Path) -> Path:
@@ -134,13 +146,33 @@ def hide_and_delete(place: Path) -> None:
             raise
         _delete_in_place(place)
     else:
-        trees.delete(hidden)
+        layers.discard(hidden)
 
 
 def _delete_in_place(place: Path) -> None:
     """Delete where a full disk has no room for another name: not to be taken for whole first."""
     (place / MARKER).unlink(missing_ok=True)
-    trees.delete(place)
+    layers.discard(place)
+
+
+async def in_one_step(make: Callable[[], None], place: Path) -> None:
+    """Have a thread make ``place`` in one blocking call; cancelled meanwhile, none is left.
+
+    For what takes hardly longer than telling a thread.
+    """
+    whole = False
+
+    def note() -> None:
+        nonlocal whole
+        make()
+        whole = True
+
+    try:
+        await in_thread(note)
+    except asyncio.CancelledError:
+        if whole:
+            await in_thread(hide_and_delete, place)
+        raise
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ class ReflinkStateFS(DirectoryStateFS):
     """Copies every file by reference. The time grows with the number of files, not their size."""
 
     name = "reflink"
+    shares_data = True
 
     async def clone(self, source: Path, place: Path) -> None:
         async with shown_when_whole(place, made_from=source / DATA) as hidden:

@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from pgstrata.statefs import subvolumes
+from pgstrata.statefs import mounts, subvolumes
 
 _BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block size
 _DELETE_ATTEMPTS = 100
@@ -33,12 +33,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def delete(path: Path) -> None:
     """Delete a directory with all it holds, subvolumes and read-only ones included.
 
-    Nothing there is fine. Raises ``OSError``, ``ENOTEMPTY`` when someone keeps adding to it.
+    What is mounted within it is taken off first and not touched. Nothing there is fine. Raises
+    ``OSError``, ``ENOTEMPTY`` when someone keeps adding to it.
     """
     with suppress(FileNotFoundError):
-        if subvolumes.may_be_subvolume(path.lstat()) and _destroyed(path):
-            return
-        _delete_contents_and_self(path)
+        _delete(path, path.lstat())
+
+
+def _delete(path: Path, status: os.stat_result) -> None:
+    if subvolumes.may_be_subvolume(status) and _destroyed(path):
+        return
+    _delete_contents_and_self(path, status.st_dev)
 
 
 def _destroyed(path: Path) -> bool:
@@ -58,10 +63,10 @@ def _destroyed(path: Path) -> bool:
     return False
 
 
-def _delete_contents_and_self(path: Path) -> None:
+def _delete_contents_and_self(path: Path, device: int) -> None:
     # A program of a killed process may still be writing here; it gives up when its directory goes.
     for _ in range(_DELETE_ATTEMPTS):
-        _delete_contents(path)
+        _delete_contents(path, device)
         try:
             path.rmdir()
         except OSError as error:
@@ -72,14 +77,24 @@ def _delete_contents_and_self(path: Path) -> None:
     raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
 
 
-def _delete_contents(path: Path) -> None:
+def _delete_contents(path: Path, device: int) -> None:
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                delete(Path(entry.path))
+                _delete_inner(Path(entry.path), device)
             else:
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)  # noqa: PTH108 - a Path for each file doubles the time
+
+
+def _delete_inner(path: Path, device: int) -> None:
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        if status.st_dev != device:
+            # What is mounted there is not part of the tree; on a subvolume there is nothing.
+            mounts.unmount(path)
+            status = path.lstat()
+        _delete(path, status)
 
 
 def allocated_bytes(path: Path) -> int:

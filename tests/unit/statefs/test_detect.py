@@ -12,7 +12,7 @@ from pgstrata.statefs.detect import backend, detect
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError, match="zfs") as raised:
         asyncio.run(detect(tmp_path, "zfs"))
-    assert raised.value.remedy == "use one of: auto, btrfs, reflink, copy"
+    assert raised.value.remedy == "use one of: auto, btrfs, overlay, reflink, copy"
 
 
 def test_a_missing_store_is_named(tmp_path: Path) -> None:
@@ -32,5 +32,6 @@ def test_a_program_that_is_missing_is_the_stores_trouble_in_people_words(
 
 def test_each_backend_knows_its_name() -> None:
     assert backend("btrfs").name == "btrfs"
+    assert backend("overlay").name == "overlay"
     assert backend("reflink").name == "reflink"
     assert backend("copy").name == "copy"

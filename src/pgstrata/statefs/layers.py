@@ -1,0 +1,130 @@
+"""How long a published data directory lives that overlay mounts lie over.
+
+A published place has a file ``LAYER`` beside its data; whoever mounts something over that data
+makes a hard link to this file first. So the kernel keeps count, and no kill can make the count
+wrong. A place that is removed while others hold it stays under a hidden name, and goes with the
+last of them.
+
+It is done so for every backend: a store may hold clones that were made before its backend was
+changed. Every call blocks.
+"""
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pgstrata.statefs import mounts, trees
+from pgstrata.statefs.base import DATA
+
+MARKER = "marker"
+"""The name of a whole place's marker, beside its data directory."""
+
+LAYER = "layer"
+"""A published place's file that is held; it lists the files with several names."""
+
+LEFTOVER_PREFIX = ".pgstrata-"
+"""How the names of unfinished and of removed places begin."""
+
+_DRAFT = ".layer"
+_HELD = "held"
+_LOWER = "lower"
+
+Names = Sequence[str]
+
+
+def let_be_held(place: Path, links: Callable[[], Sequence[Names]]) -> None:
+    """Make a place one that can be held, unless it is already; ``links`` can be asked for again."""
+    if (place / LAYER).exists():
+        return
+    with _locked(place):  # another one's file may be held by now
+        if not (place / LAYER).exists():
+            draft = place / _DRAFT
+            draft.write_text(json.dumps(links()), encoding="ascii")
+            draft.rename(place / LAYER)
+
+
+def links(holder: Path) -> list[list[str]]:
+    """The files with several names in what is held, by these names."""
+    found: list[list[str]] = json.loads((holder / _HELD).read_text(encoding="ascii"))
+    return found
+
+
+def hold(place: Path, opened: Path, holder: Path, shown: Path) -> None:
+    """Let ``holder``, which will be renamed to its sibling ``shown``, hold a published place.
+
+    ``opened`` is the place by its descriptor. Raises ``FileNotFoundError`` when it was removed
+    meanwhile.
+    """
+    (holder / _HELD).hardlink_to(opened / LAYER)
+    (holder / _LOWER).symlink_to(os.path.relpath(place, shown))
+    # Whoever removes it makes it no place any more first, and looks for holders then.
+    if not (place.samefile(opened) and (opened / MARKER).exists()):
+        raise FileNotFoundError(errno.ENOENT, "the place was removed", str(place))
+
+
+def is_holder(place: Path) -> bool:
+    """Whether a place lies over another."""
+    return os.path.lexists(place / _LOWER)
+
+
+def held_by(holder: Path) -> Path | None:
+    """The place that is held, wherever it is now; None when ``holder`` holds none.
+
+    Raises ``FileNotFoundError`` when it is gone, as only damage can have it.
+    """
+    if not is_holder(holder):
+        return None
+    for place in _candidates(holder):
+        if _same(place / LAYER, holder / _HELD):
+            return place
+    raise FileNotFoundError(f"what {holder} lies over is gone: {(holder / _LOWER).readlink()}")
+
+
+def discard(place: Path) -> None:
+    """Delete a place that is hidden, with its mount; leave it alone as long as others hold it."""
+    mounts.unmount(place / DATA)
+    if _is_held(place):
+        return
+    held = None
+    with suppress(FileNotFoundError):
+        held = held_by(place)
+    trees.delete(place)
+    if held is not None and held.name.startswith(LEFTOVER_PREFIX) and not _is_held(held):
+        trees.delete(held)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(place: Path) -> bool:
+    try:
+        return (place / LAYER).lstat().st_nlink > 1
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _candidates(holder: Path) -> Iterator[Path]:
+    place = Path(os.path.normpath(holder / (holder / _LOWER).readlink()))
+    yield place
+    with suppress(FileNotFoundError), os.scandir(place.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(LEFTOVER_PREFIX):
+                yield Path(entry.path)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

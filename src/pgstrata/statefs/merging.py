@@ -1,0 +1,176 @@
+"""What an overlay mount shows, read from its two layers without mounting them.
+
+How the upper layer says that something of the lower one is gone, replaced or renamed is told in the
+kernel's Documentation/filesystems/overlayfs.rst. The lower layer is a plain tree. Every call
+blocks.
+"""
+
+import errno
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+_BLOCK_BYTES = 512
+
+PREFIXES = ("trusted.overlay.", "user.overlay.")
+"""How the names of overlay's own attributes begin: root's, and everybody else's."""
+
+_NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM})
+
+Names = tuple[str, ...]
+"""Names of one file, below the root of its tree."""
+
+
+class Entry(NamedTuple):
+    """One name in a merged directory."""
+
+    name: str
+    path: str
+    """Where what it stands for lies: in the upper layer if it is there."""
+    inode: int
+    directory: "Directory | None"
+    """The directory it stands for; None for anything else."""
+
+
+class Directory:
+    """A directory as the mount shows it: in the upper layer, in the lower one, or in both."""
+
+    def __init__(self, *, upper: str | None, lower: str | None, lower_root: str) -> None:
+        self._upper = upper
+        self._lower = lower
+        self._lower_root = lower_root
+
+    @property
+    def path(self) -> str:
+        """The directory whose owner, mode and times are shown."""
+        path = self._upper or self._lower
+        assert path is not None
+        return path
+
+    def entries(self) -> Iterator[Entry]:
+        """All that is in it, in no order."""
+        hidden: set[str] = set()
+        for entry in _scan(self._upper):
+            hidden.add(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                yield Entry(entry.name, entry.path, entry.inode(), self._over(entry))
+            elif not _is_whiteout(entry):
+                yield Entry(entry.name, entry.path, entry.inode(), None)
+        for entry in _scan(self._lower):
+            if entry.name not in hidden:
+                yield Entry(entry.name, entry.path, entry.inode(), self._below(entry))
+
+    def _over(self, entry: "os.DirEntry[str]") -> "Directory":
+        lower = self._lower_of(entry)
+        if lower is not None and not stat.S_ISDIR(_mode(lower)):
+            lower = None
+        return Directory(upper=entry.path, lower=lower, lower_root=self._lower_root)
+
+    def _below(self, entry: "os.DirEntry[str]") -> "Directory | None":
+        if not entry.is_dir(follow_symlinks=False):
+            return None
+        return Directory(upper=None, lower=entry.path, lower_root=self._lower_root)
+
+    def _lower_of(self, entry: "os.DirEntry[str]") -> str | None:
+        """The directory of the lower layer that one of the upper layer adds to."""
+        if _attribute(entry.path, "opaque") == b"y":
+            return None
+        moved_from = _attribute(entry.path, "redirect")
+        if moved_from is not None and moved_from.startswith(b"/"):
+            return self._lower_root + os.fsdecode(moved_from)
+        if self._lower is None:
+            return None
+        name = entry.name if moved_from is None else os.fsdecode(moved_from)
+        return f"{self._lower}/{name}"
+
+
+def merged(*, upper: Path, lower: Path) -> Directory:
+    """The root of what ``upper`` mounted over ``lower`` shows."""
+    return Directory(upper=str(upper), lower=str(lower), lower_root=str(lower))
+
+
+def plain(path: Path) -> Directory:
+    """The root of a tree that is no overlay."""
+    return Directory(upper=None, lower=str(path), lower_root=str(path))
+
+
+def hard_links(directory: Directory) -> list[Names]:
+    """Which files of a tree have several names in it, with these names."""
+    by_inode: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for name, entry in _files(directory, ""):
+        by_inode[entry.inode].append((name, entry.path))
+    found: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for names in by_inode.values():
+        if len(names) > 1:
+            for name, path in names:
+                status = os.lstat(path)
+                found[status.st_dev, status.st_ino].append(name)
+    return [tuple(sorted(names)) for names in found.values() if len(names) > 1]
+
+
+def allocated_bytes(directory: Directory) -> int:
+    """Bytes that a tree holds on disk, shared ones included, a file with several names once.
+
+    What vanishes meanwhile does not count. Raises ``FileNotFoundError`` when there is no such tree.
+    """
+    os.lstat(directory.path)
+    return _BLOCK_BYTES * _blocks(directory, set())
+
+
+def _blocks(directory: Directory, seen: set[tuple[int, int]]) -> int:
+    blocks = 0
+    with suppress(FileNotFoundError):
+        blocks += os.lstat(directory.path).st_blocks
+        for entry in directory.entries():
+            if entry.directory is not None:
+                blocks += _blocks(entry.directory, seen)
+                continue
+            with suppress(FileNotFoundError):
+                status = os.lstat(entry.path)
+                identity = (status.st_dev, status.st_ino)
+                if status.st_nlink == 1 or identity not in seen:
+                    blocks += status.st_blocks
+                    seen.add(identity)
+    return blocks
+
+
+def _files(directory: Directory, prefix: str) -> Iterator[tuple[str, Entry]]:
+    for entry in directory.entries():
+        if entry.directory is None:
+            yield prefix + entry.name, entry
+        else:
+            yield from _files(entry.directory, f"{prefix}{entry.name}/")
+
+
+def _scan(directory: str | None) -> Iterator["os.DirEntry[str]"]:
+    if directory is not None:
+        with suppress(FileNotFoundError), os.scandir(directory) as entries:
+            yield from entries
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def _is_whiteout(entry: "os.DirEntry[str]") -> bool:
+    if entry.is_file(follow_symlinks=False) or entry.is_symlink():
+        return False
+    status = entry.stat(follow_symlinks=False)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _attribute(path: str, name: str) -> bytes | None:
+    for prefix in PREFIXES:
+        try:
+            return os.getxattr(path, prefix + name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _NO_ATTRIBUTE:
+                raise
+    return None

@@ -1,0 +1,92 @@
+"""Overlay mounts through the kernel's own interface. Every call blocks and raises ``OSError``."""
+
+import ctypes
+import errno
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+_MNT_DETACH = 2
+_UMOUNT_NOFOLLOW = 8
+
+_OPTIONS = (
+    # Nothing in a layer may depend on another one's inodes or file handles, so that a store can be
+    # moved or copied.
+    *("index=off", "metacopy=off", "nfs_export=off", "xino=off"),
+    # A file that is copied up would be written out at once, and the server would wait for it. What
+    # is published is written out then; what is not is there to be thrown away.
+    "volatile",
+)
+
+_NOT_MOUNTED = frozenset({errno.EINVAL, errno.ENOENT, errno.ENOTDIR})
+_NOT_PERMITTED = errno.EPERM
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount_overlay(*, lower: int | Path, upper: Path, work: Path, target: Path) -> None:
+    """Mount ``upper`` over ``lower``, a directory or a descriptor of one, on ``target``.
+
+    What is renamed afterwards, above or below, goes on being part of the mount.
+    """
+    with ExitStack() as opened:
+        layers = {"upperdir": upper, "workdir": work, "lowerdir": lower}
+        options = [f"{key}={_short(layer, opened)}" for key, layer in layers.items()]
+        options += [*_OPTIONS, *_options_of_user()]
+        data = ",".join(options).encode()
+        _check(_libc.mount(b"overlay", os.fsencode(target), b"overlay", 0, data), target)
+
+
+def unmount(target: Path) -> None:
+    """Take off whatever is mounted on ``target`` itself, in use or not. Nothing there is fine.
+
+    Without the right to it, mounts stay as they are.
+    """
+    while True:
+        try:
+            _unmount_one(target)
+        except OSError as error:
+            if error.errno in _NOT_MOUNTED or error.errno == _NOT_PERMITTED:
+                return
+            raise
+
+
+def is_mounted(target: Path) -> bool:
+    """Whether something is mounted on a directory that lies in its parent's file system.
+
+    Raises ``FileNotFoundError``.
+    """
+    return target.lstat().st_dev != target.parent.lstat().st_dev
+
+
+def _unmount_one(target: Path) -> None:
+    path = os.fsencode(target)
+    try:
+        _check(_libc.umount2(path, _UMOUNT_NOFOLLOW), target)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        # Whoever is in there keeps what it has open, and finds nothing new.
+        _check(_libc.umount2(path, _UMOUNT_NOFOLLOW | _MNT_DETACH), target)
+
+
+def _short(layer: int | Path, opened: ExitStack) -> str:
+    """A name for a layer without characters that mean something to the kernel, and short.
+
+    All options together must fit into one page.
+    """
+    if isinstance(layer, Path):
+        layer = os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, layer)
+    return f"/proc/self/fd/{layer}"
+
+
+def _options_of_user() -> tuple[str, ...]:
+    # Only root of the machine may write the attributes that a renamed directory is marked with.
+    return ("redirect_dir=on",) if os.geteuid() == 0 else ("userxattr",)
+
+
+def _check(result: int, target: Path) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(target))
