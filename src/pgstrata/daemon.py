@@ -29,7 +29,7 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp
 
-from pgstrata import __version__, locks, subprocesses
+from pgstrata import __version__, faults, locks, subprocesses
 from pgstrata.database import Database
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
@@ -91,6 +91,7 @@ def serve(
     ``PgstrataError`` when it cannot start.
     """
     _check(settings)
+    faults.arm_from(os.environ)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -230,8 +231,9 @@ def _store_directory(root: Path) -> Iterator[None]:
 def _make_passable(directory: Path) -> None:
     """Make a directory with our mode, whatever the umask; one that is there keeps its own."""
     if not directory.is_dir():
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(_STORE_MODE)
+        with faults.step("directory.make"):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(_STORE_MODE)
 
 
 def _password(root: Path) -> str:
@@ -248,11 +250,12 @@ def _write_private(file: Path, content: bytes) -> None:
     """Write a file that only we can read; it appears whole or not at all."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
+    with faults.step("private_file.write"), os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
-    draft.replace(file)
+    with faults.step("private_file.rename"):
+        draft.replace(file)
 
 
 async def _check_reachable(root: Path, user: str | None) -> None:
@@ -324,7 +327,8 @@ def _announced(engine_json: Path, file: EngineFile) -> Iterator[None]:
         with contextlib.suppress(OSError, msgspec.DecodeError):
             current = msgspec.json.decode(engine_json.read_bytes(), type=EngineFile)
             if current.instance_id == file.instance_id:
-                engine_json.unlink()
+                with faults.step("engine_json.remove"):
+                    engine_json.unlink()
 
 
 class _Server(uvicorn.Server):

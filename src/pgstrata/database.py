@@ -6,12 +6,14 @@ the store.
 """
 
 import asyncio
+import errno
 import os
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
@@ -19,6 +21,7 @@ from typing import NoReturn, Self, TypeVar
 
 import msgspec
 
+from pgstrata import faults
 from pgstrata.errors import StoreUnusableError
 from pgstrata.schema import MIGRATIONS, Migration
 
@@ -49,6 +52,8 @@ _TROUBLES: dict[int, tuple[str, str]] = {
 }
 
 _REFUSED = ("refused a statement", "report this as a bug")
+
+_PLAINLY: AbstractContextManager[None] = nullcontext()
 
 
 class Database:
@@ -110,13 +115,15 @@ class Database:
         # Some other program keeps even readers out; that can be waited for, but not here.
         return await self.read(question)
 
-    async def write(self, change: Callable[[Connection], T]) -> T:
+    async def write(self, change: Callable[[Connection], T], *, step: str | None = None) -> T:
         """Make a change in one transaction: whole, or not at all when ``change`` raises.
 
         Once asked for it is carried out to its end, even if the caller is cancelled meanwhile.
-        Raises ``StoreUnusableError`` when the database cannot be written.
+        ``step`` names its commit among the fault points. Raises ``StoreUnusableError`` when the
+        database cannot be written.
         """
-        return await self._run("BEGIN IMMEDIATE", change)
+        committing = nullcontext() if step is None else faults.step(step)
+        return await self._run("BEGIN IMMEDIATE", change, committing)
 
     async def close(self) -> None:
         """Carry out what was asked for already, then close. Twice is fine."""
@@ -140,11 +147,18 @@ class Database:
     ) -> None:
         await self.close()
 
-    async def _run(self, begin: str, work: Callable[[Connection], T]) -> T:
+    async def _run(
+        self,
+        begin: str,
+        work: Callable[[Connection], T],
+        committing: AbstractContextManager[None] = _PLAINLY,
+    ) -> T:
         self._check_open()
         try:
-            return await self._worker.call(lambda: _in_transaction(self._connection, begin, work))
-        except (sqlite3.Error, msgspec.DecodeError) as error:
+            return await self._worker.call(
+                lambda: _in_transaction(self._connection, begin, work, committing)
+            )
+        except (sqlite3.Error, msgspec.DecodeError, OSError) as error:
             _refuse(self._path, error)
 
     def _check_open(self) -> None:
@@ -213,11 +227,17 @@ def _tell(
         return
 
 
-def _in_transaction(connection: Connection, begin: str, work: Callable[[Connection], T]) -> T:
+def _in_transaction(
+    connection: Connection,
+    begin: str,
+    work: Callable[[Connection], T],
+    committing: AbstractContextManager[None] = _PLAINLY,
+) -> T:
     try:
         connection.execute(begin)
         result = work(connection)
-        connection.commit()
+        with committing:
+            connection.commit()
         return result
     finally:
         # Only a transaction that failed is still open; SQLite ends some of those by itself.
@@ -252,7 +272,8 @@ def _open(path: Path, busy_seconds: float, migrations: tuple[Migration, ...]) ->
 def _make_private(path: Path) -> None:
     """See to it that the file is there and its owner's alone: DSNs with passwords are in it."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with faults.step("database.create"):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         # Not opened to change it: closing any descriptor of a file drops all POSIX locks that
         # this process has on it, another connection's among them.
@@ -302,7 +323,8 @@ def _migrate(path: Path, connection: Connection, migrations: tuple[Migration, ..
         for statement in migration:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {len(migrations)}")
-    connection.commit()
+    with faults.step("database.migrate"):
+        connection.commit()
 
 
 def _version(connection: Connection) -> int:
@@ -310,9 +332,12 @@ def _version(connection: Connection) -> int:
     return int(version)
 
 
-def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError) -> NoReturn:
+def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError | OSError) -> NoReturn:
     if isinstance(error, sqlite3.Error):
         trouble, remedy = _TROUBLES.get(_kind(error), _REFUSED)
+    elif isinstance(error, OSError):
+        full = error.errno == errno.ENOSPC
+        trouble, remedy = _TROUBLES[sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR]
     else:
         trouble = "holds a row that cannot be read"
         remedy = "use the pgstrata that wrote it, or move the file away"

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
+from pgstrata import faults
 from pgstrata.errors import StoreUnusableError
 
 _FIRST_PAUSE_SECONDS = 0.005
@@ -62,10 +63,11 @@ async def locked(path: Path) -> AsyncIterator[None]:
     async with turn:
         descriptor = _open(path)
         try:
-            for pause in _pauses():
-                if _take(descriptor):
-                    break
-                await asyncio.sleep(pause)
+            with faults.step("lock.take"):
+                for pause in _pauses():
+                    if _take(descriptor):
+                        break
+                    await asyncio.sleep(pause)
             yield
         finally:
             HeldLock(descriptor).close()
@@ -82,8 +84,9 @@ def try_lock(path: Path) -> HeldLock | None:
         return None
     lock = HeldLock(descriptor)
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        with faults.step("engine.lock"):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
     except OSError as error:
         lock.close()
         raise StoreUnusableError(

@@ -31,7 +31,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Literal, TypedDict
 
-from pgstrata import processes
+from pgstrata import faults, processes
 from pgstrata.cancellation import to_the_end
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError
@@ -121,7 +121,7 @@ async def stream(
     when the program cannot be started.
     """
     mark = f"{uuid.uuid4().hex}:{_store}"
-    with _given(stdin) as source:
+    with _given(stdin) as source, faults.step("program.spawn"):
         process = _start(
             argv,
             stdin=source,

@@ -98,7 +98,7 @@ class SqliteQueue:
             _number_if_finished(connection, job)
             _append(connection, job.job_id, events)
 
-        await self._database.write(change)
+        await self._database.write(change, step="queue.add")
 
     async def apply(self, transition: Transition) -> bool:
         job = transition.job
@@ -116,7 +116,7 @@ class SqliteQueue:
             _append(connection, job.job_id, transition.events)
             return True
 
-        return await self._database.write(change)
+        return await self._database.write(change, step="queue.apply")
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
         def change(connection: Connection) -> bool:
@@ -125,13 +125,13 @@ class SqliteQueue:
             _append(connection, job_id, events)
             return True
 
-        return await self._database.write(change)
+        return await self._database.write(change, step="queue.append")
 
     async def request_cancel(self, job_id: str) -> bool:
-        return await self._change_one(_REQUEST_CANCEL, job_id)
+        return await self._change_one(_REQUEST_CANCEL, job_id, step="queue.request_cancel")
 
     async def remove(self, job_id: str) -> bool:
-        return await self._change_one(_REMOVE_JOB, job_id)
+        return await self._change_one(_REMOVE_JOB, job_id, step="queue.remove")
 
     async def get(self, job_id: str) -> Job | None:
         def question(connection: Connection) -> Job | None:
@@ -201,9 +201,9 @@ class SqliteQueue:
     async def close(self) -> None:
         """Nothing to let go of: the database is borrowed."""
 
-    async def _change_one(self, statement: str, job_id: str) -> bool:
+    async def _change_one(self, statement: str, job_id: str, *, step: str) -> bool:
         return await self._database.write(
-            lambda connection: connection.execute(statement, (job_id,)).rowcount == 1
+            lambda connection: connection.execute(statement, (job_id,)).rowcount == 1, step=step
         )
 
     async def _jobs(self, statement: str, *values: str) -> list[Job]:

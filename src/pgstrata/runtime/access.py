@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pgstrata import faults
 from pgstrata.errors import ServerError
 from pgstrata.runtime.postmaster import works_in
 
@@ -114,13 +115,15 @@ class PrivateDir:
 
     def _write(self, name: str, text: str) -> Path:
         # Servers that are still running may read it at this moment: replaced whole.
-        return self._new_file(name, text).replace(self.path / name)
+        draft = self._new_file(name, text)
+        with faults.step("access.rename"):
+            return draft.replace(self.path / name)
 
     def _new_file(self, name: str, text: str) -> Path:
         # We may be root in a directory of the server's user, whom any script can act as: nothing
         # that lies there is opened, and no name is followed twice.
         descriptor, path = tempfile.mkstemp(prefix=f"{name}.", dir=self.path)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with faults.step("access.write"), os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             if os.geteuid() == 0:
                 os.fchown(descriptor, self._owner.pw_uid, self._owner.pw_gid)

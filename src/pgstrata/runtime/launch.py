@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from pgstrata import subprocesses
+from pgstrata import faults, subprocesses
 from pgstrata.domain.instance import Server
 from pgstrata.runtime.access import PrivateDir
 from pgstrata.runtime.installations import MINIMAL_ENV
@@ -27,7 +27,8 @@ class ServerLog:
     def __init__(self, path: Path) -> None:
         """Make the file if need be, for our eyes only: statements that fail are quoted in it."""
         self.path = path
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with faults.step("server.log"):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             self._start = os.lseek(descriptor, 0, os.SEEK_END)
         finally:
@@ -69,9 +70,10 @@ def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> in
 
     Raises ``ProgramError``.
     """
-    process: subprocess.Popen[bytes] = subprocesses.start_detached(
-        argv, log=log, cwd=data_dir, env=MINIMAL_ENV, user=user
-    )
+    with faults.step("server.spawn"):
+        process: subprocess.Popen[bytes] = subprocesses.start_detached(
+            argv, log=log, cwd=data_dir, env=MINIMAL_ENV, user=user
+        )
     # It is waited for by its pid and may outlive us: to the object it is over, or it would warn.
     process.returncode = 0
     return process.pid

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pgstrata import processes, subprocesses
+from pgstrata import faults, processes, subprocesses
 from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.connection import check_it_answers
 from pgstrata.domain.image import Installation, ResolvedImage
@@ -83,11 +83,15 @@ class NativeRuntime:
         self._access.give_away(data_dir)
         password_file = self._access.password_file(self._password)
         try:
-            ended = await initdb(installation.bin_dir, data_dir, password_file, self.server_user)
+            with faults.step("initdb"):
+                ended = await initdb(
+                    installation.bin_dir, data_dir, password_file, self.server_user
+                )
         except ProgramError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
         finally:
-            password_file.unlink(missing_ok=True)
+            with faults.step("access.remove"):
+                password_file.unlink(missing_ok=True)
         if ended.exit_code != 0:
             raise ServerError(
                 f"PostgreSQL {installation.version} cannot make a cluster in {data_dir}",
@@ -176,7 +180,8 @@ class NativeRuntime:
             )
         async with self._undone_on_failure(server, log) as ended:
             if await until_ready(server, ended):
-                await check_it_answers(server)
+                with faults.step("server.answer"):
+                    await check_it_answers(server)
                 return server
             if is_taken(port):
                 return None

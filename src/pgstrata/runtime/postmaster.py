@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from pgstrata import processes
+from pgstrata import faults, processes
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import ServerError
@@ -162,7 +162,8 @@ def members(data_dir: Path) -> list[psutil.Process]:
 def _send(server: Server, number: signal.Signals) -> None:
     if is_running(server):
         try:
-            os.kill(server.pid, number)
+            with faults.step("server.signal"):
+                os.kill(server.pid, number)
         except ProcessLookupError:
             return
         except PermissionError as error:

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+from pgstrata import faults
 from pgstrata.errors import StoreUnusableError
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA
@@ -94,7 +95,8 @@ class BtrfsStateFS(DirectoryStateFS):
 
 def _snapshot(source: Path, data: Path, *, read_only: bool) -> None:
     try:
-        subvolumes.snapshot(source, data, read_only=read_only)
+        with faults.step("statefs.snapshot"):
+            subvolumes.snapshot(source, data, read_only=read_only)
     except OSError as error:
         if error.errno == errno.EINVAL:
             raise StoreUnusableError(
@@ -107,6 +109,7 @@ def _snapshot(source: Path, data: Path, *, read_only: bool) -> None:
 def _write_out(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with faults.step("statefs.marker.sync"):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pgstrata import subprocesses
+from pgstrata import faults, subprocesses
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
 
@@ -16,4 +16,5 @@ class CopyStateFS(DirectoryStateFS):
     async def clone(self, source: Path, place: Path) -> None:
         async with shown_when_whole(place, made_from=source / DATA) as hidden:
             options = ("--archive", "--no-target-directory", "--reflink=never", "--sparse=auto")
-            await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
+            with faults.step("statefs.copy"):
+                await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pgstrata import faults
 from pgstrata.statefs import mounts, trees
 from pgstrata.statefs.base import DATA
 
@@ -43,8 +44,9 @@ def let_be_held(place: Path, links: Callable[[], Sequence[Names]]) -> None:
     with _locked(place):  # another one's file may be held by now
         if not (place / LAYER).exists():
             draft = place / _DRAFT
-            draft.write_text(json.dumps(links()), encoding="ascii")
-            draft.rename(place / LAYER)
+            with faults.step("statefs.layer"):
+                draft.write_text(json.dumps(links()), encoding="ascii")
+                draft.rename(place / LAYER)
 
 
 def links(holder: Path) -> list[list[str]]:
@@ -59,7 +61,8 @@ def hold(place: Path, opened: Path, holder: Path, shown: Path) -> None:
     ``opened`` is the place by its descriptor. Raises ``FileNotFoundError`` when it was removed
     meanwhile.
     """
-    (holder / _HELD).hardlink_to(opened / LAYER)
+    with faults.step("statefs.hold"):
+        (holder / _HELD).hardlink_to(opened / LAYER)
     (holder / _LOWER).symlink_to(os.path.relpath(place, shown))
     # Whoever removes it makes it no place any more first, and looks for holders then.
     if not (place.samefile(opened) and (opened / MARKER).exists()):

@@ -6,6 +6,8 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
+from pgstrata import faults
+
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
 
@@ -34,7 +36,8 @@ def mount_overlay(*, lower: int | Path, upper: Path, work: Path, target: Path) -
         options = [f"{key}={_short(layer, opened)}" for key, layer in layers.items()]
         options += [*_OPTIONS, *_options_of_user()]
         data = ",".join(options).encode()
-        _check(_libc.mount(b"overlay", os.fsencode(target), b"overlay", 0, data), target)
+        with faults.step("statefs.mount"):
+            _check(_libc.mount(b"overlay", os.fsencode(target), b"overlay", 0, data), target)
 
 
 def unmount(target: Path) -> None:
@@ -62,7 +65,8 @@ def is_mounted(target: Path) -> bool:
 def _unmount_one(target: Path) -> None:
     path = os.fsencode(target)
     try:
-        _check(_libc.umount2(path, _UMOUNT_NOFOLLOW), target)
+        with faults.step("statefs.unmount"):
+            _check(_libc.umount2(path, _UMOUNT_NOFOLLOW), target)
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise

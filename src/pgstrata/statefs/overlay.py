@@ -10,7 +10,7 @@ wants for that, and what holds the published place (``layers``).
 import os
 from pathlib import Path
 
-from pgstrata import subprocesses
+from pgstrata import faults, subprocesses
 from pgstrata.statefs import layers, linking, merging, mounts, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.places import (
@@ -55,7 +55,8 @@ class OverlayStateFS(DirectoryStateFS):
             await self.attach(source)
         async with shown_when_whole(place, made_from=source / DATA) as hidden:
             options = ("--archive", "--no-target-directory", "--reflink=auto", "--sparse=auto")
-            await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
+            with faults.step("statefs.copy"):
+                await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
 
     def _publish(self, building: Path, place: Path, marker: bytes) -> None:
         refuse_existing(place)
@@ -69,7 +70,8 @@ class OverlayStateFS(DirectoryStateFS):
         hidden = hidden_sibling(place)
         try:
             make_place_directory(hidden)
-            linking.link_tree(_shown(building), hidden / DATA)
+            with faults.step("statefs.link"):
+                linking.link_tree(_shown(building), hidden / DATA)
             _let_be_held(hidden)
             write_marker(hidden, marker)
             trees.sync_file_system(hidden)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from pgstrata import faults
 from pgstrata.statefs import layers, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
@@ -39,7 +40,8 @@ class DirectoryStateFS(ABC):
 
     async def create(self, place: Path) -> None:
         async with shown_when_whole(place) as hidden:
-            await in_thread(self._make_data, hidden / DATA)
+            with faults.step("statefs.make_data"):
+                await in_thread(self._make_data, hidden / DATA)
 
     @abstractmethod
     async def clone(self, source: Path, place: Path) -> None: ...
@@ -58,7 +60,8 @@ class DirectoryStateFS(ABC):
 
     async def purge(self, area: Path) -> None:
         for leftover in await in_thread(_directories, area, hidden=True):
-            await in_thread(layers.discard, leftover)
+            with faults.step("statefs.purge"):
+                await in_thread(layers.discard, leftover)
 
     async def attach(self, place: Path) -> None:  # noqa: B027 - files are seen where they lie
         pass
@@ -75,7 +78,8 @@ class DirectoryStateFS(ABC):
         refuse_existing(place)
         for other in building.iterdir():
             if other.name != DATA:
-                other.unlink()  # a server's log, which may quote what failed
+                with faults.step("statefs.clear"):
+                    other.unlink()  # a server's log, which may quote what failed
         written = write_marker(building, marker)
         try:
             self._sync(building)
@@ -101,15 +105,17 @@ def hidden_sibling(place: Path) -> Path:
 
 def make_place_directory(path: Path) -> None:
     """Make a place's own directory; the area it lies in must be there."""
-    path.mkdir(PLACE_MODE)
-    path.chmod(PLACE_MODE)
+    with faults.step("statefs.make_place"):
+        path.mkdir(PLACE_MODE)
+        path.chmod(PLACE_MODE)
 
 
 def write_marker(directory: Path, marker: bytes) -> Path:
     """Write a marker, not durably yet, and return its path."""
     path = directory / MARKER
-    path.write_bytes(marker)
-    path.chmod(_MARKER_MODE)
+    with faults.step("statefs.marker.write"):
+        path.write_bytes(marker)
+        path.chmod(_MARKER_MODE)
     return path
 
 
@@ -127,7 +133,8 @@ def move(source: Path, place: Path) -> None:
     """
     refuse_existing(place)
     try:
-        source.rename(place)
+        with faults.step("statefs.show"):
+            source.rename(place)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             refuse_existing(place)
@@ -138,7 +145,8 @@ def hide_and_delete(place: Path) -> None:
     """Make a place invisible in one step, then delete it. Nothing there is fine."""
     hidden = hidden_sibling(place)
     try:
-        place.rename(hidden)
+        with faults.step("statefs.hide"):
+            place.rename(hidden)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -146,7 +154,8 @@ def hide_and_delete(place: Path) -> None:
             raise
         _delete_in_place(place)
     else:
-        layers.discard(hidden)
+        with faults.step("statefs.delete"):
+            layers.discard(hidden)
 
 
 def _delete_in_place(place: Path) -> None:

@@ -4,7 +4,7 @@ import fcntl
 import tempfile
 from pathlib import Path
 
-from pgstrata import subprocesses
+from pgstrata import faults, subprocesses
 from pgstrata.errors import ProgramError
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
@@ -24,7 +24,8 @@ class ReflinkStateFS(DirectoryStateFS):
             # As fast as our own loop over a thousand files, and no thread of ours is busy with it.
             options = ("--archive", "--no-target-directory", "--reflink=always")
             try:
-                await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
+                with faults.step("statefs.copy"):
+                    await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
             except ProgramError:
                 # cp says only in words why; the kernel says it with an errno.
                 await in_thread(check_reflinks, hidden)

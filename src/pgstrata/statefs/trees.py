@@ -11,6 +11,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from pgstrata import faults
 from pgstrata.statefs import mounts, subvolumes
 
 _BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block size
@@ -131,9 +132,10 @@ def sync_file_system(path: Path) -> None:
     """Write out all that the file system of ``path`` has not yet: the one call for many files."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
+        with faults.step("statefs.sync"):
+            if _libc.syncfs(descriptor) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(path))
     finally:
         os.close(descriptor)
 
@@ -142,6 +144,7 @@ def sync_directory(path: Path) -> None:
     """Make a directory's entries durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with faults.step("statefs.sync_directory"):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -96,7 +96,7 @@ class SqliteStore:
                     remedy="build the parent first",
                 ) from error
 
-        await self._database.write(change)
+        await self._database.write(change, step="store.add_state")
 
     async def state(self, state_id: str) -> State | None:
         def question(connection: Connection) -> State | None:
@@ -134,7 +134,7 @@ class SqliteStore:
                     remedy="remove what stems from it first",
                 ) from error
 
-        return await self._database.write(change)
+        return await self._database.write(change, step="store.remove_state")
 
     async def add_instance(self, instance: Instance) -> None:
         """As the port says. Raises ``ConflictError`` also when the instance's id is not new."""
@@ -146,7 +146,7 @@ class SqliteStore:
                 _refuse_instance(connection, instance, error)
             connection.execute(_USE_STATE, (instance.created_at.isoformat(), instance.state_id))
 
-        await self._database.write(change)
+        await self._database.write(change, step="store.add_instance")
 
     async def instance(self, instance_id: str) -> Instance | None:
         return await self._one_instance(_INSTANCE, instance_id)
@@ -167,7 +167,7 @@ class SqliteStore:
                 (bearer,) = connection.execute(_BEARER, (name,)).fetchone()
                 raise _taken(name, bearer) from error
 
-        await self._database.write(change)
+        await self._database.write(change, step="store.bind_name")
 
     async def unbind_name(self, name: str) -> bool:
         def change(connection: Connection) -> bool:
@@ -176,7 +176,7 @@ class SqliteStore:
                 _set_name(connection, instance, None)
             return instance is not None
 
-        return await self._database.write(change)
+        return await self._database.write(change, step="store.unbind_name")
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -186,7 +186,8 @@ class SqliteStore:
 
     async def remove_instance(self, instance_id: str) -> bool:
         return await self._database.write(
-            lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1
+            lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1,
+            step="store.remove_instance",
         )
 
     async def close(self) -> None:
