@@ -22,7 +22,7 @@ from pgstrata.domain.instance import Server
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ServerError
 from pgstrata.kinds.psql.kind import PsqlKind
-from pgstrata.runtime import initdb, postmaster
+from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.ports import HOST, Ports
 from tests.clusters import (
@@ -501,6 +501,25 @@ def test_servers_of_a_removed_directory_and_dead_sockets_are_cleared_away(
 
     asyncio.run(scenario())
     assert servers_below(directory) == []
+
+
+def test_a_server_that_was_only_just_spawned_is_cleared_away(rig: NativeRig) -> None:
+    data_dir = rig.cluster()
+
+    async def scenario() -> bool:
+        [installation, *_] = await rig.runtime.installations()
+        # As an engine leaves it that is killed at once: no pid file, perhaps not even a PostgreSQL.
+        pid = launch.spawn(
+            [str(installation.bin_dir / "postgres"), "-D", str(data_dir)],
+            data_dir=data_dir,
+            log=data_dir.parent / "log",
+            user=rig.native.server_user,
+        )
+        assert not (data_dir / "postmaster.pid").exists()
+        await rig.runtime.clear_orphans([])
+        return processes.started(pid) is None
+
+    assert asyncio.run(scenario())
 
 
 def test_only_what_works_in_the_store_is_cleared_away(rig: NativeRig, directory: Path) -> None:

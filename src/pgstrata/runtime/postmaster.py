@@ -24,6 +24,10 @@ _SAME_START_SECONDS = 2.0
 """By how much two readings of one start time may differ: the kernel counts from boot, and the
 moment of boot moves a little when the clock is set."""
 
+_SERVER_PROGRAMS = ("postgres", "setpriv")
+"""What a server's process runs; the second for a moment, on its way to the first as another user.
+"""
+
 _CLEAN_SECONDS = 60.0
 """How long a server may take to write everything out before it is stopped the hard way."""
 
@@ -113,7 +117,7 @@ def _data_dir_below(pid: int, place: Path) -> Path | None:
     if directory is None or not Path(directory).is_relative_to(place):
         return None
     # A person's shell may be there, too.
-    return Path(directory) if processes.program(pid) == "postgres" else None
+    return Path(directory) if processes.program(pid) in _SERVER_PROGRAMS else None
 
 
 async def shut_down(server: Server, *, clean: bool) -> None:
