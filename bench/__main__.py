@@ -2,7 +2,8 @@
 
 The limit is PostgreSQL itself: a bare server starting on the same clone. Rounds of the things that
 are compared alternate, so that a machine that slows down slows all of them down; medians are
-compared. The store lies on a loop-mounted btrfs image where there can be one, or in ``--store``.
+compared. The store lies on a loop-mounted btrfs image where there can be one, or in ``--store``;
+clones are measured on images of their own, for which 12 GB must be free in the temporary directory.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cached, processes, scanning
+from bench import cached, cloning, processes, scanning
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
 from tests.filesystems import loop_mounted
@@ -38,6 +39,7 @@ def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
         *cached.measure(engine, place, rounds),
         *processes.measure(engine, rounds),
         *scanning.measure(),
+        *cloning.measure(),
     ]
 
 
