@@ -92,6 +92,7 @@ def serve(
     """
     _check(settings)
     faults.arm_from(os.environ)
+    detect.enter_namespace(store.absolute(), settings.snapshot_backend)  # before any thread is made
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )

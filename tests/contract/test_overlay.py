@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from pgstrata import subprocesses
 from pgstrata.errors import StoreUnusableError
-from pgstrata.statefs import trees
+from pgstrata.statefs import namespaces, trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
-from pgstrata.statefs.detect import BackendName, backend
+from pgstrata.statefs.detect import BackendName, backend, enter_namespace
 from pgstrata.statefs.overlay import OverlayStateFS
 from tests.filesystems import memory_mounted, mounts_below
 from tests.forks import NOBODY, done_as_nobody
@@ -264,6 +266,71 @@ def test_without_rights_nothing_is_mounted_and_nothing_left(area: Path) -> None:
 
     done_as_nobody(refused)
     assert list(area.iterdir()) == []
+
+
+def test_without_rights_everything_works_in_a_namespace(area: Path) -> None:
+    os.chown(area, NOBODY, NOBODY)
+
+    async def life_of_a_state() -> None:
+        enter_namespace(area)
+        statefs, clone, state = OverlayStateFS(), area / "clone", area / "state"
+        await statefs.create(area / "building")
+        for name in ("kept", "emptied"):
+            (area / "building" / DATA / name).mkdir()
+            (area / "building" / DATA / name / "file").write_bytes(b"original")
+        await statefs.publish(area / "building", area / "parent", MARKER)
+        await statefs.clone(area / "parent", clone)
+        (clone / DATA / "kept" / "file").write_bytes(b"changed")
+        (clone / DATA / "emptied" / "file").unlink()
+        (clone / DATA / "emptied").rmdir()
+        (clone / DATA / "emptied").mkdir()
+        await statefs.publish(clone, state, MARKER)
+        assert (state / DATA / "kept" / "file").read_bytes() == b"changed"
+        assert list((state / DATA / "emptied").iterdir()) == []
+        assert (area / "parent" / DATA / "kept" / "file").read_bytes() == b"original"
+        for place in (area / "parent", state):
+            await statefs.remove(place)
+
+    done_as_nobody(life_of_a_state)
+    assert list(area.iterdir()) == []
+
+
+def test_an_engine_joins_the_namespace_of_the_servers_it_finds(ext4_area: Path) -> None:
+    os.chown(ext4_area, NOBODY, NOBODY)
+    instances, clone = ext4_area / "instances", ext4_area / "instances" / "clone"
+
+    async def engine_with_a_server() -> None:
+        enter_namespace(ext4_area)
+        statefs = OverlayStateFS()
+        instances.mkdir()
+        await statefs.create(ext4_area / "building")
+        await statefs.publish(ext4_area / "building", ext4_area / "state", MARKER)
+        await statefs.clone(ext4_area / "state", clone)
+        pid = subprocesses.start_detached(
+            ["sleep", "60"], log=ext4_area / "log", cwd=ext4_area, env={}
+        ).pid
+        (clone / DATA / "postmaster.pid").write_text(f"{pid}\n")
+
+    async def next_engine() -> None:
+        assert list((clone / DATA).iterdir()) == []
+        enter_namespace(ext4_area)
+        pid = int((clone / DATA / "postmaster.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        statefs = OverlayStateFS()
+        for place in (clone, ext4_area / "state"):
+            await statefs.remove(place)
+        assert list(instances.iterdir()) == []
+
+    done_as_nobody(engine_with_a_server)
+    done_as_nobody(next_engine)
+
+
+def test_a_pid_that_is_somebody_elses_by_now_is_not_joined(ext4_area: Path) -> None:
+    upper = ext4_area / "instances" / "clone" / "upper"
+    upper.mkdir(parents=True)
+    for pid in (str(os.getpid()), "1", "0", "-1", "nonsense", str(1 << 40)):
+        (upper / "postmaster.pid").write_text(pid)
+        assert not namespaces.join(ext4_area)
 
 
 def test_a_clone_takes_the_same_steps_whatever_the_state_holds(area: Path) -> None:

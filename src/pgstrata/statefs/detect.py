@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,7 +22,7 @@ from pgstrata.errors import (
     ProgramError,
     StoreUnusableError,
 )
-from pgstrata.statefs import trees
+from pgstrata.statefs import namespaces, trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
@@ -44,7 +45,8 @@ _BACKENDS: dict[BackendName, type[DirectoryStateFS]] = {
 
 _NEEDS: dict[BackendName, str] = {
     "btrfs": "put the store on a btrfs file system",
-    "overlay": "run the engine as root, with the store on ext4, XFS or btrfs",
+    "overlay": "put the store on ext4, XFS or btrfs, and run the engine as root or where everybody "
+    "may make user namespaces",
     "reflink": "put the store on XFS, btrfs or another file system with reflinks",
     "copy": "install GNU cp",
 }
@@ -132,6 +134,21 @@ async def detect(store: Path, wanted: str = AUTO) -> Detection:
             remedy="put the store on another file system",
         )
     return _detection(tried, *choose(working))
+
+
+def enter_namespace(store: Path, wanted: str = AUTO) -> None:
+    """Let a process that is not root mount, if the backend that is ``wanted`` may need that.
+
+    To be called while it has one thread only. Where the system does not allow it, nothing changes:
+    trying the backend will tell. Blocks.
+    """
+    mounting = OverlayStateFS.name
+    if namespaces.needed():
+        with suppress(OSError):
+            if not namespaces.join(store) and (
+                wanted == mounting or (wanted == AUTO and _recorded(store) in (None, mounting))
+            ):
+                namespaces.make()
 
 
 def remember(store: Path, name: BackendName) -> None:

@@ -45,13 +45,13 @@ def let_be_held(place: Path, links: Callable[[], Sequence[Names]]) -> None:
         if not (place / LAYER).exists():
             draft = place / _DRAFT
             with faults.step("statefs.layer"):
-                draft.write_text(json.dumps(links()), encoding="ascii")
+                draft.write_text(json.dumps(links()), encoding="utf-8")
                 draft.rename(place / LAYER)
 
 
 def links(holder: Path) -> list[list[str]]:
     """The files with several names in what is held, by these names."""
-    found: list[list[str]] = json.loads((holder / _HELD).read_text(encoding="ascii"))
+    found: list[list[str]] = json.loads((holder / _HELD).read_text(encoding="utf-8"))
     return found
 
 

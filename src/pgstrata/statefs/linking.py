@@ -53,7 +53,9 @@ def unshare(root: Path, names: Sequence[str]) -> None:
 def copy_metadata(source: str | Path, target: Path) -> None:
     """Give ``target`` the owner, the mode, the times and the attributes of ``source``."""
     status = os.lstat(source)
-    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+    own = os.lstat(target)
+    if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
+        os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
         target.chmod(stat.S_IMODE(status.st_mode))
     for name in os.listxattr(source, follow_symlinks=False):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pgstrata import faults
+from pgstrata.statefs import namespaces
 
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
@@ -87,7 +88,7 @@ def _short(layer: int | Path, opened: ExitStack) -> str:
 
 def _options_of_user() -> tuple[str, ...]:
     # Only root of the machine may write the attributes that a renamed directory is marked with.
-    return ("redirect_dir=on",) if os.geteuid() == 0 else ("userxattr",)
+    return ("redirect_dir=on",) if namespaces.is_first() else ("userxattr",)
 
 
 def _check(result: int, target: Path) -> None:
