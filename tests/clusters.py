@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from pgstrata.dbms.base import Dbms
-from pgstrata.dbms.memory import MemoryDbms
+from pgstrata.dbms.memory import UNLOGGED, MemoryDbms
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.errors import InvalidArgumentError, ProgramError
@@ -60,6 +60,9 @@ class Rig(Protocol):
 
     def add_tablespace(self, server: Server) -> Path:
         """Make a tablespace outside the data directory; its location."""
+
+    def add_unlogged(self, server: Server) -> None:
+        """Make an unlogged table, in a database that lets nobody connect."""
 
     def clients(self, server: Server, number: int) -> AbstractContextManager[None]:
         """Have that many clients connected for the length of the block."""
@@ -106,6 +109,9 @@ class MemoryRig:
         location = Path("/elsewhere")
         self._disk.write(server.data_dir / "pg_tblspc" / "16384", str(location).encode())
         return location
+
+    def add_unlogged(self, server: Server) -> None:
+        self._disk.write(server.data_dir / UNLOGGED, b"quick")
 
     @contextmanager
     def clients(self, server: Server, number: int) -> Iterator[None]:
@@ -163,6 +169,14 @@ class NativeRig:
         with connected(self.runtime.dsn(server)) as connection:
             connection.execute(f"create tablespace elsewhere location '{location}'".encode())
         return location
+
+    def add_unlogged(self, server: Server) -> None:
+        dsn = self.runtime.dsn(server)
+        with connected(dsn) as connection:
+            connection.execute("create database hidden")
+            with connected(dsn.rpartition("/")[0] + "/hidden") as hidden:
+                hidden.execute("create unlogged table quick (a int)")
+            connection.execute("alter database hidden allow_connections false")
 
     @contextmanager
     def clients(self, server: Server, number: int) -> Iterator[None]:

@@ -174,7 +174,13 @@ async def _engine(
             _make_passable(area)
         detect.remember(root, detection.name)
         kinds = {kind.name: kind for kind in (PsqlKind(),)}
-        executor = TaskExecutor(runtime=runtime, kinds=kinds, snapshots=snapshots, store=store)
+        executor = TaskExecutor(
+            runtime=runtime,
+            kinds=kinds,
+            snapshots=snapshots,
+            store=store,
+            consistency=settings.consistency,
+        )
         coordinator = await parts.enter_async_context(
             JobCoordinator(queue=queue, kinds=kinds, executor=executor, settings=settings)
         )

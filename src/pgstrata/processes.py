@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,10 @@ POLL_SECONDS: Final = 0.01
 
 _ROUNDS: Final = 5
 """How often those who are left are killed: some may be born while others are."""
+
+_STOP_POLL_SECONDS: Final = 0.0005
+
+_STILL: Final = frozenset({b"T", b"t", b"Z", b"X"})
 
 # Fields of /proc/PID/stat after the name in brackets: see proc(5).
 _STATE, _PARENT, _START = 0, 1, 19
@@ -50,6 +54,40 @@ def ancestors(pid: int) -> Iterator[int]:
     """The pids of a process's parent, its parent's parent, and so on."""
     while (fields := _stat(pid)) is not None and (pid := int(fields[_PARENT])) > 0:
         yield pid
+
+
+def children(pid: int) -> list[int]:
+    """The pids of a process's children, zombies among them."""
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except OSError:
+        # The kernel does not tell, or the process is gone.
+        return [one for one in everyone() if next(ancestors(one), None) == pid]
+
+
+def is_still(pid: int) -> bool:
+    """Whether a process does nothing: it is stopped, or it has ended."""
+    fields = _stat(pid)
+    return fields is None or fields[_STATE] in _STILL
+
+
+async def hold_still(pids: Collection[int]) -> None:
+    """Stop processes that cannot be waited for, and return once none of them does anything."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    # One that is in a call to the disk stops at its end.
+    while not all(is_still(pid) for pid in pids):  # noqa: ASYNC110 (nothing tells us)
+        await asyncio.sleep(_STOP_POLL_SECONDS)
+
+
+def let_go_on(pids: Iterable[int]) -> None:
+    """Let stopped processes go on; those that ended are fine."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def working_dir(pid: int) -> str | None:

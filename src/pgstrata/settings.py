@@ -1,7 +1,7 @@
 """What can be set, with the values an engine uses when nothing is."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -41,6 +41,8 @@ class Settings(Model, frozen=True, kw_only=True):
     """An engine's settings."""
 
     snapshot_backend: str = "auto"
+    consistency: Literal["auto", "clean", "crash"] = "auto"
+    """What states have to be like; see ``prepare.consistency``."""
     server_user: str | None = None
     """The operating system's user that servers run as when the engine is root; None to choose."""
     server_settings: dict[str, str] = {}

@@ -218,3 +218,52 @@ def test_a_real_schema_that_makes_and_enters_its_own_database(pgstrata: Terminal
     assert rows(chinook, "select count(*) from track") == [(3503,)]
     assert rows(chinook, bands) > [(0,)]
     assert "cached" in pgstrata("prepare:psql", "--", "-q", "-f", CHINOOK).stderr
+
+
+WHOLE_CLUSTER = """
+create role maria login password 'x';
+create database shop owner maria;
+alter database shop set work_mem = '7MB';
+alter system set maintenance_work_mem = '99MB';
+create unlogged table quick as select generate_series(1, 1000) as a;
+create extension if not exists plpgsql;
+select lo_from_bytea(4711, 'large');
+create sequence counting; select nextval('counting') from generate_series(1, 5);
+\\c shop
+create unlogged table quick as select generate_series(1, 2000) as a;
+"""
+
+
+@pytest.mark.parametrize("consistency", ["auto", "clean", "crash"])
+def test_all_of_a_cluster_is_in_every_state_of_it(pgstrata: Terminal, consistency: str) -> None:
+    pgstrata.environment["PGSTRATA_SNAPSHOT_CONSISTENCY"] = consistency
+    pgstrata.write("all.sql", WHOLE_CLUSTER)
+    # The first state is made between two steps, the last after them all.
+    for steps in (("-f", "all.sql", "-c", "create table after (a int)"), ("-f", "all.sql")):
+        dsn = pgstrata.prepare(*steps)
+        assert rows(dsn, "select count(*) from quick") == [(1000,)]
+        assert rows(dsn, "select nextval('counting')") == [(6,)]
+        assert rows(dsn, "select encode(lo_get(4711), 'escape')") == [("large",)]
+        assert rows(dsn, "show maintenance_work_mem") == [("99MB",)]
+        assert rows(dsn, "select rolcanlogin from pg_roles where rolname = 'maria'") == [(True,)]
+        shop = dsn.removesuffix("/postgres") + "/shop"
+        assert rows(shop, "select count(*) from quick") == [(2000,)]
+        assert rows(shop, "show work_mem") == [("7MB",)]
+
+
+def test_a_setting_changed_by_one_step_holds_in_the_next_cached_or_not(pgstrata: Terminal) -> None:
+    change = ("-c", "alter system set work_mem = '9MB'")
+    note = ("-c", "create table noted as select current_setting('work_mem') as work_mem")
+    assert rows(pgstrata.prepare(*change, *note), "select * from noted") == [("9MB",)]
+    again = ("-c", "create table later as select current_setting('work_mem') as work_mem")
+    assert rows(pgstrata.prepare(*change, *again), "select * from later") == [("9MB",)]
+
+
+def test_states_between_steps_are_whole_while_a_server_writes(pgstrata: Terminal) -> None:
+    fill = "insert into t select generate_series(1, 20000), md5(random()::text)"
+    steps = ["-c", "create table t (a int, b text)", *["-c", fill, "-c", "checkpoint"] * 3]
+    pgstrata.prepare(*steps)
+    for number in range(2, len(steps), 2):
+        dsn = pgstrata.prepare(*steps[:number])
+        expected = 20000 * steps[:number].count(fill)
+        assert rows(dsn, "select count(*), count(distinct b) from t") == [(expected, expected)]

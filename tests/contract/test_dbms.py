@@ -106,3 +106,45 @@ def test_a_server_that_is_gone_cannot_be_asked(rig: Rig, server: Server) -> None
     asyncio.run(rig.runtime.stop(server))
     with pytest.raises(ServerError, match=str(server.data_dir)):
         asyncio.run(rig.dbms.connections(server))
+
+
+def test_a_cluster_that_is_in_use_is_one_that_recovers(rig: Rig, server: Server) -> None:
+    rig.kill(server)
+    rig.remove(server.data_dir / "postmaster.pid")
+    assert asyncio.run(rig.dbms.defect(server.data_dir, recovers=True)) is None
+
+
+def test_a_cluster_that_was_stopped_cleanly_is_none_that_recovers(rig: Rig) -> None:
+    found = asyncio.run(rig.dbms.defect(rig.cluster(), recovers=True))
+    assert found == "the cluster was not in use: it is shut down"
+
+
+def test_what_a_crash_would_empty_is_found(rig: Rig, server: Server) -> None:
+    assert asyncio.run(rig.dbms.lost_in_a_crash(server.data_dir)) is None
+    rig.add_unlogged(server)
+    assert "unlogged" in (asyncio.run(rig.dbms.lost_in_a_crash(server.data_dir)) or "")
+
+
+def test_settings_that_the_next_start_would_read_are_told(rig: Rig, server: Server) -> None:
+    before = asyncio.run(rig.dbms.start_settings(server.data_dir))
+    assert asyncio.run(rig.dbms.start_settings(server.data_dir)) == before
+    rig.write(server.data_dir / "postgresql.auto.conf", b"work_mem = '5MB'\n")
+    assert asyncio.run(rig.dbms.start_settings(server.data_dir)) != before
+
+
+def test_a_server_that_is_gone_makes_no_checkpoint(rig: Rig, server: Server) -> None:
+    asyncio.run(rig.dbms.checkpoint(server))
+    asyncio.run(rig.runtime.stop(server))
+    with pytest.raises(ServerError):
+        asyncio.run(rig.dbms.checkpoint(server))
+
+
+def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: Server) -> None:
+    assert asyncio.run(rig.dbms.drop_replication_slots(server)) == ()
+
+
+def test_a_copy_forgets_the_server_it_was_taken_from(rig: Rig, server: Server) -> None:
+    rig.kill(server)
+    asyncio.run(rig.dbms.forget_server(server.data_dir))
+    assert not rig.exists(server.data_dir / "postmaster.pid")
+    assert asyncio.run(rig.dbms.defect(server.data_dir, recovers=True)) is None

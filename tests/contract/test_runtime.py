@@ -297,3 +297,32 @@ def test_the_dsn_names_the_servers_port(rig: Rig, server: Server) -> None:
     dsn = rig.runtime.dsn(server)
     assert dsn.startswith("postgresql://postgres:")
     assert dsn.endswith(f"@127.0.0.1:{server.port}/postgres")
+
+
+def test_a_server_that_was_held_still_goes_on(rig: Rig) -> None:
+    data_dir = rig.cluster()
+
+    async def scenario() -> None:
+        server = await rig.runtime.start(rig.image, data_dir)
+        try:
+            async with rig.runtime.held_still(server):
+                assert await rig.runtime.alive(server)
+            lines, ended = await run_tool(rig, server, ANSWERING)
+            assert (lines, ended.exit_code) == (["42"], 0)
+        finally:
+            await rig.runtime.stop(server, clean=False)
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_is_gone_cannot_be_held_still(rig: Rig) -> None:
+    data_dir = rig.cluster()
+
+    async def scenario() -> None:
+        server = await rig.runtime.start(rig.image, data_dir)
+        await rig.runtime.stop(server)
+        with pytest.raises(ServerError):
+            async with rig.runtime.held_still(server):
+                pytest.fail("it was held still")
+
+    asyncio.run(scenario())

@@ -68,6 +68,8 @@ def _settings(configuration: Configuration, given: Given) -> "Settings":
     chosen: dict[str, Any] = {
         "snapshot_backend": _option(given, "--snapshot-backend", "snapshot.backend")
         or configuration.snapshot_backend,
+        "consistency": _option(given, "--snapshot-consistency", "snapshot.consistency")
+        or configuration.snapshot_consistency,
         "server_user": given.last("--server-user") or configuration.server_user,
         "max_parallel_jobs": _option(given, "--max-parallel", "orchestrator.jobs.maxParallel")
         or configuration.max_parallel,
@@ -109,6 +111,7 @@ COMMAND = Command(
         Option(("--engine-json",), "the discovery file; default: engine.json in the store", "PATH"),
         Option(("--idle-timeout",), "end after this long without work; never by default", "TIME"),
         Option(("--snapshot-backend",), "auto (default), btrfs, overlay, reflink or copy", "NAME"),
+        Option(("--snapshot-consistency",), "auto (default), clean or crash", "HOW"),
         Option(("--server-user",), "run PostgreSQL as this user, when the engine is root", "USER"),
         Option(("--server-setting",), "a setting of PostgreSQL's; may be repeated", "NAME=VALUE"),
         Option(("--max-parallel",), "how many jobs may run at once", "N"),

@@ -76,6 +76,7 @@ def _settings(configuration: Configuration) -> list[str]:
     """
     single = {
         "--snapshot-backend": configuration.snapshot_backend,
+        "--snapshot-consistency": configuration.snapshot_consistency,
         "--server-user": configuration.server_user,
         "--max-parallel": configuration.max_parallel,
         "--max-identical": configuration.max_identical,

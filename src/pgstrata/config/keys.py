@@ -13,6 +13,8 @@ SETTING_PREFIX = "runtime.settings."
 
 BACKENDS = ("auto", "btrfs", "overlay", "reflink", "copy")
 
+CONSISTENCIES = ("auto", "clean", "crash")
+
 
 def _text(value: Value) -> str:
     if not isinstance(value, str) or not value:
@@ -41,6 +43,12 @@ def _backend(value: Value) -> str:
     return str(value)
 
 
+def _consistency(value: Value) -> str:
+    if value not in CONSISTENCIES:
+        raise ValueError(f"must be one of {', '.join(CONSISTENCIES)}")
+    return str(value)
+
+
 def setting(value: Value) -> str:
     """A PostgreSQL setting's value, as PostgreSQL wants it written."""
     if isinstance(value, bool):
@@ -55,6 +63,7 @@ KEYS: Mapping[str, Callable[[Value], str | int]] = {
     "image": _text,
     "timeout": _seconds,
     "snapshot.backend": _backend,
+    "snapshot.consistency": _consistency,
     "runtime.user": _text,
     "orchestrator.jobs.maxParallel": _whole(1),
     "orchestrator.jobs.maxIdentical": _whole(0),

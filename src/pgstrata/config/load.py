@@ -35,6 +35,7 @@ def load(
         image=_text(merged, "image") or DEFAULT_IMAGE,
         timeout=_number(merged, "timeout"),
         snapshot_backend=_text(merged, "snapshot.backend"),
+        snapshot_consistency=_text(merged, "snapshot.consistency"),
         server_user=_text(merged, "runtime.user"),
         server_settings=_settings(merged),
         max_parallel=_number(merged, "orchestrator.jobs.maxParallel"),

@@ -23,6 +23,7 @@ class Configuration(NamedTuple):
     timeout: float | None = None
     """Seconds to wait for the engine; None for as long as it takes."""
     snapshot_backend: str | None = None
+    snapshot_consistency: str | None = None
     server_user: str | None = None
     server_settings: Mapping[str, str] = {}
     max_parallel: int | None = None

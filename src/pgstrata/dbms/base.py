@@ -9,12 +9,31 @@ from pgstrata.domain.instance import Server
 class Dbms(Protocol):
     """Knows what a data directory must be like, and how to ask a running server."""
 
-    async def defect(self, data_dir: Path) -> str | None:
+    async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
         """Why a data directory at rest cannot be used as a state (for people), or None if it can.
 
         Looked at: it is there, ``PG_VERSION`` is there and not empty, no ``postmaster.pid`` is
-        left, and the control file says that the cluster was shut down cleanly.
+        left, and the control file says that the cluster was shut down cleanly; or, with
+        ``recovers``, that it was in use, so that a server on it recovers first.
         """
+
+    async def lost_in_a_crash(self, data_dir: Path) -> str | None:
+        """What of the cluster a crash would empty (for people), or None: unlogged relations."""
+
+    async def start_settings(self, data_dir: Path) -> bytes:
+        """What stands in the files that a server takes its settings from when it starts."""
+
+    async def checkpoint(self, server: Server) -> None:
+        """Have everything written out, so that to recover takes little. Raises ``ServerError``."""
+
+    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
+        """Drop every replication slot, since no copy's would ever be read; their names.
+
+        Raises ``ServerError``.
+        """
+
+    async def forget_server(self, data_dir: Path) -> None:
+        """Remove what a server that still runs elsewhere wrote of itself into this copy."""
 
     async def check_snapshot(self, data_dir: Path) -> None:
         """Raise ``StateUnusableError`` when a copy of ``data_dir`` would not be all of the cluster.

@@ -9,6 +9,9 @@ from pgstrata.memory_disk import MemoryDisk
 CONTROL_FILE = Path("global", "pg_control")
 CLEAN = b"shut down"
 IN_PRODUCTION = b"in production"
+UNLOGGED = Path("unlogged")
+"""A file that names an unlogged relation, where there is one."""
+SETTINGS_FILE = Path("postgresql.auto.conf")
 
 _CUT_SHORT = "the control file is cut short"
 _CONTROL_DEFECTS = {
@@ -29,7 +32,7 @@ class MemoryDbms:
         self.clients: dict[int, int] = {}
         """How many clients are connected to the server with this pid, where there are any."""
 
-    async def defect(self, data_dir: Path) -> str | None:
+    async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
         if not self._disk.exists(data_dir):
             return "there is no data directory"
         version = self._disk.read(data_dir / "PG_VERSION")
@@ -37,7 +40,30 @@ class MemoryDbms:
             return "PG_VERSION is missing" if version is None else "PG_VERSION is empty"
         if self._disk.exists(data_dir / "postmaster.pid"):
             return "postmaster.pid is left over from a server"
-        return _CONTROL_DEFECTS.get(self._disk.read(data_dir / CONTROL_FILE), _CUT_SHORT)
+        control = self._disk.read(data_dir / CONTROL_FILE)
+        if recovers and control in (CLEAN, IN_PRODUCTION):
+            return "the cluster was not in use: it is shut down" if control == CLEAN else None
+        return _CONTROL_DEFECTS.get(control, _CUT_SHORT)
+
+    async def lost_in_a_crash(self, data_dir: Path) -> str | None:
+        unlogged = self._disk.read(data_dir / UNLOGGED)
+        return None if unlogged is None else f"unlogged relation {unlogged.decode()}"
+
+    async def start_settings(self, data_dir: Path) -> bytes:
+        return self._disk.read(data_dir / SETTINGS_FILE) or b""
+
+    async def checkpoint(self, server: Server) -> None:
+        self._check_it_answers(server)
+
+    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
+        slots = self._disk.children(server.data_dir / "pg_replslot")
+        for slot in slots:
+            self._check_it_answers(server)
+            self._disk.remove_tree(slot)
+        return tuple(slot.name for slot in slots)
+
+    async def forget_server(self, data_dir: Path) -> None:
+        self._disk.remove_tree(data_dir / "postmaster.pid")
 
     async def check_snapshot(self, data_dir: Path) -> None:
         for link in self._disk.children(data_dir / "pg_tblspc"):
@@ -47,7 +73,10 @@ class MemoryDbms:
             )
 
     async def connections(self, server: Server) -> int:
+        self._check_it_answers(server)
+        return self.clients.get(server.pid, 0)
+
+    def _check_it_answers(self, server: Server) -> None:
         pid_file = self._disk.read(server.data_dir / "postmaster.pid")
         if pid_file is None or int(pid_file.split()[0]) != server.pid:
             raise ServerError(f"the server on {server.data_dir} does not answer")
-        return self.clients.get(server.pid, 0)

@@ -2,8 +2,10 @@
 
 import asyncio
 import struct
+from itertools import chain
 from pathlib import Path
 
+from pgstrata import faults
 from pgstrata.dbms.connection import engine_connection
 from pgstrata.domain.instance import Server
 from pgstrata.errors import StateUnusableError
@@ -14,9 +16,15 @@ src/include/catalog/pg_control.h): system identifier, version of the file's layo
 catalogue, and the state, in the machine's byte order. It has begun like this since 8.1."""
 
 _SHUT_DOWN = 1  # DB_SHUTDOWNED
+_IN_PRODUCTION = 6  # DB_IN_PRODUCTION
+
+_INIT_FORK = "_init"
+
+_SETTINGS_FILES = ("postgresql.conf", "postgresql.auto.conf")
 
 _STATES = {
     0: "starting up",
+    1: "shut down",
     2: "shut down while it was recovering",
     3: "shutting down",
     4: "in crash recovery",
@@ -28,9 +36,39 @@ _STATES = {
 class Postgres:
     """Reads data directories, and asks running servers."""
 
-    async def defect(self, data_dir: Path) -> str | None:
+    async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
         # Four looks at files just read or written take less time than telling a thread of them.
-        return _defect(data_dir)
+        return _defect(data_dir, _IN_PRODUCTION if recovers else _SHUT_DOWN)
+
+    async def lost_in_a_crash(self, data_dir: Path) -> str | None:
+        fork = await asyncio.to_thread(_first_init_fork, data_dir)
+        if fork is None:
+            return None
+        return f"unlogged relation {fork.name.removesuffix(_INIT_FORK)} of {fork.parent.name}"
+
+    async def start_settings(self, data_dir: Path) -> bytes:
+        return b"".join((data_dir / name).read_bytes() for name in _SETTINGS_FILES)
+
+    async def checkpoint(self, server: Server) -> None:
+        async with engine_connection(server) as connection:
+            with faults.step("server.checkpoint"):
+                await connection.execute("checkpoint")
+
+    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
+        # Hardly ever is there one, and to look at the directory takes no connection.
+        if not any((server.data_dir / "pg_replslot").iterdir()):
+            return ()
+        async with engine_connection(server) as connection:
+            cursor = await connection.execute("select slot_name::text from pg_replication_slots")
+            names = tuple(name for (name,) in await cursor.fetchall())
+            for name in names:
+                await connection.execute("select pg_drop_replication_slot(%s)", (name,))
+        return names
+
+    async def forget_server(self, data_dir: Path) -> None:
+        with faults.step("server.forget"):
+            for name in ("postmaster.pid", "postmaster.opts"):
+                (data_dir / name).unlink(missing_ok=True)
 
     async def check_snapshot(self, data_dir: Path) -> None:
         elsewhere = await asyncio.to_thread(_first_elsewhere, data_dir)
@@ -53,7 +91,7 @@ class Postgres:
         return count
 
 
-def _defect(data_dir: Path) -> str | None:
+def _defect(data_dir: Path, wanted: int) -> str | None:
     if not data_dir.is_dir():
         return "there is no data directory"
     try:
@@ -64,10 +102,10 @@ def _defect(data_dir: Path) -> str | None:
         return "PG_VERSION is empty"
     if (data_dir / "postmaster.pid").exists():
         return "postmaster.pid is left over from a server"
-    return _control_defect(data_dir / "global" / "pg_control")
+    return _control_defect(data_dir / "global" / "pg_control", wanted)
 
 
-def _control_defect(path: Path) -> str | None:
+def _control_defect(path: Path, wanted: int) -> str | None:
     try:
         with path.open("rb") as file:
             head = file.read(_STATE.size)
@@ -76,10 +114,23 @@ def _control_defect(path: Path) -> str | None:
     if len(head) < _STATE.size:
         return "the control file is cut short"
     state = _STATE.unpack(head)[3]
-    if state == _SHUT_DOWN:
+    if state == wanted:
         return None
     said = _STATES.get(state, f"in the unknown state {state}")
+    if wanted == _IN_PRODUCTION:
+        return f"the cluster was not in use: it is {said}"
     return f"the cluster was not shut down cleanly: it is {said}"
+
+
+def _first_init_fork(data_dir: Path) -> Path | None:
+    """An unlogged relation's file that its emptiness is copied from after a crash.
+
+    Every one has it from the moment it is made, in whichever database, whether that lets anybody
+    connect or not: src/backend/storage/file/reinit.c.
+    """
+    forks = (data_dir / "base").glob(f"*/*{_INIT_FORK}")
+    elsewhere = (data_dir / "pg_tblspc").glob(f"*/*/*/*{_INIT_FORK}")
+    return next(chain(forks, elsewhere), None)
 
 
 def _first_elsewhere(data_dir: Path) -> tuple[Path, Path] | None:

@@ -8,9 +8,11 @@ What crosses its interface is plain data, and lines of log going back: along thi
 can be spread over machines.
 """
 
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from pgstrata.cancellation import to_the_end
@@ -22,10 +24,13 @@ from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.kinds.base import Kind
 from pgstrata.prepare import fingerprint
-from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.consistency import Consistency
+from pgstrata.prepare.snapshots import Live, SnapshotOrchestrator
 from pgstrata.runtime.base import LineSink, Runtime
 from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
+
+_log = logging.getLogger(__name__)
 
 
 class StateOrder(Model, frozen=True, kw_only=True):
@@ -57,6 +62,8 @@ class _Workspace:
         self.place = place
         self.at = at
         self.server: Server | None = None
+        self.settings = b""
+        """What the server took its settings from."""
 
 
 class TaskExecutor:
@@ -69,11 +76,13 @@ class TaskExecutor:
         kinds: Mapping[str, Kind],
         snapshots: SnapshotOrchestrator,
         store: Store,
+        consistency: Consistency = "auto",
     ) -> None:
         self._runtime = runtime
         self._kinds = kinds
         self._snapshots = snapshots
         self._store = store
+        self._consistency: Consistency = consistency
         self._workspaces: dict[str, _Workspace] = {}
 
     async def resolve_image(self, image_id: str) -> ResolvedImage:
@@ -171,6 +180,7 @@ class TaskExecutor:
         kind = self._kinds[order.step.kind]
         workspace = await self._workspace(order)
         if workspace.server is None:
+            workspace.settings = await self._snapshots.start_settings(workspace.place)
             workspace.server = await self._runtime.start(order.image_id, workspace.place / DATA)
         await kind.check_unchanged(order.step)
         try:
@@ -180,12 +190,29 @@ class TaskExecutor:
             await kind.check_unchanged(order.step)
             raise
         await kind.check_unchanged(order.step)
-        await self._runtime.stop(workspace.server)
-        workspace.server = None
-        await self._snapshots.take(workspace.place, _state_of(order), last=order.last)
+        await self._keep(order, workspace, workspace.server, log)
+
+    async def _keep(
+        self, order: StateOrder, workspace: _Workspace, server: Server, log: LineSink
+    ) -> None:
+        """Have the workspace snapshotted, its server stopped before that only if it must be."""
+        for slot in await self._snapshots.drop_replication_slots(server):
+            await log(f"replication slot {slot} was dropped: a state keeps none")
+        reason = await self._snapshots.reason_to_stop(
+            workspace.place, workspace.settings, wanted=self._consistency, last=order.last
+        )
+        live = None
+        if reason is None:
+            held_still = partial(self._runtime.held_still, server)
+            live = Live(server=server, held_still=held_still)
+        else:
+            _log.debug("the server of job %s is stopped: %s", order.job_id, reason)
+            await self._runtime.stop(server)
+            workspace.server = None
+        await self._snapshots.take(workspace.place, _state_of(order), last=order.last, live=live)
         workspace.at = TaskInput(kind="state", id=order.task.output_state_id)
         if order.last:
-            del self._workspaces[order.job_id]
+            await self.release(order.job_id)
 
     async def _workspace(self, order: StateOrder) -> _Workspace:
         """The job's data directory at the step's start: the one in use, if it is just there."""

@@ -20,18 +20,25 @@ state is written in that order backwards (data, marker, row), so what a kill lea
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    suppress,
+)
 from pathlib import Path
 
 import msgspec
 
 from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.base import Dbms
+from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError, StoreUnusableError
 from pgstrata.locks import locked
+from pgstrata.prepare.consistency import Consistency, Situation, reason_to_stop
 from pgstrata.prepare.room import full_disk_told
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
@@ -48,6 +55,16 @@ class Marker(Model, frozen=True, kw_only=True):
     format: int
     holds: str
     """The state's id, or the image's id for a base state."""
+    recovers: bool = False
+    """Whether a server that starts on it recovers first, as after a crash."""
+
+
+class Live(Model, frozen=True, kw_only=True):
+    """A server that stays up while its workspace is snapshotted."""
+
+    server: Server
+    held_still: Callable[[], AbstractAsyncContextManager[None]]
+    """A time in which the server does nothing."""
 
 
 class SnapshotOrchestrator:
@@ -125,31 +142,71 @@ class SnapshotOrchestrator:
         await self._clone(source, place)
         return place
 
-    async def take(self, workspace: Path, state: State, *, last: bool) -> None:
-        """Keep what is in ``workspace``, at rest, as ``state``. Its build lock must be held.
+    async def start_settings(self, workspace: Path) -> bytes:
+        """What a server that is started there now takes its settings from."""
+        return await self._dbms.start_settings(workspace / DATA)
 
-        ``last``: nothing more will be run there, so the workspace itself becomes the state and is
-        gone. Raises ``StateUnusableError`` when the data directory is not one that can be kept.
+    async def reason_to_stop(
+        self, workspace: Path, settings: bytes, *, wanted: Consistency, last: bool
+    ) -> str | None:
+        """Why its server must be stopped before ``take``, for people; None when it may stay up.
+
+        ``settings`` are the ``start_settings`` that the server was started with.
         """
         data = workspace / DATA
-        await self._dbms.check_snapshot(data)
-        if defect := await self._dbms.defect(data):
-            raise StateUnusableError(
-                f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
-                remedy="look at what this step does to the server itself",
-            )
+        situation = Situation(
+            last=last,
+            clones_open=self._fs.clones_open,
+            lost=await self._dbms.lost_in_a_crash(data),
+            settings_changed=await self._dbms.start_settings(data) != settings,
+        )
+        return reason_to_stop(wanted, situation)
+
+    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
+        """Drop the slots that no state may keep; their names."""
+        return await self._dbms.drop_replication_slots(server)
+
+    async def take(
+        self, workspace: Path, state: State, *, last: bool, live: Live | None = None
+    ) -> None:
+        """Keep what is in ``workspace`` as ``state``. Its build lock must be held.
+
+        Without ``live`` the workspace is at rest and becomes the state itself; unless it was the
+        ``last`` step, it is then made anew from that. Raises ``StateUnusableError`` when the data
+        directory is not one that can be kept.
+        """
+        await self._dbms.check_snapshot(workspace / DATA)
         size = await self._fs.usage(workspace)
         place = self._states / state.state_id
         try:
-            await self._publish(workspace, place, state.state_id)
-            if not last:
-                # A workspace that lies over what it is itself about to be could not be shared.
-                await self._fs.clone(place, workspace)
+            if live is not None:
+                async with self._scaffold() as building:
+                    await self._copy_live(workspace, building, live)
+                    await self._keep(building, place, state, recovers=True)
+            else:
+                await self._keep(workspace, place, state, recovers=False)
+                if not last:
+                    # One that lies over what it is itself about to be could not be shared.
+                    await self._fs.clone(place, workspace)
             await self._store.add_state(msgspec.structs.replace(state, size_bytes=size))
         except BaseException:
             # Files without a row would never be found again; nor is it known whether there is one.
             await to_the_end(self._throw_out(state.state_id))
             raise
+
+    async def _copy_live(self, workspace: Path, building: Path, live: Live) -> None:
+        await self._dbms.checkpoint(live.server)
+        async with live.held_still():
+            await self._fs.clone(workspace, building)
+        await self._dbms.forget_server(building / DATA)
+
+    async def _keep(self, building: Path, place: Path, state: State, *, recovers: bool) -> None:
+        if defect := await self._dbms.defect(building / DATA, recovers=recovers):
+            raise StateUnusableError(
+                f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
+                remedy="look at what this step does to the server itself",
+            )
+        await self._publish(building, place, state.state_id, recovers=recovers)
 
     async def clone_for_instance(self, state_id: str, instance_id: str) -> Path:
         """A writable place for a new instance, cloned from a state."""
@@ -234,8 +291,10 @@ class SnapshotOrchestrator:
                 remedy="run the prepare again; it will be rebuilt",
             ) from error
 
-    async def _publish(self, building: Path, place: Path, holds: str) -> None:
-        marker = msgspec.json.encode(Marker(format=MARKER_FORMAT, holds=holds))
+    async def _publish(
+        self, building: Path, place: Path, holds: str, *, recovers: bool = False
+    ) -> None:
+        marker = msgspec.json.encode(Marker(format=MARKER_FORMAT, holds=holds, recovers=recovers))
         await self._fs.publish(building, place, marker)
 
     async def _whole(self, place: Path, holds: str) -> bool:
@@ -246,9 +305,9 @@ class SnapshotOrchestrator:
             marker = msgspec.json.decode(raw, type=Marker)
         except msgspec.DecodeError:
             return False
-        if marker != Marker(format=MARKER_FORMAT, holds=holds):
+        if (marker.format, marker.holds) != (MARKER_FORMAT, holds):
             return False
-        return await self._dbms.defect(place / DATA) is None
+        return await self._dbms.defect(place / DATA, recovers=marker.recovers) is None
 
     async def _throw_out(self, state_id: str) -> None:
         # Others may stem from it: they stay usable, since their files are their own, and its row

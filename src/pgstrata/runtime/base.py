@@ -1,6 +1,7 @@
 """The runtime port: where PostgreSQL comes from, and where its servers and tools run."""
 
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -66,6 +67,13 @@ class Runtime(Protocol):
 
         ``clean``: disconnect its clients and shut down so that the next start needs no recovery.
         Otherwise at once, for data that will be thrown away.
+        """
+
+    def held_still(self, server: Server) -> AbstractAsyncContextManager[None]:
+        """A time in which the server and all its children do nothing; then they go on.
+
+        What it writes is on disk, or in the system's cache, whole page by whole page. Raises
+        ``ServerError`` when it is gone.
         """
 
     async def alive(self, server: Server) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
@@ -111,6 +112,12 @@ class MemoryRuntime:
         self._disk.remove_tree(server.data_dir / "postmaster.pid")
         if clean:
             self._disk.write(server.data_dir / CONTROL_FILE, CLEAN)
+
+    @asynccontextmanager
+    async def held_still(self, server: Server) -> AsyncIterator[None]:
+        if not await self.alive(server):
+            raise ServerError(f"the server on {server.data_dir} is gone")
+        yield
 
     async def alive(self, server: Server) -> bool:
         return self._servers.get(server.pid) == server

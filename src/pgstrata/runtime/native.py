@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -113,6 +113,9 @@ class NativeRuntime:
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
         await postmaster.shut_down(server, clean=clean)
+
+    def held_still(self, server: Server) -> AbstractAsyncContextManager[None]:
+        return postmaster.held_still(server)
 
     async def alive(self, server: Server) -> bool:
         return postmaster.is_running(server)

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -120,12 +122,40 @@ def _data_dir_below(pid: int, place: Path) -> Path | None:
     return Path(directory) if processes.program(pid) in _SERVER_PROGRAMS else None
 
 
+@asynccontextmanager
+async def held_still(server: Server) -> AsyncIterator[None]:
+    """A time in which nobody of a server does anything. Raises ``ServerError`` when it is gone.
+
+    A call that writes a page is carried through before its caller stops: no page is half written.
+    """
+    if not is_running(server):
+        raise ServerError(f"the server on {server.data_dir} (pid {server.pid}) is gone")
+    held = [server.pid]
+    try:
+        # The server first: then no child is born, and the number of one that ends stays its own.
+        with faults.step("server.hold_still"):
+            await processes.hold_still(held)
+            held += processes.children(server.pid)
+            await processes.hold_still(held)
+        yield
+    finally:
+        with faults.step("server.let_go_on"):
+            processes.let_go_on(held)
+
+
+def _wake(server: Server) -> None:
+    """Let a server go on that was held still by an engine that was killed over it."""
+    if processes.is_still(server.pid) and is_running(server):
+        processes.let_go_on((server.pid, *processes.children(server.pid)))
+
+
 async def shut_down(server: Server, *, clean: bool) -> None:
     """Stop a server and return once it and its children are gone. It may be gone already.
 
     Raises ``ServerError`` when it is not ours to stop.
     """
     # What PostgreSQL calls a fast and an immediate shutdown; it waits for its children itself.
+    _wake(server)
     ways = [(signal.SIGINT, _CLEAN_SECONDS)] if clean else []
     for number, patience in (*ways, (signal.SIGQUIT, _AT_ONCE_SECONDS)):
         if not is_running(server):

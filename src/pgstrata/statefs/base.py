@@ -19,16 +19,20 @@ class StateFS(Protocol):
     def name(self) -> str:
         """The backend's name in settings and in ``status``."""
 
+    @property
+    def clones_open(self) -> bool:
+        """Whether ``clone`` also copies, faithfully, what somebody has open who is held still."""
+
     async def create(self, place: Path) -> None:
         """Make ``place`` with an empty data directory, mode 0700. ``place`` must not exist."""
 
     async def clone(self, source: Path, place: Path) -> None:
         """Make ``place`` with a writable copy of the data directory of ``source``, and no marker.
 
-        No one may be writing to ``source``. Contents, holes, hard links, symbolic links, owners,
-        modes and times are kept. Raises ``FileNotFoundError`` when ``source`` holds no data
-        directory and ``FileExistsError`` when ``place`` exists; leaves no ``place`` behind when it
-        fails.
+        No one may be writing to ``source``, nor, without ``clones_open``, have files of it open.
+        Contents, holes, hard links, symbolic links, owners, modes and times are kept. Raises
+        ``FileNotFoundError`` when ``source`` holds no data directory and ``FileExistsError`` when
+        ``place`` exists; leaves no ``place`` behind when it fails.
         """
 
     async def publish(self, building: Path, place: Path, marker: bytes) -> None:

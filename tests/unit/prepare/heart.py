@@ -59,7 +59,11 @@ class Heart:
         (self.root / "locks").mkdir(exist_ok=True)
         kinds = {self.kind.name: self.kind}
         self.executor = TaskExecutor(
-            runtime=self.runtime, kinds=kinds, snapshots=self.snapshots, store=self.store
+            runtime=self.runtime,
+            kinds=kinds,
+            snapshots=self.snapshots,
+            store=self.store,
+            consistency=self.settings.consistency,
         )
         self.coordinator = JobCoordinator(
             queue=self.queue, kinds=kinds, executor=self.executor, settings=self.settings

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.plan import StateExecuteTask, TaskInput
 from pgstrata.errors import StepFailedError, StoreUnusableError
 from pgstrata.prepare import planner
 from pgstrata.prepare.executor import InstanceOrder, StateOrder
+from pgstrata.runtime.base import ToolCommand
+from pgstrata.runtime.memory import ToolRun
 from pgstrata.store.memory import MemoryStore
-from tests.unit.prepare.heart import Heart, run
+from tests.unit.prepare.heart import SETTINGS, Heart, run
 
 
 async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
@@ -79,14 +81,87 @@ def test_a_step_leaves_a_whole_state_and_its_row(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_no_server_runs_while_a_state_is_taken_from_its_files(tmp_path: Path) -> None:
+def test_one_server_serves_all_steps_and_their_states_are_as_a_crash_leaves_them(
+    tmp_path: Path,
+) -> None:
     async def scenario() -> None:
         heart = Heart(tmp_path)
+        servers: set[int] = set()
+        for order in await orders(heart, "a", "b", "c"):
+            await heart.executor.execute_state(order, unheard)
+            servers.update(server.pid for server in heart.runtime.running)
+            place = tmp_path / "states" / order.task.output_state_id
+            assert await heart.dbms.defect(place / "data", recovers=True) is None
+            assert await heart.snapshots.is_clean(order.task.output_state_id)
+        assert len(servers) == 1
+
+    run(scenario())
+
+
+def test_after_the_last_step_the_server_is_stopped_and_its_state_is_clean(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        [order] = await orders(heart, "a")
+        await heart.executor.execute_state(replace(order, last=True), unheard)
+        assert heart.runtime.running == ()
+        place = tmp_path / "states" / order.task.output_state_id
+        assert await heart.dbms.defect(place / "data") is None
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("left", ["unlogged", "postgresql.auto.conf"])
+def test_a_step_after_which_a_running_server_will_not_do_has_it_stopped(
+    tmp_path: Path, left: str
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        tool = heart.runtime.tool
+
+        def leaving(server: Server, command: ToolCommand) -> ToolRun:
+            heart.disk.write(server.data_dir / left, b"something")
+            return tool(server, command)
+
+        heart.runtime.tool = leaving
         [order] = await orders(heart, "a")
         await heart.executor.execute_state(order, unheard)
         assert heart.runtime.running == ()
         place = tmp_path / "states" / order.task.output_state_id
         assert await heart.dbms.defect(place / "data") is None
+
+    run(scenario())
+
+
+def test_states_as_a_crash_leaves_them_can_be_had_after_the_last_step_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path, replace(SETTINGS, consistency="crash"))
+        [order] = await orders(heart, "a")
+        await heart.executor.execute_state(replace(order, last=True), unheard)
+        assert heart.runtime.running == ()
+        assert await heart.statefs.places(tmp_path / "work") == []
+        place = tmp_path / "states" / order.task.output_state_id
+        assert await heart.dbms.defect(place / "data", recovers=True) is None
+
+    run(scenario())
+
+
+def test_a_replication_slot_is_dropped_and_that_is_said(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        said: list[str] = []
+        tool = heart.runtime.tool
+
+        def with_slot(server: Server, command: ToolCommand) -> ToolRun:
+            heart.disk.write(server.data_dir / "pg_replslot" / "mine" / "state", b"")
+            return tool(server, command)
+
+        async def hear(line: str) -> None:
+            said.append(line)
+
+        heart.runtime.tool = with_slot
+        [order] = await orders(heart, "a")
+        await heart.executor.execute_state(order, hear)
+        assert said == ["replication slot mine was dropped: a state keeps none"]
 
     run(scenario())
 
@@ -185,7 +260,7 @@ def test_an_instance_that_can_neither_be_stored_nor_taken_back_leaves_no_server(
         heart.store = FullStore()
         heart.start_engine()
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(order, unheard)
+        await heart.executor.execute_state(replace(order, last=True), unheard)
         wish = InstanceOrder(
             job_id="job",
             image_id=order.image_id,

@@ -1,0 +1,42 @@
+"""One decision: may a server stay up while its data directory becomes a state?
+
+What is copied from a server that is only held still is what a crash would leave: a server that
+starts on it replays the log since the last checkpoint first. Nothing that was committed may be lost
+by that, and nothing may come out otherwise than after a start from the state.
+"""
+
+from typing import Literal
+
+from pgstrata.domain.model import Model
+
+Consistency = Literal["auto", "clean", "crash"]
+"""What states have to be like: stopped cleanly, or as a crash leaves them where that loses nothing;
+``auto`` takes whichever costs less."""
+
+
+class Situation(Model, frozen=True, kw_only=True):
+    """What the decision depends on."""
+
+    last: bool
+    """Whether no step of the same job follows, so that the server is not needed any more."""
+    clones_open: bool
+    """Whether the snapshot backend can copy files that a server has open."""
+    lost: str | None
+    """What a crash would lose, for people."""
+    settings_changed: bool
+    """Whether a server that is started now would read other settings than the running one did."""
+
+
+def reason_to_stop(wanted: Consistency, situation: Situation) -> str | None:
+    """Why the server has to be stopped for the snapshot, for people; None when it may stay up."""
+    if wanted == "clean":
+        return "states are to be clean"
+    if not situation.clones_open:
+        return "the snapshot backend only copies what nobody has open"
+    if situation.lost is not None:
+        return f"{situation.lost} would not survive a crash"
+    if situation.settings_changed:
+        return "settings that are read at the start were changed"
+    if wanted == "auto" and situation.last:
+        return "no step follows, and to start from a clean state takes less time"
+    return None
