@@ -295,6 +295,25 @@ def test_without_rights_everything_works_in_a_namespace(area: Path) -> None:
     assert list(area.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["overlay", "copy"])
+def test_without_rights_a_place_goes_with_directories_its_owner_may_not_enter(
+    area: Path, name: BackendName
+) -> None:
+    """The kernel keeps such a one beside each mount, and it stays when the namespace has gone."""
+    os.chown(area, NOBODY, NOBODY)
+
+    async def made_and_removed() -> None:
+        place = area / "place"
+        await CopyStateFS().create(place)
+        (place / "work" / "work").mkdir(parents=True)
+        (place / "work" / "work" / "file").write_bytes(b"rows")
+        (place / "work" / "work").chmod(0)
+        await backend(name).remove(place)
+
+    done_as_nobody(made_and_removed)
+    assert list(area.iterdir()) == []
+
+
 def test_an_engine_joins_the_namespace_of_the_servers_it_finds(ext4_area: Path) -> None:
     os.chown(ext4_area, NOBODY, NOBODY)
     instances, clone = ext4_area / "instances", ext4_area / "instances" / "clone"

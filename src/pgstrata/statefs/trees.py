@@ -79,13 +79,22 @@ def _delete_contents_and_self(path: Path, device: int) -> None:
 
 
 def _delete_contents(path: Path, device: int) -> None:
-    with os.scandir(path) as entries:
+    with _listed(path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 _delete_inner(Path(entry.path), device)
             else:
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)  # noqa: PTH108 - a Path for each file doubles the time
+
+
+def _listed(path: Path) -> "os._ScandirIterator[str]":
+    try:
+        return os.scandir(path)
+    except PermissionError:
+        # The kernel keeps a directory beside an overlay mount that not even its owner may look at.
+        path.chmod(0o700)
+        return os.scandir(path)
 
 
 def _delete_inner(path: Path, device: int) -> None:
