@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 from pgstrata.domain.plan import InputFile
 from pgstrata.errors import InputChangedError, InvalidArgumentError
-from pgstrata.kinds.psql.files import Files, missing
+from pgstrata.kinds.files import Files, missing
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import (
     Binding,

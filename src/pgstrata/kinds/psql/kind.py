@@ -16,6 +16,8 @@ from pgstrata.errors import (
     StepFailedError,
     UncacheableError,
 )
+from pgstrata.kinds.files import unchanged
+from pgstrata.kinds.places import work_dir_of
 from pgstrata.kinds.psql import forbidden
 from pgstrata.kinds.psql.arguments import (
     Command,
@@ -26,7 +28,6 @@ from pgstrata.kinds.psql.arguments import (
     parse,
     source_words,
 )
-from pgstrata.kinds.psql.files import unchanged
 from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, home
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
@@ -71,7 +72,7 @@ class PsqlKind:
             raise failure(step, ended)
 
     def _steps(self, request: PrepareRequest, arguments: PsqlArguments) -> tuple[Step, ...]:
-        work_dir = _work_dir(request)
+        work_dir = work_dir_of(request)
         steps = []
         for source in arguments.sources:
             located = _located(source, work_dir, request)
@@ -135,18 +136,6 @@ def _arguments(request: PrepareRequest) -> PsqlArguments:
             remedy="add `-f -` where it shall run, or leave it out",
         )
     return arguments
-
-
-def _work_dir(request: PrepareRequest) -> Path:
-    if request.work_dir is None:
-        return Path("/")
-    path = Path(request.work_dir)
-    if not path.is_absolute() or not path.is_dir():
-        raise InvalidArgumentError(
-            f"work_dir {path} is no absolute path of a directory",
-            remedy="name the directory that relative paths start from",
-        )
-    return path
 
 
 def _located(source: Source, work_dir: Path, request: PrepareRequest) -> Source:

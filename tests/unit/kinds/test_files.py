@@ -10,8 +10,8 @@ from typing import BinaryIO
 import pytest
 
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.psql import files
-from pgstrata.kinds.psql.files import Files, missing, unchanged
+from pgstrata.kinds import files
+from pgstrata.kinds.files import Files, missing, unchanged
 
 
 class Counting:

@@ -1,0 +1,19 @@
+"""Where a request's relative paths start."""
+
+from pathlib import Path
+
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import InvalidArgumentError
+
+
+def work_dir_of(request: PrepareRequest) -> Path:
+    """The request's directory, the root where it names none. Raises ``InvalidArgumentError``."""
+    if request.work_dir is None:
+        return Path("/")
+    path = Path(request.work_dir)
+    if not path.is_absolute() or not path.is_dir():
+        raise InvalidArgumentError(
+            f"work_dir {path} is no absolute path of a directory",
+            remedy="name the directory that relative paths start from",
+        )
+    return path
