@@ -1,6 +1,7 @@
 """What can be set, with the values an engine uses when nothing is."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -37,6 +38,25 @@ OWN_SERVER_SETTINGS: dict[str, str] = {
 """Server settings that nobody else may set, each with the reason."""
 
 
+class LiquibaseSettings(Model, frozen=True, kw_only=True):
+    """Where Liquibase comes from, and how many Javas run it."""
+
+    home: Path | None = None
+    """The directory with Liquibase's jars; None for where ``liquibase install`` puts them."""
+    jars: tuple[Path, ...] = ()
+    """More jars, or directories of them: extensions and custom changes."""
+    java: Path | None = None
+    """The program; None to look for it."""
+    exec: Path | None = None
+    """A Liquibase of the user's own that carries out every step; None for ours."""
+    max_running: Annotated[int, msgspec.Meta(ge=1)] = max(2, os.cpu_count() or 1)
+    """How many Javas work at once."""
+    max_idle: Annotated[int, msgspec.Meta(ge=0)] = 2
+    """How many wait for more work."""
+    idle_seconds: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    """How long one waits."""
+
+
 class Settings(Model, frozen=True, kw_only=True):
     """An engine's settings."""
 
@@ -58,6 +78,8 @@ class Settings(Model, frozen=True, kw_only=True):
     """How long steps that run may take to reach their state when the engine is told to stop."""
     heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     """How long a task may be silent before its last event is repeated."""
+
+    liquibase: LiquibaseSettings = LiquibaseSettings()
 
     @property
     def own_server_settings(self) -> dict[str, str]:

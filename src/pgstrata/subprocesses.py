@@ -434,3 +434,63 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     # other group can take that number while a member is left.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
+
+
+class Companion:
+    """A program that serves this process, and lives no longer than its owner wants.
+
+    Its standard input is a pipe that nobody writes to and that ends with this process, however
+    that ends: the program is to end when it does.
+    """
+
+    def __init__(self, pid: int, program: _Program) -> None:
+        self.pid = pid
+        self._program = program
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended by itself."""
+        return not self._program.ended.is_set()
+
+    def kill(self) -> None:
+        """End it at once, with its children."""
+        _signal_group(self.pid, signal.SIGKILL)
+
+    async def wait(self) -> None:
+        """Wait for its end."""
+        await self._program.ended.wait()
+
+
+@asynccontextmanager
+async def companion(
+    argv: Sequence[str | Path], *, on_line: OnLine, cwd: Path, env: Mapping[str, str]
+) -> AsyncIterator[Companion]:
+    """Keep a program running, passing on each line of its output; it is over at the end.
+
+    Raises ``ProgramError`` when the program cannot be started.
+    """
+    mark = f"{uuid.uuid4().hex}:{_store}"
+    process = _start(
+        argv,
+        stdin=subprocess.PIPE,
+        output=subprocess.PIPE,
+        cwd=cwd,
+        env=dict(env) | {MARK: mark},
+        user=None,
+    )
+    assert process.stdin is not None
+    with process.stdin:
+        async with _owned(process, mark) as program:
+            pumps = [
+                asyncio.create_task(
+                    _Outlet(pipe, name, on_line).pump(), name=f"output of {argv[0]}"
+                )
+                for name, pipe in _outputs(process).items()
+                if pipe is not None
+            ]
+            try:
+                yield Companion(process.pid, program)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)

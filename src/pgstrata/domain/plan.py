@@ -30,6 +30,8 @@ class Step(Model, frozen=True, kw_only=True):
     work_dir: Path
     stdin: str | None = None
     inputs: tuple[InputFile, ...] = ()
+    uncacheable: bool = False
+    """Whether not all that can change its result could be known."""
     env: dict[str, str] = {}
     """Variables that the request gives its tool."""
     tool: str | None = None

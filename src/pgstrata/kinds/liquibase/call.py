@@ -1,0 +1,114 @@
+"""A request's call of Liquibase: its arguments, environment and defaults files put together."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.files import Files
+from pgstrata.kinds.liquibase import arguments, defaults
+from pgstrata.kinds.liquibase.arguments import Arguments
+from pgstrata.kinds.liquibase.recipe import Recipe
+
+
+def arguments_of(request: PrepareRequest) -> Arguments:
+    """The request's arguments and environment, no file read. Raises ``InvalidArgumentError``."""
+    given = arguments.parse(request.liquibase_args)
+    defaults.of_environment(request.liquibase_env)
+    if request.stdin:
+        raise InvalidArgumentError(
+            "the request has standard input that Liquibase does not read", remedy="leave it out"
+        )
+    return given
+
+
+def recipe_of(request: PrepareRequest, work_dir: Path, texts: Files[str]) -> Recipe:
+    """The recipe a request comes to. Raises ``InvalidArgumentError``."""
+    given = arguments_of(request)
+    options = {**defaults.of_environment(request.liquibase_env), **given.values}
+    filed, parameters = _filed(options.get("defaultsfile"), work_dir, texts)
+    options, parameters = {**filed, **options}, {**parameters, **given.parameters}
+    return _recipe(Arguments(given.command, options, parameters), work_dir)
+
+
+def recipe_of_words(words: Sequence[str]) -> Recipe:
+    """The recipe that ``Recipe.words`` made these of."""
+    return _recipe(arguments.parse(words), Path("/"))
+
+
+def _recipe(given: Arguments, work_dir: Path) -> Recipe:
+    options = given.values
+    if "changelogfile" not in options:
+        raise InvalidArgumentError(
+            "there is no changelog to prepare", remedy="name it: update --changelog-file=FILE"
+        )
+    roots = _roots(options.get("searchpath"), work_dir)
+    counting, tagging = given.command == "update-count", given.command == "update-to-tag"
+    return Recipe(
+        command=given.command,
+        changelog_file=_relative(options["changelogfile"], roots),
+        search_path=tuple(str(root) for root in roots),
+        contexts=options.get("contexts", ""),
+        labels=options.get("labels", ""),
+        count=int(options["count"]) if counting else None,
+        tag=options["tag"] if tagging else None,
+        parameters=dict(given.parameters),
+    )
+
+
+def java_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Java gets, all of which a changelog may have substituted."""
+    own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    return own | {name: value for name, value in env.items() if not name.startswith("LIQUIBASE_")}
+
+
+def _filed(
+    given: str | None, work_dir: Path, texts: Files[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    options: dict[str, str] = {}
+    parameters: dict[str, str] = {}
+    main, local = defaults.files(given, work_dir)
+    for path in (main, local):
+        try:
+            _, text = texts.read(path)
+        except FileNotFoundError:
+            if given and path == main:
+                raise InvalidArgumentError(
+                    f"there is no defaults file {path}", remedy="correct --defaults-file"
+                ) from None
+            continue
+        found, values = defaults.of_text(text, str(path))
+        options.update(found)
+        parameters.update(values)
+    return options, parameters
+
+
+def _roots(given: str | None, work_dir: Path) -> tuple[Path, ...]:
+    parts = [part.strip() for part in given.split(",") if part.strip()] if given else ["."]
+    roots = [work_dir / part for part in parts]
+    if any("," in str(root) for root in roots):
+        raise InvalidArgumentError(
+            f"{work_dir} has a comma in it, which parts a search path",
+            remedy="prepare from a directory whose name has none",
+        )
+    for root in roots:
+        if not root.exists():
+            raise InvalidArgumentError(
+                f"there is no {root}, which the search path names", remedy="correct --search-path"
+            )
+    return tuple(Path(os.path.normpath(root)) for root in roots)
+
+
+def _relative(changelog: str, roots: tuple[Path, ...]) -> str:
+    """The changelog as the history shall name it: from a root of the search path."""
+    plain = changelog.replace("\\", "/").removeprefix("classpath:")
+    if not plain.startswith("/"):
+        return str(PurePosixPath(os.path.normpath(plain)))
+    for root in roots:
+        if Path(os.path.normpath(plain)).is_relative_to(root):
+            return str(Path(os.path.normpath(plain)).relative_to(root))
+    raise InvalidArgumentError(
+        f"the changelog {changelog} is in no directory of the search path",
+        remedy="name the directory it is to be found from with --search-path=DIR",
+    )

@@ -1,0 +1,164 @@
+"""A changelog as Liquibase reads it, and which of its changesets would run.
+
+Everything here runs in Java's thread. Reading needs no server: the database every recipe starts
+from is empty, so what would run follows from the changelog, its filters and the dialect alone.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pgstrata.kinds.files import Files
+from pgstrata.kinds.liquibase.jvm import Java
+from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.liquibase.resources import Recorder
+
+_OFFLINE = "offline:postgresql?outputLiquibaseSql=none&catalog=postgres"
+
+UNKNOWN_VERSION = 719_204_638
+"""What a changelog is told the server's version is, to be found again where it uses that."""
+_OFFLINE_VERSION = 999
+
+
+class InvalidChangelogError(Exception):
+    """Liquibase finds a changelog not valid; the message is its own."""
+
+
+class Key(NamedTuple):
+    """What names a changeset in Liquibase's history."""
+
+    path: str
+    id: str
+    author: str
+
+    def __str__(self) -> str:
+        return f"{self.path}::{self.id}::{self.author}"
+
+
+class Changelog:
+    """A parsed changelog: the very objects that are listed are those that are run."""
+
+    def __init__(self, java: Java, recipe: Recipe, files: Files[str]) -> None:
+        """Parse it. Raises ``InvalidChangelogError`` and Java's own exceptions."""
+        self.recipe = recipe
+        self._java = java
+        self.recorder = Recorder(java, [Path(root) for root in recipe.search_path], files)
+        # Beside the recipe's files there are Liquibase's own, such as the schemas of XML
+        # changelogs, and what extensions bring.
+        own = java("liquibase.resource.ClassLoaderResourceAccessor")()
+        self.accessor = java("liquibase.resource.CompositeResourceAccessor")(
+            java.list(self.recorder, own)
+        )
+        self.contexts = java("liquibase.Contexts")(recipe.contexts)
+        self.labels = java("liquibase.LabelExpression")(recipe.labels)
+        with scope(java, {"resourceAccessor": self.accessor}):
+            self.offline = (
+                java("liquibase.database.DatabaseFactory")
+                .getInstance()
+                .openDatabase(_OFFLINE, None, None, None, self.accessor)
+            )
+            self.offline.setDefaultSchemaName("public")
+        with self.reading():
+            self.parameters = self._parameters()
+            self.parsed = self._parse()
+            self._validate()
+            self.selected = self._select()
+            """Java's objects for the changesets that would run, in their order."""
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What Liquibase finds around it where there is no server."""
+        with scope(self._java, {"resourceAccessor": self.accessor, "database": self.offline}):
+            yield
+
+    def environment(self, database: Any) -> Any:
+        """What Liquibase runs the changelog for."""
+        return self._java("liquibase.RuntimeEnvironment")(database, self.contexts, self.labels)
+
+    def _parameters(self) -> Any:
+        connection = self.offline.getConnection()
+        _set_version(connection, UNKNOWN_VERSION)
+        parameters = self._java("liquibase.changelog.ChangeLogParameters")(self.offline)
+        _set_version(connection, _OFFLINE_VERSION)
+        parameters.setContexts(self.contexts)
+        parameters.setLabels(self.labels)
+        for name, value in self.recipe.parameters.items():
+            parameters.set(name, value)
+        return parameters
+
+    def _parse(self) -> Any:
+        path = self.recipe.changelog_file
+        parsers = self._java("liquibase.parser.ChangeLogParserFactory").getInstance()
+        parser = parsers.getParser(path, self.accessor)
+        return parser.parse(path, self.parameters, self.accessor)
+
+    def _validate(self) -> None:
+        """Check what can be without a server.
+
+        Preconditions of the changelog as a whole cannot: the first step checks them.
+        """
+        visitor = self._java("liquibase.changelog.visitor.ValidatingVisitor")(self._java.list())
+        self._visit(visitor, self._filters())
+        if not visitor.validationPassed():
+            error = self._java("liquibase.exception.ValidationFailedException")(visitor)
+            raise InvalidChangelogError(str(error.getMessage()))
+
+    def _select(self) -> dict[Key, Any]:
+        visitor = self._java("liquibase.changelog.visitor.ListVisitor")()
+        self._visit(visitor, (*self._filters(), *self._limits()))
+        return {key_of(changeset): changeset for changeset in each(visitor.getSeenChangeSets())}
+
+    def _visit(self, visitor: Any, filters: tuple[Any, ...]) -> None:
+        iterator = self._java("liquibase.changelog.ChangeLogIterator")(
+            self.parsed, self._java.list(*filters)
+        )
+        iterator.run(visitor, self.environment(self.offline))
+
+    def _filters(self) -> tuple[Any, ...]:
+        package = "liquibase.changelog.filter"
+        return (
+            self._java(f"{package}.DbmsChangeSetFilter")(self.offline),
+            self._java(f"{package}.ContextChangeSetFilter")(self.contexts),
+            self._java(f"{package}.LabelChangeSetFilter")(self.labels),
+        )
+
+    def _limits(self) -> Iterator[Any]:
+        package = "liquibase.changelog.filter"
+        yield self._java(f"{package}.IgnoreChangeSetFilter")()
+        if self.recipe.count is not None:
+            yield self._java(f"{package}.CountChangeSetFilter")(self.recipe.count)
+        if self.recipe.tag is not None:
+            yield self._java(f"{package}.UpToTagChangeSetFilter")(
+                self.recipe.tag, self._java.list()
+            )
+
+
+@contextmanager
+def scope(java: Java, values: Mapping[str, Any]) -> Iterator[None]:
+    """What Liquibase finds around it while the context lasts."""
+    given = java("java.util.HashMap")()
+    for name, value in values.items():
+        given.put(name, value)
+    entered = java("liquibase.Scope").enter(given)
+    try:
+        yield
+    finally:
+        java("liquibase.Scope").exit(entered)
+
+
+def key_of(changeset: Any) -> Key:
+    """A changeset's key."""
+    return Key(str(changeset.getFilePath()), str(changeset.getId()), str(changeset.getAuthor()))
+
+
+def each(items: Any) -> Iterator[Any]:
+    """The items of a list of Java's."""
+    for index in range(items.size()):
+        yield items.get(index)
+
+
+def _set_version(connection: Any, version: int) -> None:
+    connection.setDatabaseMajorVersion(version)
+    connection.setDatabaseMinorVersion(version)
+    connection.setProductVersion(str(version))

@@ -1,0 +1,65 @@
+"""Liquibase's exceptions as errors for people: what is wrong in one line, its own words below."""
+
+import re
+from collections.abc import Sequence
+
+from pgstrata.errors import InvalidArgumentError, StepFailedError
+from pgstrata.kinds.liquibase.jvm import JavaError
+
+_MISSING_CLASS = re.compile(r"(?:ClassNotFoundException|NoClassDefFoundError): ([\w.$/]+)")
+_WRAPPING = re.compile(r"^(?:[\w.]+\.)?\w*(?:Exception|Error): ")
+_MAX_LINE = 300
+
+
+def invalid_changelog(changelog: str, messages: Sequence[str]) -> InvalidArgumentError:
+    """The error for a changelog that Liquibase cannot read, or finds not valid."""
+    return InvalidArgumentError(
+        f"{changelog}: {_cause(messages)}",
+        remedy=_remedy(messages) or "correct the changelog",
+        details=_whole(messages),
+    )
+
+
+def step_failure(title: str, error: JavaError) -> StepFailedError:
+    """The error for a changeset that failed."""
+    return StepFailedError(
+        f"{title}: {_cause(error.messages)}",
+        remedy=_remedy(error.messages) or "correct the changeset and prepare again",
+        details=_whole(error.messages),
+    )
+
+
+def _cause(messages: Sequence[str]) -> str:
+    """The innermost message's first line, which says what started it."""
+    if missing := _missing_class(messages):
+        return f"there is no class {missing}"
+    for message in reversed(messages):
+        lines = [line.strip() for line in message.splitlines() if line.strip()]
+        if lines:
+            line = _WRAPPING.sub("", lines[0])
+            if line.endswith(":") and len(lines) > 1:
+                line = f"{line} {lines[1]}"
+            return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 1] + "…"
+    return "Liquibase failed without a word"
+
+
+def _remedy(messages: Sequence[str]) -> str | None:
+    if _missing_class(messages):
+        return "give the jar that has it: liquibase.jars in the engine's configuration"
+    return None
+
+
+def _missing_class(messages: Sequence[str]) -> str | None:
+    for message in messages:
+        if found := _MISSING_CLASS.search(message):
+            return found[1].replace("/", ".")
+    return None
+
+
+def _whole(messages: Sequence[str]) -> str:
+    """Every message that is not part of one before it."""
+    kept: list[str] = []
+    for message in messages:
+        if not any(message in earlier for earlier in kept):
+            kept.append(message)
+    return "\n".join(kept)

@@ -1,0 +1,88 @@
+"""A Liquibase of the user's own, called for each step: slower, and for those who ask for it.
+
+What the changelog comes to is still read through its jars, so that states have the same names.
+Its command line cannot name a changeset: it runs the next one that has not run.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pgstrata import subprocesses
+from pgstrata.domain.plan import Step
+from pgstrata.errors import InvalidArgumentError, ProgramError, StepFailedError
+from pgstrata.kinds.liquibase.listing import Found
+from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.runtime.base import ToolCommand, ToolExit
+
+_HOME = re.compile(r"^Liquibase Home: (.+)$", re.MULTILINE)
+_FAILURE = re.compile(r"(?:ERROR|FATAL): .*")
+
+
+def home_beside(program: Path) -> Path | None:
+    """The directory of the Liquibase that a program belongs to, if it shows."""
+    beside = program.resolve().parent
+    return beside if (beside / "internal" / "lib").is_dir() else None
+
+
+async def home_told(program: Path, env: Mapping[str, str]) -> Path:
+    """The directory of the Liquibase that a program says it runs. Raises ``ProgramError``."""
+    ended = await subprocesses.run([program, "--version"], env=env)
+    found = _HOME.search(ended.stdout)
+    if found is None:
+        raise ProgramError(
+            f"{program} does not say where its Liquibase is",
+            remedy="name a liquibase whose --version shows its Liquibase Home",
+        )
+    return Path(found[1].strip())
+
+
+def check_can_be_told_apart(changesets: Sequence[Found]) -> None:
+    """Raise ``InvalidArgumentError`` for a changeset that would run again with the next one."""
+    for found in changesets[:-1]:
+        if found.repeats:
+            raise InvalidArgumentError(
+                f"{found.key} would run again with each changeset after it, since a liquibase_exec "
+                "cannot be told to leave it out (runAlways, failOnError or CONTINUE)",
+                remedy="leave liquibase_exec out",
+            )
+
+
+def command(step: Step, recipe: Recipe, dsn: str, env: Mapping[str, str]) -> ToolCommand:
+    """The call that carries out a step."""
+    server = urlsplit(dsn)
+    words = tuple(
+        word for word in recipe.words()[1:] if not word.startswith(("--count=", "--tag=", "-D"))
+    )
+    parameters = tuple(word for word in recipe.words() if word.startswith("-D"))
+    return ToolCommand(
+        tool=str(step.tool),
+        args=(
+            f"--search-path={','.join(recipe.search_path)}",
+            "--log-level=info",
+            "--show-banner=false",
+            "update-count",
+            f"--url=jdbc:postgresql://{server.hostname}:{server.port}{server.path}",
+            "--count=1",
+            *(word for word in words if not word.startswith("--search-path=")),
+            *parameters,
+        ),
+        work_dir=step.work_dir,
+        env={
+            **env,
+            "LIQUIBASE_COMMAND_USERNAME": unquote(server.username or ""),
+            "LIQUIBASE_COMMAND_PASSWORD": unquote(server.password or ""),
+        },
+    )
+
+
+def failure(step: Step, ended: ToolExit) -> StepFailedError:
+    """The error to report when it ended with an exit code other than 0."""
+    found = _FAILURE.search(ended.stderr_tail)
+    said = found[0].strip() if found else f"liquibase ended with exit code {ended.exit_code}"
+    return StepFailedError(
+        f"{step.title}: {said}",
+        remedy="correct the changeset and prepare again",
+        details=ended.stderr_tail or None,
+    )

@@ -1,0 +1,119 @@
+"""What a changeset's state is named by, and what of it cannot be known beforehand. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pgstrata.kinds.liquibase.changelog import UNKNOWN_VERSION
+from pgstrata.kinds.liquibase.listing import Found, Listing
+from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.psql import forbidden
+from pgstrata.prepare.fingerprint import Content, step_digest
+
+NAME = "lb"
+
+_OWN_CODE = {"customChange": "change", "customPrecondition": "precondition"}
+_LARGE_OBJECT = re.compile(r'^\s*type="(?:BLOB|CLOB)"', re.MULTILINE | re.IGNORECASE)
+_LOAD_DATA = ("loadData", "loadUpdateData")
+
+
+class Problem(NamedTuple):
+    """Why what a changeset does cannot be known from its inputs."""
+
+    what: str
+    remedy: str
+
+
+class Context(NamedTuple):
+    """What all changesets of a recipe have in common."""
+
+    recipe: Recipe
+    env: Mapping[str, str]
+    installation: Mapping[str, str | None]
+
+    @property
+    def extended(self) -> bool:
+        """Whether there are jars of the user's."""
+        return self.installation["extensions"] is not None
+
+
+def digest_of(found: Found, context: Context, header: str = "") -> str:
+    """The digest of the step that runs a changeset.
+
+    ``header`` are the preconditions of the changelog as a whole, for the step that checks them.
+    Path, id and author count, since Liquibase writes them into the database: the history of a
+    state must be that of the changelog it was asked for with.
+    """
+    content: dict[str, Content] = {
+        "installation": context.installation,
+        "key": found.key,
+        "checksum": found.checksum,
+        "attributes": found.attributes,
+        "more": found.more,
+        "conditions": found.conditions,
+        "sql": found.sql if found.complete else None,
+        "contents": found.contents,
+        "header": header,
+    }
+    if found.rewritten:
+        content["filters"] = [context.recipe.contexts, context.recipe.labels]
+    if not found.complete or context.extended:
+        # What is substituted only as it runs, or read by code that we know nothing of.
+        content["parameters"] = context.recipe.parameters
+        content["env"] = context.env
+    return step_digest(NAME, content)
+
+
+def empty_digest(listing: Listing, context: Context) -> str:
+    """The digest of the step of a recipe that has no changeset to run."""
+    content: dict[str, Content] = {
+        "installation": context.installation,
+        "header": listing.header,
+        "conditions": listing.header_conditions,
+    }
+    return step_digest(NAME, content)
+
+
+def problems(found: Found, context: Context) -> Iterator[Problem]:
+    """What cannot be known of a changeset."""
+    if "executeCommand" in found.changes:
+        yield Problem("executeCommand runs a program", "do without it")
+    if not context.extended:
+        yield from _own_code((*found.changes, *found.conditions))
+    if any(name in _LOAD_DATA for name in found.changes) and _LARGE_OBJECT.search(found.attributes):
+        yield Problem(
+            "columns of type BLOB and CLOB name files in their data",
+            "load such values with insert and valueBlobFile or valueClobFile",
+        )
+    yield from _version((*found.key, found.attributes, *found.sql))
+    texts = (*found.sql, found.attributes) if found.conditions or not found.complete else found.sql
+    for text in texts:
+        for one in forbidden.find(text.encode("utf-8", "surrogatepass")):
+            yield Problem(one.what, "load the file with loadData")
+
+
+def header_problems(listing: Listing, context: Context) -> Iterator[Problem]:
+    """What cannot be known of a changelog's own preconditions."""
+    if not context.extended:
+        yield from _own_code(listing.header_conditions)
+    yield from _version((listing.header,))
+    for one in forbidden.find(listing.header.encode("utf-8", "surrogatepass")):
+        yield Problem(one.what, "do without it")
+
+
+def _own_code(names: tuple[str, ...]) -> Iterator[Problem]:
+    for name in names:
+        if what := _OWN_CODE.get(name):
+            yield Problem(
+                f"a {what} of one's own can do anything ({name})",
+                "put its jar into liquibase.jars, so that its content counts",
+            )
+
+
+def _version(texts: tuple[str, ...]) -> Iterator[Problem]:
+    if any(str(UNKNOWN_VERSION) in text for text in texts):
+        yield Problem(
+            "the server's version is used (${database.databaseMajorVersion} and the like), "
+            "which is not known when the changelog is read",
+            "give it as a parameter of your own: -Dname=value",
+        )

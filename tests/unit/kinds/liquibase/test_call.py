@@ -1,0 +1,120 @@
+"""Arguments, environment and defaults files put together."""
+
+from pathlib import Path
+
+import pytest
+
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.files import Files
+from pgstrata.kinds.liquibase.call import java_environment, recipe_of, recipe_of_words
+from pgstrata.kinds.liquibase.defaults import properties
+from pgstrata.kinds.liquibase.recipe import Recipe
+
+
+def recipe(work_dir: Path, *words: str, env: dict[str, str] | None = None) -> Recipe:
+    request = PrepareRequest(
+        prepare_kind="lb", image_id="postgres", liquibase_args=words, liquibase_env=env or {}
+    )
+    return recipe_of(request, work_dir, Files(lambda file: file.read().decode(), 10))
+
+
+def test_arguments_come_before_the_environment_and_that_before_files(tmp_path: Path) -> None:
+    (tmp_path / "liquibase.properties").write_text(
+        "changeLogFile: from-file.xml\ncontexts=file\nliquibase.command.update.label-filter=file\n"
+        "parameter.a=1\nparameter.b=1\nurl=jdbc:anything\nusername=me\n"
+    )
+    (tmp_path / "liquibase.local.properties").write_text("parameter.b=2\n")
+    env = {"LIQUIBASE_COMMAND_CONTEXTS": "env", "LIQUIBASE_COMMAND_LABEL_FILTER": "env"}
+    found = recipe(tmp_path, "update", "--labels=args", "-Da=3", env=env)
+    assert found.changelog_file == "from-file.xml"
+    assert (found.contexts, found.labels) == ("env", "args")
+    assert found.parameters == {"a": "3", "b": "2"}
+    assert found.search_path == (str(tmp_path),)
+
+
+def test_a_defaults_file_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "my.properties").write_text("changelog-file=a.sql")
+    assert recipe(tmp_path, "update", "--defaults-file=my.properties").changelog_file == "a.sql"
+    env = {"LIQUIBASE_DEFAULTS_FILE": "my.properties"}
+    assert recipe(tmp_path, "update", env=env).changelog_file == "a.sql"
+    with pytest.raises(InvalidArgumentError, match=r"none\.properties"):
+        recipe(tmp_path, "update", "--defaults-file=none.properties")
+
+
+def test_a_setting_nobody_knows_is_refused_by_file_and_name(tmp_path: Path) -> None:
+    (tmp_path / "liquibase.properties").write_text("liquibase.preserveSchemaCase=true")
+    with pytest.raises(InvalidArgumentError, match=r"liquibase\.properties: .*preserveSchemaCase"):
+        recipe(tmp_path, "update", "--changelog-file=a.xml")
+
+
+@pytest.mark.parametrize(
+    "name", ["JAVA_TOOL_OPTIONS", "CLASSPATH", "LD_PRELOAD", "LIQUIBASE_CLASSPATH", "LIQUIBASE_X"]
+)
+def test_variables_that_would_change_java_or_are_not_known_are_refused(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=name):
+        recipe(tmp_path, "update", "--changelog-file=a.xml", env={name: "x"})
+
+
+def test_java_gets_the_requests_variables_and_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "of the engine")
+    found = java_environment({"STAGE": "dev", "LIQUIBASE_COMMAND_CONTEXTS": "test"})
+    assert found["STAGE"] == "dev"
+    assert set(found) == {"STAGE", "PATH", "LC_ALL"}
+
+
+def test_there_must_be_a_changelog(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="no changelog"):
+        recipe(tmp_path, "update")
+
+
+@pytest.mark.parametrize("name", ["sub/a.xml", "./sub/a.xml", "sub/../sub/a.xml", "{}/sub/a.xml"])
+def test_a_changelog_is_named_from_its_root_however_it_was_given(tmp_path: Path, name: str) -> None:
+    word = f"--changelog-file={name.format(tmp_path)}"
+    assert recipe(tmp_path, "update", word).changelog_file == "sub/a.xml"
+
+
+def test_a_changelog_outside_the_search_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="no directory of the search path"):
+        recipe(tmp_path, "update", "--changelog-file=/elsewhere/a.xml")
+
+
+def test_a_missing_root_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgumentError, match="/none"):
+        recipe(tmp_path, "update", "--changelog-file=a.xml", "--search-path=none")
+
+
+def test_a_recipe_survives_the_way_through_arguments(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    made = recipe(
+        tmp_path,
+        *("update-count", "--count=3", "--changelog-file=a.xml", "--search-path=.,x"),
+        *("--contexts=a and !b", "-Dx=1=2", "-Dy=it's; --count=7"),
+    )
+    assert recipe_of_words(made.words()) == made
+
+
+def test_standard_input_is_refused() -> None:
+    request = PrepareRequest(
+        prepare_kind="lb", image_id="postgres", liquibase_args=("update",), stdin="select 1"
+    )
+    with pytest.raises(InvalidArgumentError, match="standard input"):
+        recipe_of(request, Path("/"), Files(lambda file: file.read().decode(), 10))
+
+
+def test_properties_are_read_as_java_reads_them() -> None:
+    text = (
+        "# a comment\n! another\n\na=1\nb : two words \nc\\ d=x\\ty\n"
+        "long = one, \\\n    two\nunicode=\\u00e4\nempty=\nbare\n"
+    )
+    assert list(properties(text)) == [
+        ("a", "1"),
+        ("b", "two words "),
+        ("c d", "x\ty"),
+        ("long", "one, two"),
+        ("unicode", "ä"),
+        ("empty", ""),
+        ("bare", ""),
+    ]

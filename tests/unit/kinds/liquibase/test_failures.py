@@ -1,0 +1,43 @@
+"""Liquibase's exceptions, told to people."""
+
+from pgstrata.kinds.liquibase.failures import invalid_changelog, step_failure
+from pgstrata.kinds.liquibase.jvm import JavaError
+
+MIGRATION = (
+    "Migration failed for changeset a.xml::2::ada:\n     Reason: "
+    'liquibase.exception.DatabaseException: ERROR: relation "nope" does not exist\n  Position: 15 '
+    "[Failed SQL: (0) select * from nope]"
+)
+DATABASE = 'ERROR: relation "nope" does not exist\n  Position: 15 [Failed SQL: (0) select …]'
+POSTGRES = 'ERROR: relation "nope" does not exist\n  Position: 15'
+
+
+def test_a_failed_changeset_is_told_with_postgresqls_message_and_all_of_liquibases() -> None:
+    error = step_failure("a.xml::2::ada", JavaError((MIGRATION, DATABASE, POSTGRES), ("x",) * 3))
+    assert error.message == 'a.xml::2::ada: ERROR: relation "nope" does not exist'
+    assert error.details is not None
+    assert error.details.startswith(MIGRATION)
+    assert "[Failed SQL: (0) select * from nope]" in error.details
+    assert POSTGRES not in error.details.removeprefix(MIGRATION).splitlines()
+    assert error.remedy
+
+
+def test_a_missing_class_is_named_with_where_its_jar_goes() -> None:
+    messages = (
+        "Error parsing a.xml",
+        "java.lang.ClassNotFoundException: com.example.Change",
+        "com.example.Change",
+    )
+    error = invalid_changelog("a.xml", messages)
+    assert error.message == "a.xml: there is no class com.example.Change"
+    assert "liquibase.jars" in (error.remedy or "")
+
+
+def test_an_exceptions_name_before_its_message_is_left_out() -> None:
+    error = invalid_changelog("a.xml", ["liquibase.exception.SetupException: b.xml does not exist"])
+    assert error.message == "a.xml: b.xml does not exist"
+
+
+def test_a_list_of_faults_shows_its_first() -> None:
+    error = invalid_changelog("a.xml", ["Validation Failed:\n     2 changesets had problems\n"])
+    assert error.message == "a.xml: Validation Failed: 2 changesets had problems"

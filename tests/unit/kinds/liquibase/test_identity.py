@@ -1,0 +1,109 @@
+"""What a changeset's state is named by."""
+
+from typing import Any
+
+import pytest
+
+from pgstrata.kinds.liquibase.changelog import UNKNOWN_VERSION, Key
+from pgstrata.kinds.liquibase.identity import Context, digest_of, problems
+from pgstrata.kinds.liquibase.listing import Found
+from pgstrata.kinds.liquibase.recipe import Recipe
+
+RECIPE = Recipe(command="update", changelog_file="a.xml", search_path=("/x",))
+CONTEXT = Context(RECIPE, {}, {"liquibase": "4.28.0", "driver": "42", "extensions": None})
+EXTENDED = Context(RECIPE, {}, {"liquibase": "4.28.0", "driver": "42", "extensions": "ab"})
+FOUND = Found(
+    key=Key("a.xml", "1", "ada"),
+    checksum="9:abc",
+    attributes="changeSet:[]",
+    more=("None",),
+    repeats=False,
+    rewritten=False,
+    changes=("sql",),
+    conditions=(),
+    sql=("select 1;",),
+    complete=True,
+    files=(),
+    contents=(),
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": Key("b.xml", "1", "ada")},
+        {"key": Key("a.xml", "2", "ada")},
+        {"key": Key("a.xml", "1", "bob")},
+        {"checksum": "9:def"},
+        {"attributes": "changeSet:[runInTransaction]"},
+        {"more": ("test",)},
+        {"conditions": ("changeLogPropertyDefined=x",)},
+        {"sql": ("select  1;",)},
+        {"sql": ("select", "1;")},
+        {"complete": False},
+        {"contents": ("ab",)},
+        {"rewritten": True},
+    ],
+    ids=str,
+)
+def test_whatever_can_change_the_outcome_changes_the_digest(change: dict[str, Any]) -> None:
+    assert digest_of(FOUND._replace(**change), CONTEXT) != digest_of(FOUND, CONTEXT)
+
+
+def test_another_liquibase_or_other_jars_make_another_digest() -> None:
+    newer = CONTEXT._replace(installation={**CONTEXT.installation, "liquibase": "4.29.0"})
+    digests = {digest_of(FOUND, context) for context in (CONTEXT, newer, EXTENDED)}
+    assert len(digests) == 3
+
+
+def test_the_changelogs_preconditions_count_where_they_are_checked() -> None:
+    assert digest_of(FOUND, CONTEXT, "runningAs postgres") != digest_of(FOUND, CONTEXT)
+
+
+def test_parameters_and_variables_count_only_where_they_cannot_be_seen() -> None:
+    other = CONTEXT._replace(
+        recipe=Recipe(
+            command="update-count",
+            changelog_file="b.xml",
+            search_path=("/y",),
+            count=7,
+            parameters={"a": "1"},
+        ),
+        env={"STAGE": "dev"},
+    )
+    assert digest_of(FOUND, other) == digest_of(FOUND, CONTEXT)
+    unseen = FOUND._replace(complete=False)
+    assert digest_of(unseen, other) != digest_of(unseen, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"changes": ("executeCommand",)}, "runs a program"),
+        ({"changes": ("customChange",)}, "customChange"),
+        ({"conditions": ("and", "customPrecondition")}, "customPrecondition"),
+        ({"sql": ("copy t from program 'date';",)}, "COPY runs a program"),
+        ({"sql": ("select pg_read_file('/etc/passwd');",)}, "pg_read_file"),
+        (
+            {"conditions": ("sqlCheck",), "attributes": "sql=\"select pg_read_file('x')\""},
+            "pg_read_file",
+        ),
+        ({"changes": ("loadData",), "attributes": '\n   type="clob"\n'}, "BLOB and CLOB"),
+        ({"attributes": f'sql="select {UNKNOWN_VERSION}"'}, "server's version"),
+        ({"key": Key("a.xml", f"for-{UNKNOWN_VERSION}", "ada")}, "server's version"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_known_is_named(change: dict[str, Any], what: str) -> None:
+    [problem] = problems(FOUND._replace(**change), CONTEXT)
+    assert what in problem.what
+    assert problem.remedy
+
+
+def test_code_of_ones_own_is_known_by_its_jars() -> None:
+    own = FOUND._replace(changes=("customChange",), conditions=("customPrecondition",))
+    assert list(problems(own, EXTENDED)) == []
+
+
+def test_a_plain_changeset_has_no_problem() -> None:
+    assert list(problems(FOUND, CONTEXT)) == []
