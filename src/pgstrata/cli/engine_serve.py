@@ -80,9 +80,20 @@ def _settings(configuration: Configuration, given: Given) -> "Settings":
         or configuration.drain_timeout,
     }
     present = {name: value for name, value in chosen.items() if value is not None}
-    from pgstrata.settings import Settings
+    from pgstrata.settings import LiquibaseSettings, Settings
 
-    return Settings(server_settings=server_settings, **present)
+    places = configuration.liquibase
+    liquibase = LiquibaseSettings(
+        home=_first(places.get("home")),
+        jars=places.get("jars", ()),
+        java=_first(places.get("java")),
+        exec=_first(places.get("exec")),
+    )
+    return Settings(server_settings=server_settings, liquibase=liquibase, **present)
+
+
+def _first(paths: tuple[Path, ...] | None) -> Path | None:
+    return paths[0] if paths else None
 
 
 def _option(given: Given, option: str, key: str) -> Value | None:

@@ -1,10 +1,9 @@
 """``plan:psql``: what ``prepare:psql`` would do."""
 
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.follow import follow
 from pgstrata.cli.options import Given
-from pgstrata.cli.prepared import show_ending
-from pgstrata.cli.recipe import PLAN_OPTIONS, request
+from pgstrata.cli.preparing import plan
+from pgstrata.cli.recipe import PLAN_OPTIONS, psql_request
 
 ABOUT = """
 Reads the scripts and shows the steps they come to: which states are there already and which would
@@ -13,12 +12,8 @@ be built. Changes nothing.
 
 
 def run(context: Context, given: Given) -> int:
-    """Submit a job that stops after its plan, and show that."""
-    asked = {**request(context, given), "plan_only": True}
-    engine, accepted = context.submit(asked)
-    place = accepted.get("queue_place")
-    show_ending(context, follow(context, engine, accepted["job_id"], queue_place=place))
-    return 0
+    """Plan the scripts."""
+    return plan(context, psql_request(context, given))
 
 
 COMMAND = Command(

@@ -1,14 +1,9 @@
 """``prepare:psql``: a database made by SQL scripts."""
 
-import json
-import sys
-
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.follow import follow
-from pgstrata.cli.options import Given, Option
-from pgstrata.cli.prepared import show_ending
-from pgstrata.cli.recipe import INSTANCE_OPTIONS, PLAN_OPTIONS, request
-from pgstrata.client.http import Json
+from pgstrata.cli.options import Given
+from pgstrata.cli.preparing import WATCH_OPTIONS, prepare
+from pgstrata.cli.recipe import INSTANCE_OPTIONS, PLAN_OPTIONS, psql_request
 
 ABOUT = """
 Makes a database with psql and prints DSN=… once it answers. Each -f or -c is a step, and every
@@ -18,22 +13,8 @@ Words after `--`, or from the first that is no option here, are psql's.
 
 
 def run(context: Context, given: Given) -> int:
-    """Submit the job; follow it to its end unless told not to."""
-    engine, accepted = context.submit(request(context, given))
-    if given.which("--watch", "--no-watch") == "--no-watch":
-        _show_accepted(context, accepted)
-    else:
-        place = accepted.get("queue_place")
-        show_ending(context, follow(context, engine, accepted["job_id"], queue_place=place))
-    return 0
-
-
-def _show_accepted(context: Context, accepted: Json) -> None:
-    if context.json:
-        print(json.dumps(accepted))
-        return
-    print(f"follow it: pgstrata watch {accepted['job_id']}", file=sys.stderr)
-    print(f"JOB={accepted['job_id']}")
+    """Prepare the scripts."""
+    return prepare(context, given, psql_request(context, given))
 
 
 COMMAND = Command(
@@ -42,8 +23,7 @@ COMMAND = Command(
     options=(
         *PLAN_OPTIONS,
         *INSTANCE_OPTIONS,
-        Option(("--watch",), "show progress until the database is there (default)"),
-        Option(("--no-watch",), "print JOB=… at once and leave the rest to the engine"),
+        *WATCH_OPTIONS,
     ),
     examples=(
         "pgstrata prepare:psql -- -f schema.sql -f seed.sql",

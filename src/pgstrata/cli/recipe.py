@@ -1,4 +1,4 @@
-"""What ``prepare:psql`` and ``plan:psql`` have in common: from words to a request."""
+"""What the commands that prepare and plan have in common: from words to a request."""
 
 import sys
 
@@ -22,13 +22,28 @@ INSTANCE_OPTIONS = (
 )
 
 
-def request(context: Context, given: Given) -> Json:
-    """The request that a command line stands for. Raises ``UsageError``."""
+LIQUIBASE_OPTIONS = (
+    Option(("--env",), "a variable for the changelog; may be repeated", "NAME=VALUE"),
+    Option(("--liquibase-exec",), "call this Liquibase for each step; slow", "PATH"),
+    Option(("--liquibase-exec-mode",), "how to call it: native", "MODE"),
+)
+
+
+def psql_request(context: Context, given: Given) -> Json:
+    """The request that a command line for psql stands for. Raises ``UsageError``."""
+    return _request(context, given, {"prepare_kind": "psql", **_psql(context, given.words)})
+
+
+def liquibase_request(context: Context, given: Given) -> Json:
+    """The request that a command line for Liquibase stands for. Raises ``UsageError``."""
+    return _request(context, given, {"prepare_kind": "lb", **_liquibase(context, given)})
+
+
+def _request(context: Context, given: Given, fields: Json) -> Json:
     asked: Json = {
-        "prepare_kind": "psql",
         "image_id": given.last("--image") or context.configuration.image,
         "work_dir": str(context.work_dir),
-        **_psql(context, given.words),
+        **fields,
     }
     optional = {
         "instance_name": given.read("--name", _name),
@@ -52,6 +67,35 @@ def _psql(context: Context, words: tuple[str, ...]) -> Json:
         if arguments.parse(words).needs_stdin:
             fields["stdin"] = _standard_input()
     return fields
+
+
+def _liquibase(context: Context, given: Given) -> Json:
+    if not given.words:
+        raise UsageError(
+            "there is nothing to prepare",
+            remedy="name a changelog: -- update --changelog-file=changelog.xml",
+        )
+    with engine_errors_translated():
+        from pgstrata.kinds.liquibase import arguments
+
+        arguments.parse(given.words)
+        words = arguments.absolute(given.words, str(context.work_dir))
+    fields: Json = {
+        "liquibase_args": list(words),
+        "liquibase_env": dict(given.read_every("--env", _variable)),
+    }
+    if program := given.last("--liquibase-exec"):
+        fields["liquibase_exec"] = str(context.work_dir / program)
+    if mode := given.last("--liquibase-exec-mode"):
+        fields["liquibase_exec_mode"] = mode
+    return fields
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f'"{text}" is not name=value')
+    return name, value
 
 
 def _standard_input() -> str:

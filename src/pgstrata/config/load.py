@@ -13,6 +13,8 @@ from pgstrata.config.keys import KEYS, SETTING_PREFIX, Layer, Value, check, vari
 from pgstrata.config.model import DEFAULT_IMAGE, Configuration
 
 PROFILE_VARIABLE = "PGSTRATA_PROFILE"
+_LIQUIBASE = "liquibase."
+_MANY = "liquibase.jars"
 ROOT_STORE = Path("/var/lib/pgstrata")
 
 
@@ -21,7 +23,7 @@ def load(
 ) -> Configuration:
     """What applies in a directory, with this environment. Flags go by their keys.
 
-    A file's relative ``store`` starts from the directory that the file configures, any other from
+    A file's relative paths start from the directory that the file configures, any other from
     ``cwd``. Raises ``UsageError`` for a wrong value, an unknown key or an unknown profile.
     """
     files = [ConfigFile(path) for path in (project_file(cwd), user_file(env)) if path is not None]
@@ -38,6 +40,7 @@ def load(
         snapshot_consistency=_text(merged, "snapshot.consistency"),
         server_user=_text(merged, "runtime.user"),
         server_settings=_settings(merged),
+        liquibase=_liquibase(merged, cwd),
         max_parallel=_number(merged, "orchestrator.jobs.maxParallel"),
         max_identical=_number(merged, "orchestrator.jobs.maxIdentical"),
         job_timeout=_number(merged, "orchestrator.jobs.timeout"),
@@ -79,11 +82,14 @@ def _chosen(
 
 
 def _anchored(layer: Layer, file: ConfigFile) -> Layer:
-    if "store" not in layer:
-        return layer
     directory = file.path.parent
     base = directory.parent if directory.name == ".pgstrata" else directory
-    return {**layer, "store": str(base / Path(str(layer["store"])).expanduser())}
+    places = {
+        key: ":".join(str(base / Path(path).expanduser()) for path in _paths(key, str(value)))
+        for key, value in layer.items()
+        if key == "store" or key.startswith(_LIQUIBASE)
+    }
+    return {**layer, **places}
 
 
 def _variables(env: Mapping[str, str]) -> Layer:
@@ -113,6 +119,19 @@ def _settings(merged: Mapping[str, Value]) -> dict[str, str]:
     return {
         key[start:]: str(value) for key, value in merged.items() if key.startswith(SETTING_PREFIX)
     }
+
+
+def _liquibase(merged: Mapping[str, Value], cwd: Path) -> dict[str, tuple[Path, ...]]:
+    """Each of the places Liquibase comes from; of jars there may be many, parted by colons."""
+    return {
+        key.removeprefix(_LIQUIBASE): tuple(_place(path, cwd) for path in _paths(key, str(value)))
+        for key, value in merged.items()
+        if key.startswith(_LIQUIBASE)
+    }
+
+
+def _paths(key: str, value: str) -> list[str]:
+    return [part for part in value.split(":") if part] if key == _MANY else [value]
 
 
 def _text(merged: Mapping[str, Value], key: str) -> str | None:

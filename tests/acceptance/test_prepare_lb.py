@@ -1,0 +1,194 @@
+"""A changelog through the front door: pgstrata prepare:lb, and what comes with it."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+
+from tests import changelogs
+from tests.acceptance.conftest import Terminal
+from tests.liquibase import history, jhipster, launcher, liquibase_home
+
+UPDATE = ("update", "--changelog-file=a.xml")
+
+
+@pytest.fixture
+def shell(pgstrata: Terminal) -> Terminal:
+    """A shell whose engine finds Liquibase."""
+    pgstrata.environment["PGSTRATA_LIQUIBASE_HOME"] = str(liquibase_home())
+    return pgstrata
+
+
+def prepare(shell: Terminal, *words: str | Path) -> tuple[str, str]:
+    """Prepare with Liquibase; the DSN and what was said."""
+    ended = shell("prepare:lb", "--", *words)
+    [line] = ended.stdout.splitlines()
+    name, _, dsn = line.partition("=")
+    assert name == "DSN"
+    return dsn, ended.stderr
+
+
+def plan(shell: Terminal, *words: str | Path) -> list[dict[str, Any]]:
+    """The steps of a plan."""
+    tasks = shell.json("plan:lb", "--", *words)["tasks"]
+    return [task for task in tasks if task["type"] == "state_execute"]
+
+
+def one(number: int, sql: str = "select 1") -> str:
+    return changelogs.changeset(number, f"<sql>{sql}</sql>")
+
+
+def count(dsn: str, table: str) -> int:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(f"select count(*) from {table}".encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def javas(shell: Terminal) -> list[psutil.Process]:
+    """Every Java below the engine."""
+    engine = psutil.Process(shell.engine_file()["pid"])
+    return [child for child in engine.children(recursive=True) if child.name() == "java"]
+
+
+def test_a_real_changelog_becomes_a_database_once_and_is_cached_then(shell: Terminal) -> None:
+    words = (
+        *("update", "--changelog-file=config/liquibase/master.xml"),
+        *(f"--search-path={jhipster()}", "--contexts=test,faker"),
+    )
+    planned = plan(shell, *words)
+    assert len(planned) == 12
+    assert not any(step["cached"] for step in planned)
+    first = planned[0]
+    assert first["changeset_id"] == "00000000000000"
+    assert first["changeset_author"] == "jhipster"
+    assert first["changeset_path"].endswith("00000000000000_initial_schema.xml")
+    dsn, said = prepare(shell, *words)
+    assert count(dsn, "jhi_user") == 2
+    assert count(dsn, "bank_account") == 30
+    assert len(history(dsn)) == 12
+    assert "[12/12] built" in said
+    again, said = prepare(shell, *words)
+    assert count(again, "bank_account") == 30
+    assert "built" not in said
+    fewer = plan(shell, *words[:-1], "--contexts=prod")
+    assert [step["cached"] for step in fewer[:2]] == [True, True]
+
+
+def test_a_changeset_more_builds_one_step(shell: Terminal) -> None:
+    shell.write("a.xml", changelogs.xml(one(1, "create table t (id int)"), one(2)))
+    prepare(shell, *UPDATE)
+    shell.write(
+        "a.xml", changelogs.xml(one(1, "create table t (id int)"), one(2), one(3, "drop table t"))
+    )
+    _dsn, said = prepare(shell, *UPDATE)
+    assert [line.split()[1] for line in said.splitlines()[:3]] == ["cached", "cached", "built"]
+
+
+def test_tasks_and_logs_tell_the_changeset(shell: Terminal) -> None:
+    shell.write("a.xml", changelogs.xml(one(1), one(2)))
+    ended = shell("-v", "prepare:lb", "--", *UPDATE)
+    assert "Running Changeset: a.xml::2::ada" in ended.stderr
+    [job] = shell.json("ls", "-j")["jobs"]
+    assert job["prepare_kind"] == "lb"
+    assert job["prepare_args_normalized"] == "update --changelog-file=a.xml"
+    steps = [task for task in shell.json("ls", "-t")["tasks"] if task["type"] == "state_execute"]
+    assert [step["changeset_id"] for step in steps] == ["1", "2"]
+
+
+def test_a_changeset_that_fails_is_told_and_the_ones_before_it_are_kept(shell: Terminal) -> None:
+    shell.write("a.xml", changelogs.xml(one(1), one(2, "select * from nope")))
+    ended = shell("--output", "json", "prepare:lb", "--", *UPDATE, exit_code=1)
+    error = json.loads(ended.stdout)["error"]
+    assert error["code"] == "step_failed"
+    assert error["message"] == 'a.xml::2::ada: ERROR: relation "nope" does not exist'
+    assert "[Failed SQL: (0) select * from nope]" in error["details"]
+    assert [step["cached"] for step in plan(shell, *UPDATE)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("rollback", "--tag=x"), "rollback"),
+        (("update", "--url=jdbc:postgresql://x/y", "--changelog-file=a.xml"), "--url"),
+        (("update", "--classpath=x.jar", "--changelog-file=a.xml"), "--classpath"),
+        (("update",), "no changelog"),
+        (("update", "--changelog-file=none.xml"), "none.xml"),
+    ],
+)
+def test_what_cannot_be_prepared_is_wrong_usage(
+    shell: Terminal, words: tuple[str, ...], said: str
+) -> None:
+    ended = shell("prepare:lb", "--", *words, exit_code=2)
+    assert said in ended.stderr
+    assert shell.json("ls", "-j")["jobs"] == []
+
+
+def test_without_liquibase_the_way_to_get_it_is_told(shell: Terminal) -> None:
+    shell.environment["PGSTRATA_LIQUIBASE_HOME"] = str(shell.work / "none")
+    shell.write("a.xml", changelogs.xml(one(1)))
+    ended = shell("prepare:lb", "--", *UPDATE, exit_code=3)
+    assert "there is no Liquibase in" in ended.stderr
+    assert "pgstrata liquibase install" in ended.stderr
+
+
+def test_liquibase_can_be_installed_from_a_directory(shell: Terminal) -> None:
+    del shell.environment["PGSTRATA_LIQUIBASE_HOME"]
+    ended = shell("liquibase", "install", "--from", liquibase_home())
+    assert "Liquibase 4.28.0 is in" in ended.stdout
+    shell.write("a.xml", changelogs.xml(one(1)))
+    prepare(shell, *UPDATE)
+
+
+def test_an_engine_that_is_killed_takes_its_java_along_and_the_next_one_goes_on(
+    shell: Terminal,
+) -> None:
+    slow = one(2, "select pg_sleep(1)")
+    shell.write("a.xml", changelogs.xml(one(1, "create table t (id int)"), slow, one(3)))
+    job = shell.json("prepare:lb", "--no-watch", "--", *UPDATE)["job_id"]
+    [java] = javas(shell)
+    engine = psutil.Process(shell.engine_file()["pid"])
+    engine.kill()
+    java.wait(5)
+    shell("watch", job)
+    [instance] = shell.json("ls", "-i")["instances"]
+    assert [row[0] for row in history(instance["dsn"])] == ["1", "2", "3"]
+
+
+def test_a_liquibase_of_ones_own_makes_the_same_states(shell: Terminal) -> None:
+    log = shell.work / "calls"
+    program = launcher(shell.work, log)
+    sets = (one(1, "create table t (id int)"), one(2, "insert into t values (1)"))
+    shell.write("a.xml", changelogs.xml(*sets))
+    ended = shell("prepare:lb", "--liquibase-exec", program, "--", *UPDATE)
+    dsn = ended.stdout.strip().removeprefix("DSN=")
+    assert [row[0] for row in history(dsn)] == ["1", "2"]
+    assert sum("update-count" in line for line in log.read_text().splitlines()) == 2
+    assert [step["cached"] for step in plan(shell, *UPDATE)] == [True, True]
+    again = changelogs.changeset(0, "<sql>select 1</sql>", more='runAlways="true"')
+    shell.write("a.xml", changelogs.xml(again, *sets))
+    ended = shell("prepare:lb", "--liquibase-exec", program, "--", *UPDATE, exit_code=2)
+    assert "would run again" in ended.stderr
+
+
+def test_the_database_can_be_updated_further_by_a_plain_liquibase(shell: Terminal) -> None:
+    shell.write("a.xml", changelogs.xml(one(1), one(2)))
+    dsn, _said = prepare(shell, *UPDATE)
+    shell.write("a.xml", changelogs.xml(one(1), one(2), one(3)))
+    program = launcher(shell.work)
+    host = dsn.rpartition("@")[2]
+    password = dsn.partition("postgres:")[2].partition("@")[0]
+    subprocess.run(
+        [
+            *(program, "update", "--changelog-file=a.xml", "--username=postgres"),
+            *(f"--url=jdbc:postgresql://{host}", f"--password={password}"),
+        ],
+        cwd=shell.work,
+        check=True,
+        capture_output=True,
+    )
+    assert [row[0] for row in history(dsn)] == ["1", "2", "3"]
