@@ -1,6 +1,7 @@
 """The heart of pgstrata on in-memory adapters, for component tests."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,31 @@ from pgstrata.store.memory import MemoryStore
 SETTINGS = Settings(finished_job_grace_seconds=0, max_parallel_jobs=4)
 
 
+_ALL_OR_NOTHING = ("clone", "start")
+"""What leaves nothing behind when it is cut off, by its port's contract."""
+
+
+class GivingWay:
+    """An adapter whose calls can be cut off before and after what they do."""
+
+    def __init__(self, adapter: object) -> None:
+        self._adapter = adapter
+
+    def __getattr__(self, name: str) -> object:
+        found = getattr(self._adapter, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def giving_way(*args: object, **kwargs: object) -> object:
+            await asyncio.sleep(0)
+            done = await found(*args, **kwargs)
+            if name not in _ALL_OR_NOTHING:
+                await asyncio.sleep(0)
+            return done
+
+        return giving_way
+
+
 class Heart:
     """Everything that outlives an engine (disk, queue, store, servers), and one engine on it.
 
@@ -49,6 +75,12 @@ class Heart:
         self.hanging = asyncio.Event()
         self.gate = asyncio.Event()
         self.at_gate = asyncio.Event()
+        self.start_engine()
+
+    def give_way(self) -> None:
+        """Let everything that an engine asks for take a moment before it is done, and one after."""
+        for name in ("runtime", "statefs", "store", "queue"):
+            setattr(self, name, GivingWay(getattr(self, name)))
         self.start_engine()
 
     def start_engine(self) -> None:
