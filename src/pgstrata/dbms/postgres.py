@@ -1,6 +1,8 @@
 """What PostgreSQL's files say about a cluster at rest, and what its servers say of themselves."""
 
 import asyncio
+import contextlib
+import os
 import struct
 from itertools import chain
 from pathlib import Path
@@ -128,9 +130,14 @@ def _first_init_fork(data_dir: Path) -> Path | None:
     Every one has it from the moment it is made, in whichever database, whether that lets anybody
     connect or not: src/backend/storage/file/reinit.c.
     """
-    forks = (data_dir / "base").glob(f"*/*{_INIT_FORK}")
-    elsewhere = (data_dir / "pg_tblspc").glob(f"*/*/*/*{_INIT_FORK}")
-    return next(chain(forks, elsewhere), None)
+    databases = chain((data_dir / "base").iterdir(), (data_dir / "pg_tblspc").glob("*/*/*/"))
+    for database in databases:
+        # Hundreds of names in each: no Path is made of any but the one that is looked for.
+        with contextlib.suppress(NotADirectoryError):
+            for name in os.listdir(database):  # noqa: PTH208
+                if name.endswith(_INIT_FORK):
+                    return database / name
+    return None
 
 
 def _first_elsewhere(data_dir: Path) -> tuple[Path, Path] | None:
