@@ -71,5 +71,73 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX instances_state ON instances (state_id)",
         "CREATE INDEX instances_image ON instances (image_id)",
     ),
+    (
+        # Which states may go when room is wanted, and in which order, is answered by an index: so
+        # each row knows how much stems from it, and how much its loss would cost. Triggers count,
+        # since what is counted twice in two places will differ one day.
+        "ALTER TABLE states ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE states ADD COLUMN created REAL NOT NULL DEFAULT 0",  # seconds since the epoch
+        "ALTER TABLE states ADD COLUMN size_bytes INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE states ADD COLUMN worth REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE states ADD COLUMN dependents INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE instances ADD COLUMN expires REAL",
+        # What an old state took to build is not known: all count as equally dear, the older as
+        # the lesser.
+        """
+        UPDATE states SET
+            created = strftime('%s', json_extract(CAST(body AS TEXT), '$.created_at')),
+            size_bytes = COALESCE(json_extract(CAST(body AS TEXT), '$.size_bytes'), 0),
+            dependents = (SELECT COUNT(*) FROM states child
+                          WHERE child.parent_state_id = states.state_id)
+                       + (SELECT COUNT(*) FROM instances WHERE instances.state_id = states.state_id)
+        """,
+        "UPDATE states SET worth = created / 86400 - 22",
+        """
+        UPDATE instances SET
+            expires = strftime('%s', json_extract(CAST(body AS TEXT), '$.expires_at'))
+        """,
+        "CREATE INDEX states_evictable ON states (worth) WHERE dependents = 0 AND pinned = 0",
+        "CREATE INDEX states_pinned ON states (state_id) WHERE pinned = 1",
+        "CREATE INDEX states_created ON states (created)",
+        "CREATE INDEX instances_expires ON instances (expires) WHERE expires IS NOT NULL",
+        "CREATE TABLE state_totals (states INTEGER NOT NULL, size_bytes INTEGER NOT NULL)",
+        "INSERT INTO state_totals SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM states",
+        """
+        CREATE TRIGGER state_added AFTER INSERT ON states BEGIN
+            UPDATE state_totals SET states = states + 1, size_bytes = size_bytes + NEW.size_bytes;
+            UPDATE states SET dependents = dependents + 1 WHERE state_id = NEW.parent_state_id;
+        END
+        """,
+        """
+        CREATE TRIGGER state_removed AFTER DELETE ON states BEGIN
+            UPDATE state_totals SET states = states - 1, size_bytes = size_bytes - OLD.size_bytes;
+            UPDATE states SET dependents = dependents - 1 WHERE state_id = OLD.parent_state_id;
+        END
+        """,
+        """
+        CREATE TRIGGER state_resized AFTER UPDATE OF size_bytes ON states BEGIN
+            UPDATE state_totals SET size_bytes = size_bytes + NEW.size_bytes - OLD.size_bytes;
+        END
+        """,
+        """
+        CREATE TRIGGER state_moved AFTER UPDATE OF parent_state_id ON states
+        WHEN NEW.parent_state_id IS NOT OLD.parent_state_id BEGIN
+            UPDATE states SET dependents = dependents - 1 WHERE state_id = OLD.parent_state_id;
+            UPDATE states SET dependents = dependents + 1 WHERE state_id = NEW.parent_state_id;
+        END
+        """,
+        """
+        CREATE TRIGGER instance_added AFTER INSERT ON instances BEGIN
+            UPDATE states SET dependents = dependents + 1 WHERE state_id = NEW.state_id;
+        END
+        """,
+        """
+        CREATE TRIGGER instance_removed AFTER DELETE ON instances BEGIN
+            UPDATE states SET dependents = dependents - 1 WHERE state_id = OLD.state_id;
+        END
+        """,
+        # The one row says what the last eviction did.
+        "CREATE TABLE last_eviction (row INTEGER PRIMARY KEY CHECK (row = 1), body BLOB NOT NULL)",
+    ),
 )
 """A database of version N has had the first N of these. What was released is never edited."""

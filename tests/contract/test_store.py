@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from pgstrata.database import Database
+from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance, Server
-from pgstrata.domain.state import State
+from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.store.base import Store
 from pgstrata.store.memory import MemoryStore
@@ -438,6 +439,209 @@ def test_a_name_is_not_bound_to_an_instance_that_is_not_stored(
         runner.run(store.bind_name("dev", "0" * 32))
     assert refusal.value.remedy
     assert not runner.run(store.unbind_name("dev"))
+
+
+def sized(number: int, size_bytes: int, *, parent: int | None = None) -> State:
+    return msgspec.structs.replace(state(number, parent=parent), size_bytes=size_bytes)
+
+
+def may_go(store: Store, *but_not: int, before: datetime = NOON, limit: int = 99) -> list[int]:
+    skipped = [state_id(number) for number in but_not]
+    return ids(asyncio.run(store.evictable(created_before=before, limit=limit, but_not=skipped)))
+
+
+def test_what_states_hold_is_known_without_looking_at_each(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    assert runner.run(store.count_states()) == Totals(states=0, size_bytes=0)
+    fill(runner, store, sized(1, 10), sized(2, 5, parent=1), state(3))
+    assert runner.run(store.count_states()) == Totals(states=3, size_bytes=15)
+    fill(runner, store, sized(2, 7, parent=1))
+    runner.run(store.remove_state(state_id(3)))
+    assert runner.run(store.count_states()) == Totals(states=2, size_bytes=17)
+
+
+def test_only_states_that_nothing_stems_from_may_go(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2, parent=1), state(3), state(4, parent=1))
+    clone = instance(1, of=3)
+    runner.run(store.add_instance(clone))
+    assert may_go(store) == [2, 4]
+    runner.run(store.remove_instance(clone.instance_id))
+    for number in (2, 4):
+        runner.run(store.remove_state(state_id(number)))
+    assert may_go(store) == [1, 3]
+
+
+def test_a_state_that_is_pinned_young_or_named_may_not_go(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(2), state(3, created_at=NOON + timedelta(seconds=1)))
+    assert runner.run(store.set_pinned(state_id(1), pinned=True))
+    assert may_go(store) == [2]
+    assert may_go(store, 2) == []
+    assert may_go(store, before=NOON + timedelta(seconds=1)) == [2, 3]
+    assert runner.run(store.set_pinned(state_id(1), pinned=False))
+    assert may_go(store, limit=1) == [1]
+
+
+def test_a_pin_is_seen_and_outlives_the_row_s_replacement(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    assert not runner.run(store.set_pinned(state_id(1), pinned=True))
+    fill(runner, store, state(1))
+    runner.run(store.set_pinned(state_id(1), pinned=True))
+    fill(runner, store, sized(1, 3))
+    [found] = runner.run(store.states())
+    assert (found.pinned, found.size_bytes) == (True, 3)
+
+
+def test_those_worth_least_go_first_and_each_use_makes_a_state_worth_more(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    cheap, dear, big = (
+        msgspec.structs.replace(state(number), build_seconds=seconds, size_bytes=size)
+        for number, seconds, size in ((1, 1.0, 10**7), (2, 60.0, 10**7), (3, 60.0, 10**12))
+    )
+    fill(runner, store, dear, cheap, big)
+    assert may_go(store) == [3, 1, 2]
+    for number in range(80):
+        clone = instance(number, of=1)
+        runner.run(store.add_instance(clone))
+        runner.run(store.remove_instance(clone.instance_id))
+    assert may_go(store) == [3, 2, 1]
+    order = [worth(found) for found in runner.run(store.evictable(created_before=NOON, limit=9))]
+    assert order == sorted(order)
+
+
+def test_what_pins_youth_and_instances_keep_is_kept_with_all_it_stems_from(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, *(sized(n, 2**n, parent=p) for n, p in ((0, None), (1, 0), (2, 1), (3, 1))))
+    fill(runner, store, *(sized(n, 2**n, parent=p) for n, p in ((4, None), (5, 4), (6, 5))))
+    later = NOON + timedelta(seconds=1)
+    fill(runner, store, msgspec.structs.replace(sized(7, 2**7), created_at=later))
+
+    def kept(*but_not: int) -> Totals:
+        skipped = [state_id(number) for number in but_not]
+        return runner.run(store.not_evictable(created_before=NOON, but_not=skipped))
+
+    assert kept() == Totals(states=1, size_bytes=2**7)
+    runner.run(store.add_instance(instance(1, of=2)))
+    assert kept() == Totals(states=4, size_bytes=2**7 + 0b111)
+    runner.run(store.set_pinned(state_id(5), pinned=True))
+    assert kept() == Totals(states=6, size_bytes=2**7 + 0b110111)
+    assert kept(3) == Totals(states=7, size_bytes=2**7 + 0b111111)
+    assert kept(99) == kept()
+
+
+def test_a_tree_is_a_state_with_all_that_stems_from_it(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(9, parent=1), state(5, parent=9), state(7), state(3))
+    for number, of in ((1, 5), (2, 7), (3, 9)):
+        runner.run(store.add_instance(instance(number, of=of)))
+    tree = runner.run(store.tree(state_id(1)))
+    assert tree is not None
+    assert ids(list(tree.states)) == [1, 9, 5]
+    assert [found.refcount for found in tree.states] == [0, 1, 1]
+    assert instance_ids(list(tree.instances)) == [3, 1]
+    leaf = runner.run(store.tree(state_id(3)))
+    assert leaf is not None
+    assert (ids(list(leaf.states)), leaf.instances) == ([3], ())
+    assert runner.run(store.tree(state_id(77))) is None
+
+
+def test_a_tree_may_be_deeper_than_python_s_stack(runner: asyncio.Runner, store: Store) -> None:
+    depth = 2000
+    fill(runner, store, *(state(n, parent=n - 1 if n else None) for n in range(depth)))
+    tree = runner.run(store.tree(state_id(0)))
+    assert tree is not None
+    assert ids(list(tree.states)) == list(range(depth))
+    everything = [found.state_id for found in tree.states]
+    runner.run(store.remove_all(state_ids=everything, instance_ids=[]))
+    assert runner.run(store.states()) == []
+
+
+def test_a_tree_is_removed_whole(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1), state(2, parent=1), state(3, parent=2), state(4))
+    clone, other = instance(1, of=2), instance(2, of=4)
+    for each in (clone, other):
+        runner.run(store.add_instance(each))
+    wanted = [state_id(number) for number in (1, 2, 3, 55)]
+    runner.run(store.remove_all(state_ids=wanted, instance_ids=[clone.instance_id, "0" * 32]))
+    assert ids(runner.run(store.states())) == [4]
+    assert runner.run(store.instances()) == [other]
+    assert may_go(store) == []
+
+
+@pytest.mark.parametrize("left", ["state", "instance"])
+def test_of_a_tree_that_something_else_stems_from_nothing_is_removed(
+    runner: asyncio.Runner, store: Store, left: str
+) -> None:
+    fill(runner, store, state(1), state(2, parent=1))
+    clone, late = instance(1, of=1), instance(2, of=2)
+    runner.run(store.add_instance(clone))
+    if left == "state":
+        fill(runner, store, state(3, parent=2))
+    else:
+        runner.run(store.add_instance(late))
+    stemming = state_id(3) if left == "state" else late.instance_id
+    with pytest.raises(ConflictError, match=f"{state_id(2)} .* {left} {stemming}") as refusal:
+        runner.run(
+            store.remove_all(state_ids=[state_id(1), state_id(2)], instance_ids=[clone.instance_id])
+        )
+    assert refusal.value.remedy
+    assert len(runner.run(store.states())) == (3 if left == "state" else 2)
+    assert clone in runner.run(store.instances())
+
+
+def test_the_last_eviction_is_remembered(runner: asyncio.Runner, store: Store) -> None:
+    assert runner.run(store.last_eviction()) is None
+    for count in (1, 2):
+        eviction = Eviction(
+            completed_at=NOON,
+            trigger="before_step",
+            evicted_count=count,
+            freed_bytes=10,
+            blocked_count=0,
+            reclaimable_bytes=0,
+            usage_bytes_before=20,
+            usage_bytes_after=10,
+            free_bytes_before=5,
+            free_bytes_after=15,
+        )
+        runner.run(store.note_eviction(eviction))
+        assert runner.run(store.last_eviction()) == eviction
+
+
+def ending(number: int, *, of: int, at: datetime | None) -> Instance:
+    return msgspec.structs.replace(instance(number, of=of), expires_at=at)
+
+
+def test_instances_whose_time_is_over_are_found_and_the_next_end_is_known(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    assert runner.run(store.next_expiry()) is None
+    ends = ((1, NOON + timedelta(hours=1)), (2, NOON), (3, None), (4, NOON - timedelta(hours=1)))
+    for number, at in ends:
+        runner.run(store.add_instance(ending(number, of=1, at=at)))
+    assert instance_ids(runner.run(store.expired(NOON))) == [4, 2]
+    assert runner.run(store.next_expiry()) == NOON - timedelta(hours=1)
+    assert runner.run(store.count_instances()) == 4
+
+
+def test_an_instance_that_is_extended_says_so(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1))
+    runner.run(store.add_instance(ending(1, of=1, at=NOON)))
+    later = NOON + timedelta(hours=3)
+    assert runner.run(store.extend(instance(1, of=1).instance_id, later))
+    assert not runner.run(store.extend("0" * 32, later))
+    found = runner.run(store.instance(instance(1, of=1).instance_id))
+    assert found is not None
+    assert (found.expires_at, found.extensions) == (later, 1)
+    assert runner.run(store.expired(NOON)) == []
+    assert runner.run(store.next_expiry()) == later
 
 
 def test_closing_twice_is_fine(runner: asyncio.Runner, store: Store) -> None:

@@ -34,3 +34,5 @@ class Instance(Model, frozen=True, kw_only=True):
     expires_at: datetime | None
     server: Server
     dsn: str
+    extensions: int = 0
+    """How often its time was over while clients were connected, so that it was given more."""

@@ -1,10 +1,22 @@
 """The store port: what is known of states, instances and names."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Protocol
 
+from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
+from pgstrata.domain.model import Model
 from pgstrata.domain.state import State
+
+
+class Tree(Model, frozen=True, kw_only=True):
+    """A state with everything that stems from it."""
+
+    states: tuple[State, ...]
+    """The state itself first, parents before children."""
+    instances: tuple[Instance, ...]
+    """All of their instances, newest first."""
 
 
 class Store(Protocol):
@@ -14,7 +26,7 @@ class Store(Protocol):
     """
 
     async def add_state(self, state: State) -> None:
-        """Store a state; the same id again replaces its row.
+        """Store a state; the same id again replaces its row, but that a pinned one stays pinned.
 
         Raises ``ConflictError`` when its parent is not stored.
         """
@@ -33,11 +45,56 @@ class Store(Protocol):
     async def children(self, state_id: str) -> list[State]:
         """The states made directly from this one, oldest first."""
 
+    async def tree(self, state_id: str) -> Tree | None:
+        """A state with all that stems from it, as they are at one moment; None without the state.
+
+        It may be deep: a state may stem from hundreds of others.
+        """
+
     async def remove_state(self, state_id: str) -> bool:
         """Remove a state's row. False when there is none.
 
         Raises ``ConflictError`` when another state or an instance stems from it.
         """
+
+    async def remove_all(
+        self, *, state_ids: Collection[str], instance_ids: Collection[str]
+    ) -> None:
+        """Remove the rows of all of these, in one transaction. One that is gone already is fine.
+
+        Raises ``ConflictError``, and nothing is removed, when anything else stems from one of the
+        states.
+        """
+
+    async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
+        """Let a state stay whatever happens, or not. False when there is none."""
+
+    async def count_states(self) -> Totals:
+        """How many states there are and what they hold, without looking at each."""
+
+    async def evictable(
+        self, *, created_before: datetime, limit: int, but_not: Collection[str] = ()
+    ) -> list[State]:
+        """The first ``limit`` states that may go, those worth least (``state.worth``) first.
+
+        Nothing stems from them, they are not pinned, not in ``but_not``, and no younger than
+        ``created_before``. The time it takes does not grow with the number of states.
+        """
+
+    async def not_evictable(
+        self, *, created_before: datetime, but_not: Collection[str] = ()
+    ) -> Totals:
+        """The states that could not go, even if all go that can, one after the other.
+
+        Those are the pinned ones, the younger ones, those in ``but_not``, those with instances, and
+        what all of them stem from.
+        """
+
+    async def note_eviction(self, eviction: Eviction) -> None:
+        """Keep what an eviction did, in place of the one before."""
+
+    async def last_eviction(self) -> Eviction | None:
+        """What the last eviction did, or None when there was none yet."""
 
     async def add_instance(self, instance: Instance) -> None:
         """Store a new instance, its name bound with it, and count it as a use of its state.
@@ -69,6 +126,18 @@ class Store(Protocol):
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[Instance]:
         """The instances that match every filter given, newest first."""
+
+    async def count_instances(self) -> int:
+        """How many instances there are."""
+
+    async def expired(self, now: datetime) -> list[Instance]:
+        """The instances whose time is over, the longest expired first."""
+
+    async def next_expiry(self) -> datetime | None:
+        """When the next instance's time is over, or was; None when none has an end."""
+
+    async def extend(self, instance_id: str, expires_at: datetime) -> bool:
+        """Let an instance live until then, and count it as an extension. False without it."""
 
     async def remove_instance(self, instance_id: str) -> bool:
         """Remove an instance's row, its name with it. False when there is none."""

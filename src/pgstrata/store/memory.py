@@ -1,12 +1,15 @@
 """The store in memory: for tests, and for engines that keep nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import datetime
 
 import msgspec
 
+from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
-from pgstrata.domain.state import State
+from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.store.base import Tree
 
 
 class MemoryStore:
@@ -15,6 +18,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._states: dict[str, State] = {}
         self._instances: dict[str, Instance] = {}
+        self._last_eviction: Eviction | None = None
 
     async def add_state(self, state: State) -> None:
         parent = state.parent_state_id
@@ -23,6 +27,9 @@ class MemoryStore:
                 f"state {state.state_id} cannot be stored without its parent {parent}",
                 remedy="build the parent first",
             )
+        before = self._states.get(state.state_id)
+        if before is not None:
+            state = msgspec.structs.replace(state, pinned=before.pinned)
         self._states[state.state_id] = state
 
     async def state(self, state_id: str) -> State | None:
@@ -53,14 +60,85 @@ class MemoryStore:
     async def remove_state(self, state_id: str) -> bool:
         if state_id not in self._states:
             return False
-        descendant = self._descendant(state_id)
-        if descendant is not None:
+        for descendant in self._descendants(state_id).values():
             raise ConflictError(
                 f"state {state_id} cannot be removed: {descendant} stems from it",
                 remedy="remove what stems from it first",
             )
         del self._states[state_id]
         return True
+
+    async def tree(self, state_id: str) -> Tree | None:
+        if state_id not in self._states:
+            return None
+        ids = {state_id}
+        for state in self._states.values():  # parents come before children
+            if state.parent_state_id in ids:
+                ids.add(state.state_id)
+        return Tree(
+            states=tuple(self._counted(self._states[each]) for each in self._states if each in ids),
+            instances=tuple(
+                instance
+                for instance in reversed(self._instances.values())
+                if instance.state_id in ids
+            ),
+        )
+
+    async def remove_all(
+        self, *, state_ids: Collection[str], instance_ids: Collection[str]
+    ) -> None:
+        for state_id in state_ids:
+            for stemming, words in self._descendants(state_id).items():
+                if stemming not in state_ids and stemming not in instance_ids:
+                    raise ConflictError(
+                        f"state {state_id} cannot be removed: {words} stems from it",
+                        remedy="remove what stems from it first",
+                    )
+        for state_id in state_ids:
+            self._states.pop(state_id, None)
+        for instance_id in instance_ids:
+            self._instances.pop(instance_id, None)
+
+    async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
+        state = self._states.get(state_id)
+        if state is not None:
+            self._states[state_id] = msgspec.structs.replace(state, pinned=pinned)
+        return state is not None
+
+    async def count_states(self) -> Totals:
+        return _totals(self._states.values())
+
+    async def evictable(
+        self, *, created_before: datetime, limit: int, but_not: Collection[str] = ()
+    ) -> list[State]:
+        free = [
+            self._counted(state)
+            for state in self._states.values()
+            if not state.pinned
+            and state.state_id not in but_not
+            and state.created_at <= created_before
+            and not self._descendants(state.state_id)
+        ]
+        return sorted(free, key=worth)[:limit]
+
+    async def not_evictable(
+        self, *, created_before: datetime, but_not: Collection[str] = ()
+    ) -> Totals:
+        kept = {
+            state.state_id
+            for state in self._states.values()
+            if state.pinned or state.created_at > created_before or state.state_id in but_not
+        } | {instance.state_id for instance in self._instances.values()}
+        for state in reversed(self._states.values()):  # children before parents
+            if state.state_id in kept and state.parent_state_id is not None:
+                kept.add(state.parent_state_id)
+        return _totals([self._states[state_id] for state_id in kept])
+
+    async def note_eviction(self, eviction: Eviction) -> None:
+        self._last_eviction = eviction
+
+    async def last_eviction(self) -> Eviction | None:
+        return self._last_eviction
 
     async def add_instance(self, instance: Instance) -> None:
         """As the port says. Raises ``ConflictError`` also when the instance's id is not new."""
@@ -115,11 +193,36 @@ class MemoryStore:
             and instance.instance_id.startswith(id_prefix)
         ]
 
+    async def count_instances(self) -> int:
+        return len(self._instances)
+
+    async def expired(self, now: datetime) -> list[Instance]:
+        return [instance for end, instance in self._by_expiry() if end <= now]
+
+    async def next_expiry(self) -> datetime | None:
+        return next((end for end, _ in self._by_expiry()), None)
+
+    async def extend(self, instance_id: str, expires_at: datetime) -> bool:
+        instance = self._instances.get(instance_id)
+        if instance is not None:
+            self._instances[instance_id] = msgspec.structs.replace(
+                instance, expires_at=expires_at, extensions=instance.extensions + 1
+            )
+        return instance is not None
+
     async def remove_instance(self, instance_id: str) -> bool:
         return self._instances.pop(instance_id, None) is not None
 
     async def close(self) -> None:
         """Nothing is held open."""
+
+    def _by_expiry(self) -> list[tuple[datetime, Instance]]:
+        ending = [
+            (instance.expires_at, instance)
+            for instance in self._instances.values()
+            if instance.expires_at is not None
+        ]
+        return sorted(ending, key=lambda pair: pair[0])
 
     def _counted(self, state: State) -> State:
         clones = sum(instance.state_id == state.state_id for instance in self._instances.values())
@@ -139,12 +242,20 @@ class MemoryStore:
                 remedy="choose another name, or remove that instance first",
             )
 
-    def _descendant(self, state_id: str) -> str | None:
-        """What stems from a state, in words, or None."""
-        for state in self._states.values():
-            if state.parent_state_id == state_id:
-                return f"state {state.state_id}"
-        for instance in self._instances.values():
-            if instance.state_id == state_id:
-                return f"instance {instance.instance_id}"
-        return None
+    def _descendants(self, state_id: str) -> dict[str, str]:
+        """The ids of what stems from a state directly, each with what it is in words."""
+        children = {
+            state.state_id: f"state {state.state_id}"
+            for state in self._states.values()
+            if state.parent_state_id == state_id
+        }
+        instances = {
+            instance.instance_id: f"instance {instance.instance_id}"
+            for instance in self._instances.values()
+            if instance.state_id == state_id
+        }
+        return children | instances
+
+
+def _totals(states: Collection[State]) -> Totals:
+    return Totals(states=len(states), size_bytes=sum(state.size_bytes or 0 for state in states))

@@ -1,8 +1,8 @@
 """The store in its SQLite database."""
 
 import sqlite3
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, NoReturn
@@ -10,36 +10,41 @@ from typing import Any, NoReturn
 import msgspec
 
 from pgstrata.database import Database
+from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
-from pgstrata.domain.state import State
+from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.store import sqlite_cache
+from pgstrata.store.base import Tree
 
 _ADD_STATE = """
     INSERT INTO states
-        (state_id, parent_state_id, image_id, prepare_kind, use_count, last_used_at, body)
+        (state_id, parent_state_id, image_id, prepare_kind, use_count, last_used_at,
+         pinned, created, size_bytes, worth, body)
     VALUES
-        (:state_id, :parent_state_id, :image_id, :prepare_kind, :use_count, :last_used_at, :body)
+        (:state_id, :parent_state_id, :image_id, :prepare_kind, :use_count, :last_used_at,
+         :pinned, :created, :size_bytes, :worth, :body)
     ON CONFLICT (state_id) DO UPDATE SET
         parent_state_id = excluded.parent_state_id,
         image_id = excluded.image_id,
         prepare_kind = excluded.prepare_kind,
         use_count = excluded.use_count,
         last_used_at = excluded.last_used_at,
+        created = excluded.created,
+        size_bytes = excluded.size_bytes,
+        worth = excluded.worth,
         body = excluded.body
 """
 _USE_STATE = """
-    UPDATE states SET use_count = COALESCE(use_count, 0) + 1, last_used_at = ? WHERE state_id = ?
+    UPDATE states SET use_count = :use_count, last_used_at = :last_used_at, worth = :worth
+    WHERE state_id = :state_id
 """
+_PIN_STATE = "UPDATE states SET pinned = ? WHERE state_id = ?"
 _REMOVE_STATE = "DELETE FROM states WHERE state_id = ?"
 _EXISTING_STATES = """
     SELECT state_id FROM states WHERE state_id IN (SELECT value FROM json_each(?))
 """
-_STATES = """
-    SELECT body, use_count, last_used_at,
-        (SELECT COUNT(*) FROM instances WHERE instances.state_id = states.state_id)
-    FROM states
-"""
-_STATE = f"{_STATES} WHERE state_id = ?"
+_STATE = f"{sqlite_cache.STATES} WHERE state_id = ?"
 _STEMMING = """
     SELECT 'state ' || state_id FROM states WHERE parent_state_id = :state_id
     UNION ALL
@@ -48,14 +53,17 @@ _STEMMING = """
 """
 
 _ADD_INSTANCE = """
-    INSERT INTO instances (instance_id, state_id, image_id, name, body)
-    VALUES (:instance_id, :state_id, :image_id, :name, :body)
+    INSERT INTO instances (instance_id, state_id, image_id, name, expires, body)
+    VALUES (:instance_id, :state_id, :image_id, :name, :expires, :body)
 """
 _REMOVE_INSTANCE = "DELETE FROM instances WHERE instance_id = ?"
-_INSTANCES = "SELECT body FROM instances"
-_INSTANCE = f"{_INSTANCES} WHERE instance_id = ?"
-_INSTANCE_NAMED = f"{_INSTANCES} WHERE name = ?"
+_INSTANCE = f"{sqlite_cache.INSTANCES} WHERE instance_id = ?"
+_INSTANCE_NAMED = f"{sqlite_cache.INSTANCES} WHERE name = ?"
 _SET_NAME = "UPDATE instances SET name = :name, body = :body WHERE instance_id = :instance_id"
+_COUNT_INSTANCES = "SELECT COUNT(*) FROM instances"
+_EXPIRED = f"{sqlite_cache.INSTANCES} WHERE expires <= ? ORDER BY expires"
+_NEXT_EXPIRY = "SELECT MIN(expires) FROM instances WHERE expires IS NOT NULL"
+_EXTEND = "UPDATE instances SET expires = :expires, body = :body WHERE instance_id = :instance_id"
 _BEARER = "SELECT instance_id FROM instances WHERE name = ?"
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -112,8 +120,7 @@ class SqliteStore:
         return await self._states(_with_prefix(filters, "state_id", id_prefix))
 
     async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
-        # One parameter for any number of ids, so that the statement is prepared once.
-        ids = _encode(list(state_ids)).decode()
+        ids = sqlite_cache.listed(list(state_ids))
         return await self._database.look_up(
             lambda connection: frozenset(
                 state_id for (state_id,) in connection.execute(_EXISTING_STATES, (ids,))
@@ -129,12 +136,64 @@ class SqliteStore:
                 return connection.execute(_REMOVE_STATE, (state_id,)).rowcount == 1
             except sqlite3.IntegrityError as error:
                 (stemming,) = connection.execute(_STEMMING, {"state_id": state_id}).fetchone()
-                raise ConflictError(
-                    f"state {state_id} cannot be removed: {stemming} stems from it",
-                    remedy="remove what stems from it first",
-                ) from error
+                raise _stemming(state_id, stemming) from error
 
         return await self._database.write(change, step="store.remove_state")
+
+    async def tree(self, state_id: str) -> Tree | None:
+        def question(connection: Connection) -> Tree | None:
+            states, instances = sqlite_cache.below(connection, state_id)
+            if not states:
+                return None
+            return Tree(
+                states=tuple(_state(*row) for row in states),
+                instances=tuple(map(_decode_instance, instances)),
+            )
+
+        return await self._database.read(question)
+
+    async def remove_all(
+        self, *, state_ids: Collection[str], instance_ids: Collection[str]
+    ) -> None:
+        def change(connection: Connection) -> None:
+            if found := sqlite_cache.stemming_from(connection, state_ids, instance_ids):
+                raise _stemming(*found)
+            sqlite_cache.remove(connection, state_ids, instance_ids)
+
+        await self._database.write(change)
+
+    async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
+        return await self._database.write(
+            lambda connection: connection.execute(_PIN_STATE, (pinned, state_id)).rowcount == 1
+        )
+
+    async def count_states(self) -> Totals:
+        return await self._database.look_up(sqlite_cache.totals)
+
+    async def evictable(
+        self, *, created_before: datetime, limit: int, but_not: Collection[str] = ()
+    ) -> list[State]:
+        return await self._database.read(
+            lambda connection: [
+                _state(*row)
+                for row in sqlite_cache.evictable(connection, created_before, limit, but_not)
+            ]
+        )
+
+    async def not_evictable(
+        self, *, created_before: datetime, but_not: Collection[str] = ()
+    ) -> Totals:
+        return await self._database.read(
+            lambda connection: sqlite_cache.not_evictable(connection, created_before, but_not)
+        )
+
+    async def note_eviction(self, eviction: Eviction) -> None:
+        await self._database.write(
+            lambda connection: sqlite_cache.note_eviction(connection, eviction)
+        )
+
+    async def last_eviction(self) -> Eviction | None:
+        return await self._database.look_up(sqlite_cache.last_eviction)
 
     async def add_instance(self, instance: Instance) -> None:
         """As the port says. Raises ``ConflictError`` also when the instance's id is not new."""
@@ -144,7 +203,7 @@ class SqliteStore:
                 connection.execute(_ADD_INSTANCE, _instance_columns(instance))
             except sqlite3.IntegrityError as error:
                 _refuse_instance(connection, instance, error)
-            connection.execute(_USE_STATE, (instance.created_at.isoformat(), instance.state_id))
+            _use(connection, instance)
 
         await self._database.write(change, step="store.add_instance")
 
@@ -184,6 +243,40 @@ class SqliteStore:
         filters = {"state_id = ?": state_id, "image_id = ?": image_id}
         return await self._instances(_with_prefix(filters, "instance_id", id_prefix))
 
+    async def count_instances(self) -> int:
+        def question(connection: Connection) -> int:
+            (count,) = connection.execute(_COUNT_INSTANCES).fetchone()
+            return int(count)
+
+        return await self._database.look_up(question)
+
+    async def expired(self, now: datetime) -> list[Instance]:
+        return await self._database.read(
+            lambda connection: [
+                _decode_instance(body)
+                for (body,) in connection.execute(_EXPIRED, (now.timestamp(),))
+            ]
+        )
+
+    async def next_expiry(self) -> datetime | None:
+        def question(connection: Connection) -> datetime | None:
+            (moment,) = connection.execute(_NEXT_EXPIRY).fetchone()
+            return None if moment is None else datetime.fromtimestamp(moment, UTC)
+
+        return await self._database.look_up(question)
+
+    async def extend(self, instance_id: str, expires_at: datetime) -> bool:
+        def change(connection: Connection) -> bool:
+            instance = _found_instance(connection, _INSTANCE, instance_id)
+            if instance is not None:
+                longer = msgspec.structs.replace(
+                    instance, expires_at=expires_at, extensions=instance.extensions + 1
+                )
+                connection.execute(_EXTEND, _instance_columns(longer))
+            return instance is not None
+
+        return await self._database.write(change)
+
     async def remove_instance(self, instance_id: str) -> bool:
         return await self._database.write(
             lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1,
@@ -200,14 +293,14 @@ class SqliteStore:
 
     async def _states(self, filters: dict[str, str | None]) -> list[State]:
         where, values = _where(filters)
-        statement = f"{_STATES} {where} ORDER BY seq"
+        statement = f"{sqlite_cache.STATES} {where} ORDER BY seq"
         return await self._database.read(
             lambda connection: [_state(*row) for row in connection.execute(statement, values)]
         )
 
     async def _instances(self, filters: dict[str, str | None]) -> list[Instance]:
         where, values = _where(filters)
-        statement = f"{_INSTANCES} {where} ORDER BY seq DESC"
+        statement = f"{sqlite_cache.INSTANCES} {where} ORDER BY seq DESC"
         return await self._database.read(
             lambda connection: [
                 _decode_instance(body) for (body,) in connection.execute(statement, values)
@@ -231,7 +324,7 @@ def _where(filters: dict[str, str | None]) -> tuple[str, list[str]]:
     return ("WHERE " + " AND ".join(given) if given else ""), list(given.values())
 
 
-def _state_columns(state: State) -> dict[str, str | int | bytes | None]:
+def _state_columns(state: State) -> dict[str, str | int | float | bytes | None]:
     used = state.last_used_at
     return {
         "state_id": state.state_id,
@@ -240,23 +333,58 @@ def _state_columns(state: State) -> dict[str, str | int | bytes | None]:
         "prepare_kind": state.prepare_kind,
         "use_count": state.use_count,
         "last_used_at": None if used is None else used.isoformat(),
+        "pinned": state.pinned,
+        "created": state.created_at.timestamp(),
+        "size_bytes": state.size_bytes or 0,
+        "worth": worth(state),
         "body": _encode(state),
     }
 
 
-def _state(body: bytes, use_count: int | None, last_used_at: str | None, refcount: int) -> State:
+def _state(
+    body: bytes, use_count: int | None, last_used_at: str | None, pinned: int, refcount: int
+) -> State:
     used = None if last_used_at is None else datetime.fromisoformat(last_used_at)
     return msgspec.structs.replace(
-        _decode_state(body), use_count=use_count, last_used_at=used, refcount=refcount
+        _decode_state(body),
+        use_count=use_count,
+        last_used_at=used,
+        pinned=bool(pinned),
+        refcount=refcount,
     )
 
 
-def _instance_columns(instance: Instance) -> dict[str, str | bytes | None]:
+def _use(connection: Connection, instance: Instance) -> None:
+    """Count a new instance as a use of its state."""
+    state = _state(*connection.execute(_STATE, (instance.state_id,)).fetchone())
+    used = msgspec.structs.replace(
+        state, use_count=(state.use_count or 0) + 1, last_used_at=instance.created_at
+    )
+    assert used.last_used_at is not None
+    columns = {
+        "state_id": used.state_id,
+        "use_count": used.use_count,
+        "last_used_at": used.last_used_at.isoformat(),
+        "worth": worth(used),
+    }
+    connection.execute(_USE_STATE, columns)
+
+
+def _stemming(state_id: str, stemming: str) -> ConflictError:
+    return ConflictError(
+        f"state {state_id} cannot be removed: {stemming} stems from it",
+        remedy="remove what stems from it first",
+    )
+
+
+def _instance_columns(instance: Instance) -> dict[str, str | float | bytes | None]:
+    end = instance.expires_at
     return {
         "instance_id": instance.instance_id,
         "state_id": instance.state_id,
         "image_id": instance.image_id,
         "name": instance.name,
+        "expires": None if end is None else end.timestamp(),
         "body": _encode(instance),
     }
 
