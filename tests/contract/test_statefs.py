@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+import subprocess
 import uuid
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from pgstrata.memory_disk import MemoryDisk
-from pgstrata.statefs import trees
+from pgstrata.statefs import extents, trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.detect import BackendName, backend
 from pgstrata.statefs.layers import LAYER, LEFTOVER_PREFIX
@@ -584,12 +585,67 @@ def test_purge_deletes_leftovers_and_nothing_else(ground: Ground) -> None:
 
 def test_usage_counts_what_is_allocated(ground: Ground) -> None:
     place = make(ground, "place", os.urandom(4 * MIB))
-    assert 4 * MIB <= asyncio.run(ground.statefs.usage(place)) < 6 * MIB
+    usage = asyncio.run(ground.statefs.usage(place))
+    assert 4 * MIB <= usage.exclusive_bytes < 6 * MIB
+    assert usage.shared_bytes == 0
 
 
-def test_usage_counts_shared_bytes_of_a_clone(ground: Ground) -> None:
+def test_usage_counts_all_bytes_of_a_clone(ground: Ground) -> None:
     place = clone(ground, make(ground, "source", os.urandom(4 * MIB)), "clone")
-    assert asyncio.run(ground.statefs.usage(place)) >= 4 * MIB
+    usage = asyncio.run(ground.statefs.usage(place))
+    assert usage.exclusive_bytes + usage.shared_bytes >= 4 * MIB
+
+
+@pytest.mark.parametrize("case", ["reflink-xfs", "reflink-btrfs", "btrfs"])
+def test_what_a_clone_shares_is_told_apart_from_what_was_written_to_it(
+    case: str, request: pytest.FixtureRequest
+) -> None:
+    for ground in _files_ground(request, case):
+        source = publish(ground, "source", os.urandom(4 * MIB))
+        place = clone(ground, source, "clone")
+        whole = asyncio.run(ground.statefs.usage(place))
+        assert whole.shared_bytes >= 4 * MIB
+        assert whole.exclusive_bytes < MIB // 4
+        with (place / DATA / "file").open("r+b") as file:
+            file.write(os.urandom(MIB))
+        ground.write(place / DATA / "new", os.urandom(2 * MIB))
+        written = asyncio.run(ground.statefs.usage(place))
+        # XFS allocates more than is written, to have it in one piece.
+        assert 3 * MIB <= written.exclusive_bytes < 5 * MIB
+        assert 3 * MIB <= written.shared_bytes < 3.5 * MIB
+
+
+def test_over_a_mount_what_was_written_is_held_alone_and_what_lies_below_is_shared(
+    request: pytest.FixtureRequest,
+) -> None:
+    for ground in _files_ground(request, "overlay-ext4"):
+        first = publish(ground, "first", os.urandom(4 * MIB))
+        assert asyncio.run(ground.statefs.usage(first)).exclusive_bytes >= 4 * MIB
+        building = clone(ground, first, "building")
+        ground.write(building / DATA / "new", os.urandom(2 * MIB))
+        second = ground.area / "second"
+        for place in (building, second):
+            if place == second:
+                asyncio.run(ground.statefs.publish(building, second, MARKER))
+            usage = asyncio.run(ground.statefs.usage(place))
+            assert 2 * MIB <= usage.exclusive_bytes < 2.5 * MIB
+            assert 4 * MIB <= usage.shared_bytes < 4.5 * MIB
+
+
+def test_a_file_of_very_many_extents_is_told_apart(xfs_mount: Path) -> None:
+    file = xfs_mount / uuid.uuid4().hex
+    blocks = 1500
+    with file.open("wb") as out:
+        for number in range(blocks):
+            out.seek(number * 8192)
+            out.write(os.urandom(4096))
+    copy = file.with_suffix(".copy")
+    subprocess.run(["cp", "--reflink=always", file, copy], check=True)
+    with copy.open("r+b") as out:
+        out.write(os.urandom(4096))
+    assert extents.shared_bytes(str(copy)) == (blocks - 1) * 4096
+    for each in (file, copy):
+        each.unlink()
 
 
 def test_usage_counts_a_hard_linked_file_once_and_holes_never(files: FilesGround) -> None:
@@ -597,7 +653,7 @@ def test_usage_counts_a_hard_linked_file_once_and_holes_never(files: FilesGround
     (place / DATA / "other").hardlink_to(place / DATA / "file")
     with (place / DATA / "sparse").open("wb") as file:
         file.truncate(64 * MIB)
-    assert asyncio.run(files.statefs.usage(place)) < 6 * MIB
+    assert asyncio.run(files.statefs.usage(place)).exclusive_bytes < 6 * MIB
 
 
 def test_a_missing_place_has_no_usage(ground: Ground) -> None:

@@ -176,7 +176,7 @@ class SnapshotOrchestrator:
         directory is not one that can be kept.
         """
         await self._dbms.check_snapshot(workspace / DATA)
-        size = await self._fs.usage(workspace)
+        held = await self._fs.usage(workspace)
         place = self._states / state.state_id
         try:
             if live is not None:
@@ -188,7 +188,11 @@ class SnapshotOrchestrator:
                 if not last:
                     # One that lies over what it is itself about to be could not be shared.
                     await self._fs.clone(place, workspace)
-            await self._store.add_state(msgspec.structs.replace(state, size_bytes=size))
+            await self._store.add_state(
+                msgspec.structs.replace(
+                    state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
+                )
+            )
         except BaseException:
             # Files without a row would never be found again; nor is it known whether there is one.
             await to_the_end(self._throw_out(state.state_id))

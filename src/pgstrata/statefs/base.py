@@ -8,8 +8,19 @@ SnapshotOrchestrator's business; how it is copied is only known here.
 from pathlib import Path
 from typing import Protocol
 
+from pgstrata.domain.model import Model
+
 DATA = "data"
 """The data directory's name inside its place."""
+
+
+class Usage(Model, frozen=True, kw_only=True):
+    """What a place holds on disk, as allocated: holes count nothing."""
+
+    exclusive_bytes: int
+    """What it holds alone: what would be free without it."""
+    shared_bytes: int
+    """What it holds together with other places."""
 
 
 class StateFS(Protocol):
@@ -62,5 +73,9 @@ class StateFS(Protocol):
         Nothing to do is fine. Raises ``FileNotFoundError`` when what it shows is gone.
         """
 
-    async def usage(self, place: Path) -> int:
-        """Bytes a place holds on disk, as allocated, shared ones included."""
+    async def usage(self, place: Path) -> Usage:
+        """What a place holds on disk. Raises ``FileNotFoundError``.
+
+        The time for looking is bounded: of what could not be looked at in it, all counts as held
+        alone. To tell, it may have to write out what was not yet.
+        """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pgstrata import faults
 from pgstrata.errors import StoreUnusableError
-from pgstrata.statefs import subvolumes, trees
-from pgstrata.statefs.base import DATA
+from pgstrata.statefs import extents, subvolumes, trees
+from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.places import (
     DATA_MODE,
     DirectoryStateFS,
@@ -42,6 +42,9 @@ class BtrfsStateFS(DirectoryStateFS):
 
     async def clone(self, source: Path, place: Path) -> None:
         await in_one_step(lambda: self._clone(source / DATA, place), place)
+
+    async def usage(self, place: Path) -> Usage:
+        return await in_thread(extents.usage, place)
 
     async def remove(self, place: Path) -> None:
         await in_thread(self._remove, place)

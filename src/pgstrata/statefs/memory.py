@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pgstrata.memory_disk import MemoryDisk
-from pgstrata.statefs.base import DATA
+from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 
 
@@ -50,10 +50,11 @@ class MemoryStateFS:
     async def attach(self, place: Path) -> None:
         """Nothing here is ever detached."""
 
-    async def usage(self, place: Path) -> int:
+    async def usage(self, place: Path) -> Usage:
+        """Nothing is shared: a clone is a copy."""
         if not self._disk.exists(place):
             raise FileNotFoundError(str(place))
-        return self._bytes_below(place)
+        return Usage(exclusive_bytes=self._bytes_below(place), shared_bytes=0)
 
     def _bytes_below(self, path: Path) -> int:
         own = len(self._disk.read(path) or b"")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pgstrata import faults, subprocesses
 from pgstrata.statefs import layers, linking, merging, mounts, trees
-from pgstrata.statefs.base import DATA
+from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.places import (
     DirectoryStateFS,
     begin,
@@ -48,7 +48,7 @@ class OverlayStateFS(DirectoryStateFS):
     async def attach(self, place: Path) -> None:
         await in_thread(_attach, place)
 
-    async def usage(self, place: Path) -> int:
+    async def usage(self, place: Path) -> Usage:
         return await in_thread(_usage, place)
 
     async def _copy(self, source: Path, place: Path) -> None:
@@ -130,8 +130,11 @@ def _attach(place: Path) -> None:
     _mount(place, source / DATA)
 
 
-def _usage(place: Path) -> int:
-    return merging.allocated_bytes(_shown(place))
+def _usage(place: Path) -> Usage:
+    everything = merging.allocated_bytes(_shown(place))
+    own = place / DATA if layers.held_by(place) is None else place / _UPPER
+    alone = min(trees.unlinked_bytes(own), everything)
+    return Usage(exclusive_bytes=alone, shared_bytes=everything - alone)
 
 
 def _shown(place: Path) -> merging.Directory:

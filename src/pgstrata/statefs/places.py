@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pgstrata import faults
 from pgstrata.statefs import layers, trees
-from pgstrata.statefs.base import DATA
+from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 from pgstrata.statefs.threads import in_thread
 
@@ -68,8 +68,8 @@ class DirectoryStateFS(ABC):
     async def attach(self, place: Path) -> None:  # noqa: B027 - files are seen where they lie
         pass
 
-    async def usage(self, place: Path) -> int:
-        return await in_thread(trees.allocated_bytes, place)
+    async def usage(self, place: Path) -> Usage:
+        return Usage(exclusive_bytes=await in_thread(trees.allocated_bytes, place), shared_bytes=0)
 
     def _make_data(self, data: Path) -> None:
         """Make an empty data directory."""

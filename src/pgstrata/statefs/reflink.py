@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pgstrata import faults, subprocesses
 from pgstrata.errors import ProgramError
-from pgstrata.statefs.base import DATA
+from pgstrata.statefs import extents
+from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
 from pgstrata.statefs.threads import in_thread
 
@@ -30,6 +31,9 @@ class ReflinkStateFS(DirectoryStateFS):
                 # cp says only in words why; the kernel says it with an errno.
                 await in_thread(check_reflinks, hidden)
                 raise
+
+    async def usage(self, place: Path) -> Usage:
+        return await in_thread(extents.usage, place)
 
 
 def check_reflinks(directory: Path) -> None:

@@ -8,6 +8,8 @@ import ctypes
 import errno
 import os
 import stat
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -108,24 +110,57 @@ def _delete_inner(path: Path, device: int) -> None:
 
 
 def allocated_bytes(path: Path) -> int:
-    """Bytes a tree holds on disk, holes left out, a file with several names counted once.
+    """Bytes a tree holds on disk, holes left out; raises and counts as ``everything_in`` does."""
+    return sum(allocated(status) for status, _ in everything_in(path))
 
-    Files that vanish meanwhile do not count. Raises ``FileNotFoundError`` when ``path`` is missing.
+
+def unlinked_bytes(path: Path) -> int:
+    """Those of the bytes a tree holds that no name outside of it holds as well."""
+    bytes_held = 0
+    names: Counter[tuple[int, int]] = Counter()
+    linked: dict[tuple[int, int], os.stat_result] = {}
+    for status, _ in _all_names(path):
+        if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+            bytes_held += allocated(status)
+        else:
+            identity = (status.st_dev, status.st_ino)
+            names[identity] += 1
+            linked[identity] = status
+    return bytes_held + sum(
+        allocated(status)
+        for identity, status in linked.items()
+        if names[identity] == status.st_nlink
+    )
+
+
+def allocated(status: os.stat_result) -> int:
+    """Bytes that are allocated for one file or directory."""
+    return status.st_blocks * _BLOCK_BYTES
+
+
+def everything_in(path: Path) -> Iterator[tuple[os.stat_result, str]]:
+    """A directory and all it holds, each with its name; a file with several names comes once.
+
+    Files that vanish meanwhile do not come. Raises ``FileNotFoundError`` when ``path`` is missing.
     """
-    blocks = path.lstat().st_blocks
-    directories = [str(path)]
     seen: set[tuple[int, int]] = set()
+    for status, name in _all_names(path):
+        if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+            identity = (status.st_dev, status.st_ino)
+            if identity in seen:
+                continue
+            seen.add(identity)
+        yield status, name
+
+
+def _all_names(path: Path) -> Iterator[tuple[os.stat_result, str]]:
+    yield path.lstat(), str(path)
+    directories = [str(path)]
     while directories:
         for status, name in _statuses(directories.pop()):
             if stat.S_ISDIR(status.st_mode):
                 directories.append(name)
-            elif status.st_nlink > 1:
-                identity = (status.st_dev, status.st_ino)
-                if identity in seen:
-                    continue
-                seen.add(identity)
-            blocks += status.st_blocks
-    return blocks * _BLOCK_BYTES
+            yield status, name
 
 
 def _statuses(directory: str) -> list[tuple[os.stat_result, str]]:
