@@ -22,7 +22,8 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -46,9 +47,14 @@ from pgstrata.httpapi.service import Service
 from pgstrata.kinds.base import Kind
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.prepare import capacity
 from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.eviction import Evictor
 from pgstrata.prepare.executor import TaskExecutor
 from pgstrata.prepare.manager import Manager
+from pgstrata.prepare.removal import StateRemoval
+from pgstrata.prepare.reservations import Reservations
+from pgstrata.prepare.room import disk_of
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.registry.registry import Registry
@@ -116,6 +122,17 @@ def _check(settings: Settings) -> None:
             raise InvalidArgumentError(
                 f"the server setting {name} is not to be set: {reason}", remedy="leave it out"
             )
+    capacity.check(_limits(settings))
+
+
+def _limits(settings: Settings) -> capacity.Limits:
+    return capacity.Limits(
+        max_bytes=settings.cache_max_bytes,
+        reserve_bytes=settings.cache_reserve_bytes,
+        high_watermark=settings.cache_high_watermark,
+        low_watermark=settings.cache_low_watermark,
+        min_state_age=timedelta(seconds=settings.cache_min_state_age_seconds),
+    )
 
 
 async def _serve(
@@ -169,8 +186,24 @@ async def _engine(
         parts.push_async_callback(database.close)
         queue, store = SqliteQueue(database), SqliteStore(database)
         dbms = Postgres()
+        statefs, reservations = detect.backend(detection.name), Reservations()
+        removal = StateRemoval(
+            states=root / "states", statefs=statefs, store=store, reservations=reservations
+        )
+        evictor = Evictor(
+            limits=_limits(settings),
+            store=store,
+            removal=removal,
+            reservations=reservations,
+            disk=partial(disk_of, root),
+        )
         snapshots = SnapshotOrchestrator(
-            root=root, statefs=detect.backend(detection.name), dbms=dbms, store=store
+            root=root,
+            statefs=statefs,
+            dbms=dbms,
+            store=store,
+            reservations=reservations,
+            evictor=evictor,
         )
         for area in snapshots.areas:
             _make_passable(area)
@@ -194,7 +227,10 @@ async def _engine(
             Service(
                 jobs=manager,
                 registry=Registry(store=store, runtime=runtime),
-                deletion=Deletion(store=store, runtime=runtime, dbms=dbms, snapshots=snapshots),
+                deletion=Deletion(
+                    store=store, runtime=runtime, dbms=dbms, snapshots=snapshots, removal=removal
+                ),
+                cache=evictor,
                 description=Description(
                     identity=EngineIdentity(
                         version=file.version,

@@ -157,3 +157,27 @@ class ProgramError(PgstrataError):
     """A program could not be started or ended badly."""
 
     code = "program_failed"
+
+
+class CacheFullUnreclaimableError(PgstrataError):
+    """There is no room in the cache, and nothing in it may go."""
+
+    code = "cache_full_unreclaimable"
+    http_status = 507
+    exit_code = 1
+
+
+class CacheLimitTooSmallError(PgstrataError):
+    """The cache's limit does not even allow for the one state that is to be kept."""
+
+    code = "cache_limit_too_small"
+    http_status = 507
+    exit_code = 1
+
+
+class CacheEnforcementUnavailableError(PgstrataError):
+    """Nobody can tell how full the cache is, or nothing can be removed from it."""
+
+    code = "cache_enforcement_unavailable"
+    http_status = 503
+    exit_code = 1

@@ -80,6 +80,16 @@ class Settings(Model, frozen=True, kw_only=True):
     """How long a task may be silent before its last event is repeated."""
 
     liquibase: LiquibaseSettings = LiquibaseSettings()
+    cache_max_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The most that states may hold; None for a share of the disk (``capacity.DEFAULT_SHARE``)."""
+    cache_reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """What is to stay free on the store's disk; None for a share of it."""
+    cache_high_watermark: float = 0.90
+    """The part of what states may hold above which some are removed ..."""
+    cache_low_watermark: float = 0.80
+    """... and the part that is left then."""
+    cache_min_state_age_seconds: Annotated[float, msgspec.Meta(ge=0)] = 600.0
+    """No state is removed to make room before it is that old."""
 
     @property
     def own_server_settings(self) -> dict[str, str]:

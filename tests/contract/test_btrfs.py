@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata.errors import StoreUnusableError
-from pgstrata.prepare.room import free_bytes
+from pgstrata.prepare.room import disk_of
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.btrfs import BtrfsStateFS
@@ -117,10 +117,10 @@ def test_the_room_of_what_is_removed_from_a_full_disk_comes_back_soon(tmp_path: 
                 while True:
                     file.write(os.urandom(1 << 20))
                     file.flush()
-            full = free_bytes(mount)
+            full = disk_of(mount).free_bytes
             asyncio.run(statefs.remove(place))
             # By itself the file system takes half a minute; a slow one is asked again.
             tries = (asyncio.run(statefs.remove(place)) for _ in range(20))
-            assert any(free_bytes(mount) > full + (10 << 20) for _ in chain([None], tries))
+            assert any(disk_of(mount).free_bytes > full + (10 << 20) for _ in chain([None], tries))
     except CannotMountError as error:
         give_up(error)

@@ -1,6 +1,7 @@
 """Event streams of real jobs over real connections: many watchers, and slow ones."""
 
 import asyncio
+import dataclasses
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -58,9 +59,7 @@ class Engine:
 
     def _service(self) -> Service:
         others = MemoryEngine()
-        return Service(
-            jobs=self.heart.manager, registry=others, deletion=others, description=others
-        )
+        return dataclasses.replace(others.service, jobs=self.heart.manager)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

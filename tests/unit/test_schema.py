@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pgstrata.database import Database
 from pgstrata.domain.cache import Totals
 from pgstrata.domain.job import Status
-from pgstrata.prepare import lifecycle
+from pgstrata.prepare import transitions
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.schema import MIGRATIONS
 from pgstrata.store.sqlite import SqliteStore
@@ -82,7 +82,7 @@ def test_an_old_store_s_jobs_states_and_instances_go_on(path: Path) -> None:
                 "execute-0",
                 "prepare-instance",
             ]
-            moved = lifecycle.tasks_moved(running, [replace(first, status=Status.RUNNING)], later)
+            moved = transitions.tasks_moved(running, [replace(first, status=Status.RUNNING)], later)
             assert await queue.apply(moved)
 
     asyncio.run(scenario())

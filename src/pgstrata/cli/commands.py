@@ -20,6 +20,8 @@ COMMANDS: dict[str, Entry] = {
     "plan:lb": Entry("plan_lb", "show a changelog's steps, and which are cached"),
     "watch": Entry("watch", "follow a job that goes on in the engine"),
     "ls": Entry("ls", "list names and instances, states, jobs, tasks"),
+    "pin": Entry("pin", "keep a state from being evicted"),
+    "unpin": Entry("unpin", "let it be evicted again"),
     "rm": Entry("rm", "remove an instance, a state or a job"),
     "status": Entry("status", "show the engine, its PostgreSQL and its snapshots"),
     "engine serve": Entry("engine_serve", "run the engine in the foreground"),

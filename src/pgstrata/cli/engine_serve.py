@@ -8,7 +8,7 @@ from pgstrata.cli.engine_options import STORE
 from pgstrata.cli.options import Given, Option
 from pgstrata.client_errors import engine_errors_translated
 from pgstrata.config import durations
-from pgstrata.config.keys import KEYS, Value
+from pgstrata.config.keys import ENGINE_FIELDS, KEYS, Value
 from pgstrata.config.model import Configuration
 
 if TYPE_CHECKING:
@@ -63,9 +63,11 @@ def _settings(configuration: Configuration, given: Given) -> "Settings":
     """The engine's settings: options before configuration, its own where neither says."""
     server_settings = {
         **configuration.server_settings,
-        **dict(given.read_every("--server-setting", _server_setting)),
+        **dict(given.read_every("--server-setting", _assignment)),
     }
+    others = {**configuration.engine, **dict(given.read_every("--set", _engine_setting))}
     chosen: dict[str, Any] = {
+        **{ENGINE_FIELDS[key]: value for key, value in others.items()},
         "snapshot_backend": _option(given, "--snapshot-backend", "snapshot.backend")
         or configuration.snapshot_backend,
         "consistency": _option(given, "--snapshot-consistency", "snapshot.consistency")
@@ -106,11 +108,21 @@ def _identical(configuration: Configuration, given: Given) -> Value | None:
     return configuration.max_identical if kept is None else kept
 
 
-def _server_setting(text: str) -> tuple[str, str]:
+def _assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise ValueError(f'"{text}" is not name=value')
     return name, value
+
+
+def _engine_setting(text: str) -> tuple[str, Value]:
+    key, value = _assignment(text)
+    if key not in ENGINE_FIELDS:
+        raise ValueError(f"there is no setting {key}; there are: {', '.join(ENGINE_FIELDS)}")
+    try:
+        return key, KEYS[key](value)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
 
 
 COMMAND = Command(
@@ -125,6 +137,7 @@ COMMAND = Command(
         Option(("--snapshot-consistency",), "auto (default), clean or crash", "HOW"),
         Option(("--server-user",), "run PostgreSQL as this user, when the engine is root", "USER"),
         Option(("--server-setting",), "a setting of PostgreSQL's; may be repeated", "NAME=VALUE"),
+        Option(("--set",), "any other setting by its key, such as cache.capacity.maxBytes", "K=V"),
         Option(("--max-parallel",), "how many jobs may run at once", "N"),
         Option(("--max-identical",), "how many finished jobs of a kind are kept; 0: all", "N"),
         Option(("--job-timeout",), "stop any job when it has run for this long", "TIME"),
@@ -134,6 +147,7 @@ COMMAND = Command(
         "pgstrata engine serve",
         "pgstrata engine serve --store /srv/pgstrata --listen 127.0.0.1:8700",
         "pgstrata engine serve --snapshot-backend btrfs --server-setting shared_buffers=64MB",
+        "pgstrata engine serve --set cache.capacity.maxBytes=20GB",
     ),
     run=run,
 )

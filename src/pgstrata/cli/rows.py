@@ -53,13 +53,14 @@ def instance_rows(items: Sequence[Item], style: Style) -> Table:
 
 def state_rows(items: Sequence[Item], style: Style) -> Table:
     """States as a forest, each below its parent."""
-    head = ("STATE", "SIZE", "AGE", "INSTANCES", "IMAGE", "STEP")
+    head = ("STATE", "SIZE", "AGE", "INSTANCES", "PINNED", "IMAGE", "STEP")
     return head, [
         (
             "  " * depth + short(item["state_id"], long=style.long),
             size(item.get("size_bytes")),
             age(item["created_at"]),
             str(item["refcount"]),
+            "yes" if item.get("pinned") else "-",
             image(item["image_id"], long=style.long) if depth == 0 else "",
             item["prepare_args_normalized"],
         )

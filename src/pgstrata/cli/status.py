@@ -1,24 +1,37 @@
 """``status``: the engine and what it works with."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.options import Given
-from pgstrata.cli.text import age, one_line
+from pgstrata.cli.options import Given, Option
+from pgstrata.cli.text import age, one_line, size
 from pgstrata.client.http import Json
 
-ABOUT = "Shows the engine, its store, the PostgreSQL it found and how snapshots are taken."
+ABOUT = """
+Shows the engine, its store, the PostgreSQL it found and how snapshots are taken. With --cache:
+how much room states take and may take, what could go if more is wanted, and what went last.
+"""
+
+_REASONS: Mapping[str, str] = {
+    "usage_above_high_watermark": "it holds more than its high watermark",
+    "free_below_reserve": "less of the disk is free than should be",
+}
 
 
-def run(context: Context, _given: Given) -> int:
+def run(context: Context, given: Given) -> int:
     """Ask and show."""
     engine = context.engine()
-    status = engine.status()
+    if given.has("--cache"):
+        status = engine.cache_status()
+        lines = _cache_lines(status)
+    else:
+        status = engine.status()
+        lines = _lines(status, engine.endpoint)
     if context.json:
         print(json.dumps(status))
     else:
-        print("\n".join(one_line(line) for line in _lines(status, engine.endpoint)))
+        print("\n".join(one_line(line) for line in lines))
     return 0
 
 
@@ -51,10 +64,43 @@ def _counts(counts: Json) -> Iterator[str]:
     yield f"jobs        {', '.join(jobs)}"
 
 
+def _cache_lines(cache: Json) -> Iterator[str]:
+    most = cache["effective_max_bytes"]
+    part = f" ({cache['usage_bytes'] / most:.0%})" if most else ""
+    yield f"states      {cache['state_count']}, {size(cache['usage_bytes'])} held alone"
+    yield f"limit       {size(most)}{part}{_from(cache)}"
+    yield (
+        f"            above {cache['high_watermark']:.0%} states go until "
+        f"{cache['low_watermark']:.0%} is left, none younger than {cache['min_state_age']}"
+    )
+    free, total = size(cache["store_free_bytes"]), size(cache["store_total_bytes"])
+    yield f"disk        {free} of {total} free; {size(cache['reserve_bytes'])} are to stay so"
+    yield f"can go      {size(cache['reclaimable_bytes'])}; {cache['blocked_count']} states cannot"
+    for reason in cache["pressure_reasons"]:
+        yield f"pressure    {_REASONS.get(reason, reason)}"
+    if "last_eviction" in cache:
+        yield from _eviction(cache["last_eviction"])
+
+
+def _from(cache: Json) -> str:
+    configured = cache.get("configured_max_bytes")
+    if configured is None:
+        return ", as large as the disk suggests"
+    return "" if configured == cache["effective_max_bytes"] else f", {size(configured)} wanted"
+
+
+def _eviction(last: Json) -> Iterator[str]:
+    when = last["trigger"].replace("_", " ")
+    yield (
+        f"evicted     {last['evicted_count']} states, {size(last['freed_bytes'])}, "
+        f"{age(last['completed_at'])} ago, {when}"
+    )
+
+
 COMMAND = Command(
-    usage="status",
+    usage="status [--cache]",
     about=ABOUT,
-    options=(),
-    examples=("pgstrata status", "pgstrata --output json status"),
+    options=(Option(("--cache",), "how full the cache is"),),
+    examples=("pgstrata status", "pgstrata status --cache", "pgstrata --output json status"),
     run=run,
 )

@@ -1,6 +1,7 @@
 """From a configuration to an engine that answers: one named, one found, or one started."""
 
 import time
+from collections.abc import Mapping
 
 from pgstrata.client import discovery
 from pgstrata.client.engine import Engine
@@ -84,8 +85,12 @@ def _settings(configuration: Configuration) -> list[str]:
         "--drain-timeout": configuration.drain_timeout,
     }
     words = [word for flag, value in single.items() if value is not None for word in (flag, value)]
-    settings = configuration.server_settings.items()
     return [
         *map(str, words),
-        *(word for name, value in settings for word in ("--server-setting", f"{name}={value}")),
+        *_assignments("--server-setting", configuration.server_settings),
+        *_assignments("--set", configuration.engine),
     ]
+
+
+def _assignments(option: str, values: Mapping[str, object]) -> list[str]:
+    return [word for name, value in values.items() for word in (option, f"{name}={value}")]

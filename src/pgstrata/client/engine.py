@@ -34,6 +34,15 @@ class Engine:
         """The engine, its store, its runtime and its snapshot backend."""
         return self._object("GET", "/v1/status")
 
+    def cache_status(self) -> Json:
+        """How full the cache is."""
+        return self._object("GET", "/v1/cache/status")
+
+    def pin(self, state_id: str, *, pinned: bool) -> Json:
+        """Let a state stay whatever room is wanted, or no longer; the state."""
+        method = "PUT" if pinned else "DELETE"
+        return self._object(method, f"/v1/states/{segment(state_id)}/pin")
+
     def submit(self, request: Json) -> Json:
         """Hand in a prepare request; ``{job_id, status_url, events_url, status}``."""
         return self._object("POST", "/v1/prepare-jobs", body=request)

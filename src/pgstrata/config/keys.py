@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from pgstrata.config import durations
+from pgstrata.config import durations, sizes
 
 Value = str | int | float | bool
 Layer = Mapping[str, Value]
@@ -37,6 +37,30 @@ def _whole(least: int) -> Callable[[Value], int]:
     return check
 
 
+def _bytes(least: int) -> Callable[[Value], int]:
+    def check(value: Value) -> int:
+        size = sizes.parse("" if isinstance(value, bool) else str(value))
+        if size < least:
+            raise ValueError(f"must be at least {least} bytes")
+        return size
+
+    return check
+
+
+def _span(value: Value) -> int:
+    return durations.parse(str(value))
+
+
+def _share(value: Value) -> float:
+    try:
+        share = float("" if isinstance(value, bool) else value)
+    except ValueError:
+        share = 0
+    if not 0 < share <= 1:
+        raise ValueError("must be a part of the whole: more than 0, at most 1, such as 0.9")
+    return share
+
+
 def _backend(value: Value) -> str:
     if value not in BACKENDS:
         raise ValueError(f"must be one of {', '.join(BACKENDS)}")
@@ -56,7 +80,16 @@ def setting(value: Value) -> str:
     return str(value)
 
 
-KEYS: Mapping[str, Callable[[Value], str | int]] = {
+ENGINE_FIELDS: Mapping[str, str] = {
+    "cache.capacity.maxBytes": "cache_max_bytes",
+    "cache.capacity.reserveBytes": "cache_reserve_bytes",
+    "cache.capacity.highWatermark": "cache_high_watermark",
+    "cache.capacity.lowWatermark": "cache_low_watermark",
+    "cache.capacity.minStateAge": "cache_min_state_age_seconds",
+}
+"""Keys that are the engine's alone, with what each is called among its ``Settings``."""
+
+KEYS: Mapping[str, Callable[[Value], Value]] = {
     "store": _text,
     "endpoint": _text,
     "token": _text,
@@ -73,12 +106,17 @@ KEYS: Mapping[str, Callable[[Value], str | int]] = {
     "orchestrator.jobs.maxIdentical": _whole(0),
     "orchestrator.jobs.timeout": _seconds,
     "orchestrator.jobs.drainTimeout": _seconds,
+    "cache.capacity.maxBytes": _bytes(1),
+    "cache.capacity.reserveBytes": _bytes(0),
+    "cache.capacity.highWatermark": _share,
+    "cache.capacity.lowWatermark": _share,
+    "cache.capacity.minStateAge": _span,
 }
 """Each key with the function that checks its value. It raises ``ValueError`` saying what the value
 must be."""
 
 
-def check(key: str, value: Value) -> str | int:
+def check(key: str, value: Value) -> Value:
     """The value of a key, as its type. Raises ``KeyError`` for an unknown key, ``ValueError``."""
     if key.startswith(SETTING_PREFIX) and key != SETTING_PREFIX:
         return setting(value)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pgstrata.client_errors import UsageError
 from pgstrata.config.files import ConfigFile, project_file, user_file
-from pgstrata.config.keys import KEYS, SETTING_PREFIX, Layer, Value, check, variable
+from pgstrata.config.keys import ENGINE_FIELDS, KEYS, SETTING_PREFIX, Layer, Value, check, variable
 from pgstrata.config.model import DEFAULT_IMAGE, Configuration
 
 PROFILE_VARIABLE = "PGSTRATA_PROFILE"
@@ -45,6 +45,7 @@ def load(
         max_identical=_number(merged, "orchestrator.jobs.maxIdentical"),
         job_timeout=_number(merged, "orchestrator.jobs.timeout"),
         drain_timeout=_number(merged, "orchestrator.jobs.drainTimeout"),
+        engine={key: merged[key] for key in ENGINE_FIELDS if key in merged},
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pgstrata.config.keys import Value
+
 DEFAULT_IMAGE = "postgres"
 """The newest PostgreSQL there is."""
 
@@ -34,6 +36,8 @@ class Configuration(NamedTuple):
     """Seconds any job may run."""
     drain_timeout: int | None = None
     """Seconds steps that run may take when the engine is told to stop."""
+    engine: Mapping[str, Value] = {}
+    """What else is set of the keys that are the engine's (``keys.ENGINE_FIELDS``), by key."""
 
     @property
     def engine_json(self) -> Path:

@@ -11,6 +11,7 @@ from pgstrata.domain.deletion import DeleteNode, DeleteOutcome, DeleteResult
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.state import State
 from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
+from pgstrata.prepare.removal import StateRemoval
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
@@ -20,12 +21,19 @@ class Deletion:
     """Deletes instances and states."""
 
     def __init__(
-        self, *, store: Store, runtime: Runtime, dbms: Dbms, snapshots: SnapshotOrchestrator
+        self,
+        *,
+        store: Store,
+        runtime: Runtime,
+        dbms: Dbms,
+        snapshots: SnapshotOrchestrator,
+        removal: StateRemoval,
     ) -> None:
         self._store = store
         self._runtime = runtime
         self._dbms = dbms
         self._snapshots = snapshots
+        self._removal = removal
 
     async def delete_instance(
         self, instance_id: str, *, force: bool, dry_run: bool
@@ -101,7 +109,7 @@ class Deletion:
         for child in node.children:
             await self._remove(child)
         if node.kind == "state":
-            await self._snapshots.remove_state(node.id)
+            await self._removal.remove(node.id)
         else:
             await self._remove_instance(node.id)
 

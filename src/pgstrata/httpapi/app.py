@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from pgstrata.errors import NotFoundError
-from pgstrata.httpapi import routes_engine, routes_jobs, routes_registry
+from pgstrata.httpapi import routes_cache, routes_engine, routes_jobs, routes_registry
 from pgstrata.httpapi.answers import ENCODER, JSON
 from pgstrata.httpapi.auth import BearerAuth
 from pgstrata.httpapi.errors import ErrorBoundary
@@ -58,6 +58,7 @@ OPERATIONS: Final = (
     *routes_engine.OPERATIONS,
     *routes_jobs.OPERATIONS,
     *routes_registry.OPERATIONS,
+    *routes_cache.OPERATIONS,
     Operation(
         method="GET",
         path=DOCUMENT_PATH,

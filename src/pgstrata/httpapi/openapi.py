@@ -27,7 +27,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     413: "The request's body is too large.",
     416: "The range starts past the last event of a job that is at its end.",
     500: "The engine failed.",
-    503: "The engine is about to end and takes no more jobs; the next one will.",
+    503: "The engine cannot do that now; the error says why, and when to ask again.",
 }
 
 _HEADERS: Final[Mapping[str, str]] = {

@@ -60,6 +60,21 @@ async def delete_state(service: Service, request: Request) -> Response:
     return delete_answer(result)
 
 
+async def pin_state(service: Service, request: Request) -> Response:
+    return await _pinned(service, request.path_params["id"], pinned=True)
+
+
+async def unpin_state(service: Service, request: Request) -> Response:
+    return await _pinned(service, request.path_params["id"], pinned=False)
+
+
+async def _pinned(service: Service, state_id: str, *, pinned: bool) -> Response:
+    state = await service.registry.pin(state_id, pinned=pinned)
+    if state is None:
+        raise _unknown("state", state_id, "/v1/states")
+    return answer(state)
+
+
 async def list_instances(service: Service, request: Request) -> Response:
     instances = await service.registry.instances(
         state_id=text_filter(request, "state"),
@@ -157,6 +172,27 @@ OPERATIONS: Final = (
         parameters=(_STATE_ID, RECURSE, FORCE, DRY_RUN),
         replies=DELETE_REPLIES,
         refusals=(400, 404),
+    ),
+    Operation(
+        method="PUT",
+        path="/v1/states/{id}/pin",
+        name="pinState",
+        handler=pin_state,
+        summary="Let a state stay, however much room is wanted",
+        description="It can still be deleted. The same again changes nothing.",
+        parameters=(_STATE_ID,),
+        replies=(Reply(status=200, description="The state, pinned.", body=State),),
+        refusals=(404,),
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/states/{id}/pin",
+        name="unpinState",
+        handler=unpin_state,
+        summary="Let a state go when room is wanted",
+        parameters=(_STATE_ID,),
+        replies=(Reply(status=200, description="The state, not pinned.", body=State),),
+        refusals=(404,),
     ),
     Operation(
         method="GET",

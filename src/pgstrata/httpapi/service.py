@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from pgstrata.domain.cache import CacheStatus
 from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
 from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
@@ -65,6 +66,9 @@ class Registry(Protocol):
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""
 
+    async def pin(self, state_id: str, *, pinned: bool) -> State | None:
+        """Let a state stay whatever room is wanted, or no longer; the state, or None."""
+
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[InstanceEntry]:
@@ -110,6 +114,13 @@ class Deletion(Protocol):
         """Delete an instance, or say what is in the way. Raises ``NotFoundError``."""
 
 
+class Cache(Protocol):
+    """The room that states take."""
+
+    async def status(self) -> CacheStatus:
+        """How full the cache is. Raises ``CacheEnforcementUnavailableError``."""
+
+
 class Description(Protocol):
     """What an engine says of itself."""
 
@@ -127,4 +138,5 @@ class Service:
     jobs: Jobs
     registry: Registry
     deletion: Deletion
+    cache: Cache
     description: Description

@@ -10,7 +10,7 @@ can be spread over machines.
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -105,6 +105,10 @@ class TaskExecutor:
         """How many states of a chain, from its start, need no building."""
         deepest = await self._snapshots.deepest_clean(state_ids)
         return 0 if deepest is None else deepest + 1
+
+    def using(self, state_ids: Sequence[str]) -> AbstractContextManager[None]:
+        """Keep these states from being removed to make room, until this is left."""
+        return self._snapshots.using(state_ids)
 
     async def execute_state(self, order: StateOrder, log: LineSink) -> bool:
         """Make the state that the order's task names, unless it is there meanwhile.

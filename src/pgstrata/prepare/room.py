@@ -17,6 +17,7 @@ from pgstrata.errors import (
     ServerError,
     StoreUnusableError,
 )
+from pgstrata.prepare.capacity import Disk
 
 ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WORDS = tuple(os.strerror(number) for number in sorted(ERRNOS))
@@ -42,7 +43,7 @@ def full_disk_told(store: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, PgstrataError) as error:
-        if is_for_want_of_room(error, free_bytes(store)):
+        if is_for_want_of_room(error, disk_of(store).free_bytes):
             raise DiskFullError(
                 f"the disk of the store {store} is full: {_reason(error)}",
                 remedy=_REMEDY,
@@ -65,10 +66,10 @@ def is_for_want_of_room(error: OSError | PgstrataError, free: int) -> bool:
     return broken_off or any(words in said for words in _WORDS)
 
 
-def free_bytes(path: Path) -> int:
-    """What one who is not root may still write there."""
+def disk_of(path: Path) -> Disk:
+    """The file system of a path. Raises ``OSError``."""
     room = os.statvfs(path)
-    return room.f_bavail * room.f_frsize
+    return Disk(total_bytes=room.f_blocks * room.f_frsize, free_bytes=room.f_bavail * room.f_frsize)
 
 
 def _reason(error: OSError | PgstrataError) -> str:

@@ -7,7 +7,7 @@ its states cached costs few transactions.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,6 +39,8 @@ class _Run:
     kind: Kind
     steps: Sequence[Step] | None
     """Those its inputs were read for when it was submitted; None after a restart."""
+    uses: ExitStack
+    """Holds the states of the chain against being removed for want of room."""
     chain: planner.Chain | None = None
     """Known once this run has planned."""
     unsaid: Transition | None = None
@@ -88,9 +90,11 @@ class JobRunner:
         async with self._turns.turn(job_id):
             job = await self._ledger.load(job_id)
             kind = chosen(self._kinds, job.request.prepare_kind)
-            run = _Run(job, await self._ledger.tasks(job_id), kind, steps)
-            async with self._in_time(job):
-                await self._advance(run)
+            tasks = await self._ledger.tasks(job_id)
+            with ExitStack() as uses:
+                run = _Run(job, tasks, kind, steps, uses)
+                async with self._in_time(job):
+                    await self._advance(run)
             await self._retention.trim(run.job.signature)
 
     @asynccontextmanager
@@ -135,6 +139,8 @@ class JobRunner:
         chain = planner.chain(
             image.image_id, steps, server_settings=self._settings.own_server_settings
         )
+        # From before it is looked which are there, until the instance is.
+        run.uses.enter_context(self._executor.using(chain.state_ids))
         cached = await self._executor.existing_states(chain.state_ids)
         specs = planner.tasks(run.job.request, chain, cached)
         before = [task.spec for task in run.tasks]

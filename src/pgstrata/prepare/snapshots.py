@@ -18,8 +18,9 @@ A state is whole when it has a row, a marker that names it, and a data directory
 state is written in that order backwards (data, marker, row), so what a kill leaves is dirty.
 """
 
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -36,9 +37,11 @@ from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError, StateUnusableError, StoreUnusableError
+from pgstrata.errors import ConflictError, StateUnusableError
 from pgstrata.locks import locked
 from pgstrata.prepare.consistency import Consistency, Situation, reason_to_stop
+from pgstrata.prepare.eviction import Evictor
+from pgstrata.prepare.reservations import Reservations
 from pgstrata.prepare.room import full_disk_told
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
@@ -70,10 +73,22 @@ class Live(Model, frozen=True, kw_only=True):
 class SnapshotOrchestrator:
     """Owns states as files, in one store directory."""
 
-    def __init__(self, *, root: Path, statefs: StateFS, dbms: Dbms, store: Store) -> None:
+    def __init__(
+        self,
+        *,
+        root: Path,
+        statefs: StateFS,
+        dbms: Dbms,
+        store: Store,
+        reservations: Reservations,
+        evictor: Evictor,
+    ) -> None:
         self._fs = statefs
         self._dbms = dbms
         self._store = store
+        self._reservations = reservations
+        self._evictor = evictor
+        self._begun: dict[str, float] = {}
         self._root = root
         self._bases = root / "bases"
         self._states = root / "states"
@@ -95,10 +110,16 @@ class SnapshotOrchestrator:
         )
 
     async def is_clean(self, state_id: str) -> bool:
-        """Whether the state is there and whole. Changes nothing."""
-        return await self._store.state(state_id) is not None and await self._whole(
-            self._states / state_id, state_id
+        """Whether the state is there and whole, and stays. Changes nothing."""
+        return (
+            await self._store.state(state_id) is not None
+            and not self._reservations.is_leaving(state_id)
+            and await self._whole(self._states / state_id, state_id)
         )
+
+    def using(self, state_ids: Iterable[str]) -> AbstractContextManager[None]:
+        """Keep these states from being removed, once they are there, until this is left."""
+        return self._reservations.holding(state_ids)
 
     async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
         """The position of the last state of a chain that is there and whole, or None.
@@ -107,8 +128,11 @@ class SnapshotOrchestrator:
         """
         known = await self._store.existing_states(state_ids)
         for position in reversed(range(len(state_ids))):
-            if state_ids[position] in known and await self._whole(
-                self._states / state_ids[position], state_ids[position]
+            state_id = state_ids[position]
+            if (
+                state_id in known
+                and not self._reservations.is_leaving(state_id)
+                and await self._whole(self._states / state_id, state_id)
             ):
                 return position
         return None
@@ -121,13 +145,20 @@ class SnapshotOrchestrator:
     async def building(self, state_id: str) -> AsyncIterator[bool]:
         """Hold the state's build lock; yields whether it is there, clean, and nothing to build.
 
-        A dirty one is thrown out first. Waiting for the lock can be cancelled.
+        A dirty one is thrown out first, and room is made for the one to be built; raises what
+        ``Evictor.make_room`` does. Waiting for the lock can be cancelled.
         """
         async with locked(self._locks / f"{state_id}.lock"):
+            await self._reservations.gone(state_id)
             clean = await self.is_clean(state_id)
             if not clean:
                 await self._throw_out(state_id)
-            yield clean
+                await self._evictor.make_room("before_step")
+            self._begun[state_id] = time.monotonic()
+            try:
+                yield clean
+            finally:
+                del self._begun[state_id]
 
     async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Path:
         """A writable place for a job's steps, as it is after ``start``; its own until discarded.
@@ -173,10 +204,18 @@ class SnapshotOrchestrator:
 
         Without ``live`` the workspace is at rest and becomes the state itself; unless it was the
         ``last`` step, it is then made anew from that. Raises ``StateUnusableError`` when the data
-        directory is not one that can be kept.
+        directory is not one that can be kept, and what ``Evictor.make_room`` does.
         """
         await self._dbms.check_snapshot(workspace / DATA)
         held = await self._fs.usage(workspace)
+        measured = msgspec.structs.replace(
+            state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
+        )
+        async with self._evictor.room_for("before_snapshot", held.exclusive_bytes):
+            await self._take(workspace, measured, last=last, live=live)
+        await self._evictor.relieve("after_snapshot")
+
+    async def _take(self, workspace: Path, state: State, *, last: bool, live: Live | None) -> None:
         place = self._states / state.state_id
         try:
             if live is not None:
@@ -188,10 +227,9 @@ class SnapshotOrchestrator:
                 if not last:
                     # One that lies over what it is itself about to be could not be shared.
                     await self._fs.clone(place, workspace)
+            took = time.monotonic() - self._begun[state.state_id]
             await self._store.add_state(
-                msgspec.structs.replace(
-                    state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
-                )
+                msgspec.structs.replace(state, build_seconds=round(took, 3))
             )
         except BaseException:
             # Files without a row would never be found again; nor is it known whether there is one.
@@ -221,20 +259,6 @@ class SnapshotOrchestrator:
     async def discard(self, place: Path) -> None:
         """Remove a workspace or an instance's place. Twice is fine."""
         await self._fs.remove(place)
-
-    async def remove_state(self, state_id: str) -> None:
-        """Remove a state, row first, so that nobody starts from it any more.
-
-        Raises ``ConflictError`` when a state or an instance stems from it.
-        """
-        async with locked(self._locks / f"{state_id}.lock"):
-            try:
-                await self._store.remove_state(state_id)
-            except StoreUnusableError:
-                # On a full disk there is room for that once the files are gone.
-                await self._fs.remove(self._states / state_id)
-                await self._store.remove_state(state_id)
-            await self._fs.remove(self._states / state_id)
 
     def full_disk_told(self) -> AbstractContextManager[None]:
         """Raise ``DiskFullError`` in place of what a full disk made fail: before cleaning up."""

@@ -26,6 +26,11 @@ class Registry:
         """The state, or None."""
         return await self._store.state(state_id)
 
+    async def pin(self, state_id: str, *, pinned: bool) -> State | None:
+        """Let a state stay whatever room is wanted, or no longer; the state, or None."""
+        await self._store.set_pinned(state_id, pinned=pinned)
+        return await self._store.state(state_id)
+
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[InstanceEntry]:

@@ -10,6 +10,7 @@ import pytest
 
 from pgstrata.cli.engine_serve import listen_address
 from pgstrata.cli.engine_stop import stop
+from pgstrata.client.http import Json
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.client.discovered import engine_file, write_engine_file
 from tests.unit.client.fake_engine import FakeEngine
@@ -59,6 +60,47 @@ def test_status_names_engine_store_postgresql_and_snapshots(
 def test_status_as_json_is_the_engines_own(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     fake.on("GET", "/v1/status", STATUS)
     assert json.loads(pgstrata("--output", "json", "status").out) == STATUS
+
+
+CACHE: Json = {
+    "usage_bytes": 45_000_000_000,
+    "configured_max_bytes": 60_000_000_000,
+    "effective_max_bytes": 50_000_000_000,
+    "reserve_bytes": 5_000_000_000,
+    "high_watermark": 0.9,
+    "low_watermark": 0.8,
+    "min_state_age": "10m",
+    "store_total_bytes": 55_000_000_000,
+    "store_free_bytes": 4_000_000_000,
+    "state_count": 12,
+    "reclaimable_bytes": 7_000_000_000,
+    "blocked_count": 3,
+    "pressure_reasons": ["free_below_reserve"],
+    "last_eviction": {
+        "completed_at": "2020-01-01T00:00:00Z",
+        "trigger": "before_step",
+        "evicted_count": 2,
+        "freed_bytes": 3_000_000_000,
+    },
+}
+
+
+def test_status_of_the_cache_says_how_full_it_is_and_what_went_last(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    fake.on("GET", "/v1/cache/status", CACHE)
+    out = pgstrata("status", "--cache").out
+    wanted = (
+        "12, 45.0 GB",
+        "50.0 GB (90%), 60.0 GB wanted",
+        "4.0 GB of 55.0 GB free",
+        "7.0 GB; 3 states cannot",
+        "less of the disk is free",
+        "2 states, 3.0 GB",
+        "before step",
+    )
+    assert [words for words in wanted if words not in out] == []
+    assert json.loads(pgstrata("--output", "json", "status", "--cache").out) == CACHE
 
 
 @pytest.fixture
@@ -142,6 +184,8 @@ def test_a_listen_address_is_host_and_port(text: str, address: tuple[str, int]) 
         ("--snapshot-backend", "magic"),
         ("--server-setting", "fsync"),
         ("--max-parallel", "0"),
+        ("--set", "cache.capacity.maxBytes=lots"),
+        ("--set", "cache.size=1GB"),
     ],
 )
 def test_an_engine_is_not_served_with_wrong_options(

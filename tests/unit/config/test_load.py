@@ -102,9 +102,28 @@ def test_the_engines_settings_are_read(place: Place) -> None:
     }
 
 
+def test_how_much_the_cache_may_hold_is_read_as_sizes_shares_and_times(place: Place) -> None:
+    place.write_project(
+        "cache: {capacity: {maxBytes: 10GB, reserveBytes: 0, highWatermark: 0.7, minStateAge: 5m}}"
+    )
+    place.env["PGSTRATA_CACHE_CAPACITY_LOWWATERMARK"] = "0.6"
+    assert place.load().engine == {
+        "cache.capacity.maxBytes": 10**10,
+        "cache.capacity.reserveBytes": 0,
+        "cache.capacity.highWatermark": 0.7,
+        "cache.capacity.lowWatermark": 0.6,
+        "cache.capacity.minStateAge": 300,
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
+        ("cache: {capacity: {maxBytes: much}}", "cache.capacity.maxBytes"),
+        ("cache: {capacity: {maxBytes: 0}}", "cache.capacity.maxBytes"),
+        ("cache: {capacity: {reserveBytes: true}}", "cache.capacity.reserveBytes"),
+        ("cache: {capacity: {highWatermark: 90}}", "cache.capacity.highWatermark"),
+        ("cache: {capacity: {minStateAge: old}}", "cache.capacity.minStateAge"),
         ("imagee: x", "imagee"),
         ("snapshot: {backnd: x}", "snapshot.backnd"),
         ("snapshot: {backend: magic}", "snapshot.backend"),

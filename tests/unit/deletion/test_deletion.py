@@ -13,7 +13,11 @@ from tests.unit.prepare.heart import Heart, engine, run
 
 def deletion_of(heart: Heart) -> Deletion:
     return Deletion(
-        store=heart.store, runtime=heart.runtime, dbms=heart.dbms, snapshots=heart.snapshots
+        store=heart.store,
+        runtime=heart.runtime,
+        dbms=heart.dbms,
+        snapshots=heart.snapshots,
+        removal=heart.removal,
     )
 
 

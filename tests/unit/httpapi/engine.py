@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from pgstrata.domain.cache import CacheStatus
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.image import Installation
 from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task
@@ -63,7 +64,7 @@ class MemoryEngine:
 
     @property
     def service(self) -> Service:
-        return Service(jobs=self, registry=self, deletion=self, description=self)
+        return Service(jobs=self, registry=self, deletion=self, description=self, cache=Cache(self))
 
     async def submit(self, request: PrepareRequest) -> Job:
         if self.stopping:
@@ -219,6 +220,12 @@ class MemoryEngine:
     async def state(self, state_id: str) -> State | None:
         return self.state_rows.get(state_id)
 
+    async def pin(self, state_id: str, *, pinned: bool) -> State | None:
+        if state_id in self.state_rows:
+            row = msgspec.structs.replace(self.state_rows[state_id], pinned=pinned)
+            self.state_rows[state_id] = row
+        return self.state_rows.get(state_id)
+
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[InstanceEntry]:
@@ -332,6 +339,29 @@ class MemoryEngine:
                 states=len(self.state_rows),
                 instances=len(self.instance_rows),
             ),
+        )
+
+
+class Cache:
+    """The cache of an engine in memory, which is never full."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def status(self) -> CacheStatus:
+        return CacheStatus(
+            usage_bytes=10,
+            effective_max_bytes=100,
+            reserve_bytes=5,
+            high_watermark=0.9,
+            low_watermark=0.8,
+            min_state_age="10m",
+            store_total_bytes=200,
+            store_free_bytes=150,
+            state_count=len(self._engine.state_rows),
+            reclaimable_bytes=0,
+            blocked_count=0,
+            pressure_reasons=(),
         )
 
 

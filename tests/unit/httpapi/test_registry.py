@@ -245,3 +245,27 @@ async def test_the_status_describes_the_engine(engine: MemoryEngine, client: Cli
     assert status["store"] == {"path": "/var/lib/pgstrata"}
     assert status["runtime"]["installations"][0]["bin_dir"] == "/opt/postgresql/bin"
     assert status["counts"]["instances"] == 2
+
+
+@scenario
+async def test_a_state_is_pinned_and_unpinned_and_says_so(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    for _ in range(2):
+        assert (await client.put(f"/v1/states/{CHILD}/pin", None)).json()["pinned"] is True
+    assert (await client.get(f"/v1/states/{CHILD}")).json()["pinned"] is True
+    assert "pinned" not in (await client.delete(f"/v1/states/{CHILD}/pin")).json()
+    nowhere = f"/v1/states/{'ef' * 32}/pin"
+    for unknown in (await client.put(nowhere, None), await client.delete(nowhere)):
+        assert unknown.status == 404
+
+
+@scenario
+async def test_the_cache_says_how_full_it_is(engine: MemoryEngine, client: Client) -> None:
+    fill(engine)
+    status = (await client.get("/v1/cache/status")).json()
+    assert status["state_count"] == 2
+    assert status["pressure_reasons"] == []
+    assert "configured_max_bytes" not in status
+    assert "last_eviction" not in status

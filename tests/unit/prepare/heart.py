@@ -2,8 +2,9 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -11,13 +12,18 @@ from msgspec.structs import replace
 from pgstrata.dbms.memory import MemoryDbms
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Job
+from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.kinds.memory import MemoryKind
 from pgstrata.memory_disk import MemoryDisk
+from pgstrata.prepare.capacity import Disk, Limits
 from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.eviction import Evictor
 from pgstrata.prepare.executor import TaskExecutor
 from pgstrata.prepare.manager import Manager
+from pgstrata.prepare.removal import StateRemoval
+from pgstrata.prepare.reservations import Reservations
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.base import ToolCommand, ToolExit
@@ -75,6 +81,10 @@ class Heart:
         self.hanging = asyncio.Event()
         self.gate = asyncio.Event()
         self.at_gate = asyncio.Event()
+        self.limits = Limits()
+        self.space = Disk(total_bytes=1 << 40, free_bytes=1 << 39)
+        self.measure: Callable[[], Disk] = lambda: self.space
+        self.now: Callable[[], datetime] = utc_now
         self.start_engine()
 
     def give_way(self) -> None:
@@ -85,8 +95,28 @@ class Heart:
 
     def start_engine(self) -> None:
         """Put an engine together; a second call is what a restart is."""
+        self.reservations = Reservations()
+        self.removal = StateRemoval(
+            states=self.root / "states",
+            statefs=self.statefs,
+            store=self.store,
+            reservations=self.reservations,
+        )
+        self.evictor = Evictor(
+            limits=self.limits,
+            store=self.store,
+            removal=self.removal,
+            reservations=self.reservations,
+            disk=lambda: self.measure(),
+            now=lambda: self.now(),
+        )
         self.snapshots = SnapshotOrchestrator(
-            root=self.root, statefs=self.statefs, dbms=self.dbms, store=self.store
+            root=self.root,
+            statefs=self.statefs,
+            dbms=self.dbms,
+            store=self.store,
+            reservations=self.reservations,
+            evictor=self.evictor,
         )
         (self.root / "locks").mkdir(exist_ok=True)
         kinds = {self.kind.name: self.kind}

@@ -170,7 +170,7 @@ def test_a_state_that_others_stem_from_is_not_removed(tmp_path: Path) -> None:
             await heart.finish("a", "b")
             first, _ = await heart.store.states()
             with pytest.raises(ConflictError):
-                await heart.snapshots.remove_state(first.state_id)
+                await heart.removal.remove(first.state_id)
             assert await heart.snapshots.is_clean(first.state_id)
 
     run(scenario())

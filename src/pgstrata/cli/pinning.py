@@ -1,0 +1,42 @@
+"""What ``pin`` and ``unpin`` have in common."""
+
+import json
+from collections.abc import Callable
+
+from pgstrata.cli.command import Context
+from pgstrata.cli.options import Given
+from pgstrata.cli.targets import resolve
+from pgstrata.cli.text import short
+from pgstrata.client_errors import UsageError
+
+STATE_NEEDED = "STATE is 8 or more characters of its id."
+
+
+def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
+    """The command that pins, or the one that unpins."""
+
+    def run(context: Context, given: Given) -> int:
+        if len(given.words) != 1:
+            raise UsageError(
+                f"{'pin' if pinned else 'unpin'} needs one STATE",
+                remedy="`pgstrata ls -s` lists the states there are",
+            )
+        engine = context.engine()
+        target = resolve(engine, given.words[0])
+        if target.kind != "state":
+            raise UsageError(
+                f'"{given.words[0]}" is {_an(target.kind)}, and only states can be pinned',
+                remedy="`pgstrata ls -s` lists the states there are",
+            )
+        state = engine.pin(target.id, pinned=pinned)
+        if context.json:
+            print(json.dumps(state))
+        else:
+            print(f"state {short(state['state_id'])} {'stays' if pinned else 'may go'}")
+        return 0
+
+    return run
+
+
+def _an(kind: str) -> str:
+    return f"an {kind}" if kind == "instance" else f"a {kind}"

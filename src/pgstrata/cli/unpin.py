@@ -1,0 +1,16 @@
+"""``unpin``: let a state be evicted again."""
+
+from pgstrata.cli.command import Command
+from pgstrata.cli.pinning import STATE_NEEDED, pinning
+
+ABOUT = f"""
+Lets a state go again when the cache needs room. {STATE_NEEDED}
+"""
+
+COMMAND = Command(
+    usage="unpin STATE",
+    about=ABOUT,
+    options=(),
+    examples=("pgstrata unpin 3f2a9c1d",),
+    run=pinning(pinned=False),
+)
