@@ -49,6 +49,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.prepare import capacity
 from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.disposal import Disposal
 from pgstrata.prepare.eviction import Evictor
 from pgstrata.prepare.executor import TaskExecutor
 from pgstrata.prepare.manager import Manager
@@ -190,6 +191,7 @@ async def _engine(
         removal = StateRemoval(
             states=root / "states", statefs=statefs, store=store, reservations=reservations
         )
+        disposal = await parts.enter_async_context(Disposal(statefs))
         evictor = Evictor(
             limits=_limits(settings),
             store=store,
@@ -228,7 +230,12 @@ async def _engine(
                 jobs=manager,
                 registry=Registry(store=store, runtime=runtime),
                 deletion=Deletion(
-                    store=store, runtime=runtime, dbms=dbms, snapshots=snapshots, removal=removal
+                    store=store,
+                    runtime=runtime,
+                    dbms=dbms,
+                    reservations=reservations,
+                    removal=removal,
+                    disposal=disposal,
                 ),
                 cache=evictor,
                 description=Description(

@@ -580,6 +580,27 @@ def test_purge_deletes_leftovers_and_nothing_else(ground: Ground) -> None:
     assert ground.read(state / DATA / "file") == b"original"
 
 
+def test_what_is_hidden_is_gone_at_once_and_deleted_when_that_is_asked_for(
+    ground: Ground,
+) -> None:
+    place = publish(ground, "state", b"content")
+    hidden = asyncio.run(ground.statefs.hide(place))
+    assert hidden is not None
+    assert asyncio.run(ground.statefs.marker(place)) is None
+    assert asyncio.run(ground.statefs.places(ground.area)) == []
+    assert ground.read(hidden / DATA / "file") == b"content"
+    for _ in range(2):
+        asyncio.run(ground.statefs.delete(hidden))
+        assert ground.listing(ground.area) == []
+
+
+def test_what_was_hidden_and_never_deleted_is_purged(ground: Ground) -> None:
+    asyncio.run(ground.statefs.hide(publish(ground, "state")))
+    assert asyncio.run(ground.statefs.hide(ground.area / "state")) is None
+    asyncio.run(ground.statefs.purge(ground.area))
+    assert ground.listing(ground.area) == []
+
+
 # usage
 
 

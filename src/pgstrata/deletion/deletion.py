@@ -1,20 +1,28 @@
 """Deleting instances and states: the whole tree that hangs on one goes, or nothing does.
 
-First the tree is looked at and everything that is in the way is marked; only when nothing is, or
-when it is forced, anything is removed, leaves first.
+The states of the tree are claimed first, so that no job begins to use them, then everything is
+looked at, and only when nothing is in the way the rows go, in one transaction. That is the moment
+of deletion: a kill before it has changed nothing, and after it the next start clears away what is
+left. Then servers are stopped, files are hidden, and deleted in the background.
 """
 
-from msgspec.structs import replace
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 
+from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.base import Dbms
+from pgstrata.deletion.trees import Use, instance_node, state_node
 from pgstrata.domain.deletion import DeleteNode, DeleteOutcome, DeleteResult
 from pgstrata.domain.instance import Instance
-from pgstrata.domain.state import State
 from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
+from pgstrata.prepare.disposal import Disposal
 from pgstrata.prepare.removal import StateRemoval
-from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.reservations import Reservations
 from pgstrata.runtime.base import Runtime
-from pgstrata.store.base import Store
+from pgstrata.store.base import Store, Tree
+
+SERVERS_AT_ONCE = 8
+"""How many servers are asked, or stopped, at the same time."""
 
 
 class Deletion:
@@ -26,109 +34,122 @@ class Deletion:
         store: Store,
         runtime: Runtime,
         dbms: Dbms,
-        snapshots: SnapshotOrchestrator,
+        reservations: Reservations,
         removal: StateRemoval,
+        disposal: Disposal,
     ) -> None:
         self._store = store
         self._runtime = runtime
         self._dbms = dbms
-        self._snapshots = snapshots
+        self._reservations = reservations
         self._removal = removal
+        self._disposal = disposal
 
     async def delete_instance(
         self, instance_id: str, *, force: bool, dry_run: bool
     ) -> DeleteResult:
         """Delete an instance; one with connected clients only with ``force``.
 
-        Raises ``NotFoundError``.
+        Raises ``NotFoundError``, ``ServerError`` when its server cannot be asked for its clients.
         """
         instance = await self._store.instance(instance_id)
         if instance is None:
             raise NotFoundError(
                 f"there is no instance {instance_id}", remedy="see pgstrata ls --instances"
             )
-        tree = await self._instance_node(instance, force=force)
-        return await self._carry_out(tree, dry_run=dry_run)
+        use = await self._use(instance, force=force)
+        node = instance_node(instance, use, force=force)
+        if node.blocked or dry_run:
+            return _untouched(node, dry_run=dry_run)
+        await to_the_end(self._remove((), (instance,)))
+        return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def delete_state(
         self, state_id: str, *, recurse: bool, force: bool, dry_run: bool
     ) -> DeleteResult:
         """Delete a state; with ``recurse`` all that stems from it, too.
 
-        Raises ``NotFoundError``.
+        With ``force`` also when clients are connected or jobs are at work on it: those fail.
+        Raises ``NotFoundError``, ``ServerError`` as ``delete_instance`` does, ``ConflictError``
+        when something was made from it just now.
         """
-        state = await self._store.state(state_id)
-        if state is None:
+        tree = await self._tree(state_id)
+        if dry_run or (not recurse and (len(tree.states) > 1 or tree.instances)):
+            node = await self._state_node(tree, recurse=recurse, force=force)
+            return _untouched(node, dry_run=dry_run)
+        ids = [state.state_id for state in tree.states]
+        with self._reservations.removing(ids, even_held=force) as in_the_way:
+            # Whatever was made from it until this moment is in the tree now; no job begins to.
+            tree = await self._tree(state_id)
+            node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
+            if node.blocked is None and not force:
+                # Counting takes its time: a client may have come while others were counted.
+                node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
+            if node.blocked:
+                return _untouched(node, dry_run=False)
+            await to_the_end(
+                self._remove([state.state_id for state in tree.states], tree.instances)
+            )
+        return DeleteResult(dry_run=False, outcome="deleted", root=node)
+
+    async def _tree(self, state_id: str) -> Tree:
+        tree = await self._store.tree(state_id)
+        if tree is None:
             raise NotFoundError(f"there is no state {state_id}", remedy="see pgstrata ls --states")
-        tree = await self._state_node(state, recurse=recurse, force=force)
-        return await self._carry_out(tree, dry_run=dry_run)
+        return tree
 
-    async def _carry_out(self, tree: DeleteNode, *, dry_run: bool) -> DeleteResult:
-        outcome: DeleteOutcome = "blocked" if tree.blocked else "would_delete"
-        if outcome == "would_delete" and not dry_run:
-            await self._remove(tree)
-            outcome = "deleted"
-        return DeleteResult(dry_run=dry_run, outcome=outcome, root=tree)
+    async def _state_node(
+        self, tree: Tree, *, recurse: bool, force: bool, held: Iterable[str] = ()
+    ) -> DeleteNode:
+        uses = await self._uses(tree.instances if recurse else (), force=force)
+        in_use = self._reservations.held | frozenset(held)
+        return state_node(tree, uses, recurse=recurse, force=force, held=in_use)
 
-    async def _instance_node(self, instance: Instance, *, force: bool) -> DeleteNode:
-        alive = await self._runtime.alive(instance.server)
-        connections = await self._connections(instance, force=force) if alive else 0
-        return DeleteNode(
-            kind="instance",
-            id=instance.instance_id,
-            connections=connections,
-            runtime_id=str(instance.server.pid) if alive else None,
-            blocked="active_connections" if connections and not force else None,
-        )
+    async def _uses(self, instances: Sequence[Instance], *, force: bool) -> Mapping[str, Use]:
+        turns = asyncio.Semaphore(SERVERS_AT_ONCE)
 
-    async def _connections(self, instance: Instance, *, force: bool) -> int:
+        async def use_of(instance: Instance) -> Use:
+            async with turns:
+                return await self._use(instance, force=force)
+
+        found = await asyncio.gather(*map(use_of, instances))
+        return {instance.instance_id: use for instance, use in zip(instances, found, strict=True)}
+
+    async def _use(self, instance: Instance, *, force: bool) -> Use:
+        if not await self._runtime.alive(instance.server):
+            return Use(alive=False, connections=0)
         try:
-            return await self._dbms.connections(instance.server)
+            return Use(alive=True, connections=await self._dbms.connections(instance.server))
         except ServerError:
             # A server that answers nobody any more can still be got rid of.
-            if force:
-                return 0
-            raise
+            if not force:
+                raise
+            return Use(alive=True, connections=0)
 
-    async def _state_node(self, state: State, *, recurse: bool, force: bool) -> DeleteNode:
-        states = await self._store.children(state.state_id)
-        instances = await self._store.instances(state_id=state.state_id)
-        node = DeleteNode(kind="state", id=state.state_id)
-        if not recurse:
-            return replace(node, blocked="has_descendants") if states or instances else node
-        children = (
-            *[await self._instance_node(instance, force=force) for instance in instances],
-            *[await self._state_node(child, recurse=True, force=force) for child in states],
-        )
-        blocked = any(child.blocked for child in children)
-        return replace(
-            node, children=children, blocked="blocked_by_descendant" if blocked else None
-        )
-
-    async def _remove(self, node: DeleteNode) -> None:
-        for child in node.children:
-            await self._remove(child)
-        if node.kind == "state":
-            await self._removal.remove(node.id)
-        else:
-            await self._remove_instance(node.id)
-
-    async def _remove_instance(self, instance_id: str) -> None:
-        """Row first: what a kill leaves after that, the next start clears away.
-
-        Only a disk too full for that gets its room back first.
-        """
-        instance = await self._store.instance(instance_id)
-        if instance is None:
-            return
+    async def _remove(self, state_ids: Sequence[str], instances: Sequence[Instance]) -> None:
+        instance_ids = [instance.instance_id for instance in instances]
         try:
-            await self._store.remove_instance(instance_id)
+            await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
         except StoreUnusableError:
-            await self._remove_files(instance)
-            await self._store.remove_instance(instance_id)
+            # On a full disk there is room for that once the files are gone.
+            await self._remove_files(state_ids, instances)
+            await self._disposal.done()
+            await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
         else:
-            await self._remove_files(instance)
+            await self._remove_files(state_ids, instances)
 
-    async def _remove_files(self, instance: Instance) -> None:
-        await self._runtime.stop(instance.server, clean=False)
-        await self._snapshots.discard(instance.server.data_dir.parent)
+    async def _remove_files(self, state_ids: Sequence[str], instances: Sequence[Instance]) -> None:
+        turns = asyncio.Semaphore(SERVERS_AT_ONCE)
+
+        async def stop(instance: Instance) -> None:
+            async with turns:
+                await self._runtime.stop(instance.server, clean=False)
+
+        await asyncio.gather(*map(stop, instances))
+        await self._disposal.dispose(instance.server.data_dir.parent for instance in instances)
+        await self._disposal.dispose(map(self._removal.place_of, state_ids))
+
+
+def _untouched(node: DeleteNode, *, dry_run: bool) -> DeleteResult:
+    outcome: DeleteOutcome = "blocked" if node.blocked else "would_delete"
+    return DeleteResult(dry_run=dry_run, outcome=outcome, root=node)

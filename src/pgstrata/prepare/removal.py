@@ -19,6 +19,10 @@ class StateRemoval:
         self._store = store
         self._reservations = reservations
 
+    def place_of(self, state_id: str) -> Path:
+        """Where the state's files are, if it has any."""
+        return self._states / state_id
+
     async def remove(self, state_id: str) -> bool:
         """Remove a state that nothing stems from; row first, so that nobody starts from it.
 
@@ -32,7 +36,7 @@ class StateRemoval:
                 await self._store.remove_state(state_id)
             except StoreUnusableError:
                 # On a full disk there is room for that once the files are gone.
-                await self._fs.remove(self._states / state_id)
+                await self._fs.remove(self.place_of(state_id))
                 await self._store.remove_state(state_id)
-            await self._fs.remove(self._states / state_id)
+            await self._fs.remove(self.place_of(state_id))
         return True

@@ -64,6 +64,16 @@ class StateFS(Protocol):
     async def remove(self, place: Path) -> None:
         """Remove a place: gone for every reader in one step, then deleted. Twice is fine."""
 
+    async def hide(self, place: Path) -> Path | None:
+        """Do the first half of ``remove``; what is left is for ``delete``, or else ``purge``.
+
+        None when nothing is left to do: there was no such place, or the disk was so full that it
+        had to be deleted at once.
+        """
+
+    async def delete(self, hidden: Path) -> None:
+        """Do the second half of ``remove``, which may take its time. Twice is fine."""
+
     async def purge(self, area: Path) -> None:
         """Delete what calls that were killed left directly below ``area``."""
 

@@ -46,22 +46,19 @@ class BtrfsStateFS(DirectoryStateFS):
     async def usage(self, place: Path) -> Usage:
         return await in_thread(extents.usage, place)
 
-    async def remove(self, place: Path) -> None:
-        await in_thread(self._remove, place)
-
-    def _remove(self, place: Path) -> None:
-        """Remove, blocking. On a disk that is nearly full, the room is wanted back at once.
+    def _delete(self, hidden: Path) -> None:
+        """Delete. On a disk that is nearly full, the room is wanted back at once.
 
         After one commit the kernel begins to delete a subvolume, after another its room is free.
         """
-        hide_and_delete(place)
-        before = os.statvfs(place.parent)
+        super()._delete(hidden)
+        before = os.statvfs(hidden.parent)
         if before.f_bavail > before.f_blocks // _NEARLY_FULL:
             return
         for _ in range(_COMMITS):
-            subvolumes.start_commit(place.parent)
+            subvolumes.start_commit(hidden.parent)
             time.sleep(_COMMIT_SECONDS)
-            if os.statvfs(place.parent).f_bavail > before.f_bavail:
+            if os.statvfs(hidden.parent).f_bavail > before.f_bavail:
                 return
 
     def _clone(self, source: Path, place: Path) -> None:

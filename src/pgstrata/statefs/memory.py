@@ -1,5 +1,6 @@
 """Places in memory: for everything above the file system to be run without one."""
 
+from itertools import count
 from pathlib import Path
 
 from pgstrata.memory_disk import MemoryDisk
@@ -15,6 +16,7 @@ class MemoryStateFS:
 
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk
+        self._numbers = count()
 
     async def create(self, place: Path) -> None:
         self._refuse_existing(place)
@@ -41,6 +43,16 @@ class MemoryStateFS:
 
     async def remove(self, place: Path) -> None:
         self._disk.remove_tree(place)
+
+    async def hide(self, place: Path) -> Path | None:
+        if not self._disk.exists(place):
+            return None
+        hidden = place.with_name(f"{LEFTOVER_PREFIX}{place.name}-{next(self._numbers)}")
+        self._disk.rename(place, hidden)
+        return hidden
+
+    async def delete(self, hidden: Path) -> None:
+        self._disk.remove_tree(hidden)
 
     async def purge(self, area: Path) -> None:
         for child in self._disk.children(area):

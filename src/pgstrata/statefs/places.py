@@ -58,7 +58,13 @@ class DirectoryStateFS(ABC):
         return await in_thread(_directories, area, hidden=False)
 
     async def remove(self, place: Path) -> None:
-        await in_thread(hide_and_delete, place)
+        await in_thread(self._remove, place)
+
+    async def hide(self, place: Path) -> Path | None:
+        return await in_thread(hide, place)
+
+    async def delete(self, hidden: Path) -> None:
+        await in_thread(self._delete, hidden)
 
     async def purge(self, area: Path) -> None:
         for leftover in await in_thread(_directories, area, hidden=True):
@@ -70,6 +76,15 @@ class DirectoryStateFS(ABC):
 
     async def usage(self, place: Path) -> Usage:
         return Usage(exclusive_bytes=await in_thread(trees.allocated_bytes, place), shared_bytes=0)
+
+    def _remove(self, place: Path) -> None:
+        hidden = hide(place)
+        if hidden is not None:
+            self._delete(hidden)
+
+    def _delete(self, hidden: Path) -> None:
+        """Delete what is hidden."""
+        delete_hidden(hidden)
 
     def _make_data(self, data: Path) -> None:
         """Make an empty data directory."""
@@ -145,19 +160,31 @@ def move(source: Path, place: Path) -> None:
 
 def hide_and_delete(place: Path) -> None:
     """Make a place invisible in one step, then delete it. Nothing there is fine."""
+    hidden = hide(place)
+    if hidden is not None:
+        delete_hidden(hidden)
+
+
+def delete_hidden(hidden: Path) -> None:
+    """Delete what ``hide`` has hidden."""
+    with faults.step("statefs.delete"):
+        layers.discard(hidden)
+
+
+def hide(place: Path) -> Path | None:
+    """Make a place invisible in one step; its hidden name, or None when nothing is left of it."""
     hidden = hidden_sibling(place)
     try:
         with faults.step("statefs.hide"):
             place.rename(hidden)
     except FileNotFoundError:
-        return
+        return None
     except OSError as error:
         if error.errno not in _FULL:
             raise
         _delete_in_place(place)
-    else:
-        with faults.step("statefs.delete"):
-            layers.discard(hidden)
+        return None
+    return hidden
 
 
 def _delete_in_place(place: Path) -> None:

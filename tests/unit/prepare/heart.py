@@ -19,6 +19,7 @@ from pgstrata.kinds.memory import MemoryKind
 from pgstrata.memory_disk import MemoryDisk
 from pgstrata.prepare.capacity import Disk, Limits
 from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.disposal import Disposal
 from pgstrata.prepare.eviction import Evictor
 from pgstrata.prepare.executor import TaskExecutor
 from pgstrata.prepare.manager import Manager
@@ -96,6 +97,7 @@ class Heart:
     def start_engine(self) -> None:
         """Put an engine together; a second call is what a restart is."""
         self.reservations = Reservations()
+        self.disposal = Disposal(self.statefs)
         self.removal = StateRemoval(
             states=self.root / "states",
             statefs=self.statefs,
