@@ -160,11 +160,12 @@ class SqliteStore:
                 raise _stemming(*found)
             sqlite_cache.remove(connection, state_ids, instance_ids)
 
-        await self._database.write(change)
+        await self._database.write(change, step="store.remove_all")
 
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
         return await self._database.write(
-            lambda connection: connection.execute(_PIN_STATE, (pinned, state_id)).rowcount == 1
+            lambda connection: connection.execute(_PIN_STATE, (pinned, state_id)).rowcount == 1,
+            step="store.pin",
         )
 
     async def count_states(self) -> Totals:
@@ -189,7 +190,8 @@ class SqliteStore:
 
     async def note_eviction(self, eviction: Eviction) -> None:
         await self._database.write(
-            lambda connection: sqlite_cache.note_eviction(connection, eviction)
+            lambda connection: sqlite_cache.note_eviction(connection, eviction),
+            step="store.note_eviction",
         )
 
     async def last_eviction(self) -> Eviction | None:
@@ -275,7 +277,7 @@ class SqliteStore:
                 connection.execute(_EXTEND, _instance_columns(longer))
             return instance is not None
 
-        return await self._database.write(change)
+        return await self._database.write(change, step="store.extend")
 
     async def remove_instance(self, instance_id: str) -> bool:
         return await self._database.write(
