@@ -19,7 +19,7 @@ import psycopg
 
 from bench.report import Row
 from pgstrata import subprocesses
-from pgstrata.prepare.room import free_bytes
+from pgstrata.prepare.room import disk_of
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.settings import THROW_AWAY_SETTINGS
 from pgstrata.statefs import trees
@@ -250,4 +250,4 @@ def _written(source: Path, clone: Path) -> int:
 
 def _free(path: Path) -> int:
     trees.sync_file_system(path)
-    return free_bytes(path)
+    return disk_of(path).free_bytes

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import pwd
 import secrets
 import signal
 import socket
@@ -57,6 +58,7 @@ from pgstrata.prepare.removal import StateRemoval
 from pgstrata.prepare.reservations import Reservations
 from pgstrata.prepare.room import disk_of
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.verification import Verification
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.registry.registry import Registry
 from pgstrata.registry.status import Description
@@ -186,7 +188,7 @@ async def _engine(
         database = await Database.open(root / "pgstrata.db")
         parts.push_async_callback(database.close)
         queue, store = SqliteQueue(database), SqliteStore(database)
-        dbms = Postgres()
+        dbms = Postgres(owner=_uid(runtime.server_user))
         statefs, reservations = detect.backend(detection.name), Reservations()
         removal = StateRemoval(
             states=root / "states", statefs=statefs, store=store, reservations=reservations
@@ -238,6 +240,7 @@ async def _engine(
                     disposal=disposal,
                 ),
                 cache=evictor,
+                verification=Verification(snapshots),
                 description=Description(
                     identity=EngineIdentity(
                         version=file.version,
@@ -310,6 +313,11 @@ def _write_private(file: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
     with faults.step("private_file.rename"):
         draft.replace(file)
+
+
+def _uid(user: str | None) -> int:
+    """The uid that servers run with: the user's, or without one our own."""
+    return os.geteuid() if user is None else pwd.getpwnam(user).pw_uid
 
 
 async def _check_reachable(root: Path, user: str | None) -> None:

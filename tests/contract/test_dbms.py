@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError, StateUnusableError
 from tests.clusters import MemoryRig, NativeRig, Rig, no_server_left
@@ -148,3 +149,11 @@ def test_a_copy_forgets_the_server_it_was_taken_from(rig: Rig, server: Server) -
     asyncio.run(rig.dbms.forget_server(server.data_dir))
     assert not rig.exists(server.data_dir / "postmaster.pid")
     assert asyncio.run(rig.dbms.defect(server.data_dir, recovers=True)) is None
+
+
+def test_a_data_directory_of_another_user_s_is_defective(tmp_path: Path) -> None:
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    owner = tmp_path.stat().st_uid
+    strange = asyncio.run(Postgres(owner=owner + 1).defect(tmp_path))
+    assert strange == f"the data directory is of the user with uid {owner}, not {owner + 1}"
+    assert asyncio.run(Postgres(owner=owner).defect(tmp_path)) == "the control file is missing"

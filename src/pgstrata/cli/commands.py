@@ -24,6 +24,7 @@ COMMANDS: dict[str, Entry] = {
     "unpin": Entry("unpin", "let it be evicted again"),
     "rm": Entry("rm", "remove an instance, a state or a job"),
     "status": Entry("status", "show the engine, its PostgreSQL and its snapshots"),
+    "cache verify": Entry("cache_verify", "check every state, and remove what cannot be used"),
     "engine serve": Entry("engine_serve", "run the engine in the foreground"),
     "engine start": Entry("engine_start", "start the engine in the background"),
     "engine stop": Entry("engine_stop", "stop it; instances go on"),
@@ -33,7 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 
-GROUPS = ("engine", "liquibase")
+GROUPS = ("cache", "engine", "liquibase")
 """First words that need a second one."""
 
 

@@ -38,6 +38,11 @@ class Engine:
         """How full the cache is."""
         return self._object("GET", "/v1/cache/status")
 
+    def verify_cache(self, *, repair: bool) -> Iterator[Json]:
+        """What is wrong with states, and how far the check is, as it goes."""
+        query = {"repair": "true"} if repair else {}
+        return self._http.lines("/v1/cache/verify", {}, method="POST", query=query)
+
     def pin(self, state_id: str, *, pinned: bool) -> Json:
         """Let a state stay whatever room is wanted, or no longer; the state."""
         method = "PUT" if pinned else "DELETE"

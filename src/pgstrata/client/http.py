@@ -83,7 +83,13 @@ class Http:
         return Answer(response.status, _decoded(data, self.address))
 
     def lines(
-        self, path: str, headers: Mapping[str, str], *, silence: float | None = None
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        method: str = "GET",
+        query: Mapping[str, str | None] | None = None,
+        silence: float | None = None,
     ) -> Iterator[Json]:
         """The objects of a JSON-lines answer, one by one, as they come.
 
@@ -92,7 +98,7 @@ class Http:
         ends in good order just ends.
         """
         try:
-            response = self._send("GET", path, None, None, headers, silence)
+            response = self._send(method, path, query, None, headers, silence)
             if response.status >= 400:
                 raise from_answer(response.status, _decoded(response.read(), self.address))
             yield from _objects(response, self.address)

@@ -12,9 +12,10 @@ class Dbms(Protocol):
     async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
         """Why a data directory at rest cannot be used as a state (for people), or None if it can.
 
-        Looked at: it is there, ``PG_VERSION`` is there and not empty, no ``postmaster.pid`` is
-        left, and the control file says that the cluster was shut down cleanly; or, with
-        ``recovers``, that it was in use, so that a server on it recovers first.
+        Looked at: it is there and the servers' user owns it, ``PG_VERSION`` is there and not
+        empty, no ``postmaster.pid`` is left, and the control file says that the cluster was shut
+        down cleanly; or, with ``recovers``, that it was in use, so that a server on it recovers
+        first.
         """
 
     async def lost_in_a_crash(self, data_dir: Path) -> str | None:

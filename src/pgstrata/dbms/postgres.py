@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import stat
 import struct
 from itertools import chain
 from pathlib import Path
@@ -38,9 +39,13 @@ _STATES = {
 class Postgres:
     """Reads data directories, and asks running servers."""
 
+    def __init__(self, *, owner: int | None = None) -> None:
+        """``owner``: the uid that data directories must be of, which is that of the servers."""
+        self._owner = owner
+
     async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
-        # Four looks at files just read or written take less time than telling a thread of them.
-        return _defect(data_dir, _IN_PRODUCTION if recovers else _SHUT_DOWN)
+        # A few looks at files just read or written take less time than telling a thread of them.
+        return _defect(data_dir, _IN_PRODUCTION if recovers else _SHUT_DOWN, self._owner)
 
     async def lost_in_a_crash(self, data_dir: Path) -> str | None:
         fork = await asyncio.to_thread(_first_init_fork, data_dir)
@@ -93,9 +98,15 @@ class Postgres:
         return count
 
 
-def _defect(data_dir: Path, wanted: int) -> str | None:
-    if not data_dir.is_dir():
+def _defect(data_dir: Path, wanted: int, owner: int | None) -> str | None:
+    try:
+        status = data_dir.stat()
+    except FileNotFoundError:
         return "there is no data directory"
+    if not stat.S_ISDIR(status.st_mode):
+        return "there is no data directory"
+    if owner is not None and status.st_uid != owner:
+        return f"the data directory is of the user with uid {status.st_uid}, not {owner}"
     try:
         version = (data_dir / "PG_VERSION").read_bytes()
     except FileNotFoundError:

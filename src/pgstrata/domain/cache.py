@@ -1,8 +1,13 @@
 """The cache's room: how much states hold, how much they may, and what was done about it."""
 
 from datetime import datetime
+from typing import Literal
 
 from pgstrata.domain.model import Model
+
+CheckOutcome = Literal["removed", "would_remove", "emptied", "in_use", "sound"]
+"""``removed``: files and row. ``emptied``: the files alone; the row stays for what was made from
+it. ``in_use``: left to the job at work on it. ``sound``: found whole when looked at again."""
 
 
 class Totals(Model, frozen=True, kw_only=True):
@@ -57,3 +62,15 @@ class CacheStatus(Model, frozen=True, kw_only=True):
     pressure_reasons: tuple[str, ...]
     """Why states should go; empty when there is room enough."""
     last_eviction: Eviction | None = None
+
+
+class StateCheck(Model, frozen=True, kw_only=True):
+    """How far a check of the cache is, and what it found last."""
+
+    checked: int
+    total: int
+    state_id: str | None = None
+    """The state that something is wrong with; None for news of the progress alone."""
+    problem: str | None = None
+    outcome: CheckOutcome | None = None
+    """What was done about it, or would be."""

@@ -28,15 +28,16 @@ def text_parameter(name: str, description: str) -> Parameter:
     return Parameter(name=name, description=description)
 
 
-def _flag(name: str, description: str) -> Parameter:
+def flag_parameter(name: str, description: str) -> Parameter:
+    """A boolean in the query, false when left out."""
     return Parameter(
         name=name, description=f"{description} Empty means true.", choices=tuple(FLAG_VALUES)
     )
 
 
-FORCE = _flag("force", "Go ahead although it is in use.")
-RECURSE = _flag("recurse", "Also delete what stems from it.")
-DRY_RUN = _flag("dry_run", "Change nothing, only say what would happen.")
+FORCE = flag_parameter("force", "Go ahead although it is in use.")
+RECURSE = flag_parameter("recurse", "Also delete what stems from it.")
+DRY_RUN = flag_parameter("dry_run", "Change nothing, only say what would happen.")
 
 IMAGE = text_parameter("image", "Only what belongs to this resolved image.")
 STATE = text_parameter("state", "Only what was cloned from the state with this id.")

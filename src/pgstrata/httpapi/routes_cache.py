@@ -1,12 +1,14 @@
-"""The cache: how full it is."""
+"""The cache: how full it is, and whether what is in it is whole."""
 
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
+from starlette.types import ASGIApp
 
-from pgstrata.domain.cache import CacheStatus
-from pgstrata.httpapi.answers import answer
+from pgstrata.domain.cache import CacheStatus, StateCheck
+from pgstrata.httpapi.answers import ENCODER, NDJSON, answer
+from pgstrata.httpapi.parameters import flag, flag_parameter
 from pgstrata.httpapi.routing import Operation, Reply
 from pgstrata.httpapi.service import Service
 
@@ -14,6 +16,14 @@ from pgstrata.httpapi.service import Service
 async def get_status(service: Service, _request: Request) -> Response:
     return answer(await service.cache.status())
 
+
+async def verify(service: Service, request: Request) -> ASGIApp:
+    checks = service.verification.verify(repair=flag(request, "repair"))
+    lines = (ENCODER.encode(check) + b"\n" async for check in checks)
+    return StreamingResponse(lines, media_type=NDJSON)
+
+
+_REPAIR = flag_parameter("repair", "Remove what cannot be used; it is built again when needed.")
 
 OPERATIONS: Final = (
     Operation(
@@ -24,5 +34,20 @@ OPERATIONS: Final = (
         summary="How full the cache is, what may go, and what went last",
         replies=(Reply(status=200, description="The cache.", body=CacheStatus),),
         refusals=(503,),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/cache/verify",
+        name="verifyCache",
+        handler=verify,
+        summary="Look every state over, and rows and files that have lost each other",
+        description="Each line tells how far the check is; with a problem, whose and which.",
+        parameters=(_REPAIR,),
+        replies=(
+            Reply(
+                status=200, description="The check, as it goes.", body=StateCheck, shape="stream"
+            ),
+        ),
+        refusals=(400,),
     ),
 )

@@ -1,9 +1,10 @@
 """The service ports: everything the HTTP face asks of an engine, and nothing else."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from pgstrata.domain.cache import CacheStatus
+from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
 from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
@@ -121,6 +122,13 @@ class Cache(Protocol):
         """How full the cache is. Raises ``CacheEnforcementUnavailableError``."""
 
 
+class Verification(Protocol):
+    """Looking the cache over."""
+
+    def verify(self, *, repair: bool) -> AsyncIterator[StateCheck]:
+        """What is wrong with which states, and how far the check is, to its end."""
+
+
 class Description(Protocol):
     """What an engine says of itself."""
 
@@ -139,4 +147,5 @@ class Service:
     registry: Registry
     deletion: Deletion
     cache: Cache
+    verification: Verification
     description: Description

@@ -25,9 +25,9 @@ from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
-    suppress,
 )
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -136,6 +136,36 @@ class SnapshotOrchestrator:
             ):
                 return position
         return None
+
+    async def known(self) -> list[str]:
+        """The ids of all states there are files or a row of, in order."""
+        rows = {state.state_id for state in await self._store.states()}
+        places = {place.name for place in await self._fs.places(self._states)}
+        return sorted(rows | places)
+
+    async def defect(self, state_id: str) -> str | None:
+        """Why a state cannot be used, for people; None when it is there and whole."""
+        place = self._states / state_id
+        state = await self._store.state(state_id)
+        if state is None:
+            return "its files have no row"
+        if defect := await self._defect(place, state_id):
+            return defect
+        usage = await self._fs.usage(place)
+        return None if usage.exclusive_bytes + usage.shared_bytes else "its files hold nothing"
+
+    async def throw_out(self, state_id: str) -> Literal["removed", "emptied", "in_use", "sound"]:
+        """Remove a state that cannot be used, unless it can be after all.
+
+        ``emptied``: its row stays, since others were made from it; it is built again when it is
+        needed. ``in_use``: a job is at work on it, and sees to it itself.
+        """
+        with self._reservations.removing([state_id]) as in_the_way:
+            if in_the_way:
+                return "in_use"
+            if await self.defect(state_id) is None:
+                return "sound"
+            return "removed" if await self._throw_out(state_id) else "emptied"
 
     async def existing(self, state_ids: Sequence[str]) -> frozenset[str]:
         """Which of these states are in the cache, by their rows alone: for plans."""
@@ -326,22 +356,39 @@ class SnapshotOrchestrator:
         await self._fs.publish(building, place, marker)
 
     async def _whole(self, place: Path, holds: str) -> bool:
+        return await self._defect(place, holds) is None
+
+    async def _defect(self, place: Path, holds: str) -> str | None:
         raw = await self._fs.marker(place)
         if raw is None:
-            return False
+            return "there is no marker"
         try:
             marker = msgspec.json.decode(raw, type=Marker)
         except msgspec.DecodeError:
-            return False
+            return "the marker cannot be read"
         if (marker.format, marker.holds) != (MARKER_FORMAT, holds):
-            return False
-        return await self._dbms.defect(place / DATA, recovers=marker.recovers) is None
+            return f"the marker is that of {marker.holds}, format {marker.format}"
+        return await self._dbms.defect(place / DATA, recovers=marker.recovers)
 
-    async def _throw_out(self, state_id: str) -> None:
-        # Others may stem from it: they stay usable, since their files are their own, and its row
-        # stays for them. Without files it is dirty, and the rebuilt state takes its place.
+    async def _throw_out(self, state_id: str) -> bool:
+        """Remove a dirty state; whether its row went, too.
+
+        Others may stem from it: they stay usable, since their files are their own, and its row
+        stays for them. Without files it is dirty, and the rebuilt state takes its place.
+        """
         try:
-            with suppress(ConflictError):
-                await self._store.remove_state(state_id)
+            await self._store.remove_state(state_id)
+        except ConflictError:
+            await self._hold_nothing(state_id)
+            return False
         finally:
             await self._fs.remove(self._states / state_id)
+        return True
+
+    async def _hold_nothing(self, state_id: str) -> None:
+        """Note that a state whose row stays holds no room any more."""
+        state = await self._store.state(state_id)
+        if state is not None and state.size_bytes:
+            await self._store.add_state(
+                msgspec.structs.replace(state, size_bytes=0, shared_bytes=0)
+            )

@@ -5,12 +5,12 @@ A test scripts what its jobs say. With ``at_once`` a job is at its end as soon a
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import msgspec
 
-from pgstrata.domain.cache import CacheStatus
+from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.image import Installation
 from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task
@@ -55,6 +55,8 @@ class MemoryEngine:
         self.name_rows: dict[str, NameEntry] = {}
         self.in_use: set[str] = set()
         """Ids that cannot be deleted without force."""
+        self.broken: set[str] = set()
+        """States with files that are not whole."""
         self.waiting = 0
         """How many callers wait for an event right now."""
         self.reads: list[int | None] = []
@@ -64,7 +66,14 @@ class MemoryEngine:
 
     @property
     def service(self) -> Service:
-        return Service(jobs=self, registry=self, deletion=self, description=self, cache=Cache(self))
+        return Service(
+            jobs=self,
+            registry=self,
+            deletion=self,
+            description=self,
+            cache=Cache(self),
+            verification=Verification(self),
+        )
 
     async def submit(self, request: PrepareRequest) -> Job:
         if self.stopping:
@@ -340,6 +349,26 @@ class MemoryEngine:
                 instances=len(self.instance_rows),
             ),
         )
+
+
+class Verification:
+    """Finds something wrong with every state it is told to."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def verify(self, *, repair: bool) -> AsyncIterator[StateCheck]:
+        rows = list(self._engine.state_rows)
+        for number, state_id in enumerate(rows, start=1):
+            if state_id in self._engine.broken:
+                yield StateCheck(
+                    checked=number,
+                    total=len(rows),
+                    state_id=state_id,
+                    problem="there is no marker",
+                    outcome="removed" if repair else "would_remove",
+                )
+        yield StateCheck(checked=len(rows), total=len(rows))
 
 
 class Cache:

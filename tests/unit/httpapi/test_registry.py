@@ -1,5 +1,7 @@
 """States, instances, names and the engine's own status."""
 
+import json
+
 import pytest
 
 from tests.unit.httpapi.driver import Client, scenario
@@ -269,3 +271,18 @@ async def test_the_cache_says_how_full_it_is(engine: MemoryEngine, client: Clien
     assert status["pressure_reasons"] == []
     assert "configured_max_bytes" not in status
     assert "last_eviction" not in status
+
+
+@scenario
+async def test_a_check_of_the_cache_is_told_line_by_line_to_its_end(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    engine.broken = {PARENT}
+    for query, outcome in (("", "would_remove"), ("?repair", "removed")):
+        answer = await client.post(f"/v1/cache/verify{query}")
+        assert answer.status == 200
+        lines = [json.loads(line) for line in answer.body.splitlines()]
+        problem = {"problem": "there is no marker", "outcome": outcome, "state_id": PARENT}
+        assert lines == [{"checked": 1, "total": 2, **problem}, {"checked": 2, "total": 2}]
+    assert (await client.post("/v1/cache/verify?repair=perhaps")).status == 400

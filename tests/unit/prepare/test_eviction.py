@@ -86,7 +86,7 @@ def test_the_cache_never_holds_more_than_it_may(tmp_path: Path) -> None:
 
 def test_leaves_go_before_what_they_stem_from_and_then_that_too(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with engine(await bounded(tmp_path, states=3.4)) as heart:
+        async with engine(await bounded(tmp_path, states=3.6)) as heart:
             await built(heart, "a", "b")
             stem, leaf = [state.state_id for state in await heart.store.states()]
             last = await built(heart, "c")
@@ -103,7 +103,7 @@ def test_leaves_go_before_what_they_stem_from_and_then_that_too(tmp_path: Path) 
 
 def test_a_pinned_state_and_what_it_stems_from_stay(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with engine(await bounded(tmp_path, states=3.5)) as heart:
+        async with engine(await bounded(tmp_path, states=5)) as heart:
             pinned = await built(heart, "a", "b")
             chain = await kept(heart)
             await heart.store.set_pinned(pinned, pinned=True)

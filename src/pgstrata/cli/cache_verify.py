@@ -1,0 +1,77 @@
+"""``cache verify``: look every state over."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given, Option
+from pgstrata.cli.text import one_line, short
+from pgstrata.client.http import Json
+from pgstrata.client_errors import UsageError
+
+ABOUT = """
+Looks at every cached state, and for files and rows that have lost each other, and says what is
+wrong. With --repair what cannot be used is removed; it is built again when it is needed. Ends with
+exit code 1 when something is wrong and was not mended.
+"""
+
+_OUTCOMES: Mapping[str, str] = {
+    "removed": "removed",
+    "would_remove": "--repair removes it",
+    "emptied": "its files are removed; it is built again when it is needed",
+    "in_use": "a job is at work on it, and sees to it",
+    "sound": "found whole when looked at again",
+}
+_NOT_MENDED = frozenset({"would_remove"})
+_CLEAR = "\r\x1b[K"
+
+
+def run(context: Context, given: Given) -> int:
+    """Check, showing how far it is; tell what is wrong."""
+    if given.words:
+        raise UsageError(f'cache verify takes no "{given.words[0]}"', remedy="leave it out")
+    checks = context.engine().verify_cache(repair=given.has("--repair"))
+    total, problems = _followed(checks, as_json=context.json)
+    left = sum(problem["outcome"] in _NOT_MENDED for problem in problems)
+    if context.json:
+        print(json.dumps({"checked": total, "problems": problems}))
+    else:
+        print(_summary(total, len(problems), left))
+    return 1 if left else 0
+
+
+def _followed(checks: Iterable[Json], *, as_json: bool) -> tuple[int, list[Json]]:
+    live = sys.stderr.isatty()
+    total, problems = 0, []
+    for check in checks:
+        total = check["total"]
+        if live:
+            print(_CLEAR, end="", file=sys.stderr)
+        if "problem" in check:
+            problems.append({key: check[key] for key in ("state_id", "problem", "outcome")})
+            if not as_json:
+                print(_line(check), flush=True)
+        if live and check["checked"] < total:
+            print(f"checked {check['checked']} of {total}", end="", file=sys.stderr, flush=True)
+    return total, problems
+
+
+def _line(check: Json) -> str:
+    outcome = _OUTCOMES.get(check["outcome"], check["outcome"])
+    return one_line(f"state {short(check['state_id'])}: {check['problem']} ({outcome})")
+
+
+def _summary(total: int, problems: int, left: int) -> str:
+    if not problems:
+        return f"checked {total} states, all of them whole"
+    return f"checked {total} states, found {problems} that cannot be used, left {left} as they are"
+
+
+COMMAND = Command(
+    usage="cache verify [--repair]",
+    about=ABOUT,
+    options=(Option(("--repair",), "remove what cannot be used"),),
+    examples=("pgstrata cache verify", "pgstrata cache verify --repair"),
+    run=run,
+)

@@ -1,0 +1,39 @@
+"""``cache verify``."""
+
+import json
+
+from tests.unit.cli.conftest import Pgstrata
+from tests.unit.cli.script import STATE
+from tests.unit.client.fake_engine import FakeEngine
+
+
+def scripted(fake: FakeEngine, outcome: str | None) -> None:
+    end = {"checked": 3, "total": 3}
+    found = {"checked": 2, "total": 3, "state_id": STATE, "problem": "there is no marker"}
+    lines = [end] if outcome is None else [{**found, "outcome": outcome}, end]
+    fake.on(
+        "POST", "/v1/cache/verify", b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    )
+
+
+def test_a_sound_cache_is_told_so(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    scripted(fake, None)
+    ran = pgstrata("cache", "verify")
+    assert (ran.exit_code, ran.out) == (0, "checked 3 states, all of them whole\n")
+
+
+def test_what_is_wrong_and_left_is_exit_code_1(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    scripted(fake, "would_remove")
+    ran = pgstrata("cache", "verify")
+    assert ran.exit_code == 1
+    assert f"state {STATE[:12]}: there is no marker (--repair removes it)" in ran.out
+
+
+def test_what_was_mended_is_exit_code_0(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    scripted(fake, "removed")
+    ran = pgstrata("--output", "json", "cache", "verify", "--repair")
+    assert ran.exit_code == 0
+    assert json.loads(ran.out) == {
+        "checked": 3,
+        "problems": [{"state_id": STATE, "problem": "there is no marker", "outcome": "removed"}],
+    }
