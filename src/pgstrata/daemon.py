@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import psutil
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -35,6 +36,7 @@ from pgstrata import __version__, faults, locks, subprocesses
 from pgstrata.database import Database
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
+from pgstrata.deletion.leases import Leases
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.errors import (
@@ -53,6 +55,7 @@ from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.disposal import Disposal
 from pgstrata.prepare.eviction import Evictor
 from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.host import Host
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.removal import StateRemoval
 from pgstrata.prepare.reservations import Reservations
@@ -220,6 +223,13 @@ async def _engine(
             kinds=kinds,
             snapshots=snapshots,
             store=store,
+            host=Host(
+                store=store,
+                max_instances=settings.max_instances,
+                min_free_memory_bytes=settings.min_free_memory_bytes,
+                available_memory=_available_memory,
+            ),
+            default_ttl_seconds=settings.default_instance_ttl_seconds,
             consistency=settings.consistency,
         )
         coordinator = await parts.enter_async_context(
@@ -227,18 +237,20 @@ async def _engine(
         )
         manager = Manager(coordinator=coordinator, queue=queue)
         await manager.recover()
+        deletion = Deletion(
+            store=store,
+            runtime=runtime,
+            dbms=dbms,
+            reservations=reservations,
+            removal=removal,
+            disposal=disposal,
+        )
+        await parts.enter_async_context(Leases(store=store, deletion=deletion))
         yield (
             Service(
                 jobs=manager,
                 registry=Registry(store=store, runtime=runtime),
-                deletion=Deletion(
-                    store=store,
-                    runtime=runtime,
-                    dbms=dbms,
-                    reservations=reservations,
-                    removal=removal,
-                    disposal=disposal,
-                ),
+                deletion=deletion,
                 cache=evictor,
                 verification=Verification(snapshots),
                 description=Description(
@@ -313,6 +325,10 @@ def _write_private(file: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
     with faults.step("private_file.rename"):
         draft.replace(file)
+
+
+def _available_memory() -> int:
+    return int(psutil.virtual_memory().available)
 
 
 def _uid(user: str | None) -> int:

@@ -159,6 +159,14 @@ class ProgramError(PgstrataError):
     code = "program_failed"
 
 
+class HostLimitError(PgstrataError):
+    """The machine is not to be asked for more: too many instances, or too little memory."""
+
+    code = "host_limit"
+    http_status = 409
+    exit_code = 4
+
+
 class CacheFullUnreclaimableError(PgstrataError):
     """There is no room in the cache, and nothing in it may go."""
 

@@ -91,6 +91,13 @@ class Settings(Model, frozen=True, kw_only=True):
     cache_min_state_age_seconds: Annotated[float, msgspec.Meta(ge=0)] = 600.0
     """No state is removed to make room before it is that old."""
 
+    default_instance_ttl_seconds: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    """How long an instance lives when nobody says; None for as long as it is not removed."""
+    max_instances: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """How many instances there may be; 0 for no limit."""
+    min_free_memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 128 << 20
+    """A server is only started while so much memory is available."""
+
     @property
     def own_server_settings(self) -> dict[str, str]:
         """Those of ``server_settings`` that servers would not have without being told."""

@@ -43,7 +43,7 @@ def instance_rows(items: Sequence[Item], style: Style) -> Table:
             image(item["image_id"], long=style.long),
             item["status"],
             age(item["created_at"]),
-            until(item["expires_at"]),
+            until(item["expires_at"]) + (" (extended)" if item.get("extensions") else ""),
             str(item.get("connections", "-")),
             item.get("dsn", "-"),
         )

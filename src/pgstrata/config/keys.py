@@ -86,6 +86,9 @@ ENGINE_FIELDS: Mapping[str, str] = {
     "cache.capacity.highWatermark": "cache_high_watermark",
     "cache.capacity.lowWatermark": "cache_low_watermark",
     "cache.capacity.minStateAge": "cache_min_state_age_seconds",
+    "instances.defaultTtl": "default_instance_ttl_seconds",
+    "instances.max": "max_instances",
+    "instances.minFreeMemory": "min_free_memory_bytes",
 }
 """Keys that are the engine's alone, with what each is called among its ``Settings``."""
 
@@ -111,6 +114,9 @@ KEYS: Mapping[str, Callable[[Value], Value]] = {
     "cache.capacity.highWatermark": _share,
     "cache.capacity.lowWatermark": _share,
     "cache.capacity.minStateAge": _span,
+    "instances.defaultTtl": _seconds,
+    "instances.max": _whole(0),
+    "instances.minFreeMemory": _bytes(0),
 }
 """Each key with the function that checks its value. It raises ``ValueError`` saying what the value
 must be."""

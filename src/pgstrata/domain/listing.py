@@ -25,6 +25,8 @@ class InstanceEntry(Model, frozen=True, kw_only=True):
     expires_at: datetime | None
     status: InstanceStatus
     dsn: str | None = None
+    extensions: int = 0
+    """How often it was given more time because clients were connected when its time was over."""
     connections: int | None = None
     """How many clients are connected; None when that is not known."""
 

@@ -112,12 +112,15 @@ class JobCoordinator:
         """Check a request, store it as a queued job and let it run when its turn comes.
 
         Raises ``InvalidArgumentError`` for a request that cannot be carried out, ``ConflictError``
-        for an instance name that is taken, ``EngineStoppingError``; there is no job then.
+        for an instance name that is taken, ``HostLimitError``, ``EngineStoppingError``; there is no
+        job then.
         """
         kind = chosen(self._kinds, request.prepare_kind)
         arguments = kind.normalize(request)
         await self._executor.resolve_image(request.image_id)
         steps = await kind.steps(request)
+        if not request.plan_only:
+            await self._executor.check_host()
         if request.instance_name is not None:
             await self._executor.check_name(request.instance_name)
         if self._stopping:

@@ -25,6 +25,7 @@ from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.kinds.base import Kind
 from pgstrata.prepare import fingerprint
 from pgstrata.prepare.consistency import Consistency
+from pgstrata.prepare.host import Host
 from pgstrata.prepare.snapshots import Live, SnapshotOrchestrator
 from pgstrata.runtime.base import LineSink, Runtime
 from pgstrata.statefs.base import DATA
@@ -76,18 +77,26 @@ class TaskExecutor:
         kinds: Mapping[str, Kind],
         snapshots: SnapshotOrchestrator,
         store: Store,
+        host: Host,
+        default_ttl_seconds: int | None = None,
         consistency: Consistency = "auto",
     ) -> None:
         self._runtime = runtime
         self._kinds = kinds
         self._snapshots = snapshots
         self._store = store
+        self._host = host
+        self._default_ttl_seconds = default_ttl_seconds
         self._consistency: Consistency = consistency
         self._workspaces: dict[str, _Workspace] = {}
 
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         """The PostgreSQL an image stands for. Raises ``InvalidArgumentError``."""
         return await self._runtime.resolve(image_id)
+
+    async def check_host(self) -> None:
+        """Raise ``HostLimitError`` when the machine is not to be asked for a further instance."""
+        await self._host.check()
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` when an instance bears this name already."""
@@ -136,14 +145,19 @@ class TaskExecutor:
         if made is not None and await self._runtime.alive(made.server):
             return made
         await self.discard_instance(order.job_id)
+        with self._host.starting(instance_id):
+            await self._host.check_place(instance_id)
+            return await self._new_instance(order, instance_id)
+
+    async def _new_instance(self, order: InstanceOrder, instance_id: str) -> Instance:
         server: Server | None = None
         with self._snapshots.full_disk_told():
             place = await self._snapshots.clone_for_instance(order.state_id, instance_id)
         try:
             with self._snapshots.full_disk_told():
-                server = await self._runtime.start(order.image_id, place / DATA)
+                server = await self._start(order.image_id, place)
             now = utc_now()
-            ttl = order.ttl_seconds
+            ttl = order.ttl_seconds or self._default_ttl_seconds
             instance = Instance(
                 instance_id=instance_id,
                 image_id=order.image_id,
@@ -159,6 +173,10 @@ class TaskExecutor:
             await to_the_end(self._undo_instance(instance_id, place, server))
             raise
         return instance
+
+    async def _start(self, image_id: str, place: Path) -> Server:
+        self._host.check_memory()
+        return await self._runtime.start(image_id, place / DATA)
 
     async def discard_instance(self, job_id: str) -> None:
         """Remove the instance that was made for a job, if there is one: nobody was told of it."""
@@ -185,7 +203,7 @@ class TaskExecutor:
         workspace = await self._workspace(order)
         if workspace.server is None:
             workspace.settings = await self._snapshots.start_settings(workspace.place)
-            workspace.server = await self._runtime.start(order.image_id, workspace.place / DATA)
+            workspace.server = await self._start(order.image_id, workspace.place)
         await kind.check_unchanged(order.step)
         try:
             await kind.execute(order.step, workspace.server, self._runtime, log)

@@ -100,6 +100,7 @@ class Registry:
             expires_at=instance.expires_at,
             status=await self._status(instance),
             dsn=instance.dsn,
+            extensions=instance.extensions,
         )
 
     async def _name_entry(self, instance: Instance, name: str | None) -> NameEntry:

@@ -22,6 +22,7 @@ from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.disposal import Disposal
 from pgstrata.prepare.eviction import Evictor
 from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.host import Host
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.removal import StateRemoval
 from pgstrata.prepare.reservations import Reservations
@@ -84,6 +85,7 @@ class Heart:
         self.at_gate = asyncio.Event()
         self.limits = Limits()
         self.space = Disk(total_bytes=1 << 40, free_bytes=1 << 39)
+        self.memory = 1 << 34
         self.measure: Callable[[], Disk] = lambda: self.space
         self.now: Callable[[], datetime] = utc_now
         self.start_engine()
@@ -127,6 +129,13 @@ class Heart:
             kinds=kinds,
             snapshots=self.snapshots,
             store=self.store,
+            host=Host(
+                store=self.store,
+                max_instances=self.settings.max_instances,
+                min_free_memory_bytes=self.settings.min_free_memory_bytes,
+                available_memory=lambda: self.memory,
+            ),
+            default_ttl_seconds=self.settings.default_instance_ttl_seconds,
             consistency=self.settings.consistency,
         )
         self.coordinator = JobCoordinator(

@@ -1,0 +1,118 @@
+"""Leases: instances whose time is over are removed, unless someone is using them.
+
+One that is used gets more time, and says so. What expired while there was no engine goes when the
+next one starts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from pgstrata.deletion.deletion import Deletion
+from pgstrata.domain.instance import Instance
+from pgstrata.domain.model import utc_now
+from pgstrata.errors import NotFoundError, PgstrataError
+from pgstrata.store.base import Store
+
+_log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+"""How long it takes at most until a new lease, or the end of one, is noticed."""
+
+_LEAST_PAUSE_SECONDS = 0.2
+_SHORTEST_EXTENSION = timedelta(minutes=1)
+_LONGEST_EXTENSION = timedelta(minutes=10)
+
+
+class Leases:
+    """Watches over leases. Use it as an async context."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        deletion: Deletion,
+        now: Callable[[], datetime] = utc_now,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._deletion = deletion
+        self._now = now
+        self._sleep = sleep
+        self._watch: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._watch = asyncio.create_task(self.watch(), name="leases")
+        self._watch.add_done_callback(_told)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait((self._watch,))
+
+    async def watch(self) -> None:
+        """End or extend each lease in its time, for ever."""
+        while True:
+            try:
+                await self.sweep()
+                ends = await self._store.next_expiry()
+            except PgstrataError as error:
+                _log.warning("leases could not be looked at: %s", error)
+                ends = None
+            await self._sleep(pause(ends, self._now()))
+
+    async def sweep(self) -> None:
+        """Remove each instance whose time is over; one that is used gets more."""
+        for instance in await self._store.expired(self._now()):
+            try:
+                await self._end(instance)
+            except NotFoundError:
+                continue  # somebody was quicker
+            except PgstrataError as error:
+                _log.warning(
+                    "instance %s could not be removed at its end: %s", instance.instance_id, error
+                )
+
+    async def _end(self, instance: Instance) -> None:
+        result = await self._deletion.delete_instance(
+            instance.instance_id, force=False, dry_run=False
+        )
+        if result.outcome == "deleted":
+            _log.info("instance %s was removed: its time was over", instance.instance_id)
+            return
+        until = self._now() + extension(instance)
+        await self._store.extend(instance.instance_id, until)
+        _log.info(
+            "instance %s is used by %d clients at its end, and lives until %s",
+            instance.instance_id,
+            result.root.connections or 0,
+            until.isoformat(timespec="seconds"),
+        )
+
+
+def extension(instance: Instance) -> timedelta:
+    """How much longer an instance that is used may live: as long as before, within bounds."""
+    assert instance.expires_at is not None
+    lived = instance.expires_at - instance.created_at
+    return min(max(lived, _SHORTEST_EXTENSION), _LONGEST_EXTENSION)
+
+
+def pause(next_end: datetime | None, now: datetime) -> float:
+    """How many seconds to wait before leases are looked at again."""
+    if next_end is None:
+        return LOOK_SECONDS
+    return min(max((next_end - now).total_seconds(), _LEAST_PAUSE_SECONDS), LOOK_SECONDS)
+
+
+def _told(watch: asyncio.Task[None]) -> None:
+    if not watch.cancelled() and (error := watch.exception()) is not None:
+        _log.error("leases are not watched any more", exc_info=error)

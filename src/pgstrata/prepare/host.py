@@ -1,0 +1,68 @@
+"""Protecting the machine: how many instances there may be, and how little memory may be left."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pgstrata.errors import HostLimitError
+from pgstrata.store.base import Store
+
+
+class Host:
+    """Refuses what the machine should not be asked for."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        max_instances: int,
+        min_free_memory_bytes: int,
+        available_memory: Callable[[], int],
+    ) -> None:
+        """``max_instances``: 0 for no limit. ``available_memory``: bytes that a new program may
+        take without others being driven out."""
+        self._store = store
+        self._max_instances = max_instances
+        self._least = min_free_memory_bytes
+        self._available_memory = available_memory
+        self._starting: set[str] = set()
+
+    async def check(self) -> None:
+        """Raise ``HostLimitError`` when there could be no further instance now."""
+        self.check_memory()
+        if self._max_instances:
+            await self._check_number("")
+
+    def check_memory(self) -> None:
+        """Raise ``HostLimitError`` when a server must not be started for want of memory."""
+        available = self._available_memory()
+        if available < self._least:
+            raise HostLimitError(
+                f"{available >> 20} MiB of memory are available, and a server is only started "
+                f"with {self._least >> 20} MiB or more",
+                remedy="remove instances that are not needed (pgstrata ls, pgstrata rm), "
+                "or lower instances.minFreeMemory",
+            )
+
+    async def check_place(self, instance_id: str) -> None:
+        """Raise ``HostLimitError`` when this instance, which is starting, would be one too many."""
+        if self._max_instances:
+            await self._check_number(instance_id)
+
+    @contextmanager
+    def starting(self, instance_id: str) -> Iterator[None]:
+        """Count an instance that has no row yet."""
+        self._starting.add(instance_id)
+        try:
+            yield
+        finally:
+            self._starting.discard(instance_id)
+
+    async def _check_number(self, instance_id: str) -> None:
+        stored = {instance.instance_id for instance in await self._store.instances()}
+        others = (stored | self._starting) - {instance_id}
+        if len(others) >= self._max_instances:
+            raise HostLimitError(
+                f"there are {len(others)} instances, and there may be {self._max_instances}",
+                remedy="remove some (pgstrata ls, pgstrata rm), give them a --ttl, "
+                "or raise instances.max",
+            )
