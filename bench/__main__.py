@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cached, cloning, processes, scanning
+from bench import cached, cloning, metadata, processes, scanning
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
 from tests.filesystems import loop_mounted
@@ -39,6 +39,7 @@ def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
         *cached.measure(engine, place, rounds),
         *processes.measure(engine, rounds),
         *scanning.measure(),
+        *metadata.measure(),
         *cloning.measure(),
     ]
 

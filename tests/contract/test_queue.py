@@ -21,7 +21,7 @@ from pgstrata.domain.plan import (
 )
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import Queue
+from pgstrata.queue.base import JobCounts, Queue
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.queue.sqlite import SqliteQueue
 
@@ -426,6 +426,11 @@ def test_unfinished_jobs_are_listed_oldest_first(runner: asyncio.Runner, queue: 
     for stored in jobs:
         runner.run(queue.add(stored, []))
     assert runner.run(queue.unfinished()) == [jobs[0], jobs[2]]
+    assert runner.run(queue.counts()) == JobCounts(queued=1, running=1, finished=2)
+
+
+def test_of_no_jobs_there_are_none(runner: asyncio.Runner, queue: Queue) -> None:
+    assert runner.run(queue.counts()) == JobCounts(queued=0, running=0, finished=0)
 
 
 def test_jobs_with_one_signature_are_listed_the_latest_to_finish_first(

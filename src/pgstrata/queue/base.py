@@ -4,6 +4,15 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from pgstrata.domain.job import Event, Job, Task, Transition
+from pgstrata.domain.model import Model
+
+
+class JobCounts(Model, frozen=True, kw_only=True):
+    """How many jobs there are."""
+
+    queued: int
+    running: int
+    finished: int
 
 
 class Queue(Protocol):
@@ -33,6 +42,9 @@ class Queue(Protocol):
 
     async def jobs(self, *, prefix: str = "") -> list[Job]:
         """The jobs whose id starts with ``prefix``, newest first."""
+
+    async def counts(self) -> JobCounts:
+        """How many jobs there are, without looking at each."""
 
     async def unfinished(self) -> list[Job]:
         """The jobs that are queued or running, oldest first, but for ``unreadable`` ones."""

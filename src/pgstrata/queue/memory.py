@@ -1,13 +1,14 @@
 """The queue in memory: for tests, and for engines that keep nothing."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
-from pgstrata.domain.job import Event, Job, Task, Transition
+from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import up_to
+from pgstrata.queue.base import JobCounts, up_to
 
 
 @dataclass
@@ -77,6 +78,14 @@ class MemoryQueue:
             for job_id, entry in reversed(self._entries.items())
             if job_id.startswith(prefix)
         ]
+
+    async def counts(self) -> JobCounts:
+        statuses = Counter(entry.job.status for entry in self._entries.values())
+        return JobCounts(
+            queued=statuses[Status.QUEUED],
+            running=statuses[Status.RUNNING],
+            finished=statuses[Status.SUCCEEDED] + statuses[Status.FAILED],
+        )
 
     async def unfinished(self) -> list[Job]:
         return [entry.job for entry in self._entries.values() if not entry.job.status.terminal]

@@ -11,7 +11,7 @@ from pgstrata.database import Database
 from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import up_to
+from pgstrata.queue.base import JobCounts, up_to
 
 _encode = msgspec.json.Encoder().encode
 _decode_job = msgspec.json.Decoder(Job).decode
@@ -66,6 +66,11 @@ _FINISHED_JOBS_ALIKE = """
     SELECT body, cancel_requested FROM jobs
     WHERE signature = ? AND finish_number IS NOT NULL ORDER BY finish_number DESC
 """
+# Both are answered from indexes that hold just these.
+_COUNT_UNFINISHED = """
+    SELECT status, COUNT(*) FROM jobs WHERE finish_number IS NULL GROUP BY status
+"""
+_COUNT_FINISHED = "SELECT COUNT(*) FROM jobs WHERE finish_number IS NOT NULL"
 _TASKS_OF_JOB = "SELECT body FROM tasks WHERE job_id = ? ORDER BY seq"
 _TASKS = """
     SELECT tasks.body FROM jobs JOIN tasks USING (job_id) ORDER BY jobs.seq DESC, tasks.seq
@@ -144,6 +149,18 @@ class SqliteQueue:
         if not prefix:
             return await self._jobs(_JOBS)
         return await self._jobs(_JOBS_BETWEEN, prefix, prefix + _LAST_CHARACTER)
+
+    async def counts(self) -> JobCounts:
+        def question(connection: Connection) -> JobCounts:
+            unfinished = dict(connection.execute(_COUNT_UNFINISHED).fetchall())
+            (finished,) = connection.execute(_COUNT_FINISHED).fetchone()
+            return JobCounts(
+                queued=unfinished.get(Status.QUEUED, 0),
+                running=unfinished.get(Status.RUNNING, 0),
+                finished=finished,
+            )
+
+        return await self._database.read(question)
 
     async def unfinished(self) -> list[Job]:
         return [job for _, job in await self._unfinished() if job is not None]

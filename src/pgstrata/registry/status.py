@@ -1,8 +1,5 @@
 """The engine described for whoever runs it."""
 
-from collections import Counter
-
-from pgstrata.domain.job import Status
 from pgstrata.domain.listing import (
     Counts,
     EngineIdentity,
@@ -50,7 +47,7 @@ class Description:
 
     async def status(self) -> EngineStatus:
         """The engine, what it runs with, and how much there is of everything."""
-        jobs = Counter(job.status for job in await self._queue.jobs())
+        jobs = await self._queue.counts()
         return EngineStatus(
             engine=self._identity,
             store=self._place,
@@ -60,10 +57,10 @@ class Description:
             ),
             snapshots=self._snapshots,
             counts=Counts(
-                jobs_queued=jobs[Status.QUEUED],
-                jobs_running=jobs[Status.RUNNING],
-                jobs_finished=jobs[Status.SUCCEEDED] + jobs[Status.FAILED],
-                states=len(await self._store.states()),
-                instances=len(await self._store.instances()),
+                jobs_queued=jobs.queued,
+                jobs_running=jobs.running,
+                jobs_finished=jobs.finished,
+                states=(await self._store.count_states()).states,
+                instances=await self._store.count_instances(),
             ),
         )
