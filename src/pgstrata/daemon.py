@@ -32,7 +32,7 @@ import psutil
 import uvicorn
 from starlette.types import ASGIApp
 
-from pgstrata import __version__, faults, locks, subprocesses
+from pgstrata import __version__, faults, locks, strays, subprocesses
 from pgstrata.database import Database
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
@@ -176,7 +176,7 @@ async def _engine(
 ) -> AsyncIterator[tuple[Service, JobCoordinator]]:
     """Put the parts together, each given what it needs, and let unfinished jobs go on."""
     async with AsyncExitStack() as parts:
-        subprocesses.mark_for(root)
+        strays.mark_for(root)
         runtime = NativeRuntime(
             store=root,
             run_dir=socket_dir_for(root),

@@ -143,8 +143,9 @@ async def end_all(find: Callable[[], Collection[int]], *, grace_seconds: float) 
     Returns those who would not go, even killed.
     """
     found = await asyncio.to_thread(find)
-    if found:
-        await _signal(found, signal.SIGTERM, find, grace_seconds)
+    if not found:
+        return found
+    await _signal(found, signal.SIGTERM, find, grace_seconds)
     for _ in range(_ROUNDS):
         if not (found := await asyncio.to_thread(find)):
             break

@@ -5,15 +5,12 @@ drained. However the caller leaves, by an error, a cancellation or the program's
 group is gone afterwards: SIGTERM, a grace, SIGKILL. Servers, which shall outlive this process, are
 started by ``start_detached``.
 
-Each program carries a mark, an environment variable, with the store it works for and a word for
-this one run of it. Its children inherit the mark, so those who left the group are found by it, and
-so are those who were left over by an engine that was killed.
+Each program carries a mark, by which its children are found if they leave the group (``strays``).
 """
 
 import asyncio
 import contextlib
 import fcntl
-import logging
 import os
 import pwd
 import shlex
@@ -23,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import termios
-import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -31,24 +27,14 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Literal, TypedDict
 
-from pgstrata import faults, processes
+from pgstrata import faults, strays
 from pgstrata.cancellation import to_the_end
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError
-
-GRACE_SECONDS = 1.0
-"""How long a program may take to end after SIGTERM before it is killed."""
+from pgstrata.strays import GRACE_SECONDS
 
 TAIL_LINES = 40
 _CHUNK_BYTES = 64 * 1024
-
-MARK = "PGSTRATA_PROGRAM"
-"""The variable that tells whose a program is: ``<run>:<store>``."""
-
-_ENGINE_LOCK = "/engine.lock"
-"""What every engine holds open, and nobody else."""
-
-_log = logging.getLogger(__name__)
 
 Stream = Literal["stdout", "stderr"]
 OnLine = Callable[[Stream, str], Awaitable[None]]
@@ -120,14 +106,14 @@ async def stream(
     ended when it does not end by itself; with ``thorough`` in any case. Raises ``ProgramError``
     when the program cannot be started.
     """
-    mark = f"{uuid.uuid4().hex}:{_store}"
+    mark = strays.new_mark()
     with _given(stdin) as source, faults.step("program.spawn"):
         process = _start(
             argv,
             stdin=source,
             output=subprocess.PIPE,
             cwd=cwd,
-            env=(os.environ if env is None else dict(env)) | {MARK: mark},
+            env=(os.environ if env is None else dict(env)) | {strays.MARK: mark},
             user=user,
         )
     async with _owned(process, mark) as program:
@@ -149,43 +135,6 @@ async def stream(
             raise errors.exceptions[0] from None
         program.alone = at_end and not thorough
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
-
-
-def mark_for(store: Path) -> None:
-    """Mark the programs that this process starts from now on as those of a store."""
-    global _store
-    _store = os.path.realpath(store)
-
-
-_store = ""
-
-
-async def end_leftovers(store: Path) -> None:
-    """End the programs that an engine of this store left when it was killed, with their children.
-
-    Those were started before this process. Other engines are spared, even if such a program
-    started them, and so are the programs that started this one.
-    """
-    left = await processes.end_all(lambda: _leftovers(store), grace_seconds=GRACE_SECONDS)
-    if left:
-        _log.warning("processes of an earlier engine that do not end: %s", sorted(left))
-
-
-def _leftovers(store: Path) -> list[int]:
-    place, us = os.path.realpath(store), os.getpid()
-    now, spared = processes.started(us) or 0, {us, *processes.ancestors(us)}
-    return [
-        pid
-        for pid in processes.everyone()
-        if (processes.given(pid, MARK) or "").partition(":")[2] == place
-        and pid not in spared
-        and 0 < (processes.started(pid) or 0) <= now
-        and not _is_engine(pid)
-    ]
-
-
-def _is_engine(pid: int) -> bool:
-    return any(path.endswith(_ENGINE_LOCK) for path in processes.open_files(pid))
 
 
 async def _let_drain(
@@ -218,10 +167,14 @@ def start_detached(
 
     The caller reaps it when it ends while this process lives. Raises ``ProgramError``.
     """
-    unmarked = {name: value for name, value in env.items() if name != MARK}
     with log.open("ab") as output:
         return _start(
-            argv, stdin=subprocess.DEVNULL, output=output, cwd=cwd, env=unmarked, user=user
+            argv,
+            stdin=subprocess.DEVNULL,
+            output=output,
+            cwd=cwd,
+            env=strays.unmarked(env),
+            user=user,
         )
 
 
@@ -391,42 +344,23 @@ def _becoming(user: str) -> tuple[list[str], _Identity]:
 
 async def _end(process: "subprocess.Popen[bytes]", program: _Program, mark: str) -> None:
     """End what is left of the program's group, and those who left it, and wait for them."""
+    by_itself = program.ended.is_set()
     async with asyncio.TaskGroup() as group:
         if not program.alone:
-            group.create_task(_end_strays(process.pid, mark), name=f"strays of {process.pid}")
-        if not program.ended.is_set():
+            ending = group.create_task(
+                strays.end_strays(process.pid, mark), name=f"strays of {process.pid}"
+            )
+        if not by_itself:
             _signal_group(process.pid, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GRACE_SECONDS):
                     await program.ended.wait()
         _signal_group(process.pid, signal.SIGKILL)
         await program.ended.wait()
-    if not program.alone:
+    if not program.alone and (ending.result() or not by_itself):
         # Those who were ended may have started others in their last moments.
-        await _end_strays(process.pid, mark)
+        await strays.end_strays(process.pid, mark)
     process.wait()
-
-
-async def _end_strays(group: int, mark: str) -> None:
-    def find() -> list[int]:
-        return [
-            pid
-            for pid in processes.everyone()
-            if processes.given(pid, MARK) == mark
-            and processes.started(pid) is not None
-            and not _is_in(pid, group)
-            and not _is_engine(pid)
-        ]
-
-    if left := await processes.end_all(find, grace_seconds=GRACE_SECONDS):
-        _log.warning("processes that do not end: %s", sorted(left))
-
-
-def _is_in(pid: int, group: int) -> bool:
-    try:
-        return os.getpgid(pid) == group
-    except ProcessLookupError:
-        return False
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
@@ -469,13 +403,13 @@ async def companion(
 
     Raises ``ProgramError`` when the program cannot be started.
     """
-    mark = f"{uuid.uuid4().hex}:{_store}"
+    mark = strays.new_mark()
     process = _start(
         argv,
         stdin=subprocess.PIPE,
         output=subprocess.PIPE,
         cwd=cwd,
-        env=dict(env) | {MARK: mark},
+        env=dict(env) | {strays.MARK: mark},
         user=None,
     )
     assert process.stdin is not None

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pgstrata import processes, subprocesses
+from pgstrata import processes, strays, subprocesses
 from pgstrata.errors import ProgramError
 
 PYTHON = sys.executable
@@ -151,7 +151,7 @@ def test_a_listener_held_up_for_long_gets_all_that_the_program_wrote() -> None:
     async def scenario() -> list[str]:
         heard: list[str] = []
         held_up = asyncio.Event()
-        longer_than_any_grace = 3 * subprocesses.GRACE_SECONDS
+        longer_than_any_grace = 3 * strays.GRACE_SECONDS
         asyncio.get_running_loop().call_later(longer_than_any_grace, held_up.set)
 
         async def listen(stream: subprocesses.Stream, line: str) -> None:
@@ -247,8 +247,8 @@ def test_what_a_killed_engine_left_is_ended_with_its_children_and_nothing_else(
         store.mkdir()
         code = (
             "import asyncio, pathlib, sys\n"
-            "from pgstrata import subprocesses\n"
-            f"subprocesses.mark_for(pathlib.Path({str(store)!r}))\n"
+            "from pgstrata import strays, subprocesses\n"
+            f"strays.mark_for(pathlib.Path({str(store)!r}))\n"
             "async def show(stream, line): print(line, flush=True)\n"
             f"program = [sys.executable, '-c', {ESCAPING + 'time.sleep(600)'!r}]\n"
             "asyncio.run(subprocesses.stream(program, on_line=show))\n"
@@ -263,8 +263,8 @@ def test_what_a_killed_engine_left_is_ended_with_its_children_and_nothing_else(
     def clear(store: Path) -> None:
         code = (
             "import asyncio, pathlib\n"
-            "from pgstrata import subprocesses\n"
-            f"asyncio.run(subprocesses.end_leftovers(pathlib.Path({str(store)!r})))\n"
+            "from pgstrata import strays, subprocesses\n"
+            f"asyncio.run(strays.end_leftovers(pathlib.Path({str(store)!r})))\n"
         )
         subprocess.run(python(code), check=True, timeout=30)
 
@@ -285,7 +285,7 @@ def test_what_a_killed_engine_left_is_ended_with_its_children_and_nothing_else(
 
 
 def test_an_engine_that_such_a_program_started_is_spared(tmp_path: Path) -> None:
-    mark = {**os.environ, subprocesses.MARK: f"{'0' * 32}:{tmp_path.resolve()}"}
+    mark = {**os.environ, strays.MARK: f"{'0' * 32}:{tmp_path.resolve()}"}
     code = (
         "import sys, time\n"
         f"lock = open({str(tmp_path / 'engine.lock')!r}, 'w')\n"
@@ -296,11 +296,11 @@ def test_an_engine_that_such_a_program_started_is_spared(tmp_path: Path) -> None
         assert engine.stdout is not None
         engine.stdout.read(1)
         with subprocess.Popen(["sleep", "600"], env=mark) as tool:
-            asyncio.run(subprocesses.end_leftovers(tmp_path))
+            asyncio.run(strays.end_leftovers(tmp_path))
             # They are younger than we are, so they cannot be an earlier engine's.
             assert (engine.poll(), tool.poll()) == (None, None)
-            clear = "import asyncio, pathlib, sys\nfrom pgstrata import subprocesses\n" + (
-                f"asyncio.run(subprocesses.end_leftovers(pathlib.Path({str(tmp_path)!r})))"
+            clear = "import asyncio, pathlib, sys\nfrom pgstrata import strays\n" + (
+                f"asyncio.run(strays.end_leftovers(pathlib.Path({str(tmp_path)!r})))"
             )
             subprocess.run(python(clear), check=True, timeout=30)
             assert tool.wait(10) == -signal.SIGTERM
@@ -313,12 +313,10 @@ def test_a_detached_program_runs_in_a_session_of_its_own_with_its_output_in_the_
 ) -> None:
     log = tmp_path / "log"
     process = subprocesses.start_detached(
-        python(
-            f"import os; print(os.getsid(0) == os.getpid(), {subprocesses.MARK!r} in os.environ)"
-        ),
+        python(f"import os; print(os.getsid(0) == os.getpid(), {strays.MARK!r} in os.environ)"),
         log=log,
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], subprocesses.MARK: "whose it is not"},
+        env={"PATH": os.environ["PATH"], strays.MARK: "whose it is not"},
     )
     assert process.wait() == 0
     assert log.read_text() == "True False\n"

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pgstrata import faults, processes, subprocesses
+from pgstrata import faults, processes, strays, subprocesses
 from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.connection import check_it_answers
 from pgstrata.domain.image import Installation, ResolvedImage
@@ -125,7 +125,7 @@ class NativeRuntime:
         return None if pid is None else self._server(pid, image_id="", data_dir=data_dir, port=0)
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
-        await subprocesses.end_leftovers(self._store)
+        await strays.end_leftovers(self._store)
         kept = {server.data_dir.resolve() for server in keep}
         found = await asyncio.to_thread(postmaster.leaders_below, self._store.resolve())
         async with asyncio.TaskGroup() as group:
