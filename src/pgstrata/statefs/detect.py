@@ -72,9 +72,11 @@ _SMALL_BYTES = 8 << 10
 _LARGE_BYTES = 1 << 20
 _CLONES = 2
 """How often a clone is timed; the faster one counts."""
-_CLEARLY = 3
-"""How many times faster a backend must be to be taken in place of an earlier one: a btrfs snapshot
-costs the same whatever it holds, what overlay publishes costs a hard link for each file."""
+_CLEARLY = 10
+"""How many times faster a backend must be to be taken in place of an earlier one: what the probe
+does not show is worth some milliseconds. A btrfs snapshot costs the same whatever it holds and may
+be taken of a server that stays up; what overlay publishes costs a hard link for each file, and each
+step a stop and a start."""
 
 
 class Detection(Model, frozen=True, kw_only=True):
