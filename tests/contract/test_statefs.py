@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -675,6 +676,15 @@ def test_usage_counts_a_hard_linked_file_once_and_holes_never(files: FilesGround
     with (place / DATA / "sparse").open("wb") as file:
         file.truncate(64 * MIB)
     assert asyncio.run(files.statefs.usage(place)).exclusive_bytes < 6 * MIB
+
+
+def test_what_did_not_change_since_a_clone_need_not_be_looked_at(ground: Ground) -> None:
+    first = publish(ground, "first", os.urandom(4 * MIB))
+    building = clone(ground, first, "building")
+    before = time.time() - 0.02
+    ground.write(building / DATA / "new", os.urandom(2 * MIB))
+    whole = asyncio.run(ground.statefs.usage(building))
+    assert asyncio.run(ground.statefs.usage(building, changed_since=before)) == whole
 
 
 def test_a_missing_place_has_no_usage(ground: Ground) -> None:

@@ -27,7 +27,7 @@ from contextlib import (
     asynccontextmanager,
 )
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -62,6 +62,18 @@ class Marker(Model, frozen=True, kw_only=True):
     """Whether a server that starts on it recovers first, as after a crash."""
 
 
+_TICK_SECONDS = 0.02
+"""By how much files' times may lag behind the clock: the kernel takes them from its last tick."""
+
+
+class _Beginning(NamedTuple):
+    """When the building of a state began."""
+
+    monotonic: float
+    by_the_clock: float
+    """Seconds since the epoch, as files' times are."""
+
+
 class Live(Model, frozen=True, kw_only=True):
     """A server that stays up while its workspace is snapshotted."""
 
@@ -88,7 +100,7 @@ class SnapshotOrchestrator:
         self._store = store
         self._reservations = reservations
         self._evictor = evictor
-        self._begun: dict[str, float] = {}
+        self._begun: dict[str, _Beginning] = {}
         self._root = root
         self._bases = root / "bases"
         self._states = root / "states"
@@ -184,7 +196,7 @@ class SnapshotOrchestrator:
             if not clean:
                 await self._throw_out(state_id)
                 await self._evictor.make_room("before_step")
-            self._begun[state_id] = time.monotonic()
+            self._begun[state_id] = _Beginning(time.monotonic(), time.time() - _TICK_SECONDS)
             try:
                 yield clean
             finally:
@@ -237,7 +249,8 @@ class SnapshotOrchestrator:
         directory is not one that can be kept, and what ``Evictor.make_room`` does.
         """
         await self._dbms.check_snapshot(workspace / DATA)
-        held = await self._fs.usage(workspace)
+        begun = self._begun[state.state_id]
+        held = await self._fs.usage(workspace, changed_since=begun.by_the_clock)
         measured = msgspec.structs.replace(
             state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
         )
@@ -257,7 +270,7 @@ class SnapshotOrchestrator:
                 if not last:
                     # One that lies over what it is itself about to be could not be shared.
                     await self._fs.clone(place, workspace)
-            took = time.monotonic() - self._begun[state.state_id]
+            took = time.monotonic() - self._begun[state.state_id].monotonic
             await self._store.add_state(
                 msgspec.structs.replace(state, build_seconds=round(took, 3))
             )

@@ -83,9 +83,11 @@ class StateFS(Protocol):
         Nothing to do is fine. Raises ``FileNotFoundError`` when what it shows is gone.
         """
 
-    async def usage(self, place: Path) -> Usage:
+    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
         """What a place holds on disk. Raises ``FileNotFoundError``.
 
+        ``changed_since``: seconds since the epoch, after ``place`` was last cloned from or to; what
+        did not change from then on is shared, where clones share, and need not be looked at.
         The time for looking is bounded: of what could not be looked at in it, all counts as held
         alone. To tell, it may have to write out what was not yet.
         """

@@ -43,8 +43,8 @@ class BtrfsStateFS(DirectoryStateFS):
     async def clone(self, source: Path, place: Path) -> None:
         await in_one_step(lambda: self._clone(source / DATA, place), place)
 
-    async def usage(self, place: Path) -> Usage:
-        return await in_thread(extents.usage, place)
+    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
+        return await in_thread(extents.usage, place, changed_since)
 
     def _delete(self, hidden: Path) -> None:
         """Delete. On a disk that is nearly full, the room is wanted back at once.

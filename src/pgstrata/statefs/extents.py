@@ -31,14 +31,22 @@ _SHARED = 0x2000
 _UNKNOWN = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
-def usage(place: Path) -> Usage:
-    """What a place holds, told apart. Raises ``FileNotFoundError``."""
+def usage(place: Path, changed_since: float | None = None) -> Usage:
+    """What a place holds, told apart. Raises ``FileNotFoundError``.
+
+    Files whose inode did not change since ``changed_since`` (seconds since the epoch) are taken for
+    shared without being asked about, which takes a hundredth of the time where few did.
+    """
     deadline = time.monotonic() + LOOKING_SECONDS
     everything = shared = 0
     for status, name in trees.everything_in(place):
         held = trees.allocated(status)
         everything += held
-        if held and stat.S_ISREG(status.st_mode) and time.monotonic() < deadline:
+        if not held or not stat.S_ISREG(status.st_mode):
+            continue
+        if changed_since is not None and status.st_ctime < changed_since:
+            shared += held
+        elif time.monotonic() < deadline:
             shared += min(shared_bytes(name), held)
     return Usage(exclusive_bytes=everything - shared, shared_bytes=shared)
 

@@ -62,7 +62,7 @@ class MemoryStateFS:
     async def attach(self, place: Path) -> None:
         """Nothing here is ever detached."""
 
-    async def usage(self, place: Path) -> Usage:
+    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
         """Nothing is shared: a clone is a copy."""
         if not self._disk.exists(place):
             raise FileNotFoundError(str(place))

@@ -48,7 +48,7 @@ class OverlayStateFS(DirectoryStateFS):
     async def attach(self, place: Path) -> None:
         await in_thread(_attach, place)
 
-    async def usage(self, place: Path) -> Usage:
+    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
         return await in_thread(_usage, place)
 
     async def _copy(self, source: Path, place: Path) -> None:

@@ -74,7 +74,7 @@ class DirectoryStateFS(ABC):
     async def attach(self, place: Path) -> None:  # noqa: B027 - files are seen where they lie
         pass
 
-    async def usage(self, place: Path) -> Usage:
+    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
         return Usage(exclusive_bytes=await in_thread(trees.allocated_bytes, place), shared_bytes=0)
 
     def _remove(self, place: Path) -> None:

@@ -32,8 +32,8 @@ class ReflinkStateFS(DirectoryStateFS):
                 await in_thread(check_reflinks, hidden)
                 raise
 
-    async def usage(self, place: Path) -> Usage:
-        return await in_thread(extents.usage, place)
+    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
+        return await in_thread(extents.usage, place, changed_since)
 
 
 def check_reflinks(directory: Path) -> None:
