@@ -67,7 +67,7 @@ def _counts(counts: Json) -> Iterator[str]:
 def _cache_lines(cache: Json) -> Iterator[str]:
     most = cache["effective_max_bytes"]
     part = f" ({cache['usage_bytes'] / most:.0%})" if most else ""
-    yield f"states      {cache['state_count']}, {size(cache['usage_bytes'])} held alone"
+    yield f"states      {cache['state_count']}, which hold {size(cache['usage_bytes'])} alone"
     yield f"limit       {size(most)}{part}{_from(cache)}"
     yield (
         f"            above {cache['high_watermark']:.0%} states go until "
@@ -75,7 +75,8 @@ def _cache_lines(cache: Json) -> Iterator[str]:
     )
     free, total = size(cache["store_free_bytes"]), size(cache["store_total_bytes"])
     yield f"disk        {free} of {total} free; {size(cache['reserve_bytes'])} are to stay so"
-    yield f"can go      {size(cache['reclaimable_bytes'])}; {cache['blocked_count']} states cannot"
+    blocked = _states(cache["blocked_count"])
+    yield f"can go      {size(cache['reclaimable_bytes'])}; not now: {blocked}"
     for reason in cache["pressure_reasons"]:
         yield f"pressure    {_REASONS.get(reason, reason)}"
     if "last_eviction" in cache:
@@ -89,10 +90,14 @@ def _from(cache: Json) -> str:
     return "" if configured == cache["effective_max_bytes"] else f", {size(configured)} wanted"
 
 
+def _states(count: int) -> str:
+    return "1 state" if count == 1 else f"{count} states"
+
+
 def _eviction(last: Json) -> Iterator[str]:
     when = last["trigger"].replace("_", " ")
     yield (
-        f"evicted     {last['evicted_count']} states, {size(last['freed_bytes'])}, "
+        f"evicted     {_states(last['evicted_count'])}, {size(last['freed_bytes'])}, "
         f"{age(last['completed_at'])} ago, {when}"
     )
 

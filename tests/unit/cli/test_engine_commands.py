@@ -91,10 +91,10 @@ def test_status_of_the_cache_says_how_full_it_is_and_what_went_last(
     fake.on("GET", "/v1/cache/status", CACHE)
     out = pgstrata("status", "--cache").out
     wanted = (
-        "12, 45.0 GB",
+        "12, which hold 45.0 GB",
         "50.0 GB (90%), 60.0 GB wanted",
         "4.0 GB of 55.0 GB free",
-        "7.0 GB; 3 states cannot",
+        "7.0 GB; not now: 3 states",
         "less of the disk is free",
         "2 states, 3.0 GB",
         "before step",
