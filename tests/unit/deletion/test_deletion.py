@@ -284,3 +284,24 @@ def test_rows_that_cannot_go_leave_everything_as_it_is(tmp_path: Path) -> None:
             assert await everything(heart) == before
 
     run(scenario())
+
+
+def test_what_a_kill_right_after_the_rows_went_leaves_is_gone_after_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            root, instances = await a_tree(heart)
+            tree = await heart.store.tree(root)
+            assert tree is not None
+            await heart.store.remove_all(
+                state_ids=[state.state_id for state in tree.states],
+                instance_ids=list(instances.values()),
+            )
+            assert len(heart.runtime.running) == 2
+        heart.start_engine()
+        async with engine(heart):
+            assert await everything(heart) == ([], [], (), [[], []])
+
+    run(scenario())
