@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cached, cloning, metadata, processes, scanning
+from bench import cached, cloning, liquibase, metadata, processes, scanning
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
 from tests.filesystems import loop_mounted
@@ -25,12 +25,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of each comparison")
     parser.add_argument("--store", type=Path, help="a directory to measure in, as it is")
+    parser.add_argument("--only", choices=("liquibase",), help="measure this part alone")
     options = parser.parse_args()
     with _place(options.store) as place, running_engine(place / "store") as engine:
         print(
             f"snapshots by {engine.backend}; PostgreSQL {engine.version}; rounds: {options.rounds}"
         )
-        rows = measure(engine, place, options.rounds)
+        rows = (
+            liquibase.measure(engine)
+            if options.only == "liquibase"
+            else measure(engine, place, options.rounds)
+        )
     show(rows)
 
 
@@ -40,6 +45,7 @@ def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
         *processes.measure(engine, rounds),
         *scanning.measure(),
         *metadata.measure(),
+        *liquibase.measure(engine),
         *cloning.measure(),
     ]
 

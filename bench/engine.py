@@ -14,6 +14,7 @@ import psutil
 import psycopg
 
 from pgstrata.statefs.detect import BackendName
+from tests.liquibase import liquibase_home
 
 SCRIPT = """
 create table customer (id int primary key, name text not null);
@@ -53,17 +54,39 @@ class Engine:
             "work_dir": "/",
             "psql_args": ["-q", "-f", str(self.script)],
         }
+        return self.result(connection, request)
+
+    def result(
+        self, connection: http.client.HTTPConnection, request: dict[str, Any]
+    ) -> dict[str, str]:
+        """Submit a request and follow the job to its result."""
+        for event in self._events(connection, request)[1]:
+            if event["type"] == "result":
+                result: dict[str, str] = event["result"]
+        return result
+
+    def finished(
+        self, connection: http.client.HTTPConnection, request: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Submit a request and follow the job to its end; its status with its tasks."""
+        url, _events = self._events(connection, request)
+        status: dict[str, Any] = self.call(connection, "GET", url)
+        return status
+
+    def _events(
+        self, connection: http.client.HTTPConnection, request: dict[str, Any]
+    ) -> tuple[str, list[dict[str, Any]]]:
         connection.request("POST", "/v1/prepare-jobs", json.dumps(request), self._headers)
         job = json.loads(connection.getresponse().read())
+        if "status_url" not in job:
+            raise RuntimeError(job)
         connection.request("GET", job["events_url"], headers=self._headers)
-        with connection.getresponse() as events:
-            for line in events:
-                event = json.loads(line)
-                if event["type"] == "error":
-                    raise RuntimeError(event["error"])
-                if event["type"] == "result":
-                    result: dict[str, str] = event["result"]
-        return result
+        with connection.getresponse() as answer:
+            events = [json.loads(line) for line in answer]
+        for event in events:
+            if event["type"] == "error":
+                raise RuntimeError(event["error"])
+        return job["status_url"], events
 
     def remove(self, connection: http.client.HTTPConnection, instance_id: str) -> None:
         self.call(connection, "DELETE", f"/v1/instances/{instance_id}?force")
@@ -86,7 +109,11 @@ def running_engine(store: Path) -> Iterator[Engine]:
     script = store.parent / "bench.sql"
     script.write_text(SCRIPT)
     pgstrata = [sys.executable, "-m", "pgstrata"]
-    environment = {"PGSTRATA_STORE": str(store), "PATH": "/usr/bin:/bin"}
+    environment = {
+        "PGSTRATA_STORE": str(store),
+        "PGSTRATA_LIQUIBASE_HOME": str(liquibase_home()),
+        "PATH": "/usr/bin:/bin",
+    }
     subprocess.run([*pgstrata, "engine", "start"], check=True, env=environment, capture_output=True)
     try:
         engine = _describe(json.loads((store / "engine.json").read_bytes()), store, script)

@@ -21,6 +21,10 @@ end $$;
 """
 
 
+CONDITION = '<not><tableExists tableName="t1"/></not>'
+"""Holds before the first changeset and not after it."""
+
+
 def xml(*changesets: str) -> str:
     """An XML changelog of these elements."""
     return _XML.format("\n".join(changesets))
@@ -48,8 +52,11 @@ def write(directory: Path, files: dict[str, str]) -> None:
         path.write_text(text)
 
 
-def mixed(directory: Path, length: int = 24) -> str:
-    """Write a changelog of at least ``length`` changesets in all formats; the master's name."""
+def mixed(directory: Path, length: int = 24, *, condition: str = CONDITION) -> str:
+    """Write a changelog of at least ``length`` changesets in all formats; the master's name.
+
+    ``condition`` is a precondition of the changelog as a whole.
+    """
     blocks = max(1, -(-length // 24))
     includes: list[str] = []
     for block in range(blocks):
@@ -60,8 +67,7 @@ def mixed(directory: Path, length: int = 24) -> str:
         includes.append(f'<includeAll path="all{block * 100}" relativeToChangelogFile="true"/>')
     master = xml(
         '<property name="kind" value="from the changelog"/>',
-        '<preConditions><dbms type="postgresql"/><not><tableExists tableName="t1"/></not>'
-        "</preConditions>",
+        f'<preConditions><dbms type="postgresql"/>{condition}</preConditions>',
         *includes,
     )
     write(directory, {"master.xml": master})

@@ -65,19 +65,24 @@ def launcher(directory: Path, log: Path | None = None) -> Path:
     return program
 
 
+def plain_command(program: Path, dsn: str, *words: str) -> list[str]:
+    """A call of ``liquibase`` as anybody would make it."""
+    server = urlsplit(dsn)
+    return [
+        str(program),
+        *(word for word in words if word.startswith("--search-path")),
+        *(word for word in words if not word.startswith(("--search-path", "-D"))),
+        f"--url=jdbc:postgresql://{server.hostname}:{server.port}{server.path}",
+        f"--username={unquote(server.username or '')}",
+        f"--password={unquote(server.password or '')}",
+        *(word for word in words if word.startswith("-D")),
+    ]
+
+
 def plain_update(program: Path, dsn: str, work_dir: Path, *words: str) -> str:
     """Run ``liquibase`` as anybody would; what it said."""
-    server = urlsplit(dsn)
     ended = subprocess.run(
-        [
-            program,
-            *(word for word in words if word.startswith("--search-path")),
-            *(word for word in words if not word.startswith(("--search-path", "-D"))),
-            f"--url=jdbc:postgresql://{server.hostname}:{server.port}{server.path}",
-            f"--username={unquote(server.username or '')}",
-            f"--password={unquote(server.password or '')}",
-            *(word for word in words if word.startswith("-D")),
-        ],
+        plain_command(program, dsn, *words),
         cwd=work_dir,
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         capture_output=True,

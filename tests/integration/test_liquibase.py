@@ -311,6 +311,33 @@ def test_an_empty_changelog_is_one_step_that_makes_liquibases_tables(
     assert compare(rig, tmp_path / "work", tmp_path, *words) == 1
 
 
+def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
+    rig: NativeRig, tmp_path: Path
+) -> None:
+    changelogs.write(
+        tmp_path,
+        {
+            "a.xml": changelogs.xml(
+                one(1, "create schema other; set search_path = other; create temp table gone ()"),
+                one(2, "create table t (); create table gone ()"),
+            )
+        },
+    )
+
+    async def scenario() -> None:
+        async with liquibase() as kind, serving(rig) as server:
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            await run(rig, kind, server, steps)
+            with psycopg.connect(rig.runtime.dsn(server)) as connection:
+                query = (
+                    "select schemaname, tablename from pg_tables where tablename in ('t', 'gone')"
+                )
+                found = connection.execute(query + " order by 2").fetchall()
+            assert found == [("public", "gone"), ("public", "t")]
+
+    asyncio.run(scenario())
+
+
 # What goes wrong
 
 

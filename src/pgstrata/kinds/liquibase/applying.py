@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 from pgstrata.kinds.liquibase.changelog import Changelog, Key, scope
 from pgstrata.kinds.liquibase.jvm import Java
 
-_urls = itertools.count()
+_numbers = itertools.count()
 
 
 class Target(NamedTuple):
     """A server to run a changeset against."""
 
+    started: tuple[int, float]
+    """Its process and when that started: another server may have its port later."""
     host: str
     port: int
     database: str
@@ -20,79 +22,99 @@ class Target(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Its address, as JDBC wants it."""
-        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}"
+        """Its address, as JDBC wants it, never the same twice.
+
+        Liquibase remembers which addresses it found up to date.
+        """
+        name = f"pgstrata-{next(_numbers)}"
+        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}?ApplicationName={name}"
 
 
-def apply(
-    java: Java, changelog: Changelog, key: Key | None, target: Target, *, first: bool
-) -> None:
-    """Run one changeset under Liquibase's lock, with validation; with None, only make its tables.
+class Link:
+    """A connection to a server with all that Liquibase knows of it, kept between changesets."""
 
-    ``first``: whether it is the first of its recipe, which checks the preconditions of the
-    changelog as a whole. Raises ``JavaError``.
-    """
-    # Liquibase remembers which URLs it found up to date.
-    fresh = f"{target.url}?ApplicationName=pgstrata-{next(_urls)}"
-    database = (
-        java("liquibase.database.DatabaseFactory")
-        .getInstance()
-        .openDatabase(fresh, target.user, target.password, None, changelog.accessor)
-    )
-    try:
-        with scope(java, {"resourceAccessor": changelog.accessor, "database": database}):
-            _locked(java, changelog, key, database, first=first)
-    finally:
-        _forget(java)
-        database.close()
+    def __init__(self, java: Java, changelog: Changelog, target: Target) -> None:
+        """Connect, and make Liquibase's tables where they are missing."""
+        self.target = target
+        self._java = java
+        self._changelog = changelog
+        self._database = (
+            java("liquibase.database.DatabaseFactory")
+            .getInstance()
+            .openDatabase(target.url, target.user, target.password, None, changelog.accessor)
+        )
+        self._used = False
 
+    def run(self, key: Key | None, *, first: bool) -> None:
+        """Run one changeset under Liquibase's lock, with validation; none if there is no key.
 
-def _locked(
-    java: Java, changelog: Changelog, key: Key | None, database: Any, *, first: bool
-) -> None:
-    lock = java("liquibase.lockservice.LockServiceFactory").getInstance().getLockService(database)
-    history = _history(java).getChangeLogService(database)
-    history.init()
-    lock.waitForLock()
-    history.generateDeploymentId()
-    alone = _alone(java, changelog, key, first=first)
-    alone.validate(database, changelog.contexts, changelog.labels)
-    visitor = java("liquibase.changelog.visitor.UpdateVisitor")(
-        database,
-        java("liquibase.changelog.visitor.DefaultChangeExecListener")(_none(java)),
-        java("liquibase.changelog.filter.ShouldRunChangeSetFilter")(database),
-    )
-    iterator = java("liquibase.changelog.ChangeLogIterator")(alone, java.list())
-    iterator.run(visitor, changelog.environment(database))
-    # Whatever fails before this leaves a server that is thrown away, with its lock.
-    lock.releaseLock()
+        ``first``: whether it is the first of its recipe, which checks the preconditions of the
+        changelog as a whole. Raises Java's exceptions; the link is of no use after one.
+        """
+        if self._used:
+            self._start_afresh()
+        self._used = True
+        with scope(
+            self._java, {"resourceAccessor": self._changelog.accessor, "database": self._database}
+        ):
+            self._locked(key, first=first)
 
+    def close(self) -> None:
+        """Disconnect, and let Liquibase forget the database, which it keeps in singletons."""
+        java = self._java
+        self._histories().resetAll()
+        java("liquibase.lockservice.LockServiceFactory").getInstance().resetAll()
+        executors = java("java.lang.Class").forName("liquibase.executor.ExecutorService")
+        java("liquibase.Scope").getCurrentScope().getSingleton(executors).reset()
+        self._database.close()
 
-def _alone(java: Java, changelog: Changelog, key: Key | None, *, first: bool) -> Any:
-    """A changelog of that one changeset: its validation costs what one changeset costs."""
-    alone = java("liquibase.changelog.DatabaseChangeLog")(changelog.recipe.changelog_file)
-    alone.setChangeLogParameters(changelog.parameters)
-    if first:
-        alone.setPreconditions(changelog.parsed.getPreconditions())
-    if key is not None:
-        alone.addChangeSet(changelog.selected[key])
-    return alone
+    def _start_afresh(self) -> None:
+        """Make the session as a new one: what a changeset sets must not reach the next."""
+        connection = self._database.getConnection().getUnderlyingConnection()
+        connection.setAutoCommit(True)
+        statement = connection.createStatement()
+        statement.execute("DISCARD ALL")
+        statement.close()
+        connection.setAutoCommit(False)
 
+    def _locked(self, key: Key | None, *, first: bool) -> None:
+        java, changelog, database = self._java, self._changelog, self._database
+        lock = (
+            java("liquibase.lockservice.LockServiceFactory").getInstance().getLockService(database)
+        )
+        history = self._histories().getChangeLogService(database)
+        history.init()
+        lock.waitForLock()
+        history.generateDeploymentId()
+        alone = self._alone(key, first=first)
+        alone.validate(database, changelog.contexts, changelog.labels)
+        visitors = "liquibase.changelog.visitor"
+        visitor = java(f"{visitors}.UpdateVisitor")(
+            database,
+            java(f"{visitors}.DefaultChangeExecListener")(self._no_listeners()),
+            java("liquibase.changelog.filter.ShouldRunChangeSetFilter")(database),
+        )
+        iterator = java("liquibase.changelog.ChangeLogIterator")(alone, java.list())
+        iterator.run(visitor, changelog.environment(database))
+        # Whatever fails before this leaves a server that is thrown away, with its lock.
+        lock.releaseLock()
 
-def _none(java: Java) -> Any:
-    return java("java.lang.reflect.Array").newInstance(
-        java("java.lang.Class").forName("liquibase.changelog.visitor.ChangeExecListener"), 0
-    )
+    def _alone(self, key: Key | None, *, first: bool) -> Any:
+        """A changelog of that one changeset: its validation costs what one changeset costs."""
+        changelog = self._changelog
+        alone = self._java("liquibase.changelog.DatabaseChangeLog")(changelog.recipe.changelog_file)
+        alone.setChangeLogParameters(changelog.parameters)
+        if first:
+            alone.setPreconditions(changelog.parsed.getPreconditions())
+        if key is not None:
+            alone.addChangeSet(changelog.selected[key])
+        return alone
 
+    def _no_listeners(self) -> Any:
+        listener = self._java("java.lang.Class").forName(
+            "liquibase.changelog.visitor.ChangeExecListener"
+        )
+        return self._java("java.lang.reflect.Array").newInstance(listener, 0)
 
-def _history(java: Java) -> Any:
-    return java("liquibase.changelog.ChangeLogHistoryServiceFactory").getInstance()
-
-
-def _forget(java: Java) -> None:
-    """Let Liquibase forget the database, which it keeps in singletons."""
-    _history(java).resetAll()
-    java("liquibase.lockservice.LockServiceFactory").getInstance().resetAll()
-    current = java("liquibase.Scope").getCurrentScope()
-    executors = java("java.lang.Class").forName("liquibase.executor.ExecutorService")
-    current.getSingleton(executors).reset()
+    def _histories(self) -> Any:
+        return self._java("liquibase.changelog.ChangeLogHistoryServiceFactory").getInstance()

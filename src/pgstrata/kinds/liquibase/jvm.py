@@ -5,13 +5,12 @@ reads a pipe that ends with ours, and ends then too; killing it ends the call th
 """
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgstrata import subprocesses
 from pgstrata.cancellation import to_the_end
@@ -19,11 +18,13 @@ from pgstrata.errors import ProgramError
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
 from pgstrata.runtime.base import LineSink
 
+if TYPE_CHECKING:
+    from pgstrata.kinds.liquibase.gateway import Gateways
+
 T = TypeVar("T")
 
 START_SECONDS = 30.0
 _QUIET_SECONDS = 5.0
-_LOCALHOST = "127.0.0.1"
 _TAIL_LINES = 40
 
 _OPTIONS = (
@@ -57,11 +58,11 @@ class JvmLostError(Exception):
 class Java:
     """Java's classes by their full names, and lists. Only for Java's own thread."""
 
-    def __init__(self, client: Any, held: "_Held") -> None:
-        self._client = client
-        self._held = held
+    def __init__(self, gateways: "Gateways") -> None:
+        self._client = gateways.client
+        self._held = _Held(gateways)
         self._classes: dict[str, Any] = {}
-        self._first = self._kept = held.keys()
+        self._first = self._kept = self._held.keys()
 
     def __call__(self, name: str) -> Any:
         """A class."""
@@ -94,11 +95,11 @@ class Java:
 
 
 class _Held:
-    """What a gateway holds for us, seen through another one, which that does not change."""
+    """What a gateway holds for us, seen through the other one, which that does not change."""
 
-    def __init__(self, through: Any, server: Any) -> None:
-        self._through = through
-        self._bindings = server.getGateway().getBindings()
+    def __init__(self, gateways: "Gateways") -> None:
+        self._through = gateways.first
+        self._bindings = gateways.server.getGateway().getBindings()
 
     def keys(self) -> Any:
         return self._through.jvm.java.util.ArrayList(self._bindings.keySet())
@@ -113,8 +114,7 @@ class Jvm:
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
         self._java: Java | None = None
-        self._gateways: list[Any] = []
-        self._callbacks: Any = None
+        self._gateways: Gateways | None = None
         self._parts = AsyncExitStack()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liquibase")
         self._process: subprocesses.Companion | None = None
@@ -228,50 +228,15 @@ class Jvm:
         return int(port), token
 
     def _connect(self, port: int, token: str) -> None:
-        """Take the process's own gateway, and have it open a second one that can call us back.
+        from pgstrata.kinds.liquibase.gateway import Gateways
 
-        The first, made on its command line, knows no token to call back with.
-        """
-        from py4j.java_gateway import CallbackServerParameters, GatewayParameters, JavaGateway
-
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)
-
-        def gateway(port: int) -> Any:
-            made = JavaGateway(
-                gateway_parameters=GatewayParameters(
-                    port=port, auth_token=token, enable_memory_management=False
-                )
-            )
-            self._gateways.append(made)
-            return made
-
-        first = gateway(port)
-        first.start_callback_server(
-            CallbackServerParameters(
-                port=0, daemonize=True, daemonize_connections=True, auth_token=token
-            )
-        )
-        self._callbacks = first.get_callback_server()
-        builder = getattr(first.jvm.py4j, "GatewayServer$GatewayServerBuilder")()
-        address = first.jvm.java.net.InetAddress.getByName(_LOCALHOST)
-        builder.javaPort(0).javaAddress(address)
-        builder.callbackClient(self._callbacks.get_listening_port(), address, token)
-        server = builder.authToken(token).build()
-        server.start(True)
-        second = gateway(server.getListeningPort())
-        # Objects of ours that Java calls are known to the gateway they were handed to.
-        self._callbacks.pool = second.gateway_property.pool
-        self._callbacks.gateway_client = second._gateway_client
-        self._java = Java(second._gateway_client, _Held(first, server))
+        self._gateways = Gateways(port, token)
+        self._java = Java(self._gateways)
 
     def _let_go(self) -> None:
-        if self._callbacks is not None:
-            with suppress(Exception):
-                self._callbacks.shutdown()
-        for gateway in self._gateways:
-            with suppress(Exception):
-                gateway.close()
-        self._gateways, self._callbacks, self._java = [], None, None
+        if self._gateways is not None:
+            self._gateways.close()
+        self._gateways = self._java = None
         self.memory.clear()
 
     async def _hear(self, stream: subprocesses.Stream, text: str) -> None:

@@ -126,7 +126,8 @@ class LiquibaseKind:
         found = await self._installation(None)
         context = Context(recipe, env, found.identity)
         environment = _Environment(found, step.work_dir, tuple(sorted(env.items())))
-        await self._run(environment, context, step, _target(runtime.dsn(server)), line)
+        target = _target(server, runtime.dsn(server))
+        await self._run(environment, context, step, target, line)
 
     async def _run(
         self,
@@ -144,7 +145,6 @@ class LiquibaseKind:
                 session = self._parse(java, jvm, context)
             reads = None if step.uncacheable else {file.path for file in step.inputs}
             session.run(_key(step), None if step.uncacheable else step.digest, reads, target)
-            java.forget()
 
         try:
             async with self._pool.lent(
@@ -202,7 +202,9 @@ class LiquibaseKind:
 
     def _parse(self, java: Java, jvm: Jvm, context: Context) -> Session:
         """Parse a changelog into a Java's memory, in place of the one it held."""
-        jvm.memory.pop(_SESSION, None)
+        earlier: Session | None = jvm.memory.pop(_SESSION, None)
+        if earlier is not None:
+            earlier.close()
         java.forget_all()
         session = jvm.memory[_SESSION] = Session(java, context, self._files)
         java.keep_all()
@@ -323,14 +325,15 @@ def _held(jvm: Jvm, context: Context) -> Session | None:
     return session if session is not None and session.context == context else None
 
 
-def _target(dsn: str) -> Target:
-    server = urlsplit(dsn)
+def _target(server: Server, dsn: str) -> Target:
+    address = urlsplit(dsn)
     return Target(
-        host=server.hostname or "127.0.0.1",
-        port=server.port or 5432,
-        database=server.path.lstrip("/"),
-        user=unquote(server.username or ""),
-        password=unquote(server.password or ""),
+        started=(server.pid, server.started),
+        host=address.hostname or "127.0.0.1",
+        port=address.port or 5432,
+        database=address.path.lstrip("/"),
+        user=unquote(address.username or ""),
+        password=unquote(address.password or ""),
     )
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pgstrata.kinds.files import Files
-from pgstrata.kinds.liquibase.applying import Target, apply
+from pgstrata.kinds.liquibase.applying import Link, Target
 from pgstrata.kinds.liquibase.changelog import Changelog, Key
 from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest
-from pgstrata.kinds.liquibase.jvm import Java
+from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
 
 
@@ -35,6 +35,7 @@ class Session:
         self.listing: Listing = list_changesets(java, self._changelog)
         self.planned = tuple(self._planned())
         self._digests = {_key(one): one.digest for one in self.planned}
+        self._link: Link | None = None
 
     def is_as_planned(self, uncacheable: bool, key: Key | None, digest: str) -> bool:
         """Whether a changeset is what it was when its step got its digest."""
@@ -52,11 +53,39 @@ class Session:
             raise DriftError(f"{key or self.context.recipe.changelog_file} changed")
         taken = self._changelog.recorder.taken
         taken.clear()
-        first = key == next(iter(self._digests))
-        apply(self._java, self._changelog, key, target, first=first)
+        link = self._linked(target)
+        # A link is kept only after all went well on it.
+        self._link = None
+        try:
+            link.run(key, first=key == next(iter(self._digests)))
+        except BaseException:
+            self._drop(link)
+            raise
+        self._link = link
+        self._java.forget()
         if reads is not None and (unknown := taken.keys() - reads):
             names = ", ".join(sorted(map(str, unknown)))
             raise DriftError(f"{key} reads {names} only as it runs")
+
+    def close(self) -> None:
+        """Disconnect from the server it ran on last."""
+        if self._link is not None:
+            self._drop(self._link)
+            self._link = None
+
+    def _linked(self, target: Target) -> Link:
+        """The link to a server, a new one unless it is the one of the last changeset."""
+        if self._link is not None and self._link.target == target:
+            return self._link
+        self.close()
+        link = Link(self._java, self._changelog, target)
+        self._java.keep_all()
+        return link
+
+    def _drop(self, link: Link) -> None:
+        # Its server may be gone.
+        with java_errors_ignored():
+            link.close()
 
     def _planned(self) -> list[Planned]:
         header = "\n".join((self.listing.header, *self.listing.header_conditions))
