@@ -144,11 +144,16 @@ def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: 
     assert asyncio.run(rig.dbms.drop_replication_slots(server)) == ()
 
 
-def test_a_copy_forgets_the_server_it_was_taken_from(rig: Rig, server: Server) -> None:
-    rig.kill(server)
-    asyncio.run(rig.dbms.forget_server(server.data_dir))
-    assert not rig.exists(server.data_dir / "postmaster.pid")
-    assert asyncio.run(rig.dbms.defect(server.data_dir, recovers=True)) is None
+def test_unnoticed_a_server_leaves_no_word_of_itself_and_has_it_back_later(
+    rig: Rig, server: Server
+) -> None:
+    note = server.data_dir / "postmaster.pid"
+    before = rig.read(note)
+    with rig.dbms.unnoticed(server.data_dir):
+        assert not rig.exists(note)
+        assert asyncio.run(rig.dbms.defect(server.data_dir, recovers=True)) is None
+    assert rig.read(note) == before
+    assert asyncio.run(rig.runtime.owner_of(server.data_dir)) is not None
 
 
 def test_a_data_directory_of_another_user_s_is_defective(tmp_path: Path) -> None:

@@ -431,6 +431,29 @@ def test_a_cancelled_publish_is_done_or_can_be_done_again(ground: Ground) -> Non
     asyncio.run(scenario())
 
 
+def test_a_snapshot_is_published_and_what_it_was_taken_of_goes_on(ground: Ground) -> None:
+    work = clone(ground, publish(ground, "parent"), "work")
+    for number in range(3):
+        ground.write(work / DATA / "file", b"after step %d" % number)
+        asyncio.run(ground.statefs.snapshot(work, ground.area / f"state-{number}", MARKER))
+    ground.write(work / DATA / "file", b"later")
+    for number in range(3):
+        state = ground.area / f"state-{number}"
+        assert asyncio.run(ground.statefs.marker(state)) == MARKER
+        assert ground.read(state / DATA / "file") == b"after step %d" % number
+    assert ground.read(work / DATA / "file") == b"later"
+    assert asyncio.run(ground.statefs.marker(work)) is None
+
+
+def test_no_snapshot_takes_the_place_of_another(ground: Ground) -> None:
+    work = clone(ground, publish(ground, "parent"), "work")
+    taken = publish(ground, "taken", b"taken")
+    with pytest.raises(FileExistsError):
+        asyncio.run(ground.statefs.snapshot(work, taken, MARKER))
+    assert ground.read(taken / DATA / "file") == b"taken"
+    assert ground.read(work / DATA / "file") == b"original"
+
+
 def test_published_data_keeps_its_modes_and_owners(files: FilesGround) -> None:
     building = make(files, "building")
     if os.geteuid() == 0:

@@ -1,5 +1,6 @@
 """The dbms port: what PostgreSQL needs around a snapshot, and what can be asked of a server."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +34,8 @@ class Dbms(Protocol):
         Raises ``ServerError``.
         """
 
-    async def forget_server(self, data_dir: Path) -> None:
-        """Remove what a server that still runs elsewhere wrote of itself into this copy."""
+    def unnoticed(self, data_dir: Path) -> AbstractContextManager[None]:
+        """A time in which a data directory tells nothing of its server, which is held still."""
 
     async def check_snapshot(self, data_dir: Path) -> None:
         """Raise ``StateUnusableError`` when a copy of ``data_dir`` would not be all of the cluster.

@@ -1,5 +1,7 @@
 """A dbms for component tests: the data directories of ``MemoryRuntime``, read from its disk."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pgstrata.domain.instance import Server
@@ -62,8 +64,16 @@ class MemoryDbms:
             self._disk.remove_tree(slot)
         return tuple(slot.name for slot in slots)
 
-    async def forget_server(self, data_dir: Path) -> None:
-        self._disk.remove_tree(data_dir / "postmaster.pid")
+    @contextmanager
+    def unnoticed(self, data_dir: Path) -> Iterator[None]:
+        note = data_dir / "postmaster.pid"
+        told = self._disk.read(note)
+        self._disk.remove_tree(note)
+        try:
+            yield
+        finally:
+            if told is not None:
+                self._disk.write(note, told)
 
     async def check_snapshot(self, data_dir: Path) -> None:
         for link in self._disk.children(data_dir / "pg_tblspc"):

@@ -5,6 +5,7 @@ import contextlib
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +23,9 @@ _SHUT_DOWN = 1  # DB_SHUTDOWNED
 _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
 
 _INIT_FORK = "_init"
+
+_NOTES = ("postmaster.pid", "postmaster.opts")
+"""What a server writes of itself."""
 
 _SETTINGS_FILES = ("postgresql.conf", "postgresql.auto.conf")
 
@@ -72,10 +76,14 @@ class Postgres:
                 await connection.execute("select pg_drop_replication_slot(%s)", (name,))
         return names
 
-    async def forget_server(self, data_dir: Path) -> None:
-        with faults.step("server.forget"):
-            for name in ("postmaster.pid", "postmaster.opts"):
-                (data_dir / name).unlink(missing_ok=True)
+    @contextlib.contextmanager
+    def unnoticed(self, data_dir: Path) -> Iterator[None]:
+        # A server looks after its pid file once a minute, but not while it is held still.
+        with contextlib.ExitStack() as notes:
+            with faults.step("server.forget"):
+                for name in _NOTES:
+                    notes.enter_context(_away(data_dir / name))
+            yield
 
     async def check_snapshot(self, data_dir: Path) -> None:
         elsewhere = await asyncio.to_thread(_first_elsewhere, data_dir)
@@ -133,6 +141,20 @@ def _control_defect(path: Path, wanted: int) -> str | None:
     if wanted == _IN_PRODUCTION:
         return f"the cluster was not in use: it is {said}"
     return f"the cluster was not shut down cleanly: it is {said}"
+
+
+@contextlib.contextmanager
+def _away(file: Path) -> Iterator[None]:
+    """A time in which a small file is not there; it has its owner and mode again at the end."""
+    content, status = file.read_bytes(), file.stat()
+    file.unlink()
+    try:
+        yield
+    finally:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, status.st_mode & 0o777)
+        with os.fdopen(descriptor, "wb") as again:
+            again.write(content)
+            os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
 def _first_init_fork(data_dir: Path) -> Path | None:

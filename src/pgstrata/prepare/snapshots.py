@@ -48,6 +48,9 @@ from pgstrata.store.base import Store
 
 MARKER_FORMAT = 1
 
+Keep = Callable[[Path, Path, bytes], Awaitable[None]]
+"""Makes a published place, with its marker, of a workspace."""
+
 Initialise = Callable[[Path], Awaitable[None]]
 """Makes a cluster in an empty data directory."""
 
@@ -259,17 +262,15 @@ class SnapshotOrchestrator:
         await self._evictor.relieve("after_snapshot")
 
     async def _take(self, workspace: Path, state: State, *, last: bool, live: Live | None) -> None:
-        place = self._states / state.state_id
         try:
             if live is not None:
-                async with self._scaffold() as building:
-                    await self._copy_live(workspace, building, live)
-                    await self._keep(building, place, state, recovers=True)
+                await self._dbms.checkpoint(live.server)
+                async with live.held_still():
+                    with self._dbms.unnoticed(workspace / DATA):
+                        await self._keep(workspace, state, self._fs.snapshot, recovers=True)
             else:
-                await self._keep(workspace, place, state, recovers=False)
-                if not last:
-                    # One that lies over what it is itself about to be could not be shared.
-                    await self._fs.clone(place, workspace)
+                keep = self._fs.publish if last else self._fs.snapshot
+                await self._keep(workspace, state, keep, recovers=False)
             took = time.monotonic() - self._begun[state.state_id].monotonic
             await self._store.add_state(
                 msgspec.structs.replace(state, build_seconds=round(took, 3))
@@ -279,19 +280,14 @@ class SnapshotOrchestrator:
             await to_the_end(self._throw_out(state.state_id))
             raise
 
-    async def _copy_live(self, workspace: Path, building: Path, live: Live) -> None:
-        await self._dbms.checkpoint(live.server)
-        async with live.held_still():
-            await self._fs.clone(workspace, building)
-        await self._dbms.forget_server(building / DATA)
-
-    async def _keep(self, building: Path, place: Path, state: State, *, recovers: bool) -> None:
-        if defect := await self._dbms.defect(building / DATA, recovers=recovers):
+    async def _keep(self, workspace: Path, state: State, keep: Keep, *, recovers: bool) -> None:
+        if defect := await self._dbms.defect(workspace / DATA, recovers=recovers):
             raise StateUnusableError(
                 f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
                 remedy="look at what this step does to the server itself",
             )
-        await self._publish(building, place, state.state_id, recovers=recovers)
+        place = self._states / state.state_id
+        await keep(workspace, place, _marker(state.state_id, recovers=recovers))
 
     async def clone_for_instance(self, state_id: str, instance_id: str) -> Path:
         """A writable place for a new instance, cloned from a state."""
@@ -342,7 +338,7 @@ class SnapshotOrchestrator:
             await initialise(building / DATA)
             if defect := await self._dbms.defect(building / DATA):
                 raise StateUnusableError(f"the base state of {image_id} cannot be kept: {defect}")
-            await self._publish(building, place, image_id)
+            await self._fs.publish(building, place, _marker(image_id))
 
     @asynccontextmanager
     async def _scaffold(self) -> AsyncIterator[Path]:
@@ -361,12 +357,6 @@ class SnapshotOrchestrator:
                 f"state {source.name} was removed while it was being used",
                 remedy="run the prepare again; it will be rebuilt",
             ) from error
-
-    async def _publish(
-        self, building: Path, place: Path, holds: str, *, recovers: bool = False
-    ) -> None:
-        marker = msgspec.json.encode(Marker(format=MARKER_FORMAT, holds=holds, recovers=recovers))
-        await self._fs.publish(building, place, marker)
 
     async def _whole(self, place: Path, holds: str) -> bool:
         return await self._defect(place, holds) is None
@@ -405,3 +395,7 @@ class SnapshotOrchestrator:
             await self._store.add_state(
                 msgspec.structs.replace(state, size_bytes=0, shared_bytes=0)
             )
+
+
+def _marker(holds: str, *, recovers: bool = False) -> bytes:
+    return msgspec.json.encode(Marker(format=MARKER_FORMAT, holds=holds, recovers=recovers))

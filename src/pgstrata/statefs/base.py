@@ -55,6 +55,13 @@ class StateFS(Protocol):
         ``FileExistsError`` when ``place`` exists.
         """
 
+    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
+        """As ``publish``, but what is in ``source`` stays there, to be written to further.
+
+        Who may write to it meanwhile, or have it open, is as with ``clone``. When it fails,
+        ``source`` may be gone; there is no ``place`` then.
+        """
+
     async def marker(self, place: Path) -> bytes | None:
         """The marker of a published place; None when there is no such place, or it is not whole."""
 

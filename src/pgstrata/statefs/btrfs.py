@@ -71,8 +71,16 @@ class BtrfsStateFS(DirectoryStateFS):
             trees.delete(hidden)
             raise
 
+    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
+        await in_thread(self._take, source, place, marker)
+
     def _publish(self, building: Path, place: Path, marker: bytes) -> None:
-        """Publish a snapshot rather than the directory itself.
+        """Publish a snapshot rather than the directory itself."""
+        self._take(building, place, marker)
+        hide_and_delete(building)
+
+    def _take(self, source: Path, place: Path, marker: bytes) -> None:
+        """Publish a snapshot, blocking.
 
         Taking it writes out this subvolume's data and no other's, and commits all metadata; a sync
         of the file system would wait for whatever the running instances have written as well.
@@ -84,13 +92,12 @@ class BtrfsStateFS(DirectoryStateFS):
             written = write_marker(hidden, marker)
             if self._durable:
                 _write_out(written)
-            _snapshot(building / DATA, hidden / DATA, read_only=True)
+            _snapshot(source / DATA, hidden / DATA, read_only=True)
             move(hidden, place)
         except BaseException:
             trees.delete(hidden)
             raise
         self._sync_name(place)
-        hide_and_delete(building)
 
 
 def _snapshot(source: Path, data: Path, *, read_only: bool) -> None:

@@ -31,6 +31,10 @@ class MemoryStateFS:
         self._disk.remove_tree(building)
         self._disk.write(place / MARKER, marker)
 
+    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
+        await self.clone(source, place)
+        self._disk.write(place / MARKER, marker)
+
     async def marker(self, place: Path) -> bytes | None:
         return self._disk.read(place / MARKER)
 

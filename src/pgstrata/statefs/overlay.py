@@ -45,6 +45,15 @@ class OverlayStateFS(DirectoryStateFS):
         else:
             await in_one_step(lambda: _clone(source, place), place)
 
+    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
+        # What lies over what it is itself about to be could not be shared.
+        await self.publish(source, place, marker)
+        try:
+            await self.clone(place, source)
+        except BaseException:
+            await self.remove(place)
+            raise
+
     async def attach(self, place: Path) -> None:
         await in_thread(_attach, place)
 

@@ -51,6 +51,15 @@ class DirectoryStateFS(ABC):
     async def publish(self, building: Path, place: Path, marker: bytes) -> None:
         await in_thread(self._publish, building, place, marker)
 
+    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
+        refuse_existing(place)
+        copy = hidden_sibling(place)
+        await self.clone(source, copy)
+        try:
+            await self.publish(copy, place, marker)
+        finally:
+            await in_thread(layers.discard, copy)
+
     async def marker(self, place: Path) -> bytes | None:
         return _read_marker(place)  # a hundred bytes: telling a thread takes longer
 
