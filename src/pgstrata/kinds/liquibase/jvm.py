@@ -102,7 +102,7 @@ class _Held:
         self._bindings = gateways.server.getGateway().getBindings()
 
     def keys(self) -> Any:
-        return self._through.jvm.java.util.ArrayList(self._bindings.keySet())
+        return self._through.jvm.java.util.HashSet(self._bindings.keySet())
 
     def retain(self, keys: Any) -> None:
         self._bindings.keySet().retainAll(keys)
