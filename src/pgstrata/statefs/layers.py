@@ -61,9 +61,10 @@ def hold(place: Path, opened: Path, holder: Path, shown: Path) -> None:
     ``opened`` is the place by its descriptor. Raises ``FileNotFoundError`` when it was removed
     meanwhile.
     """
+    # First where it is, then the hold: one that did not come further is still found by its holder.
+    (holder / _LOWER).symlink_to(os.path.relpath(place, shown))
     with faults.step("statefs.hold"):
         (holder / _HELD).hardlink_to(opened / LAYER)
-    (holder / _LOWER).symlink_to(os.path.relpath(place, shown))
     # Whoever removes it makes it no place any more first, and looks for holders then.
     if not (place.samefile(opened) and (opened / MARKER).exists()):
         raise FileNotFoundError(errno.ENOENT, "the place was removed", str(place))

@@ -1,0 +1,205 @@
+"""Stores that were damaged by hand, are read-only, or have a database that cannot be used.
+
+Each ends in a clear error or in nothing worse than work done again, and the store works once the
+cause is gone.
+"""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.filesystems import CannotMountError, give_up, loop_mounted
+from tests.resilience.audit import leftovers
+from tests.resilience.engine import Engine, Json, RefusedError
+from tests.resilience.kills import rows_of, tear_down
+
+RECIPE = ("-c", "create table t as select 1 as n", "-c", "insert into t values (2)")
+CONTENT = [1, 2]
+
+
+@contextmanager
+def store_in(directory: Path) -> Iterator[Engine]:
+    """An engine on a new store, and nothing of it afterwards."""
+    place = Path(tempfile.mkdtemp(dir=directory))
+    place.chmod(0o711)
+    engine = Engine(place / "store")
+    try:
+        yield engine
+    finally:
+        if engine.process is not None:
+            engine.kill()
+        tear_down(engine.store)
+
+
+@pytest.fixture
+def engine(reachable_dir: Path) -> Iterator[Engine]:
+    with store_in(reachable_dir) as one:
+        yield one
+
+
+def started(engine: Engine, environment: dict[str, str] | None = None) -> Engine:
+    assert engine.start(environment), "\n".join(engine.said[-20:])
+    return engine
+
+
+def prepared(engine: Engine, *words: str) -> Json:
+    """A job, seen through to its end."""
+    return engine.ended(engine.submit(*(words or RECIPE)))
+
+
+def check_it_works(engine: Engine) -> Json:
+    """A prepare succeeds, and nothing is left lying about."""
+    job = prepared(engine)
+    assert job["status"] == "succeeded", job
+    assert rows_of(job) == CONTENT
+    engine.ask("DELETE", f"/v1/instances/{job['result']['instance_id']}?force=true")
+    found = leftovers(engine.store, engine.pid)
+    assert not found, "; ".join(found)
+    return job
+
+
+def states_of(engine: Engine) -> list[Path]:
+    """The places of the states, the first step's first."""
+    ids = [state["state_id"] for state in engine.ask("GET", "/v1/states")]
+    return [engine.store / "states" / state_id for state_id in ids]
+
+
+def remove_instances(engine: Engine) -> None:
+    for instance in engine.ask("GET", "/v1/instances"):
+        engine.ask("DELETE", f"/v1/instances/{instance['instance_id']}?force=true")
+
+
+# Damage done by hand
+
+
+def emptied(place: Path) -> None:
+    shutil.rmtree(place)
+    place.mkdir()
+
+
+def replaced(file: Path, length: int) -> None:
+    """Cut a file short under its name alone: states may share it by hard links."""
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content[:length])
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "its marker is gone": lambda place: (place / "marker").unlink(),
+    "its marker names another": lambda place: (place / "marker").write_bytes(b"{}"),
+    "PG_VERSION is gone": lambda place: (place / "data/PG_VERSION").unlink(),
+    "PG_VERSION is empty": lambda place: replaced(place / "data/PG_VERSION", 0),
+    "pg_control is cut": lambda place: replaced(place / "data/global/pg_control", 10),
+    "a pid file is left": lambda place: (place / "data/postmaster.pid").write_text("1\n"),
+    "its data is gone": lambda place: shutil.rmtree(place / "data"),
+    "it is gone": shutil.rmtree,
+    "it is empty": lambda place: emptied(place),
+}
+
+
+def test_a_state_that_was_damaged_is_built_again(engine: Engine) -> None:
+    started(engine)
+    check_it_works(engine)
+    for what, damage in DAMAGES.items():
+        last = states_of(engine)[-1]
+        damage(last)
+        job = prepared(engine)
+        assert job["status"] == "succeeded", f"{what}: {job}"
+        cached = [task["cached"] for task in job["tasks"] if task["type"] == "state_execute"]
+        assert cached == [True, False], what
+        remove_instances(engine)
+    engine.stop()
+    check_it_works(started(engine))
+
+
+def test_a_base_state_that_was_damaged_is_made_again(engine: Engine) -> None:
+    started(engine)
+    check_it_works(engine)
+    for what, damage in DAMAGES.items():
+        [base] = (engine.store / "bases").iterdir()
+        damage(base)
+        job = prepared(engine, "-c", f"create table t as select '{what}' as n")
+        assert job["status"] == "succeeded", f"{what}: {job}"
+        remove_instances(engine)
+    check_it_works(engine)
+
+
+# The database
+
+
+def refused(engine: Engine) -> str:
+    """What an engine says that does not start."""
+    said = len(engine.said)
+    assert not engine.start()
+    return "\n".join(engine.said[said:])
+
+
+def test_a_database_of_a_newer_version_or_none_at_all_is_refused_and_left_alone(
+    engine: Engine,
+) -> None:
+    check_it_works(started(engine))
+    engine.stop()
+    database = engine.store / "pgstrata.db"
+    kept = database.read_bytes()
+    for content, words in (
+        (newer(kept, engine.store.parent / "newer.db"), "schema version"),
+        (kept[: len(kept) // 2], "damaged"),
+        (b"Dear diary, " * 400, "not a database"),
+    ):
+        database.write_bytes(content)
+        said = refused(engine)
+        assert str(database) in said
+        assert words in said
+        assert "Traceback" not in said
+        for log in engine.store.glob("pgstrata.db-*"):
+            log.unlink()
+    database.write_bytes(kept)
+    check_it_works(started(engine))
+
+
+def newer(content: bytes, scratch: Path) -> bytes:
+    scratch.write_bytes(content)
+    with closing(sqlite3.connect(scratch)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA user_version = 9999")
+    return scratch.read_bytes()
+
+
+def test_a_database_that_another_program_keeps_locked_is_told_of_and_then_works(
+    engine: Engine,
+) -> None:
+    started(engine)
+    with closing(sqlite3.connect(engine.store / "pgstrata.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RefusedError) as refusal:
+            engine.submit(*RECIPE)
+        assert "locked by another program" in refusal.value.body["message"]
+    check_it_works(engine)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_read_only_store_is_refused_with_its_name(reachable_dir: Path) -> None:
+    directory = Path(tempfile.mkdtemp(dir=reachable_dir))
+    directory.chmod(0o711)
+    try:
+        with loop_mounted("ext4", 400 << 20, directory) as disk:
+            disk.chmod(0o711)
+            with store_in(disk) as engine:
+                check_it_works(started(engine))
+                engine.stop()
+                assert os.system(f"mount -o remount,ro {disk}") == 0
+                said = refused(engine)
+                assert str(engine.store) in said
+                assert "read-only" in said.lower()
+                assert "Traceback" not in said
+                assert os.system(f"mount -o remount,rw {disk}") == 0
+                check_it_works(started(engine))
+                engine.stop()
+    except CannotMountError as error:
+        give_up(error)

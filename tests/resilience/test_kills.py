@@ -1,0 +1,166 @@
+"""The engine is killed at every fault point there is, and each time goes on as if nothing was.
+
+Each scenario is done once with a trace, to learn which points it comes by and how often. Then, for
+each of them, it is done again by an engine that dies there; the next engine must bring it to the
+same end, and leave nothing else behind. A second pass kills that next engine too, at each point it
+comes by while it recovers.
+"""
+
+import itertools
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pgstrata import faults
+from tests.filesystems import CannotMountError, give_up
+from tests.resilience.kills import (
+    SCENARIOS,
+    Build,
+    Case,
+    Chain,
+    Cold,
+    Kill,
+    Scenario,
+    Start,
+    Stop,
+    after_common_beginning,
+    moments,
+    until_it_answers,
+)
+
+CHAINS = 4
+"""How many engines are killed side by side."""
+
+Traces = dict[type[Scenario], list[str]]
+
+TWICE: tuple[tuple[type[Scenario], Kill], ...] = (
+    (Cold, Kill("initdb.before", 1)),
+    (Build, Kill("statefs.make_place.after", 1)),
+    (Build, Kill("store.add_state.before", 2)),
+    (Build, Kill("store.add_instance.after", 1)),
+)
+"""The kills after which a recovery is killed too: each leaves other things to clear away."""
+
+BESIDE_PREPARES = frozenset(
+    {"store.extend", "store.note_eviction", "store.pin", "store.remove_instance"}
+)
+"""Steps that no scenario here comes by: leases, pins, evictions, and undoing an instance."""
+
+backends: set[str] = set()
+reached: set[str] = set()
+"""The steps that traces came by, over all backends."""
+
+
+def test_no_kill_on_btrfs_loses_or_leaves_anything(
+    btrfs_dir: Path, tally: Callable[[str], None]
+) -> None:
+    survive_all("btrfs", btrfs_dir, tally, of="")
+
+
+@pytest.mark.parametrize("backend", ["copy", "overlay"])
+def test_no_kill_in_the_middle_of_files_loses_or_leaves_anything(
+    backend: str, reachable_dir: Path, tally: Callable[[str], None]
+) -> None:
+    if backend == "overlay" and os.geteuid() != 0:
+        give_up(CannotMountError("only root can mount"))
+    survive_all(backend, reachable_dir, tally, of="statefs.")
+
+
+def test_every_step_of_a_prepare_was_come_by() -> None:
+    if len(backends) < 3:
+        pytest.skip("needs the traces of all backends")
+    assert faults.STEPS - reached == BESIDE_PREPARES
+
+
+def survive_all(backend: str, directory: Path, tally: Callable[[str], None], *, of: str) -> None:
+    """Kill and recover at all points whose names begin with ``of``."""
+    with chain(directory, backend) as first:
+        traces: Traces = {scenario: first.trace(scenario) for scenario in SCENARIOS}
+        restart = first.trace_recovery(Stop, Kill("engine_json.remove.before", 1))
+    recoveries = []
+    for scenario, kill in TWICE:
+        with chain(directory, backend) as one:
+            recoveries.append(one.trace_recovery(scenario, kill))
+    backends.add(backend)
+    for trace in (*traces.values(), *recoveries):
+        reached.update(point.rpartition(".")[0] for point in trace)
+    once = list(cases(traces))
+    twice = [
+        Case(scenario, kill, again)
+        for (scenario, kill), points in zip(TWICE, recoveries, strict=True)
+        for again in moments(
+            points, after_common_beginning(points, restart), until_it_answers(points)
+        )
+    ]
+    once = [case for case in once if case.kill.point.startswith(of)]
+    twice = [case for case in twice if case.again and case.again.point.startswith(of)]
+    if of:  # the snapshot backend is tried in the same way whichever it is
+        once = [case for case in once if case.scenario is not Start]
+    survived, failures = survive(directory, backend, [*once, *twice])
+    points = {kill.point for case in (*once, *twice) for kill in case[1:] if kill is not None}
+    tally(
+        f"{backend}: {survived} kills survived, {len(twice)} of them while recovering, at "
+        f"{len(points)} fault points; {len(once) + len(twice) - survived - len(failures)} never "
+        f"came about; {len(failures)} went wrong"
+    )
+    assert not failures, f"{len(failures)} went wrong:\n\n" + "\n\n".join(failures)
+    assert survived >= 0.9 * (len(once) + len(twice))
+
+
+def cases(traces: Traces) -> Iterator[Case]:
+    """A kill for each moment; of a store's first job, for those that a later one does not meet."""
+    for scenario, points in traces.items():
+        begin, end = 0, len(points)
+        if scenario is Cold:
+            begin = after_common_beginning(points, traces[Build])
+            end = begin + len(points) - len(traces[Build])
+        yield from (Case(scenario, kill) for kill in moments(points, begin, end))
+
+
+def survive(directory: Path, backend: str, todo: Iterable[Case]) -> tuple[int, list[str]]:
+    """How many cases' kills were survived, and what went wrong in the others."""
+    left = deque(todo)
+    failures: list[str] = []
+
+    def work(_number: int) -> int:
+        survived = 0
+        case = next_of(left)
+        while case is not None:
+            with chain(directory, backend) as one:
+                while case is not None:
+                    this, case = case, next_of(left)
+                    try:
+                        survived += one.survive(this, case)
+                    except Exception:  # noqa: BLE001 - all that goes wrong is told at the end
+                        failures.append(f"{this}:\n{traceback.format_exc(limit=-3)}")
+                        break  # the next gets a store that nothing is wrong with
+        return survived
+
+    with ThreadPoolExecutor(CHAINS) as threads:
+        return sum(threads.map(work, range(CHAINS))), failures
+
+
+def next_of(left: deque[Case]) -> Case | None:
+    """The next case, if any is left."""
+    try:
+        return left.popleft()
+    except IndexError:
+        return None
+
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def chain(directory: Path, backend: str) -> Iterator[Chain]:
+    one = Chain(directory / f"chain-{next(_numbers)}", backend)
+    try:
+        yield one
+    finally:
+        one.close()
