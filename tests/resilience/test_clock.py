@@ -1,0 +1,92 @@
+"""An engine whose clock jumps, between two runs of it and while a job runs.
+
+Only the engine's clock does, by libfaketime: a server with a wrong clock is PostgreSQL's business.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.filesystems import CannotMountError, give_up
+from tests.resilience.engine import Engine
+from tests.resilience.kills import rows_of
+from tests.resilience.test_damage import check_it_works, engine, prepared, started
+
+__all__ = ["engine"]
+
+SLOW = ("-c", "create table t as select 1 as n", "-c", "insert into t select 2 from pg_sleep(2)")
+
+
+class Clock:
+    """The clock of every engine that is started with its environment."""
+
+    def __init__(self, file: Path) -> None:
+        if shutil.which("faketime") is None:
+            give_up(CannotMountError("faketime is not installed"))
+        self._file = file
+        self.jump("+0")
+        self.environment = {
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            # What the system counts from its boot does not change when its clock is set.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "LD_PRELOAD": str(_library()),
+        }
+
+    def jump(self, by: str) -> None:
+        """Set it so far from the real time."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(f"{by}\n")
+        draft.replace(self._file)
+
+
+def _library() -> Path:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        give_up(CannotMountError("libfaketime is not installed"))
+    return found[0]
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    return Clock(tmp_path / "clock")
+
+
+def in_its_second_step(engine: Engine) -> str:
+    job_id = engine.submit(*SLOW)
+    for event in engine.events(job_id):
+        if event["type"] == "task" and event.get("task_id") == "execute-1":
+            return job_id
+    raise AssertionError("it never came to its second step")
+
+
+@pytest.mark.parametrize("jump", ["-2d", "+400d"])
+def test_an_engine_whose_clock_was_set_takes_up_what_another_left(
+    jump: str, engine: Engine, clock: Clock
+) -> None:
+    started(engine, clock.environment)
+    kept = prepared(engine)["result"]["instance_id"]
+    job_id = in_its_second_step(engine)
+    engine.kill()
+    clock.jump(jump)
+    started(engine, clock.environment)
+    job = engine.ended(job_id)
+    assert job["status"] == "succeeded", job
+    assert rows_of(job) == [1, 2]
+    status = {one["instance_id"]: one["status"] for one in engine.ask("GET", "/v1/instances")}
+    assert status[kept] == "active"
+    check_it_works(engine)
+
+
+@pytest.mark.parametrize("jump", ["-2d", "+400d"])
+def test_a_job_during_which_the_clock_is_set_comes_to_its_end(
+    jump: str, engine: Engine, clock: Clock
+) -> None:
+    started(engine, clock.environment)
+    job_id = in_its_second_step(engine)
+    clock.jump(jump)
+    job = engine.ended(job_id)
+    assert job["status"] == "succeeded", job
+    assert rows_of(job) == [1, 2]
+    check_it_works(engine)
