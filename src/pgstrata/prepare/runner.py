@@ -141,11 +141,10 @@ class JobRunner:
         )
         # From before it is looked which are there, until the instance is.
         run.uses.enter_context(self._executor.using(chain.state_ids))
-        cached = await self._executor.existing_states(chain.state_ids)
+        done, cached = await self._cached(run, chain)
         specs = planner.tasks(run.job.request, chain, cached)
         before = [task.spec for task in run.tasks]
         drift = planner.drift(before, specs) if run.job.signature is not None else None
-        done = 0 if run.job.request.plan_only else await self._executor.count_clean(chain.state_ids)
         run.chain = chain
         if run.job.signature is not None and drift is None:
             run.happened(transitions.resumed(run.job, run.tasks, done=done, now=utc_now()))
@@ -162,6 +161,16 @@ class JobRunner:
             )
         )
         await self._retention.trim(run.job.signature)
+
+    async def _cached(self, run: _Run, chain: planner.Chain) -> tuple[int, frozenset[str]]:
+        """How many steps of a chain are done, and which of its states are there.
+
+        For who only plans, rows tell; who is about to use states looks whether they are whole.
+        """
+        if run.job.request.plan_only:
+            return 0, await self._executor.existing_states(chain.state_ids)
+        done = await self._executor.count_clean(chain.state_ids)
+        return done, frozenset(chain.state_ids[:done])
 
     async def _steps_read_again(self, run: _Run) -> Sequence[Step]:
         """The steps as the inputs are now, which may take its time."""

@@ -96,6 +96,24 @@ def test_the_second_time_everything_is_cached_and_no_tool_runs(tmp_path: Path) -
     run(scenario())
 
 
+def test_a_state_that_cannot_be_used_is_not_planned_as_cached(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            heart.gate.set()
+            await heart.finish("gate")
+            [state] = await heart.store.states()
+            heart.disk.remove_tree(tmp_path / "states" / state.state_id / "data" / "PG_VERSION")
+            heart.gate.clear()
+            heart.at_gate.clear()
+            job = await heart.manager.submit(heart.request("gate"))
+            await heart.at_gate.wait()
+            assert await heart.cached(job.job_id) == [False]
+            heart.gate.set()
+            await heart.end_of(job.job_id)
+
+    run(scenario())
+
+
 def test_a_changed_last_step_builds_only_that_step(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
