@@ -8,23 +8,28 @@ import pytest
 
 from tests.filesystems import GIB, CannotMountError, give_up, loop_mounted
 
-_figures = pytest.StashKey[list[str]]()
+_TALLY = "tally"
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Say a figure at the end of the whole test run."""
-    figures = request.config.stash.setdefault(_figures, [])
-    return figures.append
+def tally(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say a figure at the end of the whole test run, whichever process the test ran in."""
+    return lambda figure: record_property(_TALLY, figure)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if figures := config.stash.get(_figures, []):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == _TALLY
+    ]
+    if figures:
         terminalreporter.section("resilience")
         for figure in figures:
-            terminalreporter.line(figure)
+            terminalreporter.line(str(figure))
 
 
 @pytest.fixture(scope="module")
