@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.filesystems import GIB, CannotMountError, give_up, loop_mounted
+from tests.resilience.engine import Engine
+from tests.resilience.stores import store_in
 
 _TALLY = "tally"
 
@@ -42,3 +44,10 @@ def btrfs_dir() -> Iterator[Path]:
                 yield mount_point
         except CannotMountError as error:
             give_up(error)
+
+
+@pytest.fixture
+def engine(reachable_dir: Path) -> Iterator[Engine]:
+    """An engine on a new store, not started yet."""
+    with store_in(reachable_dir) as one:
+        yield one

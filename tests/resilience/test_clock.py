@@ -11,9 +11,7 @@ import pytest
 from tests.filesystems import CannotMountError, give_up
 from tests.resilience.engine import Engine
 from tests.resilience.kills import rows_of
-from tests.resilience.test_damage import check_it_works, engine, prepared, started
-
-__all__ = ["engine"]
+from tests.resilience.stores import check_it_works, prepared, started
 
 SLOW = ("-c", "create table t as select 1 as n", "-c", "insert into t select 2 from pg_sleep(2)")
 

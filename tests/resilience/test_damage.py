@@ -8,71 +8,28 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.filesystems import CannotMountError, give_up, loop_mounted
-from tests.resilience.audit import leftovers
-from tests.resilience.engine import Engine, Json, RefusedError
-from tests.resilience.kills import rows_of, tear_down
-
-RECIPE = ("-c", "create table t as select 1 as n", "-c", "insert into t values (2)")
-CONTENT = [1, 2]
-
-
-@contextmanager
-def store_in(directory: Path) -> Iterator[Engine]:
-    """An engine on a new store, and nothing of it afterwards."""
-    place = Path(tempfile.mkdtemp(dir=directory))
-    place.chmod(0o711)
-    engine = Engine(place / "store")
-    try:
-        yield engine
-    finally:
-        if engine.process is not None:
-            engine.kill()
-        tear_down(engine.store)
-
-
-@pytest.fixture
-def engine(reachable_dir: Path) -> Iterator[Engine]:
-    with store_in(reachable_dir) as one:
-        yield one
-
-
-def started(engine: Engine, environment: dict[str, str] | None = None) -> Engine:
-    assert engine.start(environment), "\n".join(engine.said[-20:])
-    return engine
-
-
-def prepared(engine: Engine, *words: str) -> Json:
-    """A job, seen through to its end."""
-    return engine.ended(engine.submit(*(words or RECIPE)))
-
-
-def check_it_works(engine: Engine) -> Json:
-    """A prepare succeeds, and nothing is left lying about."""
-    job = prepared(engine)
-    assert job["status"] == "succeeded", job
-    assert rows_of(job) == CONTENT
-    engine.ask("DELETE", f"/v1/instances/{job['result']['instance_id']}?force=true")
-    found = leftovers(engine.store, engine.pid)
-    assert not found, "; ".join(found)
-    return job
+from tests.resilience.engine import Engine, RefusedError
+from tests.resilience.stores import (
+    RECIPE,
+    check_it_works,
+    prepared,
+    remove_instances,
+    started,
+    store_in,
+)
 
 
 def states_of(engine: Engine) -> list[Path]:
     """The places of the states, the first step's first."""
     ids = [state["state_id"] for state in engine.ask("GET", "/v1/states")]
     return [engine.store / "states" / state_id for state_id in ids]
-
-
-def remove_instances(engine: Engine) -> None:
-    for instance in engine.ask("GET", "/v1/instances"):
-        engine.ask("DELETE", f"/v1/instances/{instance['instance_id']}?force=true")
 
 
 # Damage done by hand
