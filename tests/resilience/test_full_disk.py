@@ -1,0 +1,191 @@
+"""Disks that are full before a step, in it or after it, and steps that are told so.
+
+Each ends its job with an error that names the disk, nothing is left behind, and the same request
+succeeds once there is room.
+"""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pgstrata import faults
+from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
+from tests.resilience.engine import Engine, Json, RefusedError
+from tests.resilience.kills import rows_of
+from tests.resilience.stores import (
+    check_it_works,
+    check_nothing_is_left,
+    prepared,
+    remove_instances,
+    started,
+    store_in,
+)
+
+DISK_BYTES = 400 << 20
+BIG = "create table t as select 7 as n from generate_series(1, 5000000)"
+SPARE_BYTES = 120 << 20
+"""Enough for servers on clones and for btrfs's own tables, not enough for the big table."""
+
+NO_ROOM_BYTES = 4 << 20
+"""Enough to store a job, not enough to begin a step."""
+
+TOLD = {
+    "disk_full": "the disk of the store {store} is full",
+    "store_unusable": "the database {store}/pgstrata.db cannot grow, the disk is full",
+    "cache_full_unreclaimable": r"[0-9.]+ [kM]?B of the disk are free where .* should be",
+}
+"""The errors of a full disk; which one depends on what wanted room first."""
+
+# A step that reads a file of the server is refused, unless it keeps the function's name to itself.
+HOLD = """
+do $$ declare done boolean; begin
+    insert into t values (4);
+    raise notice 'the work is done';
+    loop
+        execute 'select (pg_stat' || '_file(''{go}'', true)).size is not null' into done;
+        exit when done;
+        perform pg_sleep(0.02);
+    end loop;
+end $$
+"""
+
+
+@pytest.mark.parametrize("kind", ["ext4", "btrfs"])
+def test_a_disk_that_gets_full_is_told_of_and_the_same_request_succeeds_once_there_is_room(
+    kind: FileSystem, reachable_dir: Path
+) -> None:
+    go = reachable_dir / "go"
+    try:
+        with loop_mounted(kind, DISK_BYTES, reachable_dir) as disk:
+            disk.chmod(0o711)
+            with store_in(disk) as engine:
+                started(engine)
+                prepared(engine, "-c", "select 'the base'")
+                remove_instances(engine)
+                check_nothing_is_left(engine)
+                ballast = disk / "ballast"
+                within(engine, ballast)
+                # btrfs gives room back when it likes: there, no moment can be chosen.
+                if kind == "ext4":
+                    before(engine, ballast)
+                    after(engine, ballast, go)
+                check_it_works(engine)
+                engine.stop()
+    except CannotMountError as error:
+        give_up(error)
+
+
+def before(engine: Engine, ballast: Path) -> None:
+    """Full before the step."""
+    recipe = ("-c", "create table t as select 1 as n")
+    fill(ballast)
+    check_told(engine, failed(engine, *recipe))
+    ballast.unlink()
+    fill(ballast, NO_ROOM_BYTES)
+    check_told(engine, failed(engine, *recipe))
+    ballast.unlink()
+    check_succeeds(engine, [1], *recipe)
+
+
+def within(engine: Engine, ballast: Path) -> None:
+    """Full because of what the step writes."""
+    recipe = ("-c", "create table s as select 2 as n", "-c", BIG)
+    fill(ballast, SPARE_BYTES)
+    check_told(engine, failed(engine, *recipe))
+    ballast.unlink()
+
+
+def after(engine: Engine, ballast: Path, go: Path) -> None:
+    """Full by the time that the step has done its work."""
+    recipe = ("-c", "create table t as select 3 as n", "-c", HOLD.format(go=go))
+    job_id = engine.submit(*recipe)
+    for event in engine.events(job_id):
+        if event["type"] == "log" and "the work is done" in event["message"]:
+            fill(ballast)
+            go.touch()
+    job = engine.job(job_id)
+    assert job["status"] == "failed", job
+    check_told(engine, job["error"])
+    ballast.unlink()
+    check_succeeds(engine, [3, 4], *recipe)
+
+
+def failed(engine: Engine, *words: str) -> Json:
+    """The error that a request ends with: when it is made, or as its job's."""
+    try:
+        job = prepared(engine, *words)
+    except RefusedError as refusal:
+        body: Json = refusal.body
+        return body
+    assert job["status"] == "failed", job
+    error: Json = job["error"]
+    return error
+
+
+def check_told(engine: Engine, error: Json) -> None:
+    assert re.search(TOLD[error["code"]].format(store=engine.store), error["message"]), error
+    assert error["remedy"]
+    check_nothing_is_left(engine)
+
+
+def check_succeeds(engine: Engine, content: list[int], *words: str) -> None:
+    job = prepared(engine, *words)
+    assert job["status"] == "succeeded", job
+    assert rows_of(job) == content
+    remove_instances(engine)
+    check_nothing_is_left(engine)
+
+
+def fill(ballast: Path, spare: int = 0) -> None:
+    """Take all the room there is, but for so many bytes."""
+    with ballast.open("wb") as file:
+        chunk = DISK_BYTES
+        while chunk >= 4096:
+            room = os.statvfs(ballast.parent)
+            left = room.f_bavail * room.f_frsize - spare
+            size = os.fstat(file.fileno()).st_size
+            if chunk <= left or not spare:
+                with suppress(OSError):
+                    os.posix_fallocate(file.fileno(), size, chunk)
+                    continue
+            chunk //= 2
+
+
+# Steps that are told so
+
+POINTS = {
+    "copy": ("statefs.copy.before", "statefs.copy.after"),
+    "btrfs": (
+        "queue.append.before",
+        "queue.apply.before",
+        "queue.apply.after",
+        "server.log.before",
+        "statefs.marker.write.before",
+        "statefs.snapshot.before",
+        "store.add_instance.after",
+        "store.add_state.after",
+    ),
+}
+
+
+@pytest.mark.parametrize("backend", POINTS)
+def test_a_step_that_finds_no_room_fails_its_job_and_the_same_request_then_succeeds(
+    backend: str, request: pytest.FixtureRequest
+) -> None:
+    directory = request.getfixturevalue("btrfs_dir" if backend == "btrfs" else "reachable_dir")
+    with store_in(directory, backend) as engine:
+        check_it_works(started(engine))
+        gate = engine.store.parent / "gate"
+        for number, point in enumerate(POINTS[backend]):
+            engine.kill()
+            started(engine, {faults.FAULTS: f"{point}=ENOSPC", faults.WHILE: str(gate)})
+            recipe = ("-c", f"create table t as select {number} as n")
+            gate.touch()
+            error = failed(engine, *recipe)
+            gate.unlink()
+            check_told(engine, error)
+            check_succeeds(engine, [number], *recipe)
+        engine.stop()
