@@ -15,7 +15,8 @@ demo: $(READY) ## set everything up and run the main job on the bundled example
 	$(BIN)/pgstrata demo
 
 test: $(READY) $(LIQUIBASE) ## set everything up and run all tests
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile \
+		--no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(READY) ## formatting, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .

@@ -231,8 +231,8 @@ class Evictor:
         wanted = f", {_bytes(needed)} more are needed" if needed else ""
         return CacheFullUnreclaimableError(
             f"{held}{wanted}, and no state can go: those left are in use, pinned or young",
-            remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), or raise "
-            "cache.capacity.maxBytes; pgstrata status --cache tells what there is",
+            remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), make room on "
+            "the disk, or set other limits (cache.capacity); pgstrata status --cache tells more",
         )
 
 
