@@ -62,9 +62,7 @@ def planned(
     Planning itself is done, and so are the first ``done`` steps, whose states are cached. Where
     there was a plan before, ``drift`` says why that does not hold any more.
     """
-    tasks = tuple(
-        Task(job_id=job.job_id, status=_status_in_plan(spec), spec=spec) for spec in specs
-    )
+    tasks = [Task(job_id=job.job_id, status=Status.QUEUED, spec=spec) for spec in specs]
     settled = _settled(tasks, done)
     said = () if drift is None else (log_event("plan", f"planned anew: {drift}", now),)
     return Transition(
@@ -85,11 +83,6 @@ def resumed(job: Job, tasks: Sequence[Task], *, done: int, now: datetime) -> Tra
     settled = _settled(tasks, done)
     moved = [task for before, task in zip(tasks, settled, strict=True) if task != before]
     return tasks_moved(job, moved, now)
-
-
-def _status_in_plan(spec: TaskSpec) -> Status:
-    planning = isinstance(spec, PlanTask | ResolveImageTask)
-    return Status.SUCCEEDED if planning else Status.QUEUED
 
 
 def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
