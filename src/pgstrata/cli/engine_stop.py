@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
@@ -17,7 +16,6 @@ do not take too long. Jobs go on when the engine is started again; instances are
 """
 
 STOP_SECONDS = 30.0
-_POLL_SECONDS = 0.02
 
 
 def run(context: Context, _given: Given) -> int:
@@ -44,14 +42,11 @@ def stop(pid: int, seconds: float) -> None:
         raise ClientError(
             f"the engine (pid {pid}) is another user's", remedy="stop it as that user"
         ) from error
-    deadline = time.monotonic() + seconds
-    while discovery.alive(pid):
-        if time.monotonic() > deadline:
-            raise ClientError(
-                f"the engine (pid {pid}) is still there after {seconds:.0f} s",
-                remedy="`pgstrata engine logs` shows what it is doing",
-            )
-        time.sleep(_POLL_SECONDS)
+    if not discovery.gone(pid, seconds):
+        raise ClientError(
+            f"the engine (pid {pid}) is still there after {seconds:.0f} s",
+            remedy="`pgstrata engine logs` shows what it is doing",
+        )
 
 
 COMMAND = Command(

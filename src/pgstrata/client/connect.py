@@ -1,6 +1,5 @@
 """From a configuration to an engine that answers: one named, one found, or one started."""
 
-import time
 from collections.abc import Mapping
 
 from pgstrata.client import discovery
@@ -11,8 +10,6 @@ from pgstrata.config.model import Configuration
 
 _STOPPING_SECONDS = 60.0
 """How long to wait for the end of an engine that is about to."""
-
-_POLL_SECONDS = 0.05
 
 
 def connect(configuration: Configuration) -> Engine:
@@ -39,9 +36,7 @@ def submit(configuration: Configuration, engine: Engine, request: Json) -> tuple
         if configuration.endpoint is not None or stopping is None:
             raise
     engine.close()
-    deadline = time.monotonic() + _STOPPING_SECONDS
-    while discovery.alive(stopping.pid) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
+    discovery.gone(stopping.pid, _STOPPING_SECONDS)
     engine = connect(configuration)
     return engine, engine.submit(request)
 

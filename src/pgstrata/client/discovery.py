@@ -6,6 +6,7 @@ believed only when its process lives and the engine that answers there says it i
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from pgstrata.client.http import Http, parse_endpoint
 from pgstrata.client_errors import ClientError, UsageError
 
 _HEALTH_SECONDS = 5.0
+_POLL_SECONDS = 0.02
 
 
 class EngineFile(NamedTuple):
@@ -82,6 +84,16 @@ def alive(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return not _is_zombie(pid)
+
+
+def gone(pid: int, seconds: float) -> bool:
+    """Wait for a process's end, for so long at most; whether it has ended."""
+    deadline = time.monotonic() + seconds
+    while alive(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
 
 
 def _is_zombie(pid: int) -> bool:
