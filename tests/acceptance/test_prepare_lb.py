@@ -12,6 +12,7 @@ import pytest
 from tests import changelogs
 from tests.acceptance.conftest import Terminal
 from tests.liquibase import history, jhipster, launcher, liquibase_home
+from tests.own_code import compiled, pack
 
 UPDATE = ("update", "--changelog-file=a.xml")
 
@@ -157,6 +158,27 @@ def test_an_engine_that_is_killed_takes_its_java_along_and_the_next_one_goes_on(
     shell("watch", job)
     [instance] = shell.json("ls", "-i")["instances"]
     assert [row[0] for row in history(instance["dsn"])] == ["1", "2", "3"]
+
+
+def test_code_of_ones_own_is_cached_until_its_jar_changes(shell: Terminal, tmp_path: Path) -> None:
+    shell.write(
+        "a.xml",
+        changelogs.xml(
+            one(1, "create table notes (note text)"),
+            changelogs.changeset(2, '<customChange class="own.Note"/>'),
+        ),
+    )
+    classes = compiled(tmp_path)
+    jar = pack(shell.work / "own.jar", classes, word="one")
+    shell.environment["PGSTRATA_LIQUIBASE_JARS"] = str(jar)
+    program = launcher(shell.work)
+    for word, more in (("one", ()), ("two", ("--liquibase-exec", program))):
+        pack(jar, classes, word=word)
+        assert [step["cached"] for step in plan(shell, *UPDATE)] == [False, False]
+        dsn = shell("prepare:lb", *more, "--", *UPDATE).stdout.strip().removeprefix("DSN=")
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("select note from notes").fetchall() == [(word,)]
+        assert [step["cached"] for step in plan(shell, *UPDATE)] == [True, True]
 
 
 def test_a_liquibase_of_ones_own_makes_the_same_states(shell: Terminal) -> None:

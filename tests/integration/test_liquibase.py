@@ -1,8 +1,7 @@
 """Changelogs run step by step on a real server, against one plain ``update`` of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,79 +11,18 @@ from msgspec.structs import replace
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
-from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InputChangedError, InvalidArgumentError, StepFailedError
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
-from tests.clusters import NativeRig, no_server_left
-from tests.liquibase import dump, history, jhipster, launcher, locked, plain_update, settings
+from tests.clusters import NativeRig
+from tests.liquibase import history, jhipster
+from tests.liquibase_runs import compare, liquibase, request, rig_below, run, serving, unheard
 
 
 @pytest.fixture(scope="module")
 def rig(reachable_dir: Path) -> Iterator[NativeRig]:
-    directory = reachable_dir / "liquibase"
-    directory.mkdir()
-    with no_server_left(directory):
-        rig = NativeRig(directory)
-        rig.cluster()
+    with rig_below(reachable_dir / "liquibase") as rig:
         yield rig
-
-
-@asynccontextmanager
-async def serving(rig: NativeRig) -> AsyncIterator[Server]:
-    server = await rig.runtime.start(rig.image, rig.cluster())
-    try:
-        yield server
-    finally:
-        await rig.runtime.stop(server)
-
-
-@asynccontextmanager
-async def liquibase() -> AsyncIterator[LiquibaseKind]:
-    kind = LiquibaseKind(settings())
-    try:
-        yield kind
-    finally:
-        await kind.close()
-
-
-async def run(
-    rig: NativeRig, kind: LiquibaseKind, server: Server, steps: tuple[Step, ...]
-) -> list[str]:
-    """Run the steps one after the other; all that was said."""
-    said: list[str] = []
-
-    async def keep(line: str) -> None:
-        said.append(line)
-
-    for step in steps:
-        await kind.check_unchanged(step)
-        await kind.execute(step, server, rig.runtime, keep)
-        assert not locked(rig.runtime.dsn(server))
-    return said
-
-
-def request(work_dir: Path, *words: str) -> PrepareRequest:
-    return PrepareRequest(
-        prepare_kind="lb", image_id="postgres", work_dir=str(work_dir), liquibase_args=words
-    )
-
-
-def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
-    """Check that steps come to what a plain run comes to; how many there were."""
-
-    async def scenario() -> int:
-        installation = (await rig.runtime.installations())[0]
-        async with liquibase() as kind, serving(rig) as stepped, serving(rig) as plain:
-            steps = await kind.steps(request(work_dir, *words))
-            await run(rig, kind, stepped, steps)
-            one, other = rig.runtime.dsn(stepped), rig.runtime.dsn(plain)
-            await asyncio.to_thread(plain_update, launcher(tmp_path), other, work_dir, *words)
-            assert history(one) == history(other)
-            assert dump(installation.bin_dir, one) == dump(installation.bin_dir, other)
-            return len(steps)
-
-    return asyncio.run(scenario())
 
 
 def test_a_real_changelog_comes_to_what_a_plain_update_comes_to(
@@ -531,10 +469,6 @@ def test_a_server_that_is_killed_fails_the_step_it_ran(rig: NativeRig, tmp_path:
                 await running
 
     asyncio.run(scenario())
-
-
-async def unheard(line: str) -> None:
-    """Whatever it says."""
 
 
 async def execution(rig: NativeRig, kind: LiquibaseKind, server: Server, step: Step) -> None:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 
 from pgstrata.errors import InvalidArgumentError, StepFailedError
-from pgstrata.kinds.liquibase.jvm import JavaError
 
 _MISSING_CLASS = re.compile(r"(?:ClassNotFoundException|NoClassDefFoundError): ([\w.$/]+)")
 _WRAPPING = re.compile(r"^(?:[\w.]+\.)?\w*(?:Exception|Error): ")
@@ -20,12 +19,17 @@ def invalid_changelog(changelog: str, messages: Sequence[str]) -> InvalidArgumen
     )
 
 
-def step_failure(title: str, error: JavaError) -> StepFailedError:
-    """The error for a changeset that failed."""
+def step_failure(
+    title: str, messages: Sequence[str], details: str | None = None
+) -> StepFailedError:
+    """The error for a changeset that failed: Java's messages, the innermost last.
+
+    ``details`` is what else was said, where that is more than the messages.
+    """
     return StepFailedError(
-        f"{title}: {_cause(error.messages)}",
-        remedy=_remedy(error.messages) or "correct the changeset and prepare again",
-        details=_whole(error.messages),
+        f"{title}: {_cause(messages)}",
+        remedy=_remedy(messages) or "correct the changeset and prepare again",
+        details=_whole(messages) if details is None else details or None,
     )
 
 

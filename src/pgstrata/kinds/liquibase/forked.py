@@ -4,6 +4,7 @@ What the changelog comes to is still read through its jars, so that states have 
 Its command line cannot name a changeset: it runs the next one that has not run.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +13,15 @@ from urllib.parse import unquote, urlsplit
 from pgstrata import subprocesses
 from pgstrata.domain.plan import Step
 from pgstrata.errors import InvalidArgumentError, ProgramError, StepFailedError
+from pgstrata.kinds.liquibase.failures import step_failure
 from pgstrata.kinds.liquibase.listing import Found
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.runtime.base import ToolCommand, ToolExit
 
 _HOME = re.compile(r"^Liquibase Home: (.+)$", re.MULTILINE)
 _FAILURE = re.compile(r"(?:ERROR|FATAL): .*")
+_CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
+_FRAMES = re.compile(r"^\t(?:at |\.\.\. ).*\n?", re.MULTILINE)
 
 
 def home_beside(program: Path) -> Path | None:
@@ -49,8 +53,10 @@ def check_can_be_told_apart(changesets: Sequence[Found]) -> None:
             )
 
 
-def command(step: Step, recipe: Recipe, dsn: str, env: Mapping[str, str]) -> ToolCommand:
-    """The call that carries out a step."""
+def command(
+    step: Step, recipe: Recipe, dsn: str, env: Mapping[str, str], jars: Sequence[Path]
+) -> ToolCommand:
+    """The call that carries out a step, with these jars beside its own."""
     server = urlsplit(dsn)
     words = tuple(
         word for word in recipe.words()[1:] if not word.startswith(("--count=", "--tag=", "-D"))
@@ -60,6 +66,7 @@ def command(step: Step, recipe: Recipe, dsn: str, env: Mapping[str, str]) -> Too
         tool=str(step.tool),
         args=(
             f"--search-path={','.join(recipe.search_path)}",
+            *((f"--classpath={os.pathsep.join(map(str, jars))}",) if jars else ()),
             "--log-level=info",
             "--show-banner=false",
             "update-count",
@@ -79,10 +86,10 @@ def command(step: Step, recipe: Recipe, dsn: str, env: Mapping[str, str]) -> Too
 
 def failure(step: Step, ended: ToolExit) -> StepFailedError:
     """The error to report when it ended with an exit code other than 0."""
-    found = _FAILURE.search(ended.stderr_tail)
-    said = found[0].strip() if found else f"liquibase ended with exit code {ended.exit_code}"
-    return StepFailedError(
-        f"{step.title}: {said}",
-        remedy="correct the changeset and prepare again",
-        details=ended.stderr_tail or None,
+    said = _FRAMES.sub("", ended.stderr_tail).strip("\n")
+    reasons = _CAUSE.findall(said) or _FAILURE.findall(said)[:1]
+    return step_failure(
+        step.title,
+        reasons or [f"liquibase ended with exit code {ended.exit_code}"],
+        details=said,
     )

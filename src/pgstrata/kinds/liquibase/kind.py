@@ -117,8 +117,9 @@ class LiquibaseKind:
         recipe = call.recipe_of_words(step.args)
         env = call.java_environment(step.env)
         if step.tool is not None:
+            jars = (await self._installation(Path(step.tool))).extensions
             ended = await runtime.run(
-                server, forked.command(step, recipe, runtime.dsn(server), env), line
+                server, forked.command(step, recipe, runtime.dsn(server), env, jars), line
             )
             if ended.exit_code != 0:
                 raise forked.failure(step, ended)
@@ -152,7 +153,7 @@ class LiquibaseKind:
             ) as jvm:
                 await jvm.call(lambda java: run(java, jvm), line)
         except JavaError as error:
-            raise step_failure(step.title, error) from None
+            raise step_failure(step.title, error.messages) from None
         except InvalidChangelogError as error:
             raise InputChangedError(
                 f"{context.recipe.changelog_file} changed and is not valid any more",
@@ -160,7 +161,7 @@ class LiquibaseKind:
                 details=str(error),
             ) from None
         except DriftError as error:
-            raise InputChangedError(str(error), remedy="prepare again") from None
+            raise InputChangedError(str(error), remedy=error.remedy) from None
         except JvmLostError as error:
             raise StepFailedError(
                 f"{step.title}: the Java that ran Liquibase ended unexpectedly",
@@ -226,8 +227,10 @@ class LiquibaseKind:
                 env=os.environ,
             )
         )
-        jars = tuple(describe(jar, jar.stat()) for jar in found.classpath)
-        self._found[tool] = found, jars
+        # A directory counts, too: there may be a jar more in it some day.
+        directories = (place for place in self._settings.jars if place.is_dir())
+        places = (*found.classpath, *directories)
+        self._found[tool] = found, tuple(describe(place, place.stat()) for place in places)
         return found
 
     def _remember(self, key: tuple[object, ...], plan: _Plan) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pgstrata.domain.plan import InputFile
-from pgstrata.kinds.liquibase.changelog import Changelog, Key, each, key_of
+from pgstrata.kinds.liquibase.changelog import Changelog, InvalidChangelogError, Key, each, key_of
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 
 _PREPARED = "PreparedStatement"
@@ -125,9 +125,22 @@ class _Reader:
             yield f"{name}={value}"
             return
         yield name
+        if name == "customPrecondition":
+            self._check_class(str(condition.getClassName()))
         if name in _NESTING:
             for nested in each(condition.getNestedPreconditions()):
                 yield from self.conditions(nested)
+
+    def _check_class(self, name: str) -> None:
+        """Raise ``InvalidChangelogError`` for a precondition's class that is not there.
+
+        Liquibase looks for it only as it runs, and then takes it as one that does not hold.
+        """
+        loader = self._java("liquibase.Scope").getCurrentScope().getClassLoader()
+        with java_errors_ignored() as failed:
+            self._java("java.lang.Class").forName(name, False, loader)
+        if failed:
+            raise InvalidChangelogError(f"java.lang.ClassNotFoundException: {name}")
 
     def _statements(self, change: Any) -> tuple[str, ...] | None:
         """A change's statements, None where they do not follow from the changelog alone."""

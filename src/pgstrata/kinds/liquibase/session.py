@@ -15,6 +15,10 @@ from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
 class DriftError(Exception):
     """A changeset is not what it was when it was planned, or reads what it was not known to."""
 
+    def __init__(self, message: str, remedy: str = "prepare again") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
 
 class Planned(NamedTuple):
     """A changeset with the digest of its step."""
@@ -65,7 +69,11 @@ class Session:
         self._java.forget()
         if reads is not None and (unknown := taken.keys() - reads):
             names = ", ".join(sorted(map(str, unknown)))
-            raise DriftError(f"{key} reads {names} only as it runs")
+            raise DriftError(
+                f"{key} reads {names} only as it runs",
+                "name the file in the changeset, as an attribute or parameter ending in File or "
+                "Path, so that its content counts",
+            )
 
     def close(self) -> None:
         """Disconnect from the server it ran on last."""

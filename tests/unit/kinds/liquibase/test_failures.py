@@ -1,7 +1,6 @@
 """Liquibase's exceptions, told to people."""
 
 from pgstrata.kinds.liquibase.failures import invalid_changelog, step_failure
-from pgstrata.kinds.liquibase.jvm import JavaError
 
 MIGRATION = (
     "Migration failed for changeset a.xml::2::ada:\n     Reason: "
@@ -13,7 +12,7 @@ POSTGRES = 'ERROR: relation "nope" does not exist\n  Position: 15'
 
 
 def test_a_failed_changeset_is_told_with_postgresqls_message_and_all_of_liquibases() -> None:
-    error = step_failure("a.xml::2::ada", JavaError((MIGRATION, DATABASE, POSTGRES), ("x",) * 3))
+    error = step_failure("a.xml::2::ada", (MIGRATION, DATABASE, POSTGRES))
     assert error.message == 'a.xml::2::ada: ERROR: relation "nope" does not exist'
     assert error.details is not None
     assert error.details.startswith(MIGRATION)

@@ -74,7 +74,7 @@ def test_no_java_says_how_to_get_it(
     monkeypatch.setattr(installation, "_packaged_java", lambda: None)
     with pytest.raises(ProgramError, match="no Java") as missing:
         find(home=home, extensions=(), java=None, env={"PATH": str(tmp_path)})
-    assert "openjdk" in (missing.value.remedy or "")
+    assert "default-jre-headless" in (missing.value.remedy or "")
 
 
 def test_java_home_comes_before_the_path(home: Path, java: Path) -> None:

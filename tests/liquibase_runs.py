@@ -1,0 +1,96 @@
+"""Changelogs planned and run, a step at a time, on servers of a test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from pgstrata.domain.instance import Server
+from pgstrata.domain.plan import Step
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.kinds.liquibase.kind import LiquibaseKind
+from tests.clusters import NativeRig, no_server_left
+from tests.liquibase import dump, history, launcher, locked, plain_update, settings
+
+
+@contextmanager
+def rig_below(directory: Path) -> Iterator[NativeRig]:
+    """Servers that work below a new directory."""
+    directory.mkdir()
+    with no_server_left(directory):
+        rig = NativeRig(directory)
+        rig.cluster()
+        yield rig
+
+
+@asynccontextmanager
+async def serving(rig: NativeRig) -> AsyncIterator[Server]:
+    """A server with an empty database."""
+    server = await rig.runtime.start(rig.image, rig.cluster())
+    try:
+        yield server
+    finally:
+        await rig.runtime.stop(server)
+
+
+@asynccontextmanager
+async def liquibase(**more: Any) -> AsyncIterator[LiquibaseKind]:
+    """The kind with these settings."""
+    kind = LiquibaseKind(settings(**more))
+    try:
+        yield kind
+    finally:
+        await kind.close()
+
+
+async def run(
+    rig: NativeRig, kind: LiquibaseKind, server: Server, steps: tuple[Step, ...]
+) -> list[str]:
+    """Run the steps one after the other; all that was said."""
+    said: list[str] = []
+
+    async def keep(line: str) -> None:
+        said.append(line)
+
+    for step in steps:
+        await kind.check_unchanged(step)
+        await kind.execute(step, server, rig.runtime, keep)
+        assert not locked(rig.runtime.dsn(server))
+    return said
+
+
+async def unheard(line: str) -> None:
+    """Whatever it says."""
+
+
+def request(work_dir: Path, *words: str) -> PrepareRequest:
+    """A request with these arguments of Liquibase."""
+    return PrepareRequest(
+        prepare_kind="lb", image_id="postgres", work_dir=str(work_dir), liquibase_args=words
+    )
+
+
+def rows(rig: NativeRig, server: Server, query: str) -> list[tuple[Any, ...]]:
+    """What a query gives."""
+    with psycopg.connect(rig.runtime.dsn(server)) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
+    """Check that steps come to what a plain run comes to; how many there were."""
+
+    async def scenario() -> int:
+        installation = (await rig.runtime.installations())[0]
+        async with liquibase() as kind, serving(rig) as stepped, serving(rig) as plain:
+            steps = await kind.steps(request(work_dir, *words))
+            await run(rig, kind, stepped, steps)
+            one, other = rig.runtime.dsn(stepped), rig.runtime.dsn(plain)
+            await asyncio.to_thread(plain_update, launcher(tmp_path), other, work_dir, *words)
+            assert history(one) == history(other)
+            assert dump(installation.bin_dir, one) == dump(installation.bin_dir, other)
+            return len(steps)
+
+    return asyncio.run(scenario())
