@@ -212,7 +212,9 @@ def works_in(pid: int, data_dir: Path) -> bool:
     try:
         process = psutil.Process(pid)
         # PostgreSQL changes to its data directory at start and stays there, its children too.
-        # So may somebody's shell, hence the program.
-        return Path(process.exe()).name == "postgres" and Path(process.cwd()).samefile(data_dir)
+        # So may somebody's shell, hence the program. One that is ending has none any more while
+        # it lets go of its memory, and after that of its files: it has its name then.
+        program = Path(process.exe()).name or process.name()
+        return program == "postgres" and Path(process.cwd()).samefile(data_dir)
     except (psutil.Error, OSError):
         return False
