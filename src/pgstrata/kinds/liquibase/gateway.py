@@ -4,6 +4,7 @@ Imported only where a Java is started, since it takes the package ``py4j``.
 """
 
 import logging
+import socket
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ from py4j.java_gateway import (
 from py4j.protocol import Py4JNetworkError
 
 _LOCALHOST = "127.0.0.1"
+_SEGMENT = 1460
 
 # A Java that ends is told of by whoever used it.
 logging.getLogger("py4j").setLevel(logging.CRITICAL)
@@ -87,6 +89,9 @@ class _Client(GatewayClient):  # type: ignore[misc]
 
     def _create_connection(self) -> GatewayConnection:
         connection = GatewayConnection(self.gateway_parameters, self.gateway_property)
+        # Java writes a long answer in pieces and sends the last once those before it are
+        # acknowledged: at once after two full segments, but 40 ms later after less.
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
         try:
             connection.start()
         except Py4JNetworkError:
