@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pgstrata.kinds.files import Files
+from pgstrata.kinds.liquibase.bulk import Bulk, Rows
 from pgstrata.kinds.liquibase.jvm import Java
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.liquibase.resources import Recorder
 
+CHANGESET = "liquibase.changelog.ChangeSet"
 _OFFLINE = "offline:postgresql?outputLiquibaseSql=none&catalog=postgres"
 
 UNKNOWN_VERSION = 719_204_638
@@ -36,6 +38,24 @@ class Key(NamedTuple):
         return f"{self.path}::{self.id}::{self.author}"
 
 
+class Selected:
+    """The changesets that would run, in their order."""
+
+    def __init__(self, bulk: Bulk, objects: Any) -> None:
+        self.rows = Rows(objects, range(objects.size()))
+        """Java's objects for them, each belonging to its own number."""
+        columns = (
+            map(str, bulk.texts(self.rows, bulk.function(CHANGESET, name)))
+            for name in ("getFilePath", "getId", "getAuthor")
+        )
+        self.keys = tuple(Key(*parts) for parts in zip(*columns, strict=True))
+        self._numbers = {key: number for number, key in enumerate(self.keys)}
+
+    def __getitem__(self, key: Key) -> Any:
+        """Java's object for one."""
+        return self.rows.objects.get(self._numbers[key])
+
+
 class Changelog:
     """A parsed changelog: the very objects that are listed are those that are run."""
 
@@ -43,6 +63,7 @@ class Changelog:
         """Parse it. Raises ``InvalidChangelogError`` and Java's own exceptions."""
         self.recipe = recipe
         self._java = java
+        self.bulk = Bulk(java)
         self.recorder = Recorder(java, [Path(root) for root in recipe.search_path], files)
         # Beside the recipe's files there are Liquibase's own, such as the schemas of XML
         # changelogs, and what extensions bring.
@@ -64,7 +85,6 @@ class Changelog:
             self.parsed = self._parse()
             self._validate()
             self.selected = self._select()
-            """Java's objects for the changesets that would run, in their order."""
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -104,10 +124,10 @@ class Changelog:
             error = self._java("liquibase.exception.ValidationFailedException")(visitor)
             raise InvalidChangelogError(str(error.getMessage()))
 
-    def _select(self) -> dict[Key, Any]:
+    def _select(self) -> Selected:
         visitor = self._java("liquibase.changelog.visitor.ListVisitor")()
         self._visit(visitor, (*self._filters(), *self._limits()))
-        return {key_of(changeset): changeset for changeset in each(visitor.getSeenChangeSets())}
+        return Selected(self.bulk, visitor.getSeenChangeSets())
 
     def _visit(self, visitor: Any, filters: tuple[Any, ...]) -> None:
         iterator = self._java("liquibase.changelog.ChangeLogIterator")(
@@ -145,17 +165,6 @@ def scope(java: Java, values: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         java("liquibase.Scope").exit(entered)
-
-
-def key_of(changeset: Any) -> Key:
-    """A changeset's key."""
-    return Key(str(changeset.getFilePath()), str(changeset.getId()), str(changeset.getAuthor()))
-
-
-def each(items: Any) -> Iterator[Any]:
-    """The items of a list of Java's."""
-    for index in range(items.size()):
-        yield items.get(index)
 
 
 def _set_version(connection: Any, version: int) -> None:

@@ -63,6 +63,7 @@ class Java:
         self._held = _Held(gateways)
         self._classes: dict[str, Any] = {}
         self._first = self._kept = self._held.keys()
+        self._lasting: dict[object, Any] = {}
 
     def __call__(self, name: str) -> Any:
         """A class."""
@@ -79,6 +80,14 @@ class Java:
         for item in items:
             made.add(item)
         return made
+
+    def lasting(self, key: object, make: Callable[[], Any]) -> Any:
+        """The object that ``make`` got when ``key`` was first asked for; Java keeps it."""
+        if key not in self._lasting:
+            made = self._lasting[key] = make()
+            for kept in (self._first, self._kept):
+                kept.add(made._target_id)
+        return self._lasting[key]
 
     def keep_all(self) -> None:
         """Keep everything that Java holds for us by now."""

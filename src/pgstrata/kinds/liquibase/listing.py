@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pgstrata.domain.plan import InputFile
-from pgstrata.kinds.liquibase.changelog import Changelog, InvalidChangelogError, Key, each, key_of
-from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
+from pgstrata.kinds.liquibase.bulk import Rows
+from pgstrata.kinds.liquibase.changelog import CHANGESET, Changelog, Key
+from pgstrata.kinds.liquibase.conditions import NESTING, Conditions
+from pgstrata.kinds.liquibase.jvm import Java
+from pgstrata.kinds.liquibase.statements import CHANGE, Generator
 
-_PREPARED = "PreparedStatement"
-_NESTING = ("preConditions", "and", "or", "not")
+_SERIALIZER = "liquibase.serializer.core.string.StringChangeLogSerializer"
+_MORE = ("buildFullContext", "buildFullLabels", "getRunWith", "getOnValidationFail")
 _FILE = re.compile(r'^\s*\w*(?:[fF]ile|[pP]ath)="([^"\n]*)"', re.MULTILINE)
 
 
@@ -54,137 +57,145 @@ class Listing(NamedTuple):
 
 def list_changesets(java: Java, changelog: Changelog) -> Listing:
     """Every changeset that would run, in order."""
-    reader = _Reader(java, changelog)
     with changelog.reading():
-        found = tuple(reader.read(changeset) for changeset in changelog.selected.values())
-        header = changelog.parsed.getPreconditions()
-        conditions = tuple(reader.conditions(header))
-        return Listing(
-            changesets=found,
-            # Each included changelog adds preconditions of its own, mostly none.
-            header=reader.serialized(header) if set(conditions) - set(_NESTING) else "",
-            header_conditions=tuple(name for name in conditions if name not in _NESTING),
-            looked_at=tuple(changelog.recorder.seen.values()),
-        )
+        reader = _Reader(java, changelog)
+        found = tuple(reader.read())
+        header, names = reader.header()
+    return Listing(
+        changesets=found,
+        header=header,
+        header_conditions=names,
+        looked_at=tuple(changelog.recorder.seen.values()),
+    )
 
 
 class _Reader:
+    """Asks one thing of all changesets at a time; their files are read on the way."""
+
     def __init__(self, java: Java, changelog: Changelog) -> None:
         self._java = java
         self._changelog = changelog
         self._recorder = changelog.recorder
-        self._serializer = java("liquibase.serializer.core.string.StringChangeLogSerializer")()
-        self._generators = java("liquibase.sqlgenerator.SqlGeneratorFactory").getInstance()
-        self._newest = java("liquibase.ChecksumVersion").latest()
-
-    def read(self, changeset: Any) -> Found:
-        """A changeset; its files are read on the way, each by Liquibase's own code."""
-        self._recorder.taken.clear()
-        checksum = str(changeset.generateCheckSum(self._newest).toString())
-        attributes = self.serialized(changeset)
-        changes = tuple(each(changeset.getChanges()))
-        statements = [self._statements(change) for change in changes]
-        rewriting = tuple(each(changeset.getSqlVisitors()))
-        own = self._own_file(changeset)
-        self._take_named_files(attributes, own)
-        data = tuple(path for path in self._recorder.taken if path != own)
-        return Found(
-            key=key_of(changeset),
-            checksum=checksum,
-            attributes=attributes,
-            more=(
-                str(changeset.buildFullContext()),
-                str(changeset.buildFullLabels()),
-                str(changeset.getRunWith()),
-                str(changeset.getOnValidationFail()),
-                *map(self.serialized, rewriting),
-            ),
-            repeats=_repeats(changeset),
-            rewritten=bool(rewriting),
-            changes=tuple(str(change.getSerializedObjectName()) for change in changes),
-            conditions=tuple(self.conditions(changeset.getPreconditions())),
-            sql=tuple(text for found in statements for text in found or ()),
-            complete=None not in statements,
-            files=tuple(self._recorder.seen[path] for path in ((own, *data) if own else data)),
-            contents=tuple(self._recorder.contents[path] for path in data),
+        self._bulk = changelog.bulk
+        self._changesets = changelog.selected.rows
+        self._count = len(self._changesets.owners)
+        self._taken: list[dict[Path, None]] = [{} for _ in range(self._count)]
+        self._conditions = Conditions(java, changelog)
+        self._serialized = self._bulk.function(
+            _SERIALIZER,
+            "serialize",
+            "liquibase.serializer.LiquibaseSerializable",
+            "boolean",
+            on=java(_SERIALIZER)(),
+            more=(False,),
         )
 
-    def serialized(self, thing: Any) -> str:
-        """All a thing consists of, as text."""
-        return str(self._serializer.serialize(thing, False))
-
-    def conditions(self, condition: Any) -> Iterator[str]:
-        """The names of a precondition and all within it."""
-        if condition is None:
-            return
-        name = str(condition.getName())
-        if name == "changeLogPropertyDefined":
-            value = self._changelog.parameters.getValue(
-                condition.getProperty(), self._changelog.parsed
+    def read(self) -> Iterator[Found]:
+        """The changesets."""
+        with self._recorder.noting(lambda: self._taken[self._bulk.owner]):
+            checksums = self._checksums()
+            attributes = self._texts(self._changesets, self._serialized)
+            changes = self._items("getChanges")
+            statements = self._generator().generate(changes, self._count)
+        names = self._grouped(changes, self._bulk.function(CHANGE, "getSerializedObjectName"))
+        rewriting = self._grouped(self._items("getSqlVisitors"), self._serialized)
+        more = list(zip(*(self._each(name) for name in _MORE), strict=True))
+        conditions, repeats = self._preconditions()
+        owns = self._own_files()
+        for index, key in enumerate(self._changelog.selected.keys):
+            files = self._files(index, attributes[index], owns[index])
+            data = tuple(path for path in files if path != owns[index])
+            yield Found(
+                key=key,
+                checksum=checksums[index],
+                attributes=attributes[index],
+                more=(*more[index], *rewriting[index]),
+                repeats=repeats[index],
+                rewritten=bool(rewriting[index]),
+                changes=names[index],
+                conditions=conditions[index],
+                sql=statements.texts[index],
+                complete=index not in statements.unknown,
+                files=tuple(self._recorder.seen[path] for path in files),
+                contents=tuple(self._recorder.contents[path] for path in data),
             )
-            yield f"{name}={value}"
-            return
-        yield name
-        if name == "customPrecondition":
-            self._check_class(str(condition.getClassName()))
-        if name in _NESTING:
-            for nested in each(condition.getNestedPreconditions()):
-                yield from self.conditions(nested)
 
-    def _check_class(self, name: str) -> None:
-        """Raise ``InvalidChangelogError`` for a precondition's class that is not there.
+    def header(self) -> tuple[str, tuple[str, ...]]:
+        """The preconditions of the changelog as a whole, and their names but for the nesting."""
+        rows, _ = self._bulk.present(
+            Rows(self._java.list(self._changelog.parsed.getPreconditions()), (0,))
+        )
+        names = [name for names in self._conditions.names(rows) for name in names]
+        own = tuple(name for name in names if name not in NESTING)
+        # Each included changelog adds preconditions of its own, mostly none.
+        return "".join(self._texts(rows, self._serialized)) if own else "", own
 
-        Liquibase looks for it only as it runs, and then takes it as one that does not hold.
+    def _checksums(self) -> list[str]:
+        version = "liquibase.ChecksumVersion"
+        newest = (self._java(version).latest(),)
+        checksum = self._bulk.function(CHANGESET, "generateCheckSum", version, more=newest)
+        return self._texts(self._changesets, checksum)
+
+    def _generator(self) -> Generator:
+        generators = self._java("liquibase.sqlgenerator.SqlGeneratorFactory").getInstance()
+        return Generator(self._bulk, generators, self._changelog.offline)
+
+    def _preconditions(self) -> tuple[list[tuple[str, ...]], list[bool]]:
+        """The names of each changeset's, and whether it would run again, or leave no trace."""
+        get = self._bulk.function(CHANGESET, "getPreconditions")
+        containers, _ = self._bulk.present(self._bulk.map(self._changesets, get))
+        grouped = containers.grouped(self._conditions.names(containers), self._count)
+        goes_on = containers.grouped(self._conditions.goes_on(containers), self._count)
+        flags = zip(self._each("isAlwaysRun"), self._each("getFailOnError"), goes_on, strict=True)
+        return (
+            [names[0] if names else () for names in grouped],
+            [always == "true" or fail == "false" or any(on) for always, fail, on in flags],
+        )
+
+    def _files(self, index: int, attributes: str, own: Path | None) -> tuple[Path, ...]:
+        """The files a changeset reads, its own changelog first.
+
+        Those that attributes name Liquibase finds in part past its accessor. Such a name may start
+        at a root of the search path or at the changelog's directory.
         """
-        loader = self._java("liquibase.Scope").getCurrentScope().getClassLoader()
-        with java_errors_ignored() as failed:
-            self._java("java.lang.Class").forName(name, False, loader)
-        if failed:
-            raise InvalidChangelogError(f"java.lang.ClassNotFoundException: {name}")
+        taken = self._taken[index]
+        with self._recorder.noting(lambda: taken):
+            for name in _FILE.findall(attributes):
+                self._recorder.take(name)
+                if own is not None:
+                    self._recorder.take_at(own.parent / name)
+        data = (path for path in taken if path != own)
+        return (own, *data) if own else tuple(data)
 
-    def _statements(self, change: Any) -> tuple[str, ...] | None:
-        """A change's statements, None where they do not follow from the changelog alone."""
-        offline = self._changelog.offline
-        if change.generateStatementsVolatile(offline):
-            return None
-        made: list[str] = []
-        with java_errors_ignored() as failed:
-            for statement in change.generateStatements(offline):
-                # A prepared statement has its values from the attributes and the files.
-                if _PREPARED not in str(statement.getClass().getName()):
-                    made.extend(self._texts(statement))
-        return None if failed else tuple(made)
+    def _own_files(self) -> list[Path | None]:
+        changelog = "liquibase.changelog.DatabaseChangeLog"
+        paths = self._texts(
+            self._changesets,
+            self._bulk.function(CHANGESET, "getChangeLog"),
+            self._bulk.function(changelog, "getPhysicalFilePath"),
+        )
+        return [self._place(path) for path in paths]
 
-    def _texts(self, statement: Any) -> Iterator[str]:
-        for sql in self._generators.generateSql(statement, self._changelog.offline):
-            yield f"{sql.toSql()}{sql.getEndDelimiter()}"
-
-    def _own_file(self, changeset: Any) -> Path | None:
-        path = str(changeset.getChangeLog().getPhysicalFilePath())
+    def _place(self, path: str) -> Path | None:
         for root in self._changelog.recipe.search_path:
             place = Path(root) / path
             if place in self._recorder.contents:
                 return place
         return None
 
-    def _take_named_files(self, attributes: str, own: Path | None) -> None:
-        """Take the files that attributes name: Liquibase finds some of them past its accessor.
+    def _items(self, name: str) -> Rows:
+        """The items of the lists that a method of each changeset comes to."""
+        function = self._bulk.function(CHANGESET, name)
+        return self._bulk.flat(self._bulk.map(self._changesets, function))
 
-        A name may start at a root of the search path or at the changelog's directory.
-        """
-        for name in _FILE.findall(attributes):
-            self._recorder.take(name)
-            if own is not None:
-                self._recorder.take_at(own.parent / name)
+    def _each(self, name: str) -> list[str]:
+        """What a method of each changeset comes to."""
+        return self._texts(self._changesets, self._bulk.function(CHANGESET, name))
 
+    def _grouped(self, rows: Rows, function: Any) -> list[tuple[str, ...]]:
+        """What a function makes of each row, by changeset."""
+        return rows.grouped(self._texts(rows, function), self._count)
 
-def _repeats(changeset: Any) -> bool:
-    conditions = changeset.getPreconditions()
-    return bool(
-        changeset.isAlwaysRun()
-        or changeset.getFailOnError() is False
-        or (
-            conditions is not None
-            and "CONTINUE" in f"{conditions.getOnFail()} {conditions.getOnError()}"
-        )
-    )
+    def _texts(self, rows: Rows, function: Any, *functions: Any) -> list[str]:
+        # Nothing is written as Python does.
+        return [str(text) for text in self._bulk.texts(rows, function, *functions)]

@@ -6,7 +6,8 @@ Liquibase's own would find, and reads each file before Java does, so that what i
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,11 +40,21 @@ class Recorder:
         """The digest of each file among those."""
         self.taken: dict[Path, None] = {}
         """The files that were taken since this was last emptied, in their order."""
+        self._noting: Callable[[], dict[Path, None]] = lambda: self.taken
         self.failure: PgstrataError | None = None
         """Why a file could not be given to Java; Java says so less well."""
         for root in self._roots:
             if not root.is_dir():
                 self._look(root)
+
+    @contextmanager
+    def noting(self, taken: Callable[[], dict[Path, None]]) -> Iterator[None]:
+        """Note files where that says, each as it is taken, instead of in ``taken``."""
+        before, self._noting = self._noting, taken
+        try:
+            yield
+        finally:
+            self._noting = before
 
     def take(self, path: str) -> None:
         """Take the files at a path, as Java finds them in the roots."""
@@ -115,7 +126,7 @@ class Recorder:
         else:
             self.seen[place] = file
             self.contents[place] = content
-            self.taken[place] = None
+            self._noting()[place] = None
 
 
 def _relative(path: str) -> str:
