@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.files import Files
-from pgstrata.kinds.liquibase import arguments, defaults
+from pgstrata.kinds.liquibase import arguments, defaults, options
 from pgstrata.kinds.liquibase.arguments import Arguments
 from pgstrata.kinds.liquibase.recipe import Recipe
 
@@ -26,10 +26,10 @@ def arguments_of(request: PrepareRequest) -> Arguments:
 def recipe_of(request: PrepareRequest, work_dir: Path, texts: Files[str]) -> Recipe:
     """The recipe a request comes to. Raises ``InvalidArgumentError``."""
     given = arguments_of(request)
-    options = {**defaults.of_environment(request.liquibase_env), **given.values}
-    filed, parameters = _filed(options.get("defaultsfile"), work_dir, texts)
-    options, parameters = {**filed, **options}, {**parameters, **given.parameters}
-    return _recipe(Arguments(given.command, options, parameters), work_dir)
+    chosen = {**defaults.of_environment(request.liquibase_env), **given.values}
+    filed, parameters = _filed(chosen.get("defaultsfile"), work_dir, texts)
+    chosen, parameters = {**filed, **chosen}, {**parameters, **given.parameters}
+    return _recipe(Arguments(given.command, chosen, parameters), work_dir)
 
 
 def recipe_of_words(words: Sequence[str]) -> Recipe:
@@ -38,21 +38,21 @@ def recipe_of_words(words: Sequence[str]) -> Recipe:
 
 
 def _recipe(given: Arguments, work_dir: Path) -> Recipe:
-    options = given.values
-    if "changelogfile" not in options:
+    values = given.values
+    if "changelogfile" not in values:
         raise InvalidArgumentError(
             "there is no changelog to prepare", remedy="name it: update --changelog-file=FILE"
         )
-    roots = _roots(options.get("searchpath"), work_dir)
+    roots = _roots(values.get("searchpath"), work_dir)
     counting, tagging = given.command == "update-count", given.command == "update-to-tag"
     return Recipe(
         command=given.command,
-        changelog_file=_relative(options["changelogfile"], roots),
+        changelog_file=_relative(values["changelogfile"], roots),
         search_path=tuple(str(root) for root in roots),
-        contexts=options.get("contexts", ""),
-        labels=options.get("labels", ""),
-        count=int(options["count"]) if counting else None,
-        tag=options["tag"] if tagging else None,
+        contexts=values.get("contexts", ""),
+        labels=values.get("labels", ""),
+        count=int(values["count"]) if counting else None,
+        tag=values["tag"] if tagging else None,
         parameters=dict(given.parameters),
     )
 
@@ -60,13 +60,13 @@ def _recipe(given: Arguments, work_dir: Path) -> Recipe:
 def java_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The variables that Java gets, all of which a changelog may have substituted."""
     own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    return own | {name: value for name, value in env.items() if not name.startswith("LIQUIBASE_")}
+    return own | {name: value for name, value in env.items() if options.of_variable(name) is None}
 
 
 def _filed(
     given: str | None, work_dir: Path, texts: Files[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    options: dict[str, str] = {}
+    values: dict[str, str] = {}
     parameters: dict[str, str] = {}
     main, local = defaults.files(given, work_dir)
     for path in (main, local):
@@ -78,10 +78,10 @@ def _filed(
                     f"there is no defaults file {path}", remedy="correct --defaults-file"
                 ) from None
             continue
-        found, values = defaults.of_text(text, str(path))
-        options.update(found)
-        parameters.update(values)
-    return options, parameters
+        found, more = defaults.of_text(text, str(path))
+        values.update(found)
+        parameters.update(more)
+    return values, parameters
 
 
 def _roots(given: str | None, work_dir: Path) -> tuple[Path, ...]:

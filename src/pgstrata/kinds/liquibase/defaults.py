@@ -22,7 +22,7 @@ _NOT_FOR_JAVA = re.compile(r"_?JAVA_|JDK_JAVA_|CLASSPATH$|LD_|DYLD_|LIQUIBASE_CL
 
 
 def of_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The options that ``LIQUIBASE_*`` variables give. Raises ``InvalidArgumentError``."""
+    """The options that Liquibase's variables give. Raises ``InvalidArgumentError``."""
     found: dict[str, str] = {}
     for name, value in env.items():
         if _NOT_FOR_JAVA.match(name):
@@ -30,10 +30,9 @@ def of_environment(env: Mapping[str, str]) -> dict[str, str]:
                 f"liquibase_env: {name} is not to be given, it changes Java itself",
                 remedy="leave it out",
             )
-        if name.startswith("LIQUIBASE_"):
-            short = name.removeprefix("LIQUIBASE_").removeprefix("COMMAND_")
-            if key := _checked(f"liquibase_env: {name}", short):
-                found[key] = value
+        short = options.of_variable(name)
+        if short is not None and (key := _checked(f"liquibase_env: {name}", short)):
+            found[key] = value
     return found
 
 

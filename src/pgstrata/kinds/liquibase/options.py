@@ -56,6 +56,9 @@ REFUSED = {
     "referenceusername": _CONNECTION,
     "referencepassword": _CONNECTION,
     "defaultcatalogname": _CONNECTION,
+    "changeexeclistenerclass": _CLASSES,
+    "changeexeclistenerpropertiesfile": _CLASSES,
+    "referencedriver": _CLASSES,
     "driver": _CLASSES,
     "driverpropertiesfile": _CLASSES,
     "databaseclass": _CLASSES,
@@ -67,10 +70,26 @@ REFUSED = {
 }
 """Options that are refused whatever their value, with the reason."""
 
-NOT_IN_FILES = frozenset({"url", "username", "password", "driver", "classpath", "logfile"})
+NOT_IN_FILES = frozenset(
+    {
+        *("url", "username", "password", "driver", "classpath", "logfile"),
+        *("referenceurl", "referenceusername", "referencepassword", "referencedriver"),
+    }
+)
 """Options for other ways of running a changelog, which a defaults file may have all the same."""
 
 
 def key(name: str) -> str:
     """An option's name in the spelling that options are known by."""
     return name.replace("-", "").replace("_", "").replace(".", "").lower()
+
+
+def of_variable(name: str) -> str | None:
+    """The key of the option that Liquibase reads from a variable, in any spelling it knows.
+
+    None for a variable that it takes no option from.
+    """
+    found = key(name)
+    if not found.startswith("liquibase"):
+        return None
+    return found.removeprefix("liquibase").removeprefix("command")

@@ -58,6 +58,73 @@ def test_variables_that_would_change_java_or_are_not_known_are_refused(
         recipe(tmp_path, "update", "--changelog-file=a.xml", env={name: "x"})
 
 
+SPELLINGS = (
+    *("LIQUIBASE_COMMAND_{}", "LIQUIBASE_{}", "liquibase_command_{}", "Liquibase_{}"),
+    *("liquibase.command.{}", "LIQUIBASECOMMAND{}"),
+)
+"""Liquibase takes its variables in any of them."""
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("URL", "USERNAME", "PASSWORD", "DEFAULT_CATALOG_NAME", "REFERENCE_URL"),
+        *("DRIVER", "DRIVER_PROPERTIES_FILE", "CLASSPATH", "INCLUDE_SYSTEM_CLASSPATH"),
+        *("DATABASE_CLASS", "PROPERTY_PROVIDER_CLASS", "LOG_FILE", "DATABASE_CHANGELOG_TABLE_NAME"),
+    ],
+)
+def test_a_variable_for_what_cannot_be_used_is_refused_by_name_in_any_spelling(
+    tmp_path: Path, spelling: str, option: str
+) -> None:
+    name = spelling.format(option)
+    with pytest.raises(InvalidArgumentError, match=f"liquibase_env: {name}") as refused:
+        recipe(tmp_path, "update", "--changelog-file=a.xml", env={name: "secret"})
+    assert refused.value.remedy
+    assert "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_liquibases_variables_are_read_in_any_spelling_and_kept_from_java(
+    tmp_path: Path, spelling: str
+) -> None:
+    env = {spelling.format("CONTEXTS"): "test", "STAGE": "dev"}
+    found = recipe(tmp_path, "update", "--changelog-file=a.xml", env=env)
+    assert found.contexts == "test"
+    assert set(java_environment(env)) == {"STAGE", "PATH", "LC_ALL"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("url", "username", "password", "driver", "classpath", "logFile", "log-file"),
+        *("referenceUrl", "reference-username", "liquibase.command.referencePassword"),
+        *("liquibase.command.url", "liquibase.command.update.password", "liquibase.classpath"),
+    ],
+)
+def test_a_defaults_file_may_say_where_others_run_the_changelog(tmp_path: Path, name: str) -> None:
+    plain = recipe(tmp_path, "update", "--changelog-file=a.xml")
+    (tmp_path / "liquibase.properties").write_text(f"{name}=jdbc:elsewhere\n")
+    assert recipe(tmp_path, "update", "--changelog-file=a.xml") == plain
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("defaultCatalogName", "default-catalog-name", "liquibase.command.defaultCatalogName"),
+        *("driverPropertiesFile", "databaseClass", "database-class", "propertyProviderClass"),
+        *("includeSystemClasspath", "liquibase.includeSystemClasspath", "output-file"),
+        *("defaultSchemaName", "liquibase.databaseChangelogTableName", "changeExecListenerClass"),
+    ],
+)
+def test_what_else_cannot_be_used_is_refused_by_file_and_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "liquibase.properties").write_text(f"{name}=secret\n")
+    with pytest.raises(InvalidArgumentError, match=rf"liquibase\.properties: {name}") as refused:
+        recipe(tmp_path, "update", "--changelog-file=a.xml")
+    assert refused.value.remedy
+    assert "secret" not in refused.value.message
+
+
 def test_java_gets_the_requests_variables_and_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "of the engine")
     found = java_environment({"STAGE": "dev", "LIQUIBASE_COMMAND_CONTEXTS": "test"})
