@@ -35,7 +35,6 @@ def test_a_real_changelog_comes_to_what_a_plain_update_comes_to(
 @pytest.mark.parametrize(
     "words",
     [
-        ("update", "--contexts=test", "-Dkind=given"),
         ("update", "--contexts=prod", "--labels=!late"),
         ("update-count", "--count=9"),
         ("update-to-tag", "--tag=v0"),
@@ -47,6 +46,14 @@ def test_a_changelog_with_everything_comes_to_what_a_plain_run_comes_to(
 ) -> None:
     master = changelogs.mixed(tmp_path / "work")
     assert compare(rig, tmp_path / "work", tmp_path, *words, f"--changelog-file={master}") > 8
+
+
+def test_a_long_changelog_comes_to_what_a_plain_update_comes_to(
+    rig: NativeRig, tmp_path: Path
+) -> None:
+    master = changelogs.mixed(tmp_path / "work", 144)
+    words = ("update", "--contexts=test", "-Dkind=given", f"--changelog-file={master}")
+    assert compare(rig, tmp_path / "work", tmp_path, *words) > 150
 
 
 # What a state is named by
@@ -358,6 +365,24 @@ def test_liquibases_words_arrive_with_the_step_that_made_them(
     assert any("a.xml::1::ada ran successfully" in line for line in first)
     assert any("a.xml::2::ada ran successfully" in line for line in second)
     assert not any("::1::" in line for line in second)
+
+
+def test_a_server_that_was_stopped_since_the_last_step_is_not_told_of(
+    rig: NativeRig, tmp_path: Path
+) -> None:
+    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2))})
+
+    async def scenario() -> list[str]:
+        async with liquibase() as kind:
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            for step in steps:
+                async with serving(rig) as server:
+                    said = await run(rig, kind, server, (step,))
+            return said
+
+    said = asyncio.run(scenario())
+    assert "Running Changeset: a.xml::2::ada" in said
+    assert [line for line in said if not line.startswith(("INFO ", "Running "))] == []
 
 
 # The Java
