@@ -1,8 +1,10 @@
 """A changelog through the front door: pgstrata prepare:lb, and what comes with it."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,36 @@ def test_liquibase_can_be_installed_from_a_directory(shell: Terminal) -> None:
     assert "Liquibase 4.28.0 is in" in ended.stdout
     shell.write("a.xml", changelogs.xml(one(1)))
     prepare(shell, *UPDATE)
+
+
+def test_a_file_that_changes_before_its_step_fails_the_job_by_its_name(shell: Terminal) -> None:
+    sleep = "do $$ begin perform pg_sleep(600); end $$"
+    waiting = changelogs.changeset(
+        1, f'<sql splitStatements="false">{sleep}</sql>', more='failOnError="false"'
+    )
+    reading = changelogs.changeset(2, '<sqlFile path="late.sql"/>')
+    shell.write("a.xml", changelogs.xml(waiting, reading))
+    shell.write("late.sql", "create table before ()")
+    job = shell.json("prepare:lb", "--no-watch", "--", *UPDATE)["job_id"]
+    statement = statement_of_a_step(shell)
+    changed = shell.write("late.sql", "create table after ()")
+    # PostgreSQL's way to cancel a statement, which that changeset lets fail.
+    statement.send_signal(signal.SIGINT)
+    ended = shell("watch", job, exit_code=1)
+    assert f"{changed} changed" in ended.stderr
+    assert [step["cached"] for step in plan(shell, *UPDATE)] == [True, False]
+    dsn, _said = prepare(shell, *UPDATE)
+    assert count(dsn, "after") == 0
+
+
+def statement_of_a_step(shell: Terminal) -> psutil.Process:
+    """The server process that carries out a ``DO``, once there is one."""
+    engine = psutil.Process(shell.engine_file()["pid"])
+    while True:
+        for child in engine.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if " ".join(child.cmdline()).rstrip().endswith(" DO"):
+                    return child
 
 
 def test_an_engine_that_is_killed_takes_its_java_along_and_the_next_one_goes_on(

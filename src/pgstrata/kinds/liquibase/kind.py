@@ -138,28 +138,21 @@ class LiquibaseKind:
         target: Target,
         line: LineSink,
     ) -> None:
-        def run(java: Java, jvm: Jvm) -> None:
-            session = _held(jvm, context)
-            if session is None or not session.is_as_planned(
-                step.uncacheable, _key(step), step.digest
-            ):
-                session = self._parse(java, jvm, context)
-            reads = None if step.uncacheable else {file.path for file in step.inputs}
-            session.run(_key(step), None if step.uncacheable else step.digest, reads, target)
-
+        digest = None if step.uncacheable else step.digest
+        reads = None if step.uncacheable else {file.path for file in step.inputs}
         try:
             async with self._pool.lent(
                 environment, lambda jvm: _held(jvm, context) is not None
             ) as jvm:
-                await jvm.call(lambda java: run(java, jvm), line)
+                held = _held(jvm, context)
+                session = (
+                    held
+                    if held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
+                    else await self._parsed_again(jvm, context, line)
+                )
+                await jvm.call(lambda _: session.run(_key(step), digest, reads, target), line)
         except JavaError as error:
             raise step_failure(step.title, error.messages) from None
-        except InvalidChangelogError as error:
-            raise InputChangedError(
-                f"{context.recipe.changelog_file} changed and is not valid any more",
-                remedy="correct it and prepare again",
-                details=str(error),
-            ) from None
         except DriftError as error:
             raise InputChangedError(str(error), remedy=error.remedy) from None
         except JvmLostError as error:
@@ -168,6 +161,21 @@ class LiquibaseKind:
                 remedy="prepare again; if it happens again, look for what kills it",
                 details=str(error) or None,
             ) from None
+
+    async def _parsed_again(self, jvm: Jvm, context: Context, line: LineSink) -> Session:
+        """A changelog for a step of an earlier plan. Raises ``InputChangedError``."""
+        try:
+            return await jvm.call(lambda java: self._parse(java, jvm, context), line)
+        except JavaError as error:
+            messages = error.messages
+        except InvalidChangelogError as error:
+            messages = (str(error),)
+        changelog = context.recipe.changelog_file
+        raise InputChangedError(
+            f"{changelog} or a file it needs changed and is not valid any more",
+            remedy="correct it and prepare again",
+            details=invalid_changelog(changelog, messages).details,
+        )
 
     async def _read(self, environment: _Environment, context: Context) -> Session:
         """Parse and list a changelog, whose files stay as they are meanwhile."""
