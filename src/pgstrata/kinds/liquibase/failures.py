@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pgstrata.errors import InvalidArgumentError, StepFailedError
 
 _MISSING_CLASS = re.compile(r"(?:ClassNotFoundException|NoClassDefFoundError): ([\w.$/]+)")
+_MISSING_FILE = "not found in the configured search path"
 _WRAPPING = re.compile(r"^(?:[\w.]+\.)?\w*(?:Exception|Error): ")
 _MAX_LINE = 300
 
@@ -50,6 +51,8 @@ def _cause(messages: Sequence[str]) -> str:
 def _remedy(messages: Sequence[str]) -> str | None:
     if _missing_class(messages):
         return "give the jar that has it: liquibase.jars in the engine's configuration"
+    if any(_MISSING_FILE in message for message in messages):
+        return "correct its name, or give the directory it is to be found from: --search-path=DIR"
     return None
 
 

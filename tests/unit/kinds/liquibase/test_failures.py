@@ -32,6 +32,13 @@ def test_a_missing_class_is_named_with_where_its_jar_goes() -> None:
     assert "liquibase.jars" in (error.remedy or "")
 
 
+def test_a_missing_file_is_named_with_where_it_is_looked_for() -> None:
+    said = "The file b.xml was not found in the configured search path:\n    - /x\nMore locations"
+    error = invalid_changelog("a.xml", [f"liquibase.exception.SetupException: {said}", said])
+    assert error.message.startswith("a.xml: The file b.xml was not found")
+    assert "--search-path" in (error.remedy or "")
+
+
 def test_an_exceptions_name_before_its_message_is_left_out() -> None:
     error = invalid_changelog("a.xml", ["liquibase.exception.SetupException: b.xml does not exist"])
     assert error.message == "a.xml: b.xml does not exist"
