@@ -283,6 +283,38 @@ def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
     asyncio.run(scenario())
 
 
+def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
+    rig: NativeRig, tmp_path: Path
+) -> None:
+    """So that a step comes to the same, whether it follows at once or on another day."""
+    changelogs.write(
+        tmp_path,
+        {
+            "a.xml": changelogs.xml(
+                one(1),
+                one(2, "create function f() returns void language sql as "
+                "'update databasechangelog set id = ''3''; delete from databasechangelog "
+                "where orderexecuted = 2'"),
+                one(4, "select f()"),
+                one(3),
+                one(5),
+            )
+        },
+    )  # fmt: skip
+
+    async def scenario() -> None:
+        async with liquibase() as kind, serving(rig) as together, serving(rig) as apart:
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            await run(rig, kind, together, steps)
+            for number, step in enumerate(steps):
+                await run(rig, kind, replace(apart, started=float(number)), (step,))
+            found = history(rig.runtime.dsn(together))
+            assert found == history(rig.runtime.dsn(apart))
+            assert [row[0] for row in found] == ["3", "4", "5"]
+
+    asyncio.run(scenario())
+
+
 # What goes wrong
 
 

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any, NamedTuple
 
-from pgstrata.kinds.liquibase.changelog import Changelog, Key, scope
+from pgstrata.kinds.liquibase.changelog import Changelog, Key, entered, surroundings
 from pgstrata.kinds.liquibase.jvm import Java
 
 _numbers = itertools.count()
@@ -31,10 +31,14 @@ class Target(NamedTuple):
 
 
 class Link:
-    """A connection to a server with all that Liquibase knows of it, kept between changesets."""
+    """A connection to a server with all that Liquibase knows of it, kept between changesets.
+
+    In Liquibase's memory the lock is held from the first changeset on; in the database it is held
+    only while one runs, so that no state is a locked one.
+    """
 
     def __init__(self, java: Java, changelog: Changelog, target: Target) -> None:
-        """Connect, and make Liquibase's tables where they are missing."""
+        """Connect."""
         self.target = target
         self._java = java
         self._changelog = changelog
@@ -43,7 +47,11 @@ class Link:
             .getInstance()
             .openDatabase(target.url, target.user, target.password, None, changelog.accessor)
         )
-        self._used = False
+        self._around = surroundings(
+            java, {"resourceAccessor": changelog.accessor, "database": self._database}
+        )
+        self._begun: _Begun | None = None
+        self._no_filters = java.list()
 
     def run(self, key: Key | None, *, first: bool) -> None:
         """Run one changeset under Liquibase's lock, with validation; none if there is no key.
@@ -51,13 +59,20 @@ class Link:
         ``first``: whether it is the first of its recipe, which checks the preconditions of the
         changelog as a whole. Raises Java's exceptions; the link is of no use after one.
         """
-        if self._used:
-            self._start_afresh()
-        self._used = True
-        with scope(
-            self._java, {"resourceAccessor": self._changelog.accessor, "database": self._database}
-        ):
-            self._locked(key, first=first)
+        with entered(self._java, self._around):
+            begun = self._begun
+            if begun is None:
+                begun = self._begun = self._begin()
+            else:
+                begun.lock.take_again()
+                # As a new connection is: with the path that Liquibase wants.
+                self._database.rollback()
+            alone = self._alone(key, first=first)
+            alone.validate(self._database, self._changelog.contexts, self._changelog.labels)
+            iterator = self._java("liquibase.changelog.ChangeLogIterator")(alone, self._no_filters)
+            iterator.run(begun.visitor, begun.environment)
+            # Whatever fails before this leaves a server that is thrown away, with its lock.
+            begun.lock.release()
 
     def close(self) -> None:
         """Disconnect, and let Liquibase forget the database, which it keeps in singletons."""
@@ -69,36 +84,29 @@ class Link:
         # Liquibase's own way asks the server first, and warns if that is gone, as it mostly is.
         self._database.getConnection().getUnderlyingConnection().close()
 
-    def _start_afresh(self) -> None:
-        """Make the session as a new one: what a changeset sets must not reach the next."""
-        connection = self._database.getConnection().getUnderlyingConnection()
-        connection.setAutoCommit(True)
-        statement = connection.createStatement()
-        statement.execute("DISCARD ALL")
-        statement.close()
-        connection.setAutoCommit(False)
-
-    def _locked(self, key: Key | None, *, first: bool) -> None:
-        java, changelog, database = self._java, self._changelog, self._database
-        lock = (
-            java("liquibase.lockservice.LockServiceFactory").getInstance().getLockService(database)
-        )
+    def _begin(self) -> "_Begun":
+        """Make Liquibase's tables where they are missing, take its lock and read its history."""
+        java, database = self._java, self._database
+        self._histories().getChangeLogService(database).init()
+        locks = java("liquibase.lockservice.LockServiceFactory").getInstance()
+        locks.getLockService(database).waitForLock()
+        # Taking the lock made Liquibase forget the history it knew.
         history = self._histories().getChangeLogService(database)
         history.init()
-        lock.waitForLock()
         history.generateDeploymentId()
-        alone = self._alone(key, first=first)
-        alone.validate(database, changelog.contexts, changelog.labels)
-        visitors = "liquibase.changelog.visitor"
-        visitor = java(f"{visitors}.UpdateVisitor")(
-            database,
-            java(f"{visitors}.DefaultChangeExecListener")(self._no_listeners()),
-            java("liquibase.changelog.filter.ShouldRunChangeSetFilter")(database),
+        return _Begun(
+            lock=_Lock(java, database),
+            visitor=self._visitor(),
+            environment=self._changelog.environment(database),
         )
-        iterator = java("liquibase.changelog.ChangeLogIterator")(alone, java.list())
-        iterator.run(visitor, changelog.environment(database))
-        # Whatever fails before this leaves a server that is thrown away, with its lock.
-        lock.releaseLock()
+
+    def _visitor(self) -> Any:
+        java, visitors = self._java, "liquibase.changelog.visitor"
+        return java(f"{visitors}.UpdateVisitor")(
+            self._database,
+            java(f"{visitors}.DefaultChangeExecListener")(self._no_listeners()),
+            java("liquibase.changelog.filter.ShouldRunChangeSetFilter")(self._database),
+        )
 
     def _alone(self, key: Key | None, *, first: bool) -> Any:
         """A changelog of that one changeset: its validation costs what one changeset costs."""
@@ -119,3 +127,39 @@ class Link:
 
     def _histories(self) -> Any:
         return self._java("liquibase.changelog.ChangeLogHistoryServiceFactory").getInstance()
+
+
+class _Begun(NamedTuple):
+    """What every changeset on one link is run with."""
+
+    lock: "_Lock"
+    visitor: Any
+    environment: Any
+
+
+class _Lock:
+    """Liquibase's lock in the database, in the statements that Liquibase takes it with."""
+
+    def __init__(self, java: Java, database: Any) -> None:
+        self._java = java
+        self._connection = database.getConnection().getUnderlyingConnection()
+        self._statement = self._connection.createStatement()
+        self._taking = self._sql("LockDatabaseChangeLogStatement", database)
+        self._releasing = self._sql("UnlockDatabaseChangeLogStatement", database)
+
+    def take_again(self) -> None:
+        """Take it, in a session like a new one: what a changeset sets must not reach the next."""
+        self._statement.execute("DISCARD ALL")
+        self._statement.execute(self._taking)
+        self._connection.setAutoCommit(False)
+
+    def release(self) -> None:
+        """Give it back."""
+        self._connection.setAutoCommit(True)
+        self._statement.execute(self._releasing)
+
+    def _sql(self, name: str, database: Any) -> str:
+        statement = self._java(f"liquibase.statement.core.{name}")()
+        generators = self._java("liquibase.sqlgenerator.SqlGeneratorFactory").getInstance()
+        (sql,) = generators.generateSql(statement, database)
+        return str(sql.toSql())

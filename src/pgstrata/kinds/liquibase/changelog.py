@@ -157,14 +157,26 @@ class Changelog:
 @contextmanager
 def scope(java: Java, values: Mapping[str, Any]) -> Iterator[None]:
     """What Liquibase finds around it while the context lasts."""
+    with entered(java, surroundings(java, values)):
+        yield
+
+
+def surroundings(java: Java, values: Mapping[str, Any]) -> Any:
+    """What is to be found around Liquibase, to be entered."""
     given = java("java.util.HashMap")()
     for name, value in values.items():
         given.put(name, value)
-    entered = java("liquibase.Scope").enter(given)
+    return given
+
+
+@contextmanager
+def entered(java: Java, around: Any) -> Iterator[None]:
+    """The time in which Liquibase finds these surroundings."""
+    number = java("liquibase.Scope").enter(around)
     try:
         yield
     finally:
-        java("liquibase.Scope").exit(entered)
+        java("liquibase.Scope").exit(number)
 
 
 def _set_version(connection: Any, version: int) -> None:

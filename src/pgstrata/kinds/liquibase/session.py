@@ -1,6 +1,6 @@
 """A changelog in a Java's memory: listed for a plan, then run, changeset by changeset."""
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,8 @@ from pgstrata.kinds.liquibase.changelog import Changelog, Key
 from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
+
+_HISTORY = "databasechangelog"
 
 
 class DriftError(Exception):
@@ -39,6 +41,7 @@ class Session:
         self.listing: Listing = list_changesets(java, self._changelog)
         self.planned = tuple(self._planned())
         self._digests = {_key(one): one.digest for one in self.planned}
+        self._rereading = frozenset(_after_own_writing(self.listing))
         self._link: Link | None = None
 
     def is_as_planned(self, uncacheable: bool, key: Key | None, digest: str) -> bool:
@@ -65,8 +68,10 @@ class Session:
         except BaseException:
             self._drop(link)
             raise
-        self._link = link
-        self._java.forget()
+        if key in self._rereading:
+            self._drop(link)
+        else:
+            self._link = link
         if reads is not None and (unknown := taken.keys() - reads):
             names = ", ".join(sorted(map(str, unknown)))
             raise DriftError(
@@ -86,9 +91,9 @@ class Session:
         if self._link is not None and self._link.target == target:
             return self._link
         self.close()
-        link = Link(self._java, self._changelog, target)
-        self._java.keep_all()
-        return link
+        # What the last link and its runs left in Java's hands.
+        self._java.forget()
+        return Link(self._java, self._changelog, target)
 
     def _drop(self, link: Link) -> None:
         # Its server may be gone.
@@ -106,6 +111,24 @@ class Session:
             Planned(first, digest_of(first, self.context, header)),
             *(Planned(found, digest_of(found, self.context)) for found in rest),
         ]
+
+
+def _after_own_writing(listing: Listing) -> Iterator[Key]:
+    """The changesets after which Liquibase must read its history anew.
+
+    They, or ones before them, may write there themselves, which Liquibase would not notice; what
+    comes next must be the same whether it comes at once or is built on the state another day.
+    """
+    found = False
+    for changeset in listing.changesets:
+        found = found or _may_write_history(changeset)
+        if found:
+            yield changeset.key
+
+
+def _may_write_history(found: Found) -> bool:
+    texts = (found.attributes, *found.sql)
+    return "customChange" in found.changes or any(_HISTORY in text.lower() for text in texts)
 
 
 def _key(planned: Planned) -> Key | None:
