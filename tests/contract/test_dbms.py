@@ -133,11 +133,11 @@ def test_settings_that_the_next_start_would_read_are_told(rig: Rig, server: Serv
     assert asyncio.run(rig.dbms.start_settings(server.data_dir)) != before
 
 
-def test_a_server_that_is_gone_makes_no_checkpoint(rig: Rig, server: Server) -> None:
-    asyncio.run(rig.dbms.checkpoint(server))
+def test_a_server_that_is_gone_writes_nothing_out(rig: Rig, server: Server) -> None:
+    asyncio.run(rig.dbms.write_out(server))
     asyncio.run(rig.runtime.stop(server))
     with pytest.raises(ServerError):
-        asyncio.run(rig.dbms.checkpoint(server))
+        asyncio.run(rig.dbms.write_out(server))
 
 
 def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: Server) -> None:

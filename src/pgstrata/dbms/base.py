@@ -25,8 +25,11 @@ class Dbms(Protocol):
     async def start_settings(self, data_dir: Path) -> bytes:
         """What stands in the files that a server takes its settings from when it starts."""
 
-    async def checkpoint(self, server: Server) -> None:
-        """Have everything written out, so that to recover takes little. Raises ``ServerError``."""
+    async def write_out(self, server: Server) -> None:
+        """Have all that was committed in the files, so that a copy recovers to it, and soon.
+
+        Raises ``ServerError``.
+        """
 
     async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
         """Drop every replication slot, since no copy's would ever be read; their names.

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from psycopg import AsyncConnection, Error
+from psycopg import AsyncConnection, Error, pq
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import PGconn, PollingStatus
+from psycopg.pq import ExecStatus, PollingStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError
@@ -16,7 +17,7 @@ _SUPERUSER = "postgres"
 _CONNECT_SECONDS = 10
 
 
-def _conninfo(server: Server) -> str:
+def _conninfo(server: Server, options: str = "") -> str:
     """How the engine connects; nothing is left to its environment, where libpq looks for more."""
     return make_conninfo(
         host=str(server.socket_dir),
@@ -25,7 +26,7 @@ def _conninfo(server: Server) -> str:
         dbname=_SUPERUSER,
         sslmode="disable",
         gssencmode="disable",
-        options="",
+        options=options,
         application_name="pgstrata",
     )
 
@@ -33,18 +34,50 @@ def _conninfo(server: Server) -> str:
 async def check_it_answers(server: Server) -> None:
     """Connect and go: a server that lets one in is ready for queries in that database.
 
-    That also fills the caches that its first client would have to. Every start waits for it, so it
-    is done with libpq itself, at a quarter of a whole ``AsyncConnection``'s price. Raises
-    ``ServerError`` when the server refuses.
+    That also fills the caches that its first client would have to. Raises ``ServerError`` when the
+    server refuses.
     """
-    connection = PGconn.connect_start(_conninfo(server).encode())
+    async with bare_connection(server):
+        pass
+
+
+@asynccontextmanager
+async def bare_connection(server: Server, options: str = "") -> AsyncIterator[PGconn]:
+    """A connection of libpq's own, at a quarter of a whole ``AsyncConnection``'s price.
+
+    Every start and every step waits for one. ``options`` are settings for its session, as on a
+    server's command line. Raises ``ServerError`` when the server refuses.
+    """
+    connection = pq.PGconn.connect_start(_conninfo(server, options).encode())
     try:
         while (status := connection.connect_poll()) != PollingStatus.OK:
             if status == PollingStatus.FAILED:
                 raise _silent(server, connection.get_error_message())
             await _turn(connection.socket, writing=status == PollingStatus.WRITING)
+        yield connection
     finally:
         connection.finish()
+
+
+async def answer(server: Server, connection: PGconn, query: str) -> bytes | None:
+    """The first value that a query gives, if it gives any. Raises ``ServerError``."""
+    try:
+        connection.send_query(query.encode())
+        value = None
+        while result := await _next_result(connection):
+            if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+                raise _silent(server, result.get_error_message())
+            value = result.get_value(0, 0) if result.ntuples else None
+    except Error as error:
+        raise _silent(server, str(error)) from error
+    return value
+
+
+async def _next_result(connection: PGconn) -> PGresult | None:
+    while connection.is_busy():
+        await _turn(connection.socket, writing=False)
+        connection.consume_input()
+    return connection.get_result()
 
 
 async def _turn(descriptor: int, *, writing: bool) -> None:

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from pgstrata import faults
-from pgstrata.dbms.connection import engine_connection
+from pgstrata.dbms.connection import answer, bare_connection, engine_connection
 from pgstrata.domain.instance import Server
 from pgstrata.errors import StateUnusableError
 
@@ -21,6 +21,18 @@ catalogue, and the state, in the machine's byte order. It has begun like this si
 
 _SHUT_DOWN = 1  # DB_SHUTDOWNED
 _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
+
+REPLAYED_BYTES = 256 << 10
+"""How much of its log a server that starts on a copy may have to replay."""
+
+_WRITING_OUT = "-c synchronous_commit=on -c search_path=pg_catalog"
+_WRITE_OUT_LOG = """
+select pg_current_wal_insert_lsn() - redo_lsn, pg_logical_emit_message(true, 'pgstrata', '')
+from pg_control_checkpoint()
+"""
+"""How many bytes were logged since the last checkpoint. A message that goes into the log makes this
+a transaction that writes, so its end waits until it and all before it are written: see
+RecordTransactionCommit in PostgreSQL's src/backend/access/transam/xact.c."""
 
 _INIT_FORK = "_init"
 
@@ -60,10 +72,12 @@ class Postgres:
     async def start_settings(self, data_dir: Path) -> bytes:
         return b"".join((data_dir / name).read_bytes() for name in _SETTINGS_FILES)
 
-    async def checkpoint(self, server: Server) -> None:
-        async with engine_connection(server) as connection:
+    async def write_out(self, server: Server) -> None:
+        async with bare_connection(server, _WRITING_OUT) as connection:
             with faults.step("server.checkpoint"):
-                await connection.execute("checkpoint")
+                unreplayed = await answer(server, connection, _WRITE_OUT_LOG)
+                if int(unreplayed or 0) > REPLAYED_BYTES:
+                    await answer(server, connection, "checkpoint")
 
     async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
         # Hardly ever is there one, and to look at the directory takes no connection.

@@ -264,7 +264,7 @@ class SnapshotOrchestrator:
     async def _take(self, workspace: Path, state: State, *, last: bool, live: Live | None) -> None:
         try:
             if live is not None:
-                await self._dbms.checkpoint(live.server)
+                await self._dbms.write_out(live.server)
                 async with live.held_still():
                     with self._dbms.unnoticed(workspace / DATA):
                         await self._keep(workspace, state, self._fs.snapshot, recovers=True)

@@ -62,6 +62,9 @@ class Java:
         self._client = gateways.client
         self._held = _Held(gateways)
         self._classes: dict[str, Any] = {}
+        system = self("java.lang.System")
+        self.outlets = (system.out, system.err)
+        """Java's standard output and standard error."""
         self._first = self._kept = self._held.keys()
         self._lasting: dict[object, Any] = {}
 
@@ -266,9 +269,8 @@ class Jvm:
         events = [self._marks.setdefault(mark, asyncio.Event()) for mark in marks]
 
         def write(java: Java) -> None:
-            system = java("java.lang.System")
-            system.out.println(marks[0])
-            system.err.println(marks[1])
+            for outlet, mark in zip(java.outlets, marks, strict=True):
+                outlet.println(mark)
 
         loop = asyncio.get_running_loop()
         with suppress(Exception):

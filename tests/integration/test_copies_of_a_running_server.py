@@ -1,0 +1,87 @@
+"""A server's files, copied while it is held still: all that was committed is in them."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgstrata.dbms.postgres import REPLAYED_BYTES
+from pgstrata.domain.instance import Server
+from tests.clusters import NativeRig, connected, no_server_left
+
+REPLAY = """
+select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), redo_lsn) from pg_control_checkpoint()
+"""
+
+
+@pytest.fixture(scope="module")
+def rig(reachable_dir: Path) -> Iterator[NativeRig]:
+    directory = reachable_dir / "copies"
+    directory.mkdir()
+    with no_server_left(directory):
+        rig = NativeRig(directory)
+        rig.cluster()  # the first takes an event loop of its own, which a test has not to spare
+        yield rig
+
+
+def copied(rig: NativeRig, sql: str, *, rows: int) -> tuple[int, int]:
+    """How many rows a copy has that is taken at once, and what it has to replay of the log."""
+
+    async def scenario() -> tuple[int, int]:
+        data_dir = rig.cluster()
+        rig.write(data_dir / "postgresql.auto.conf", b"wal_writer_delay = '10s'\n")
+        server = await rig.runtime.start(rig.image, data_dir)
+        try:
+            with connected(rig.runtime.dsn(server)) as connection:
+                connection.execute("set synchronous_commit = off")
+                connection.execute("create table t (a int, b text)")
+                connection.execute(sql.encode(), [rows])
+                place = await copy(rig, server)
+                (replay,) = connection.execute(REPLAY).fetchone() or (0,)
+        finally:
+            await rig.runtime.stop(server)
+        return await count(rig, place), int(replay)
+
+    return asyncio.run(scenario())
+
+
+async def copy(rig: NativeRig, server: Server) -> Path:
+    place = rig.empty()
+    await rig.dbms.write_out(server)
+    async with rig.runtime.held_still(server):
+        with rig.dbms.unnoticed(server.data_dir):
+            assert await rig.dbms.defect(server.data_dir, recovers=True) is None
+            place.rmdir()
+            shutil.copytree(server.data_dir, place)
+            shutil.chown(place, server.data_dir.owner(), server.data_dir.group())
+            for inner in place.rglob("*"):
+                shutil.chown(inner, server.data_dir.owner(), server.data_dir.group())
+    return place
+
+
+async def count(rig: NativeRig, data_dir: Path) -> int:
+    server = await rig.runtime.start(rig.image, data_dir)
+    try:
+        with psycopg.connect(rig.runtime.dsn(server)) as connection:
+            (rows,) = connection.execute("select count(*) from t").fetchone() or (0,)
+            return int(rows)
+    finally:
+        await rig.runtime.stop(server)
+
+
+INSERT = "insert into t select n, repeat('x', 100) from generate_series(1, %s) n"
+
+
+def test_what_was_committed_without_waiting_for_the_disk_is_in_a_copy(rig: NativeRig) -> None:
+    rows, replay = copied(rig, INSERT, rows=100)
+    assert rows == 100
+    assert 0 < replay <= REPLAYED_BYTES
+
+
+def test_a_copy_of_a_server_that_wrote_much_has_little_to_replay(rig: NativeRig) -> None:
+    rows, replay = copied(rig, INSERT, rows=20_000)
+    assert rows == 20_000
+    assert replay <= REPLAYED_BYTES
