@@ -20,8 +20,13 @@ _ROUNDS: Final = 5
 """How often those who are left are killed: some may be born while others are."""
 
 _STOP_POLL_SECONDS: Final = 0.0005
+_STOP_LOOKS: Final = 20
+"""How often it is looked at once whether processes have stopped, which most do in no time."""
 
 _STILL: Final = frozenset({b"T", b"t", b"Z", b"X"})
+
+_STAT_BYTES: Final = 4096
+"""More than the line has."""
 
 # Fields of /proc/PID/stat after the name in brackets: see proc(5).
 _STATE, _PARENT, _START = 0, 1, 19
@@ -78,9 +83,11 @@ async def hold_still(pids: Collection[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
-    # One that is in a call to the disk stops at its end.
-    while not all(is_still(pid) for pid in pids):  # noqa: ASYNC110 (nothing tells us)
-        await asyncio.sleep(_STOP_POLL_SECONDS)
+    looks = 0
+    while not all(is_still(pid) for pid in pids):
+        looks += 1
+        # One that is in a call to the disk stops at its end; nothing tells us.
+        await asyncio.sleep(0 if looks < _STOP_LOOKS else _STOP_POLL_SECONDS)
 
 
 def let_go_on(pids: Iterable[int]) -> None:
@@ -192,9 +199,15 @@ def _boot() -> str | None:
 
 def _stat(pid: int) -> list[bytes] | None:
     try:
-        line = Path(f"/proc/{pid}/stat").read_bytes()
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        line = os.read(descriptor, _STAT_BYTES)
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(descriptor)
     # The name may hold anything, brackets too.
     return line.rpartition(b") ")[2].split()
 

@@ -36,8 +36,8 @@ RecordTransactionCommit in PostgreSQL's src/backend/access/transam/xact.c."""
 
 _INIT_FORK = "_init"
 
-_NOTES = ("postmaster.pid", "postmaster.opts")
-"""What a server writes of itself."""
+_NOTE = "postmaster.pid"
+"""What a server writes of itself for as long as it runs."""
 
 _SETTINGS_FILES = ("postgresql.conf", "postgresql.auto.conf")
 
@@ -93,10 +93,9 @@ class Postgres:
     @contextlib.contextmanager
     def unnoticed(self, data_dir: Path) -> Iterator[None]:
         # A server looks after its pid file once a minute, but not while it is held still.
-        with contextlib.ExitStack() as notes:
+        with contextlib.ExitStack() as away:
             with faults.step("server.forget"):
-                for name in _NOTES:
-                    notes.enter_context(_away(data_dir / name))
+                away.enter_context(_away(data_dir / _NOTE))
             yield
 
     async def check_snapshot(self, data_dir: Path) -> None:

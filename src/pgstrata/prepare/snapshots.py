@@ -252,6 +252,8 @@ class SnapshotOrchestrator:
         directory is not one that can be kept, and what ``Evictor.make_room`` does.
         """
         await self._dbms.check_snapshot(workspace / DATA)
+        if live is not None:
+            await self._dbms.write_out(live.server)
         begun = self._begun[state.state_id]
         held = await self._fs.usage(workspace, changed_since=begun.by_the_clock)
         measured = msgspec.structs.replace(
@@ -264,7 +266,6 @@ class SnapshotOrchestrator:
     async def _take(self, workspace: Path, state: State, *, last: bool, live: Live | None) -> None:
         try:
             if live is not None:
-                await self._dbms.write_out(live.server)
                 async with live.held_still():
                     with self._dbms.unnoticed(workspace / DATA):
                         await self._keep(workspace, state, self._fs.snapshot, recovers=True)
