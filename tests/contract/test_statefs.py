@@ -33,6 +33,7 @@ class Ground(Protocol):
 
     def write(self, path: Path, content: bytes) -> None: ...
     def read(self, path: Path) -> bytes | None: ...
+    def remove(self, path: Path) -> None: ...
     def listing(self, directory: Path) -> list[str]: ...
 
 
@@ -49,6 +50,9 @@ class FilesGround:
 
     def read(self, path: Path) -> bytes | None:
         return path.read_bytes() if path.is_file() else None
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
 
     def listing(self, directory: Path) -> list[str]:
         return sorted(path.name for path in directory.iterdir())
@@ -67,6 +71,9 @@ class MemoryGround:
 
     def read(self, path: Path) -> bytes | None:
         return self.disk.read(path)
+
+    def remove(self, path: Path) -> None:
+        self.disk.remove_tree(path)
 
     def listing(self, directory: Path) -> list[str]:
         return [child.name for child in self.disk.children(directory)]
@@ -708,6 +715,57 @@ def test_what_did_not_change_since_a_clone_need_not_be_looked_at(ground: Ground)
     ground.write(building / DATA / "new", os.urandom(2 * MIB))
     whole = asyncio.run(ground.statefs.usage(building))
     assert asyncio.run(ground.statefs.usage(building, changed_since=before)) == whole
+
+
+def test_a_place_that_is_written_to_further_is_measured_by_what_changed(ground: Ground) -> None:
+    """After each snapshot, whether few files changed or so many that nobody could keep count."""
+    first = publish(ground, "first", os.urandom(4 * MIB))
+    building = clone(ground, first, "building")
+    for number, change in enumerate(
+        (_write_new, _write_into, _write_much, _remove_one, _add_directory, _write_new)
+    ):
+        before = time.time() - 0.02
+        change(ground, building / DATA, number)
+        whole = asyncio.run(ground.statefs.usage(building))
+        assert asyncio.run(ground.statefs.usage(building, changed_since=before)) == whole
+        place = ground.area / f"snapshot-{number}"
+        asyncio.run(ground.statefs.snapshot(building, place, MARKER))
+
+
+def test_a_place_that_took_anothers_name_is_measured_as_what_it_is(ground: Ground) -> None:
+    first = publish(ground, "first", os.urandom(4 * MIB))
+    second = publish(ground, "second", os.urandom(8 * MIB))
+    for source in (first, second, first):
+        building = clone(ground, source, "building")
+        before = time.time() - 0.02
+        ground.write(building / DATA / "new", os.urandom(MIB))
+        whole = asyncio.run(ground.statefs.usage(building))
+        assert asyncio.run(ground.statefs.usage(building, changed_since=before)) == whole
+        asyncio.run(ground.statefs.remove(building))
+
+
+def _write_new(ground: Ground, data: Path, number: int) -> None:
+    ground.write(data / f"new-{number}", os.urandom(2 * MIB))
+
+
+def _write_into(ground: Ground, data: Path, _number: int) -> None:
+    ground.write(data / "file", os.urandom(3 * MIB))
+
+
+def _write_much(ground: Ground, data: Path, _number: int) -> None:
+    for _ in range(10_000):
+        ground.write(data / "one", b"1")
+        ground.write(data / "two", b"2")
+    ground.remove(data / "one")
+    ground.remove(data / "two")
+
+
+def _remove_one(ground: Ground, data: Path, _number: int) -> None:
+    ground.remove(data / "file")
+
+
+def _add_directory(ground: Ground, data: Path, _number: int) -> None:
+    ground.write(data / "more" / "file", os.urandom(MIB))
 
 
 def test_a_missing_place_has_no_usage(ground: Ground) -> None:

@@ -58,6 +58,8 @@ class StateFS(Protocol):
     async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
         """As ``publish``, but what is in ``source`` stays there, to be written to further.
 
+        A power cut may take the newest ones, those of the last half minute; of any that is left
+        all is left.
         Who may write to it meanwhile, or have it open, is as with ``clone``. When it fails,
         ``source`` may be gone; there is no ``place`` then.
         """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pgstrata import faults
 from pgstrata.errors import StoreUnusableError
-from pgstrata.statefs import extents, subvolumes, trees
+from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.places import (
     DATA_MODE,
@@ -22,6 +22,7 @@ from pgstrata.statefs.places import (
     write_marker,
 )
 from pgstrata.statefs.threads import in_thread
+from pgstrata.statefs.watching import Watches
 
 _NEARLY_FULL = 8
 """A disk is nearly full when no more than this part of it is free: one eighth."""
@@ -36,6 +37,10 @@ class BtrfsStateFS(DirectoryStateFS):
     name = "btrfs"
     shares_data = True
 
+    def __init__(self, *, durable: bool = True) -> None:
+        super().__init__(durable=durable)
+        self._watches = Watches()
+
     def _make_data(self, data: Path) -> None:
         subvolumes.create(data)
         data.chmod(DATA_MODE)  # it had whatever the umask left
@@ -44,7 +49,15 @@ class BtrfsStateFS(DirectoryStateFS):
         await in_one_step(lambda: self._clone(source / DATA, place), place)
 
     async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
-        return await in_thread(extents.usage, place, changed_since)
+        return await in_thread(self._watches.usage, place, changed_since)
+
+    async def hide(self, place: Path) -> Path | None:
+        self._watches.forget(place)
+        return await super().hide(place)
+
+    def _remove(self, place: Path) -> None:
+        self._watches.forget(place)
+        super()._remove(place)
 
     def _delete(self, hidden: Path) -> None:
         """Delete. On a disk that is nearly full, the room is wanted back at once.
@@ -77,13 +90,16 @@ class BtrfsStateFS(DirectoryStateFS):
     def _publish(self, building: Path, place: Path, marker: bytes) -> None:
         """Publish a snapshot rather than the directory itself."""
         self._take(building, place, marker)
+        self._sync_name(place)
+        self._watches.forget(building)
         hide_and_delete(building)
 
     def _take(self, source: Path, place: Path, marker: bytes) -> None:
-        """Publish a snapshot, blocking.
+        """Publish a snapshot, blocking; its name is on disk with the next commit.
 
-        Taking it writes out this subvolume's data and no other's, and commits all metadata; a sync
-        of the file system would wait for whatever the running instances have written as well.
+        Taking it writes out this subvolume's data and no other's, and commits all metadata, that of
+        the marker's content too once it was written out; a sync of the file system would wait for
+        whatever the running instances have written as well.
         """
         refuse_existing(place)
         hidden = hidden_sibling(place)
@@ -91,13 +107,13 @@ class BtrfsStateFS(DirectoryStateFS):
             make_place_directory(hidden)
             written = write_marker(hidden, marker)
             if self._durable:
-                _write_out(written)
+                with faults.step("statefs.marker.sync"):
+                    trees.write_out(written)
             _snapshot(source / DATA, hidden / DATA, read_only=True)
             move(hidden, place)
         except BaseException:
             trees.delete(hidden)
             raise
-        self._sync_name(place)
 
 
 def _snapshot(source: Path, data: Path, *, read_only: bool) -> None:
@@ -111,12 +127,3 @@ def _snapshot(source: Path, data: Path, *, read_only: bool) -> None:
                 remedy="name that backend in the configuration, or remove what it made",
             ) from error
         raise
-
-
-def _write_out(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with faults.step("statefs.marker.sync"):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pgstrata.statefs import trees
@@ -37,9 +37,14 @@ def usage(place: Path, changed_since: float | None = None) -> Usage:
     Files whose inode did not change since ``changed_since`` (seconds since the epoch) are taken for
     shared without being asked about, which takes a hundredth of the time where few did.
     """
+    return told_apart(trees.everything_in(place), changed_since)
+
+
+def told_apart(files: Iterable[tuple[os.stat_result, str]], changed_since: float | None) -> Usage:
+    """What these files hold, each known by its status and its name; otherwise as ``usage``."""
     deadline = time.monotonic() + LOOKING_SECONDS
     everything = shared = 0
-    for status, name in trees.everything_in(place):
+    for status, name in files:
         held = trees.allocated(status)
         everything += held
         if not held or not stat.S_ISREG(status.st_mode):

@@ -31,6 +31,9 @@ _NOT_DESTROYED_AT_ONCE = frozenset(
 )
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_OFFSET = ctypes.c_int64(0)
+_WRITE_AND_WAIT = 1 | 2 | 4
+"""SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER of the kernel's include/uapi/linux/fs.h."""
 
 
 def delete(path: Path) -> None:
@@ -180,6 +183,17 @@ def sync_file_system(path: Path) -> None:
             if _libc.syncfs(descriptor) != 0:
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def write_out(path: Path) -> None:
+    """Have a file's content on the disk; what says where it is there comes with the next commit."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.sync_file_range(descriptor, _OFFSET, _OFFSET, _WRITE_AND_WAIT) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
     finally:
         os.close(descriptor)
 

@@ -1,0 +1,129 @@
+"""Measuring a place again by what changed in it meanwhile, which the kernel tells by inotify.
+
+To look at each of a thousand files takes longer than most steps do, and most steps change ten.
+Every call blocks.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from inotify_simple import INotify, flags
+
+from pgstrata.statefs import extents, trees
+from pgstrata.statefs.base import Usage
+
+_CHANGES = flags.MODIFY | flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
+_LOST = flags.Q_OVERFLOW | flags.IGNORED | flags.ISDIR
+"""The kernel could not keep up, a directory went, or there is one more or less."""
+
+
+class Watches:
+    """The places that are measured again and again while they are written to."""
+
+    def __init__(self) -> None:
+        self._watched: dict[Path, _Watched] = {}
+
+    def usage(self, place: Path, changed_since: float | None) -> Usage:
+        """What a place holds, as ``StateFS.usage`` says; from the second time on by its changes."""
+        if changed_since is None:
+            return extents.usage(place)
+        watched = self._watched.get(place)
+        if watched is not None and (usage := watched.usage()) is not None:
+            return usage
+        self.forget(place)
+        try:
+            watched = _Watched(place)
+        except OSError:
+            # There are as many watches as the system allows.
+            return extents.usage(place, changed_since)
+        self._watched[place] = watched
+        return watched.first_usage(changed_since)
+
+    def forget(self, place: Path) -> None:
+        """Watch a place no longer. Never watched is fine."""
+        watched = self._watched.pop(place, None)
+        if watched is not None:
+            watched.close()
+
+    def __del__(self) -> None:
+        for place in tuple(self._watched):
+            self.forget(place)
+
+
+class _Watched:
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._identity = _identity(place)
+        self._events = INotify()
+        self._directories: dict[int, str] = {}
+        self._held: dict[str, int] = {}
+        self._lost = False
+
+    def first_usage(self, changed_since: float) -> Usage:
+        """Look at everything, watching each directory from before its files are looked at."""
+        try:
+            return extents.told_apart(self._noted(trees.everything_in(self._place)), changed_since)
+        except BaseException:
+            self.close()
+            raise
+
+    def usage(self) -> Usage | None:
+        """What the place holds, None when it must be looked at as a whole."""
+        changed = self._changed()
+        if changed is None or self._identity != _identity(self._place):
+            return None
+        for name in changed:
+            self._held.pop(name, None)
+        written = extents.told_apart(self._noted(_existing(changed)), None)
+        if self._lost:
+            return None
+        everything = sum(self._held.values())
+        return Usage(
+            exclusive_bytes=written.exclusive_bytes,
+            shared_bytes=everything - written.exclusive_bytes,
+        )
+
+    def close(self) -> None:
+        self._events.close()
+        self._lost = True
+
+    def _noted(
+        self, files: Iterable[tuple[os.stat_result, str]]
+    ) -> Iterator[tuple[os.stat_result, str]]:
+        for status, name in files:
+            if stat.S_ISDIR(status.st_mode):
+                self._watch(name)
+            elif status.st_nlink > 1:
+                self._lost = True  # what happens to it under its other name is not told of here
+            self._held[name] = trees.allocated(status)
+            yield status, name
+
+    def _watch(self, directory: str) -> None:
+        try:
+            self._directories[self._events.add_watch(directory, _CHANGES)] = directory
+        except OSError:
+            self._lost = True
+
+    def _changed(self) -> set[str] | None:
+        """The names of what changed since the last look; None when that is not known."""
+        changed = set()
+        for event in [] if self._lost else self._events.read(timeout=0):
+            if event.mask & _LOST:
+                self._lost = True
+                break
+            changed.add(f"{self._directories[event.wd]}/{event.name}")
+        return None if self._lost else changed
+
+
+def _existing(names: Iterable[str]) -> Iterator[tuple[os.stat_result, str]]:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            yield os.lstat(name), name
+
+
+def _identity(place: Path) -> tuple[int, int]:
+    status = place.lstat()
+    return status.st_dev, status.st_ino
