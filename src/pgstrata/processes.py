@@ -78,11 +78,29 @@ def is_still(pid: int) -> bool:
     return fields is None or fields[_STATE] in _STILL
 
 
-async def hold_still(pids: Collection[int]) -> None:
-    """Stop processes that cannot be waited for, and return once none of them does anything."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
+async def hold_still(leader: int, held: list[int]) -> None:
+    """Stop a process and its children, and return once none of them does anything.
+
+    None of them need be ours to wait for. Whoever was stopped is in ``held``, also when this is
+    cut off. Children born meanwhile are found: a leader that does nothing has no more.
+    """
+    found = [leader]
+    while found:
+        for pid in found:
+            held.append(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        found = _others(leader, held)
+        if not found:
+            await _until_still(held)
+            found = _others(leader, held)
+
+
+def _others(leader: int, held: Collection[int]) -> list[int]:
+    return [child for child in children(leader) if child not in held]
+
+
+async def _until_still(pids: Collection[int]) -> None:
     looks = 0
     while not all(is_still(pid) for pid in pids):
         looks += 1

@@ -130,13 +130,10 @@ async def held_still(server: Server) -> AsyncIterator[None]:
     """
     if not is_running(server):
         raise ServerError(f"the server on {server.data_dir} (pid {server.pid}) is gone")
-    held = [server.pid]
+    held: list[int] = []
     try:
-        # The server first: then no child is born, and the number of one that ends stays its own.
         with faults.step("server.hold_still"):
-            await processes.hold_still(held)
-            held += processes.children(server.pid)
-            await processes.hold_still(held)
+            await processes.hold_still(server.pid, held)
         yield
     finally:
         with faults.step("server.let_go_on"):

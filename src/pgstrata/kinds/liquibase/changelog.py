@@ -172,11 +172,11 @@ def surroundings(java: Java, values: Mapping[str, Any]) -> Any:
 @contextmanager
 def entered(java: Java, around: Any) -> Iterator[None]:
     """The time in which Liquibase finds these surroundings."""
-    number = java("liquibase.Scope").enter(around)
+    number = java.enter(around)
     try:
         yield
     finally:
-        java("liquibase.Scope").exit(number)
+        java.exit(number)
 
 
 def _set_version(connection: Any, version: int) -> None:

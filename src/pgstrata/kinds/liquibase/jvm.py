@@ -63,8 +63,12 @@ class Java:
         self._held = _Held(gateways)
         self._classes: dict[str, Any] = {}
         system = self("java.lang.System")
-        self.outlets = (system.out, system.err)
-        """Java's standard output and standard error."""
+        self._outlet = system.err
+        # One pipe for all that is said, so that it comes in order.
+        system.setOut(self._outlet)
+        scope = self("liquibase.Scope")
+        # Asked for by name each time, a method of a class costs Java a look for it.
+        self.enter, self.exit = scope.enter, scope.exit
         self._first = self._kept = self._held.keys()
         self._lasting: dict[object, Any] = {}
 
@@ -76,6 +80,10 @@ class Java:
             # Found by way of its packages, each use of a class would ask Java for every part.
             self._classes[name] = JavaClass(name, self._client)
         return self._classes[name]
+
+    def say(self, line: str) -> None:
+        """Write a line to where Java's own go."""
+        self._outlet.println(line)
 
     def list(self, *items: Any) -> Any:
         """A list of Java's."""
@@ -135,6 +143,7 @@ class Jvm:
         self._greeting: asyncio.Queue[str] = asyncio.Queue()
         self._greeted = False
         self._marks: dict[str, asyncio.Event] = {}
+        self._marked = False
 
     @property
     def alive(self) -> bool:
@@ -163,13 +172,15 @@ class Jvm:
         """
         self._sink, self._said = line, []
         loop = asyncio.get_running_loop()
+        mark = f"said by {secrets.token_hex(8)}"
+        self._marks = {mark: asyncio.Event()}
         try:
-            work = loop.run_in_executor(self._thread, self._in_java, function)
+            work = loop.run_in_executor(self._thread, self._in_java, function, mark)
             try:
                 return await asyncio.shield(work)
             finally:
                 if work.done():
-                    await self._hear_out()
+                    await self._hear_out(mark)
         except asyncio.CancelledError:
             await to_the_end(self.close())
             with suppress(Exception):
@@ -192,9 +203,16 @@ class Jvm:
         await asyncio.to_thread(self._let_go)
         self._thread.shutdown(wait=False)
 
-    def _in_java(self, function: Callable[[Java], T]) -> T:
-        assert self._java is not None
-        return _translated(function, self._java)
+    def _in_java(self, function: Callable[[Java], T], mark: str) -> T:
+        java = self._java
+        assert java is not None
+        self._marked = False
+        try:
+            return _translated(function, java)
+        finally:
+            with suppress(Exception):
+                java.say(mark)
+                self._marked = True
 
     async def _start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
         argv = (
@@ -255,29 +273,18 @@ class Jvm:
         if not self._greeted and stream == "stdout" and text.strip():
             self._greeting.put_nowait(text.strip())
         elif text in self._marks:
-            self._marks.pop(text).set()
+            self._marks[text].set()
         elif text.strip():
             self._said.append(text)
             if self._sink is not None:
                 await self._sink(text)
 
-    async def _hear_out(self) -> None:
-        """Wait until everything that was said so far has come through both pipes."""
-        if not self.alive:
-            return
-        marks = [f"said by {secrets.token_hex(8)}" for _ in range(2)]
-        events = [self._marks.setdefault(mark, asyncio.Event()) for mark in marks]
-
-        def write(java: Java) -> None:
-            for outlet, mark in zip(java.outlets, marks, strict=True):
-                outlet.println(mark)
-
-        loop = asyncio.get_running_loop()
-        with suppress(Exception):
-            async with asyncio.timeout(_QUIET_SECONDS):
-                await loop.run_in_executor(self._thread, self._in_java, write)
-                for event in events:
-                    await event.wait()
+    async def _hear_out(self, mark: str) -> None:
+        """Wait until everything that was said before the mark has come through the pipe."""
+        if self._marked:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_QUIET_SECONDS):
+                    await self._marks[mark].wait()
 
 
 class _ConnectionLostError(Exception):
