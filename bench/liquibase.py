@@ -1,6 +1,5 @@
 """A long changelog, each changeset with a state of its own, beside Liquibase's own command line."""
 
-import asyncio
 import subprocess
 import tempfile
 import time
@@ -10,18 +9,15 @@ from typing import Any
 
 import psutil
 
+from bench import planning
 from bench.engine import Engine
 from bench.report import Row
-from pgstrata.kinds.liquibase import installation
-from pgstrata.kinds.liquibase.changelog import scope
-from pgstrata.kinds.liquibase.jvm import Java, Jvm
 from tests import changelogs
-from tests.liquibase import launcher, liquibase_home, locked, plain_command
+from tests.liquibase import launcher, locked, plain_command
 
 LENGTH = 144
 """Gives a little more than 150 changesets that run."""
 _FORKS = 6
-_ROUNDS = 7
 
 
 def measure(engine: Engine) -> list[Row]:
@@ -50,9 +46,6 @@ def _measure(engine: Engine, directory: Path, work: Path, words: tuple[str, ...]
     forks = [
         _timed(plain_command(program, other["dsn"], *_one_more(words)), work) for _ in range(_FORKS)
     ]
-    own = asyncio.run(_own_check(work, words[1].partition("=")[2], built["dsn"]))
-    cached = median(_plan_time(engine, work, words) for _ in range(_ROUNDS))
-    again = median(_plan_time(engine, work, words, fresh=True) for _ in range(_ROUNDS))
     return [
         Row(
             what=f"{steps} changesets, each with its own state",
@@ -69,24 +62,18 @@ def _measure(engine: Engine, directory: Path, work: Path, words: tuple[str, ...]
             limit=round(1 / 15, 3),
         ),
         Row(what="    per changeset", value=building / steps),
-        Row(
-            what="plan of the cached chain, over HTTP",
-            value=cached,
-            against="a warm Java's own parse and check of it",
-            base=own,
-            limit=1.5,
-        ),
-        Row(
-            what="    the same with a file touched, so that it is read anew",
-            value=again,
-            against="a warm Java's own parse and check of it",
-            base=own,
-        ),
         Row(what="memory of the engine", value=_mib(engine.process), unit="MiB"),
         *(
             Row(what="memory of a Java with that changelog", value=_mib(java), unit="MiB")
             for java in engine.process.children(recursive=True)
             if java.name() == "java"
+        ),
+        *planning.measure(
+            lambda: _plan(engine, work, words),
+            engine.process,
+            work,
+            changelog=words[1].partition("=")[2],
+            dsn=built["dsn"],
         ),
     ]
 
@@ -119,68 +106,6 @@ def _prepared(engine: Engine, work: Path, words: tuple[str, ...]) -> dict[str, s
 def _plan(engine: Engine, work: Path, words: tuple[str, ...]) -> list[dict[str, Any]]:
     status = engine.finished(engine.connect(), _request(work, words, plan_only=True))
     return [task for task in status["tasks"] if task["type"] == "state_execute"]
-
-
-def _plan_time(
-    engine: Engine,
-    work: Path,
-    words: tuple[str, ...],
-    *,
-    fresh: bool = False,
-) -> float:
-    if fresh:
-        (work / "part0.xml").touch()
-    started = time.perf_counter()
-    steps = _plan(engine, work, words)
-    took = (time.perf_counter() - started) * 1000
-    assert all(step["cached"] for step in steps)
-    return took
-
-
-async def _own_check(work: Path, changelog: str, dsn: str) -> float:
-    """What Liquibase itself takes to parse a changelog and find that all of it has run."""
-    found = installation.find(
-        home=liquibase_home(), extensions=(), java=None, env={"PATH": "/usr/bin"}
-    )
-    jvm = Jvm()
-    await jvm.start(found, work, {"PATH": "/usr/bin"})
-    host, _, rest = dsn.rpartition("@")[2].partition("/")
-    password = dsn.partition("postgres:")[2].partition("@")[0]
-
-    def check(java: Java) -> int:
-        files = java("liquibase.resource.DirectoryResourceAccessor")(
-            java("java.io.File")(str(work))
-        )
-        accessor = java("liquibase.resource.CompositeResourceAccessor")(
-            java.list(files, java("liquibase.resource.ClassLoaderResourceAccessor")())
-        )
-        database = (
-            java("liquibase.database.DatabaseFactory")
-            .getInstance()
-            .openDatabase(f"jdbc:postgresql://{host}/{rest}", "postgres", password, None, accessor)
-        )
-        with scope(java, {"resourceAccessor": accessor, "database": database}):
-            liquibase = java("liquibase.Liquibase")(changelog, accessor, database)
-            liquibase.listUnrunChangeSets(
-                java("liquibase.Contexts")("test"), java("liquibase.LabelExpression")("")
-            )
-            changesets = liquibase.getDatabaseChangeLog().getChangeSets()
-            newest = java("liquibase.ChecksumVersion").latest()
-            for number in range(changesets.size()):
-                changesets.get(number).generateCheckSum(newest)
-        database.close()
-        return int(changesets.size())
-
-    times = []
-    try:
-        for _ in range(_ROUNDS + 3):
-            started = time.perf_counter()
-            await jvm.call(check)
-            times.append((time.perf_counter() - started) * 1000)
-    finally:
-        await jvm.close()
-    # The first ones are Java's own warming up.
-    return median(times[3:])
 
 
 def _mib(process: psutil.Process) -> float:
