@@ -9,10 +9,12 @@ import pytest
 
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.kinds.files import Files, unchanged
 from pgstrata.kinds.liquibase import installation
 from pgstrata.kinds.liquibase.bulk import Bulk, Rows
 from pgstrata.kinds.liquibase.jvm import Java, Jvm
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
+from pgstrata.kinds.liquibase.resources import Recorder, digest
 from tests import changelogs
 from tests.liquibase import liquibase_home, settings
 
@@ -99,6 +101,24 @@ def test_each_step_names_the_files_that_it_reads_and_no_others(tmp_path: Path) -
     assert {key: files for key, files in found.items() if len(files) != 1} == with_data
     assert found["40"] == ["part0.yaml"]
     assert found["0-b"] == ["all0/b.sql"]
+
+
+@pytest.mark.parametrize("first", ["old", None], ids=["changed", "made"])
+def test_a_file_that_changes_between_two_looks_is_noticed(
+    tmp_path: Path, in_java: Callable[..., Any], first: str | None
+) -> None:
+    file = tmp_path / "a.sql"
+    if first is not None:
+        file.write_text(first)
+
+    def looked_twice(java: Java) -> Recorder:
+        recorder = Recorder(java, [tmp_path], Files(digest, 8))
+        recorder.take("a.sql")
+        file.write_text("another")
+        recorder.take("a.sql")
+        return recorder
+
+    assert not all(unchanged(seen) for seen in in_java(looked_twice).seen.values())
 
 
 def test_a_change_that_comes_to_no_sql_is_planned(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Recorder:
         self._files = files
         self._inner = _accessor(java, roots)
         self.seen: dict[Path, InputFile] = {}
-        """Every place that was looked at, as it was."""
+        """Every place that was looked at, as it was when that was done first."""
         self.contents: dict[Path, str] = {}
         """The digest of each file among those."""
         self.taken: dict[Path, None] = {}
@@ -124,7 +124,8 @@ class Recorder:
             self.failure = self.failure or error
             raise
         else:
-            self.seen[place] = file
+            # Java may have read what was there before: a change in between must show.
+            self.seen.setdefault(place, file)
             self.contents[place] = content
             self._noting()[place] = None
 
