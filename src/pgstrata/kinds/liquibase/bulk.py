@@ -5,7 +5,8 @@ has, and maps lists with it: no class of ours is needed for that, and no call fo
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from pgstrata.kinds.liquibase.jvm import Java
@@ -47,7 +48,8 @@ class Bulk:
         # Counts as well as a number of Java's, which would become one of ours on its way here.
         semaphore = java("java.util.concurrent.Semaphore")
         self._begun = java.lasting("begun", lambda: semaphore(0))
-        self._count = java.lasting("count", self._counting)
+        self._count = java.lasting("count", self._counter)
+        self._counted = False
         self._owners: Sequence[int] = ()
         self._text = java.lasting("text", self._as_text)
         self._given = java.lasting("given", self._predicate)
@@ -55,6 +57,15 @@ class Bulk:
         self._size = self.function(_COLLECTION, "size")
         self._stream = self.function(_COLLECTION, "stream")
         self._as_list = self.function("java.util.Arrays", "asList", f"[L{_OBJECT};")
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """While this lasts, ``owner`` is known."""
+        self._counted = True
+        try:
+            yield
+        finally:
+            self._counted = False
 
     @property
     def owner(self) -> int:
@@ -90,6 +101,8 @@ class Bulk:
 
     def map(self, rows: Rows, function: Any) -> Rows:
         """What the function makes of each."""
+        if not rows.owners:
+            return rows
         return Rows(self._begin(rows).map(function).collect(self._to_list), rows.owners)
 
     def texts(self, rows: Rows, *functions: Any) -> list[str | None]:
@@ -104,6 +117,8 @@ class Bulk:
 
     def flat(self, lists: Rows) -> Rows:
         """The items of all lists; each belongs to what its list did."""
+        if not lists.owners:
+            return lists
         sizes = self.texts(lists, self._size)
         items = zip(lists.owners, sizes, strict=True)
         owners = [owner for owner, size in items for _ in range(int(str(size)))]
@@ -118,6 +133,8 @@ class Bulk:
         nulls = [text == "true" for text in self.texts(rows, self._is_null)]
         kept = [owner for owner, null in zip(rows.owners, nulls, strict=True) if not null]
         dropped = {owner for owner, null in zip(rows.owners, nulls, strict=True) if null}
+        if not dropped:
+            return rows, dropped
         present = rows.objects.stream().filter(self._given).collect(self._to_list)
         return Rows(present, kept), dropped
 
@@ -132,11 +149,13 @@ class Bulk:
         return self.present(Rows(copy, rows.owners))
 
     def _begin(self, rows: Rows) -> Any:
+        if not self._counted:
+            return rows.objects.stream()
         self._owners = rows.owners
         self._begun.drainPermits()
         return rows.objects.stream().peek(self._count)
 
-    def _counting(self) -> Any:
+    def _counter(self) -> Any:
         release = self._handle("java.util.concurrent.Semaphore", "release").bindTo(self._begun)
         anything = self._java.list(self._class(_OBJECT))
         counting = self._handles.dropArguments(release, 0, anything)

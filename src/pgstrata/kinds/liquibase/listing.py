@@ -92,7 +92,8 @@ class _Reader:
 
     def read(self) -> Iterator[Found]:
         """The changesets."""
-        with self._recorder.noting(lambda: self._taken[self._bulk.owner]):
+        taken = self._recorder.noting(lambda: self._taken[self._bulk.owner])
+        with self._bulk.counting(), taken:
             checksums = self._checksums()
             attributes = self._texts(self._changesets, self._serialized)
             changes = self._items("getChanges")
