@@ -27,8 +27,13 @@ def rig(reachable_dir: Path) -> Iterator[NativeRig]:
         yield rig
 
 
-def copied(rig: NativeRig, sql: str, *, rows: int) -> tuple[int, int]:
-    """How many rows a copy has that is taken at once, and what it has to replay of the log."""
+def copied(
+    rig: NativeRig, sql: str, *, rows: int, asked_in_session: bool = False
+) -> tuple[int, int]:
+    """How many rows a copy has that is taken at once, and what it has to replay of the log.
+
+    ``asked_in_session``: whether the session that wrote is asked, not one of the engine's own.
+    """
 
     async def scenario() -> tuple[int, int]:
         data_dir = rig.cluster()
@@ -39,7 +44,11 @@ def copied(rig: NativeRig, sql: str, *, rows: int) -> tuple[int, int]:
                 connection.execute("set synchronous_commit = off")
                 connection.execute("create table t (a int, b text)")
                 connection.execute(sql.encode(), [rows])
-                place = await copy(rig, server)
+                answered = None
+                if asked_in_session:
+                    query = rig.dbms.writing_out.encode()
+                    answered = str((connection.execute(query).fetchone() or ())[0])
+                place = await copy(rig, server, answered)
                 (replay,) = connection.execute(REPLAY).fetchone() or (0,)
         finally:
             await rig.runtime.stop(server)
@@ -48,9 +57,9 @@ def copied(rig: NativeRig, sql: str, *, rows: int) -> tuple[int, int]:
     return asyncio.run(scenario())
 
 
-async def copy(rig: NativeRig, server: Server) -> Path:
+async def copy(rig: NativeRig, server: Server, answered: str | None) -> Path:
     place = rig.empty()
-    await rig.dbms.write_out(server)
+    await rig.dbms.write_out(server, answered=answered)
     async with rig.runtime.held_still(server):
         with rig.dbms.unnoticed(server.data_dir):
             assert await rig.dbms.defect(server.data_dir, recovers=True) is None
@@ -75,13 +84,19 @@ async def count(rig: NativeRig, data_dir: Path) -> int:
 INSERT = "insert into t select n, repeat('x', 100) from generate_series(1, %s) n"
 
 
-def test_what_was_committed_without_waiting_for_the_disk_is_in_a_copy(rig: NativeRig) -> None:
-    rows, replay = copied(rig, INSERT, rows=100)
+@pytest.mark.parametrize("asked_in_session", [False, True])
+def test_what_was_committed_without_waiting_for_the_disk_is_in_a_copy(
+    rig: NativeRig, asked_in_session: bool
+) -> None:
+    rows, replay = copied(rig, INSERT, rows=100, asked_in_session=asked_in_session)
     assert rows == 100
     assert 0 < replay <= REPLAYED_BYTES
 
 
-def test_a_copy_of_a_server_that_wrote_much_has_little_to_replay(rig: NativeRig) -> None:
-    rows, replay = copied(rig, INSERT, rows=20_000)
+@pytest.mark.parametrize("asked_in_session", [False, True])
+def test_a_copy_of_a_server_that_wrote_much_has_little_to_replay(
+    rig: NativeRig, asked_in_session: bool
+) -> None:
+    rows, replay = copied(rig, INSERT, rows=20_000, asked_in_session=asked_in_session)
     assert rows == 20_000
     assert replay <= REPLAYED_BYTES

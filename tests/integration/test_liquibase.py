@@ -283,6 +283,30 @@ def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
     asyncio.run(scenario())
 
 
+def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(
+    rig: NativeRig, tmp_path: Path
+) -> None:
+    changelogs.write(
+        tmp_path,
+        {
+            "a.xml": changelogs.xml(
+                one(1), one(2, "set search_path = pg_catalog; set intervalstyle = iso_8601")
+            )
+        },
+    )
+    closing = "select current_setting('intervalstyle') || ' ' || current_setting('search_path')"
+
+    async def scenario() -> list[str | None]:
+        async with liquibase() as kind, serving(rig) as server:
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            return [
+                await kind.execute(step, server, rig.runtime, unheard, closing=closing)
+                for step in steps
+            ]
+
+    assert asyncio.run(scenario()) == ['postgres "$user", public'] * 2
+
+
 def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
     rig: NativeRig, tmp_path: Path
 ) -> None:

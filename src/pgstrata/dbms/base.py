@@ -25,10 +25,15 @@ class Dbms(Protocol):
     async def start_settings(self, data_dir: Path) -> bytes:
         """What stands in the files that a server takes its settings from when it starts."""
 
-    async def write_out(self, server: Server) -> None:
+    @property
+    def writing_out(self) -> str:
+        """The query that ``write_out`` begins with, for who has a session of a server anyway."""
+
+    async def write_out(self, server: Server, *, answered: str | None = None) -> None:
         """Have all that was committed in the files, so that a copy recovers to it, and soon.
 
-        Raises ``ServerError``.
+        ``answered``: the value that the query ``writing_out`` gave somebody after that was
+        committed, so that it need not be asked again. Raises ``ServerError``.
         """
 
     async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:

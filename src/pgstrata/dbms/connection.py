@@ -17,7 +17,7 @@ _SUPERUSER = "postgres"
 _CONNECT_SECONDS = 10
 
 
-def _conninfo(server: Server, options: str = "") -> str:
+def _conninfo(server: Server) -> str:
     """How the engine connects; nothing is left to its environment, where libpq looks for more."""
     return make_conninfo(
         host=str(server.socket_dir),
@@ -26,7 +26,7 @@ def _conninfo(server: Server, options: str = "") -> str:
         dbname=_SUPERUSER,
         sslmode="disable",
         gssencmode="disable",
-        options=options,
+        options="",
         application_name="pgstrata",
     )
 
@@ -42,13 +42,12 @@ async def check_it_answers(server: Server) -> None:
 
 
 @asynccontextmanager
-async def bare_connection(server: Server, options: str = "") -> AsyncIterator[PGconn]:
+async def bare_connection(server: Server) -> AsyncIterator[PGconn]:
     """A connection of libpq's own, at a quarter of a whole ``AsyncConnection``'s price.
 
-    Every start and every step waits for one. ``options`` are settings for its session, as on a
-    server's command line. Raises ``ServerError`` when the server refuses.
+    Every start and most steps wait for one. Raises ``ServerError`` when the server refuses.
     """
-    connection = pq.PGconn.connect_start(_conninfo(server, options).encode())
+    connection = pq.PGconn.connect_start(_conninfo(server).encode())
     try:
         while (status := connection.connect_poll()) != PollingStatus.OK:
             if status == PollingStatus.FAILED:

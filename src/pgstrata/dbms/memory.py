@@ -54,7 +54,11 @@ class MemoryDbms:
     async def start_settings(self, data_dir: Path) -> bytes:
         return self._disk.read(data_dir / SETTINGS_FILE) or b""
 
-    async def write_out(self, server: Server) -> None:
+    @property
+    def writing_out(self) -> str:
+        return "how much is logged?"
+
+    async def write_out(self, server: Server, *, answered: str | None = None) -> None:
         self._check_it_answers(server)
 
     async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:

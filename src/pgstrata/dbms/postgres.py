@@ -25,10 +25,11 @@ _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
 REPLAYED_BYTES = 256 << 10
 """How much of its log a server that starts on a copy may have to replay."""
 
-_WRITING_OUT = "-c synchronous_commit=on -c search_path=pg_catalog"
-_WRITE_OUT_LOG = """
-select pg_current_wal_insert_lsn() - redo_lsn, pg_logical_emit_message(true, 'pgstrata', '')
-from pg_control_checkpoint()
+_WRITING_OUT = """
+select pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), redo_lsn),
+       pg_catalog.pg_logical_emit_message(true, 'pgstrata', ''),
+       pg_catalog.set_config('synchronous_commit', 'on', true)
+from pg_catalog.pg_control_checkpoint()
 """
 """How many bytes were logged since the last checkpoint. A message that goes into the log makes this
 a transaction that writes, so its end waits until it and all before it are written: see
@@ -72,10 +73,16 @@ class Postgres:
     async def start_settings(self, data_dir: Path) -> bytes:
         return b"".join((data_dir / name).read_bytes() for name in _SETTINGS_FILES)
 
-    async def write_out(self, server: Server) -> None:
-        async with bare_connection(server, _WRITING_OUT) as connection:
-            with faults.step("server.checkpoint"):
-                unreplayed = await answer(server, connection, _WRITE_OUT_LOG)
+    @property
+    def writing_out(self) -> str:
+        return _WRITING_OUT
+
+    async def write_out(self, server: Server, *, answered: str | None = None) -> None:
+        with faults.step("server.checkpoint"):
+            if answered is not None and int(answered) <= REPLAYED_BYTES:
+                return
+            async with bare_connection(server) as connection:
+                unreplayed = await answer(server, connection, _WRITING_OUT)
                 if int(unreplayed or 0) > REPLAYED_BYTES:
                     await answer(server, connection, "checkpoint")
 

@@ -35,12 +35,23 @@ class Kind(Protocol):
         when the step was made.
         """
 
-    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+    async def execute(
+        self,
+        step: Step,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        *,
+        closing: str | None = None,
+    ) -> str | None:
         """Carry the step out against a running server of ``runtime``, with the kind's own tool.
 
         What the tool says is passed on line by line as it comes. Cancelled, the tool is gone
         before this returns. Raises ``StepFailedError`` with the tool's own words when the step
         fails, ``ProgramError`` when the tool cannot be started.
+
+        ``closing`` is a query for when all is done. A tool whose session stays asks it there, in a
+        session like a new one, and the first value it gives is returned; others return None.
         """
 
 

@@ -67,7 +67,15 @@ class MemoryKind:
         if self.files.get(step.title) != step.stdin:
             raise InputChangedError(f"{step.title} changed", remedy="prepare again")
 
-    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+    async def execute(
+        self,
+        step: Step,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        *,
+        closing: str | None = None,
+    ) -> str | None:
         command = ToolCommand(
             tool="memory", args=step.args, work_dir=step.work_dir, stdin=step.stdin
         )
@@ -78,3 +86,4 @@ class MemoryKind:
                 remedy=f"correct {step.title}",
                 details=ended.stderr_tail or None,
             )
+        return None

@@ -206,16 +206,27 @@ class TaskExecutor:
             workspace.server = await self._start(order.image_id, workspace.place)
         await kind.check_unchanged(order.step)
         try:
-            await kind.execute(order.step, workspace.server, self._runtime, log)
+            answered = await kind.execute(
+                order.step,
+                workspace.server,
+                self._runtime,
+                log,
+                closing=None if order.last else self._snapshots.writing_out,
+            )
         except StepFailedError:
             # A tool that stumbled over a half-written input reports nonsense: inputs come first.
             await kind.check_unchanged(order.step)
             raise
         await kind.check_unchanged(order.step)
-        await self._keep(order, workspace, workspace.server, log)
+        await self._keep(order, workspace, workspace.server, answered, log)
 
     async def _keep(
-        self, order: StateOrder, workspace: _Workspace, server: Server, log: LineSink
+        self,
+        order: StateOrder,
+        workspace: _Workspace,
+        server: Server,
+        answered: str | None,
+        log: LineSink,
     ) -> None:
         """Have the workspace snapshotted, its server stopped before that only if it must be."""
         for slot in await self._snapshots.drop_replication_slots(server):
@@ -226,7 +237,7 @@ class TaskExecutor:
         live = None
         if reason is None:
             held_still = partial(self._runtime.held_still, server)
-            live = Live(server=server, held_still=held_still)
+            live = Live(server=server, held_still=held_still, answered=answered)
         else:
             _log.debug("the server of job %s is stopped: %s", order.job_id, reason)
             await self._runtime.stop(server)

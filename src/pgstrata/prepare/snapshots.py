@@ -83,6 +83,8 @@ class Live(Model, frozen=True, kw_only=True):
     server: Server
     held_still: Callable[[], AbstractAsyncContextManager[None]]
     """A time in which the server does nothing."""
+    answered: str | None
+    """What ``writing_out`` gave in the step's own session, if that stays."""
 
 
 class SnapshotOrchestrator:
@@ -238,6 +240,11 @@ class SnapshotOrchestrator:
         )
         return reason_to_stop(wanted, situation)
 
+    @property
+    def writing_out(self) -> str:
+        """The query to ask at the end of a step whose server may stay up for its snapshot."""
+        return self._dbms.writing_out
+
     async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
         """Drop the slots that no state may keep; their names."""
         return await self._dbms.drop_replication_slots(server)
@@ -253,7 +260,7 @@ class SnapshotOrchestrator:
         """
         await self._dbms.check_snapshot(workspace / DATA)
         if live is not None:
-            await self._dbms.write_out(live.server)
+            await self._dbms.write_out(live.server, answered=live.answered)
         begun = self._begun[state.state_id]
         held = await self._fs.usage(workspace, changed_since=begun.by_the_clock)
         measured = msgspec.structs.replace(

@@ -74,6 +74,10 @@ class Link:
             # Whatever fails before this leaves a server that is thrown away, with its lock.
             begun.lock.release()
 
+    def ask(self, query: str) -> str | None:
+        """The first value of a query, in a session like a new one, once a changeset has run."""
+        return None if self._begun is None else self._begun.lock.ask(query)
+
     def close(self) -> None:
         """Disconnect, and let Liquibase forget the database, which it keeps in singletons."""
         java = self._java
@@ -148,15 +152,21 @@ class _Lock:
         self._releasing = self._sql("UnlockDatabaseChangeLogStatement", database)
 
     def take_again(self) -> None:
-        """Take it, in a session like a new one: what a changeset sets must not reach the next."""
-        self._statement.execute("DISCARD ALL")
+        """Take it."""
         self._statement.execute(self._taking)
         self._connection.setAutoCommit(False)
 
     def release(self) -> None:
-        """Give it back."""
+        """Give it back. The session is like a new one then: nothing reaches the next changeset."""
         self._connection.setAutoCommit(True)
         self._statement.execute(self._releasing)
+        self._statement.execute("DISCARD ALL")
+
+    def ask(self, query: str) -> str:
+        """The first value of a query."""
+        rows = self._statement.executeQuery(query)
+        rows.next()
+        return str(rows.getString(1))
 
     def _sql(self, name: str, database: Any) -> str:
         statement = self._java(f"liquibase.statement.core.{name}")()

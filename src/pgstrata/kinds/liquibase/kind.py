@@ -113,7 +113,15 @@ class LiquibaseKind:
                 f"{changed.path} changed while its step was prepared", remedy="prepare again"
             )
 
-    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+    async def execute(
+        self,
+        step: Step,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        *,
+        closing: str | None = None,
+    ) -> str | None:
         recipe = call.recipe_of_words(step.args)
         env = call.java_environment(step.env)
         if step.tool is not None:
@@ -123,12 +131,12 @@ class LiquibaseKind:
             )
             if ended.exit_code != 0:
                 raise forked.failure(step, ended)
-            return
+            return None
         found = await self._installation(None)
         context = Context(recipe, env, found.identity)
         environment = _Environment(found, step.work_dir, tuple(sorted(env.items())))
         target = _target(server, runtime.dsn(server))
-        await self._run(environment, context, step, target, line)
+        return await self._run(environment, context, step, target, line, closing)
 
     async def _run(
         self,
@@ -137,7 +145,8 @@ class LiquibaseKind:
         step: Step,
         target: Target,
         line: LineSink,
-    ) -> None:
+        closing: str | None,
+    ) -> str | None:
         digest = None if step.uncacheable else step.digest
         reads = None if step.uncacheable else {file.path for file in step.inputs}
         try:
@@ -150,7 +159,9 @@ class LiquibaseKind:
                     if held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
                     else await self._parsed_again(jvm, context, line)
                 )
-                await jvm.call(lambda _: session.run(_key(step), digest, reads, target), line)
+                return await jvm.call(
+                    lambda _: session.run(_key(step), digest, reads, target, closing), line
+                )
         except JavaError as error:
             raise step_failure(step.title, error.messages) from None
         except DriftError as error:

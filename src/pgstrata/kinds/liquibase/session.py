@@ -49,12 +49,17 @@ class Session:
         return uncacheable or self._digests.get(key) == digest
 
     def run(
-        self, key: Key | None, digest: str | None, reads: Set[Path] | None, target: Target
-    ) -> None:
+        self,
+        key: Key | None,
+        digest: str | None,
+        reads: Set[Path] | None,
+        target: Target,
+        closing: str | None = None,
+    ) -> str | None:
         """Run one changeset against a server, with None only make Liquibase's tables.
 
         ``digest`` is its step's and ``reads`` the files it may read, None for whatever they are.
-        Raises ``DriftError``.
+        Returns the first value of the query ``closing``, if there is one. Raises ``DriftError``.
         """
         if key not in self._digests or digest not in (None, self._digests[key]):
             raise DriftError(f"{key or self.context.recipe.changelog_file} changed")
@@ -65,6 +70,7 @@ class Session:
         self._link = None
         try:
             link.run(key, first=key == next(iter(self._digests)))
+            closed = None if closing is None else link.ask(closing)
         except BaseException:
             self._drop(link)
             raise
@@ -79,6 +85,7 @@ class Session:
                 "name the file in the changeset, as an attribute or parameter ending in File or "
                 "Path, so that its content counts",
             )
+        return closed
 
     def close(self) -> None:
         """Disconnect from the server it ran on last."""

@@ -66,10 +66,19 @@ class PsqlKind:
                     f"{file.path} changed while its step was prepared", remedy="prepare again"
                 )
 
-    async def execute(self, step: Step, server: Server, runtime: Runtime, line: LineSink) -> None:
+    async def execute(
+        self,
+        step: Step,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        *,
+        closing: str | None = None,
+    ) -> str | None:
         ended = await runtime.run(server, command(step), line)
         if ended.exit_code != 0:
             raise failure(step, ended)
+        return None
 
     def _steps(self, request: PrepareRequest, arguments: PsqlArguments) -> tuple[Step, ...]:
         work_dir = work_dir_of(request)
