@@ -169,10 +169,15 @@ class Bulk:
         return self._made(self._handle("java.util.Objects", "nonNull", _OBJECT), "Predicate")
 
     def _handle(self, owner: str, name: str, *parameters: str, safe: bool = False) -> Any:
-        types = self._array("java.lang.Class", [self._class(one) for one in parameters])
+        types = self._java.lasting(
+            ("types", parameters),
+            lambda: self._array("java.lang.Class", [self._class(one) for one in parameters]),
+        )
         method = self._class(owner).getMethod(name, types)
         lookup = self._java.lasting("lookup", self._handles.publicLookup)
-        handle = lookup.unreflect(method).asFixedArity()
+        handle = lookup.unreflect(method)
+        if parameters and parameters[-1].startswith("["):
+            handle = handle.asFixedArity()
         return self._caught(handle) if safe else handle
 
     def _caught(self, handle: Any) -> Any:
@@ -192,7 +197,9 @@ class Bulk:
     def _class(self, name: str) -> Any:
         if name in _PRIMITIVE:
             return self._java(_PRIMITIVE[name]).TYPE
-        return self._java("java.lang.Class").forName(name)
+        return self._java.lasting(
+            ("class", name), lambda: self._java("java.lang.Class").forName(name)
+        )
 
     def _array(self, kind: str, items: Sequence[Any]) -> Any:
         made = self._java("java.lang.reflect.Array").newInstance(self._class(kind), len(items))

@@ -89,7 +89,10 @@ class Changelog:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """What Liquibase finds around it where there is no server."""
-        with scope(self._java, {"resourceAccessor": self.accessor, "database": self.offline}):
+        with (
+            self.recorder.reading(),
+            scope(self._java, {"resourceAccessor": self.accessor, "database": self.offline}),
+        ):
             yield
 
     def environment(self, database: Any) -> Any:

@@ -96,8 +96,9 @@ class Java:
         """The object that ``make`` got when ``key`` was first asked for; Java keeps it."""
         if key not in self._lasting:
             made = self._lasting[key] = make()
-            for kept in (self._first, self._kept):
-                kept.add(made._target_id)
+            self._first.add(made._target_id)
+            if self._kept is not self._first:
+                self._kept.add(made._target_id)
         return self._lasting[key]
 
     def keep_all(self) -> None:

@@ -41,11 +41,21 @@ class Recorder:
         self.taken: dict[Path, None] = {}
         """The files that were taken since this was last emptied, in their order."""
         self._noting: Callable[[], dict[Path, None]] = lambda: self.taken
+        self._found: dict[str, Any] | None = None
         self.failure: PgstrataError | None = None
         """Why a file could not be given to Java; Java says so less well."""
         for root in self._roots:
             if not root.is_dir():
                 self._look(root)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While this lasts, a path is where it was first found: ``seen`` tells if that is wrong."""
+        self._found = {}
+        try:
+            yield
+        finally:
+            self._found = None
 
     @contextmanager
     def noting(self, taken: Callable[[], dict[Path, None]]) -> Iterator[None]:
@@ -70,7 +80,11 @@ class Recorder:
     def getAll(self, path: str) -> Any:  # noqa: N802 - Java's name
         """Called by Java: the files at a path."""
         self.take(path)
-        return self._inner.getAll(path)
+        if self._found is None:
+            return self._inner.getAll(path)
+        if path not in self._found:
+            self._found[path] = self._inner.getAll(path)
+        return self._found[path]
 
     def search(self, path: str, how: Any) -> Any:
         """Called by Java: the files below a directory."""
