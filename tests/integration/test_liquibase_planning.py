@@ -12,8 +12,11 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.kinds.files import Files, unchanged
 from pgstrata.kinds.liquibase import installation
 from pgstrata.kinds.liquibase.bulk import Bulk, Rows
+from pgstrata.kinds.liquibase.changelog import Changelog
 from pgstrata.kinds.liquibase.jvm import Java, Jvm
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
+from pgstrata.kinds.liquibase.listing import list_changesets
+from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.liquibase.resources import Recorder, digest
 from tests import changelogs
 from tests.liquibase import liquibase_home, settings
@@ -101,6 +104,30 @@ def test_each_step_names_the_files_that_it_reads_and_no_others(tmp_path: Path) -
     assert {key: files for key, files in found.items() if len(files) != 1} == with_data
     assert found["40"] == ["part0.yaml"]
     assert found["0-b"] == ["all0/b.sql"]
+
+
+def test_more_changesets_take_no_more_objects_of_javas(
+    tmp_path: Path, in_java: Callable[..., Any]
+) -> None:
+    """Each is a call; so the calls that a plan takes do not grow with the changelog."""
+
+    def made(java: Java, length: int) -> int:
+        changesets = (changelogs.changeset(n, changelogs.table(n)) for n in range(length))
+        changelogs.write(tmp_path, {"master.xml": changelogs.xml(*changesets)})
+        recipe = Recipe(command="update", changelog_file="master.xml", search_path=(str(tmp_path),))
+        before = latest(java)
+        listing = list_changesets(java, Changelog(java, recipe, Files(digest, 8)))
+        assert len(listing.changesets) == length
+        return latest(java) - before
+
+    def latest(java: Java) -> int:
+        return int(java.list()._target_id.removeprefix("o"))
+
+    def costs(java: Java) -> list[int]:
+        return [made(java, length) for length in (1, 5, 100)]
+
+    first, few, many = in_java(costs)
+    assert many == few < first
 
 
 @pytest.mark.parametrize("first", ["old", None], ids=["changed", "made"])
