@@ -11,7 +11,7 @@ from pgstrata.errors import InputChangedError, InvalidArgumentError
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig
-from tests.liquibase import history
+from tests.liquibase import history, launcher
 from tests.liquibase_runs import liquibase, request, rig_below, rows, run, serving, unheard
 from tests.own_code import compiled, pack
 
@@ -73,6 +73,23 @@ def test_it_runs_and_its_jar_is_part_of_what_a_state_is_named_by(
             assert not set(digests(changed)) & set(digests(steps))
             with pytest.raises(InputChangedError, match=r"a\.xml::2::ada"):
                 await kind.execute(steps[1], server, rig.runtime, unheard)
+
+    asyncio.run(scenario())
+
+
+def test_a_liquibase_of_ones_own_does_not_run_what_was_planned_with_other_jars(
+    tmp_path: Path, classes: Path
+) -> None:
+    write(tmp_path, note(2))
+    jar = pack(tmp_path / "own.jar", classes, word="one")
+
+    async def scenario() -> None:
+        async with liquibase(jars=(jar,), exec=launcher(tmp_path)) as kind:
+            (step, *_) = await kind.steps(request(tmp_path, *UPDATE))
+            await kind.check_unchanged(step)
+            pack(jar, classes, word="two")
+            with pytest.raises(InputChangedError, match=str(jar)):
+                await kind.check_unchanged(step)
 
     asyncio.run(scenario())
 

@@ -46,6 +46,14 @@ class _Environment(NamedTuple):
     env: tuple[tuple[str, str], ...]
 
 
+class _OwnTool(NamedTuple):
+    """A Liquibase of the user's own."""
+
+    program: Path
+    files: tuple[InputFile, ...]
+    """Its jars, which are looked up anew by each of its calls."""
+
+
 class _Plan(NamedTuple):
     looked_at: tuple[InputFile, ...]
     steps: tuple[Step, ...]
@@ -101,7 +109,8 @@ class LiquibaseKind:
             return plan.steps
         environment = _Environment(found, work_dir, tuple(sorted(context.env.items())))
         session = await self._read(environment, context)
-        plan = _Plan(session.listing.looked_at, _steps(session, context, request, work_dir, tool))
+        own = None if tool is None else _OwnTool(tool, self._found[tool][1])
+        plan = _Plan(session.listing.looked_at, _steps(session, context, request, work_dir, own))
         if not any(step.uncacheable for step in plan.steps):
             self._remember(_hashable(key), plan)
         return plan.steps
@@ -265,7 +274,11 @@ async def _start(environment: _Environment) -> Jvm:
 
 
 def _steps(
-    session: Session, context: Context, request: PrepareRequest, work_dir: Path, tool: Path | None
+    session: Session,
+    context: Context,
+    request: PrepareRequest,
+    work_dir: Path,
+    tool: _OwnTool | None,
 ) -> tuple[Step, ...]:
     if tool is not None:
         forked.check_can_be_told_apart(session.listing.changesets)
@@ -285,7 +298,7 @@ def _step(
     context: Context,
     request: PrepareRequest,
     work_dir: Path,
-    tool: Path | None,
+    tool: _OwnTool | None,
     *,
     uncacheable: bool,
 ) -> Step:
@@ -297,10 +310,10 @@ def _step(
         args=context.recipe.words(),
         title=_title(planned, context.recipe),
         work_dir=work_dir,
-        inputs=() if found is None else found.files,
+        inputs=(*(found.files if found else ()), *(tool.files if tool else ())),
         uncacheable=uncacheable,
         env=request.liquibase_env,
-        tool=None if tool is None else str(tool),
+        tool=None if tool is None else str(tool.program),
         changeset_id=found and found.key.id,
         changeset_author=found and found.key.author,
         changeset_path=found and found.key.path,
