@@ -12,6 +12,9 @@ from pgstrata.dbms.postgres import REPLAYED_BYTES
 from pgstrata.domain.instance import Server
 from tests.clusters import NativeRig, connected, no_server_left
 
+SETTINGS = b"wal_writer_delay = '10s'\nwal_level = minimal\nmax_wal_senders = 0\n"
+"""Nothing that was committed without waiting is written by itself before a test is over."""
+
 REPLAY = """
 select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), redo_lsn) from pg_control_checkpoint()
 """
@@ -37,13 +40,13 @@ def copied(
 
     async def scenario() -> tuple[int, int]:
         data_dir = rig.cluster()
-        rig.write(data_dir / "postgresql.auto.conf", b"wal_writer_delay = '10s'\n")
+        rig.write(data_dir / "postgresql.auto.conf", SETTINGS)
         server = await rig.runtime.start(rig.image, data_dir)
         try:
             with connected(rig.runtime.dsn(server)) as connection:
                 connection.execute("set synchronous_commit = off")
                 connection.execute("create table t (a int, b text)")
-                connection.execute(sql.encode(), [rows])
+                connection.execute(sql.replace("ROWS", str(rows)).encode())
                 answered = None
                 if asked_in_session:
                     query = rig.dbms.writing_out.encode()
@@ -81,7 +84,11 @@ async def count(rig: NativeRig, data_dir: Path) -> int:
         await rig.runtime.stop(server)
 
 
-INSERT = "insert into t select n, repeat('x', 100) from generate_series(1, %s) n"
+INSERT = "insert into t select n, repeat('x', 100) from generate_series(1, ROWS) n"
+INSERT_UNLOGGED = f"do 'begin drop table t; create table t (a int, b text); {INSERT}; end'".replace(
+    "'x'", "''x''"
+)
+"""A table of the same transaction is written to itself, not to the log, with ``wal_level`` so."""
 
 
 @pytest.mark.parametrize("asked_in_session", [False, True])
@@ -100,3 +107,8 @@ def test_a_copy_of_a_server_that_wrote_much_has_little_to_replay(
     rows, replay = copied(rig, INSERT, rows=20_000, asked_in_session=asked_in_session)
     assert rows == 20_000
     assert replay <= REPLAYED_BYTES
+
+
+@pytest.mark.parametrize("rows", [100, 50_000])
+def test_what_was_committed_past_the_log_is_in_a_copy(rig: NativeRig, rows: int) -> None:
+    assert copied(rig, INSERT_UNLOGGED, rows=rows)[0] == rows
