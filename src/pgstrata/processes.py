@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -100,9 +100,9 @@ def _others(leader: int, held: Collection[int]) -> list[int]:
     return [child for child in children(leader) if child not in held]
 
 
-async def _until_still(pids: Collection[int]) -> None:
+async def _until_still(pids: Sequence[int]) -> None:
     looks = 0
-    while not all(is_still(pid) for pid in pids):
+    while pids := [pid for pid in pids if not is_still(pid)]:
         looks += 1
         # One that is in a call to the disk stops at its end; nothing tells us.
         await asyncio.sleep(0 if looks < _STOP_LOOKS else _STOP_POLL_SECONDS)

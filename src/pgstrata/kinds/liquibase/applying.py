@@ -51,7 +51,6 @@ class Link:
             java, {"resourceAccessor": changelog.accessor, "database": self._database}
         )
         self._begun: _Begun | None = None
-        self._no_filters = java.list()
 
     def run(self, key: Key | None, *, first: bool) -> None:
         """Run one changeset under Liquibase's lock, with validation; none if there is no key.
@@ -65,12 +64,12 @@ class Link:
                 begun = self._begun = self._begin()
             else:
                 begun.lock.take_again()
-                # As a new connection is: with the path that Liquibase wants.
-                self._database.rollback()
-            alone = self._alone(key, first=first)
-            alone.validate(self._database, self._changelog.contexts, self._changelog.labels)
-            iterator = self._java("liquibase.changelog.ChangeLogIterator")(alone, self._no_filters)
-            iterator.run(begun.visitor, begun.environment)
+            alone = _Alone(self._java, self._changelog, first=True) if first else begun.alone
+            alone.hold(key)
+            alone.changelog.validate(
+                self._database, self._changelog.contexts, self._changelog.labels
+            )
+            alone.iterator.run(begun.visitor, begun.environment)
             # Whatever fails before this leaves a server that is thrown away, with its lock.
             begun.lock.release()
 
@@ -100,6 +99,7 @@ class Link:
         history.generateDeploymentId()
         return _Begun(
             lock=_Lock(java, database),
+            alone=_Alone(java, self._changelog, first=False),
             visitor=self._visitor(),
             environment=self._changelog.environment(database),
         )
@@ -111,17 +111,6 @@ class Link:
             java(f"{visitors}.DefaultChangeExecListener")(self._no_listeners()),
             java("liquibase.changelog.filter.ShouldRunChangeSetFilter")(self._database),
         )
-
-    def _alone(self, key: Key | None, *, first: bool) -> Any:
-        """A changelog of that one changeset: its validation costs what one changeset costs."""
-        changelog = self._changelog
-        alone = self._java("liquibase.changelog.DatabaseChangeLog")(changelog.recipe.changelog_file)
-        alone.setChangeLogParameters(changelog.parameters)
-        if first:
-            alone.setPreconditions(changelog.parsed.getPreconditions())
-        if key is not None:
-            alone.addChangeSet(changelog.selected[key])
-        return alone
 
     def _no_listeners(self) -> Any:
         listener = self._java("java.lang.Class").forName(
@@ -137,8 +126,30 @@ class _Begun(NamedTuple):
     """What every changeset on one link is run with."""
 
     lock: "_Lock"
+    alone: "_Alone"
     visitor: Any
     environment: Any
+
+
+class _Alone:
+    """A changelog of one changeset: its validation costs what one changeset costs."""
+
+    def __init__(self, java: Java, whole: Changelog, *, first: bool) -> None:
+        """``first``: whether it has the preconditions of the whole."""
+        self._whole = whole
+        self.changelog = java("liquibase.changelog.DatabaseChangeLog")(whole.recipe.changelog_file)
+        self.changelog.setChangeLogParameters(whole.parameters)
+        if first:
+            self.changelog.setPreconditions(whole.parsed.getPreconditions())
+        self._held = self.changelog.getChangeSets()
+        self.iterator = java("liquibase.changelog.ChangeLogIterator")(self.changelog, java.list())
+
+    def hold(self, key: Key | None) -> None:
+        """Hold this changeset in place of the one before; none if there is no key."""
+        # Py4J's own ``clear`` makes one call for each item and one too many.
+        self._held.removeAll(self._held)
+        if key is not None:
+            self.changelog.addChangeSet(self._whole.selected[key])
 
 
 class _Lock:
@@ -148,7 +159,10 @@ class _Lock:
         self._java = java
         self._connection = database.getConnection().getUnderlyingConnection()
         self._statement = self._connection.createStatement()
-        self._taking = self._sql("LockDatabaseChangeLogStatement", database)
+        # In a session like a new one Liquibase sets its path first.
+        path = self.ask("select pg_catalog.current_setting('search_path')")
+        taking = self._sql("LockDatabaseChangeLogStatement", database)
+        self._taking = f"{taking}; SET search_path TO {path}"
         self._releasing = self._sql("UnlockDatabaseChangeLogStatement", database)
 
     def take_again(self) -> None:

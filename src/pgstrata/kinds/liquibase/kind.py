@@ -36,6 +36,7 @@ from pgstrata.settings import LiquibaseSettings
 
 _SESSION = "session"
 _ATTEMPTS = 3
+_FEW = 16
 
 
 class _Environment(NamedTuple):
@@ -116,7 +117,13 @@ class LiquibaseKind:
         return plan.steps
 
     async def check_unchanged(self, step: Step) -> None:
-        changed = await asyncio.to_thread(_first_changed, step.inputs)
+        # A few looks take less time than telling a thread of them.
+        few = len(step.inputs) <= _FEW
+        changed = (
+            _first_changed(step.inputs)
+            if few
+            else await asyncio.to_thread(_first_changed, step.inputs)
+        )
         if changed is not None:
             raise InputChangedError(
                 f"{changed.path} changed while its step was prepared", remedy="prepare again"
