@@ -1,6 +1,7 @@
 """The plan of a long changelog, beside Liquibase's own reading of it in a Java of the same sort."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,11 +90,13 @@ def _timed(work: Callable[[], None]) -> float:
 
 def _end_javas(engine: psutil.Process) -> None:
     for java in engine.children(recursive=True):
-        if java.name() == "java":
-            java.kill()
-            # The engine takes notice of its end later.
-            while java.status() != psutil.STATUS_ZOMBIE:
-                time.sleep(0.005)
+        # One that was idle for long may end by itself meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if java.name() == "java":
+                java.kill()
+                # The engine takes notice of its end later.
+                while java.status() != psutil.STATUS_ZOMBIE:
+                    time.sleep(0.005)
 
 
 class _Own:
