@@ -272,7 +272,11 @@ def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
-            await run(rig, kind, server, steps)
+            said = await run(rig, kind, server, steps)
+            assert [line for line in said if "session of its own" in line] == [
+                "`set search_path = other` ends with this changeset: "
+                "the next has a session of its own"
+            ]
             with psycopg.connect(rig.runtime.dsn(server)) as connection:
                 query = (
                     "select schemaname, tablename from pg_tables where tablename in ('t', 'gone')"

@@ -175,9 +175,11 @@ class LiquibaseKind:
                     if held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
                     else await self._parsed_again(jvm, context, line)
                 )
-                return await jvm.call(
+                closed = await jvm.call(
                     lambda _: session.run(_key(step), digest, reads, target, closing), line
                 )
+            if left := session.left_by(_key(step)):
+                await line(f"`{left}` ends with this changeset: the next has a session of its own")
         except JavaError as error:
             raise step_failure(step.title, error.messages) from None
         except DriftError as error:
@@ -188,6 +190,7 @@ class LiquibaseKind:
                 remedy="prepare again; if it happens again, look for what kills it",
                 details=str(error) or None,
             ) from None
+        return closed
 
     async def _parsed_again(self, jvm: Jvm, context: Context, line: LineSink) -> Session:
         """A changelog for a step of an earlier plan. Raises ``InputChangedError``."""

@@ -9,6 +9,7 @@ from pgstrata.kinds.liquibase.applying import Link, Target
 from pgstrata.kinds.liquibase.changelog import Changelog, Key
 from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
+from pgstrata.kinds.liquibase.leavings import left_in_session
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
 
 _HISTORY = "databasechangelog"
@@ -43,6 +44,13 @@ class Session:
         self._digests = {_key(one): one.digest for one in self.planned}
         self._rereading = frozenset(_after_own_writing(self.listing))
         self._link: Link | None = None
+
+    def left_by(self, key: Key | None) -> str | None:
+        """What a changeset sets for its session alone, if there are others to miss it."""
+        for found in self.listing.changesets[:-1]:
+            if found.key == key:
+                return left_in_session(found.sql)
+        return None
 
     def is_as_planned(self, uncacheable: bool, key: Key | None, digest: str) -> bool:
         """Whether a changeset is what it was when its step got its digest."""
