@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pgstrata.domain.plan import InputFile
-from pgstrata.errors import PgstrataError
 from pgstrata.kinds.files import Files, describe, missing
 from pgstrata.kinds.liquibase import jvm
 
@@ -42,8 +41,6 @@ class Recorder:
         """The files that were taken since this was last emptied, in their order."""
         self._noting: Callable[[], dict[Path, None]] = lambda: self.taken
         self._found: dict[str, Any] | None = None
-        self.failure: PgstrataError | None = None
-        """Why a file could not be given to Java; Java says so less well."""
         for root in self._roots:
             if not root.is_dir():
                 self._look(root)
@@ -134,9 +131,6 @@ class Recorder:
             file, content = self._files.read(place)
         except FileNotFoundError:
             self.seen.setdefault(place, missing(place))
-        except PgstrataError as error:
-            self.failure = self.failure or error
-            raise
         else:
             # Java may have read what was there before: a change in between must show.
             self.seen.setdefault(place, file)
