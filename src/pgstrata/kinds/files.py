@@ -6,6 +6,7 @@ again unseen: such a file is waited for. That makes a file's device, inode, size
 for its content, which is what the memo goes by.
 """
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -13,13 +14,13 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from pgstrata.domain.plan import InputFile
-from pgstrata.errors import InvalidArgumentError
+from pgstrata.errors import InputChangedError, InvalidArgumentError
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ TICK_NS = 20_000_000
 """Longer than any tick of a file system's clock we know of."""
 LOCK_SECONDS = 5.0
 _ATTEMPTS = 5
+_FEW = 16
 _LOCKS_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
 
 _Key = tuple[int, int, int, int, int]
@@ -57,6 +59,22 @@ def unchanged(file: InputFile) -> bool:
         return missing(file.path) == file
     except OSError:
         return False
+
+
+async def check_unchanged(files: Sequence[InputFile]) -> None:
+    """Raise ``InputChangedError``, naming the file, if one is not as it was."""
+    # A few looks take less time than telling a thread of them.
+    few = len(files) <= _FEW
+    changed = first_changed(files) if few else await asyncio.to_thread(first_changed, files)
+    if changed is not None:
+        raise InputChangedError(
+            f"{changed.path} changed while its step was prepared", remedy="prepare again"
+        )
+
+
+def first_changed(files: Sequence[InputFile]) -> InputFile | None:
+    """The first that is not as it was."""
+    return next((file for file in files if not unchanged(file)), None)
 
 
 class Files(Generic[T]):

@@ -18,7 +18,7 @@ from pgstrata.errors import (
     StepFailedError,
     UncacheableError,
 )
-from pgstrata.kinds.files import Files, describe, unchanged
+from pgstrata.kinds.files import Files, check_unchanged, describe, first_changed
 from pgstrata.kinds.liquibase import call, forked, installation
 from pgstrata.kinds.liquibase.applying import Target
 from pgstrata.kinds.liquibase.changelog import InvalidChangelogError, Key
@@ -36,7 +36,6 @@ from pgstrata.settings import LiquibaseSettings
 
 _SESSION = "session"
 _ATTEMPTS = 3
-_FEW = 16
 
 
 class _Environment(NamedTuple):
@@ -117,17 +116,7 @@ class LiquibaseKind:
         return plan.steps
 
     async def check_unchanged(self, step: Step) -> None:
-        # A few looks take less time than telling a thread of them.
-        few = len(step.inputs) <= _FEW
-        changed = (
-            _first_changed(step.inputs)
-            if few
-            else await asyncio.to_thread(_first_changed, step.inputs)
-        )
-        if changed is not None:
-            raise InputChangedError(
-                f"{changed.path} changed while its step was prepared", remedy="prepare again"
-            )
+        await check_unchanged(step.inputs)
 
     async def execute(
         self,
@@ -387,11 +376,7 @@ def _hashable(key: tuple[object, ...]) -> tuple[object, ...]:
 
 
 def _all_unchanged(files: tuple[InputFile, ...]) -> bool:
-    return _first_changed(files) is None
-
-
-def _first_changed(files: tuple[InputFile, ...]) -> InputFile | None:
-    return next((file for file in files if not unchanged(file)), None)
+    return first_changed(files) is None
 
 
 def _text(file: BinaryIO) -> str:

@@ -11,12 +11,11 @@ from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
-    InputChangedError,
     InvalidArgumentError,
     StepFailedError,
     UncacheableError,
 )
-from pgstrata.kinds.files import unchanged
+from pgstrata.kinds.files import check_unchanged
 from pgstrata.kinds.places import work_dir_of
 from pgstrata.kinds.psql import forbidden
 from pgstrata.kinds.psql.arguments import (
@@ -60,11 +59,7 @@ class PsqlKind:
         return await asyncio.to_thread(self._steps, request, arguments)
 
     async def check_unchanged(self, step: Step) -> None:
-        for file in step.inputs:
-            if not await asyncio.to_thread(unchanged, file):
-                raise InputChangedError(
-                    f"{file.path} changed while its step was prepared", remedy="prepare again"
-                )
+        await check_unchanged(step.inputs)
 
     async def execute(
         self,
