@@ -100,9 +100,7 @@ class Postgres:
     @contextlib.contextmanager
     def unnoticed(self, data_dir: Path) -> Iterator[None]:
         # A server looks after its pid file once a minute, but not while it is held still.
-        with contextlib.ExitStack() as away:
-            with faults.step("server.forget"):
-                away.enter_context(_away(data_dir / _NOTE))
+        with _away(data_dir / _NOTE):
             yield
 
     async def check_snapshot(self, data_dir: Path) -> None:
@@ -167,7 +165,8 @@ def _control_defect(path: Path, wanted: int) -> str | None:
 def _away(file: Path) -> Iterator[None]:
     """A time in which a small file is not there; it has its owner and mode again at the end."""
     content, status = file.read_bytes(), file.stat()
-    file.unlink()
+    with faults.step("server.forget"):
+        file.unlink()
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pgstrata import faults
@@ -177,32 +177,33 @@ def _statuses(directory: str) -> list[tuple[os.stat_result, str]]:
 
 def sync_file_system(path: Path) -> None:
     """Write out all that the file system of ``path`` has not yet: the one call for many files."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with faults.step("statefs.sync"):
-            if _libc.syncfs(descriptor) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), str(path))
-    finally:
-        os.close(descriptor)
+    with _opened(path) as descriptor, faults.step("statefs.sync"):
+        _check(_libc.syncfs(descriptor), path)
 
 
 def write_out(path: Path) -> None:
     """Have a file's content on the disk; what says where it is there comes with the next commit."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if _libc.sync_file_range(descriptor, _OFFSET, _OFFSET, _WRITE_AND_WAIT) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
-    finally:
-        os.close(descriptor)
+    with _opened(path) as descriptor:
+        _check(_libc.sync_file_range(descriptor, _OFFSET, _OFFSET, _WRITE_AND_WAIT), path)
 
 
 def sync_directory(path: Path) -> None:
     """Make a directory's entries durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with _opened(path, os.O_DIRECTORY) as descriptor, faults.step("statefs.sync_directory"):
+        os.fsync(descriptor)
+
+
+@contextmanager
+def _opened(path: Path, flags: int = 0) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
-        with faults.step("statefs.sync_directory"):
-            os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _check(result: int, path: Path) -> None:
+    """Raise the error of a call of libc's that failed."""
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))
