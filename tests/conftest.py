@@ -1,11 +1,16 @@
 """What every kind of test may need."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# What a shell starts in the background ignores Ctrl+C, and so would all programs that tests start
+# and then interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

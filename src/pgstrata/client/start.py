@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgstrata.client.discovery import Found, find
-from pgstrata.client.undisturbed import undisturbed
+from pgstrata.client.undisturbed import interrupt_put_off, undisturbed
 from pgstrata.client_errors import ClientError, UnreachableError, engine_errors_translated
 from pgstrata.config.model import LOG_FILE
 
@@ -54,16 +54,18 @@ def start(
         if found is not None:
             return found
         written_before = log.stat().st_size if log.exists() else 0
-        with engine_errors_translated():
-            from pgstrata.subprocesses import start_detached
-
-            child = start_detached(command, log=log, cwd=store, env=os.environ)
+        child = None
         try:
+            with engine_errors_translated(), interrupt_put_off():
+                from pgstrata.subprocesses import start_detached
+
+                child = start_detached(command, log=log, cwd=store, env=os.environ)
             found = _await(child, engine_json, deadline, timeout)
         except KeyboardInterrupt:
             # Nobody has been told of this engine.
-            with undisturbed():
-                _end(child)
+            if child is not None:
+                with undisturbed():
+                    _end(child)
             raise
     if found is None:
         raise _did_not_start(child, log, written_before)

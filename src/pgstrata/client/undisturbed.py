@@ -1,8 +1,9 @@
-"""Ctrl+C kept away from clearing up, which takes a moment and must not be left half done."""
+"""Ctrl+C kept away from what takes a moment and must not be left half done."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 @contextmanager
@@ -13,3 +14,21 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupt_put_off() -> Iterator[None]:
+    """Have a Ctrl+C that comes meanwhile come at the end of the block instead."""
+    came = False
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)

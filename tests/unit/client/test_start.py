@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pgstrata import subprocesses
 from pgstrata.client.discovery import read
+from pgstrata.client.start import start
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -128,6 +131,22 @@ def test_an_engine_whose_starter_is_interrupted_does_not_stay(store: Path) -> No
         process.send_signal(signal.SIGINT)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_an_interrupt_at_the_very_moment_of_the_start_leaves_no_engine_either(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn, engines = subprocesses.start_detached, []
+
+    def interrupted(command: Sequence[str], **how: Any) -> "subprocess.Popen[bytes]":
+        engines.append(spawn(command, **how))
+        signal.raise_signal(signal.SIGINT)
+        return engines[-1]
+
+    monkeypatch.setattr(subprocesses, "start_detached", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(store, store / "engine.json", ["sleep", "600"])
+    assert [engine.poll() for engine in engines] == [-signal.SIGTERM]
 
 
 def test_a_store_that_cannot_be_made_is_told_so(tmp_path: Path) -> None:
