@@ -1,8 +1,9 @@
-"""File systems to test on: images in files, mounted through loop devices. Only root can."""
+"""Places to test in, and file systems: images in files, mounted by root through loop devices."""
 
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,6 +18,21 @@ GIB = 1 << 30
 
 class CannotMountError(Exception):
     """This machine, or this user, cannot mount such a file system."""
+
+
+@contextmanager
+def reachable_place() -> Iterator[Path]:
+    """A fresh directory that every user can pass through, gone afterwards.
+
+    When the tests run as root, servers run as another user, and must get to their data. What is
+    removed soon was mostly never written to the disk.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="pgstrata-test-"))
+    directory.chmod(0o711)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
 
 
 @contextmanager

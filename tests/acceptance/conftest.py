@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from pgstrata import __file__ as package
+from tests.filesystems import reachable_place
 
 PGSTRATA = Path(sys.executable).with_name("pgstrata")
 
@@ -111,11 +111,10 @@ class Terminal:
 
 
 @pytest.fixture
-def pgstrata(reachable_dir: Path) -> Iterator[Terminal]:
+def pgstrata() -> Iterator[Terminal]:
     """A shell with a store of its own."""
-    home = Path(tempfile.mkdtemp(dir=reachable_dir))
-    home.chmod(0o711)
-    terminal = Terminal(home)
-    terminal.work.mkdir()
-    yield terminal
-    terminal.tear_down()
+    with reachable_place() as home:
+        terminal = Terminal(home)
+        terminal.work.mkdir()
+        yield terminal
+        terminal.tear_down()

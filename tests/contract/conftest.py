@@ -1,6 +1,5 @@
 """File systems that live as long as the test session; each test gets a directory of its own."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.filesystems import (
     give_up,
     loop_mounted,
     memory_mounted,
+    reachable_place,
 )
 
 
@@ -44,10 +44,7 @@ def tmpfs_mount() -> Iterator[Path]:
 
 @contextmanager
 def _mount(kind: FileSystem | Literal["tmpfs"]) -> Iterator[Path]:
-    # Not pytest's own temporary directory: no user but root gets below that.
-    with tempfile.TemporaryDirectory(prefix="pgstrata-test-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+    with reachable_place() as directory:
         try:
             with _new(kind, directory) as mount_point:
                 yield mount_point

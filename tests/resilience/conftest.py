@@ -1,12 +1,11 @@
 """What resilience tests share: places for stores, and the figures they end with."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.filesystems import GIB, CannotMountError, give_up, loop_mounted
+from tests.filesystems import GIB, CannotMountError, give_up, loop_mounted, reachable_place
 from tests.resilience.engine import Engine
 from tests.resilience.stores import store_in
 
@@ -37,17 +36,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="module")
 def btrfs_dir() -> Iterator[Path]:
     """A directory on btrfs that every user can pass through."""
-    with tempfile.TemporaryDirectory(prefix="pgstrata-test-") as name:
-        Path(name).chmod(0o711)
+    with reachable_place() as directory:
         try:
-            with loop_mounted("btrfs", 4 * GIB, Path(name)) as mount_point:
+            with loop_mounted("btrfs", 4 * GIB, directory) as mount_point:
                 yield mount_point
         except CannotMountError as error:
             give_up(error)
 
 
 @pytest.fixture
-def engine(reachable_dir: Path) -> Iterator[Engine]:
+def engine() -> Iterator[Engine]:
     """An engine on a new store, not started yet."""
-    with store_in(reachable_dir) as one:
+    with reachable_place() as directory, store_in(directory) as one:
         yield one

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 from tests.acceptance.conftest import PGSTRATA
 
@@ -35,6 +35,21 @@ class RefusedError(Exception):
         self.body = body
 
 
+class Process(Protocol):
+    """What is asked of an engine's process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stderr(self) -> IO[str] | None: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, as ``subprocess`` tells it. Raises after that many seconds."""
+
+
 class Engine:
     """The engine of one store: any number of processes, one after the other."""
 
@@ -48,24 +63,19 @@ class Engine:
         )
         self.said: list[str] = []
         """What its processes wrote, line by line."""
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Process | None = None
         self._reader: threading.Thread | None = None
         self._address: tuple[str, int] | None = None
         self._token = ""
 
     # Its process
 
-    def start(
-        self, environment: Mapping[str, str] | None = None, *, wrapper: Sequence[str | Path] = ()
-    ) -> bool:
+    def start(self, environment: Mapping[str, str] | None = None) -> bool:
         """Start it; whether it came so far as to answer. False when it ended before that."""
         assert self.process is None, "one at a time"
-        self.process = subprocess.Popen(
-            [*wrapper, PGSTRATA, "engine", "serve", f"--store={self.store}", *self.options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.store.parent), **(environment or {})},
+        self.process = self._spawn(
+            ("engine", "serve", f"--store={self.store}", *self.options),
+            {"PATH": os.environ["PATH"], "HOME": str(self.store.parent), **(environment or {})},
         )
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -81,7 +91,7 @@ class Engine:
     def kill(self) -> None:
         """``kill -9``."""
         assert self.process is not None
-        self.process.kill()
+        self.process.send_signal(signal.SIGKILL)
         self.wait()
 
     def stop(self) -> None:
@@ -106,6 +116,15 @@ class Engine:
     def pid(self) -> int | None:
         """Its process's id while it has one."""
         return None if self.process is None else self.process.pid
+
+    def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> "Process":
+        return subprocess.Popen(
+            [PGSTRATA, *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
 
     def _find(self) -> None:
         file = json.loads((self.store / "engine.json").read_bytes())

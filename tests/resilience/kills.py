@@ -17,7 +17,8 @@ import psycopg
 from pgstrata import faults
 from pgstrata.statefs import mounts, trees
 from tests.resilience.audit import Rows, inhabitants, leftovers, wait_for_ends
-from tests.resilience.engine import Engine, GoneError, Json, RefusedError
+from tests.resilience.engine import GoneError, Json, RefusedError
+from tests.resilience.forked import ForkedEngine
 
 
 class Kill(NamedTuple):
@@ -54,7 +55,7 @@ class Chain:
         self.store = directory / "store"
         self.gate = directory / "gate"
         self.numbers = itertools.count()
-        self.engine = Engine(self.store, backend)
+        self.engine = ForkedEngine(self.store, backend)
         self.environment_now: dict[str, str] = {}
 
     def environment(self, kill: Kill | None, *, gated: bool = True) -> dict[str, str]:

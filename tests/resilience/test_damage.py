@@ -7,7 +7,6 @@ cause is gone.
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -142,10 +141,8 @@ def test_a_database_that_another_program_keeps_locked_is_told_of_and_then_works(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_read_only_store_is_refused_with_its_name(reachable_dir: Path) -> None:
-    directory = Path(tempfile.mkdtemp(dir=reachable_dir))
-    directory.chmod(0o711)
     try:
-        with loop_mounted("ext4", 400 << 20, directory) as disk:
+        with loop_mounted("ext4", 400 << 20, reachable_dir) as disk:
             disk.chmod(0o711)
             with store_in(disk) as engine:
                 check_it_works(started(engine))
