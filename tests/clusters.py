@@ -67,6 +67,9 @@ class Rig(Protocol):
     def clients(self, server: Server, number: int) -> AbstractContextManager[None]:
         """Have that many clients connected for the length of the block."""
 
+    def clear(self) -> None:
+        """Remove the data directories; nothing may be running in them."""
+
 
 class MemoryRig:
     """Everything in memory; psql is played by ``_play_psql``."""
@@ -119,6 +122,9 @@ class MemoryRig:
         yield
         del self._memory_dbms.clients[server.pid]
 
+    def clear(self) -> None:
+        self._disk.remove_tree(Path("/store"))
+
 
 class NativeRig:
     """Real servers of one installed PostgreSQL; clusters are copies of one made with initdb."""
@@ -134,13 +140,11 @@ class NativeRig:
         self.image = image_of(self.native, f"postgres:{version}" if version else "postgres")
 
     def empty(self) -> Path:
-        data_dir = self._directory / f"place-{next(self._numbers)}" / "data"
-        data_dir.mkdir(mode=0o700, parents=True)
-        return data_dir
+        return self._new(f"place-{next(self._numbers)}")
 
     def cluster(self) -> Path:
         if self._template is None:
-            self._template = self.empty()
+            self._template = self._new("template")
             asyncio.run(self.runtime.initialise(self.image, self._template))
         data_dir = self.empty()
         subprocess.run(["cp", "-a", f"{self._template}/.", data_dir], check=True)
@@ -184,6 +188,15 @@ class NativeRig:
             for _ in range(number):
                 connections.enter_context(connected(self.runtime.dsn(server)))
             yield
+
+    def clear(self) -> None:
+        for place in self._directory.glob("place-*"):
+            shutil.rmtree(place)
+
+    def _new(self, name: str) -> Path:
+        data_dir = self._directory / name / "data"
+        data_dir.mkdir(mode=0o700, parents=True)
+        return data_dir
 
 
 def native_runtime(directory: Path, ports: Ports | None = None) -> NativeRuntime:

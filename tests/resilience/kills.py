@@ -122,11 +122,14 @@ class Chain:
         self.environment_now = environment
 
     def check_clean(self) -> None:
-        """Nothing is left over, and what rows say is so; then remove all instances."""
+        """Nothing is left over, and what rows say is so; then remove all instances and states."""
         if found := leftovers(self.store, self.engine.pid):
             raise AssertionError("; ".join(found))
         for instance_id in Rows(self.store).instances:
             self.engine.ask("DELETE", f"/v1/instances/{instance_id}?force=true")
+        for state in self.engine.ask("GET", "/v1/states"):
+            if state["parent_state_id"] is None:
+                self.engine.ask("DELETE", f"/v1/states/{state['state_id']}?recurse=true")
 
     def end_engine(self) -> None:
         if self.engine.process is not None:
