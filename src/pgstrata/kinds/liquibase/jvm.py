@@ -143,8 +143,7 @@ class Jvm:
         self._said: list[str] = []
         self._greeting: asyncio.Queue[str] = asyncio.Queue()
         self._greeted = False
-        self._marks: dict[str, asyncio.Event] = {}
-        self._marked = False
+        self._mark = _Mark()
 
     @property
     def alive(self) -> bool:
@@ -173,15 +172,16 @@ class Jvm:
         """
         self._sink, self._said = line, []
         loop = asyncio.get_running_loop()
-        mark = f"said by {secrets.token_hex(8)}"
-        self._marks = {mark: asyncio.Event()}
+        mark = self._mark = _Mark()
         try:
             work = loop.run_in_executor(self._thread, self._in_java, function, mark)
             try:
                 return await asyncio.shield(work)
             finally:
-                if work.done():
-                    await self._hear_out(mark)
+                if work.done() and mark.said:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_QUIET_SECONDS):
+                            await mark.heard.wait()
         except asyncio.CancelledError:
             await to_the_end(self.close())
             with suppress(Exception):
@@ -204,16 +204,15 @@ class Jvm:
         await asyncio.to_thread(self._let_go)
         self._thread.shutdown(wait=False)
 
-    def _in_java(self, function: Callable[[Java], T], mark: str) -> T:
+    def _in_java(self, function: Callable[[Java], T], mark: "_Mark") -> T:
         java = self._java
         assert java is not None
-        self._marked = False
         try:
             return _translated(function, java)
         finally:
             with suppress(Exception):
-                java.say(mark)
-                self._marked = True
+                java.say(mark.line)
+                mark.said = True
 
     async def _start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
         argv = (
@@ -273,19 +272,21 @@ class Jvm:
     async def _hear(self, stream: subprocesses.Stream, text: str) -> None:
         if not self._greeted and stream == "stdout" and text.strip():
             self._greeting.put_nowait(text.strip())
-        elif text in self._marks:
-            self._marks[text].set()
+        elif text == self._mark.line:
+            self._mark.heard.set()
         elif text.strip():
             self._said.append(text)
             if self._sink is not None:
                 await self._sink(text)
 
-    async def _hear_out(self, mark: str) -> None:
-        """Wait until everything that was said before the mark has come through the pipe."""
-        if self._marked:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_QUIET_SECONDS):
-                    await self._marks[mark].wait()
+
+class _Mark:
+    """A line said after all else: once it is heard, so is everything before it."""
+
+    def __init__(self) -> None:
+        self.line = f"said by {secrets.token_hex(8)}"
+        self.said = False
+        self.heard = asyncio.Event()
 
 
 class _ConnectionLostError(Exception):
