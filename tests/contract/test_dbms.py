@@ -24,12 +24,6 @@ def rig(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Rig]:
         yield NativeRig(directory, version)
 
 
-@pytest.fixture(autouse=True)
-def cleared(rig: Rig) -> Iterator[None]:
-    yield
-    rig.clear()
-
-
 @pytest.fixture
 def server(rig: Rig) -> Iterator[Server]:
     server = asyncio.run(rig.runtime.start(rig.image, rig.cluster()))

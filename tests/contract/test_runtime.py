@@ -36,12 +36,6 @@ def rig(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Rig]:
         yield NativeRig(directory, version)
 
 
-@pytest.fixture(autouse=True)
-def cleared(rig: Rig) -> Iterator[None]:
-    yield
-    rig.clear()
-
-
 async def run_tool(
     rig: Rig, server: Server, args: tuple[str, ...], *, tool: str = "psql", stdin: str | None = None
 ) -> tuple[list[str], ToolExit]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata import faults
-from tests.filesystems import CannotMountError, give_up, memory_mounted
+from tests.filesystems import CannotMountError, give_up
 from tests.resilience.kills import (
     SCENARIOS,
     Build,
@@ -57,16 +57,6 @@ reached: set[str] = set()
 """The steps that traces came by, over all backends."""
 
 
-@pytest.fixture
-def quick_dir(reachable_dir: Path) -> Iterator[Path]:
-    """In memory where that can be had: a kill is no power cut, no disk need be waited for."""
-    try:
-        with memory_mounted(reachable_dir / "memory") as memory:
-            yield memory
-    except CannotMountError:
-        yield reachable_dir
-
-
 def test_no_kill_on_btrfs_loses_or_leaves_anything(
     btrfs_dir: Path, tally: Callable[[str], None]
 ) -> None:
@@ -75,11 +65,11 @@ def test_no_kill_on_btrfs_loses_or_leaves_anything(
 
 @pytest.mark.parametrize("backend", ["copy", "overlay"])
 def test_no_kill_in_the_middle_of_files_loses_or_leaves_anything(
-    backend: str, quick_dir: Path, tally: Callable[[str], None]
+    backend: str, reachable_dir: Path, tally: Callable[[str], None]
 ) -> None:
     if backend == "overlay" and os.geteuid() != 0:
         give_up(CannotMountError("only root can mount"))
-    survive_all(backend, quick_dir, tally, of="statefs.")
+    survive_all(backend, reachable_dir, tally, of="statefs.")
 
 
 def test_every_step_of_a_prepare_was_come_by() -> None:
