@@ -9,9 +9,10 @@ import pytest
 from tests.clusters import Rig
 from tests.filesystems import CannotMountError, memory_mounted, reachable_place
 
-# What a shell starts in the background ignores Ctrl+C, and so would all programs that tests start
-# and then interrupt.
+# What a shell starts in the background ignores Ctrl+C and the like, and so would all programs that
+# tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,7 @@ def serve(
     ``PgstrataError`` when it cannot start.
     """
     _check(settings)
+    _let_others_hear()
     faults.arm_from(os.environ)
     detect.enter_namespace(store.absolute(), settings.snapshot_backend)  # before any thread is made
     logging.basicConfig(
@@ -120,6 +121,18 @@ def serve(
         )
     )
     return 0
+
+
+def _let_others_hear() -> None:
+    """Have the programs we start hear signals that we were started to ignore.
+
+    A shell starts what it runs in the background that way, and a program inherits what is ignored,
+    not what is caught: a PostgreSQL that is told to stop before it has said what it listens to
+    would miss it, and take ten seconds to be killed.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
 
 
 def _check(settings: Settings) -> None:

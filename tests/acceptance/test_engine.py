@@ -67,6 +67,25 @@ def test_a_kill_in_the_middle_of_a_step_leaves_nothing_and_the_job_goes_on(
     pgstrata("engine", "start")
 
 
+def test_what_an_engine_in_the_background_ignores_is_heard_by_what_it_starts(
+    pgstrata: Terminal,
+) -> None:
+    # What a shell does to a program that is started with an ampersand.
+    ignoring = ["sh", "-c", 'trap "" INT QUIT; exec "$0" "$@"']
+    pgstrata.command = [*ignoring, *pgstrata.command]
+    pgstrata("prepare:psql", "--no-watch", "--", "-c", "select pg_sleep(600)")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    tools: list[psutil.Process] = []
+    while not tools:
+        assert engine.is_running()
+        tools = [one for one in engine.children(recursive=True) if names_of([one]) == {"psql"}]
+    status = Path(f"/proc/{tools[0].pid}/status").read_text()
+    ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+    assert ignored & 1 << signal.SIGQUIT - 1 == 0
+    [job] = pgstrata.json("ls", "--jobs")["jobs"]
+    pgstrata("rm", "-f", job["job_id"])
+
+
 def test_stopping_leaves_instances_up_and_ends_well(pgstrata: Terminal) -> None:
     dsn = pgstrata.prepare("-c", "select 1")
     pgstrata("engine", "stop")
