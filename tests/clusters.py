@@ -199,6 +199,16 @@ class NativeRig:
         return data_dir
 
 
+@contextmanager
+def rig_below(directory: Path, version: str = "") -> Iterator[NativeRig]:
+    """Servers that work below a new directory, none of which may be left at the end."""
+    directory.mkdir()
+    with no_server_left(directory):
+        rig = NativeRig(directory, version)
+        rig.cluster()  # the first takes an event loop of its own, which a test has not to spare
+        yield rig
+
+
 def native_runtime(directory: Path, ports: Ports | None = None) -> NativeRuntime:
     """A runtime with its sockets below ``directory``, which the servers' user can reach."""
     return NativeRuntime(

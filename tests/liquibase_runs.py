@@ -1,8 +1,8 @@
 """Changelogs planned and run, a step at a time, on servers of a test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,8 @@ from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
-from tests.clusters import NativeRig, no_server_left
+from tests.clusters import NativeRig
 from tests.liquibase import dump, history, launcher, locked, plain_update, settings
-
-
-@contextmanager
-def rig_below(directory: Path) -> Iterator[NativeRig]:
-    """Servers that work below a new directory."""
-    directory.mkdir()
-    with no_server_left(directory):
-        rig = NativeRig(directory)
-        rig.cluster()
-        yield rig
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import pytest
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError, StateUnusableError
-from tests.clusters import MemoryRig, NativeRig, Rig, no_server_left
+from tests.clusters import MemoryRig, Rig, rig_below
 
 
 @pytest.fixture(scope="module", params=["memory", "native 15", "native 16", "native 18"])
@@ -18,10 +18,8 @@ def rig(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Rig]:
     if adapter == "memory":
         yield MemoryRig()
         return
-    directory = reachable_dir / f"dbms-{version}"
-    directory.mkdir()
-    with no_server_left(directory):
-        yield NativeRig(directory, version)
+    with rig_below(reachable_dir / f"dbms-{version}", version) as rig:
+        yield rig
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from tests.clusters import (
     FAILING,
     HANGING,
     MemoryRig,
-    NativeRig,
     Rig,
-    no_server_left,
+    rig_below,
 )
 
 GONE_IMAGE = "postgres@sha256:" + "0" * 64
@@ -30,10 +29,8 @@ def rig(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Rig]:
     if adapter == "memory":
         yield MemoryRig()
         return
-    directory = reachable_dir / f"runtime-{version}"
-    directory.mkdir()
-    with no_server_left(directory):
-        yield NativeRig(directory, version)
+    with rig_below(reachable_dir / f"runtime-{version}", version) as rig:
+        yield rig
 
 
 async def run_tool(

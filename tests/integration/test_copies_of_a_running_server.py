@@ -10,7 +10,7 @@ import pytest
 
 from pgstrata.dbms.postgres import REPLAYED_BYTES
 from pgstrata.domain.instance import Server
-from tests.clusters import NativeRig, connected, no_server_left
+from tests.clusters import NativeRig, connected, rig_below
 
 SETTINGS = b"wal_writer_delay = '10s'\nwal_level = minimal\nmax_wal_senders = 0\n"
 """Nothing that was committed without waiting is written by itself before a test is over."""
@@ -22,11 +22,7 @@ select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), redo_lsn) from pg_control_ch
 
 @pytest.fixture(scope="module")
 def rig(reachable_dir: Path) -> Iterator[NativeRig]:
-    directory = reachable_dir / "copies"
-    directory.mkdir()
-    with no_server_left(directory):
-        rig = NativeRig(directory)
-        rig.cluster()  # the first takes an event loop of its own, which a test has not to spare
+    with rig_below(reachable_dir / "copies") as rig:
         yield rig
 
 

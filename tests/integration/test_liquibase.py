@@ -14,9 +14,9 @@ from pgstrata.domain.plan import Step
 from pgstrata.errors import InputChangedError, InvalidArgumentError, StepFailedError
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
-from tests.clusters import NativeRig
+from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history, jhipster
-from tests.liquibase_runs import compare, liquibase, request, rig_below, run, serving, unheard
+from tests.liquibase_runs import compare, liquibase, request, run, serving, unheard
 
 
 @pytest.fixture(scope="module")

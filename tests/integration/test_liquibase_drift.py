@@ -11,9 +11,9 @@ from pgstrata.domain.plan import Step
 from pgstrata.errors import InputChangedError
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
-from tests.clusters import NativeRig
+from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history
-from tests.liquibase_runs import liquibase, request, rig_below, run, serving, unheard
+from tests.liquibase_runs import liquibase, request, run, serving, unheard
 
 _Changesets = list[tuple[str, str]]
 

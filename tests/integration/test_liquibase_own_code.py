@@ -10,9 +10,9 @@ from pgstrata.domain.plan import Step
 from pgstrata.errors import InputChangedError, InvalidArgumentError
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
-from tests.clusters import NativeRig
+from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history, launcher
-from tests.liquibase_runs import liquibase, request, rig_below, rows, run, serving, unheard
+from tests.liquibase_runs import liquibase, request, rows, run, serving, unheard
 from tests.own_code import compiled, pack
 
 UPDATE = ("update", "--changelog-file=a.xml")

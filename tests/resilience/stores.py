@@ -1,6 +1,5 @@
 """Stores on which something goes wrong, and how to see that they work."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,7 @@ CONTENT = [1, 2]
 @contextmanager
 def store_in(directory: Path, backend: str = "auto") -> Iterator[Engine]:
     """An engine on a new store, and nothing of it afterwards."""
-    place = Path(tempfile.mkdtemp(dir=directory))
-    place.chmod(0o711)
-    engine = Engine(place / "store", backend)
+    engine = Engine(directory / "store", backend)
     try:
         yield engine
     finally:

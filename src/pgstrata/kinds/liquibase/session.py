@@ -42,15 +42,16 @@ class Session:
         self.listing: Listing = list_changesets(java, self._changelog)
         self.planned = tuple(self._planned())
         self._digests = {_key(one): one.digest for one in self.planned}
+        self._followed: dict[Key | None, Found] = {
+            found.key: found for found in self.listing.changesets[:-1]
+        }
         self._rereading = frozenset(_after_own_writing(self.listing))
         self._link: Link | None = None
 
     def left_by(self, key: Key | None) -> str | None:
         """What a changeset sets for its session alone, if there are others to miss it."""
-        for found in self.listing.changesets[:-1]:
-            if found.key == key:
-                return left_in_session(found.sql)
-        return None
+        found = self._followed.get(key)
+        return None if found is None else left_in_session(found.sql)
 
     def is_as_planned(self, uncacheable: bool, key: Key | None, digest: str) -> bool:
         """Whether a changeset is what it was when its step got its digest."""
