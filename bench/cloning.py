@@ -18,13 +18,13 @@ from statistics import median
 import psycopg
 
 from bench.report import Row
-from pgstrata import subprocesses
-from pgstrata.prepare.room import disk_of
+from pgstrata.cache.disk_full import disk_of
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.settings import THROW_AWAY_SETTINGS
 from pgstrata.statefs import trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.detect import BackendName, backend
+from pgstrata.system import subprocesses
 from tests.filesystems import CannotMountError, FileSystem, loop_mounted
 
 GIB = 1 << 30

@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import median
 
 from bench.report import Row
-from pgstrata.database import Database
+from pgstrata.cache.capacity import choose
 from pgstrata.domain.state import State
 from pgstrata.httpapi.answers import ENCODER
-from pgstrata.prepare.capacity import choose
 from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.sqlite.database import Database
 from pgstrata.store import sqlite
 from pgstrata.store.sqlite import SqliteStore
 

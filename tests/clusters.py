@@ -20,11 +20,11 @@ from pgstrata.dbms.memory import UNLOGGED, MemoryDbms
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.errors import InvalidArgumentError, ProgramError
-from pgstrata.memory_disk import MemoryDisk
 from pgstrata.runtime.base import Runtime, ToolCommand, ToolExit
 from pgstrata.runtime.memory import MemoryRuntime, ToolRun
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.runtime.ports import Ports
+from pgstrata.system.memory_disk import MemoryDisk
 
 PASSWORD = "it's @ secret/:%"
 SETTINGS = {"fsync": "off", "shared_buffers": "1MB", "max_connections": "20"}

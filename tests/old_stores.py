@@ -1,7 +1,7 @@
 """Stores' databases as earlier versions of the schema left them, as SQL text.
 
 Before migration N + 1 is added, what version N writes is kept, with something in each table:
-``python -m tests.old_stores STORE/pgstrata.db > tests/unit/schemas/version-N.sql``.
+``python -m tests.old_stores STORE/pgstrata.db > tests/unit/sqlite/schemas/version-N.sql``.
 """
 
 import re
@@ -9,7 +9,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-DIRECTORY = Path(__file__).parent / "unit" / "schemas"
+DIRECTORY = Path(__file__).parent / "unit" / "sqlite" / "schemas"
 
 
 def versions() -> dict[int, Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pgstrata import processes, strays
+from pgstrata.system import orphans, processes
 from tests.acceptance.conftest import Terminal
 from tests.clusters import servers_below
 
@@ -26,7 +26,7 @@ def tools_of(store: Path) -> list[int]:
     return [
         pid
         for pid in processes.everyone()
-        if (processes.given(pid, strays.MARK) or "").endswith(f":{store.resolve()}")
+        if (processes.given(pid, orphans.MARK) or "").endswith(f":{store.resolve()}")
         and processes.started(pid) is not None
     ]
 

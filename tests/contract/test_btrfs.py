@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from pgstrata.cache.disk_full import disk_of
 from pgstrata.errors import StoreUnusableError
-from pgstrata.prepare.room import disk_of
+from pgstrata.sqlite.in_place import is_in_place, make_in_place
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
-from pgstrata.statefs.in_place import is_in_place, make_in_place
 from tests.filesystems import CannotMountError, give_up, loop_mounted
 from tests.forks import NOBODY, done_as_nobody
 

@@ -22,8 +22,8 @@ from pgstrata.kinds.base import Kind
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.memory import UNKNOWABLE, MemoryKind
 from pgstrata.kinds.psql.kind import PsqlKind
-from pgstrata.memory_disk import MemoryDisk
 from pgstrata.runtime.memory import MemoryRuntime
+from pgstrata.system.memory_disk import MemoryDisk
 from tests import changelogs
 from tests.liquibase import settings as liquibase_settings
 

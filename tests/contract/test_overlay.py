@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata import subprocesses
 from pgstrata.errors import StoreUnusableError
 from pgstrata.statefs import namespaces, trees
 from pgstrata.statefs.base import DATA, StateFS
@@ -19,6 +18,7 @@ from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
 from pgstrata.statefs.detect import BackendName, backend, enter_namespace
 from pgstrata.statefs.overlay import OverlayStateFS
+from pgstrata.system import subprocesses
 from tests.filesystems import memory_mounted, mounts_below
 from tests.forks import NOBODY, done_as_nobody
 

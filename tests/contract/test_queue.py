@@ -9,7 +9,6 @@ from typing import Literal
 import msgspec
 import pytest
 
-from pgstrata.database import Database
 from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task, Transition
 from pgstrata.domain.plan import (
     PlanTask,
@@ -24,6 +23,7 @@ from pgstrata.errors import ConflictError
 from pgstrata.queue.base import JobCounts, Queue
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.sqlite.database import Database
 
 Adapter = Literal["memory", "sqlite"]
 

@@ -11,7 +11,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pgstrata.database import Database
 from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.domain.plan import PlanTask
 from pgstrata.domain.request import PrepareRequest
@@ -19,6 +18,7 @@ from pgstrata.errors import ConflictError
 from pgstrata.queue.base import Queue
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.sqlite.database import Database
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 JOB_IDS = ("a" * 32, "a" * 31 + "b", "c" * 32)

@@ -13,13 +13,13 @@ from typing import Protocol
 
 import pytest
 
-from pgstrata.memory_disk import MemoryDisk
 from pgstrata.statefs import extents, trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.detect import BackendName, backend
 from pgstrata.statefs.layers import LAYER, LEFTOVER_PREFIX
 from pgstrata.statefs.layers import MARKER as MARKER_FILE
 from pgstrata.statefs.memory import MemoryStateFS
+from pgstrata.system.memory_disk import MemoryDisk
 
 MIB = 1 << 20
 MARKER = b"whole"

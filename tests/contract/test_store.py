@@ -9,11 +9,11 @@ from typing import Literal
 import msgspec
 import pytest
 
-from pgstrata.database import Database
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.sqlite.database import Database
 from pgstrata.store.base import Store
 from pgstrata.store.memory import MemoryStore
 from pgstrata.store.sqlite import SqliteStore

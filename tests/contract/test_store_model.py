@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
-from pgstrata.database import Database
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError
+from pgstrata.sqlite.database import Database
 from pgstrata.store.base import Store
 from pgstrata.store.memory import MemoryStore
 from pgstrata.store.sqlite import SqliteStore

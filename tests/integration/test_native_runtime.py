@@ -16,7 +16,6 @@ import psutil
 import psycopg
 import pytest
 
-from pgstrata import processes, subprocesses
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.domain.request import PrepareRequest
@@ -25,6 +24,7 @@ from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.ports import HOST, Ports
+from pgstrata.system import processes, subprocesses
 from tests.clusters import (
     NativeRig,
     connected,

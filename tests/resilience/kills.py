@@ -14,8 +14,8 @@ from typing import NamedTuple
 import psutil
 import psycopg
 
-from pgstrata import faults
 from pgstrata.statefs import mounts, trees
+from pgstrata.system import faults
 from tests.resilience.audit import Rows, inhabitants, leftovers, wait_for_ends
 from tests.resilience.engine import GoneError, Json, RefusedError
 from tests.resilience.forked import ForkedEngine

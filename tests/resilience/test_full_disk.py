@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata import faults
+from pgstrata.system import faults
 from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
 from tests.resilience.engine import Engine, Json, RefusedError
 from tests.resilience.kills import rows_of

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata import faults
+from pgstrata.system import faults
 from tests.filesystems import CannotMountError, give_up
 from tests.resilience.kills import (
     SCENARIOS,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pgstrata.cli.command import Context, Detached
-from pgstrata.cli.engine_stop import STOP_SECONDS, stop
+from pgstrata.cli.commands.engine_stop import STOP_SECONDS, stop
 from pgstrata.cli.follow import follow
 from pgstrata.cli.plan_view import show_plan
 from pgstrata.cli.text import columns, seconds, table

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pgstrata import __version__
-from pgstrata.cli import commands
+from pgstrata.cli import command_table
 from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
 from pgstrata.cli.options import HELP, Given, Option, parse
 from pgstrata.cli.report import report, report_detached
@@ -64,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """The help of the command line as a whole."""
-    width = max(map(len, commands.COMMANDS))
-    listed = [f"  {name:<{width}}  {entry.summary}" for name, entry in commands.COMMANDS.items()]
+    width = max(map(len, command_table.COMMANDS))
+    listed = [
+        f"  {name:<{width}}  {entry.summary}" for name, entry in command_table.COMMANDS.items()
+    ]
     return "\n".join(
         [
             "usage: pgstrata [OPTIONS] COMMAND …",
@@ -98,7 +100,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _run_command(given: Given) -> int:
     name, rest = _named(given.words)
-    command = commands.load(name)
+    command = command_table.load(name)
     own = parse(rest, (*command.options, HELP), pass_on=command.passes_on)
     if own.has("--help"):
         print(help_text(command))
@@ -110,15 +112,15 @@ def _run_command(given: Given) -> int:
 def _named(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     """The command that the first words name, and the words after it."""
     name, rest = words[0], words[1:]
-    if name in commands.GROUPS and rest and not rest[0].startswith("-"):
+    if name in command_table.GROUPS and rest and not rest[0].startswith("-"):
         name, rest = f"{name} {rest[0]}", rest[1:]
-    if name in commands.COMMANDS:
+    if name in command_table.COMMANDS:
         return name, rest
-    if name in commands.GROUPS:
-        members = [known for known in commands.COMMANDS if known.startswith(f"{name} ")]
+    if name in command_table.GROUPS:
+        members = [known for known in command_table.COMMANDS if known.startswith(f"{name} ")]
         raise UsageError(f"`{name}` needs a second word", remedy=f"one of: {', '.join(members)}")
     raise UsageError(
-        f'there is no command "{name}"', remedy=f"commands: {', '.join(commands.COMMANDS)}"
+        f'there is no command "{name}"', remedy=f"commands: {', '.join(command_table.COMMANDS)}"
     )
 
 

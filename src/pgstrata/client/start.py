@@ -57,7 +57,7 @@ def start(
         child = None
         try:
             with engine_errors_translated(), interrupt_put_off():
-                from pgstrata.subprocesses import start_detached
+                from pgstrata.system.subprocesses import start_detached
 
                 child = start_detached(command, log=log, cwd=store, env=os.environ)
             found = _await(child, engine_json, deadline, timeout)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError, StateUnusableError
-from pgstrata.memory_disk import MemoryDisk
+from pgstrata.system.memory_disk import MemoryDisk
 
 CONTROL_FILE = Path("global", "pg_control")
 CLEAN = b"shut down"

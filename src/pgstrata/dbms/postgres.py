@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from pgstrata import faults
 from pgstrata.dbms.connection import answer, bare_connection, engine_connection
 from pgstrata.domain.instance import Server
 from pgstrata.errors import StateUnusableError
+from pgstrata.system import faults
 
 _STATE = struct.Struct("=QIIi")
 """The head of ``global/pg_control`` (``ControlFileData`` in PostgreSQL's

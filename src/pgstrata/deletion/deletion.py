@@ -9,17 +9,17 @@ left. Then servers are stopped, files are hidden, and deleted in the background.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
-from pgstrata.cancellation import to_the_end
+from pgstrata.cache.in_use import InUse
+from pgstrata.cache.removal import StateRemoval
+from pgstrata.cache.trash import Trash
 from pgstrata.dbms.base import Dbms
 from pgstrata.deletion.trees import Use, instance_node, state_node
 from pgstrata.domain.deletion import DeleteNode, DeleteOutcome, DeleteResult
 from pgstrata.domain.instance import Instance
 from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
-from pgstrata.prepare.disposal import Disposal
-from pgstrata.prepare.removal import StateRemoval
-from pgstrata.prepare.reservations import Reservations
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store, Tree
+from pgstrata.system.cancellation import to_the_end
 
 SERVERS_AT_ONCE = 8
 """How many servers are asked, or stopped, at the same time."""
@@ -34,9 +34,9 @@ class Deletion:
         store: Store,
         runtime: Runtime,
         dbms: Dbms,
-        reservations: Reservations,
+        reservations: InUse,
         removal: StateRemoval,
-        disposal: Disposal,
+        disposal: Trash,
     ) -> None:
         self._store = store
         self._runtime = runtime

@@ -129,7 +129,7 @@ class Verification(Protocol):
         """What is wrong with which states, and how far the check is, to its end."""
 
 
-class Description(Protocol):
+class EngineInfo(Protocol):
     """What an engine says of itself."""
 
     async def health(self) -> Health:
@@ -148,4 +148,4 @@ class Service:
     deletion: Deletion
     cache: Cache
     verification: Verification
-    description: Description
+    description: EngineInfo

@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from pgstrata.domain.identity import Content, step_digest
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
@@ -12,7 +13,6 @@ from pgstrata.errors import (
     StepFailedError,
     UncacheableError,
 )
-from pgstrata.prepare.fingerprint import Content, step_digest
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand
 
 UNKNOWABLE = "unknowable"

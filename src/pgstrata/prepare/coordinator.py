@@ -13,7 +13,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from pgstrata.cancellation import to_the_end
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.job import ErrorBody, Event, Job, Status
 from pgstrata.domain.model import utc_now
@@ -30,12 +29,13 @@ from pgstrata.errors import (
 from pgstrata.kinds.base import Kind, chosen
 from pgstrata.prepare import transitions
 from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.ledger import Ledger, OvertakenError
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.runner import JobRunner
-from pgstrata.prepare.turns import Turns
 from pgstrata.queue.base import Queue
 from pgstrata.settings import Settings
+from pgstrata.system.cancellation import to_the_end
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class JobCoordinator:
             limit=settings.max_identical_jobs,
             grace_seconds=settings.finished_job_grace_seconds,
         )
-        self._turns = Turns(settings.max_parallel_jobs)
+        self._turns = JobSlots(settings.max_parallel_jobs)
         self._runner = JobRunner(
             ledger=self._ledger,
             kinds=kinds,

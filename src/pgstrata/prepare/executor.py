@@ -15,21 +15,21 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from pgstrata.cancellation import to_the_end
+from pgstrata.domain import identity
 from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.domain.plan import StateExecuteTask, Step, TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
+from pgstrata.instances.limits import Host
 from pgstrata.kinds.base import Kind
-from pgstrata.prepare import fingerprint
 from pgstrata.prepare.consistency import Consistency
-from pgstrata.prepare.host import Host
 from pgstrata.prepare.snapshots import Live, SnapshotOrchestrator
 from pgstrata.runtime.base import LineSink, Runtime
 from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
+from pgstrata.system.cancellation import to_the_end
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class TaskExecutor:
 
         A job has one instance: one that was made for it before the engine was killed is taken.
         """
-        instance_id = fingerprint.instance_id(order.job_id)
+        instance_id = identity.instance_id(order.job_id)
         made = await self._store.instance(instance_id)
         if made is not None and await self._runtime.alive(made.server):
             return made
@@ -180,7 +180,7 @@ class TaskExecutor:
 
     async def discard_instance(self, job_id: str) -> None:
         """Remove the instance that was made for a job, if there is one: nobody was told of it."""
-        made = await self._store.instance(fingerprint.instance_id(job_id))
+        made = await self._store.instance(identity.instance_id(job_id))
         if made is not None:
             place = made.server.data_dir.parent
             await self._undo_instance(made.instance_id, place, made.server)

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
-from pgstrata.cancellation import to_the_end
 from pgstrata.domain.job import Event
 from pgstrata.queue.base import Queue, up_to
+from pgstrata.system.cancellation import to_the_end
 
 TAIL_BYTES: Final = 1024 * 1024
 """How much of the latest that a job said stays in memory."""

@@ -6,6 +6,7 @@ step like any other, so that a plan explains itself.
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
+from pgstrata.domain import identity
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import (
     PlanTask,
@@ -17,7 +18,6 @@ from pgstrata.domain.plan import (
     TaskSpec,
 )
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.prepare import fingerprint
 
 
 class Chain(Model, frozen=True, kw_only=True):
@@ -41,9 +41,9 @@ def chain(image_id: str, steps: Sequence[Step], *, server_settings: Mapping[str,
 
     ``server_settings`` are those that the steps' servers do not have by themselves.
     """
-    names = [fingerprint.root_id(image_id, server_settings)]
+    names = [identity.root_id(image_id, server_settings)]
     for step in steps:
-        names.append(fingerprint.state_id(names[-1], step.digest))
+        names.append(identity.state_id(names[-1], step.digest))
     return Chain(image_id=image_id, steps=tuple(steps), state_ids=tuple(names[1:]))
 
 

@@ -13,21 +13,22 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from pgstrata.cancellation import to_the_end
+from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
 from pgstrata.errors import CancelledJobError, JobTimeoutError
 from pgstrata.kinds.base import Kind, chosen
-from pgstrata.prepare import fingerprint, lifecycle, planner, transitions
-from pgstrata.prepare.builds import Builds
+from pgstrata.prepare import lifecycle, planner, transitions
 from pgstrata.prepare.executor import InstanceOrder, StateOrder, TaskExecutor
-from pgstrata.prepare.journal import Journal, journal
+from pgstrata.prepare.in_flight import InFlight
+from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.ledger import Ledger
 from pgstrata.prepare.retention import Retention
-from pgstrata.prepare.turns import Turns
+from pgstrata.prepare.task_log import TaskLog, journal
 from pgstrata.settings import Settings
+from pgstrata.system.cancellation import to_the_end
 
 
 @dataclass
@@ -64,7 +65,7 @@ class JobRunner:
         kinds: Mapping[str, Kind],
         executor: TaskExecutor,
         retention: Retention,
-        turns: Turns,
+        turns: JobSlots,
         settings: Settings,
     ) -> None:
         self._ledger = ledger
@@ -73,7 +74,7 @@ class JobRunner:
         self._retention = retention
         self._turns = turns
         self._settings = settings
-        self._builds = Builds()
+        self._builds = InFlight()
         self._draining = False
 
     def drain(self) -> None:
@@ -188,7 +189,7 @@ class JobRunner:
         done = replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=not built))
         run.happened(transitions.tasks_moved(run.job, [done], utc_now()))
 
-    async def _built(self, order: StateOrder, book: Journal) -> bool:
+    async def _built(self, order: StateOrder, book: TaskLog) -> bool:
         """See that the order's state is there; whether it was built for this job.
 
         Where another job is building it, that is watched.
@@ -221,7 +222,7 @@ class JobRunner:
             )
 
     @asynccontextmanager
-    async def _running(self, run: _Run, task: Task) -> AsyncIterator[Journal]:
+    async def _running(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
         """A task's time of running: said at its start with all before, a journal until its end."""
         begun = replace(task, status=Status.RUNNING)
         await self._say(run, transitions.tasks_moved(run.job, [begun], utc_now()))
@@ -229,7 +230,7 @@ class JobRunner:
             yield book
 
     @asynccontextmanager
-    async def _journal(self, task: Task) -> AsyncIterator[Journal]:
+    async def _journal(self, task: Task) -> AsyncIterator[TaskLog]:
         append = partial(self._ledger.append, task.job_id)
         seconds = self._settings.heartbeat_seconds
         async with journal(task, append, heartbeat_seconds=seconds) as book:
@@ -263,7 +264,7 @@ def _state_order(run: _Run, task: Task) -> StateOrder:
 
 
 def _signature(job: Job, chain: planner.Chain) -> str:
-    return fingerprint.signature(
+    return identity.signature(
         kind=job.request.prepare_kind,
         image_id=chain.image_id,
         state_id=chain.state_ids[-1],

@@ -31,20 +31,20 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from pgstrata.cancellation import to_the_end
+from pgstrata.cache.disk_full import full_disk_told
+from pgstrata.cache.eviction import Evictor
+from pgstrata.cache.in_use import InUse
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError
-from pgstrata.locks import locked
 from pgstrata.prepare.consistency import Consistency, Situation, reason_to_stop
-from pgstrata.prepare.eviction import Evictor
-from pgstrata.prepare.reservations import Reservations
-from pgstrata.prepare.room import full_disk_told
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
+from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.locks import locked
 
 MARKER_FORMAT = 1
 
@@ -97,7 +97,7 @@ class SnapshotOrchestrator:
         statefs: StateFS,
         dbms: Dbms,
         store: Store,
-        reservations: Reservations,
+        reservations: InUse,
         evictor: Evictor,
     ) -> None:
         self._fs = statefs

@@ -7,11 +7,11 @@ from sqlite3 import Connection
 
 import msgspec
 
-from pgstrata.database import Database
 from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
 from pgstrata.queue.base import JobCounts, up_to
+from pgstrata.sqlite.database import Database
 
 _encode = msgspec.json.Encoder().encode
 _decode_job = msgspec.json.Decoder(Job).decode

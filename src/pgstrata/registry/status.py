@@ -14,7 +14,7 @@ from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
 
 
-class Description:
+class EngineInfo:
     """Says who the engine is and how it is doing."""
 
     def __init__(

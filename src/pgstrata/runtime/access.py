@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from pgstrata import faults
 from pgstrata.errors import ServerError
 from pgstrata.runtime.postmaster import works_in
+from pgstrata.system import faults
 
 SUPERUSER = "postgres"
 

@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pgstrata import subprocesses
 from pgstrata.domain.image import Installation
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError
 from pgstrata.runtime.installations import MINIMAL_ENV, file_stamp
+from pgstrata.system import subprocesses
 
 _PROGRAMS = ("postgres", "initdb", "psql")
 

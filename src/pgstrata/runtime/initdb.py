@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pgstrata import subprocesses
 from pgstrata.runtime.access import SUPERUSER
 from pgstrata.runtime.installations import MINIMAL_ENV
+from pgstrata.system import subprocesses
 
 _LOCALES = ("C.UTF-8", "C")
 """The same wherever they are; the first one sorts alike and knows letters, but not every C library

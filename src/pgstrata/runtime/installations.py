@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pgstrata import subprocesses
 from pgstrata.domain.image import Installation
 from pgstrata.errors import ProgramError
 from pgstrata.runtime.images import version_key
 from pgstrata.runtime.users import blocked_by, engine_user
+from pgstrata.system import subprocesses
 
 MINIMAL_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 """What PostgreSQL's programs get of an environment: nothing of ours may show in their results."""

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from pgstrata import faults, subprocesses
 from pgstrata.domain.instance import Server
 from pgstrata.runtime.access import PrivateDir
 from pgstrata.runtime.installations import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
 from pgstrata.runtime.postmaster import read_pid_file
+from pgstrata.system import faults, subprocesses
 
 LOG = "server.log"
 """The server's log, beside its data directory."""

@@ -12,9 +12,9 @@ from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import InvalidArgumentError, ServerError
-from pgstrata.memory_disk import MemoryDisk
 from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
+from pgstrata.system.memory_disk import MemoryDisk
 
 _FIRST_PORT = 50_000
 

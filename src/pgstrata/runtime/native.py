@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pgstrata import faults, processes, strays, subprocesses
-from pgstrata.cancellation import to_the_end
 from pgstrata.dbms.connection import check_it_answers
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Server
@@ -29,6 +27,8 @@ from pgstrata.runtime.launch import (
 )
 from pgstrata.runtime.ports import HOST, Ports, is_taken
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
+from pgstrata.system import faults, orphans, processes, subprocesses
+from pgstrata.system.cancellation import to_the_end
 
 __all__ = ["NativeRuntime", "socket_dir_for"]
 
@@ -125,7 +125,7 @@ class NativeRuntime:
         return None if pid is None else self._server(pid, image_id="", data_dir=data_dir, port=0)
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
-        await strays.end_leftovers(self._store)
+        await orphans.end_leftovers(self._store)
         kept = {server.data_dir.resolve() for server in keep}
         found = await asyncio.to_thread(postmaster.leaders_below, self._store.resolve())
         async with asyncio.TaskGroup() as group:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from pgstrata import faults, processes
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import ServerError
+from pgstrata.system import faults, processes
 
 PID_FILE = "postmaster.pid"
 

@@ -5,7 +5,6 @@ import os
 import time
 from pathlib import Path
 
-from pgstrata import faults
 from pgstrata.errors import StoreUnusableError
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA, Usage
@@ -23,6 +22,7 @@ from pgstrata.statefs.places import (
 )
 from pgstrata.statefs.threads import in_thread
 from pgstrata.statefs.watching import Watches
+from pgstrata.system import faults
 
 _NEARLY_FULL = 8
 """A disk is nearly full when no more than this part of it is free: one eighth."""

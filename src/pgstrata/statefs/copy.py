@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pgstrata import faults, subprocesses
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
+from pgstrata.system import faults, subprocesses
 
 
 class CopyStateFS(DirectoryStateFS):

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pgstrata import faults
 from pgstrata.statefs import mounts, trees
 from pgstrata.statefs.base import DATA
+from pgstrata.system import faults
 
 MARKER = "marker"
 """The name of a whole place's marker, beside its data directory."""

@@ -3,9 +3,9 @@
 from itertools import count
 from pathlib import Path
 
-from pgstrata.memory_disk import MemoryDisk
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
+from pgstrata.system.memory_disk import MemoryDisk
 
 
 class MemoryStateFS:

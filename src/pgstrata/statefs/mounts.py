@@ -6,8 +6,8 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from pgstrata import faults
 from pgstrata.statefs import namespaces
+from pgstrata.system import faults
 
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8

@@ -10,7 +10,6 @@ wants for that, and what holds the published place (``layers``).
 import os
 from pathlib import Path
 
-from pgstrata import faults, subprocesses
 from pgstrata.statefs import layers, linking, merging, mounts, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.places import (
@@ -26,6 +25,7 @@ from pgstrata.statefs.places import (
     write_marker,
 )
 from pgstrata.statefs.threads import in_thread
+from pgstrata.system import faults, subprocesses
 
 _UPPER = "upper"
 _WORK = "work"

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pgstrata import faults
 from pgstrata.statefs import layers, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 from pgstrata.statefs.threads import in_thread
+from pgstrata.system import faults
 
 PLACE_MODE = 0o711
 """A server that runs as another user gets to its data directory, and can list nothing above it."""

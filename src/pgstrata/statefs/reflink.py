@@ -4,12 +4,12 @@ import fcntl
 import tempfile
 from pathlib import Path
 
-from pgstrata import faults, subprocesses
 from pgstrata.errors import ProgramError
 from pgstrata.statefs import extents
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
 from pgstrata.statefs.threads import in_thread
+from pgstrata.system import faults, subprocesses
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from pgstrata.cancellation import to_the_end
+from pgstrata.system.cancellation import to_the_end
 
 P = ParamSpec("P")
 T = TypeVar("T")

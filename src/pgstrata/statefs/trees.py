@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pgstrata import faults
 from pgstrata.statefs import mounts, subvolumes
+from pgstrata.system import faults
 
 _BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block size
 _DELETE_ATTEMPTS = 100

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from pgstrata.database import Database
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.sqlite.database import Database
 from pgstrata.store import sqlite_cache
 from pgstrata.store.base import Tree
 

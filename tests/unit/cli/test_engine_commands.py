@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.cli.engine_serve import listen_address
-from pgstrata.cli.engine_stop import stop
+from pgstrata.cli.commands.engine_serve import listen_address
+from pgstrata.cli.commands.engine_stop import stop
 from pgstrata.client.http import Json
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.client.discovered import engine_file, write_engine_file

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata import __version__
-from pgstrata.cli.commands import COMMANDS
+from pgstrata.cli.command_table import COMMANDS
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import SUCCESS, script_job
 from tests.unit.client.fake_engine import TOKEN, FakeEngine

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pgstrata import subprocesses
 from pgstrata.client.discovery import read
 from pgstrata.client.start import start
+from pgstrata.system import subprocesses
 
 SOURCE = Path(__file__).parents[3] / "src"
 

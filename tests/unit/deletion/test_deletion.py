@@ -9,8 +9,8 @@ import pytest
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ConflictError, ServerError, StoreUnusableError
-from pgstrata.memory_disk import MemoryDisk
 from pgstrata.store.memory import MemoryStore
+from pgstrata.system.memory_disk import MemoryDisk
 from tests.unit.prepare.heart import Heart, engine, run
 
 

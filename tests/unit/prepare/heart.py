@@ -9,23 +9,22 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pgstrata.cache.capacity import Disk, Limits
+from pgstrata.cache.eviction import Evictor
+from pgstrata.cache.in_use import InUse
+from pgstrata.cache.removal import StateRemoval
+from pgstrata.cache.trash import Trash
 from pgstrata.dbms.memory import MemoryDbms
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Job
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.instances.limits import Host
 from pgstrata.kinds.memory import MemoryKind
-from pgstrata.memory_disk import MemoryDisk
-from pgstrata.prepare.capacity import Disk, Limits
 from pgstrata.prepare.coordinator import JobCoordinator
-from pgstrata.prepare.disposal import Disposal
-from pgstrata.prepare.eviction import Evictor
 from pgstrata.prepare.executor import TaskExecutor
-from pgstrata.prepare.host import Host
 from pgstrata.prepare.manager import Manager
-from pgstrata.prepare.removal import StateRemoval
-from pgstrata.prepare.reservations import Reservations
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.base import ToolCommand, ToolExit
@@ -33,6 +32,7 @@ from pgstrata.runtime.memory import MemoryRuntime, ToolRun
 from pgstrata.settings import Settings
 from pgstrata.statefs.memory import MemoryStateFS
 from pgstrata.store.memory import MemoryStore
+from pgstrata.system.memory_disk import MemoryDisk
 
 SETTINGS = Settings(finished_job_grace_seconds=0, max_parallel_jobs=4)
 
@@ -98,8 +98,8 @@ class Heart:
 
     def start_engine(self) -> None:
         """Put an engine together; a second call is what a restart is."""
-        self.reservations = Reservations()
-        self.disposal = Disposal(self.statefs)
+        self.reservations = InUse()
+        self.disposal = Trash(self.statefs)
         self.removal = StateRemoval(
             states=self.root / "states",
             statefs=self.statefs,

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
+from pgstrata.domain import identity
 from pgstrata.domain.job import Event, Job, Status
 from pgstrata.errors import NotFoundError, PgstrataError, ServerError, StoreUnusableError
-from pgstrata.prepare import fingerprint
 from tests.unit.prepare.heart import SETTINGS, Heart
 
 # What a killed engine had still before it is never done.
@@ -329,7 +329,7 @@ class EngineUnderFire(RuleBasedStateMachine):
 
     def check_servers(self, instances: set[str], jobs: set[str]) -> None:
         owners = {
-            "instances": instances | {fingerprint.instance_id(job_id) for job_id in jobs},
+            "instances": instances | {identity.instance_id(job_id) for job_id in jobs},
             "work": jobs,
         }
         for server in self.heart.runtime.running:
@@ -360,7 +360,7 @@ class EngineUnderFire(RuleBasedStateMachine):
             assert self.run(places(root / area)) == []
         assert {one.data_dir.parent.name for one in self.heart.runtime.running} == instances
         for job in self.run(self.heart.queue.jobs()):
-            made = fingerprint.instance_id(job.job_id) in instances
+            made = identity.instance_id(job.job_id) in instances
             assert made == (job.status is Status.SUCCEEDED)
 
     def is_like(self, ticket: Ticket, job_id: str) -> bool:

@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 from pathlib import Path
 
-from pgstrata.database import Database
 from pgstrata.domain.job import Job, Status
 from pgstrata.domain.model import utc_now
 from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.sqlite.database import Database
 from tests.unit.prepare.heart import Heart, engine, run
 
 

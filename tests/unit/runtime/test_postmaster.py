@@ -7,10 +7,10 @@ import msgspec
 import psutil
 import pytest
 
-from pgstrata import processes
 from pgstrata.domain.instance import Server
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.postmaster import PidFile, read_pid_file
+from pgstrata.system import processes
 
 
 def note(pid: int, started: int, data_dir: Path, *rest: str) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pgstrata import subprocesses
 from pgstrata.errors import ProgramError
 from pgstrata.kinds.liquibase.installation import NEEDED, USEFUL, own_jars
+from pgstrata.system import subprocesses
 
 PACKAGE = "liquibase"
 VERSION = "4.28.1"

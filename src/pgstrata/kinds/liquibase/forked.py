@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pgstrata import subprocesses
 from pgstrata.domain.plan import Step
 from pgstrata.errors import InvalidArgumentError, ProgramError, StepFailedError
 from pgstrata.kinds.liquibase.failures import step_failure
 from pgstrata.kinds.liquibase.listing import Found
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.system import subprocesses
 
 _HOME = re.compile(r"^Liquibase Home: (.+)$", re.MULTILINE)
 _FAILURE = re.compile(r"(?:ERROR|FATAL): .*")

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from pgstrata.domain.identity import Content, step_digest
 from pgstrata.kinds.liquibase.changelog import UNKNOWN_VERSION
 from pgstrata.kinds.liquibase.listing import Found, Listing
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.psql import forbidden
-from pgstrata.prepare.fingerprint import Content, step_digest
 
 NAME = "lb"
 

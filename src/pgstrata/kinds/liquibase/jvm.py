@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgstrata import subprocesses
-from pgstrata.cancellation import to_the_end
 from pgstrata.errors import ProgramError
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
 from pgstrata.runtime.base import LineSink
+from pgstrata.system import subprocesses
+from pgstrata.system.cancellation import to_the_end
 
 if TYPE_CHECKING:
     from pgstrata.kinds.liquibase.gateway import Gateways

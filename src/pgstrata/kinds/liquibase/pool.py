@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
-from pgstrata.cancellation import to_the_end
 from pgstrata.kinds.liquibase.jvm import Jvm
+from pgstrata.system.cancellation import to_the_end
 
 E = TypeVar("E")
 

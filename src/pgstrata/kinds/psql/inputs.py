@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
+from pgstrata.domain.identity import Content, digest
 from pgstrata.domain.plan import InputFile
 from pgstrata.errors import InputChangedError, InvalidArgumentError
 from pgstrata.kinds.files import Files, missing
@@ -29,7 +30,6 @@ from pgstrata.kinds.psql.script import (
     Script,
     Text,
 )
-from pgstrata.prepare.fingerprint import Content, digest
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pgstrata.domain.identity import Content, step_digest
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
@@ -30,7 +31,6 @@ from pgstrata.kinds.psql.arguments import (
 from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, home
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
-from pgstrata.prepare.fingerprint import Content, step_digest
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 
 NAME = "psql"

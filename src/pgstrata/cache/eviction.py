@@ -1,0 +1,255 @@
+"""The evictor: measures how full the cache is, and removes states when it is too full.
+
+What is too full and which states go is decided in ``capacity``; how a state is removed is known to
+``removal``. Measuring costs a look-up and a question to the kernel, however many states there are.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Literal
+
+from pgstrata.cache import capacity
+from pgstrata.cache.capacity import Bounds, Disk, Limits
+from pgstrata.cache.in_use import InUse
+from pgstrata.cache.removal import StateRemoval
+from pgstrata.domain.cache import CacheStatus, Eviction
+from pgstrata.domain.model import Model, utc_now
+from pgstrata.errors import (
+    CacheEnforcementUnavailableError,
+    CacheFullUnreclaimableError,
+    CacheLimitTooSmallError,
+    ConflictError,
+    PgstrataError,
+)
+from pgstrata.store.base import Store
+
+_log = logging.getLogger(__name__)
+
+CANDIDATES_AT_ONCE = 50
+"""How many states are looked at before some are removed, which may let their parents go, too."""
+
+Trigger = Literal["before_step", "before_snapshot", "after_snapshot"]
+
+
+class _Fill(Model, frozen=True, kw_only=True):
+    """How full the cache is at one moment."""
+
+    usage_bytes: int
+    disk: Disk
+    bounds: Bounds
+
+    def emptier(self, freed: int) -> "_Fill":
+        """As it will be, once the file system has given back what was freed."""
+        disk = Disk(total_bytes=self.disk.total_bytes, free_bytes=self.disk.free_bytes + freed)
+        return _Fill(usage_bytes=self.usage_bytes - freed, disk=disk, bounds=self.bounds)
+
+
+class Evictor:
+    """Keeps the cache within its limits."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        store: Store,
+        removal: StateRemoval,
+        reservations: InUse,
+        disk: Callable[[], Disk],
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """``disk`` measures the store's disk; it raises ``OSError``."""
+        self._limits = limits
+        self._store = store
+        self._removal = removal
+        self._reservations = reservations
+        self._disk = disk
+        self._now = now
+        self._turn = asyncio.Lock()
+        self._promised = 0
+
+    async def make_room(self, trigger: Trigger, needed_bytes: int = 0) -> None:
+        """Remove states until the cache may take ``needed_bytes`` more.
+
+        Raises ``CacheLimitTooSmallError`` when it never could, ``CacheFullUnreclaimableError`` when
+        what holds the room is in use, pinned or young, ``CacheEnforcementUnavailableError`` when
+        nobody can tell how full it is.
+        """
+        async with self._turn:
+            await self._make_room(trigger, needed_bytes)
+
+    @asynccontextmanager
+    async def room_for(self, trigger: Trigger, needed_bytes: int) -> AsyncIterator[None]:
+        """Make room as ``make_room`` does, and keep it from others until this is left."""
+        async with self._turn:
+            await self._make_room(trigger, needed_bytes)
+            self._promised += needed_bytes
+        try:
+            yield
+        finally:
+            self._promised -= needed_bytes
+
+    async def _make_room(self, trigger: Trigger, needed_bytes: int) -> None:
+        fill = await self._measure()
+        if needed_bytes > fill.bounds.max_bytes or fill.bounds.max_bytes == 0:
+            raise self._too_small(fill, needed_bytes)
+        freed, trouble = await self._relieve(fill, trigger, needed_bytes)
+        left = fill.emptier(freed)
+        over = left.usage_bytes + needed_bytes > left.bounds.max_bytes
+        if over or left.disk.free_bytes < left.bounds.reserve_bytes:
+            raise self._full(left, needed_bytes, trouble)
+
+    async def relieve(self, trigger: Trigger) -> None:
+        """Remove states if there is pressure. What stands in the way of that is only logged."""
+        try:
+            async with self._turn:
+                await self._relieve(await self._measure(), trigger, 0)
+        except PgstrataError as error:
+            _log.warning("the cache could not be kept within its limits: %s", error)
+
+    async def status(self) -> CacheStatus:
+        """How full the cache is. Raises ``CacheEnforcementUnavailableError``."""
+        fill = await self._measure()
+        totals = await self._store.count_states()
+        kept = await self._store.not_evictable(
+            created_before=self._old_enough(), but_not=self._reservations.held
+        )
+        return CacheStatus(
+            usage_bytes=totals.size_bytes,
+            configured_max_bytes=self._limits.max_bytes,
+            effective_max_bytes=fill.bounds.max_bytes,
+            reserve_bytes=fill.bounds.reserve_bytes,
+            high_watermark=self._limits.high_watermark,
+            low_watermark=self._limits.low_watermark,
+            min_state_age=_span(self._limits.min_state_age.total_seconds()),
+            store_total_bytes=fill.disk.total_bytes,
+            store_free_bytes=fill.disk.free_bytes,
+            state_count=totals.states,
+            reclaimable_bytes=totals.size_bytes - kept.size_bytes,
+            blocked_count=kept.states,
+            pressure_reasons=capacity.pressure(totals.size_bytes, fill.disk, fill.bounds),
+            last_eviction=await self._store.last_eviction(),
+        )
+
+    async def _measure(self) -> _Fill:
+        try:
+            disk = self._disk()
+            usage_bytes = (await self._store.count_states()).size_bytes + self._promised
+        except (OSError, PgstrataError) as error:
+            raise CacheEnforcementUnavailableError(
+                f"nobody can tell how full the cache is: {error}",
+                remedy="look after the store's disk",
+            ) from error
+        return _Fill(usage_bytes=usage_bytes, disk=disk, bounds=capacity.bounds(self._limits, disk))
+
+    async def _relieve(
+        self, fill: _Fill, trigger: Trigger, needed_bytes: int
+    ) -> tuple[int, OSError | PgstrataError | None]:
+        """Remove states while there is pressure; the bytes that brings, and what went wrong."""
+        wanted = capacity.excess(fill.usage_bytes + needed_bytes, fill.disk, fill.bounds)
+        if not wanted:
+            return 0, None
+        count, freed, trouble = await self._evict(wanted)
+        if count:
+            _log.info("evicted %d states that held %d bytes: %s", count, freed, trigger)
+            await self._note(fill, trigger, count, freed)
+        return freed, trouble
+
+    async def _evict(self, wanted: int) -> tuple[int, int, OSError | PgstrataError | None]:
+        """Remove states that hold so many bytes, or all that can go: their number and bytes."""
+        refused: set[str] = set()
+        count = freed = 0
+        trouble: OSError | PgstrataError | None = None
+        while freed < wanted:
+            candidates = await self._store.evictable(
+                created_before=self._old_enough(),
+                limit=CANDIDATES_AT_ONCE,
+                but_not=self._reservations.held | refused,
+            )
+            if not candidates:
+                break
+            for state in capacity.choose(candidates, wanted - freed):
+                try:
+                    removed = await self._removal.remove(state.state_id)
+                except ConflictError:
+                    removed = False  # something was made from it meanwhile
+                except (OSError, PgstrataError) as error:
+                    removed, trouble = False, error
+                    _log.warning("state %s could not be evicted: %s", state.state_id, error)
+                if removed:
+                    count, freed = count + 1, freed + (state.size_bytes or 0)
+                else:
+                    refused.add(state.state_id)
+        return count, freed, trouble
+
+    async def _note(self, before: _Fill, trigger: Trigger, count: int, freed: int) -> None:
+        status = await self.status()
+        await self._store.note_eviction(
+            Eviction(
+                completed_at=self._now(),
+                trigger=trigger,
+                evicted_count=count,
+                freed_bytes=freed,
+                blocked_count=status.blocked_count,
+                reclaimable_bytes=status.reclaimable_bytes,
+                usage_bytes_before=before.usage_bytes,
+                usage_bytes_after=status.usage_bytes,
+                free_bytes_before=before.disk.free_bytes,
+                free_bytes_after=status.store_free_bytes,
+            )
+        )
+
+    def _old_enough(self) -> datetime:
+        return self._now() - self._limits.min_state_age
+
+    def _too_small(self, fill: _Fill, needed: int) -> CacheLimitTooSmallError:
+        return CacheLimitTooSmallError(
+            f"the cache may hold {_bytes(fill.bounds.max_bytes)} in all, "
+            f"{_bytes(needed)} of which this state alone needs"
+            if needed
+            else f"nothing is left for the cache: {_bytes(fill.bounds.reserve_bytes)} of the "
+            f"disk's {_bytes(fill.disk.total_bytes)} are to stay free",
+            remedy="raise cache.capacity.maxBytes or lower cache.capacity.reserveBytes, "
+            "or give the store a larger disk",
+        )
+
+    def _full(
+        self, left: _Fill, needed: int, trouble: OSError | PgstrataError | None
+    ) -> PgstrataError:
+        held = (
+            f"the cache holds {_bytes(left.usage_bytes)} of {_bytes(left.bounds.max_bytes)}, "
+            f"{_bytes(left.disk.free_bytes)} of the disk are free where "
+            f"{_bytes(left.bounds.reserve_bytes)} should be"
+        )
+        if trouble is not None:
+            return CacheEnforcementUnavailableError(
+                f"{held}, and states cannot be removed: {trouble}",
+                remedy="look after the store's disk (pgstrata engine logs says more)",
+            )
+        wanted = f", {_bytes(needed)} more are needed" if needed else ""
+        return CacheFullUnreclaimableError(
+            f"{held}{wanted}, and no state can go: those left are in use, pinned or young",
+            remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), make room on "
+            "the disk, or set other limits (cache.capacity); pgstrata status --cache tells more",
+        )
+
+
+def _bytes(count: int) -> str:
+    """Bytes as the command line shows them: by thousands."""
+    amount, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if abs(amount) < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def _span(seconds: float) -> str:
+    """A length of time as it is configured: ``10m``."""
+    whole = int(seconds)
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if whole and whole % length == 0:
+            return f"{whole // length}{unit}"
+    return f"{whole}s"

@@ -1,0 +1,63 @@
+"""Deleting files in the background: gone for everybody at once, off the disk a little later.
+
+What an engine that ends has not deleted yet lies under hidden names, and the next one purges it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pgstrata.statefs.base import StateFS
+
+_log = logging.getLogger(__name__)
+
+
+class Trash:
+    """Deletes places, one after the other. Use it as an async context."""
+
+    def __init__(self, statefs: StateFS) -> None:
+        self._fs = statefs
+        self._hidden: deque[Path] = deque()
+        self._work: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait((self._work,))
+
+    async def dispose(self, places: Iterable[Path]) -> None:
+        """Let places be gone for every reader on return; their files go later. Twice is fine."""
+        for place in places:
+            hidden = await self._fs.hide(place)
+            if hidden is not None:
+                self._hidden.append(hidden)
+                self._begin()
+
+    async def done(self) -> None:
+        """Wait until all files are deleted."""
+        if self._work is not None:
+            await self._work
+
+    def _begin(self) -> None:
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._delete_all(), name="deleting files")
+
+    async def _delete_all(self) -> None:
+        while self._hidden:
+            hidden = self._hidden.popleft()
+            try:
+                await self._fs.delete(hidden)
+            except OSError as error:
+                _log.warning("%s is left for the next engine to delete: %s", hidden, error)

@@ -1,0 +1,184 @@
+"""The one place that knows every adapter: the engine's parts, put together.
+
+Each part is given what it needs and nothing else.
+"""
+
+import os
+import pwd
+from collections.abc import AsyncIterator
+from contextlib import (
+    AsyncExitStack,
+    asynccontextmanager,
+)
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from pgstrata.cache import capacity
+from pgstrata.cache.disk_full import disk_of
+from pgstrata.cache.eviction import Evictor
+from pgstrata.cache.in_use import InUse
+from pgstrata.cache.removal import StateRemoval
+from pgstrata.cache.trash import Trash
+from pgstrata.dbms.postgres import Postgres
+from pgstrata.deletion.deletion import Deletion
+from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
+from pgstrata.engine.discovery_file import EngineFile
+from pgstrata.engine.store_directory import check_reachable, make_passable, store_password
+from pgstrata.errors import (
+    InvalidArgumentError,
+)
+from pgstrata.httpapi.service import Service
+from pgstrata.instances.leases import Leases
+from pgstrata.instances.limits import Host
+from pgstrata.kinds.base import Kind
+from pgstrata.kinds.liquibase.kind import LiquibaseKind
+from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.manager import Manager
+from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.verification import Verification
+from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.registry.registry import Registry
+from pgstrata.registry.status import EngineInfo
+from pgstrata.runtime.native import NativeRuntime, socket_dir_for
+from pgstrata.settings import OWN_SERVER_SETTINGS, THROW_AWAY_SETTINGS, Settings
+from pgstrata.sqlite.database import Database
+from pgstrata.sqlite.in_place import make_in_place
+from pgstrata.statefs import detect
+from pgstrata.store.sqlite import SqliteStore
+from pgstrata.system import orphans
+
+
+def check_settings(settings: Settings) -> None:
+    for name in settings.server_settings:
+        if reason := OWN_SERVER_SETTINGS.get(name.lower()):
+            raise InvalidArgumentError(
+                f"the server setting {name} is not to be set: {reason}", remedy="leave it out"
+            )
+    capacity.check(_limits(settings))
+
+
+def _limits(settings: Settings) -> capacity.Limits:
+    return capacity.Limits(
+        max_bytes=settings.cache_max_bytes,
+        reserve_bytes=settings.cache_reserve_bytes,
+        high_watermark=settings.cache_high_watermark,
+        low_watermark=settings.cache_low_watermark,
+        min_state_age=timedelta(seconds=settings.cache_min_state_age_seconds),
+    )
+
+
+@asynccontextmanager
+async def assemble(
+    root: Path, settings: Settings, file: EngineFile
+) -> AsyncIterator[tuple[Service, JobCoordinator]]:
+    """Put the parts together, each given what it needs, and let unfinished jobs go on."""
+    async with AsyncExitStack() as parts:
+        orphans.mark_for(root)
+        runtime = NativeRuntime(
+            store=root,
+            run_dir=socket_dir_for(root),
+            password=store_password(root),
+            server_user=settings.server_user,
+            server_settings=THROW_AWAY_SETTINGS | settings.server_settings,
+        )
+        parts.push_async_callback(runtime.close)
+        await check_reachable(root, runtime.server_user)
+        detection = await detect.detect(root, settings.snapshot_backend)
+        make_in_place(root / "pgstrata.db-shm")
+        database = await Database.open(root / "pgstrata.db")
+        parts.push_async_callback(database.close)
+        queue, store = SqliteQueue(database), SqliteStore(database)
+        dbms = Postgres(owner=_uid(runtime.server_user))
+        statefs, reservations = detect.backend(detection.name), InUse()
+        removal = StateRemoval(
+            states=root / "states", statefs=statefs, store=store, reservations=reservations
+        )
+        disposal = await parts.enter_async_context(Trash(statefs))
+        evictor = Evictor(
+            limits=_limits(settings),
+            store=store,
+            removal=removal,
+            reservations=reservations,
+            disk=partial(disk_of, root),
+        )
+        snapshots = SnapshotOrchestrator(
+            root=root,
+            statefs=statefs,
+            dbms=dbms,
+            store=store,
+            reservations=reservations,
+            evictor=evictor,
+        )
+        for area in snapshots.areas:
+            make_passable(area)
+        detect.remember(root, detection.name)
+        liquibase = LiquibaseKind(settings.liquibase)
+        parts.push_async_callback(liquibase.close)
+        kinds: dict[str, Kind] = {kind.name: kind for kind in (PsqlKind(), liquibase)}
+        executor = TaskExecutor(
+            runtime=runtime,
+            kinds=kinds,
+            snapshots=snapshots,
+            store=store,
+            host=Host(
+                store=store,
+                max_instances=settings.max_instances,
+                min_free_memory_bytes=settings.min_free_memory_bytes,
+                available_memory=_available_memory,
+            ),
+            default_ttl_seconds=settings.default_instance_ttl_seconds,
+            consistency=settings.consistency,
+        )
+        coordinator = await parts.enter_async_context(
+            JobCoordinator(queue=queue, kinds=kinds, executor=executor, settings=settings)
+        )
+        manager = Manager(coordinator=coordinator, queue=queue)
+        await manager.recover()
+        deletion = Deletion(
+            store=store,
+            runtime=runtime,
+            dbms=dbms,
+            reservations=reservations,
+            removal=removal,
+            disposal=disposal,
+        )
+        await parts.enter_async_context(Leases(store=store, deletion=deletion))
+        yield (
+            Service(
+                jobs=manager,
+                registry=Registry(store=store, runtime=runtime),
+                deletion=deletion,
+                cache=evictor,
+                verification=Verification(snapshots),
+                description=EngineInfo(
+                    identity=EngineIdentity(
+                        version=file.version,
+                        instance_id=file.instance_id,
+                        pid=file.pid,
+                        started_at=file.started_at,
+                        endpoint=file.endpoint,
+                    ),
+                    place=StoreStatus(path=root),
+                    snapshots=SnapshotStatus(backend=detection.name, why=detection.why),
+                    server_user=runtime.server_user,
+                    queue=queue,
+                    store=store,
+                    runtime=runtime,
+                ),
+            ),
+            coordinator,
+        )
+
+
+def _available_memory() -> int:
+    return int(psutil.virtual_memory().available)
+
+
+def _uid(user: str | None) -> int:
+    """The uid that servers run with: the user's, or without one our own."""
+    return os.geteuid() if user is None else pwd.getpwnam(user).pw_uid

@@ -1,0 +1,58 @@
+"""``engine.json``: what tells clients where the engine is, and how to be let in.
+
+It is there only while the engine answers.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextlib import (
+    contextmanager,
+)
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from pgstrata.domain.model import Model
+from pgstrata.engine.private_file import write_private
+from pgstrata.errors import (
+    PgstrataError,
+)
+from pgstrata.system import faults
+
+_log = logging.getLogger(__name__)
+
+
+class EngineFile(Model, frozen=True, kw_only=True, rename="camel"):
+    """What ``engine.json`` tells clients: where the engine is, and how to be let in."""
+
+    endpoint: str
+    pid: int
+    started_at: datetime
+    auth_token: str
+    version: str
+    instance_id: str
+
+
+@contextmanager
+def announced(engine_json: Path, file: EngineFile) -> Iterator[None]:
+    """Tell clients where the engine is, for as long as it answers."""
+    try:
+        engine_json.parent.mkdir(parents=True, exist_ok=True)
+        write_private(engine_json, msgspec.json.encode(file) + b"\n")
+    except OSError as error:
+        raise PgstrataError(
+            f"clients cannot be told of the engine in {engine_json}: {error.strerror}",
+            remedy="choose a file that can be written: --engine-json PATH",
+        ) from error
+    _log.info("engine %s answers at %s, pid %d", file.version, file.endpoint, file.pid)
+    try:
+        yield
+    finally:
+        # Whoever has taken the place meanwhile keeps its file.
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            current = msgspec.json.decode(engine_json.read_bytes(), type=EngineFile)
+            if current.instance_id == file.instance_id:
+                with faults.step("engine_json.remove"):
+                    engine_json.unlink()

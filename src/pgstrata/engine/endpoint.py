@@ -1,0 +1,128 @@
+"""The engine's port, and the HTTP server behind it: how it starts, and how it ends."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+)
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from pgstrata.errors import (
+    PgstrataError,
+)
+
+_log = logging.getLogger(__name__)
+
+
+STREAMS_GRACE_SECONDS = 2
+"""How long open event streams may take to end when the engine does."""
+
+
+def bind_port(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = found[0]
+        # asyncio only turns Nagle's algorithm off for sockets that name their protocol; with it
+        # on, each answer waits 40 ms for an acknowledgement.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise PgstrataError(
+            f"the engine cannot listen on {host}:{port}: {error.strerror}",
+            remedy="choose another port (--listen HOST:PORT; port 0 takes a free one)",
+        ) from error
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, ending on SIGTERM and SIGINT with all that we clean up, or when nobody needs it."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        announced: AbstractContextManager[None],
+        busy: Callable[[], bool],
+        drain: Callable[[], Coroutine[None, None, None]],
+        idle_timeout: float | None,
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=STREAMS_GRACE_SECONDS,
+            )
+        )
+        self._announced = announced
+        self._busy = busy
+        self._drain = drain
+        self._draining: asyncio.Task[None] | None = None
+        self._idle_timeout = idle_timeout
+        self._last_needed = time.monotonic()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Only note the wish to stop. uvicorn would raise the signal again, and end us with it."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self._told_to_stop)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def _told_to_stop(self) -> None:
+        """End once the steps that run have reached their state; told again, at once."""
+        if self._draining is None:
+            _log.info("told to stop: no more jobs are taken, steps that run reach their state")
+            self._draining = asyncio.create_task(self._end_drained(), name="drain")
+        else:
+            self.should_exit = True
+
+    async def _end_drained(self) -> None:
+        try:
+            await self._drain()
+        finally:
+            self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announced.__enter__()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._announced.__exit__(None, None, None)
+        if self._draining is not None:
+            self._draining.cancel()
+        await super().shutdown(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._busy() or self.server_state.connections:
+            self._last_needed = time.monotonic()
+        elif self._idle_timeout is not None:
+            self.should_exit |= time.monotonic() - self._last_needed >= self._idle_timeout
+        return await super().on_tick(counter)

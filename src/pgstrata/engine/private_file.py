@@ -1,0 +1,19 @@
+"""Files that only the engine's user can read."""
+
+import os
+from pathlib import Path
+
+from pgstrata.system import faults
+
+
+def write_private(file: Path, content: bytes) -> None:
+    """Write a file that only we can read; it appears whole or not at all."""
+    # The name is always the same, so that the draft of an engine that was killed is written over.
+    draft = file.with_name(f".{file.name}.draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with faults.step("private_file.write"), os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    with faults.step("private_file.rename"):
+        draft.replace(file)

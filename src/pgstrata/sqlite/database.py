@@ -1,0 +1,351 @@
+"""The one SQLite database of a store: its file, its transactions, and the thread they run on.
+
+Whatever concerns SQLite itself is settled here, and every ``sqlite3`` error leaves as
+``StoreUnusableError``. The tables are in ``schema``; what their rows mean is left to the queue and
+the store.
+"""
+
+import asyncio
+import errno
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+from typing import NoReturn, Self, TypeVar
+
+import msgspec
+
+from pgstrata.errors import StoreUnusableError
+from pgstrata.sqlite.schema import MIGRATIONS, Migration
+from pgstrata.system import faults
+
+T = TypeVar("T")
+V = TypeVar("V")
+BUSY_SECONDS = 5.0
+"""How long to wait for another program that holds the database locked."""
+
+_SWITCH_PAUSE_SECONDS = 0.005
+
+_TROUBLES: dict[int, tuple[str, str]] = {
+    sqlite3.SQLITE_NOTADB: (
+        "is not a database",
+        "move the file away, or choose another store directory",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        "is damaged",
+        "move the file away; states are then built again when they are needed",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        "is locked by another program",
+        "end the program that holds it, then try again",
+    ),
+    sqlite3.SQLITE_FULL: ("cannot grow, the disk is full", "free some space on the store's disk"),
+    sqlite3.SQLITE_READONLY: ("is read-only", "make the file and its directory writable"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "make the file and its directory writable"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "look after the store's disk"),
+}
+
+_REFUSED = ("refused a statement", "report this as a bug")
+
+_PLAINLY: AbstractContextManager[None] = nullcontext()
+
+
+class Database:
+    """An open database. It belongs to whoever opened it; queue and store only borrow it."""
+
+    def __init__(
+        self, path: Path, worker: "_Worker", connection: Connection, reader: Connection
+    ) -> None:
+        self._path = path
+        self._worker = worker
+        self._connection = connection
+        self._reader = reader
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        migrations: tuple[Migration, ...] = MIGRATIONS,
+    ) -> Self:
+        """Open the database at ``path``; make it, or bring its schema up to date, if need be.
+
+        Raises ``StoreUnusableError`` when the file is not a database, damaged, written by a newer
+        pgstrata, cannot be opened, or stays locked for ``busy_seconds``.
+        """
+        worker = _Worker(f"database {path.name}")
+        try:
+            connection = await worker.call(lambda: _open(path, busy_seconds, migrations))
+            # Never waits: it belongs to the event loop's thread.
+            reader = sqlite3.connect(path, timeout=0, isolation_level=None)
+        except BaseException:
+            worker.stop()
+            raise
+        return cls(path, worker, connection, reader)
+
+    async def read(self, question: Callable[[Connection], T]) -> T:
+        """Answer a question from the database as it is at one moment.
+
+        Raises ``StoreUnusableError`` when the database cannot be read.
+        """
+        return await self._run("BEGIN", question)
+
+    async def look_up(self, question: Callable[[Connection], T]) -> T:
+        """Answer, on the spot, a question that takes but a few rows found by their keys.
+
+        With WAL that waits for nobody and takes less time than telling a thread. Otherwise like
+        ``read``.
+        """
+        self._check_open()
+        try:
+            return _in_transaction(self._reader, "BEGIN", question)
+        except sqlite3.OperationalError as error:
+            if _kind(error) != sqlite3.SQLITE_BUSY:
+                _refuse(self._path, error)
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            _refuse(self._path, error)
+        # Some other program keeps even readers out; that can be waited for, but not here.
+        return await self.read(question)
+
+    async def write(self, change: Callable[[Connection], T], *, step: str | None = None) -> T:
+        """Make a change in one transaction: whole, or not at all when ``change`` raises.
+
+        Once asked for it is carried out to its end, even if the caller is cancelled meanwhile.
+        ``step`` names its commit among the fault points. Raises ``StoreUnusableError`` when the
+        database cannot be written.
+        """
+        committing = nullcontext() if step is None else faults.step(step)
+        return await self._run("BEGIN IMMEDIATE", change, committing)
+
+    async def close(self) -> None:
+        """Carry out what was asked for already, then close. Twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._reader.close()
+        try:
+            await self._worker.call(self._connection.close)
+        finally:
+            self._worker.stop()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _run(
+        self,
+        begin: str,
+        work: Callable[[Connection], T],
+        committing: AbstractContextManager[None] = _PLAINLY,
+    ) -> T:
+        self._check_open()
+        try:
+            return await self._worker.call(
+                lambda: _in_transaction(self._connection, begin, work, committing)
+            )
+        except (sqlite3.Error, msgspec.DecodeError, OSError) as error:
+            _refuse(self._path, error)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnusableError(
+                f"the database {self._path} is closed", remedy="start the engine again"
+            )
+
+
+class _Worker:
+    """One thread that carries out calls in their order, each to its end.
+
+    ``run_in_executor`` would do, at half as much again for each call, and a prepare that finds all
+    its states cached makes a dozen of them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # A daemon, so that a database nobody closed does not keep the program from ending; a
+        # transaction cut off by that end is rolled back when the file is opened next.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """What ``function`` returns or raises in the thread."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._calls.put(lambda: _carry_out(function, answer, loop))
+        return await answer
+
+    def stop(self) -> None:
+        """Wait for the calls made so far and end the thread."""
+        self._calls.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+
+def _carry_out(
+    function: Callable[[], T], answer: "asyncio.Future[T]", loop: asyncio.AbstractEventLoop
+) -> None:
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001 - it is the caller's, who waits in another thread
+        _tell(loop, answer, answer.set_exception, error)
+    else:
+        _tell(loop, answer, answer.set_result, result)
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop,
+    answer: "asyncio.Future[T]",
+    say: Callable[[V], None],
+    what: V,
+) -> None:
+    def unless_cancelled() -> None:
+        if not answer.done():
+            say(what)
+
+    try:
+        loop.call_soon_threadsafe(unless_cancelled)
+    except RuntimeError:
+        # The loop was closed meanwhile: nobody waits for the answer any more.
+        return
+
+
+def _in_transaction(
+    connection: Connection,
+    begin: str,
+    work: Callable[[Connection], T],
+    committing: AbstractContextManager[None] = _PLAINLY,
+) -> T:
+    try:
+        connection.execute(begin)
+        result = work(connection)
+        with committing:
+            connection.commit()
+        return result
+    finally:
+        # Only a transaction that failed is still open; SQLite ends some of those by itself.
+        if connection.in_transaction:
+            connection.rollback()
+
+
+def _open(path: Path, busy_seconds: float, migrations: tuple[Migration, ...]) -> Connection:
+    try:
+        _make_private(path)
+        connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+    except OSError as error:
+        raise StoreUnusableError(
+            f"the database {path} cannot be opened: {error.strerror}",
+            remedy="make the store directory exist and be writable",
+        ) from error
+    except sqlite3.Error as error:
+        _refuse(path, error)
+    try:
+        _switch_to_wal(connection, busy_seconds)
+        _configure(connection)
+        _migrate(path, connection, migrations)
+    except sqlite3.Error as error:
+        connection.close()
+        _refuse(path, error)
+    except StoreUnusableError:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_private(path: Path) -> None:
+    """See to it that the file is there and its owner's alone: DSNs with passwords are in it."""
+    try:
+        with faults.step("database.create"):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        # Not opened to change it: closing any descriptor of a file drops all POSIX locks that
+        # this process has on it, another connection's among them.
+        path.chmod(0o600)
+
+
+def _switch_to_wal(connection: Connection, busy_seconds: float) -> None:
+    # Of several programs that open a new file at once, SQLite lets one switch and refuses the
+    # others on the spot, whatever their timeout; a moment later the switch has been made.
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if _kind(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+        time.sleep(_SWITCH_PAUSE_SECONDS)
+
+
+def _configure(connection: Connection) -> None:
+    # With WAL, NORMAL keeps every commit through the death of this process, and the file sound
+    # through a power cut. Only then may the last commits be missing, and what they told of is
+    # found as dirty and built again; that is not worth an fsync for each commit.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _migrate(path: Path, connection: Connection, migrations: tuple[Migration, ...]) -> None:
+    if _version(connection) == len(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    # Read again: another program may have been quicker.
+    version = _version(connection)
+    if version > len(migrations):
+        raise StoreUnusableError(
+            f"the database {path} has schema version {version}, "
+            f"this pgstrata knows versions up to {len(migrations)}",
+            remedy="use the newer pgstrata that wrote it",
+        )
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise StoreUnusableError(
+            f"the database {path} is another program's",
+            remedy="move the file away, or choose another store directory",
+        )
+    for migration in migrations[version:]:
+        for statement in migration:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(migrations)}")
+    with faults.step("database.migrate"):
+        connection.commit()
+
+
+def _version(connection: Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError | OSError) -> NoReturn:
+    if isinstance(error, sqlite3.Error):
+        trouble, remedy = _TROUBLES.get(_kind(error), _REFUSED)
+    elif isinstance(error, OSError):
+        full = error.errno == errno.ENOSPC
+        trouble, remedy = _TROUBLES[sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR]
+    else:
+        trouble = "holds a row that cannot be read"
+        remedy = "use the pgstrata that wrote it, or move the file away"
+    raise StoreUnusableError(
+        f"the database {path} {trouble}", remedy=remedy, details=str(error)
+    ) from error
+
+
+def _kind(error: sqlite3.Error) -> int:
+    # The low byte of the code is the kind of the error. Those of the Python module have no code.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

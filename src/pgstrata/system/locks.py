@@ -1,0 +1,135 @@
+"""Locks between processes: the operating system's, on a file, which vanish with their holder.
+
+A lock file is never deleted, not even by its last holder: whoever waits has the old file open, and
+would share the lock with the one who takes it on a new file of that name.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from weakref import WeakValueDictionary
+
+from pgstrata.errors import StoreUnusableError
+from pgstrata.system import faults
+
+_FIRST_PAUSE_SECONDS = 0.005
+_LONGEST_PAUSE_SECONDS = 0.05
+
+_Turns = WeakValueDictionary[tuple[asyncio.AbstractEventLoop, Path], asyncio.Lock]
+# An entry lives as long as somebody holds the lock or waits for it.
+_turns: _Turns = WeakValueDictionary()
+
+
+class HeldLock:
+    """A lock that is held until it is closed or this process ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def close(self) -> None:
+        """Let go of the lock. Twice is fine."""
+        if self._descriptor is None:
+            return
+        # Closing alone would leave it with a child that was forked and has not yet called exec.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@asynccontextmanager
+async def locked(path: Path) -> AsyncIterator[None]:
+    """Hold the lock on a file, which is made if need be; wait for it as long as it takes.
+
+    Those who wait in this process get it in the order they came; between processes there is no
+    order. A wait can be cancelled. Raises ``StoreUnusableError`` when the file cannot be opened.
+    """
+    turn = _turns.setdefault((asyncio.get_running_loop(), path), asyncio.Lock())
+    async with turn:
+        descriptor = _open(path)
+        try:
+            with faults.step("lock.take"):
+                for pause in _pauses():
+                    if _take(descriptor):
+                        break
+                    await asyncio.sleep(pause)
+            yield
+        finally:
+            HeldLock(descriptor).close()
+
+
+def try_lock(path: Path) -> HeldLock | None:
+    """Take the lock on a file and note this process's pid in it; None when another holds it.
+
+    Raises ``StoreUnusableError`` when the file cannot be opened or written.
+    """
+    descriptor = _open(path)
+    if not _take(descriptor):
+        os.close(descriptor)
+        return None
+    lock = HeldLock(descriptor)
+    try:
+        with faults.step("engine.lock"):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+    except OSError as error:
+        lock.close()
+        raise StoreUnusableError(
+            f"the lock file {path} cannot be written: {error.strerror}",
+            remedy="free some space on its disk",
+        ) from error
+    return lock
+
+
+def read_holder(path: Path) -> int | None:
+    """The pid of the process that took the lock last by ``try_lock``; None when none is noted.
+
+    It tells who holds the lock only to one who has just failed to take it: a note outlives its
+    writer.
+    """
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _open(path: Path) -> int:
+    # An open file description of its own makes the lock hold against this process too. Python
+    # marks it close-on-exec, so that a server started meanwhile does not keep the lock.
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreUnusableError(
+            f"the lock file {path} cannot be opened: {error.strerror}",
+            remedy="make its directory exist and be writable",
+        ) from error
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,84 @@
+"""InFlight: one job builds a state, the others watch."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from pgstrata.errors import ServerError, StepFailedError
+from pgstrata.prepare.in_flight import InFlight
+from tests.unit.prepare.heart import run
+
+STATE = "c" * 64
+
+
+class Watcher:
+    """Someone who follows a build."""
+
+    def __init__(self, builds: InFlight) -> None:
+        self.heard: list[str] = []
+        build = builds.of(STATE)
+        assert build is not None
+        self.task = asyncio.create_task(build.followed(self._hear))
+
+    async def _hear(self, line: str) -> None:
+        self.heard.append(line)
+
+
+async def unheard(line: str) -> None:
+    """The builder's own listener."""
+
+
+def test_everybody_who_watches_hears_the_tool_and_the_good_end() -> None:
+    async def scenario() -> None:
+        builds = InFlight()
+        with builds.begun(STATE, "job") as build:
+            watchers = [Watcher(builds) for _ in range(3)]
+            await asyncio.sleep(0)
+            await build.telling(unheard)("hello")
+        assert [await watcher.task for watcher in watchers] == [True, True, True]
+        assert [watcher.heard for watcher in watchers] == [["hello"]] * 3
+        assert builds.of(STATE) is None
+
+    run(scenario())
+
+
+def test_a_step_that_failed_has_failed_for_everybody() -> None:
+    async def scenario() -> None:
+        builds = InFlight()
+        with suppress(StepFailedError), builds.begun(STATE, "job"):
+            watcher = Watcher(builds)
+            await asyncio.sleep(0)
+            raise StepFailedError("no such table")
+        with pytest.raises(StepFailedError, match="no such table"):
+            await watcher.task
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("reason", [asyncio.CancelledError(), ServerError("it did not start")])
+def test_a_builder_that_gives_up_leaves_the_state_to_be_built(reason: BaseException) -> None:
+    async def scenario() -> None:
+        builds = InFlight()
+        with suppress(type(reason)), builds.begun(STATE, "job"):
+            watcher = Watcher(builds)
+            await asyncio.sleep(0)
+            raise reason
+        assert await watcher.task is False
+
+    run(scenario())
+
+
+def test_one_who_stops_watching_is_told_no_more_and_disturbs_nobody() -> None:
+    async def scenario() -> None:
+        builds = InFlight()
+        with builds.begun(STATE, "job") as build:
+            leaving, staying = Watcher(builds), Watcher(builds)
+            await asyncio.sleep(0)
+            leaving.task.cancel()
+            await asyncio.wait((leaving.task,))
+            await build.telling(unheard)("hello")
+        assert await staying.task
+        assert (leaving.heard, staying.heard) == ([], ["hello"])
+
+    run(scenario())

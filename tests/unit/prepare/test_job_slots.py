@@ -1,0 +1,120 @@
+"""JobSlots: first come, first served, and back first who lent theirs."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+
+from pgstrata.prepare.job_slots import JobSlots
+from tests.unit.prepare.heart import run
+
+
+async def settle() -> None:
+    """Let everybody come as far as they can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Line:
+    """Jobs that each want one turn, noted in the order they get it, and held until told."""
+
+    def __init__(self, turns: JobSlots) -> None:
+        self.turns = turns
+        self.began: list[str] = []
+        self.ends: dict[str, asyncio.Event] = {}
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def join(self, *names: str) -> None:
+        for name in names:
+            self.ends[name] = asyncio.Event()
+            self.tasks[name] = asyncio.create_task(self._work(name))
+        await settle()
+
+    async def end(self, name: str) -> None:
+        self.ends[name].set()
+        await settle()
+
+    async def _work(self, name: str) -> None:
+        async with self.turns.turn(name):
+            self.began.append(name)
+            await self.ends[name].wait()
+
+
+def test_turns_are_given_in_the_order_they_were_asked_for_and_places_tell_it() -> None:
+    async def scenario() -> None:
+        line = Line(JobSlots(2))
+        await line.join("a", "b", "c", "d")
+        assert line.began == ["a", "b"]
+        assert [line.turns.place(name) for name in "abcd"] == [None, None, 1, 2]
+        assert line.turns.waiting == ("c", "d")
+        await line.end("b")
+        assert line.began == ["a", "b", "c"]
+        assert line.turns.place("d") == 1
+
+    run(scenario())
+
+
+def test_one_who_leaves_the_line_lets_the_others_move_up() -> None:
+    async def scenario() -> None:
+        line = Line(JobSlots(1))
+        await line.join("a", "b", "c")
+        line.tasks["b"].cancel()
+        await settle()
+        assert line.turns.place("c") == 1
+        await line.end("a")
+        assert line.began == ["a", "c"]
+
+    run(scenario())
+
+
+def test_a_turn_given_to_one_who_leaves_in_that_moment_is_not_lost() -> None:
+    async def scenario() -> None:
+        line = Line(JobSlots(1))
+        await line.join("a", "b", "c")
+        line.ends["a"].set()
+        await asyncio.sleep(0)
+        line.tasks["b"].cancel()
+        await settle()
+        await line.end("b")
+        assert line.began[-1] == "c"
+
+    run(scenario())
+
+
+def test_a_lent_turn_is_used_by_others_and_had_again_before_those_who_wait() -> None:
+    async def scenario() -> None:
+        turns = JobSlots(1)
+        line = Line(turns)
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(turns.turn("lender"))
+            await line.join("a", "b")
+            back = asyncio.Event()
+
+            async def lend() -> None:
+                async with turns.lent("lender"):
+                    await back.wait()
+
+            lending = asyncio.create_task(lend())
+            await settle()
+            assert line.began == ["a"]
+            back.set()
+            await settle()
+            assert turns.place("lender") is None
+            await line.end("a")
+            assert lending.done()
+            assert line.began == ["a"]
+        await settle()
+        assert line.began == ["a", "b"]
+
+    run(scenario())
+
+
+def test_a_lender_that_fails_meanwhile_gives_back_nothing_it_does_not_have() -> None:
+    async def scenario() -> None:
+        turns = JobSlots(1)
+        line = Line(turns)
+        with suppress(ZeroDivisionError):
+            async with turns.turn("lender"), turns.lent("lender"):
+                raise ZeroDivisionError
+        await line.join("a", "b")
+        assert line.began == ["a"]
+
+    run(scenario())

@@ -1,0 +1,98 @@
+"""A store that an earlier version wrote goes on under this one."""
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from pgstrata.domain.cache import Totals
+from pgstrata.domain.job import Status
+from pgstrata.prepare import transitions
+from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.sqlite.database import Database
+from pgstrata.sqlite.schema import MIGRATIONS
+from pgstrata.store.sqlite import SqliteStore
+from tests import old_stores
+
+NOON = datetime(2025, 5, 1, 12, tzinfo=UTC)
+OLD_VERSIONS = sorted(old_stores.versions())
+
+
+def state_id(number: int) -> str:
+    return f"{number:064x}"
+
+
+def test_every_version_that_was_left_behind_is_kept_to_be_tested() -> None:
+    assert list(range(1, len(MIGRATIONS))) == OLD_VERSIONS
+
+
+@pytest.fixture(params=OLD_VERSIONS, ids=lambda version: f"version {version}")
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "pgstrata.db"
+    old_stores.make(request.param, path)
+    return path
+
+
+def test_an_old_store_has_the_same_tables_as_a_new_one_once_it_is_opened(
+    path: Path, tmp_path: Path
+) -> None:
+    fresh = tmp_path / "fresh.db"
+
+    async def open_both() -> None:
+        for each in (path, fresh):
+            async with await Database.open(each):
+                pass
+
+    asyncio.run(open_both())
+    assert _columns(path) == _columns(fresh)
+
+
+def test_an_old_store_s_jobs_states_and_instances_go_on(path: Path) -> None:
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            queue, store = SqliteQueue(database), SqliteStore(database)
+            states = await store.states()
+            assert [state.state_id for state in states] == [state_id(n) for n in (1, 2, 3)]
+            assert [state.pinned for state in states] == [False] * 3
+            assert await store.count_states() == Totals(states=3, size_bytes=28_000_000)
+            [instance] = await store.instances()
+            assert await store.expired(NOON + timedelta(hours=2)) == [instance]
+
+            # The state with the instance stays, and the one that both others were made from.
+            later = NOON + timedelta(days=1)
+            [loose] = await store.evictable(created_before=later, limit=9)
+            assert loose.state_id == state_id(3)
+            await store.remove_state(state_id(3))
+            await store.remove_instance(instance.instance_id)
+            [loose] = await store.evictable(created_before=later, limit=9)
+            assert loose.state_id == state_id(2)
+            await store.add_state(replace(states[2], size_bytes=1))
+            assert (await store.count_states()).size_bytes == 21_000_001
+
+            running, finished = await queue.jobs()
+            assert (finished.status, running.status) == (Status.SUCCEEDED, Status.RUNNING)
+            assert await queue.unfinished() == [running]
+            assert await queue.count_events(finished.job_id) == 7
+            plan, first, last = await queue.tasks(running.job_id)
+            assert [task.task_id for task in (plan, first, last)] == [
+                "plan",
+                "execute-0",
+                "prepare-instance",
+            ]
+            moved = transitions.tasks_moved(running, [replace(first, status=Status.RUNNING)], later)
+            assert await queue.apply(moved)
+
+    asyncio.run(scenario())
+
+
+def _columns(path: Path) -> list[tuple[str, str]]:
+    connection = sqlite3.connect(path)
+    rows = connection.execute(
+        'SELECT m.type, m.name, c.name, c.type, c."notnull" FROM sqlite_master m'
+        " LEFT JOIN pragma_table_info(m.name) c ORDER BY 1, 2, 3"
+    ).fetchall()
+    connection.close()
+    return rows
