@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pgstrata.domain.job import Event
 from pgstrata.httpapi.app import create_app
 from pgstrata.httpapi.service import Service
-from pgstrata.prepare.feeds import BATCH_BYTES
+from pgstrata.prepare.job_log import BATCH_BYTES
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.memory import ToolRun
 from tests.unit.httpapi.driver import TOKEN

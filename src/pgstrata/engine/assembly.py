@@ -38,6 +38,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.prepare.verification import Verification
@@ -134,10 +135,13 @@ async def assemble(
             default_ttl_seconds=settings.default_instance_ttl_seconds,
             consistency=settings.consistency,
         )
+        job_log = JobLog(queue)
         coordinator = await parts.enter_async_context(
-            JobCoordinator(queue=queue, kinds=kinds, executor=executor, settings=settings)
+            JobCoordinator(
+                queue=queue, job_log=job_log, kinds=kinds, executor=executor, settings=settings
+            )
         )
-        manager = Manager(coordinator=coordinator, queue=queue)
+        manager = Manager(coordinator=coordinator, queue=queue, job_log=job_log)
         await manager.recover()
         deletion = Deletion(
             store=store,

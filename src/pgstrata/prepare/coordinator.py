@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
-from pgstrata.domain.job import ErrorBody, Event, Job, Status
+from pgstrata.domain.job import ErrorBody, Job, Status
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
@@ -29,8 +29,8 @@ from pgstrata.errors import (
 from pgstrata.kinds.base import Kind, chosen
 from pgstrata.prepare import transitions
 from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.job_log import JobLog, OvertakenError
 from pgstrata.prepare.job_slots import JobSlots
-from pgstrata.prepare.ledger import Ledger, OvertakenError
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.runner import JobRunner
 from pgstrata.queue.base import Queue
@@ -58,6 +58,7 @@ class JobCoordinator:
         self,
         *,
         queue: Queue,
+        job_log: JobLog,
         kinds: Mapping[str, Kind],
         executor: TaskExecutor,
         settings: Settings,
@@ -65,7 +66,7 @@ class JobCoordinator:
         self._queue = queue
         self._kinds = kinds
         self._executor = executor
-        self._ledger = Ledger(queue)
+        self._job_log = job_log
         self._retention = Retention(
             queue,
             limit=settings.max_identical_jobs,
@@ -73,7 +74,7 @@ class JobCoordinator:
         )
         self._turns = JobSlots(settings.max_parallel_jobs)
         self._runner = JobRunner(
-            ledger=self._ledger,
+            job_log=job_log,
             kinds=kinds,
             executor=executor,
             retention=self._retention,
@@ -147,9 +148,9 @@ class JobCoordinator:
         await self._executor.recover()
         for job in await self._queue.unreadable():
             _log.error("job %s cannot be read any more and has failed", job.job_id)
-            await self._ledger.apply(transitions.unreadable(job, _UNREADABLE, utc_now()))
+            await self._job_log.apply(transitions.unreadable(job, _UNREADABLE, utc_now()))
         for job in await self._queue.unfinished():
-            await self._ledger.reopen(job.job_id)
+            await self._job_log.reopen(job.job_id)
             await self._start(job.job_id)
 
     async def drain(self, seconds: float) -> None:
@@ -190,18 +191,6 @@ class JobCoordinator:
         await self._queue.remove(job_id)
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
-    async def wait_for_event(self, job_id: str, number: int) -> bool:
-        """Wait until the job's event ``number`` is there; False when it will never be."""
-        return await self._ledger.wait_for_event(job_id, number)
-
-    async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
-        """A job's events from number ``start`` on; see ``Feeds.since``."""
-        return await self._ledger.events_since(job_id, start, limit)
-
-    async def count_events(self, job_id: str) -> int:
-        """How many events a job has; 0 when it is unknown."""
-        return await self._ledger.count_events(job_id)
-
     async def _known(self, job_id: str) -> Job:
         job = await self._queue.get(job_id)
         if job is None:
@@ -211,7 +200,7 @@ class JobCoordinator:
     # Runs of jobs
 
     async def _enter(self, job: Job, steps: Sequence[Step]) -> None:
-        await self._ledger.add(job, transitions.submitted(job))
+        await self._job_log.add(job, transitions.submitted(job))
         await self._start(job.job_id, steps)
 
     async def _start(self, job_id: str, steps: Sequence[Step] | None = None) -> None:
@@ -224,7 +213,7 @@ class JobCoordinator:
 
     def _ended(self, job_id: str) -> None:
         del self._runs[job_id]
-        self._ledger.close(job_id)
+        self._job_log.close(job_id)
 
     async def _stop(self, job_id: str) -> None:
         await self.cancel(job_id)
@@ -284,11 +273,11 @@ class JobCoordinator:
 
     async def _fail(self, job_id: str, error: ErrorBody) -> None:
         with suppress(OvertakenError):
-            job = await self._ledger.load(job_id)
+            job = await self._job_log.load(job_id)
             if job.status.terminal:
                 return
             # It may have been made already when its end could not be written.
             await self._executor.discard_instance(job_id)
-            tasks = await self._ledger.tasks(job_id)
-            await self._ledger.apply(transitions.failed(job, tasks, error, utc_now()))
+            tasks = await self._job_log.tasks(job_id)
+            await self._job_log.apply(transitions.failed(job, tasks, error, utc_now()))
             await self._retention.trim(job.signature)

@@ -4,15 +4,17 @@ from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.job_log import JobLog
 from pgstrata.queue.base import Queue
 
 
 class Manager:
     """Passes each call on to who answers it; it has no logic of its own."""
 
-    def __init__(self, *, coordinator: JobCoordinator, queue: Queue) -> None:
+    def __init__(self, *, coordinator: JobCoordinator, queue: Queue, job_log: JobLog) -> None:
         self._coordinator = coordinator
         self._queue = queue
+        self._job_log = job_log
 
     async def submit(self, request: PrepareRequest) -> Job:
         """See ``JobCoordinator.submit``."""
@@ -31,8 +33,8 @@ class Manager:
         return await self._coordinator.delete(job_id, force=force, dry_run=dry_run)
 
     async def wait_for_event(self, job_id: str, number: int) -> bool:
-        """See ``JobCoordinator.wait_for_event``."""
-        return await self._coordinator.wait_for_event(job_id, number)
+        """See ``JobLog.wait_for_event``."""
+        return await self._job_log.wait_for_event(job_id, number)
 
     def place_of(self, job_id: str) -> int | None:
         """See ``JobCoordinator.place_of``."""
@@ -51,9 +53,9 @@ class Manager:
         return await self._queue.tasks(job_id)
 
     async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
-        """See ``JobCoordinator.events_since``."""
-        return await self._coordinator.events_since(job_id, start, limit)
+        """See ``JobLog.events_since``."""
+        return await self._job_log.events_since(job_id, start, limit)
 
     async def count_events(self, job_id: str) -> int:
-        """See ``JobCoordinator.count_events``."""
-        return await self._coordinator.count_events(job_id)
+        """See ``JobLog.count_events``."""
+        return await self._job_log.count_events(job_id)

@@ -23,8 +23,8 @@ from pgstrata.kinds.base import Kind, chosen
 from pgstrata.prepare import lifecycle, planner, transitions
 from pgstrata.prepare.executor import InstanceOrder, StateOrder, TaskExecutor
 from pgstrata.prepare.in_flight import InFlight
+from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
-from pgstrata.prepare.ledger import Ledger
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.task_log import TaskLog, journal
 from pgstrata.settings import Settings
@@ -61,14 +61,14 @@ class JobRunner:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        job_log: JobLog,
         kinds: Mapping[str, Kind],
         executor: TaskExecutor,
         retention: Retention,
         turns: JobSlots,
         settings: Settings,
     ) -> None:
-        self._ledger = ledger
+        self._job_log = job_log
         self._kinds = kinds
         self._executor = executor
         self._retention = retention
@@ -89,9 +89,9 @@ class JobRunner:
         its end elsewhere.
         """
         async with self._turns.turn(job_id):
-            job = await self._ledger.load(job_id)
+            job = await self._job_log.load(job_id)
             kind = chosen(self._kinds, job.request.prepare_kind)
-            tasks = await self._ledger.tasks(job_id)
+            tasks = await self._job_log.tasks(job_id)
             with ExitStack() as uses:
                 run = _Run(job, tasks, kind, steps, uses)
                 async with self._in_time(job):
@@ -231,7 +231,7 @@ class JobRunner:
 
     @asynccontextmanager
     async def _journal(self, task: Task) -> AsyncIterator[TaskLog]:
-        append = partial(self._ledger.append, task.job_id)
+        append = partial(self._job_log.append, task.job_id)
         seconds = self._settings.heartbeat_seconds
         async with journal(task, append, heartbeat_seconds=seconds) as book:
             yield book
@@ -242,7 +242,7 @@ class JobRunner:
             run.happened(transition)
         if run.unsaid is not None:
             unsaid, run.unsaid = run.unsaid, None
-            await self._ledger.apply(unsaid)
+            await self._job_log.apply(unsaid)
 
 
 def _chain(run: _Run) -> planner.Chain:

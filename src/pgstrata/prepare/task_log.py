@@ -16,7 +16,7 @@ MAX_PENDING_LINES = 1000
 MAX_PENDING_BYTES = 1024 * 1024
 """How many lines, and how much of them, may wait; the tool is held back beyond that."""
 
-Append = Callable[[Sequence[Event]], Coroutine[None, None, None]]
+Append = Callable[[Sequence[Event]], Coroutine[None, None, object]]
 
 
 class TaskLog:

@@ -24,6 +24,7 @@ from pgstrata.instances.limits import Host
 from pgstrata.kinds.memory import MemoryKind
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.queue.memory import MemoryQueue
@@ -138,10 +139,15 @@ class Heart:
             default_ttl_seconds=self.settings.default_instance_ttl_seconds,
             consistency=self.settings.consistency,
         )
+        job_log = JobLog(self.queue)
         self.coordinator = JobCoordinator(
-            queue=self.queue, kinds=kinds, executor=self.executor, settings=self.settings
+            queue=self.queue,
+            job_log=job_log,
+            kinds=kinds,
+            executor=self.executor,
+            settings=self.settings,
         )
-        self.manager = Manager(coordinator=self.coordinator, queue=self.queue)
+        self.manager = Manager(coordinator=self.coordinator, queue=self.queue, job_log=job_log)
 
     def request(self, *steps: str, **more: object) -> PrepareRequest:
         for step in steps:

@@ -1,4 +1,4 @@
-"""Feeds: a watcher misses nothing, and many watchers cost what one does."""
+"""The job log: a watcher misses nothing, and many watchers cost what one does."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from pgstrata.domain.job import Event, Job, Status
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import StoreUnusableError
-from pgstrata.prepare import feeds as module
-from pgstrata.prepare.feeds import BATCH_BYTES, BATCH_EVENTS, CLOSED_FEEDS, TAIL_BYTES, Feeds
+from pgstrata.prepare import job_log as module
+from pgstrata.prepare.job_log import BATCH_BYTES, BATCH_EVENTS, CLOSED_TAILS, TAIL_BYTES, JobLog
 from pgstrata.queue.memory import MemoryQueue
 from tests.unit.prepare.heart import Heart, run
 
@@ -55,11 +55,11 @@ class CountingQueue(MemoryQueue):
 
 
 class Talk:
-    """One job that talks, and its feed."""
+    """One job that talks, and its log."""
 
     def __init__(self) -> None:
         self.queue = CountingQueue()
-        self.feeds = Feeds(self.queue)
+        self.log = JobLog(self.queue)
 
     async def begin(self) -> None:
         request = PrepareRequest(prepare_kind="memory", image_id="postgres")
@@ -70,18 +70,17 @@ class Talk:
             prepare_args_normalized="",
             created_at=utc_now(),
         )
-        await self.queue.add(job, ())
-        self.feeds.open(JOB)
+        await self.log.add(job, ())
 
     async def say(self, *messages: str) -> bool:
         events = [Event(type="log", ts=utc_now(), message=text) for text in messages]
-        return await self.feeds.write(JOB, self.queue.append(JOB, events), events)
+        return await self.log.append(JOB, events)
 
     async def heard(self, start: int = 0) -> list[str]:
-        """What a watcher hears who follows the job from ``start`` until its feed is closed."""
+        """What a watcher hears who follows the job from ``start`` until it is closed."""
         messages: list[str] = []
-        while await self.feeds.wait_for(JOB, start + len(messages)):
-            batch = await self.feeds.since(JOB, start + len(messages), BATCH_EVENTS)
+        while await self.log.wait_for_event(JOB, start + len(messages)):
+            batch = await self.log.events_since(JOB, start + len(messages), BATCH_EVENTS)
             messages += [event.message or "" for event in batch]
         return messages
 
@@ -105,7 +104,7 @@ def test_who_watches_from_the_beginning_hears_everything_in_order_without_a_read
             watchers = [group.create_task(talk.heard()) for _ in range(100)]
             for number in range(200):
                 await talk.say(str(number))
-            talk.feeds.close(JOB)
+            talk.log.close(JOB)
         assert all(watcher.result() == numbers(0, 200) for watcher in watchers)
         assert talk.queue.reads == []
         assert talk.queue.counted == 0
@@ -122,7 +121,7 @@ def test_watchers_who_are_behind_share_their_reads() -> None:
         async with asyncio.TaskGroup() as group:
             watchers = [group.create_task(talk.heard()) for _ in range(100)]
             await asyncio.sleep(0)
-            talk.feeds.close(JOB)
+            talk.log.close(JOB)
         assert all(watcher.result() == numbers(0, 100) for watcher in watchers)
         assert len(talk.queue.reads) == len(set(talk.queue.reads)) <= 10
 
@@ -135,8 +134,8 @@ def test_who_comes_later_finds_what_was_read_for_another() -> None:
         talk = Talk()
         await talk.begin()
         await talk.say(*numbers(0, 100))
-        first = await talk.feeds.since(JOB, 0, BATCH_EVENTS)
-        assert await talk.feeds.since(JOB, 0, BATCH_EVENTS) == first
+        first = await talk.log.events_since(JOB, 0, BATCH_EVENTS)
+        assert await talk.log.events_since(JOB, 0, BATCH_EVENTS) == first
         assert talk.queue.reads == [0]
 
     run(scenario())
@@ -148,8 +147,8 @@ def test_one_watcher_who_leaves_does_not_take_the_reading_from_the_others() -> N
         talk = Talk()
         await talk.begin()
         await talk.say(*numbers(0, 100))
-        leaving = asyncio.create_task(talk.feeds.since(JOB, 0, BATCH_EVENTS))
-        staying = asyncio.create_task(talk.feeds.since(JOB, 0, BATCH_EVENTS))
+        leaving = asyncio.create_task(talk.log.events_since(JOB, 0, BATCH_EVENTS))
+        staying = asyncio.create_task(talk.log.events_since(JOB, 0, BATCH_EVENTS))
         await asyncio.sleep(0)
         leaving.cancel()
         assert len(await staying) > 0
@@ -165,11 +164,13 @@ def test_what_is_kept_is_bounded_however_much_is_said() -> None:
         await talk.begin()
         for _ in range(30):
             await talk.say(*["x" * 10_000] * 10)
-        feed = talk.feeds._open[JOB]
-        kept = 300 - feed.first
+        tail = talk.log._open[JOB]
+        kept = 300 - tail.first
         assert 0 < kept * 10_000 <= TAIL_BYTES
-        assert len(await talk.feeds.since(JOB, feed.first, BATCH_EVENTS)) <= BATCH_BYTES // 10_000
-        assert len(await talk.feeds.since(JOB, 0, BATCH_EVENTS)) <= BATCH_BYTES // 10_000
+        assert (
+            len(await talk.log.events_since(JOB, tail.first, BATCH_EVENTS)) <= BATCH_BYTES // 10_000
+        )
+        assert len(await talk.log.events_since(JOB, 0, BATCH_EVENTS)) <= BATCH_BYTES // 10_000
 
     run(scenario())
 
@@ -183,7 +184,7 @@ def test_a_line_larger_than_everything_that_is_kept_comes_whole_by_one_read() ->
             watchers = [group.create_task(talk.heard()) for _ in range(100)]
             await asyncio.sleep(0)
             await talk.say("before", line, "after")
-            talk.feeds.close(JOB)
+            talk.log.close(JOB)
         assert all(watcher.result() == ["before", line, "after"] for watcher in watchers)
         assert talk.queue.reads == [0, 1]
 
@@ -203,7 +204,7 @@ def test_a_write_whose_outcome_is_unknown_puts_no_event_in_anothers_place(*, wri
                 await talk.say("perhaps")
             await talk.say("two")
             await talk.say("three")
-            talk.feeds.close(JOB)
+            talk.log.close(JOB)
         between = ["perhaps"] if written else []
         assert watcher.result() == ["one", *between, "two", "three"]
 
@@ -220,7 +221,7 @@ def test_a_writer_who_is_cancelled_tells_what_was_written_all_the_same() -> None
         await asyncio.wait((writer,))
         assert writer.cancelled()
         await talk.say("two")
-        talk.feeds.close(JOB)
+        talk.log.close(JOB)
         assert await talk.heard() == ["one", "two"]
         assert talk.queue.reads == []
 
@@ -232,7 +233,7 @@ def test_writers_at_once_are_told_in_the_order_of_their_commits() -> None:
         talk = Talk()
         await talk.begin()
         await asyncio.gather(*(talk.say(f"{n}a", f"{n}b") for n in range(20)))
-        talk.feeds.close(JOB)
+        talk.log.close(JOB)
         stored = [event.message for event in await talk.queue.events(JOB)]
         assert await talk.heard() == stored
 
@@ -244,12 +245,12 @@ def test_events_of_a_job_that_runs_here_no_more_are_read_from_the_queue() -> Non
         talk = Talk()
         await talk.begin()
         await talk.say("one", "two")
-        later = Feeds(talk.queue)
-        assert await later.wait_for(JOB, 1)
-        assert not await later.wait_for(JOB, 2)
-        assert await later.count(JOB) == 2
-        assert [event.message for event in await later.since(JOB, 1, 10)] == ["two"]
-        assert await later.since(JOB, 2, 10) == []
+        later = JobLog(talk.queue)
+        assert await later.wait_for_event(JOB, 1)
+        assert not await later.wait_for_event(JOB, 2)
+        assert await later.count_events(JOB) == 2
+        assert [event.message for event in await later.events_since(JOB, 1, 10)] == ["two"]
+        assert await later.events_since(JOB, 2, 10) == []
 
     run(scenario())
 
@@ -259,24 +260,27 @@ def test_a_job_that_goes_on_after_a_restart_is_heard_from_where_it_was() -> None
         talk = Talk()
         await talk.begin()
         await talk.say("one", "two")
-        talk.feeds = Feeds(talk.queue)
-        talk.feeds.open(JOB, 2)
+        talk.log = JobLog(talk.queue)
+        await talk.log.reopen(JOB)
         async with asyncio.TaskGroup() as group:
             old, new = (group.create_task(talk.heard(start)) for start in (0, 2))
             await talk.say("three")
-            talk.feeds.close(JOB)
+            talk.log.close(JOB)
         assert (old.result(), new.result()) == (["one", "two", "three"], ["three"])
 
     run(scenario())
 
 
 def test_of_jobs_that_ended_only_the_latest_stay_in_memory() -> None:
-    feeds = Feeds(MemoryQueue())
-    for number in range(CLOSED_FEEDS + 10):
-        feeds.open(str(number))
-        feeds.close(str(number))
-    assert len(feeds._closed) == CLOSED_FEEDS
-    assert not feeds._open
+    async def scenario() -> None:
+        log = JobLog(MemoryQueue())
+        for number in range(CLOSED_TAILS + 10):
+            await log.reopen(str(number))
+            log.close(str(number))
+        assert len(log._closed) == CLOSED_TAILS
+        assert not log._open
+
+    run(scenario())
 
 
 def test_a_hundred_watchers_of_one_job_cost_no_more_reads_than_one(tmp_path: Path) -> None:

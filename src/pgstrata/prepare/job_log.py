@@ -1,0 +1,241 @@
+"""The job log: what happens to jobs and what they say, stored first, then told to watchers.
+
+Whoever changes a job does it through here. Those who watch the head of a job are then served from
+memory; those who are further behind share what is read for one of them. What is kept in memory is
+bounded: a tail for each job, some batches of what came before.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Sequence
+from typing import Final
+
+from pgstrata.domain.job import Event, Job, Task, Transition
+from pgstrata.errors import PgstrataError
+from pgstrata.queue.base import Queue, up_to
+from pgstrata.system.cancellation import to_the_end
+
+TAIL_BYTES: Final = 1024 * 1024
+"""How much of a job's latest events stays in memory."""
+
+BATCH_EVENTS: Final = 500
+BATCH_BYTES: Final = 256 * 1024
+"""How much is handed out at once, if it is more than one event."""
+
+OLD_BYTES: Final = 8 * 1024 * 1024
+"""How much of what was read again stays in memory, of all jobs together."""
+
+CLOSED_TAILS: Final = 32
+"""How many jobs that have ended keep their tail: their watchers are about to ask for it."""
+
+
+class OvertakenError(Exception):
+    """A job is not where a run of it believed it to be: the run is over, the job stays."""
+
+
+class Tail:
+    """One job's latest events, and a wake-up for those who wait for more."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+        """How many events the job has."""
+        self.closed = False
+        """Whether no more will come."""
+        self.writing = asyncio.Lock()
+        """Held while events are committed and told, so that both happen in one order."""
+        self.doubtful = False
+        """Whether a write failed, so that nobody knows how many events there are."""
+        self._events: list[Event] = []
+        self._weight = 0
+        self._change: asyncio.Future[None] | None = None
+
+    @property
+    def first(self) -> int:
+        """The number of the first event that is in memory, or of the next to come."""
+        return self.count - len(self._events)
+
+    def extend(self, events: Sequence[Event]) -> None:
+        """Take events that were committed, and wake all who wait."""
+        self.count += len(events)
+        self._events += events
+        self._weight += sum(event.weight for event in events)
+        surplus = 0
+        while self._weight > TAIL_BYTES:
+            self._weight -= self._events[surplus].weight
+            surplus += 1
+        del self._events[:surplus]
+        self.wake()
+
+    def recount(self, count: int) -> None:
+        """Begin again with ``count`` events, none of them in memory."""
+        self.count, self.doubtful = count, False
+        self._events, self._weight = [], 0
+        self.wake()
+
+    def since(self, start: int) -> list[Event]:
+        """A batch of events from number ``start`` on, which is not below ``first``."""
+        begin = start - self.first
+        return up_to(BATCH_BYTES, self._events[begin : begin + BATCH_EVENTS])
+
+    def change(self) -> Awaitable[None]:
+        """Something to await: done at the next change after this call."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        return asyncio.shield(self._change)
+
+    def wake(self) -> None:
+        """Let all who await a change look again."""
+        if self._change is not None:
+            self._change.set_result(None)
+            self._change = None
+
+
+class JobLog:
+    """Stores what happens to jobs, and serves their events to any number of watchers."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._open: dict[str, Tail] = {}
+        self._closed: OrderedDict[str, Tail] = OrderedDict()
+        self._reading: dict[tuple[str, int], asyncio.Task[list[Event]]] = {}
+        self._old: OrderedDict[tuple[str, int], list[Event]] = OrderedDict()
+        self._old_weight = 0
+
+    # Writing
+
+    async def add(self, job: Job, events: Sequence[Event]) -> None:
+        """Store a new job, open from now on."""
+        # Whoever finds the job must find its tail, too.
+        self._open[job.job_id] = Tail()
+        try:
+            await to_the_end(self._write(job.job_id, self._add(job, events), events))
+        except PgstrataError:
+            self.close(job.job_id)
+            raise
+
+    async def reopen(self, job_id: str) -> None:
+        """Take up a job that an earlier engine left."""
+        self._open[job_id] = Tail(await self._queue.count_events(job_id))
+
+    def close(self, job_id: str) -> None:
+        """Nothing more is written of a job here: nobody need wait for it. Twice is fine."""
+        tail = self._open.pop(job_id, None)
+        if tail is None:
+            return
+        tail.closed = True
+        tail.wake()
+        if not tail.doubtful:
+            self._closed[job_id] = tail
+        if len(self._closed) > CLOSED_TAILS:
+            self._closed.popitem(last=False)
+
+    async def apply(self, transition: Transition) -> None:
+        """Carry out a transition. Raises ``OvertakenError`` when the job was elsewhere already.
+
+        Stored and told, or neither: once begun, the caller's cancellation waits for the end.
+        """
+        job_id = transition.job.job_id
+        commit = self._queue.apply(transition)
+        if not await to_the_end(self._write(job_id, commit, transition.events)):
+            raise OvertakenError(job_id)
+
+    async def append(self, job_id: str, events: Sequence[Event]) -> bool:
+        """Add to a job's events; False, and nothing done, when the job is at its end meanwhile."""
+        return await to_the_end(self._write(job_id, self._queue.append(job_id, events), events))
+
+    # Reading
+
+    async def load(self, job_id: str) -> Job:
+        """The job as it is stored. Raises ``OvertakenError`` when it is not there any more."""
+        job = await self._queue.get(job_id)
+        if job is None:
+            raise OvertakenError(job_id)
+        return job
+
+    async def tasks(self, job_id: str) -> tuple[Task, ...]:
+        """The job's tasks as they are stored."""
+        return tuple(await self._queue.tasks(job_id))
+
+    async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
+        """Events of a job from number ``start`` on; empty past the end.
+
+        With ``limit`` at most as many, and no more than a batch, even where there are more.
+        """
+        if limit is None:
+            return await self._queue.events(job_id, start)
+        tail = self._tail(job_id)
+        if tail is not None and start >= tail.first:
+            return tail.since(start)[:limit]
+        return (await self._older(job_id, start))[:limit]
+
+    async def count_events(self, job_id: str) -> int:
+        """How many events the job has; 0 when it is unknown."""
+        tail = self._tail(job_id)
+        return await self._queue.count_events(job_id) if tail is None else tail.count
+
+    async def wait_for_event(self, job_id: str, number: int) -> bool:
+        """Wait until the job's event ``number`` is there; False when it will never be."""
+        while (tail := self._tail(job_id)) is not None:
+            if tail.count > number:
+                return True
+            if tail.closed:
+                return False
+            await tail.change()
+        return await self._queue.count_events(job_id) > number
+
+    def _tail(self, job_id: str) -> Tail | None:
+        return self._open.get(job_id) or self._closed.get(job_id)
+
+    async def _add(self, job: Job, events: Sequence[Event]) -> bool:
+        await self._queue.add(job, events)
+        return True
+
+    async def _write(self, job_id: str, commit: Awaitable[bool], events: Sequence[Event]) -> bool:
+        tail = self._tail(job_id)
+        if tail is None:
+            return await commit
+        async with tail.writing:
+            try:
+                done = await commit
+            except BaseException:
+                tail.doubtful = True
+                raise
+            if tail.doubtful:
+                tail.recount(await self._queue.count_events(job_id))
+            elif done:
+                tail.extend(events)
+        return done
+
+    async def _older(self, job_id: str, start: int) -> list[Event]:
+        """A batch that is no longer in memory: read once for all who ask for it meanwhile."""
+        key = (job_id, start)
+        if key in self._old:
+            self._old.move_to_end(key)
+            return self._old[key]
+        reading = self._reading.get(key)
+        if reading is None:
+            reading = asyncio.create_task(self._read(key), name=f"events of {job_id} from {start}")
+            self._reading[key] = reading
+            reading.add_done_callback(lambda task: self._forget_reading(key, task))
+        return await asyncio.shield(reading)
+
+    async def _read(self, key: tuple[str, int]) -> list[Event]:
+        job_id, start = key
+        batch = await self._queue.events(job_id, start, BATCH_EVENTS, max_bytes=BATCH_BYTES)
+        tail = self._tail(job_id)
+        # A batch with more behind it stays what it is.
+        if tail is not None and start + len(batch) < tail.count:
+            self._keep(key, batch)
+        return batch
+
+    def _forget_reading(self, key: tuple[str, int], task: asyncio.Task[list[Event]]) -> None:
+        del self._reading[key]
+        if not task.cancelled():
+            task.exception()  # told to whoever still waits
+
+    def _keep(self, key: tuple[str, int], batch: list[Event]) -> None:
+        self._old[key] = batch
+        self._old_weight += sum(event.weight for event in batch)
+        while self._old_weight > OLD_BYTES:
+            _, dropped = self._old.popitem(last=False)
+            self._old_weight -= sum(event.weight for event in dropped)
