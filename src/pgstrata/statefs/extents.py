@@ -1,4 +1,4 @@
-"""Which bytes of a file are its own and which it shares, as its file system says.
+"""Blocks that files share: which of a file's bytes are its own, and sharing all of them.
 
 ``struct fiemap`` and ``struct fiemap_extent`` are those of the kernel's
 ``include/uapi/linux/fiemap.h``. Every call blocks.
@@ -19,6 +19,7 @@ from pgstrata.statefs.base import Usage
 LOOKING_SECONDS = 2.0
 """How long a place is looked at before the rest of it counts as held alone."""
 
+_FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
 _FIEMAP = 0xC020660B  # FS_IOC_FIEMAP, _IOWR('f', 11, struct fiemap)
 _HEAD = struct.Struct("=QQIIII")  # start, length, flags, mapped extents, extent count, reserved
 _EXTENT = struct.Struct("=QQQ16xI12x")  # logical, physical, length, flags
@@ -70,6 +71,11 @@ def shared_bytes(name: str) -> int:
         raise
     finally:
         os.close(descriptor)
+
+
+def share_blocks(source: int, target: int) -> None:
+    """Make an open file hold what another does, by reference. Raises the kernel's ``OSError``."""
+    fcntl.ioctl(target, _FICLONE, source)
 
 
 def _extents(descriptor: int) -> Iterator[tuple[int, int]]:

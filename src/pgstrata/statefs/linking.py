@@ -4,7 +4,6 @@ Every call blocks.
 """
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -12,9 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pgstrata.statefs import extents
 from pgstrata.statefs.merging import PREFIXES, Directory
-
-_FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
 
 _NOT_LINKED = frozenset(
     {
@@ -89,7 +87,7 @@ def _copy(source: str, target: Path) -> None:
 
 def _copy_content(source: int, target: int) -> None:
     try:
-        fcntl.ioctl(target, _FICLONE, source)
+        extents.share_blocks(source, target)
     except OSError:
         _copy_data(source, target)
 

@@ -1,6 +1,5 @@
 """Overlay mounts through the kernel's own interface. Every call blocks and raises ``OSError``."""
 
-import ctypes
 import errno
 import os
 from contextlib import ExitStack
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from pgstrata.statefs import namespaces
 from pgstrata.system import faults
+from pgstrata.system.libc import LIBC, check
 
 _MNT_DETACH = 2
 _UMOUNT_NOFOLLOW = 8
@@ -24,8 +24,6 @@ _OPTIONS = (
 _NOT_MOUNTED = frozenset({errno.EINVAL, errno.ENOENT, errno.ENOTDIR})
 _NOT_PERMITTED = errno.EPERM
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 def mount_overlay(*, lower: int | Path, upper: Path, work: Path, target: Path) -> None:
     """Mount ``upper`` over ``lower``, a directory or a descriptor of one, on ``target``.
@@ -38,7 +36,7 @@ def mount_overlay(*, lower: int | Path, upper: Path, work: Path, target: Path) -
         options += [*_OPTIONS, *_options_of_user()]
         data = ",".join(options).encode()
         with faults.step("statefs.mount"):
-            _check(_libc.mount(b"overlay", os.fsencode(target), b"overlay", 0, data), target)
+            check(LIBC.mount(b"overlay", os.fsencode(target), b"overlay", 0, data), target)
 
 
 def unmount(target: Path) -> None:
@@ -67,12 +65,12 @@ def _unmount_one(target: Path) -> None:
     path = os.fsencode(target)
     try:
         with faults.step("statefs.unmount"):
-            _check(_libc.umount2(path, _UMOUNT_NOFOLLOW), target)
+            check(LIBC.umount2(path, _UMOUNT_NOFOLLOW), target)
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
         # Whoever is in there keeps what it has open, and finds nothing new.
-        _check(_libc.umount2(path, _UMOUNT_NOFOLLOW | _MNT_DETACH), target)
+        check(LIBC.umount2(path, _UMOUNT_NOFOLLOW | _MNT_DETACH), target)
 
 
 def _short(layer: int | Path, opened: ExitStack) -> str:
@@ -89,9 +87,3 @@ def _short(layer: int | Path, opened: ExitStack) -> str:
 def _options_of_user() -> tuple[str, ...]:
     # Only root of the machine may write the attributes that a renamed directory is marked with.
     return ("redirect_dir=on",) if namespaces.is_first() else ("userxattr",)
-
-
-def _check(result: int, target: Path) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(target))

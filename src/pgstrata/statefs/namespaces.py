@@ -5,19 +5,18 @@ as long as one of them runs, whatever becomes of the engine, and the next engine
 of it nobody sees what is mounted. Every call blocks.
 """
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from pgstrata.system.libc import LIBC, check
 
 _NEW_USER = 0x10000000  # CLONE_NEWUSER and CLONE_NEWNS of the kernel's include/uapi/linux/sched.h
 _NEW_MOUNTS = 0x00020000
 
 _PID_FILES = "*/*/upper/postmaster.pid"
 """Where the servers on mounted data directories note their pids, as seen without the mount."""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def needed() -> bool:
@@ -33,7 +32,7 @@ def join(store: Path) -> bool:
     for pid in _servers(store):
         descriptor = os.pidfd_open(pid)
         try:
-            _check(_libc.setns(descriptor, _NEW_USER | _NEW_MOUNTS))
+            check(LIBC.setns(descriptor, _NEW_USER | _NEW_MOUNTS))
         finally:
             os.close(descriptor)
         return True
@@ -43,7 +42,7 @@ def join(store: Path) -> bool:
 def make() -> None:
     """Enter a new namespace. Raises ``OSError`` where the system does not allow that."""
     user, group = os.geteuid(), os.getegid()
-    _check(_libc.unshare(_NEW_USER | _NEW_MOUNTS))
+    check(LIBC.unshare(_NEW_USER | _NEW_MOUNTS))
     # Who we are stays the same: PostgreSQL refuses to be root, even of a namespace.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
@@ -72,9 +71,3 @@ def _noted_in(file: Path) -> int:
 
 def _with_us(pid: int) -> bool:
     return Path(f"/proc/{pid}/ns/mnt").samefile("/proc/self/ns/mnt")
-
-
-def _check(result: int) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

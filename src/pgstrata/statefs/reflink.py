@@ -1,6 +1,5 @@
 """Places whose files share their blocks: one ``FICLONE`` a file, on XFS, btrfs and others."""
 
-import fcntl
 import tempfile
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
 from pgstrata.statefs.threads import in_thread
 from pgstrata.system import faults, subprocesses
-
-_FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
 
 
 class ReflinkStateFS(DirectoryStateFS):
@@ -45,7 +42,7 @@ def check_reflinks(directory: Path) -> None:
         source.write(b"shared")
         source.flush()
         try:
-            fcntl.ioctl(target, _FICLONE, source.fileno())
+            extents.share_blocks(source.fileno(), target.fileno())
         except OSError as error:
             error.filename = str(directory)
             raise

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pgstrata.statefs import mounts, subvolumes
 from pgstrata.system import faults
+from pgstrata.system.libc import LIBC, check
 
 _BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block size
 _DELETE_ATTEMPTS = 100
@@ -30,7 +31,6 @@ _NOT_DESTROYED_AT_ONCE = frozenset(
     }
 )
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _OFFSET = ctypes.c_int64(0)
 _WRITE_AND_WAIT = 1 | 2 | 4
 """SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER of the kernel's include/uapi/linux/fs.h."""
@@ -178,13 +178,13 @@ def _statuses(directory: str) -> list[tuple[os.stat_result, str]]:
 def sync_file_system(path: Path) -> None:
     """Write out all that the file system of ``path`` has not yet: the one call for many files."""
     with _opened(path) as descriptor, faults.step("statefs.sync"):
-        _check(_libc.syncfs(descriptor), path)
+        check(LIBC.syncfs(descriptor), path)
 
 
 def write_out(path: Path) -> None:
     """Have a file's content on the disk; what says where it is there comes with the next commit."""
     with _opened(path) as descriptor:
-        _check(_libc.sync_file_range(descriptor, _OFFSET, _OFFSET, _WRITE_AND_WAIT), path)
+        check(LIBC.sync_file_range(descriptor, _OFFSET, _OFFSET, _WRITE_AND_WAIT), path)
 
 
 def sync_directory(path: Path) -> None:
@@ -200,10 +200,3 @@ def _opened(path: Path, flags: int = 0) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _check(result: int, path: Path) -> None:
-    """Raise the error of a call of libc's that failed."""
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
