@@ -16,12 +16,14 @@ from tempfile import TemporaryDirectory
 from bench import cached, cloning, liquibase, metadata, processes, scanning
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
+from pgstrata.system import environment
 from tests.filesystems import loop_mounted
 
 GIB = 1 << 30
 
 
 def main() -> None:
+    environment.forget_others()
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of each comparison")
     parser.add_argument("--store", type=Path, help="a directory to measure in, as it is")

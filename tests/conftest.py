@@ -1,5 +1,6 @@
 """What every kind of test may need."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from tests.filesystems import CannotMountError, memory_mounted, reachable_place
 # tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+# Tests connect as well, and libpq is to do for them what they ask for.
+for _name in [name for name in os.environ if name.startswith("PG")]:
+    if not _name.startswith("PGSTRATA_"):
+        del os.environ[_name]
 
 
 @pytest.fixture(scope="module")

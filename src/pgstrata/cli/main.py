@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from io import TextIOWrapper
 from pathlib import Path
 
 from pgstrata import __version__
@@ -14,6 +15,7 @@ from pgstrata.cli.report import report, report_detached
 from pgstrata.client_errors import ClientError, UsageError
 from pgstrata.config.keys import Value
 from pgstrata.config.load import load
+from pgstrata.system import environment
 
 INTERRUPTED = 130
 """The exit code of a command ended by Ctrl+C, as a shell says it."""
@@ -40,8 +42,14 @@ EXAMPLES = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code. Never raises, never shows a traceback."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Run the command line and return the exit code. Never raises, never shows a traceback.
+
+    Without ``arguments`` the process is the command's own, and so is its environment.
+    """
+    if arguments is None:
+        _settle_in()
+        arguments = sys.argv[1:]
+    words = arguments
     as_json = _wants_json(words)
     try:
         exit_code = _run(words)
@@ -60,6 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough. The interpreter must not try again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _settle_in() -> None:
+    """Make this process independent of what it was started in."""
+    environment.forget_others()
+    if sys.getfilesystemencoding() != "utf-8":
+        # What is a path here must be the same path to the engine.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A letter that they cannot take is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def overview() -> str:

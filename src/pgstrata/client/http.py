@@ -14,6 +14,9 @@ Json = dict[str, Any]
 _STALE_SECONDS = 2.0
 """A connection idle for longer may be closed by the engine just as it is used again."""
 
+_NEAR = 20
+"""How many characters around one that cannot be sent are shown."""
+
 
 class Address(NamedTuple):
     """Where an engine listens."""
@@ -136,7 +139,7 @@ class Http:
         connection = self._connected()
         if silence is not None and connection.sock is not None:
             connection.sock.settimeout(silence)
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else _encoded(body)
         connection.request(method, self._target(path, query), data, self._headers(data, headers))
         response = connection.getresponse()
         self._last_used = time.monotonic()
@@ -190,6 +193,17 @@ def _objects(response: http.client.HTTPResponse, address: Address) -> Iterator[J
             raise http.client.IncompleteRead(line)
         if line.strip():
             yield _decoded(line, address)
+
+
+def _encoded(body: Json) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        near = error.object[max(0, error.start - _NEAR) : error.end + _NEAR]
+        raise UsageError(
+            f"a path or an argument is not UTF-8, near {near!a}",
+            remedy="give the file or the directory another name",
+        ) from error
 
 
 def _decoded(data: bytes, address: Address) -> Any:

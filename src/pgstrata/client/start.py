@@ -33,8 +33,8 @@ _TAIL_LINES = 15
 def serve_command(store: Path, arguments: Sequence[str]) -> list[str]:
     """The command that runs the engine of a store in the foreground."""
     # -P: a file in the store must never pass for one of the engine's modules.
-    words = [sys.executable, "-P", "-m", "pgstrata", "engine", "serve", "--store", str(store)]
-    return [*words, *arguments]
+    python = [sys.executable, "-P", "-X", "utf8", "-m", "pgstrata"]
+    return [*python, "engine", "serve", "--store", str(store), *arguments]
 
 
 def start(

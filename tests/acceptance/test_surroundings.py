@@ -1,0 +1,142 @@
+"""What the machine around it is set to, which must not change what pgstrata does."""
+
+import os
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from tests import changelogs
+from tests.acceptance.conftest import Terminal
+from tests.liquibase import launcher, liquibase_home
+
+LIBPQ = {
+    *(option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar),
+    *("PGSERVICEFILE", "PGSYSCONFDIR", "PGLOCALEDIR", "PGDATESTYLE", "PGTZ", "PGGEQO"),
+    *("PGREQUIRESSL", "PGOAUTHDEBUG", "PGOFTHEFUTURE"),
+}
+"""What libpq takes from the environment, with what its list of options does not tell."""
+
+SESSION = {
+    "PGHOSTADDR": "192.0.2.1",
+    "PGOPTIONS": "-c standard_conforming_strings=off -c search_path=nowhere",
+    "PGDATESTYLE": "German",
+    "PGTZ": "Asia/Tokyo",
+    "PGCLIENTENCODING": "LATIN1",
+}
+"""The same, with values that mean something: another host, and a session's settings."""
+
+OTHERS = {
+    # of libraries
+    **dict.fromkeys(("PSYCOPG_IMPL", "WEB_CONCURRENCY", "OPENSSL_CONF"), "nonsense"),
+    "FORWARDED_ALLOW_IPS": "*",
+    # of programs
+    **dict.fromkeys(("PGDATA", "PSQLRC", "PSQL_HISTORY", "PSQL_EDITOR", "PAGER"), "/nonsense"),
+    **dict.fromkeys(("ENV", "BASH_ENV"), "/nonsense"),
+    "POSIXLY_CORRECT": "1",
+    # of Java and Liquibase
+    **dict.fromkeys(("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS"), "-Xnonsense"),
+    **dict.fromkeys(("CLASSPATH", "LIQUIBASE_HOME", "LIQUIBASE_SEARCH_PATH"), "/nonsense"),
+    "LIQUIBASE_COMMAND_URL": "jdbc:nonsense",
+    "LIQUIBASE_COMMAND_CONTEXTS": "nonsense",
+    "LIQUIBASE_DATABASE_CHANGELOG_TABLE_NAME": "nonsense",
+    # of the C library
+    **dict.fromkeys(("LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE", "LOCPATH"), "xx_XX"),
+    "TZ": "Nonsense/Zone",
+}
+
+PLAIN_C = {
+    "LC_ALL": "C",
+    "TZ": "Asia/Tokyo",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONOPTIMIZE": "2",
+}
+"""A Python that can write nothing but ASCII."""
+
+SAID = """
+create table said as select
+    current_setting('TimeZone') as zone, current_setting('DateStyle') as dates,
+    current_setting('search_path') as path, 'größer \\' as text;
+"""
+
+
+def said(dsn: str) -> tuple[object, ...]:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select zone, dates, path, text from said").fetchone()
+    assert row is not None
+    return row
+
+
+def with_leavings(pgstrata: Terminal) -> None:
+    """Give the home what libpq, psql and Liquibase look for there."""
+    for name in (".pgpass", ".pg_service.conf", ".psqlrc", ".liquibase", ".npmrc"):
+        (pgstrata.home / name).write_text("nonsense\n")
+    keys = pgstrata.home / ".postgresql"
+    keys.mkdir()
+    for name in ("root.crt", "root.crl", "postgresql.crt", "postgresql.key"):
+        (keys / name).write_text("nonsense\n")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param(dict.fromkeys(LIBPQ, "nonsense"), id="nonsense for libpq"),
+        pytest.param(SESSION, id="another session"),
+        pytest.param(OTHERS, id="nonsense for others"),
+        pytest.param(PLAIN_C, id="a plain C"),
+    ],
+)
+def test_no_variable_has_a_say_in_what_psql_prepares(
+    pgstrata: Terminal, hostile: dict[str, str]
+) -> None:
+    calm = dict(pgstrata.environment)
+    pgstrata.environment |= hostile
+    with_leavings(pgstrata)
+    pgstrata.write("größer.sql", SAID)
+    words = ("prepare:psql", "--", "-f", "größer.sql", "-c", "select pg_sleep(0)")
+    first = pgstrata(*words)
+    assert "built" in first.stderr
+    pgstrata("--help")
+    pgstrata("engine", "stop")
+    pgstrata.environment = calm
+    again = pgstrata(*words)
+    assert "built" not in again.stderr
+    for ended in (first, again):
+        assert said(ended.stdout.strip().removeprefix("DSN=")) == (
+            "UTC",
+            "ISO, MDY",
+            '"$user", public',
+            "größer \\",
+        )
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["ours", "one's own"])
+def test_no_variable_has_a_say_in_what_liquibase_prepares(pgstrata: Terminal, own: bool) -> None:
+    home = liquibase_home()
+    pgstrata.environment |= dict.fromkeys(LIBPQ, "nonsense") | OTHERS
+    with_leavings(pgstrata)
+    pgstrata.environment["PGSTRATA_LIQUIBASE_HOME"] = str(home)
+    pgstrata.write("a.xml", changelogs.xml(changelogs.changeset(1, f"<sql>{SAID}</sql>")))
+    program = ("--liquibase-exec", launcher(pgstrata.work)) if own else ()
+    words = ("prepare:lb", *program, "--", "update", "--changelog-file=a.xml")
+    dsn = pgstrata(*words).stdout.strip().removeprefix("DSN=")
+    assert said(dsn)[-1] == "größer \\"
+
+
+def test_no_variable_has_a_say_in_the_demonstration(pgstrata: Terminal) -> None:
+    pgstrata.environment |= dict.fromkeys(LIBPQ, "nonsense") | OTHERS
+    assert "DSN=postgresql://" in pgstrata("demo").stdout
+
+
+@pytest.mark.parametrize("more", [{}, PLAIN_C], ids=["as it is", "a plain C"])
+def test_a_path_that_is_not_utf_8_is_refused_by_its_name(
+    pgstrata: Terminal, more: dict[str, str]
+) -> None:
+    pgstrata.environment |= more
+    name = os.fsdecode(b"gr\xf6\xdfer.sql")
+    pgstrata.write(name, "select 1")
+    refused = pgstrata("prepare:psql", "--", "-f", name, exit_code=2)
+    assert "is not UTF-8" in refused.stderr
+    assert r"gr\udcf6\udcdfer.sql" in refused.stderr
