@@ -130,6 +130,72 @@ def test_no_variable_has_a_say_in_the_demonstration(pgstrata: Terminal) -> None:
     assert "DSN=postgresql://" in pgstrata("demo").stdout
 
 
+PLACES = {
+    "a comma": "Lovelace, Ada: home",
+    "quotes": """"it's" "ho\\me""",
+    "marks": "c%20%s#d@e=f$HOME!h*i?j[k]{l}~&|<>`",
+    "letters": "-größer 家 🐘",
+    "length": "/".join(["long" * 20] * 5),
+}
+"""Directories that a person may have for a home."""
+
+
+@pytest.fixture
+def moved(pgstrata: Terminal, request: pytest.FixtureRequest) -> Terminal:
+    """A shell whose home is such a directory."""
+    home = pgstrata.home / request.param
+    pgstrata.home, pgstrata.store, pgstrata.work = home, home / "store", home / "work"
+    pgstrata.work.mkdir(parents=True)
+    pgstrata.environment |= {"HOME": str(home), "PGSTRATA_STORE": str(pgstrata.store)}
+    return pgstrata
+
+
+@pytest.mark.parametrize("moved", PLACES.values(), ids=PLACES, indirect=True)
+def test_a_store_and_its_scripts_may_be_anywhere(moved: Terminal) -> None:
+    moved.write("data.csv", "1\n2\n")
+    moved.write("a.sql", "create table t (a int);\n\\copy t from 'data.csv'\n\\ir sub/b.sql\n")
+    moved.write("sub/b.sql", "insert into t values (3);\n")
+    words = ("-f", moved.work / "a.sql", "-f", "sub/b.sql")
+    for _ in range(2):
+        dsn = moved.prepare(*words)
+        moved("engine", "stop")
+        with psycopg.connect(dsn) as connection:
+            assert connection.execute("select sum(a) from t").fetchone() == (9,)
+    assert moved.json("status")["store"]["path"] == str(moved.store)
+    moved("cache", "verify")
+
+
+@pytest.mark.parametrize("moved", [PLACES["marks"], "größer 家"], indirect=True)
+def test_liquibase_and_its_changelogs_may_be_anywhere(moved: Terminal) -> None:
+    moved("liquibase", "install", "--from", liquibase_home())
+    moved.write("a.xml", changelogs.xml(changelogs.changeset(1, '<sqlFile path="ö #%20.sql"/>')))
+    moved.write("ö #%20.sql", "create table t as select 7 as a")
+    ended = moved("prepare:lb", "--", "update", "--changelog-file=a.xml")
+    with psycopg.connect(ended.stdout.strip().removeprefix("DSN=")) as connection:
+        assert connection.execute("select a from t").fetchone() == (7,)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("two\nlines", "line break"),
+        ("a\ttab", "control character"),
+        (os.fsdecode(b"gr\xf6\xdfer"), "not UTF-8"),
+        ("/".join(["long" * 20] * 6), "longer than"),
+    ],
+)
+def test_a_store_that_cannot_be_anywhere_is_refused_before_it_is_made(
+    pgstrata: Terminal, name: str, reason: str
+) -> None:
+    store = pgstrata.home / name / "store"
+    pgstrata.environment["PGSTRATA_STORE"] = str(store)
+    for words in (("status",), ("engine", "serve"), ("demo",)):
+        refused = pgstrata(*words, exit_code=2)
+        assert reason in refused.stderr
+        assert "--store" in refused.stderr
+    assert not store.parent.exists()
+
+
 @pytest.mark.parametrize("more", [{}, PLAIN_C], ids=["as it is", "a plain C"])
 def test_a_path_that_is_not_utf_8_is_refused_by_its_name(
     pgstrata: Terminal, more: dict[str, str]

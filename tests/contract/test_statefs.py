@@ -91,9 +91,13 @@ FILE_BACKENDS: dict[str, tuple[BackendName, str]] = {
 }
 
 
+ODD = ", : \\ \" ' # % = $ * ö ("
+"""What means something to a shell, to mount options or to a list of paths."""
+
+
 def _files_ground(request: pytest.FixtureRequest, case: str) -> Iterator[FilesGround]:
     name, directory = FILE_BACKENDS[case]
-    area: Path = request.getfixturevalue(directory) / uuid.uuid4().hex
+    area: Path = request.getfixturevalue(directory) / f"{uuid.uuid4().hex}{ODD}"
     area.mkdir()
     yield FilesGround(name, area)
     trees.delete(area)

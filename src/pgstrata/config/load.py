@@ -4,6 +4,7 @@ Of the files, a profile's settings come before the plain ones of the same file.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from pgstrata.config.model import DEFAULT_IMAGE, Configuration
 PROFILE_VARIABLE = "PGSTRATA_PROFILE"
 _LIQUIBASE = "liquibase."
 _MANY = "liquibase.jars"
+LONGEST_STORE = 450
+"""How many bytes the path of a store may have. SQLite's own limit is 512."""
+
+_UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
 ROOT_STORE = Path("/var/lib/pgstrata")
 
 
@@ -24,14 +30,15 @@ def load(
     """What applies in a directory, with this environment. Flags go by their keys.
 
     A file's relative paths start from the directory that the file configures, any other from
-    ``cwd``. Raises ``UsageError`` for a wrong value, an unknown key or an unknown profile.
+    ``cwd``. Raises ``UsageError`` for a wrong value, an unknown key, an unknown profile, or a
+    store that cannot be where it is said to be.
     """
     files = [ConfigFile(path) for path in (project_file(cwd), user_file(env)) if path is not None]
     layers = [_checked(flags or {}), _variables(env), *_chosen(files, profile, env)]
     merged = _merged(layers)
     store = merged.get("store")
     return Configuration(
-        store=default_store(env) if store is None else _place(str(store), cwd),
+        store=_usable(default_store(env) if store is None else _place(str(store), cwd)),
         endpoint=_text(merged, "endpoint"),
         token=_text(merged, "token"),
         image=_text(merged, "image") or DEFAULT_IMAGE,
@@ -113,6 +120,21 @@ def _value(origin: str, key: str, value: Value) -> Value:
 
 def _place(store: str, cwd: Path) -> Path:
     return Path(os.path.normpath(cwd / Path(store).expanduser()))
+
+
+def _usable(store: Path) -> Path:
+    path = os.fsencode(store)
+    if len(path) > LONGEST_STORE:
+        reason = f"is longer than {LONGEST_STORE} bytes"
+    elif _UNFIT.search(str(store)):
+        # A server notes where it works in a line, and answers are in UTF-8.
+        reason = "has a line break or another control character in it, or is not UTF-8"
+    else:
+        return store
+    raise UsageError(
+        f"the store cannot be in {str(store)!a}: its path {reason}",
+        remedy="choose another directory: --store DIR or PGSTRATA_STORE",
+    )
 
 
 def _settings(merged: Mapping[str, Value]) -> dict[str, str]:

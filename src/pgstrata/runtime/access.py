@@ -26,6 +26,10 @@ _SOCKET_PATH_BYTES = 103
 
 _LONGEST_SOCKET = "/.s.PGSQL.65535"
 
+_ELSEWHERE = Path("/tmp")  # noqa: S108 - what is made there is closed to others, or refused
+"""Where sockets lie whose store is no place for them, whatever ``TMPDIR`` says: no path is shorter,
+and a private temporary directory would keep the servers' user out."""
+
 # A server makes the lock file first, with its pid and data directory, and removes it last.
 _SOCKET, _LOCK = ".s.PGSQL.", ".lock"
 
@@ -41,15 +45,24 @@ host all all 127.0.0.1/32 scram-sha-256
 
 
 def socket_dir_for(store: Path) -> Path:
-    """A place for a store's sockets whose paths are short enough: in the store if it can be.
+    """A place for a store's sockets that clients can be told: in the store if it can be.
 
     Always the same place for the same store. Nothing is made.
     """
     inside = store.absolute() / "run"
-    if len(os.fsencode(inside)) + len(_LONGEST_SOCKET) <= _SOCKET_PATH_BYTES:
+    if _unfit(inside) is None:
         return inside
     digest = hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"pgstrata-{os.geteuid()}-{digest}"
+    return _ELSEWHERE / f"pgstrata-{os.geteuid()}-{digest}"
+
+
+def _unfit(place: Path) -> str | None:
+    """Why a directory cannot have sockets; None when it can."""
+    if len(os.fsencode(place)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
+        return "is too long a path for sockets"
+    if "," in str(place):
+        return "has a comma in its path, where libpq takes one host to end and another to begin"
+    return None
 
 
 class PrivateDir:
@@ -58,11 +71,12 @@ class PrivateDir:
     def __init__(self, path: Path, *, server_user: str, engine_user: str) -> None:
         """Make the directory, or take over the one an earlier engine made.
 
-        Raises ``ServerError`` when its path is too long for sockets, or somebody else owns it.
+        Raises ``ServerError`` when it cannot be made or have sockets, or somebody else owns it.
         """
         self.path = path
         self._owner = pwd.getpwnam(server_user)
-        self._check_length()
+        if reason := _unfit(path):
+            raise ServerError(f"{path} {reason}", remedy="choose another directory")
         self._make()
         self.hba_file = self._write(_HBA_FILE, _HBA)
         self.ident_file = self._write(_IDENT_FILE, _ident((engine_user, server_user)))
@@ -91,16 +105,15 @@ class PrivateDir:
         for draft in (draft for name in _FILES for draft in self.path.glob(f"{name}.*")):
             draft.unlink(missing_ok=True)
 
-    def _check_length(self) -> None:
-        if len(os.fsencode(self.path)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
-            raise ServerError(
-                f"{self.path} is too long a path for sockets",
-                remedy="choose a directory with a shorter path",
-            )
-
     def _make(self) -> None:
-        with suppress(FileExistsError):
-            self.path.mkdir(mode=0o700, parents=True)
+        try:
+            with suppress(FileExistsError):
+                self.path.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise ServerError(
+                f"cannot make {self.path}, where servers have their sockets: {error.strerror}",
+                remedy="make it possible, or give the store a short path without commas",
+            ) from error
         found = self.path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (
             os.geteuid(),

@@ -1,5 +1,6 @@
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,23 @@ def test_a_sockets_path_is_short_enough_whatever_the_stores_is(length: int) -> N
     assert len(f"{place}{SOCKET}") <= 107
     assert socket_dir_for(store) == place
     assert str(os.geteuid()) in place.name or place == store / "run"
+
+
+@pytest.mark.parametrize("name", ["a,b", ",", "größer, kleiner"])
+def test_a_sockets_path_has_no_comma_whatever_the_stores_has(name: str) -> None:
+    store = Path("/srv", name)
+    place = socket_dir_for(store)
+    assert "," not in str(place)
+    assert socket_dir_for(store) == place
+
+
+def test_a_temporary_directory_of_ones_own_is_no_place_for_sockets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Path("/" + "s" * 200)
+    place = socket_dir_for(store)
+    monkeypatch.setattr(tempfile, "tempdir", "/somewhere/private")
+    assert socket_dir_for(store) == place
 
 
 def test_two_stores_do_not_share_their_sockets() -> None:

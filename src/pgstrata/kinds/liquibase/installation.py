@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ _INSTALL = (
     "`pgstrata liquibase install` fetches it; or say where its jars are, in liquibase.home or "
     "PGSTRATA_LIQUIBASE_HOME"
 )
+_NOT_IN_A_CLASS_PATH = re.compile("[:\U00010000-\U0010ffff]")
+"""What parts one jar from the next, and what Java 17 cannot encode in a file's URL."""
+
 _SUBDIRECTORIES = (".", "internal/lib", "lib")
 
 
@@ -64,6 +68,13 @@ def find(
     """The installation these settings mean. Raises ``ProgramError`` saying what is missing."""
     jars = own_jars(home or default_home(env))
     extra = tuple(_extensions(extensions))
+    for jar in (*jars, *extra):
+        if _NOT_IN_A_CLASS_PATH.search(str(jar)):
+            raise ProgramError(
+                f"Java can load nothing from {jar}: there is a colon in its path, or a character "
+                "beyond U+FFFF",
+                remedy="put it into another directory",
+            )
     return Installation(
         java=_java(java, env),
         jars=jars,

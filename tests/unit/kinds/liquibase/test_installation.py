@@ -56,6 +56,17 @@ def test_the_proprietary_jar_is_left_alone(home: Path, java: Path) -> None:
     assert "liquibase-commercial.jar" not in {path.name for path in found.classpath}
 
 
+@pytest.mark.parametrize("name", ["a:b", "🐘"])
+def test_a_jar_that_no_class_path_can_name_is_refused(
+    tmp_path: Path, java: Path, name: str
+) -> None:
+    home = tmp_path / name
+    for name in NEEDED:
+        jar(home / f"{name}.jar")
+    with pytest.raises(ProgramError, match=f"from {home}.* colon"):
+        find(home=home, extensions=(), java=java, env={})
+
+
 def test_no_liquibase_at_all_says_how_to_get_it(tmp_path: Path, java: Path) -> None:
     with pytest.raises(ProgramError, match=str(tmp_path)) as missing:
         find(home=tmp_path, extensions=(), java=java, env={})
