@@ -67,8 +67,7 @@ def _measure(engine: Engine, directory: Path) -> list[Row]:
         Row(what="memory of the engine", value=_mib(engine.process), unit="MiB"),
         *(
             Row(what="memory of a Java with that changelog", value=_mib(java), unit="MiB")
-            for java in engine.process.children(recursive=True)
-            if java.name() == "java"
+            for java in planning.javas(engine.process)
         ),
         *planning.measure(
             lambda: _plan(engine, work, words),

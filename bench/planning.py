@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -88,15 +88,21 @@ def _timed(work: Callable[[], None]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def _end_javas(engine: psutil.Process) -> None:
-    for java in engine.children(recursive=True):
-        # One that was idle for long may end by itself meanwhile.
+def javas(engine: psutil.Process) -> Iterator[psutil.Process]:
+    """The engine's Javas. One that was idle for long may end by itself at any time."""
+    for child in engine.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            if java.name() == "java":
-                java.kill()
-                # The engine takes notice of its end later.
-                while java.status() != psutil.STATUS_ZOMBIE:
-                    time.sleep(0.005)
+            if child.name() == "java":
+                yield child
+
+
+def _end_javas(engine: psutil.Process) -> None:
+    for java in javas(engine):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            java.kill()
+            # The engine takes notice of its end later.
+            while java.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.005)
 
 
 class _Own:

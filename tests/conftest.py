@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.clusters import Rig
 from tests.filesystems import CannotMountError, memory_mounted, reachable_place
@@ -14,6 +15,12 @@ from tests.filesystems import CannotMountError, memory_mounted, reachable_place
 # tests start and then interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+# How long an example takes, or is in the making, tells only what else the machine does.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 # Tests connect as well, and libpq is to do for them what they ask for.
 for _name in [name for name in os.environ if name.startswith("PG")]:

@@ -38,7 +38,7 @@ def served(service: Service, token: str) -> Iterator[str]:
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:
-        assert server.listening.wait(10)
+        assert server.listening.wait(60)
         yield server.url
     finally:
         server.should_exit = True

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pgstrata import __file__ as package
@@ -101,6 +103,15 @@ class Terminal:
 
     def engine_file(self) -> Any:
         return json.loads((self.store / "engine.json").read_bytes())
+
+    def below_the_engine(self, program: str) -> list[psutil.Process]:
+        """The processes below the engine that run a program; any of them may end at any time."""
+        found = []
+        for process in psutil.Process(self.engine_file()["pid"]).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if process.name() == program:
+                    found.append(process)
+        return found
 
     def tear_down(self) -> None:
         """Remove every instance, stop the engine, and see that nothing of it is left running."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,15 +11,6 @@ import pytest
 
 from tests.acceptance.conftest import Terminal
 from tests.http_contract import check_contract
-
-
-def names_of(processes: Iterable[psutil.Process]) -> set[str]:
-    """The programs that run in these processes, but for those that ended meanwhile."""
-    names = set()
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            names.add(process.name())
-    return names
 
 
 def servers_of(store: Path) -> list[psutil.Process]:
@@ -55,7 +45,7 @@ def test_a_kill_in_the_middle_of_a_step_leaves_nothing_and_the_job_goes_on(
     )
     job_id = started.stdout.strip().removeprefix("JOB=")
     engine = psutil.Process(pgstrata.engine_file()["pid"])
-    while "psql" not in names_of(engine.children(recursive=True)):
+    while not pgstrata.below_the_engine("psql"):
         assert engine.is_running()
     engine.kill()
     engine.wait()
@@ -75,10 +65,8 @@ def test_what_an_engine_in_the_background_ignores_is_heard_by_what_it_starts(
     pgstrata.command = [*ignoring, *pgstrata.command]
     pgstrata("prepare:psql", "--no-watch", "--", "-c", "select pg_sleep(600)")
     engine = psutil.Process(pgstrata.engine_file()["pid"])
-    tools: list[psutil.Process] = []
-    while not tools:
+    while not (tools := pgstrata.below_the_engine("psql")):
         assert engine.is_running()
-        tools = [one for one in engine.children(recursive=True) if names_of([one]) == {"psql"}]
     status = Path(f"/proc/{tools[0].pid}/status").read_text()
     ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
     assert ignored & 1 << signal.SIGQUIT - 1 == 0
@@ -134,7 +122,7 @@ def test_sigint_ends_an_engine_in_the_foreground_as_well(pgstrata: Terminal) -> 
     pgstrata("engine", "start")
     engine = psutil.Process(pgstrata.engine_file()["pid"])
     engine.send_signal(signal.SIGINT)
-    engine.wait(timeout=20)
+    engine.wait(timeout=60)
     assert not (pgstrata.store / "engine.json").exists()
 
 
@@ -153,16 +141,22 @@ def test_a_private_umask_does_not_keep_the_servers_out_of_a_new_store(pgstrata: 
         os.umask(before)
 
 
-SLOW = ("-c", "select 1", "-c", "select pg_sleep(1)", "-c", "select 3")
+SLOW_STEP = "select pg_sleep(1)"
+SLOW = ("-c", "select 1", "-c", SLOW_STEP, "-c", "select 3")
+
+
+def is_slow(tool: psutil.Process) -> bool:
+    """Whether a psql carries out the slow step; one that has ended does not."""
+    with suppress(psutil.NoSuchProcess):
+        return SLOW_STEP in tool.cmdline()
+    return False
 
 
 def in_a_slow_step(pgstrata: Terminal) -> tuple[str, psutil.Process]:
     """A job whose second step runs for a second, and its engine."""
     job_id = pgstrata("prepare:psql", "--no-watch", "--", *SLOW).stdout.strip().removeprefix("JOB=")
     engine = psutil.Process(pgstrata.engine_file()["pid"])
-    while len(pgstrata.json("ls", "-s")["states"]) < 1 or "psql" not in names_of(
-        engine.children(recursive=True)
-    ):
+    while not any(is_slow(tool) for tool in pgstrata.below_the_engine("psql")):
         assert engine.is_running()
     return job_id, engine
 
@@ -183,7 +177,7 @@ def test_told_twice_an_engine_ends_at_once(pgstrata: Terminal) -> None:
     job_id, engine = in_a_slow_step(pgstrata)
     engine.send_signal(signal.SIGTERM)
     engine.send_signal(signal.SIGTERM)
-    engine.wait(timeout=20)
+    engine.wait(timeout=60)
     assert servers_of(pgstrata.store) == []
     assert pgstrata("watch", job_id).stdout.startswith("DSN=")
 

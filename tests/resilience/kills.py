@@ -362,7 +362,7 @@ SCENARIOS: tuple[type[Scenario], ...] = (Start, Stop, Cold, Build, Cached, Cance
 
 def rows_of(job: Json) -> list[int]:
     """What is in the table of a job's instance."""
-    with psycopg.connect(job["result"]["dsn"], connect_timeout=20) as connection:
+    with psycopg.connect(job["result"]["dsn"], connect_timeout=60) as connection:
         return [n for (n,) in connection.execute("select n from t").fetchall()]
 
 
@@ -405,7 +405,7 @@ def tear_down(store: Path) -> None:
     for victim in victims:
         with suppress(psutil.NoSuchProcess):
             victim.kill()
-    wait_for_ends(victims, 20)
+    wait_for_ends(victims, 60)
     for line in Path("/proc/self/mounts").read_text().splitlines():
         if (where := line.split()[1]).startswith(f"{store}/"):
             mounts.unmount(Path(where))

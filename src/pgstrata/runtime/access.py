@@ -145,7 +145,11 @@ class PrivateDir:
 
 def _is_held(lock: Path) -> bool:
     """Whether the server that made a socket's lock file is there."""
-    pid, data_dir, *_ = [*lock.read_text(errors="replace").split("\n"), "", ""]
+    try:
+        text = lock.read_text(errors="replace")
+    except FileNotFoundError:
+        return False  # the server ended meanwhile
+    pid, data_dir, *_ = [*text.split("\n"), "", ""]
     return pid.isdecimal() and works_in(int(pid), Path(data_dir))
 
 

@@ -30,7 +30,10 @@ def join(store: Path) -> bool:
     The process must have one thread only, as for ``make``. Raises ``OSError``.
     """
     for pid in _servers(store):
-        descriptor = os.pidfd_open(pid)
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue  # it ended meanwhile
         try:
             check(LIBC.setns(descriptor, _NEW_USER | _NEW_MOUNTS))
         finally:

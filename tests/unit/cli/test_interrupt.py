@@ -19,7 +19,7 @@ from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
 
 SOURCE = Path(__file__).parents[3] / "src"
 WORDS = [sys.executable, "-m", "pgstrata", "watch", JOB_ID]
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 @pytest.mark.parametrize(

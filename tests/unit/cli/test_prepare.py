@@ -251,7 +251,7 @@ def test_waiting_ends_with_the_timeout_and_the_job_goes_on(
 ) -> None:
     script_job(fake, SUCCESS)
     fake.cuts = [Cut(2, "silent")]
-    ran = pgstrata("--timeout", "1", *PREPARE)
+    ran = pgstrata("--timeout", "3", *PREPARE)
     assert ran.exit_code == 3
     assert "takes longer than the time given with --timeout" in ran.err
     assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []

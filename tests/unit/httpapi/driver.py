@@ -154,7 +154,7 @@ def scenario(test: Scenario[P]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         async def bounded() -> None:
             engine = MemoryEngine()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await test(engine, Client(create_app(engine.service, TOKEN)), *args, **kwargs)
 
         asyncio.run(bounded())

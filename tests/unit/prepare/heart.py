@@ -168,6 +168,16 @@ class Heart:
         assert job is not None
         return job
 
+    async def hangs_or_ends(self, job: Job) -> None:
+        """Wait until a step hangs, or the job's time was over before it came to that."""
+        ways = [
+            asyncio.create_task(self.hanging.wait(), name="hangs"),
+            asyncio.create_task(self.end_of(job.job_id), name="ends"),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+
     async def said(self, job_id: str) -> list[str]:
         """What a job said, as ``type status`` or ``type task status``, logs by their text."""
         events = await self.manager.events_since(job_id, 0)
@@ -213,7 +223,7 @@ def run(scenario: Coroutine[None, None, None]) -> None:
     """Run a scenario; one that hangs is a failure that says so."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await scenario
 
     asyncio.run(bounded())

@@ -259,7 +259,7 @@ class EngineUnderFire(RuleBasedStateMachine):
     async def attempted(self, work: Coroutine[Any, Any, object]) -> None:
         """What a client asks for, who is told when it fails; a dead engine tells nothing."""
         task = asyncio.ensure_future(work)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while self.heart.fate.alive and not task.done():
                 await asyncio.wait((task,), timeout=0.01)
         if not task.done():
@@ -283,7 +283,7 @@ class EngineUnderFire(RuleBasedStateMachine):
             if "hang" in self.tickets[job.job_id].recipe:
                 self.tickets[job.job_id].cancelled = True
                 await self.heart.manager.cancel(job.job_id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             for job in await self.heart.queue.unfinished():
                 await self.heart.manager.wait_for_event(job.job_id, NEVER)
             # A job that has ended may still have older ones to remove.

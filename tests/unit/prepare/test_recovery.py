@@ -15,7 +15,7 @@ async def left_at(heart: Heart, *steps: str, **more: object) -> Job:
     heart.hanging.clear()
     async with engine(heart):
         job = await heart.manager.submit(heart.request(*steps, **more))
-        await heart.hanging.wait()
+        await heart.hangs_or_ends(job)
     heart.start_engine()
     return job
 

@@ -175,8 +175,8 @@ def test_time_in_the_line_does_not_count(tmp_path: Path) -> None:
     async def scenario() -> None:
         one = replace(SETTINGS, max_parallel_jobs=1)
         async with engine(Heart(tmp_path, one)) as heart:
-            await heart.manager.submit(heart.request("hang", timeout=0.05))
-            await heart.hanging.wait()
+            first = await heart.manager.submit(heart.request("hang", timeout=0.05))
+            await heart.hangs_or_ends(first)
             patient = await heart.finish("a", timeout=5)
             assert patient.status is Status.SUCCEEDED
 
