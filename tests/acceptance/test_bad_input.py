@@ -1,12 +1,12 @@
 """What a user sees when something is wrong: the thing, the remedy, an exit code, no traceback."""
 
 import json
-import os
 import socket
 from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.acceptance.conftest import Terminal
 
 
@@ -90,7 +90,7 @@ def test_a_store_that_cannot_be_written(pgstrata: Terminal) -> None:
     assert "hint: " in said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts servers as another user")
+@needs.root
 def test_a_store_that_the_servers_user_cannot_reach(pgstrata: Terminal) -> None:
     private = pgstrata.work / "private"
     private.mkdir(mode=0o700)

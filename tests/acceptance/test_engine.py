@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 import psycopg
-import pytest
 
+from tests import needs
 from tests.acceptance.conftest import Terminal
 from tests.http_contract import check_contract
 
@@ -94,7 +94,7 @@ def test_the_running_engine_does_what_its_openapi_document_says(pgstrata: Termin
     check_contract(file["endpoint"], file["authToken"], max_examples=8)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start an engine as someone else")
+@needs.root
 def test_an_engine_of_an_ordinary_user_runs_its_servers_as_that_user(
     reachable_dir: Path,
 ) -> None:

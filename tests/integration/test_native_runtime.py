@@ -25,6 +25,7 @@ from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.ports import HOST, Ports
 from pgstrata.system import processes, subprocesses
+from tests import needs
 from tests.clusters import (
     NativeRig,
     connected,
@@ -32,10 +33,6 @@ from tests.clusters import (
     native_runtime,
     no_server_left,
     servers_below,
-)
-
-only_as_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root runs servers as another user"
 )
 
 START = """
@@ -439,7 +436,7 @@ def test_commands_may_bring_variables_of_their_own(rig: NativeRig) -> None:
     assert lines == ["mine"]
 
 
-@only_as_root
+@needs.root
 def test_a_place_the_servers_user_cannot_reach_is_named(rig: NativeRig, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.filesystems import CannotMountError, give_up
+from tests import needs
 from tests.resilience.engine import Engine
 from tests.resilience.kills import rows_of
 from tests.resilience.stores import check_it_works, prepared, started
@@ -22,7 +22,7 @@ class Clock:
 
     def __init__(self, home: Path) -> None:
         if shutil.which("faketime") is None:
-            give_up(CannotMountError("faketime is not installed"))
+            needs.missing("faketime is not installed (Debian: faketime)")
         # An engine forgets the variable that would name it.
         self._file = home / ".faketimerc"
         self.jump("+0")
@@ -44,7 +44,7 @@ class Clock:
 def _library() -> Path:
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not found:
-        give_up(CannotMountError("libfaketime is not installed"))
+        needs.missing("libfaketime is not installed (Debian: faketime)")
     return found[0]
 
 

@@ -7,7 +7,6 @@ comes by while it recovers.
 """
 
 import itertools
-import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata.system import faults
-from tests.filesystems import CannotMountError, give_up
+from tests import needs
 from tests.resilience.kills import (
     SCENARIOS,
     Build,
@@ -67,13 +66,15 @@ def test_no_kill_on_btrfs_loses_or_leaves_anything(
 def test_no_kill_in_the_middle_of_files_loses_or_leaves_anything(
     backend: str, reachable_dir: Path, tally: Callable[[str], None]
 ) -> None:
-    if backend == "overlay" and os.geteuid() != 0:
-        give_up(CannotMountError("only root can mount"))
+    if backend == "overlay" and not needs.IS_ROOT:
+        needs.missing_root("only root can mount")
     survive_all(backend, reachable_dir, tally, of="statefs.")
 
 
 def test_every_step_of_a_prepare_was_come_by() -> None:
     if len(backends) < 3:
+        if not needs.IS_ROOT:
+            needs.missing_root("only root can mount all backends' file systems")
         pytest.skip("needs the traces of all backends")
     assert faults.STEPS - reached == BESIDE_PREPARES
 

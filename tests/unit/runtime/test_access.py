@@ -8,6 +8,7 @@ import pytest
 from pgstrata.errors import ServerError
 from pgstrata.runtime.access import PrivateDir, socket_dir_for
 from pgstrata.runtime.users import engine_user
+from tests import needs
 
 USER = engine_user()
 SOCKET = "/.s.PGSQL.65535"
@@ -83,7 +84,7 @@ def test_a_link_to_somewhere_else_is_refused(tmp_path: Path) -> None:
         make(tmp_path / "run")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@needs.root
 def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     os.chown(tmp_path / "run", 4711, 4711)

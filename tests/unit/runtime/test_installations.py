@@ -11,8 +11,7 @@ from pgstrata.runtime import installations
 from pgstrata.runtime.catalogue import Catalogue
 from pgstrata.runtime.digest import Layout, digest, stamp
 from pgstrata.runtime.installations import Finder
-
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="root passes everywhere, servers do not")
+from tests import needs
 
 
 def program(path: Path, says: str = "") -> None:
@@ -103,7 +102,7 @@ def test_a_server_that_does_not_run_is_a_problem(tmp_path: Path) -> None:
     assert "exit code 127" in (found.problem or "")
 
 
-@only_root
+@needs.root
 def test_an_installation_the_servers_user_cannot_reach_names_the_way(reachable_dir: Path) -> None:
     shut = reachable_dir / "shut-away"
     bin_dir = install(shut)
@@ -115,7 +114,7 @@ def test_an_installation_the_servers_user_cannot_reach_names_the_way(reachable_d
     assert [one.problem for one in find_in(bin_dir, server_user="nobody")] == [None]
 
 
-@only_root
+@needs.root
 def test_a_binary_the_servers_user_cannot_reach_is_told_as_well(reachable_dir: Path) -> None:
     # Unlike a script, the kernel loads it before the right to pass everywhere is gone.
     real = asyncio.run(Finder(None).find())[0]

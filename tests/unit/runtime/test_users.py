@@ -1,44 +1,41 @@
-import os
 from pathlib import Path
 
 import pytest
 
 from pgstrata.errors import ServerError
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
-
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="for root")
-never_root = pytest.mark.skipif(os.geteuid() == 0, reason="for everybody but root")
+from tests import needs
 
 
-@only_root
+@needs.root
 def test_root_lets_servers_run_as_somebody_else() -> None:
     assert choose_server_user(None) in ("pgstrata", "postgres", "nobody")
 
 
-@only_root
+@needs.root
 def test_root_may_choose_whom() -> None:
     assert choose_server_user("nobody") == "nobody"
 
 
-@only_root
+@needs.root
 def test_root_may_not_choose_root() -> None:
     with pytest.raises(ServerError, match="refuses to be root"):
         choose_server_user("root")
 
 
-@only_root
+@needs.root
 def test_a_user_that_does_not_exist_is_named() -> None:
     with pytest.raises(ServerError, match="no-such-user"):
         choose_server_user("no-such-user")
 
 
-@never_root
+@needs.no_root
 def test_everybody_else_runs_servers_as_themselves() -> None:
     assert choose_server_user(None) is None
     assert choose_server_user(engine_user()) is None
 
 
-@never_root
+@needs.no_root
 def test_nobody_else_can_run_servers_as_another_user() -> None:
     with pytest.raises(ServerError, match="only root"):
         choose_server_user("root")

@@ -14,6 +14,7 @@ import pytest
 
 from pgstrata.errors import ProgramError
 from pgstrata.system import orphans, processes, subprocesses
+from tests import needs
 
 PYTHON = sys.executable
 
@@ -322,7 +323,7 @@ def test_a_detached_program_runs_in_a_session_of_its_own_with_its_output_in_the_
     assert log.read_text() == "True False\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+@needs.root
 @pytest.mark.parametrize("with_setpriv", [True, False])
 def test_as_another_user_a_program_has_that_users_groups_and_none_of_ours(
     *, with_setpriv: bool, monkeypatch: pytest.MonkeyPatch
