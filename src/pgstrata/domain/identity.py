@@ -7,10 +7,13 @@ encoding, so nothing can be moved from one field into its neighbour without a ne
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 RECIPE_FORMAT = 1
 """Part of every step's digest. Raise it when the same step would come to make another state."""
+
+_AT_A_TIME = 1000
 
 Content = str | int | bool | None | Sequence["Content"] | Mapping[str, "Content"]
 """What can be hashed: plain data as JSON knows it."""
@@ -26,6 +29,17 @@ def canonical(content: Content) -> bytes:
 def digest(content: Content) -> str:
     """Hex SHA-256 of the canonical encoding."""
     return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def list_digest(title: str, items: Iterable[Content]) -> str:
+    """What ``digest([title, [...]])`` is of however many items, a few at a time."""
+    hashed = hashlib.sha256(b"[" + canonical(title) + b",[")
+    items, comma = iter(items), b""
+    while some := list(islice(items, _AT_A_TIME)):
+        hashed.update(comma + canonical(some)[1:-1])
+        comma = b","
+    hashed.update(b"]]")
+    return hashed.hexdigest()
 
 
 def step_digest(kind: str, content: Content) -> str:

@@ -8,7 +8,7 @@ from pgstrata.domain.identity import Content, step_digest
 from pgstrata.kinds.liquibase.changelog import UNKNOWN_VERSION
 from pgstrata.kinds.liquibase.listing import Found, Listing
 from pgstrata.kinds.liquibase.recipe import Recipe
-from pgstrata.kinds.psql import forbidden
+from pgstrata.kinds.sql import forbidden
 
 NAME = "lb"
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from pgstrata.kinds.psql.sql import without_comments
+from pgstrata.kinds.sql.comments import without_comments
 
 _LEAVING = re.compile(
     rb"""\s*(

@@ -2,13 +2,17 @@ r"""psql's backslash commands: which of them read, write or run something beside
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from pgstrata.kinds.psql import forbidden
 from pgstrata.kinds.psql.copying import slash_copy
 from pgstrata.kinds.psql.findings import Findings
 from pgstrata.kinds.psql.script import is_inert
-from pgstrata.kinds.psql.words import NAME, Word, read_word
+from pgstrata.kinds.psql.words import NAME, SPACES, Word, read_word
+from pgstrata.kinds.sql import forbidden
+from pgstrata.kinds.sql.reader import MARGIN, WINDOW, Reader
 
+_LONGEST = 1 << 20
+"""How long a command with its arguments may be."""
 _TRUE = (b"", b"1", b"on", b"true", b"yes")
 _WHOLE_LINE = frozenset(("!", "copy", "h", "help", "ef", "ev", "sf", "sf+", "sv", "sv+"))
 _INTERACTIVE = frozenset(("password", "prompt", "e", "edit", "ef", "ev"))
@@ -18,6 +22,17 @@ _HARMLESS_ENVIRONMENT = frozenset(
 )
 _WRITE_NOTHING = "leave it out: a cached step writes no files"
 _SPELL_OUT = "write the value itself in place of the variable"
+
+
+class Flaw(NamedTuple):
+    """What is wrong with how a command is written."""
+
+    what: str
+    remedy: str
+
+
+_VERTICAL_TAB = Flaw("has a vertical tab in its arguments", "write a space in its place")
+_TOO_LONG = Flaw(f"is longer than {_LONGEST >> 20} MiB", "split it")
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,9 @@ class Command:
     """Where its last argument ends."""
     words: tuple[Word, ...]
     """Empty for a command that takes the rest of the line as it is."""
+    rest: bytes
+    """What such a command takes."""
+    flaw: Flaw | None
     after: int
     """Where psql goes on reading."""
 
@@ -50,22 +68,46 @@ class Command:
         return self.words[0].without_semicolons() if self.words else None
 
 
-def read_command(text: bytes, start: int, line_end: int) -> Command:
+def read_command(reader: Reader, start: int, line_end: int) -> Command:
     """Read the command whose backslash is at ``start``."""
-    named = NAME.match(text, start + 1, line_end)
+    for ahead in (MARGIN, WINDOW, _LONGEST):
+        at = reader.look(start, ahead)
+        end = min(line_end - reader.base, len(reader.window))
+        command = _read(reader, at, end, line_end)
+        if command is not None:
+            return command
+    return Command("", start, line_end, (), b"", _TOO_LONG, line_end)
+
+
+def _read(reader: Reader, at: int, end: int, line_end: int) -> Command | None:
+    """Read the command at a place in the window; None when the window ends too early."""
+    text, base = reader.window, reader.base
+    named = NAME.match(text, at + 1, end)
     assert named is not None
     name = named[0].decode("utf-8", "replace")
     if name in _WHOLE_LINE:
-        return Command(name, start, line_end, (), line_end)
+        return _read_line(reader, name, base + at, base + named.end(), line_end)
     words, position = [], named.end()
-    while (word := read_word(text, position, line_end)) is not None:
-        words.append(word)
+    while (word := read_word(text, position, end)) is not None:
+        words.append(word._replace(start=base + word.start, end=base + word.end))
         position = word.end
-    backslash = text.find(b"\\", position, line_end)
-    after = line_end if backslash < 0 else backslash
+    space = SPACES.match(text, position, end)
+    assert space is not None
+    after = space.end()
+    if after == end and base + end < line_end:
+        return None
+    flaw = _VERTICAL_TAB if b"\v" in text[at:position] else None
     # Two backslashes end a command; one starts the next.
-    after += 2 if text.startswith(b"\\\\", after, line_end) else 0
-    return Command(name, start, position, tuple(words), after)
+    after += 2 if text.startswith(b"\\\\", after, end) else 0
+    return Command(name, base + at, base + position, tuple(words), b"", flaw, base + after)
+
+
+def _read_line(reader: Reader, name: str, start: int, rest: int, line_end: int) -> Command:
+    if line_end - start > _LONGEST:
+        return Command(name, start, line_end, (), b"", _TOO_LONG, line_end)
+    text = reader.text[rest:line_end]
+    flaw = _VERTICAL_TAB if b"\v" in text else None
+    return Command(name, start, line_end, (), text, flaw, line_end)
 
 
 def judge(command: Command, findings: Findings) -> None:
@@ -74,12 +116,8 @@ def judge(command: Command, findings: Findings) -> None:
         findings.problem(
             command.start, f"\\{command.name} runs a shell command in backquotes", _SPELL_OUT
         )
-    if b"\v" in findings.text[command.start : command.end]:
-        findings.problem(
-            command.start,
-            f"\\{command.name} has a vertical tab in its arguments",
-            "write a space in its place",
-        )
+    if (flaw := command.flaw) is not None:
+        findings.problem(command.start, f"\\{command.name} {flaw.what}", flaw.remedy)
     if command.name in _INTERACTIVE:
         findings.problem(
             command.start, f"\\{command.name} asks someone at a terminal", "leave it out"
@@ -136,7 +174,7 @@ def _cd(command: Command, findings: Findings) -> None:
 
 
 def _copy(command: Command, findings: Findings) -> None:
-    copy = slash_copy(findings.text, command.start + len(r"\copy"), command.end)
+    copy = slash_copy(command.rest)
     if copy is None:
         findings.problem(
             command.start, r"\copy is not understood", r"write \copy TABLE (COLUMNS) FROM 'FILE'"
@@ -146,7 +184,8 @@ def _copy(command: Command, findings: Findings) -> None:
             command.start, r"\copy runs a program", "write its output to a file and copy that"
         )
     elif copy.target == "file" and copy.direction == "from":
-        findings.data_file(copy.start, copy.end, copy.path)
+        rest = command.start + len(r"\copy")
+        findings.data_file(rest + copy.start, rest + copy.end, copy.path)
     elif copy.target == "file" and copy.path != b"/dev/null":
         findings.problem(command.start, r"\copy writes a file", _WRITE_NOTHING)
     elif copy.direction == "from" and copy.target in ("pstdin", "pstdout"):
@@ -155,11 +194,11 @@ def _copy(command: Command, findings: Findings) -> None:
         )
 
 
-def takes_data(command: Command, findings: Findings) -> bool:
+def takes_data(command: Command) -> bool:
     r"""Whether the lines behind a ``\copy`` are its data."""
     if command.name != "copy":
         return False
-    copy = slash_copy(findings.text, command.start + len(r"\copy"), command.end)
+    copy = slash_copy(command.rest)
     return copy is not None and copy.direction == "from" and copy.target in ("stdin", "stdout")
 
 

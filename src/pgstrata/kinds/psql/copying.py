@@ -3,10 +3,10 @@ r"""The argument of ``\copy``, taken apart as psql does."""
 import re
 from typing import Literal, NamedTuple
 
-_SPACE = re.compile(rb"[ \t\n\r]*+")
-_TABLE_TOKEN = re.compile(rb'(?:"[^"]*+")++|[.,()]|[^ \t\n\r.,()"]++')
-_QUERY_TOKEN = re.compile(rb"(?:'[^']*+')++" rb'|(?:"[^"]*+")++|[.,()]|[^ \t\n\r.,()"\']++')
-_TARGET_TOKEN = re.compile(rb"(?:'[^']*+')++|[^ \t\n\r;']++")
+_SPACE = re.compile(rb"[ \t\n\r]*")
+_TABLE_TOKEN = re.compile(rb'(?:"[^"]*")+|[.,()]|[^ \t\n\r.,()"]+')
+_QUERY_TOKEN = re.compile(rb"(?:'[^']*')+" rb'|(?:"[^"]*")+|[.,()]|[^ \t\n\r.,()"\']+')
+_TARGET_TOKEN = re.compile(rb"(?:'[^']*')+|[^ \t\n\r;']+")
 
 Target = Literal["stdin", "stdout", "pstdin", "pstdout", "program", "file"]
 _STREAMS: dict[bytes, Target] = {
@@ -30,9 +30,9 @@ class SlashCopy(NamedTuple):
     """The file's path, for the target ``file``."""
 
 
-def slash_copy(text: bytes, start: int, end: int) -> SlashCopy | None:
+def slash_copy(text: bytes) -> SlashCopy | None:
     """Read the rest of the line behind the command; None when psql may read it otherwise."""
-    tokens = _Tokens(text, start, end)
+    tokens = _Tokens(text)
     word = tokens.next(_TABLE_TOKEN)
     if word == b"binary":
         word = tokens.next(_TABLE_TOKEN)
@@ -51,15 +51,14 @@ def slash_copy(text: bytes, start: int, end: int) -> SlashCopy | None:
 class _Tokens:
     """Reads tokens one after the other; empty at the end and where nothing fits."""
 
-    def __init__(self, text: bytes, start: int, end: int) -> None:
+    def __init__(self, text: bytes) -> None:
         self._text = text
-        self._end = end
-        self.position = start
+        self.position = 0
 
     def next_raw(self, token: re.Pattern[bytes]) -> bytes:
-        space = _SPACE.match(self._text, self.position, self._end)
+        space = _SPACE.match(self._text, self.position)
         assert space is not None
-        found = token.match(self._text, space.end(), self._end)
+        found = token.match(self._text, space.end())
         if found is None:
             return b""
         self.position = found.end()
@@ -70,7 +69,7 @@ class _Tokens:
 
     def at_boundary(self) -> bool:
         """Whether white space, a semicolon or the end follows."""
-        following = self._text[self.position : self._end][:1]
+        following = self._text[self.position : self.position + 1]
         return following in (b"", b" ", b"\t", b"\r", b"\n", b";")
 
     def skip_query(self) -> bytes:

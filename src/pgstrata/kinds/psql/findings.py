@@ -1,9 +1,7 @@
 """What a scan has found so far."""
 
-from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import accumulate
 
 from pgstrata.kinds.psql.script import (
     Binding,
@@ -12,23 +10,34 @@ from pgstrata.kinds.psql.script import (
     Include,
     Interpolation,
     Problem,
+    Reference,
     Script,
     Segment,
     Text,
 )
+from pgstrata.kinds.sql import reader
+
+MOST = 100_000
+"""How many references, and how many variables, a script may have."""
+_MOST_PROBLEMS = 1000
+"""How many problems anyone could want to know of."""
+_LONGEST_NAME = 1000
+_SPLIT = "split the script"
 
 
 @dataclass
 class Findings:
-    """Gathers a script's parts in their order. Positions are counted in bytes from its start."""
+    """Gathers a script's parts in their order. Positions are counted in bytes from its start.
 
-    text: bytes
+    Until the end, positions stand where there will be the numbers of lines.
+    """
+
+    text: reader.Text
     conditional: int = 0
     r"""How many ``\\if`` are open."""
     left: bool = False
     r"""Whether psql may have left the script by ``\\q``."""
-    _taken: int = 0
-    _segments: list[Segment] = field(default_factory=list)
+    _references: list[Reference] = field(default_factory=list)
     _problems: list[Problem] = field(default_factory=list)
     _bindings: list[Binding] = field(default_factory=list)
     _interpolations: dict[str, Interpolation] = field(default_factory=dict)
@@ -38,38 +47,39 @@ class Findings:
         """Whether psql may never come to the present place."""
         return self.left or self.conditional > 0
 
-    @cached_property
-    def _line_ends(self) -> list[int]:
-        return list(accumulate(len(line) + 1 for line in self.text.split(b"\n")))
-
-    def line(self, position: int) -> int:
-        """The number of the line, from 1."""
-        return bisect_left(self._line_ends, position + 1) + 1
-
     def problem(self, position: int, what: str, remedy: str) -> None:
-        self._problems.append(Problem(self.line(position), what, remedy))
+        if len(self._problems) < _MOST_PROBLEMS:
+            self._problems.append(Problem(position, what, remedy))
 
     def bind(self, name: str, position: int, *, prefix: bool = False) -> None:
-        self._bindings.append(Binding(name, self.line(position), prefix))
+        if len(self._bindings) == MOST:
+            self.problem(position, f"more than {MOST} variables are set", _SPLIT)
+        elif self._has_plain_length(name, position):
+            self._bindings.append(Binding(name, position, prefix))
 
     def interpolate(self, name: str, position: int) -> None:
-        if name not in self._interpolations:
-            self._interpolations[name] = Interpolation(name, self.line(position))
+        if name in self._interpolations:
+            return
+        if len(self._interpolations) == MOST:
+            self.problem(position, f"more than {MOST} variables are used", _SPLIT)
+        elif self._has_plain_length(name, position):
+            self._interpolations[name] = Interpolation(name, position)
+
+    def _has_plain_length(self, name: str, position: int) -> bool:
+        if len(name) <= _LONGEST_NAME:
+            return True
+        what = f"the variable {name[:40]}… has a name of more than {_LONGEST_NAME} characters"
+        self.problem(position, what, "shorten the name")
+        return False
 
     def include(self, start: int, end: int, path: bytes, *, relative: bool) -> None:
-        name = self._path(start, path)
-        line = self.line(start)
-        self._refer(start, end, Include(self.text[start:end], name, line, relative, self.optional))
+        self._refer(Include(start, end, self._path(start, path), start, relative, self.optional))
 
     def data_file(self, start: int, end: int, path: bytes) -> None:
-        name = self._path(start, path)
-        self._refer(
-            start, end, DataFile(self.text[start:end], name, self.line(start), self.optional)
-        )
+        self._refer(DataFile(start, end, self._path(start, path), start, self.optional))
 
     def change_directory(self, start: int, end: int, path: bytes) -> None:
-        name = self._path(start, path)
-        self._refer(start, end, ChangeDirectory(self.text[start:end], name, self.line(start)))
+        self._refer(ChangeDirectory(start, end, self._path(start, path), start))
 
     def _path(self, position: int, path: bytes) -> str:
         """The path as text; what is wrong with it is a problem, and a stand-in the answer."""
@@ -81,22 +91,44 @@ class Findings:
             self.problem(position, "the path is not UTF-8", "rename the file")
             return path.decode("utf-8", "replace")
 
-    def _refer(self, start: int, end: int, reference: Include | DataFile | ChangeDirectory) -> None:
-        self._take_text(start)
-        self._segments.append(reference)
-        self._taken = end
-
-    def _take_text(self, end: int) -> None:
-        if end > self._taken:
-            self._segments.append(Text(self.text[self._taken : end]))
-            self._taken = end
+    def _refer(self, reference: Reference) -> None:
+        if len(self._references) == MOST:
+            self.problem(reference.start, f"it refers to more than {MOST} files", _SPLIT)
+        else:
+            self._references.append(reference)
 
     def script(self) -> Script:
-        """All that was found, with the rest of the text."""
-        self._take_text(len(self.text))
+        """All that was found, with the text between it."""
+        interpolations = self._interpolations.values()
+        found = (*self._references, *self._problems, *self._bindings, *interpolations)
+        line = _lines(self.text, (one.line for one in found))
         return Script(
-            segments=tuple(self._segments),
-            problems=tuple(sorted(set(self._problems))),
-            bindings=tuple(self._bindings),
-            interpolations=tuple(self._interpolations.values()),
+            segments=tuple(
+                part if isinstance(part, Text) else part._replace(line=line[part.line])
+                for part in self._segments()
+            ),
+            problems=tuple(sorted({one._replace(line=line[one.line]) for one in self._problems})),
+            bindings=tuple(one._replace(line=line[one.line]) for one in self._bindings),
+            interpolations=tuple(one._replace(line=line[one.line]) for one in interpolations),
         )
+
+    def _segments(self) -> Iterable[Segment]:
+        taken = 0
+        for reference in self._references:
+            if reference.start > taken:
+                yield Text(taken, reference.start)
+            yield reference
+            taken = reference.end
+        if taken < len(self.text):
+            yield Text(taken, len(self.text))
+
+
+def _lines(text: reader.Text, positions: Iterable[int]) -> dict[int, int]:
+    """The number of the line, from 1, that each of the positions is in."""
+    lines = {}
+    line, counted = 1, 0
+    for position in sorted(set(positions)):
+        line += sum(piece.count(b"\n") for piece in reader.windows(text, counted, position))
+        lines[position] = line
+        counted = position
+    return lines

@@ -8,13 +8,14 @@ script's digest is over the digests of its parts in their order.
 import hashlib
 import os
 import pwd
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from pgstrata.domain.identity import Content, digest
+from pgstrata.domain.identity import Content, list_digest
 from pgstrata.domain.plan import InputFile
 from pgstrata.errors import InputChangedError, InvalidArgumentError
 from pgstrata.kinds.files import Files, missing
@@ -30,6 +31,7 @@ from pgstrata.kinds.psql.script import (
     Script,
     Text,
 )
+from pgstrata.kinds.sql import reader
 
 T = TypeVar("T")
 
@@ -69,12 +71,11 @@ class Expansion(NamedTuple):
     problems: tuple[Located, ...]
 
 
-def abridge(script: Script) -> Scanned:
+def abridge(script: Script, text: reader.Text) -> Scanned:
     """The script with its text replaced by digests."""
     return Scanned(
         parts=tuple(
-            TextDigest(hashlib.sha256(part.raw).hexdigest()) if isinstance(part, Text) else part
-            for part in script.segments
+            _digest_text(part, text) if isinstance(part, Text) else part for part in script.segments
         ),
         problems=script.problems,
         bindings=script.bindings,
@@ -82,8 +83,16 @@ def abridge(script: Script) -> Scanned:
     )
 
 
+def _digest_text(part: Text, text: reader.Text) -> TextDigest:
+    sha256 = hashlib.sha256()
+    for piece in reader.windows(text, part.start, part.end):
+        sha256.update(piece)
+    return TextDigest(sha256.hexdigest())
+
+
 def _scan_file(file: BinaryIO) -> Scanned:
-    return abridge(scan(file.read()))
+    text = reader.FileText(file.fileno())
+    return abridge(scan(text), text)
 
 
 def _digest_file(file: BinaryIO) -> str:
@@ -109,11 +118,11 @@ class Inputs:
         return expanding.result(expanding.root(str(path)))
 
     def expand(
-        self, script: Script, name: str, work_dir: Path, bindings: Iterable[Binding] = ()
+        self, script: Scanned, name: str, work_dir: Path, bindings: Iterable[Binding] = ()
     ) -> Expansion:
         """Expand a script that is no file; ``name`` is what to call it. Raises the same."""
         expanding = _Expanding(self, str(work_dir), [(b, "-v") for b in bindings])
-        return expanding.result(expanding.script(abridge(script), _Place(name, "", False)))
+        return expanding.result(expanding.script(script, _Place(name, "", False)))
 
 
 class _Place(NamedTuple):
@@ -153,7 +162,7 @@ class _Expanding:
         self.problems += (Located(place.name, problem) for problem in scanned.problems)
         self.bound += ((binding, place.name) for binding in scanned.bindings)
         self.used += ((use, place.name) for use in scanned.interpolations)
-        return digest(["script", [self._part(part, place) for part in scanned.parts]])
+        return list_digest("script", (self._part(part, place) for part in scanned.parts))
 
     def _part(self, part: TextDigest | Reference, place: _Place) -> Content:
         match part:
@@ -278,12 +287,18 @@ def home() -> str:
 def _risky(
     bound: Iterable[tuple[Binding, str]], used: Iterable[tuple[Interpolation, str]]
 ) -> Iterator[Located]:
-    bindings = list(bound)
+    names: dict[str, tuple[int, Binding, str]] = {}
+    prefixes: dict[str, tuple[int, Binding, str]] = {}
+    for order, (binding, binder) in enumerate(bound):
+        (prefixes if binding.prefix else names).setdefault(binding.name, (order, binding, binder))
+    lengths = sorted({len(prefix) for prefix in prefixes})
     for use, script in used:
-        for binding, binder in bindings:
-            if binding.covers(use.name):
-                yield Located(script, _explain(use, binding, binder))
-                break
+        fitting = lengths[: bisect_right(lengths, len(use.name))]
+        covering = [names.get(use.name), *(prefixes.get(use.name[:length]) for length in fitting)]
+        first = min((found for found in covering if found is not None), default=None)
+        if first is not None:
+            _order, binding, binder = first
+            yield Located(script, _explain(use, binding, binder))
 
 
 def _explain(use: Interpolation, binding: Binding, binder: str) -> Problem:

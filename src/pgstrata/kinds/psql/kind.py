@@ -18,7 +18,6 @@ from pgstrata.errors import (
 )
 from pgstrata.kinds.files import check_unchanged
 from pgstrata.kinds.places import work_dir_of
-from pgstrata.kinds.psql import forbidden
 from pgstrata.kinds.psql.arguments import (
     Command,
     File,
@@ -28,9 +27,11 @@ from pgstrata.kinds.psql.arguments import (
     parse,
     source_words,
 )
-from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, home
+from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, abridge, home
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
+from pgstrata.kinds.sql import forbidden
+from pgstrata.kinds.sql.reader import StringText
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 
 NAME = "psql"
@@ -94,11 +95,13 @@ class PsqlKind:
             case File(path):
                 found = self._inputs.expand_file(Path(path), work_dir, bindings)
             case Stdin():
-                script = scan((stdin or "").encode())
-                found = self._inputs.expand(script, "<stdin>", work_dir, bindings)
-            case Command(text):
-                script = scan_command(text.encode("utf-8", "surrogateescape"))
-                found = self._inputs.expand(script, "-c", work_dir, bindings)
+                text = StringText(stdin or "")
+                scanned = abridge(scan(text), text)
+                found = self._inputs.expand(scanned, "<stdin>", work_dir, bindings)
+            case Command(words):
+                sql = words.encode("utf-8", "surrogateescape")
+                scanned = abridge(scan_command(sql), sql)
+                found = self._inputs.expand(scanned, "-c", work_dir, bindings)
         return found._replace(problems=(*_variable_problems(arguments), *found.problems))
 
 

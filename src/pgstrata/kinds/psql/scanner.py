@@ -8,64 +8,79 @@ script psql or the server would fail on may be read otherwise, since a failed st
 
 import re
 
-from pgstrata.kinds.psql import forbidden, sql
 from pgstrata.kinds.psql.commands import Command, judge, read_command, takes_data
 from pgstrata.kinds.psql.findings import Findings
 from pgstrata.kinds.psql.script import Script
+from pgstrata.kinds.psql.statements import copy_statement, makes_routine, routine_end
+from pgstrata.kinds.sql import forbidden
+from pgstrata.kinds.sql.lexer import GAPS, Kind, Lexer, Token
+from pgstrata.kinds.sql.reader import Reader, Text
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_DATA_END = re.compile(rb"^\\\.\r?(?:\n|\Z)", re.MULTILINE)
-_REST_OF_LINE = re.compile(rb"(?:\\gx?)?[ \t\r\f\v]*+(?:--[^\r\n]*+\r?)?(?:\n|\Z)")
+_DATA_END = re.compile(rb"(?<=\n)\\\.\r?(?:\n|\Z)")
+_BLANK = re.compile(rb"[ \t\r\f\v]*")
+_LINE = re.compile(rb"[^\r\n]*")
 _ALONE = "put COPY ... FROM STDIN on lines of its own, before its data"
 
+_SPACE_BETWEEN = "put a space between"
+
+_QUOTE_AT_ONCE = re.compile(rb"\$|\w?&?'")
+_STDIN = re.compile(rb"(?i:stdin)")
 _WHEREABOUTS = re.compile(rb":(?:['\"]|\{\?)?(?P<name>HOST|PORT)\b")
 """Variables that psql itself sets to what is another value each time a step is run."""
 
 
-def scan(text: bytes) -> Script:
+def scan(text: Text) -> Script:
     """What the script refers to. Never fails, whatever the text; takes time in its proportion."""
     return _Scan(text).run()
 
 
-def scan_command(text: bytes) -> Script:
+def scan_command(text: Text) -> Script:
     """The same for the text of ``-c``: one backslash command, or SQL that is sent as it is."""
-    findings = Findings(text)
-    if b"\0" in text:
+    findings, reader = Findings(text), Reader(text)
+    if reader.after(b"\0", 0):
         findings.problem(0, "there is a NUL byte in it", "remove it")
-    elif text.startswith(b"\\"):
-        judge(read_command(text, 0, len(text)), findings)
-        _forbid_whereabouts(findings)
+    elif reader.at(0, b"\\"):
+        judge(read_command(reader, 0, len(text)), findings)
+        _forbid_whereabouts(findings, reader)
     else:
         _forbid(findings, 0, len(text))
     return findings.script()
 
 
 def _forbid(findings: Findings, start: int, end: int) -> None:
-    for found in forbidden.find(findings.text[start:end]):
-        findings.problem(start + found.start, found.what, found.remedy)
+    for found in forbidden.find(findings.text, start, end):
+        findings.problem(found.start, found.what, found.remedy)
 
 
-def _forbid_whereabouts(findings: Findings) -> None:
+def _forbid_whereabouts(findings: Findings, reader: Reader) -> None:
     # Even in a comment, though there it does no harm: nobody writes these by accident.
-    for found in _WHEREABOUTS.finditer(findings.text):
+    position = reader.start
+    while (found := reader.find(_WHEREABOUTS, position)) is not None:
         findings.problem(
-            found.start(),
+            reader.base + found.start(),
             f"the variable {found['name'].decode()} says where this one server runs",
             "write nothing into a state that only its first server knows",
         )
+        position = reader.base + found.end()
 
 
 class _Scan:
     """One pass over one script."""
 
-    def __init__(self, text: bytes) -> None:
-        self._text = text
+    def __init__(self, text: Text) -> None:
+        self._end = len(text)
         self._findings = Findings(text)
-        self._position = 0
+        self._marked = text[: len(_BYTE_ORDER_MARK)] == _BYTE_ORDER_MARK
+        self._position = len(_BYTE_ORDER_MARK) if self._marked else 0
+        self._reader = Reader(text, self._position)
+        self._lexer = Lexer(self._reader)
         self._sql_start = 0
         """Where the SQL starts that was not yet searched for what is forbidden."""
         self._statement = 0
         """Where the statement's first token is, if a statement starts here."""
+        self._unreadable = 0
+        """Up to where an attempt to read a COPY statement came in vain."""
         self._nested_comment = False
         self._in_doubt = False
         """Whether psql may not take a semicolon for the end of a statement."""
@@ -75,143 +90,147 @@ class _Scan:
         """The line that was looked at last; found once, as one line may hold many commands."""
 
     def run(self) -> Script:
-        text = self._text
-        if b"\0" in text:
-            self._findings.problem(text.index(b"\0"), "there is a NUL byte in it", "remove it")
+        if (nul := self._reader.after(b"\0", self._position)) is not None:
+            self._problem(nul - 1, "there is a NUL byte in it", "remove it")
             return self._findings.script()
-        self._skip_byte_order_mark()
+        if self._marked and self._reader.match(_QUOTE_AT_ONCE, self._position):
+            self._problem(0, "a quote follows the byte order mark", "remove the mark")
         self._start_statement()
-        while (stop := self._run_of_sql()) < len(text):
-            self._stop_at(stop, text[stop : stop + 1].lower())
-        self._end_sql(len(text))
-        if self._nested_comment and b"stdin" in text.lower():
+        while (token := self._lexer.skim(self._position)) is not None:
+            self._take(token)
+        self._end_sql(self._end)
+        if self._nested_comment and self._reader.find(_STDIN, self._reader.start):
             self._problem(
                 0, "there are comments within comments beside COPY ... FROM STDIN", _ALONE
             )
-        _forbid_whereabouts(self._findings)
+        _forbid_whereabouts(self._findings, self._reader)
         return self._findings.script()
 
-    def _skip_byte_order_mark(self) -> None:
-        if self._text.startswith(_BYTE_ORDER_MARK):
-            self._position = len(_BYTE_ORDER_MARK)
-            if re.match(rb"\$|\w?&?'", self._text[self._position : self._position + 3]):
-                self._problem(0, "a quote follows the byte order mark", "remove the mark")
-
-    def _run_of_sql(self) -> int:
-        run = sql.PLAIN.match(self._text, self._position)
-        assert run is not None
-        self._position = run.end()
-        return self._position
-
-    def _stop_at(self, stop: int, character: bytes) -> None:
-        match character:
-            case b"\\":
-                self._backslash(stop)
-            case b"$":
-                self._dollar_quote(stop)
-            case b":":
-                self._interpolation(stop)
-            case b"/":
-                self._nested_comment = True
-                self._position = sql.comment_end(self._text, stop)
-            case b";":
-                self._position = stop + 1
+    def _take(self, token: Token) -> None:
+        self._position = token.end
+        match token.kind, token.text:
+            case Kind.COMMENT, _:
+                pass
+            case Kind.MARK, b";":
                 self._start_statement()
-            case b"c" if self._text[stop : stop + 4].lower() == b"copy":
-                self._copy(stop)
-            case b"c":
-                self._routine(stop)
-            case b"f":
-                self._problem(stop, "FROM STDIN is not part of a plain COPY statement", _ALONE)
-                self._position = stop + len(b"from")
-            case b"'" | b'"' | b"e":
-                self._quote(stop, character)
-            case _:
-                self._number(stop)
+            case Kind.MARK, _:
+                self._backslash(token.start)
+            case Kind.VARIABLE, _:
+                self._interpolate(token)
+            case (Kind.NESTED, _) | (Kind.UNCLOSED, b"/*"):
+                self._nested_comment = True
+            case Kind.WORD, b"copy":
+                self._copy(token.start)
+            case Kind.WORD, b"create":
+                self._create(token)
+            case Kind.WORD, _:
+                self._from(token)
+            case Kind.STUCK, _:
+                self._problem(
+                    token.start, "letters stuck to a number stand before a quote", _SPACE_BETWEEN
+                )
+            case Kind.LONG_TAG, _:
+                self._problem(token.start, "the tag of a dollar quote is too long", "shorten it")
+            case Kind.BROKEN, _:
+                self._problem(
+                    token.start,
+                    "the string may go on behind a carriage return",
+                    "end lines with \\n alone",
+                )
+                # To psql all the rest is quoted, or nearly.
+                self._position = self._end
 
-    def _quote(self, stop: int, character: bytes) -> None:
-        """A quote that cannot be skipped as a whole: to psql all the rest is quoted, or nearly."""
-        if character == b"e":
-            self._problem(
-                stop, "the string may go on behind a carriage return", "end lines with \\n alone"
-            )
-        self._position = len(self._text)
-
-    def _number(self, stop: int) -> None:
-        self._problem(stop, "letters stuck to a number stand before a quote", "put a space between")
-        self._position = stop + 1
-
-    def _dollar_quote(self, stop: int) -> None:
-        delimiter = sql.DOLLAR_QUOTE.match(self._text, stop)
-        if delimiter is None:
-            self._number(stop)
-            return
-        self._position = sql.closing(self._text, delimiter)
-
-    def _interpolation(self, stop: int) -> None:
-        variable = sql.INTERPOLATION.match(self._text, stop)
-        assert variable is not None
-        self._findings.interpolate(variable["name"].decode("utf-8", "replace"), stop)
-        self._position = variable.end()
+    def _interpolate(self, token: Token) -> None:
+        self._findings.interpolate(self._lexer.variable(token), token.start)
 
     def _start_statement(self) -> None:
-        gap = sql.GAPS.match(self._text, self._position)
-        assert gap is not None
-        self._statement = gap.end()
+        self._position, nested = self._lexer.gap(self._position)
+        self._nested_comment |= nested
+        self._statement = self._position
 
-    def _backslash(self, stop: int) -> None:
-        if self._text.startswith((b"\\;", b"\\:"), stop):
-            self._position = stop + 2
+    def _from(self, token: Token) -> None:
+        self._position, nested = self._lexer.gap(token.end)
+        self._nested_comment |= nested
+        word = self._lexer.token(self._position)
+        if word is not None and word.text == b"stdin" and word.start > token.end:
+            self._problem(token.start, "FROM STDIN is not part of a plain COPY statement", _ALONE)
+
+    def _backslash(self, start: int) -> None:
+        if self._reader.at(start, b"\\;") or self._reader.at(start, b"\\:"):
+            self._position = start + 2
             return
-        void = sql.VOID.fullmatch(self._text, self._sql_start, stop) is not None
-        self._end_sql(stop)
-        command = read_command(self._text, stop, self._line_end(stop))
+        command = read_command(self._reader, start, self._line_end(start))
         judge(command, self._findings)
-        if void and command.repeats and self._has_data:
+        if command.repeats and self._has_data and self._is_void(start):
             what = f"\\{command.name} may repeat a COPY ... FROM STDIN"
-            self._problem(stop, what, "write the statement before it once more")
+            self._problem(start, what, "write the statement before it once more")
+        self._end_sql(start)
         self._continue_after(command)
+
+    def _is_void(self, end: int) -> bool:
+        """Whether there is nothing up to here, or variables alone, which can be empty."""
+        position = self._sql_start
+        while position < end:
+            token = self._lexer.token(position)
+            if token is None or (token.kind not in GAPS and token.kind is not Kind.VARIABLE):
+                return False
+            position = token.end
+        return True
 
     def _continue_after(self, command: Command) -> None:
         starts_statement = command.sends or self._statement == command.start
         self._position = self._sql_start = command.after
-        if takes_data(command, self._findings):
+        if takes_data(command):
             self._data(command.start, command.after)
         if starts_statement:
             self._start_statement()
 
-    def _routine(self, stop: int) -> None:
-        end = None if self._in_doubt else sql.routine_end(self._text, stop)
-        self._in_doubt = end is None
-        self._position = stop + len(b"create") if end is None else end
-
-    def _copy(self, stop: int) -> None:
-        self._position = stop + len(b"copy")
-        if stop != self._statement:
+    def _create(self, token: Token) -> None:
+        if not makes_routine(self._lexer, token.end):
             return
-        copy = sql.copy_statement(self._text, stop)
-        if copy is None:
-            self._problem(stop, "the COPY statement is not understood", _ALONE)
+        end = None if self._in_doubt else routine_end(self._lexer, token.start)
+        self._in_doubt = end is None
+        self._position = token.end if end is None else end
+
+    def _copy(self, start: int) -> None:
+        if start != self._statement:
+            return
+        copy = copy_statement(self._lexer, start) if start >= self._unreadable else None
+        if copy is None or copy.target is None:
+            self._unreadable = self._unreadable if copy is None else copy.end
+            self._problem(start, "the COPY statement is not understood", _ALONE)
             return
         for name, position in copy.variables:
             self._findings.interpolate(name, position)
         if copy.target in ("file", "program"):
-            found = forbidden.copy_of(stop, program=copy.target == "program")
-            self._problem(stop, found.what, found.remedy)
+            found = forbidden.copy_of(start, program=copy.target == "program")
+            self._problem(start, found.what, found.remedy)
         self._position = copy.end
-        if copy.target == "stdin" and copy.end < len(self._text):
-            self._copy_data(stop, copy.end)
+        if copy.target == "stdin" and copy.end < self._end:
+            self._copy_data(start, copy.end)
 
     def _copy_data(self, start: int, end: int) -> None:
-        semicolon = self._text.startswith(b";", end)
+        semicolon = self._reader.at(end, b";")
         self._position = end + semicolon
-        rest = _REST_OF_LINE.match(self._text, self._position)
-        if rest is None or semicolon == self._text.startswith(b"\\", self._position):
+        if semicolon == self._reader.at(self._position, b"\\") or not self._ends_line():
             self._problem(start, "something follows COPY ... FROM STDIN on its line", _ALONE)
             return
         self._end_sql(self._position)
         self._data(start, self._position)
         self._start_statement()
+
+    def _ends_line(self) -> bool:
+        r"""Whether nothing but ``\g`` and a comment follows on the line."""
+        reader, position = self._reader, self._position
+        for command in (rb"\gx", rb"\g"):
+            if reader.at(position, command):
+                position += len(command)
+                break
+        position = reader.run(_BLANK, position)
+        if reader.at(position, b"--"):
+            position = reader.run(_LINE, position)
+            position += reader.at(position, b"\r")
+        return position == self._end or reader.at(position, b"\n")
 
     def _data(self, start: int, end: int) -> None:
         """Pass by the data that follow the line in which ``end`` is."""
@@ -222,14 +241,16 @@ class _Scan:
                 start, "a CREATE FUNCTION before COPY ... FROM STDIN is not understood", _ALONE
             )
         self._has_data = True
-        done = _DATA_END.search(self._text, min(self._line_end(end) + 1, len(self._text)))
-        self._position = self._sql_start = len(self._text) if done is None else done.end()
+        data = min(self._line_end(end) + 1, self._end)
+        done = self._reader.find(_DATA_END, data)
+        after = self._end if done is None else self._reader.base + done.end()
+        self._position = self._sql_start = after
 
     def _line_end(self, position: int) -> int:
         start, end = self._line
         if not start <= position <= end:
-            end = self._text.find(b"\n", position)
-            end = len(self._text) if end < 0 else end
+            after = self._reader.after(b"\n", position)
+            end = self._end if after is None else after - 1
             self._line = (position, end)
         return end
 

@@ -4,22 +4,26 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+_LONGEST_VALUE = 1 << 20
 _INERT = re.compile(r"[\w.,+*()<>=%\s-]*", re.ASCII)
-_MEANINGFUL_WORDS = re.compile(
-    r"--|\b(?:copy|stdin|program|from|to|create|begin|case|end)\b", re.IGNORECASE
+_MEANINGFUL = re.compile(r"(?P<comment>--)|(?P<parenthesis>[()])|(?P<word>\w+)", re.ASCII)
+_MEANINGFUL_WORDS = frozenset(
+    ("copy", "stdin", "program", "from", "to", "create", "begin", "case", "end")
 )
 
 
 class Text(NamedTuple):
-    """A part of the script that refers to nothing."""
+    """A part of the script that refers to nothing: where it starts and ends, in bytes."""
 
-    raw: bytes
+    start: int
+    end: int
 
 
 class Include(NamedTuple):
     r"""``\i path`` or ``\ir path``: from the backslash to the end of the path."""
 
-    raw: bytes
+    start: int
+    end: int
     path: str
     line: int
     relative: bool
@@ -31,7 +35,8 @@ class Include(NamedTuple):
 class DataFile(NamedTuple):
     r"""The path in ``\copy ... from path`` or ``\lo_import path``."""
 
-    raw: bytes
+    start: int
+    end: int
     path: str
     line: int
     optional: bool
@@ -40,7 +45,8 @@ class DataFile(NamedTuple):
 class ChangeDirectory(NamedTuple):
     r"""``\cd path``: where relative paths start from here on."""
 
-    raw: bytes
+    start: int
+    end: int
     path: str
     line: int
 
@@ -65,9 +71,6 @@ class Binding(NamedTuple):
     prefix: bool = False
     """Whether it is every variable whose name starts so."""
 
-    def covers(self, name: str) -> bool:
-        return name.startswith(self.name) if self.prefix else name == self.name
-
 
 class Interpolation(NamedTuple):
     """A psql variable is put into the script as it is, and read as if it had been written there."""
@@ -78,7 +81,7 @@ class Interpolation(NamedTuple):
 
 @dataclass(frozen=True)
 class Script:
-    """A scanned script. The segments' ``raw`` in order are the script itself."""
+    """A scanned script. The segments in their order are all of it."""
 
     segments: tuple[Segment, ...]
     problems: tuple[Problem, ...] = ()
@@ -93,11 +96,17 @@ def is_inert(value: str) -> bool:
     It then neither opens a quote nor ends a statement, is no backslash command, and cannot make a
     statement a COPY.
     """
-    if not _INERT.fullmatch(value) or _MEANINGFUL_WORDS.search(value):
+    if len(value) > _LONGEST_VALUE or not _INERT.fullmatch(value):
         return False
     depth = 0
-    for parenthesis in re.findall(r"[()]", value):
-        depth += 1 if parenthesis == "(" else -1
+    for found in _MEANINGFUL.finditer(value):
+        match found.lastgroup:
+            case "comment":
+                return False
+            case "word" if found[0].lower() in _MEANINGFUL_WORDS:
+                return False
+            case "parenthesis":
+                depth += 1 if found[0] == "(" else -1
         if depth < 0:
             return False
     return depth == 0

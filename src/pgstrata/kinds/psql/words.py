@@ -7,21 +7,20 @@ variables and runs backquoted text in them; neither can be known, so both are on
 import re
 from typing import NamedTuple
 
-_SPACE = rb"[ \t\n\r\f\v]"
-SPACES = re.compile(_SPACE + rb"*+")
-NAME = re.compile(rb"[^ \t\n\r\f\v\\]*+")
+SPACES = re.compile(rb"[ \t\n\r\f\v]*")
+NAME = re.compile(rb"[^ \t\n\r\f\v\\]*")
 
-_QUOTED = rb"'(?:[^'\\]++|''|\\.)*+'"
 _PIECE = re.compile(
-    rb"(?P<plain>[^ \t\n\r\f\v\\'\"`:]++)"
-    rb"|(?P<quoted>" + _QUOTED + rb")"
-    rb'|(?P<double>"[^"]*+")'
-    rb"|(?P<shell>`[^`]*+`?)"
-    rb"|(?P<variable>:(?:[\w\x80-\xff]++|'[\w\x80-\xff]++'|\"[\w\x80-\xff]++\"|\{\?[\w\x80-\xff]++\}))"
-    rb"|(?P<colon>:)"
-    rb"|(?P<open>['\"])",
-    re.DOTALL,
+    rb"""(?P<plain>    [^ \t\n\r\f\v\\'"`:]+)
+       | (?P<quote>    ')
+       | (?P<double>   "[^"]*")
+       | (?P<shell>    `[^`]*`?)
+       | (?P<variable> :(?:[\w\x80-\xff]+|'[\w\x80-\xff]+'|"[\w\x80-\xff]+"|\{\?[\w\x80-\xff]+\}))
+       | (?P<colon>    :)
+       | (?P<open>     ")""",
+    re.VERBOSE,
 )
+_UNESCAPED = re.compile(rb"[^'\\]*")
 _ESCAPE = re.compile(rb"''|\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)
 _CONTROL = {b"n": b"\n", b"t": b"\t", b"b": b"\b", b"r": b"\r", b"f": b"\f"}
 
@@ -58,35 +57,48 @@ def _semicolons(tail: bytes) -> int:
 
 def read_word(text: bytes, start: int, end: int) -> Word | None:
     """The next argument between ``start`` and ``end``; None when there is no more."""
-    position = SPACES.match(text, start, end).end()  # type: ignore[union-attr]
-    word = Word(position, position, b"", 0)
+    space = SPACES.match(text, start, end)
+    assert space is not None
+    word = Word(space.end(), space.end(), b"", 0)
     pieces = []
-    while (piece := _PIECE.match(text, word.end, end)) is not None:
-        word = _longer(word, piece)
-        pieces.append(_value(piece))
-        if word.unfinished:
-            break
+    while not word.unfinished and (piece := _PIECE.match(text, word.end, end)) is not None:
+        word, value = _longer(word, piece)
+        pieces.append(value)
     return word._replace(value=b"".join(pieces)) if pieces else None
 
 
-def _longer(word: Word, piece: re.Match[bytes]) -> Word:
-    group = piece.lastgroup
-    plain = group in ("plain", "colon")
-    if group == "open" or (group == "shell" and not piece[0][1:].endswith(b"`")):
-        return word._replace(end=piece.endpos, plain_tail=0, unfinished=True)
-    return word._replace(
-        end=piece.end(),
-        plain_tail=word.plain_tail + len(piece[0]) if plain else 0,
-        variable=word.variable or group == "variable",
-        shell=word.shell or group == "shell",
-    )
+def _longer(word: Word, piece: re.Match[bytes]) -> tuple[Word, bytes]:
+    """The word with one more piece, and the piece's value."""
+    match piece.lastgroup:
+        case "plain" | "colon":
+            tail = word.plain_tail + len(piece[0])
+            return word._replace(end=piece.end(), plain_tail=tail), piece[0]
+        case "quote":
+            end = _closed(piece.string, piece.end(), piece.endpos)
+            if end is not None:
+                value = _ESCAPE.sub(_unescape, piece.string[piece.end() : end - 1])
+                return word._replace(end=end, plain_tail=0), value
+        # Double quotes stay: psql takes them for part of a file's name.
+        case "double":
+            return word._replace(end=piece.end(), plain_tail=0), piece[0]
+        case "variable":
+            return word._replace(end=piece.end(), plain_tail=0, variable=True), piece[0]
+        case "shell" if piece[0][1:].endswith(b"`"):
+            return word._replace(end=piece.end(), plain_tail=0, shell=True), piece[0]  # noqa: S604
+    return word._replace(end=piece.endpos, plain_tail=0, unfinished=True), piece[0]
 
 
-def _value(piece: re.Match[bytes]) -> bytes:
-    if piece.lastgroup == "quoted":
-        return _ESCAPE.sub(_unescape, piece[0][1:-1])
-    # Double quotes stay: psql takes them for part of a file's name.
-    return piece[0]
+def _closed(text: bytes, position: int, end: int) -> int | None:
+    """Where the text in single quotes ends that starts here; None when it does not."""
+    while position < end:
+        plain = _UNESCAPED.match(text, position, end)
+        assert plain is not None
+        position = plain.end()
+        pair = text[position : min(position + 2, end)]
+        if pair.startswith(b"'") and pair != b"''":
+            return position + 1
+        position += 2
+    return None
 
 
 def _unescape(found: re.Match[bytes]) -> bytes:

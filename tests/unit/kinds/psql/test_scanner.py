@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgstrata.kinds.psql.scanner import scan, scan_command
-from pgstrata.kinds.psql.script import ChangeDirectory, DataFile, Include, Text, is_inert
+from pgstrata.kinds.psql.script import ChangeDirectory, DataFile, Include, Script, Text, is_inert
 
 
 def _includes(text: bytes) -> list[str]:
     return [part.path for part in scan(text).segments if isinstance(part, Include)]
+
+
+def _parts(text: bytes, script: Script) -> list[bytes]:
+    return [text[part.start : part.end] for part in script.segments]
 
 
 def _complaints(text: bytes) -> str:
@@ -105,14 +109,16 @@ def test_includes_are_found_where_psql_carries_them_out(text: bytes, paths: list
 
 
 def test_an_include_says_where_it_is_and_how_its_path_is_meant() -> None:
-    script = scan(b"select 1;\n\n\\i a b\n\\ir 'c';\n")
+    text = b"select 1;\n\n\\i a b\n\\ir 'c';\n"
+    script = scan(text)
     assert script.segments == (
-        Text(b"select 1;\n\n"),
-        Include(b"\\i a", "a", line=3, relative=False, optional=False),
-        Text(b" b\n"),
-        Include(b"\\ir 'c';", "c", line=4, relative=True, optional=False),
-        Text(b"\n"),
+        Text(0, 11),
+        Include(11, 15, "a", line=3, relative=False, optional=False),
+        Text(15, 18),
+        Include(18, 26, "c", line=4, relative=True, optional=False),
+        Text(26, 27),
     )
+    assert _parts(text, script) == [b"select 1;\n\n", b"\\i a", b" b\n", b"\\ir 'c';", b"\n"]
 
 
 @pytest.mark.parametrize(
@@ -148,14 +154,14 @@ def test_data_files_are_found_by_their_paths(text: bytes, path: str, raw: bytes)
     script = scan(text)
     assert script.problems == ()
     [found] = [part for part in script.segments if isinstance(part, DataFile)]
-    assert (found.path, found.raw) == (path, raw)
+    assert (found.path, text[found.start : found.end]) == (path, raw)
 
 
 def test_a_change_of_directory_is_found() -> None:
     script = scan(b"\\cd sub\n\\cd\n")
     assert [part for part in script.segments if isinstance(part, ChangeDirectory)] == [
-        ChangeDirectory(b"\\cd sub", "sub", 1),
-        ChangeDirectory(b"\\cd", "~", 2),
+        ChangeDirectory(0, 7, "sub", 1),
+        ChangeDirectory(8, 11, "~", 2),
     ]
 
 
@@ -324,8 +330,8 @@ def test_a_value_that_changes_how_psql_reads_on_is_not_inert(value: str) -> None
 
 @given(st.binary(max_size=200))
 def test_a_scan_never_fails_and_loses_nothing(text: bytes) -> None:
-    assert b"".join(part.raw for part in scan(text).segments) == text
-    assert b"".join(part.raw for part in scan_command(text).segments) == text
+    assert b"".join(_parts(text, scan(text))) == text
+    assert b"".join(_parts(text, scan_command(text))) == text
 
 
 @given(
@@ -362,7 +368,7 @@ def test_a_scan_never_fails_and_loses_nothing(text: bytes) -> None:
 )
 def test_a_scan_of_soup_loses_nothing(words: list[str]) -> None:
     text = "".join(words).encode()
-    assert b"".join(part.raw for part in scan(text).segments) == text
+    assert b"".join(_parts(text, scan(text))) == text
 
 
 def test_a_command_that_starts_with_a_backslash_is_that_command_alone() -> None:

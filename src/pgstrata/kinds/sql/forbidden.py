@@ -1,0 +1,187 @@
+"""SQL whose result hangs on more than the SQL: files the server reads, a lexer psql is switched to.
+
+It is looked for in strings and function bodies too, as text, since they are often SQL themselves.
+What a program composes piece by piece cannot be found so; what people write can.
+"""
+
+import re
+from collections.abc import Iterable
+
+from pgstrata.kinds.sql.comments import blanked
+from pgstrata.kinds.sql.reader import BEHIND, MARGIN, Text, windows
+from pgstrata.kinds.sql.suspects import (
+    USE_COPY,
+    Forbidden,
+    Phase,
+    Suspect,
+    Token,
+    copy_of,
+    follow,
+    unsafe_encoding,
+)
+
+__all__ = ["Forbidden", "copy_of", "find", "unsafe_encoding"]
+
+_ENOUGH = 1000
+"""How many findings anyone could want to know of."""
+_BEGINNINGS = {
+    b"copy": Phase.COPY,
+    b"wrapper": Phase.WRAPPER,
+    b"standard_conforming_strings": Phase.STRINGS,
+    b"client_encoding": Phase.ENCODING,
+    b"names": Phase.ENCODING_VALUE,
+}
+_FUNCTIONS = (
+    b"pg_read_file",
+    b"pg_read_binary_file",
+    b"pg_ls_dir",
+    b"pg_stat_file",
+    b"lo_import",
+)
+_WORDS = (*_BEGINNINGS, *_FUNCTIONS)
+_BEGINNING = re.compile(rb"\b(?:" + b"|".join(_WORDS) + rb")\b")
+_BEGINNING_OR_PARENTHESIS = re.compile(_BEGINNING.pattern + rb"|\)")
+
+_TOKEN = re.compile(
+    rb"""(?P<space>   [ \t\f\v]+)
+       | (?P<newline> [\r\n]+)
+       | (?P<word>    \w+)
+       | (?P<dotted>  [.$%:\x80-\xff]+)
+       | (?P<join>    \|\|+|,)
+       | (?P<quote>   \\?')
+       | (?P<mark>    --|/\*|\*/|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_TARGET = re.compile(
+    rb"(?P<program>program\b)"
+    rb"|(?P<file>[eu]?&?\\?'|\$\w{0,1000}\$|\$\w{1000}|%[\w.$]|:[\w'\"])"
+)
+
+
+def find(sql: Text, start: int = 0, end: int | None = None) -> tuple[Forbidden, ...]:
+    """What is forbidden in the SQL, or in a part of it, in no order; of very much the beginning."""
+    end = len(sql) if end is None else end
+    if not _search(windows(sql, start, end), start):
+        return ()
+    # Only now, since it takes longer: comments may say what they like.
+    return tuple(_search(blanked(sql, start, end), start))
+
+
+def _search(pieces: Iterable[bytes], start: int) -> list[Forbidden]:
+    search = _Search(start)
+    for piece in pieces:
+        search.feed(piece.lower())
+    search.finish()
+    return search.found
+
+
+class _Search:
+    """Reads SQL once, a token at a time, with all that may turn out to be forbidden in hand.
+
+    Of suspects that have come equally far only one is kept, so that there are never many.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.found: list[Forbidden] = []
+        self._buffer = b""
+        self._base = start
+        """Where the buffer starts."""
+        self._at = 0
+        """Where in the buffer to read on."""
+        self._suspects: list[Suspect] = []
+        self._query = False
+        """Whether there was a COPY with a parenthesis behind it."""
+        self._promising = False
+        """Whether any of the words is in the buffer at all."""
+
+    def feed(self, piece: bytes) -> None:
+        """Read on, as far as enough follows."""
+        if len(self.found) >= _ENOUGH:
+            return
+        kept = max(0, self._at - BEHIND)
+        self._buffer = self._buffer[kept:] + piece
+        self._base += kept
+        self._at -= kept
+        self._promising = any(word in self._buffer for word in _WORDS)
+        self._read(len(self._buffer) - MARGIN)
+
+    def finish(self) -> None:
+        """Read what is left."""
+        self._read(len(self._buffer))
+        end = Token("end", b"", self._base + self._at, None)
+        for suspect in self._suspects:
+            self.found += (one for one in follow(suspect, end) if isinstance(one, Forbidden))
+
+    def _read(self, stop: int) -> None:
+        while self._at < stop and len(self.found) < _ENOUGH:
+            if not self._suspects and not self._skip(stop):
+                return
+            self._step(self._token())
+
+    def _skip(self, stop: int) -> bool:
+        """Pass by what begins nothing; whether something begins before ``stop``."""
+        if not self._query and not self._promising:
+            self._at = stop
+            return False
+        beginning = _BEGINNING_OR_PARENTHESIS if self._query else _BEGINNING
+        found = beginning.search(self._buffer, self._at)
+        self._at = stop if found is None else min(stop, found.start())
+        return self._at < stop
+
+    def _token(self) -> Token:
+        found = _TOKEN.match(self._buffer, self._at)
+        assert found is not None
+        assert found.lastgroup is not None
+        target = _TARGET.match(self._buffer, self._at)
+        return Token(
+            found.lastgroup,
+            found[0],
+            self._base + self._at,
+            None if target is None else target.lastgroup,
+        )
+
+    def _step(self, token: Token) -> None:
+        suspects, self._suspects = self._suspects, []
+        for suspect in suspects:
+            self._query |= suspect.phase is Phase.COPY and token.text == b"("
+            for following in follow(suspect, token):
+                if isinstance(following, Forbidden):
+                    self.found.append(following)
+                else:
+                    self._keep(following)
+        if token.group == "quote":
+            self._leave_joined(suspects)
+        self._begin(token)
+        self._at += len(token.text)
+
+    def _leave_joined(self, before: Iterable[Suspect]) -> None:
+        """What was joined ends at the first quote it can end at."""
+        ended = {one.start for one in before if one.phase is Phase.JOINT and not one.comment}
+        self._suspects = [
+            one for one in self._suspects if one.phase is not Phase.JOINED or one.start not in ended
+        ]
+
+    def _keep(self, suspect: Suspect) -> None:
+        for index, kept in enumerate(self._suspects):
+            if (kept.phase, kept.comment) == (suspect.phase, suspect.comment):
+                # The one whose parenthesis or string opened last can go on the longest.
+                if suspect.opened > kept.opened:
+                    self._suspects[index] = suspect
+                return
+        self._suspects.append(suspect)
+
+    def _begin(self, token: Token) -> None:
+        """Suspect what begins with this token."""
+        if token.text == b")" and self._query:
+            self._keep(Suspect(Phase.QUERY, token.start))
+        # Of a very long word that comes in pieces, the last one is no word.
+        if token.text not in _WORDS or not _BEGINNING.match(self._buffer, self._at):
+            return
+        if token.text in _FUNCTIONS:
+            what = f"{token.text.decode()} reads a file of the server"
+            self.found.append(Forbidden(token.start, what, USE_COPY))
+        elif token.text != b"standard_conforming_strings" or not self._shown():
+            self._keep(Suspect(_BEGINNINGS[token.text], token.start))
+
+    def _shown(self) -> bool:
+        return self._buffer[max(0, self._at - len(b"show ")) : self._at] == b"show "

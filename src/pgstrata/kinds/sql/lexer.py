@@ -1,0 +1,308 @@
+"""SQL as psql's lexer sees it: where strings, comments and words end, never what they mean.
+
+Scripts are bytes, as psql reads them: a byte above 127 can be part of a word, as in every encoding
+psql reads safely. Every pattern here is a run of bytes of one class, or a few bytes; what goes on
+longer, and what is inside something else, is a state of the lexer.
+"""
+
+import re
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import NamedTuple
+
+from pgstrata.kinds.sql.reader import MARGIN, WINDOW, Reader
+
+_LONGEST_TAG = 1000
+_LONGEST_WORD = 64
+"""How much of a word's text a token has: more than any keyword."""
+
+
+class Kind(Enum):
+    """What sort of token it is."""
+
+    SPACE = auto()
+    COMMENT = auto()
+    NESTED = auto()
+    """A comment with comments in it."""
+    WORD = auto()
+    STRING = auto()
+    DOLLAR = auto()
+    """A dollar quote, closed or not."""
+    NAME = auto()
+    """A name in double quotes."""
+    VARIABLE = auto()
+    """A psql variable that is put in as it is: ``:name``."""
+    PARAMETER = auto()
+    """``$1`` and so on."""
+    MARK = auto()
+    """Anything else, a byte at a time."""
+    UNCLOSED = auto()
+    """A string, a name or a comment that goes on to the end."""
+    BROKEN = auto()
+    """An escape string that is never closed, or goes on behind a carriage return."""
+    STRAY = auto()
+    """A dollar sign that opens no quote."""
+    STUCK = auto()
+    """A number that letters are stuck to, and a quote to them. Releases of psql differ on it."""
+    LONG_TAG = auto()
+    """The start of a dollar quote whose tag nobody would write."""
+
+
+GAPS = frozenset((Kind.SPACE, Kind.COMMENT, Kind.NESTED))
+
+
+class Token(NamedTuple):
+    """A token: from ``start`` up to ``end``."""
+
+    kind: Kind
+    start: int
+    end: int
+    text: bytes = b""
+    """In lower case, of words, variables and marks, and of what opens something that is not closed;
+    the beginning, if it is long."""
+
+
+# What a token begins with, or all of it if it is short. No alternative starts as another does, but
+# for those that come before it.
+_NEXT = re.compile(
+    rb"""(?P<space>  [ \t\n\r\f\v]+)
+       | (?P<line>   --)
+       | (?P<block>  /\*)
+       | (?P<escape> [eE]')
+       | (?P<word>   [A-Za-z_\x80-\xff][\w$\x80-\xff]*)
+       | (?P<string> ')
+       | (?P<name>   ")
+       | (?P<parameter> \$[0-9]{1,100}(?![\w$\x80-\xff]))
+       | (?P<dollar> \$)
+       | (?P<variable> :[\w\x80-\xff]+)
+       | (?P<mark>   ::|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+# What skimming stops at.
+_SKIM = re.compile(
+    rb"""(?P<string> '[^']*')
+       | (?P<name>   "[^"]*")
+       | (?P<line>   --)
+       | (?P<block>  /\*)
+       | (?P<cast>   ::)
+       | (?P<variable> :[\w\x80-\xff]+)
+       | (?P<mark>   [;\\])
+       | (?P<quote>  ['"$&])
+       | (?P<word>   (?<![\w\x80-\xff])
+                     (?: [Cc][Oo][Pp][Yy] | [Cc][Rr][Ee][Aa][Tt][Ee] | [Ff][Rr][Oo][Mm] )
+                     (?![\w$\x80-\xff]) )""",
+    re.VERBOSE,
+)
+_SPACE = re.compile(rb"[ \t\n\r\f\v]*")
+_WORD = re.compile(rb"[\w$\x80-\xff]*")
+_VARIABLE = re.compile(rb"[\w\x80-\xff]*")
+_LINE = re.compile(rb"[^\r\n]*")
+_RUNS = {"space": _SPACE, "word": _WORD, "variable": _VARIABLE}
+
+_ESCAPED = re.compile(rb"['\\]")
+_COMMENT_EDGE = re.compile(rb"/\*|\*/")
+_BLANK = re.compile(rb"[ \t\f\v]*")
+_BLANK_LINES = re.compile(rb"[ \t\f\v\r]*")
+
+_TAG = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]{0,%d})?\$" % (_LONGEST_TAG - 1))
+_LONG_TAG = re.compile(rb"\$[A-Za-z_\x80-\xff][\w\x80-\xff]{%d}" % _LONGEST_TAG)
+
+# What may stand before a quote without a space between, apart from dollar signs.
+_STUCK = bytes(byte for byte in range(256) if re.match(rb"[\w.\x80-\xff]", bytes([byte])))
+_PIECE = re.compile(
+    rb"""(?P<number> [0-9][0-9.]*) (?P<letters> [A-Za-z_\x80-\xff][\w.\x80-\xff]*)?
+       | (?P<word>   [A-Za-z_\x80-\xff][\w\x80-\xff]*)
+       | \.""",
+    re.VERBOSE,
+)
+
+
+class Lexer:
+    """Finds tokens: all of them, one after the other, or only some."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def token(self, position: int) -> Token | None:
+        """The token that starts here; None at the end."""
+        reader = self._reader
+        found = reader.match(_NEXT, position)
+        if found is None:
+            return None
+        end = position + len(found[0])
+        match group := found.lastgroup:
+            case "space" | "word" | "variable":
+                if found.end() == len(reader.window):
+                    end = reader.run(_RUNS[group], end)
+                return Token(Kind[group.upper()], position, end, found[0][:_LONGEST_WORD].lower())
+            case "parameter" | "mark":
+                return Token(Kind[group.upper()], position, end, found[0])
+            case "line":
+                return Token(Kind.COMMENT, position, reader.run(_LINE, end))
+            case "block":
+                return self._comment(position)
+            case "escape":
+                return self._escape_string(position)
+            case "dollar":
+                return self._dollar(position)
+            case _:
+                return self._quoted(position, found[0])
+
+    def gap(self, position: int) -> tuple[int, bool]:
+        """Where white space and comments end, and whether there are comments in comments."""
+        nested = False
+        while (token := self.token(position)) is not None and token.kind in GAPS:
+            nested |= token.kind is Kind.NESTED
+            position = token.end
+        return position, nested
+
+    def skim(self, position: int) -> Token | None:
+        """The next token, of those that one looks for who passes by most of the SQL.
+
+        That is a comment, a variable, a semicolon, a backslash, the words COPY, CREATE and FROM,
+        and what makes SQL hard to read: STUCK, BROKEN, UNCLOSED, LONG_TAG. ``position`` must be
+        where a token starts.
+        """
+        reader = self._reader
+        while (found := reader.find(_SKIM, position)) is not None:
+            start, end = reader.base + found.start(), reader.base + found.end()
+            match group := found.lastgroup:
+                case "string" | "name" | "quote":
+                    token = self._at_quote(position, start, end, found)
+                    if token.kind not in _PASSED:
+                        return token
+                    position = token.end
+                case "line":
+                    return Token(Kind.COMMENT, start, reader.run(_LINE, end))
+                case "block":
+                    return self._comment(start)
+                case "cast":
+                    position = end
+                case "variable":
+                    text = found[0][:_LONGEST_WORD]
+                    if found.end() == len(reader.window):
+                        end = reader.run(_VARIABLE, end)
+                    return Token(Kind.VARIABLE, start, end, text)
+                case _:
+                    assert group is not None
+                    return Token(Kind[group.upper()], start, end, found[0].lower())
+        return None
+
+    def variable(self, token: Token) -> str:
+        """The name in a VARIABLE token; of a very long one, its beginning."""
+        reader = self._reader
+        name = reader.read(token.start + 1, min(token.end, token.start + MARGIN))
+        return name.decode("utf-8", "replace")
+
+    def comments(self) -> Iterator[Token]:
+        """The comments of all the text, outside of quotes."""
+        position = self._reader.start
+        while (token := self.skim(position)) is not None:
+            if token.kind in (Kind.COMMENT, Kind.NESTED):
+                yield token
+            position = token.end
+
+    def _at_quote(self, position: int, start: int, end: int, found: re.Match[bytes]) -> Token:
+        """The token that a quote, a dollar sign or an ampersand is part of.
+
+        The letters before it may make it another: ``e'``, ``a$b$``.
+        """
+        mark = found[0][:1]
+        if start > position and found.string[found.start() - 1] in _STUCK:
+            if (run := self._run_before(position, start)) is None:
+                return Token(Kind.STUCK, start, start)
+            run_start, piece = run
+            if piece["letters"]:
+                digits = run_start + piece.end("number")
+                return Token(Kind.STUCK, run_start + piece.start(), digits)
+            if piece["word"] and mark == b"$":
+                return Token(Kind.WORD, start, self._reader.run(_WORD, start))
+            if mark == b"'" and piece["word"] in (b"e", b"E"):
+                return self._escape_string(start - 1)
+        if mark == b"&":
+            return Token(Kind.MARK, start, end)
+        if mark == b"$":
+            return self._dollar(start)
+        if found.lastgroup == "quote":
+            return self._quoted(start, mark)
+        return Token(Kind.STRING, start, end)
+
+    def _run_before(self, start: int, end: int) -> tuple[int, re.Match[bytes]] | None:
+        """The run of letters, digits and dots that ends here: where it starts, its last piece.
+
+        None for a run of a length that nobody would write.
+        """
+        reader = self._reader
+        start = max(start, end - WINDOW)
+        if start >= reader.base:
+            text = reader.window[start - reader.base : end - reader.base]
+        else:
+            text = reader.text[start:end]
+        run = text[len(text.rstrip(_STUCK)) :]
+        if len(run) == WINDOW:
+            return None
+        *_, piece = _PIECE.finditer(run)
+        return end - len(run), piece
+
+    def _quoted(self, start: int, mark: bytes) -> Token:
+        kind = Kind.STRING if mark == b"'" else Kind.NAME
+        end = self._reader.after(mark, start + 1)
+        if end is None:
+            return Token(Kind.UNCLOSED, start, self._reader.end, mark)
+        return Token(kind, start, end)
+
+    def _escape_string(self, start: int) -> Token:
+        reader = self._reader
+        position = start + 2
+        while (found := reader.find(_ESCAPED, position)) is not None:
+            position = reader.base + found.end() + 1
+            if found[0] == b"'" and not reader.at(position - 1, b"'"):
+                position -= 1
+                broken = self._continues(position)
+                return Token(Kind.BROKEN if broken else Kind.STRING, start, position)
+            if position > reader.end:
+                break
+        return Token(Kind.BROKEN, start, reader.end)
+
+    def _continues(self, position: int) -> bool:
+        r"""Whether an escape string goes on here: behind a line's end that is only \r.
+
+        The same behind \n starts a string without escapes, since psql reads line by line.
+        """
+        reader = self._reader
+        position = reader.run(_BLANK, position)
+        if reader.at(position, b"--"):
+            position = reader.run(_LINE, position)
+        if not reader.at(position, b"\r"):
+            return False
+        while True:
+            position = reader.run(_BLANK_LINES, position)
+            if not reader.at(position, b"--"):
+                return reader.at(position, b"'")
+            position = reader.run(_LINE, position)
+            if not reader.at(position, b"\r"):
+                return False
+
+    def _dollar(self, start: int) -> Token:
+        reader = self._reader
+        tag = reader.match(_TAG, start)
+        if tag is None:
+            long = reader.match(_LONG_TAG, start) is not None
+            return Token(Kind.LONG_TAG if long else Kind.STRAY, start, start + 1)
+        end = reader.after(tag[0], start + len(tag[0]))
+        return Token(Kind.DOLLAR, start, end or reader.end)
+
+    def _comment(self, start: int) -> Token:
+        reader = self._reader
+        depth, position, nested = 1, start + 2, False
+        while depth:
+            edge = reader.find(_COMMENT_EDGE, position)
+            if edge is None:
+                return Token(Kind.UNCLOSED, start, reader.end, b"/*")
+            depth += 1 if edge[0] == b"/*" else -1
+            nested |= depth > 1
+            position = reader.base + edge.end()
+        return Token(Kind.NESTED if nested else Kind.COMMENT, start, position)
+
+
+_PASSED = frozenset((Kind.STRING, Kind.NAME, Kind.DOLLAR, Kind.WORD, Kind.MARK, Kind.STRAY))

@@ -1,0 +1,172 @@
+"""Text of any length, looked at through a window.
+
+No call into C is handed more than a window: such a call holds the interpreter's lock from its
+start to its end, and the event loop waits for as long. For the same reason the lock is handed over
+every now and then.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+WINDOW = 1 << 16
+"""How many bytes are looked at in one go."""
+MARGIN = 1 << 11
+"""How many bytes behind the place that is read are sure to be in the window, if there are any."""
+BEHIND = 16
+"""The same for those before it."""
+_TURN_SECONDS = 0.001
+_LOOKS = 64
+"""After how many looks, a few microseconds each, to see whether the turn is over."""
+
+
+class Text(Protocol):
+    """Bytes that need not be in memory as a whole; ``bytes`` are such a text."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, where: slice, /) -> bytes:
+        """The bytes between two places that are not past its end."""
+
+
+class FileText:
+    """The content of an open file, as long as it was at first.
+
+    What a file lacks that became shorter meanwhile reads as zeros, so who reads it must see
+    afterwards whether it changed.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._length = os.fstat(descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, where: slice, /) -> bytes:
+        start, stop, _step = where.indices(self._length)
+        pieces = []
+        while start < stop and (piece := os.pread(self._descriptor, stop - start, start)):
+            pieces.append(piece)
+            start += len(piece)
+        return b"".join(pieces) + bytes(max(0, stop - start))
+
+
+class StringText:
+    """A string in UTF-8."""
+
+    def __init__(self, string: str) -> None:
+        self._bytes = bytearray()
+        for start in range(0, len(string), WINDOW):
+            self._bytes += string[start : start + WINDOW].encode()
+            hand_over()
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def __getitem__(self, where: slice, /) -> bytes:
+        return bytes(memoryview(self._bytes)[where])
+
+
+class _Turn:
+    """The last time that a thread here handed the interpreter's lock over."""
+
+    ended = 0.0
+
+
+def hand_over() -> None:
+    """Let another thread have the interpreter's lock, if this one had it for long enough."""
+    if time.perf_counter() - _Turn.ended > _TURN_SECONDS:
+        # With a sleep of no time at all we would have the lock back before another wakes up.
+        time.sleep(1e-5)
+        _Turn.ended = time.perf_counter()
+
+
+def windows(text: Text, start: int, end: int) -> Iterator[bytes]:
+    """The bytes between two places, a window at a time."""
+    for position in range(start, end, WINDOW):
+        yield text[position : min(position + WINDOW, end)]
+        hand_over()
+
+
+class Reader:
+    """Reads a part of a text, mostly forwards.
+
+    ``window`` holds the bytes from ``base`` on, around the place that was asked for last.
+    """
+
+    def __init__(self, text: Text, start: int = 0, end: int | None = None) -> None:
+        self.text = text
+        self.start = start
+        self.end = len(text) if end is None else end
+        self.window = b""
+        self.base = start
+        self._looks = 0
+
+    def look(self, position: int, ahead: int = MARGIN) -> int:
+        """Bring a place and so many bytes behind it into the window; say where in it it is."""
+        self._looks += 1
+        if self._looks % _LOOKS == 0:
+            hand_over()
+        before = max(self.start, position - BEHIND)
+        behind = min(self.end, position + ahead)
+        if before < self.base or behind > self.base + len(self.window):
+            self.base = before
+            self.window = self.text[before : min(self.end, position + max(ahead, WINDOW))]
+        return position - self.base
+
+    @property
+    def last(self) -> bool:
+        """Whether the window reaches to the end."""
+        return self.base + len(self.window) == self.end
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes between two places that are at most ``MARGIN`` apart."""
+        at = self.look(start)
+        return self.window[at : at + end - start]
+
+    def match(self, pattern: re.Pattern[bytes], position: int) -> re.Match[bytes] | None:
+        """Match a pattern that looks at no more than ``MARGIN`` bytes."""
+        at = self.look(position)
+        return pattern.match(self.window, at)
+
+    def find(self, pattern: re.Pattern[bytes], position: int) -> re.Match[bytes] | None:
+        """Search for a pattern that looks at no more than ``MARGIN`` bytes, from a place on.
+
+        The match counts from ``base``.
+        """
+        while True:
+            at = self.look(position)
+            found = pattern.search(self.window, at)
+            safe = len(self.window) - MARGIN
+            if self.last or (found is not None and found.start() <= safe):
+                return found
+            position = self.base + (safe + 1 if found is None else found.start())
+
+    def after(self, literal: bytes, position: int) -> int | None:
+        """Where the first ``literal`` from a place on ends; it is at most ``MARGIN`` bytes long."""
+        while True:
+            at = self.look(position)
+            found = self.window.find(literal, at)
+            if found >= 0:
+                return self.base + found + len(literal)
+            if self.last:
+                return None
+            position = self.base + len(self.window) - MARGIN + 1
+
+    def run(self, run: re.Pattern[bytes], position: int) -> int:
+        """Where a run of bytes of one class ends."""
+        while True:
+            at = self.look(position)
+            found = run.match(self.window, at)
+            assert found is not None
+            position = self.base + found.end()
+            if found.end() < len(self.window) or position == self.end:
+                return position
+
+    def at(self, position: int, expected: bytes) -> bool:
+        """Whether a few bytes are there."""
+        at = self.look(position)
+        return self.window.startswith(expected, at)
