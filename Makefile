@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 JAVA := $(VENV)/.java
 LIQUIBASE := $(VENV)/liquibase
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format docs bench clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -28,6 +28,9 @@ lint: $(READY) ## formatting, lint, types, and the direction of imports
 format: $(READY) ## format the code and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY) ## write the tables of settings in the documentation
+	$(BIN)/python -m pgstrata.config.documentation docs/configuration.md
 
 bench: $(JAVA) $(LIQUIBASE) ## measure speed as ratios, side by side in one run
 	$(BIN)/python -m bench $(BENCH_ARGS)

@@ -1,12 +1,26 @@
-"""What can be set, with the values an engine uses when nothing is."""
+"""Every setting of the engine's, once: its type, its default and what it means.
+
+A setting's key is where it stands: ``cache.capacity.maxBytes`` is ``Settings.cache.capacity``'s
+``max_bytes``. What may be written for it follows from its type. Command-line options, variables,
+the documentation and the JSON Schema are all made from here, by ``config``; what is a command's own
+business is in ``config.model``.
+"""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-import msgspec
+from pgstrata.domain.durations import Seconds
+from pgstrata.domain.setting import Setting, Share
+from pgstrata.domain.sizes import Bytes
 
-from pgstrata.domain.model import Model
+Backend = Literal["auto", "btrfs", "overlay", "reflink", "copy"]
+
+Consistency = Literal["auto", "clean", "crash"]
+"""What states have to be like: stopped cleanly, or as a crash leaves them where that loses nothing;
+``auto`` takes whichever costs less."""
+
 
 THROW_AWAY_SETTINGS: dict[str, str] = {
     # Nothing here must survive a power cut: a state is made durable as files, after the server has
@@ -38,67 +52,181 @@ OWN_SERVER_SETTINGS: dict[str, str] = {
 """Server settings that nobody else may set, each with the reason."""
 
 
-class LiquibaseSettings(Model, frozen=True, kw_only=True):
+class SnapshotSettings(NamedTuple):
+    """How states are taken."""
+
+    backend: Annotated[
+        Backend,
+        Setting(
+            "how states are cloned; auto tries and measures once for each store",
+            option="--snapshot-backend NAME",
+            restart=True,
+        ),
+    ] = "auto"
+    consistency: Annotated[
+        Consistency,
+        Setting(
+            "clean stops the server for every snapshot, crash only where something would be lost "
+            "otherwise, auto also after a job's last step",
+            option="--snapshot-consistency HOW",
+        ),
+    ] = "auto"
+
+
+class ServerSettings(NamedTuple):
+    """How PostgreSQL is run."""
+
+    user: Annotated[
+        str | None,
+        Setting(
+            "the user that servers run as when the engine is root",
+            default="`pgstrata`, `postgres` or `nobody`",
+            option="--server-user USER",
+            restart=True,
+        ),
+    ] = None
+    settings: Annotated[
+        Mapping[str, str],
+        Setting(
+            "a setting of PostgreSQL's for every server",
+            default="for throw-away use",
+            option="--server-setting NAME=VALUE",
+            restart=True,
+        ),
+    ] = {}
+
+    @property
+    def all_settings(self) -> dict[str, str]:
+        """What every server is started with."""
+        return THROW_AWAY_SETTINGS | dict(self.settings)
+
+    @property
+    def own_settings(self) -> dict[str, str]:
+        """Those of ``settings`` that servers would not have without being told."""
+        return dict(self.settings.items() - THROW_AWAY_SETTINGS.items())
+
+
+class LiquibaseSettings(NamedTuple):
     """Where Liquibase comes from, and how many Javas run it."""
 
-    home: Path | None = None
-    """The directory with Liquibase's jars; None for where ``liquibase install`` puts them."""
-    jars: tuple[Path, ...] = ()
-    """More jars, or directories of them: extensions and custom changes."""
-    java: Path | None = None
-    """The program; None to look for it."""
-    exec: Path | None = None
-    """A Liquibase of the user's own that carries out every step; None for ours."""
-    max_running: Annotated[int, msgspec.Meta(ge=1)] = max(2, os.cpu_count() or 1)
+    home: Annotated[
+        Path | None,
+        Setting(
+            "the directory with Liquibase's jars",
+            default="where `liquibase install` puts them",
+            restart=True,
+        ),
+    ] = None
+    jars: Annotated[
+        tuple[Path, ...],
+        Setting("more jars, or directories of them, parted by colons", restart=True),
+    ] = ()
+    java: Annotated[
+        Path | None, Setting("the Java to run", default="found by itself", restart=True)
+    ] = None
+    exec: Annotated[
+        Path | None,
+        Setting(
+            "a Liquibase of your own that carries out every step", default="ours", restart=True
+        ),
+    ] = None
+    max_running: int = max(2, os.cpu_count() or 1)
     """How many Javas work at once."""
-    max_idle: Annotated[int, msgspec.Meta(ge=0)] = 2
+    max_idle: int = 2
     """How many wait for more work."""
-    idle_seconds: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    idle_seconds: float = 120.0
     """How long one waits."""
 
 
-class Settings(Model, frozen=True, kw_only=True):
+class JobLimits(NamedTuple):
+    """How many jobs there may be, and how long they may take."""
+
+    max_parallel: Annotated[
+        int,
+        Setting(
+            "how many jobs work at once; the others wait in a line",
+            least=1,
+            default="twice the cores",
+            option="--max-parallel N",
+        ),
+    ] = 2 * (os.cpu_count() or 1)
+    max_identical: Annotated[
+        int,
+        Setting(
+            "how many finished jobs that asked for the same are kept; 0 for all",
+            option="--max-identical N",
+        ),
+    ] = 2
+    timeout: Annotated[
+        Seconds | None,
+        Setting("how long any job may run", least=1, option="--job-timeout TIME"),
+    ] = None
+    drain_timeout: Annotated[
+        Seconds,
+        Setting(
+            "how long running steps may take to reach their state when the engine is told to stop",
+            least=1,
+            option="--drain-timeout TIME",
+        ),
+    ] = Seconds(10)
+    finished_grace: float = 5.0
+    """For how many seconds a finished job is kept at least, whatever ``max_identical`` says."""
+    heartbeat: float = 0.5
+    """For how many seconds a task may be silent before its last event is repeated."""
+
+
+class OrchestratorSettings(NamedTuple):
+    """How jobs are carried out."""
+
+    jobs: JobLimits = JobLimits()
+
+
+class CacheCapacity(NamedTuple):
+    """How much states may hold. What that comes to on a disk is ``prepare.capacity``'s."""
+
+    max_bytes: Annotated[
+        Bytes | None,
+        Setting("the most that states may hold", least=1, default="four fifths of the disk"),
+    ] = None
+    reserve_bytes: Annotated[
+        Bytes | None,
+        Setting("what stays free on the store's disk", default="a twentieth of it, at most 10 GiB"),
+    ] = None
+    high_watermark: Annotated[
+        Share, Setting("above this part of what states may hold, some are removed")
+    ] = Share(0.9)
+    low_watermark: Annotated[Share, Setting("until no more than this part of it is left")] = Share(
+        0.8
+    )
+    min_state_age: Annotated[Seconds, Setting("no younger state is removed to make room")] = (
+        Seconds(600)
+    )
+
+
+class CacheSettings(NamedTuple):
+    """What is kept of states."""
+
+    capacity: CacheCapacity = CacheCapacity()
+
+
+class InstanceLimits(NamedTuple):
+    """How many instances there may be, and for how long."""
+
+    default_ttl: Annotated[
+        Seconds | None, Setting("how long an instance lives when nobody says", least=1)
+    ] = None
+    max: Annotated[int, Setting("how many instances there may be; 0 for no limit")] = 0
+    min_free_memory: Annotated[
+        Bytes, Setting("a server is only started while so much memory is available")
+    ] = Bytes(128 << 20)
+
+
+class Settings(NamedTuple):
     """An engine's settings."""
 
-    snapshot_backend: str = "auto"
-    consistency: Literal["auto", "clean", "crash"] = "auto"
-    """What states have to be like; see ``prepare.consistency``."""
-    server_user: str | None = None
-    """The operating system's user that servers run as when the engine is root; None to choose."""
-    server_settings: dict[str, str] = {}
-    """PostgreSQL settings, over ``THROW_AWAY_SETTINGS``."""
-    max_parallel_jobs: Annotated[int, msgspec.Meta(ge=1)] = 2 * (os.cpu_count() or 1)
-    max_identical_jobs: Annotated[int, msgspec.Meta(ge=0)] = 2
-    """How many finished jobs with the same signature are kept; 0 for no limit."""
-    finished_job_grace_seconds: Annotated[float, msgspec.Meta(ge=0)] = 5.0
-    """How long a finished job is kept at least, whatever ``max_identical_jobs`` says."""
-    job_timeout_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """How long any job may run, from its turn to its end; None for as long as it takes."""
-    drain_seconds: Annotated[float, msgspec.Meta(ge=0)] = 10.0
-    """How long steps that run may take to reach their state when the engine is told to stop."""
-    heartbeat_seconds: Annotated[float, msgspec.Meta(gt=0)] = 0.5
-    """How long a task may be silent before its last event is repeated."""
-
+    snapshot: SnapshotSettings = SnapshotSettings()
+    runtime: ServerSettings = ServerSettings()
+    orchestrator: OrchestratorSettings = OrchestratorSettings()
+    cache: CacheSettings = CacheSettings()
+    instances: InstanceLimits = InstanceLimits()
     liquibase: LiquibaseSettings = LiquibaseSettings()
-    cache_max_bytes: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """The most that states may hold; None for a share of the disk (``capacity.DEFAULT_SHARE``)."""
-    cache_reserve_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """What is to stay free on the store's disk; None for a share of it."""
-    cache_high_watermark: float = 0.90
-    """The part of what states may hold above which some are removed ..."""
-    cache_low_watermark: float = 0.80
-    """... and the part that is left then."""
-    cache_min_state_age_seconds: Annotated[float, msgspec.Meta(ge=0)] = 600.0
-    """No state is removed to make room before it is that old."""
-
-    default_instance_ttl_seconds: Annotated[int, msgspec.Meta(gt=0)] | None = None
-    """How long an instance lives when nobody says; None for as long as it is not removed."""
-    max_instances: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """How many instances there may be; 0 for no limit."""
-    min_free_memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 128 << 20
-    """A server is only started while so much memory is available."""
-
-    @property
-    def own_server_settings(self) -> dict[str, str]:
-        """Those of ``server_settings`` that servers would not have without being told."""
-        return dict(self.server_settings.items() - THROW_AWAY_SETTINGS.items())

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import uvicorn
-from msgspec.structs import replace
 
 from pgstrata.domain.job import Event
 from pgstrata.httpapi.app import create_app
@@ -20,7 +19,7 @@ from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.memory import ToolRun
 from tests.unit.httpapi.driver import TOKEN
 from tests.unit.httpapi.engine import MemoryEngine
-from tests.unit.prepare.heart import SETTINGS, Heart, run
+from tests.unit.prepare.heart import Heart, run, with_jobs
 
 LINES = tuple(f"{number:>1000}" for number in range(30_000))
 """Thirty megabytes: more than all sockets' buffers hold."""
@@ -47,7 +46,7 @@ class Engine:
     """A heart on memory that is reached over HTTP."""
 
     def __init__(self, root: Path) -> None:
-        self.heart = Heart(root, replace(SETTINGS, heartbeat_seconds=0.01))
+        self.heart = Heart(root, with_jobs(heartbeat=0.01))
         self.heart.queue = self.queue = CountingQueue()
         self.heart.start_engine()
         self.server = uvicorn.Server(

@@ -5,11 +5,11 @@ What is measured and what is removed is the evictor's business; the order in whi
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from pgstrata.domain.model import Model
 from pgstrata.domain.state import State
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.settings import CacheCapacity
 
 DEFAULT_SHARE = 0.8
 """The part of the disk that states may hold where nobody says how much."""
@@ -19,18 +19,6 @@ _MOST_RESERVED = 10 << 30
 
 ABOVE_HIGH = "usage_above_high_watermark"
 BELOW_RESERVE = "free_below_reserve"
-
-
-class Limits(Model, frozen=True, kw_only=True):
-    """What was configured."""
-
-    max_bytes: int | None = None
-    """None for ``DEFAULT_SHARE`` of the disk."""
-    reserve_bytes: int | None = None
-    """What is to stay free on the disk; None for a twentieth of it, at most 10 GiB."""
-    high_watermark: float = 0.90
-    low_watermark: float = 0.80
-    min_state_age: timedelta = timedelta(minutes=10)
 
 
 class Disk(Model, frozen=True, kw_only=True):
@@ -52,7 +40,7 @@ class Bounds(Model, frozen=True, kw_only=True):
     reserve_bytes: int
 
 
-def check(limits: Limits) -> None:
+def check(limits: CacheCapacity) -> None:
     """Raise ``InvalidArgumentError`` for limits that contradict each other."""
     if not 0 < limits.low_watermark <= limits.high_watermark <= 1:
         raise InvalidArgumentError(
@@ -62,12 +50,12 @@ def check(limits: Limits) -> None:
         )
 
 
-def bounds(limits: Limits, disk: Disk) -> Bounds:
+def bounds(limits: CacheCapacity, disk: Disk) -> Bounds:
     """The limits as bytes, on this disk."""
-    reserve = limits.reserve_bytes
+    reserve: int | None = limits.reserve_bytes
     if reserve is None:
         reserve = min(int(disk.total_bytes * _RESERVED_SHARE), _MOST_RESERVED)
-    wanted = limits.max_bytes
+    wanted: int | None = limits.max_bytes
     if wanted is None:
         wanted = int(disk.total_bytes * DEFAULT_SHARE)
     most = max(0, min(wanted, disk.total_bytes - reserve))

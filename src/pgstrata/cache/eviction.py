@@ -8,15 +8,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pgstrata.cache import capacity
-from pgstrata.cache.capacity import Bounds, Disk, Limits
+from pgstrata.cache.capacity import Bounds, Disk
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
+from pgstrata.domain import durations
 from pgstrata.domain.cache import CacheStatus, Eviction
 from pgstrata.domain.model import Model, utc_now
+from pgstrata.domain.sizes import rounded
 from pgstrata.errors import (
     CacheEnforcementUnavailableError,
     CacheFullUnreclaimableError,
@@ -24,6 +26,7 @@ from pgstrata.errors import (
     ConflictError,
     PgstrataError,
 )
+from pgstrata.settings import CacheCapacity
 from pgstrata.store.base import Store
 
 _log = logging.getLogger(__name__)
@@ -53,7 +56,7 @@ class Evictor:
     def __init__(
         self,
         *,
-        limits: Limits,
+        limits: CacheCapacity,
         store: Store,
         removal: StateRemoval,
         reservations: InUse,
@@ -123,7 +126,7 @@ class Evictor:
             reserve_bytes=fill.bounds.reserve_bytes,
             high_watermark=self._limits.high_watermark,
             low_watermark=self._limits.low_watermark,
-            min_state_age=_span(self._limits.min_state_age.total_seconds()),
+            min_state_age=durations.write(self._limits.min_state_age),
             store_total_bytes=fill.disk.total_bytes,
             store_free_bytes=fill.disk.free_bytes,
             state_count=totals.states,
@@ -202,15 +205,15 @@ class Evictor:
         )
 
     def _old_enough(self) -> datetime:
-        return self._now() - self._limits.min_state_age
+        return self._now() - timedelta(seconds=self._limits.min_state_age)
 
     def _too_small(self, fill: _Fill, needed: int) -> CacheLimitTooSmallError:
         return CacheLimitTooSmallError(
-            f"the cache may hold {_bytes(fill.bounds.max_bytes)} in all, "
-            f"{_bytes(needed)} of which this state alone needs"
+            f"the cache may hold {rounded(fill.bounds.max_bytes)} in all, "
+            f"{rounded(needed)} of which this state alone needs"
             if needed
-            else f"nothing is left for the cache: {_bytes(fill.bounds.reserve_bytes)} of the "
-            f"disk's {_bytes(fill.disk.total_bytes)} are to stay free",
+            else f"nothing is left for the cache: {rounded(fill.bounds.reserve_bytes)} of the "
+            f"disk's {rounded(fill.disk.total_bytes)} are to stay free",
             remedy="raise cache.capacity.maxBytes or lower cache.capacity.reserveBytes, "
             "or give the store a larger disk",
         )
@@ -219,37 +222,18 @@ class Evictor:
         self, left: _Fill, needed: int, trouble: OSError | PgstrataError | None
     ) -> PgstrataError:
         held = (
-            f"the cache holds {_bytes(left.usage_bytes)} of {_bytes(left.bounds.max_bytes)}, "
-            f"{_bytes(left.disk.free_bytes)} of the disk are free where "
-            f"{_bytes(left.bounds.reserve_bytes)} should be"
+            f"the cache holds {rounded(left.usage_bytes)} of {rounded(left.bounds.max_bytes)}, "
+            f"{rounded(left.disk.free_bytes)} of the disk are free where "
+            f"{rounded(left.bounds.reserve_bytes)} should be"
         )
         if trouble is not None:
             return CacheEnforcementUnavailableError(
                 f"{held}, and states cannot be removed: {trouble}",
                 remedy="look after the store's disk (pgstrata engine logs says more)",
             )
-        wanted = f", {_bytes(needed)} more are needed" if needed else ""
+        wanted = f", {rounded(needed)} more are needed" if needed else ""
         return CacheFullUnreclaimableError(
             f"{held}{wanted}, and no state can go: those left are in use, pinned or young",
             remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), make room on "
             "the disk, or set other limits (cache.capacity); pgstrata status --cache tells more",
         )
-
-
-def _bytes(count: int) -> str:
-    """Bytes as the command line shows them: by thousands."""
-    amount, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if abs(amount) < 1000:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
-
-
-def _span(seconds: float) -> str:
-    """A length of time as it is configured: ``10m``."""
-    whole = int(seconds)
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if whole and whole % length == 0:
-            return f"{whole // length}{unit}"
-    return f"{whole}s"

@@ -12,7 +12,7 @@ from pgstrata.cli.command import Context, Detached
 from pgstrata.cli.commands.engine_stop import STOP_SECONDS, stop
 from pgstrata.cli.follow import follow
 from pgstrata.cli.plan_view import show_plan
-from pgstrata.cli.text import columns, seconds, table
+from pgstrata.cli.text import columns, table
 from pgstrata.client import connect
 from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
@@ -20,6 +20,7 @@ from pgstrata.client.http import Json
 from pgstrata.client.undisturbed import undisturbed
 from pgstrata.client_errors import ClientError, JobFailedError, NotFoundError
 from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
+from pgstrata.domain.durations import measured
 
 _SCRIPT_WORDS = " ".join(f"-f {script}" for script in SCRIPTS)
 
@@ -68,7 +69,7 @@ def _prepare(own: Context, engine: Engine, story: str) -> tuple[Json, float]:
     if result is None:
         raise ClientError("the engine prepared nothing", remedy="`pgstrata status` may tell why")
     print(f"DSN={result['dsn']}")
-    print(f"  in {seconds(took)}", flush=True)
+    print(f"  in {measured(took)}", flush=True)
     return result, took
 
 
@@ -79,7 +80,7 @@ def _show_query(result: Json) -> None:
 
 
 def _compare(first: tuple[Json, float], second: tuple[Json, float]) -> None:
-    _tell(f"The first took {seconds(first[1])}, the second {seconds(second[1])}.")
+    _tell(f"The first took {measured(first[1])}, the second {measured(second[1])}.")
     print("  Each is a server of its own: what you do to one, the other never sees.")
 
 

@@ -1,10 +1,10 @@
 """What the ``engine`` commands have in common."""
 
 from pgstrata.cli.command import Context
-from pgstrata.cli.options import Option
+from pgstrata.cli.setting_options import option
 from pgstrata.client_errors import UsageError
 
-STORE = Option(("--store",), "the store; default: the configured one", "DIR")
+STORE = option("store")
 
 
 def refuse_endpoint(context: Context) -> None:

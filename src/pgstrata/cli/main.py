@@ -12,8 +12,8 @@ from pgstrata.cli import command_table
 from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
 from pgstrata.cli.options import HELP, Given, Option, parse
 from pgstrata.cli.report import report, report_detached
+from pgstrata.cli.setting_options import option
 from pgstrata.client_errors import ClientError, UsageError
-from pgstrata.config.keys import Value
 from pgstrata.config.load import load
 from pgstrata.system import environment
 
@@ -24,10 +24,10 @@ USAGE = 2
 
 OPTIONS = (
     Option(("--profile",), "take the settings of this profile", "NAME"),
-    Option(("--endpoint",), "talk to the engine at this address", "URL"),
-    Option(("--store",), "work with the engine of this store", "DIR"),
+    option("endpoint"),
+    option("store"),
     Option(("--output",), "what stdout carries: human (default) or json", "FORM"),
-    Option(("--timeout",), "stop waiting after this long, such as 90s or 15m", "TIME"),
+    option("timeout"),
     Option(("-v", "--verbose"), "show what the tools say as they run"),
     HELP,
     Option(("--version",), "show the version"),
@@ -145,7 +145,7 @@ def _named(words: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 
 def _context(given: Given, own: Given, command: Command, resources: ExitStack) -> Context:
-    flags: dict[str, Value] = {
+    flags = {
         option: value
         for option in ("endpoint", "timeout", "store")
         if (value := given.last(f"--{option}")) is not None

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Protocol, TextIO
 
 from pgstrata.cli.steps import Outcome, Report, Working
-from pgstrata.cli.text import columns, cut, one_line, seconds
+from pgstrata.cli.text import columns, cut, one_line
+from pgstrata.domain.durations import measured
 
 _DIM = "\x1b[2m"
 _RESET = "\x1b[0m"
@@ -43,7 +44,7 @@ def for_stream(stream: TextIO, env: Mapping[str, str], *, verbose: bool) -> Prog
 
 def report_line(report: Report) -> str:
     """``[2/3] built   -f seed.sql  0.8 s``."""
-    took = "" if report.outcome == "cached" else f"  {seconds(report.seconds)}"
+    took = "" if report.outcome == "cached" else f"  {measured(report.seconds)}"
     position = f"[{report.number}/{report.total}]"
     return f"{position} {report.outcome:<6}  {one_line(report.title)}{took}"
 
@@ -90,7 +91,7 @@ class Live:
 
     def working(self, now: Working) -> None:
         self.clear()
-        took = f"  {seconds(now.seconds)}"
+        took = f"  {measured(now.seconds)}"
         title = cut(self._head(now) + one_line(now.title), self._width() - len(took))
         lines = [title + took]
         if self._last_log:

@@ -4,14 +4,15 @@ import sys
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given, Option
+from pgstrata.cli.setting_options import option
 from pgstrata.client.http import Json
 from pgstrata.client_errors import UsageError, engine_errors_translated
-from pgstrata.config.durations import parse_positive
+from pgstrata.domain.durations import parse_positive
 
 UNCACHEABLE = ("refuse", "run")
 
 PLAN_OPTIONS = (
-    Option(("--image",), "which PostgreSQL: postgres:17, postgres:16.4; default: the newest", "I"),
+    option("image"),
     Option(("--uncacheable",), "inputs that cannot be known: refuse (default) or run", "HOW"),
     Option(("--timeout",), "stop the job when it has run for this long: 90s, 15m, 2h", "TIME"),
 )

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pgstrata.cli.ages import age, until
 from pgstrata.cli.steps import title
-from pgstrata.cli.text import age, image, short, size, until
+from pgstrata.cli.text import image, short
+from pgstrata.domain.sizes import rounded
 
 Item = Mapping[str, Any]
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -57,7 +59,7 @@ def state_rows(items: Sequence[Item], style: Style) -> Table:
     return head, [
         (
             "  " * depth + short(item["state_id"], long=style.long),
-            size(item.get("size_bytes")),
+            rounded(item.get("size_bytes")),
             age(item["created_at"]),
             str(item["refcount"]),
             "yes" if item.get("pinned") else "-",

@@ -5,7 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pgstrata.cli.text import moment, relative, short
+from pgstrata.cli.ages import moment
+from pgstrata.cli.text import relative, short
 
 EXECUTE_PREFIX = "execute-"
 """How the ids of tasks that make a state begin."""

@@ -1,14 +1,11 @@
-"""How things are written for people: tables, sizes, ages, durations, short ids."""
+"""How things are written for people: tables, short ids."""
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 SHORT_ID = 12
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-_AGES = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
 def printable(text: str) -> str:
@@ -64,52 +61,3 @@ def image(image_id: str | None, *, long: bool = False) -> str:
     if long or not digest_mark:
         return image_id or "-"
     return f"{name}@{digest[:SHORT_ID]}"
-
-
-def size(count: int | None) -> str:
-    """Bytes for people: ``1.5 MB``, by thousands."""
-    if count is None:
-        return "-"
-    amount, units = float(count), iter(_UNITS)
-    unit = next(units)
-    while amount >= 999.5 and unit != _UNITS[-1]:
-        amount, unit = amount / 1000, next(units)
-    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.95 else f"{amount:.1f} {unit}"
-
-
-def moment(text: str) -> datetime:
-    """An RFC 3339 timestamp. Raises ``ValueError``."""
-    return datetime.fromisoformat(text)
-
-
-def age(timestamp: str | None, now: datetime | None = None) -> str:
-    """How long ago: ``3 min``."""
-    if timestamp is None:
-        return "-"
-    return span(((now or datetime.now(UTC)) - moment(timestamp)).total_seconds())
-
-
-def until(timestamp: str | None, now: datetime | None = None) -> str:
-    """How long until then; ``-`` for never."""
-    if timestamp is None:
-        return "-"
-    left = (moment(timestamp) - (now or datetime.now(UTC))).total_seconds()
-    return span(left) if left > 0 else "over"
-
-
-def span(seconds: float) -> str:
-    """A length of time in its largest unit: ``45 s``, ``3 min``, ``2 h``, ``5 d``."""
-    whole = max(int(seconds), 0)
-    for length, unit in _AGES:
-        if whole >= length:
-            return f"{whole // length} {unit}"
-    return f"{whole} s"
-
-
-def seconds(amount: float) -> str:
-    """A short time, measured: ``12 ms``, ``0.8 s``, ``2 min 5 s``."""
-    if amount < 0.3:
-        return f"{amount * 1000:.0f} ms"
-    if amount < 60:
-        return f"{amount:.1f} s"
-    return f"{int(amount) // 60} min {int(amount) % 60} s"

@@ -1,11 +1,10 @@
 """From a configuration to an engine that answers: one named, one found, or one started."""
 
-from collections.abc import Mapping
-
 from pgstrata.client import discovery
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Http, Json, parse_endpoint
 from pgstrata.client_errors import EngineStoppingError, UsageError
+from pgstrata.config import keys
 from pgstrata.config.model import Configuration
 
 _STOPPING_SECONDS = 60.0
@@ -48,12 +47,24 @@ def start(configuration: Configuration) -> discovery.Found:
     arguments = [
         *("--idle-timeout", starting.DEFAULT_IDLE),
         *("--engine-json", str(configuration.engine_json)),
-        *_settings(configuration),
+        *serve_options(configuration),
     ]
     command = starting.serve_command(configuration.store, arguments)
     return starting.start(
         configuration.store, configuration.engine_json, command, timeout=configuration.timeout
     )
+
+
+def serve_options(configuration: Configuration) -> list[str]:
+    """What was said for the engine, as options of ``engine serve``.
+
+    The engine runs in its store's directory, where it does not see the caller's project.
+    """
+    return [
+        word
+        for name, value in configuration.engine.items()
+        for word in ("--set", f"{name}={keys.write(name, value)}")
+    ]
 
 
 def _named(configuration: Configuration, endpoint: str) -> Engine:
@@ -63,29 +74,3 @@ def _named(configuration: Configuration, endpoint: str) -> Engine:
             remedy="set PGSTRATA_TOKEN to the authToken in that engine's engine.json",
         )
     return Engine(Http(parse_endpoint(endpoint), configuration.token, configuration.timeout))
-
-
-def _settings(configuration: Configuration) -> list[str]:
-    """The configured settings as options of ``engine serve``.
-
-    The engine runs in its store's directory, where it does not see the caller's project.
-    """
-    single = {
-        "--snapshot-backend": configuration.snapshot_backend,
-        "--snapshot-consistency": configuration.snapshot_consistency,
-        "--server-user": configuration.server_user,
-        "--max-parallel": configuration.max_parallel,
-        "--max-identical": configuration.max_identical,
-        "--job-timeout": configuration.job_timeout,
-        "--drain-timeout": configuration.drain_timeout,
-    }
-    words = [word for flag, value in single.items() if value is not None for word in (flag, value)]
-    return [
-        *map(str, words),
-        *_assignments("--server-setting", configuration.server_settings),
-        *_assignments("--set", configuration.engine),
-    ]
-
-
-def _assignments(option: str, values: Mapping[str, object]) -> list[str]:
-    return [word for name, value in values.items() for word in (option, f"{name}={value}")]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pgstrata.client_errors import UsageError
-from pgstrata.config.keys import Layer, Value, check
+from pgstrata.config.keys import Layer, read
 
 PROJECT_FILE = Path(".pgstrata") / "config.yaml"
 _PROFILES = "profiles"
@@ -36,14 +36,13 @@ class ConfigFile:
 
     def __init__(self, path: Path) -> None:
         """Raises ``UsageError`` naming the file, and the key if it is one."""
-        self.path = path
         tree = _parsed(path)
         profiles = tree.pop(_PROFILES, None) or {}
         if not isinstance(profiles, dict):
-            raise _wrong(path, _PROFILES, "must hold profiles by name")
-        self.plain = _layer(path, tree, "")
+            raise _no_section(path, _PROFILES, "profiles")
+        self.plain = _layer(path, tree)
         self.profiles = {
-            str(name): _layer(path, _section(path, f"{_PROFILES}.{name}", section), "")
+            str(name): _layer(path, _section(path, f"{_PROFILES}.{name}", section))
             for name, section in profiles.items()
         }
 
@@ -52,7 +51,7 @@ def _section(path: Path, key: str, section: Any) -> dict[Any, Any]:
     if section is None:
         return {}
     if not isinstance(section, dict):
-        raise _wrong(path, key, "must hold settings by name")
+        raise _no_section(path, key, "settings")
     return section
 
 
@@ -74,8 +73,10 @@ def _parsed(path: Path) -> dict[Any, Any]:
     return dict(tree or {})
 
 
-def _layer(path: Path, tree: Mapping[Any, Any], prefix: str) -> Layer:
-    return {key: _checked(path, key, value) for key, value in _leaves(tree, prefix)}
+def _layer(path: Path, tree: Mapping[Any, Any]) -> Layer:
+    """What a section says. Relative paths start from the directory that the file configures."""
+    base = path.parent.parent if path.parent.name == ".pgstrata" else path.parent
+    return {key: read(str(path), key, value, base) for key, value in _leaves(tree, "")}
 
 
 def _leaves(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -86,19 +87,5 @@ def _leaves(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _checked(path: Path, key: str, value: Any) -> Value:
-    if not isinstance(value, str | int | float):
-        raise _wrong(path, key, "must be a single value")
-    try:
-        return check(key, value)
-    except KeyError as error:
-        raise UsageError(
-            f"{path}: there is no setting {key}",
-            remedy="look for a slip of the pen, or remove it",
-        ) from error
-    except ValueError as error:
-        raise _wrong(path, key, str(error)) from error
-
-
-def _wrong(path: Path, key: str, must: str) -> UsageError:
-    return UsageError(f"{path}: {key} {must}", remedy="correct the value in that file")
+def _no_section(path: Path, key: str, content: str) -> UsageError:
+    return UsageError(f"{path}: {key} must hold {content} by name", remedy="correct it there")

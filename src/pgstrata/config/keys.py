@@ -1,134 +1,156 @@
-"""The keys a configuration may hold, and what may be said for each."""
+"""The key of each setting, and reading what was said for it somewhere."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
-from pgstrata.config import durations, sizes
+from pgstrata.client_errors import UsageError
+from pgstrata.config.model import Configuration
+from pgstrata.config.values import Plain, Values, values_of
+from pgstrata.domain.setting import Setting
 
-Value = str | int | float | bool
-Layer = Mapping[str, Value]
-"""One source's settings: dotted keys and their values as they were written."""
+if TYPE_CHECKING:
+    from pgstrata.settings import Settings
 
-SETTING_PREFIX = "runtime.settings."
-"""What comes before the name of one of PostgreSQL's own settings."""
-
-BACKENDS = ("auto", "btrfs", "overlay", "reflink", "copy")
-
-CONSISTENCIES = ("auto", "clean", "crash")
-
-
-def _text(value: Value) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("must be text, and not empty")
-    return value
+Layer = Mapping[str, Any]
+"""What one source says: values by their keys."""
 
 
-def _seconds(value: Value) -> int:
-    # A number is seconds; true and 1.5 are refused as the words they are.
-    return durations.parse_positive(str(value))
+class Key(NamedTuple):
+    """A setting with its key."""
+
+    name: str
+    """``cache.capacity.maxBytes``"""
+    fields: tuple[str, ...]
+    """Where it is in ``Settings``, or in ``Configuration`` if it is a command's own."""
+    setting: Setting
+    values: Values
+    default: Any
+    """What it is when nobody says; None where that is found out later."""
+    is_map: bool
+    """Whether values go by names: its keys are ``name`` with a dot and one of those."""
+
+    @property
+    def variable(self) -> str | None:
+        """The environment's variable for it: ``PGSTRATA_SNAPSHOT_BACKEND``."""
+        return None if self.is_map else "PGSTRATA_" + self.name.upper().replace(".", "_")
 
 
-def _whole(least: int) -> Callable[[Value], int]:
-    def check(value: Value) -> int:
-        text = "" if isinstance(value, bool) else str(value)
-        if not (text.isascii() and text.isdigit() and int(text) >= least):
-            raise ValueError(f"must be a whole number, at least {least}")
-        return int(text)
-
-    return check
-
-
-def _bytes(least: int) -> Callable[[Value], int]:
-    def check(value: Value) -> int:
-        size = sizes.parse("" if isinstance(value, bool) else str(value))
-        if size < least:
-            raise ValueError(f"must be at least {least} bytes")
-        return size
-
-    return check
+def _keys_in(structure: Any, outer: tuple[str, ...] = ()) -> Iterator[Key]:
+    for field, hint in get_type_hints(structure, include_extras=True).items():
+        fields = (*outer, field)
+        if hasattr(hint, "_fields"):
+            yield from _keys_in(hint, fields)
+            continue
+        kind, *marks = get_args(hint) or (hint,)
+        for setting in (mark for mark in marks if isinstance(mark, Setting)):
+            default = structure._field_defaults.get(field)
+            name, is_map = ".".join(map(_camel, fields)), isinstance(default, Mapping)
+            values = values_of(kind, setting)
+            yield Key(name, fields, setting, values, default, is_map)
 
 
-def _span(value: Value) -> int:
-    return durations.parse(str(value))
+def _camel(field: str) -> str:
+    first, *others = field.split("_")
+    return first + "".join(map(str.capitalize, others))
 
 
-def _share(value: Value) -> float:
+OWN: Mapping[str, Key] = {key.name: key for key in _keys_in(Configuration)}
+"""The settings that are a command's own, by their keys."""
+
+
+@cache
+def engine_keys() -> Mapping[str, Key]:
+    """The engine's settings, by their keys."""
+    # Most commands need none of them, and the structure takes its time to import.
+    from pgstrata.settings import Settings
+
+    return {key.name: key for key in _keys_in(Settings)}
+
+
+def every_key() -> Mapping[str, Key]:
+    """All settings, by their keys."""
+    return {**OWN, **engine_keys()}
+
+
+def find(name: str) -> Key | None:
+    """The setting that a key is of: a map's, for one of its entries."""
+    key = OWN.get(name) or engine_keys().get(name)
+    if key is not None:
+        return None if key.is_map else key
+    maps = (key for key in engine_keys().values() if key.is_map)
+    return next((key for key in maps if name.removeprefix(f"{key.name}.") not in ("", name)), None)
+
+
+def read(origin: str, name: str, value: object, base: Path) -> Any:
+    """The value that was given for a key, as its type; relative paths start from ``base``.
+
+    ``origin`` is the file, variable or option that it is from. Raises ``UsageError`` which names
+    that, the key, and what is accepted.
+    """
+    key = find(name)
+    if key is None:
+        raise UsageError(f"{origin}: there is no setting {name}", remedy=_instead_of(name))
     try:
-        share = float("" if isinstance(value, bool) else value)
-    except ValueError:
-        share = 0
-    if not 0 < share <= 1:
-        raise ValueError("must be a part of the whole: more than 0, at most 1, such as 0.9")
-    return share
+        if not isinstance(value, Plain):
+            raise ValueError  # noqa: TRY301, TRY004 - said like every other value that is wrong
+        return _anchored(key.values.read(value), base)
+    except ValueError as error:
+        but = "" if key.setting.secret else f", not {_shown(value)}"
+        raise UsageError(
+            f"{origin}: {name} must be {key.values.accepted}{but}",
+            remedy="correct it, or leave it out",
+        ) from error
 
 
-def _backend(value: Value) -> str:
-    if value not in BACKENDS:
-        raise ValueError(f"must be one of {', '.join(BACKENDS)}")
-    return str(value)
+def write(name: str, value: Any) -> str:
+    """What ``read`` reads as this value of a key."""
+    key = find(name)
+    assert key is not None
+    return str(key.values.plain(value))
 
 
-def _consistency(value: Value) -> str:
-    if value not in CONSISTENCIES:
-        raise ValueError(f"must be one of {', '.join(CONSISTENCIES)}")
-    return str(value)
+def settings_of(said: Layer) -> "Settings":
+    """An engine's settings: what was said for keys of the engine's, defaults for all others."""
+    from pgstrata.settings import Settings
+
+    settings = Settings()
+    for name, value in said.items():
+        key = find(name)
+        assert key is not None
+        entry = name.removeprefix(f"{key.name}.") if key.is_map else None
+        settings = _with(settings, key.fields, entry, value)
+    return settings
 
 
-def setting(value: Value) -> str:
-    """A PostgreSQL setting's value, as PostgreSQL wants it written."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value)
+def _with(structure: Any, fields: tuple[str, ...], entry: str | None, value: Any) -> Any:
+    if fields:
+        inner = _with(getattr(structure, fields[0]), fields[1:], entry, value)
+        return structure._replace(**{fields[0]: inner})
+    return value if entry is None else {**structure, entry: value}
 
 
-ENGINE_FIELDS: Mapping[str, str] = {
-    "cache.capacity.maxBytes": "cache_max_bytes",
-    "cache.capacity.reserveBytes": "cache_reserve_bytes",
-    "cache.capacity.highWatermark": "cache_high_watermark",
-    "cache.capacity.lowWatermark": "cache_low_watermark",
-    "cache.capacity.minStateAge": "cache_min_state_age_seconds",
-    "instances.defaultTtl": "default_instance_ttl_seconds",
-    "instances.max": "max_instances",
-    "instances.minFreeMemory": "min_free_memory_bytes",
-}
-"""Keys that are the engine's alone, with what each is called among its ``Settings``."""
-
-KEYS: Mapping[str, Callable[[Value], Value]] = {
-    "store": _text,
-    "endpoint": _text,
-    "token": _text,
-    "image": _text,
-    "timeout": _seconds,
-    "snapshot.backend": _backend,
-    "snapshot.consistency": _consistency,
-    "runtime.user": _text,
-    "liquibase.home": _text,
-    "liquibase.jars": _text,
-    "liquibase.java": _text,
-    "liquibase.exec": _text,
-    "orchestrator.jobs.maxParallel": _whole(1),
-    "orchestrator.jobs.maxIdentical": _whole(0),
-    "orchestrator.jobs.timeout": _seconds,
-    "orchestrator.jobs.drainTimeout": _seconds,
-    "cache.capacity.maxBytes": _bytes(1),
-    "cache.capacity.reserveBytes": _bytes(0),
-    "cache.capacity.highWatermark": _share,
-    "cache.capacity.lowWatermark": _share,
-    "cache.capacity.minStateAge": _span,
-    "instances.defaultTtl": _seconds,
-    "instances.max": _whole(0),
-    "instances.minFreeMemory": _bytes(0),
-}
-"""Each key with the function that checks its value. It raises ``ValueError`` saying what the value
-must be."""
+def _anchored(value: Any, base: Path) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_anchored(path, base) for path in value)
+    return Path(os.path.normpath(base / value)) if isinstance(value, Path) else value
 
 
-def check(key: str, value: Value) -> Value:
-    """The value of a key, as its type. Raises ``KeyError`` for an unknown key, ``ValueError``."""
-    if key.startswith(SETTING_PREFIX) and key != SETTING_PREFIX:
-        return setting(value)
-    return KEYS[key](value)
+def _instead_of(name: str) -> str:
+    inside = [known for known in every_key() if known.startswith(f"{name}.")]
+    if inside:
+        return f"what can be set there: {', '.join(inside)}"
+    from difflib import get_close_matches
+
+    alike = get_close_matches(name, every_key(), n=1)
+    return f"did you mean {alike[0]}?" if alike else "look for a slip of the pen, or remove it"
 
 
-def variable(key: str) -> str:
-    """The environment's variable for a key: ``PGSTRATA_SNAPSHOT_BACKEND``."""
-    return "PGSTRATA_" + key.upper().replace(".", "_")
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, list):
+        return "a list"
+    return str(value).lower()

@@ -1,43 +1,53 @@
-"""A configuration: what the layers come to."""
+"""What a command works with: its own settings, each once, and what was said for the engine."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pgstrata.config.keys import Value
-
-DEFAULT_IMAGE = "postgres"
-"""The newest PostgreSQL there is."""
+from pgstrata.domain.durations import Seconds
+from pgstrata.domain.setting import Setting
 
 ENGINE_FILE = "engine.json"
 LOG_FILE = "engine.log"
 
 
 class Configuration(NamedTuple):
-    """What a command works with. A setting that is None is left to the engine."""
+    """What a command works with: settings of its own, and what was said for the engine."""
 
-    store: Path
+    store: Annotated[
+        Path,
+        Setting(
+            "the directory with everything in it",
+            default="`/var/lib/pgstrata` for root, otherwise `~/.local/share/pgstrata`",
+            option="--store DIR",
+        ),
+    ]
     """Absolute."""
-    endpoint: str | None = None
-    """The URL of an engine that runs elsewhere; None for the store's own."""
-    token: str | None = None
-    image: str = DEFAULT_IMAGE
-    timeout: float | None = None
-    """Seconds to wait for the engine; None for as long as it takes."""
-    snapshot_backend: str | None = None
-    snapshot_consistency: str | None = None
-    server_user: str | None = None
-    server_settings: Mapping[str, str] = {}
-    liquibase: Mapping[str, tuple[Path, ...]] = {}
-    """What ``liquibase.home``, ``jars``, ``java`` and ``exec`` say, absolute."""
-    max_parallel: int | None = None
-    max_identical: int | None = None
-    job_timeout: int | None = None
-    """Seconds any job may run."""
-    drain_timeout: int | None = None
-    """Seconds steps that run may take when the engine is told to stop."""
-    engine: Mapping[str, Value] = {}
-    """What else is set of the keys that are the engine's (``keys.ENGINE_FIELDS``), by key."""
+    endpoint: Annotated[
+        str | None,
+        Setting(
+            "the address of an engine that runs elsewhere",
+            default="the store's own engine",
+            option="--endpoint URL",
+        ),
+    ] = None
+    token: Annotated[
+        str | None,
+        Setting("how to be let in by that engine", secret=True),
+    ] = None
+    image: Annotated[
+        str,
+        Setting(
+            "which PostgreSQL: postgres is the newest, postgres:17 the newest of that major",
+            option="--image IMAGE",
+        ),
+    ] = "postgres"
+    timeout: Annotated[
+        Seconds | None,
+        Setting("how long to wait for the engine", least=1, option="--timeout TIME"),
+    ] = None
+    engine: Mapping[str, Any] = {}
+    """What was said for the engine, by key; everything else is left to it."""
 
     @property
     def engine_json(self) -> Path:

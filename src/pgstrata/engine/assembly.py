@@ -10,7 +10,6 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +45,7 @@ from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.registry.registry import Registry
 from pgstrata.registry.status import EngineInfo
 from pgstrata.runtime.native import NativeRuntime, socket_dir_for
-from pgstrata.settings import OWN_SERVER_SETTINGS, THROW_AWAY_SETTINGS, Settings
+from pgstrata.settings import OWN_SERVER_SETTINGS, Settings
 from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.in_place import make_in_place
 from pgstrata.statefs import detect
@@ -55,22 +54,12 @@ from pgstrata.system import orphans
 
 
 def check_settings(settings: Settings) -> None:
-    for name in settings.server_settings:
+    for name in settings.runtime.settings:
         if reason := OWN_SERVER_SETTINGS.get(name.lower()):
             raise InvalidArgumentError(
                 f"the server setting {name} is not to be set: {reason}", remedy="leave it out"
             )
-    capacity.check(_limits(settings))
-
-
-def _limits(settings: Settings) -> capacity.Limits:
-    return capacity.Limits(
-        max_bytes=settings.cache_max_bytes,
-        reserve_bytes=settings.cache_reserve_bytes,
-        high_watermark=settings.cache_high_watermark,
-        low_watermark=settings.cache_low_watermark,
-        min_state_age=timedelta(seconds=settings.cache_min_state_age_seconds),
-    )
+    capacity.check(settings.cache.capacity)
 
 
 @asynccontextmanager
@@ -84,12 +73,12 @@ async def assemble(
             store=root,
             run_dir=socket_dir_for(root),
             password=store_password(root),
-            server_user=settings.server_user,
-            server_settings=THROW_AWAY_SETTINGS | settings.server_settings,
+            server_user=settings.runtime.user,
+            server_settings=settings.runtime.all_settings,
         )
         parts.push_async_callback(runtime.close)
         await check_reachable(root, runtime.server_user)
-        detection = await detect.detect(root, settings.snapshot_backend)
+        detection = await detect.detect(root, settings.snapshot.backend)
         make_in_place(root / "pgstrata.db-shm")
         database = await Database.open(root / "pgstrata.db")
         parts.push_async_callback(database.close)
@@ -101,7 +90,7 @@ async def assemble(
         )
         disposal = await parts.enter_async_context(Trash(statefs))
         evictor = Evictor(
-            limits=_limits(settings),
+            limits=settings.cache.capacity,
             store=store,
             removal=removal,
             reservations=reservations,
@@ -128,17 +117,22 @@ async def assemble(
             store=store,
             host=Host(
                 store=store,
-                max_instances=settings.max_instances,
-                min_free_memory_bytes=settings.min_free_memory_bytes,
+                max_instances=settings.instances.max,
+                min_free_memory_bytes=settings.instances.min_free_memory,
                 available_memory=_available_memory,
             ),
-            default_ttl_seconds=settings.default_instance_ttl_seconds,
-            consistency=settings.consistency,
+            default_ttl_seconds=settings.instances.default_ttl,
+            consistency=settings.snapshot.consistency,
         )
         job_log = JobLog(queue)
         coordinator = await parts.enter_async_context(
             JobCoordinator(
-                queue=queue, job_log=job_log, kinds=kinds, executor=executor, settings=settings
+                queue=queue,
+                job_log=job_log,
+                kinds=kinds,
+                executor=executor,
+                limits=settings.orchestrator.jobs,
+                server_settings=settings.runtime.own_settings,
             )
         )
         manager = Manager(coordinator=coordinator, queue=queue, job_log=job_log)

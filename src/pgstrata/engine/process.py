@@ -45,7 +45,7 @@ def serve(
     check_settings(settings)
     _let_others_hear()
     faults.arm_from(os.environ)
-    detect.enter_namespace(store.absolute(), settings.snapshot_backend)  # before any thread is made
+    detect.enter_namespace(store.absolute(), settings.snapshot.backend)  # before any thread is made
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -95,7 +95,7 @@ async def _serve(
                 create_app(service, file.auth_token),
                 announced=announced(engine_json, file),
                 busy=lambda: coordinator.busy,
-                drain=lambda: coordinator.drain(settings.drain_seconds),
+                drain=lambda: coordinator.drain(settings.orchestrator.jobs.drain_timeout),
                 idle_timeout=idle_timeout,
             )
             await server.serve(sockets=[port])

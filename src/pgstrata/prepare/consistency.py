@@ -5,13 +5,8 @@ starts on it replays the log since the last checkpoint first. Nothing that was c
 by that, and nothing may come out otherwise than after a start from the state.
 """
 
-from typing import Literal
-
 from pgstrata.domain.model import Model
-
-Consistency = Literal["auto", "clean", "crash"]
-"""What states have to be like: stopped cleanly, or as a crash leaves them where that loses nothing;
-``auto`` takes whichever costs less."""
+from pgstrata.settings import Consistency
 
 
 class Situation(Model, frozen=True, kw_only=True):

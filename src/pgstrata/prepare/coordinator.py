@@ -34,7 +34,7 @@ from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.runner import JobRunner
 from pgstrata.queue.base import Queue
-from pgstrata.settings import Settings
+from pgstrata.settings import JobLimits
 from pgstrata.system.cancellation import to_the_end
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ END_AGAIN_SECONDS = 0.5
 
 
 class JobCoordinator:
-    """Runs jobs, at most ``settings.max_parallel_jobs`` at a time, first come first served.
+    """Runs jobs, at most ``limits.max_parallel`` at a time, first come first served.
 
     Use it as an async context: leaving it stops the runs and leaves their jobs for ``recover``.
     """
@@ -61,25 +61,29 @@ class JobCoordinator:
         job_log: JobLog,
         kinds: Mapping[str, Kind],
         executor: TaskExecutor,
-        settings: Settings,
+        limits: JobLimits,
+        server_settings: Mapping[str, str],
     ) -> None:
+        """``server_settings`` are those that servers do not have by themselves."""
         self._queue = queue
         self._kinds = kinds
         self._executor = executor
         self._job_log = job_log
         self._retention = Retention(
             queue,
-            limit=settings.max_identical_jobs,
-            grace_seconds=settings.finished_job_grace_seconds,
+            limit=limits.max_identical,
+            grace_seconds=limits.finished_grace,
         )
-        self._turns = JobSlots(settings.max_parallel_jobs)
+        self._turns = JobSlots(limits.max_parallel)
         self._runner = JobRunner(
             job_log=job_log,
             kinds=kinds,
             executor=executor,
             retention=self._retention,
             turns=self._turns,
-            settings=settings,
+            timeout_seconds=limits.timeout,
+            heartbeat_seconds=limits.heartbeat,
+            server_settings=server_settings,
         )
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._stopping = False

@@ -24,9 +24,9 @@ from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.instances.limits import Host
 from pgstrata.kinds.base import Kind
-from pgstrata.prepare.consistency import Consistency
 from pgstrata.prepare.snapshots import Live, SnapshotOrchestrator
 from pgstrata.runtime.base import LineSink, Runtime
+from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import to_the_end

@@ -27,7 +27,6 @@ from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.task_log import TaskLog, journal
-from pgstrata.settings import Settings
 from pgstrata.system.cancellation import to_the_end
 
 
@@ -66,14 +65,21 @@ class JobRunner:
         executor: TaskExecutor,
         retention: Retention,
         turns: JobSlots,
-        settings: Settings,
+        timeout_seconds: float | None,
+        heartbeat_seconds: float,
+        server_settings: Mapping[str, str],
     ) -> None:
+        """``timeout_seconds``: how long any job may run; None for as long as it takes.
+        ``heartbeat_seconds``: how long a task may be silent before its last event is repeated.
+        ``server_settings``: those that servers do not have by themselves."""
         self._job_log = job_log
         self._kinds = kinds
         self._executor = executor
         self._retention = retention
         self._turns = turns
-        self._settings = settings
+        self._timeout_seconds = timeout_seconds
+        self._heartbeat_seconds = heartbeat_seconds
+        self._server_settings = server_settings
         self._builds = InFlight()
         self._draining = False
 
@@ -101,7 +107,7 @@ class JobRunner:
     @asynccontextmanager
     async def _in_time(self, job: Job) -> AsyncIterator[None]:
         """Raise ``JobTimeoutError`` in place of what goes on when the job has run for too long."""
-        limit = lifecycle.time_limit(job.request.timeout, self._settings.job_timeout_seconds)
+        limit = lifecycle.time_limit(job.request.timeout, self._timeout_seconds)
         try:
             async with asyncio.timeout(lifecycle.time_left(job, limit, utc_now())) as timer:
                 yield
@@ -137,9 +143,7 @@ class JobRunner:
     async def _plan(self, run: _Run) -> None:
         steps = run.steps if run.steps is not None else await self._steps_read_again(run)
         image = await self._executor.resolve_image(run.job.request.image_id)
-        chain = planner.chain(
-            image.image_id, steps, server_settings=self._settings.own_server_settings
-        )
+        chain = planner.chain(image.image_id, steps, server_settings=self._server_settings)
         # From before it is looked which are there, until the instance is.
         run.uses.enter_context(self._executor.using(chain.state_ids))
         done, cached = await self._cached(run, chain)
@@ -232,8 +236,7 @@ class JobRunner:
     @asynccontextmanager
     async def _journal(self, task: Task) -> AsyncIterator[TaskLog]:
         append = partial(self._job_log.append, task.job_id)
-        seconds = self._settings.heartbeat_seconds
-        async with journal(task, append, heartbeat_seconds=seconds) as book:
+        async with journal(task, append, heartbeat_seconds=self._heartbeat_seconds) as book:
             yield book
 
     async def _say(self, run: _Run, transition: Transition | None = None) -> None:

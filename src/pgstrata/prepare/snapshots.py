@@ -40,7 +40,8 @@ from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError
-from pgstrata.prepare.consistency import Consistency, Situation, reason_to_stop
+from pgstrata.prepare.consistency import Situation, reason_to_stop
+from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import to_the_end

@@ -11,15 +11,17 @@ from pgstrata.cache.capacity import (
     ABOVE_HIGH,
     BELOW_RESERVE,
     Disk,
-    Limits,
     bounds,
     check,
     choose,
     excess,
     pressure,
 )
+from pgstrata.domain.setting import Share
+from pgstrata.domain.sizes import Bytes
 from pgstrata.domain.state import HALF_LIFE, State, worth
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.settings import CacheCapacity
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 GB = 10**9
@@ -92,9 +94,14 @@ def test_nothing_goes_when_nothing_is_wanted() -> None:
     marks=st.lists(st.floats(0.01, 1.0), min_size=2, max_size=2).map(sorted),
 )
 def test_whoever_removes_the_excess_is_rid_of_the_pressure(
-    usage: int, total: int, free: int, most: int | None, reserve: int | None, marks: list[float]
+    usage: int,
+    total: int,
+    free: int,
+    most: Bytes | None,
+    reserve: Bytes | None,
+    marks: list[Share],
 ) -> None:
-    limits = Limits(
+    limits = CacheCapacity(
         max_bytes=most, reserve_bytes=reserve, low_watermark=marks[0], high_watermark=marks[1]
     )
     disk = Disk(total_bytes=total, free_bytes=free)
@@ -109,7 +116,8 @@ def test_whoever_removes_the_excess_is_rid_of_the_pressure(
 
 def test_pressure_says_why() -> None:
     within = bounds(
-        Limits(max_bytes=100 * GB, reserve_bytes=10 * GB), Disk(total_bytes=500 * GB, free_bytes=0)
+        CacheCapacity(max_bytes=Bytes(100 * GB), reserve_bytes=Bytes(10 * GB)),
+        Disk(total_bytes=500 * GB, free_bytes=0),
     )
     roomy, tight = (Disk(total_bytes=500 * GB, free_bytes=free * GB) for free in (50, 5))
     assert pressure(90 * GB, roomy, within) == ()
@@ -122,7 +130,7 @@ def test_pressure_says_why() -> None:
 @pytest.mark.parametrize(("low", "high"), [(0.9, 0.8), (0, 0.5), (0.5, 1.1)])
 def test_watermarks_that_contradict_each_other_are_refused(low: float, high: float) -> None:
     with pytest.raises(InvalidArgumentError, match="watermarks") as refusal:
-        check(Limits(low_watermark=low, high_watermark=high))
+        check(CacheCapacity(low_watermark=Share(low), high_watermark=Share(high)))
     assert refusal.value.remedy
 
 

@@ -3,17 +3,20 @@
 import asyncio
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from pgstrata.cache.capacity import Disk, Limits
+from pgstrata.cache.capacity import Disk
+from pgstrata.domain.durations import Seconds
 from pgstrata.domain.model import utc_now
+from pgstrata.domain.sizes import Bytes
 from pgstrata.domain.state import State
 from pgstrata.errors import CacheEnforcementUnavailableError
+from pgstrata.settings import CacheCapacity
 from tests.unit.prepare.heart import Heart, engine, run
 
-ANY_AGE = timedelta()
+ANY_AGE = Seconds(0)
 
 
 async def state_size(tmp_path: Path) -> int:
@@ -28,12 +31,14 @@ async def state_size(tmp_path: Path) -> int:
     return state.size_bytes
 
 
-async def bounded(tmp_path: Path, *, states: float, **more: object) -> Heart:
+async def bounded(tmp_path: Path, *, states: float, **more: Any) -> Heart:
     """An engine whose cache takes so many states of one-letter steps."""
     size = await state_size(tmp_path)
     heart = Heart(tmp_path)
-    limits = Limits(max_bytes=int(size * states), reserve_bytes=0, min_state_age=ANY_AGE)
-    heart.limits = replace(limits, **more)
+    limits = CacheCapacity(
+        max_bytes=Bytes(int(size * states)), reserve_bytes=Bytes(0), min_state_age=ANY_AGE
+    )
+    heart.limits = limits._replace(**more)
     heart.start_engine()
     return heart
 
@@ -92,7 +97,8 @@ def test_leaves_go_before_what_they_stem_from_and_then_that_too(tmp_path: Path) 
             last = await built(heart, "c")
             assert await kept(heart) == {stem, last}
             assert leaf not in await kept(heart)
-            heart.limits = replace(heart.limits, max_bytes=(heart.limits.max_bytes or 0) // 2)
+            half = Bytes((heart.limits.max_bytes or 0) // 2)
+            heart.limits = heart.limits._replace(max_bytes=half)
             heart.start_engine()
             async with engine(heart):
                 newest = await built(heart, "d")
@@ -116,7 +122,7 @@ def test_a_pinned_state_and_what_it_stems_from_stay(tmp_path: Path) -> None:
 
 def test_a_state_with_an_instance_stays_and_one_too_young_does_too(tmp_path: Path) -> None:
     async def scenario() -> None:
-        heart = await bounded(tmp_path, states=2.5, min_state_age=timedelta(hours=1))
+        heart = await bounded(tmp_path, states=2.5, min_state_age=Seconds(3600))
         async with engine(heart):
             used = await built(heart, "a", keep=True)
             young = await built(heart, "b")

@@ -4,25 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pgstrata.cli.text import age, cut, printable, seconds, size, table, until
+from pgstrata.cli.ages import age, until
+from pgstrata.cli.text import cut, printable, table
 
 NOW = datetime(2025, 1, 2, 12, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("count", "written"),
-    [
-        (None, "-"),
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (48_300_000, "48.3 MB"),
-        (999_949_999, "1.0 GB"),
-        (5 * 10**15, "5000 TB"),
-    ],
-)
-def test_sizes_have_a_unit(count: int | None, written: str) -> None:
-    assert size(count) == written
 
 
 @pytest.mark.parametrize(
@@ -43,13 +28,6 @@ def test_ages_are_in_their_largest_unit(timestamp: str | None, written: str) -> 
 def test_what_has_expired_is_over() -> None:
     assert until("2025-01-02T11:00:00Z", NOW) == "over"
     assert until("2025-01-02T13:00:00Z", NOW) == "1 h"
-
-
-@pytest.mark.parametrize(
-    ("amount", "written"), [(0.0123, "12 ms"), (0.84, "0.8 s"), (125.9, "2 min 5 s")]
-)
-def test_short_times_are_measured(amount: float, written: str) -> None:
-    assert seconds(amount) == written
 
 
 def test_a_table_is_aligned_and_cut_to_its_width() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata.client_errors import UsageError
+from pgstrata.config.keys import settings_of
 from pgstrata.config.load import ROOT_STORE, load
 from pgstrata.config.model import Configuration
 
@@ -90,12 +91,13 @@ def test_the_engines_settings_are_read(place: Place) -> None:
         orchestrator: {jobs: {maxParallel: 3, maxIdentical: 0, timeout: 15m, drainTimeout: 5}}
         """
     )
-    configuration = place.load()
-    assert configuration.snapshot_backend == "btrfs"
-    assert configuration.server_user == "postgres"
-    assert (configuration.max_parallel, configuration.max_identical) == (3, 0)
-    assert (configuration.job_timeout, configuration.drain_timeout) == (900, 5)
-    assert configuration.server_settings == {
+    settings = settings_of(place.load().engine)
+    assert settings.snapshot.backend == "btrfs"
+    assert settings.runtime.user == "postgres"
+    jobs = settings.orchestrator.jobs
+    assert (jobs.max_parallel, jobs.max_identical) == (3, 0)
+    assert (jobs.timeout, jobs.drain_timeout) == (900, 5)
+    assert settings.runtime.settings == {
         "shared_buffers": "64MB",
         "jit": "off",
         "work_mem": "1024",

@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
+from pgstrata.domain.durations import Seconds
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import utc_now
 from pgstrata.instances.leases import LOOK_SECONDS, Leases, pause
+from pgstrata.settings import InstanceLimits
 from tests.unit.deletion.test_deletion import deletion_of
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
 
@@ -142,7 +143,7 @@ def test_what_expired_while_there_was_no_engine_goes_when_one_starts(tmp_path: P
 
 def test_without_a_wish_an_instance_lives_as_long_as_is_configured(tmp_path: Path) -> None:
     async def scenario() -> None:
-        settings = replace(SETTINGS, default_instance_ttl_seconds=600)
+        settings = SETTINGS._replace(instances=InstanceLimits(default_ttl=Seconds(600)))
         async with engine(Heart(tmp_path, settings)) as heart:
             for wish, lives in ((None, 600), (60, 60)):
                 instance = await leased(heart, wish)

@@ -4,15 +4,17 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from pgstrata.errors import HostLimitError
-from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+from pgstrata.settings import InstanceLimits
+from tests.unit.prepare.heart import SETTINGS, Heart, engine, run, with_jobs
 
 
 def test_one_instance_too_many_is_refused_before_there_is_a_job(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with engine(Heart(tmp_path, replace(SETTINGS, max_instances=2))) as heart:
+        async with engine(
+            Heart(tmp_path, SETTINGS._replace(instances=InstanceLimits(max=2)))
+        ) as heart:
             jobs = [await heart.finish("a") for _ in range(2)]
             with pytest.raises(HostLimitError, match="there may be 2") as refusal:
                 await heart.manager.submit(heart.request("a"))
@@ -28,7 +30,7 @@ def test_one_instance_too_many_is_refused_before_there_is_a_job(tmp_path: Path) 
 
 def test_of_many_at_once_only_so_many_get_an_instance(tmp_path: Path) -> None:
     async def scenario() -> None:
-        settings = replace(SETTINGS, max_instances=3, max_identical_jobs=0)
+        settings = with_jobs(max_identical=0)._replace(instances=InstanceLimits(max=3))
         async with engine(Heart(tmp_path, settings)) as heart:
             jobs = [await heart.manager.submit(heart.request("gate")) for _ in range(8)]
             heart.gate.set()

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
-from pgstrata.cache.capacity import Disk, Limits
+from pgstrata.cache.capacity import Disk
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
@@ -30,12 +31,18 @@ from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import MemoryRuntime, ToolRun
-from pgstrata.settings import Settings
+from pgstrata.settings import CacheCapacity, JobLimits, OrchestratorSettings, Settings
 from pgstrata.statefs.memory import MemoryStateFS
 from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
 
-SETTINGS = Settings(finished_job_grace_seconds=0, max_parallel_jobs=4)
+JOBS = JobLimits(finished_grace=0, max_parallel=4)
+SETTINGS = Settings(orchestrator=OrchestratorSettings(JOBS))
+
+
+def with_jobs(**limits: Any) -> Settings:
+    """The settings with other limits for jobs."""
+    return SETTINGS._replace(orchestrator=OrchestratorSettings(JOBS._replace(**limits)))
 
 
 _ALL_OR_NOTHING = ("clone", "start")
@@ -84,7 +91,7 @@ class Heart:
         self.hanging = asyncio.Event()
         self.gate = asyncio.Event()
         self.at_gate = asyncio.Event()
-        self.limits = Limits()
+        self.limits = CacheCapacity()
         self.space = Disk(total_bytes=1 << 40, free_bytes=1 << 39)
         self.memory = 1 << 34
         self.measure: Callable[[], Disk] = lambda: self.space
@@ -132,12 +139,12 @@ class Heart:
             store=self.store,
             host=Host(
                 store=self.store,
-                max_instances=self.settings.max_instances,
-                min_free_memory_bytes=self.settings.min_free_memory_bytes,
+                max_instances=self.settings.instances.max,
+                min_free_memory_bytes=self.settings.instances.min_free_memory,
                 available_memory=lambda: self.memory,
             ),
-            default_ttl_seconds=self.settings.default_instance_ttl_seconds,
-            consistency=self.settings.consistency,
+            default_ttl_seconds=self.settings.instances.default_ttl,
+            consistency=self.settings.snapshot.consistency,
         )
         job_log = JobLog(self.queue)
         self.coordinator = JobCoordinator(
@@ -145,7 +152,8 @@ class Heart:
             job_log=job_log,
             kinds=kinds,
             executor=self.executor,
-            settings=self.settings,
+            limits=self.settings.orchestrator.jobs,
+            server_settings=self.settings.runtime.own_settings,
         )
         self.manager = Manager(coordinator=self.coordinator, queue=self.queue, job_log=job_log)
 

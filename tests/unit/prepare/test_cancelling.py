@@ -5,12 +5,10 @@ from collections.abc import Callable, Coroutine
 from itertools import count
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from pgstrata.domain.job import Job, Status
-from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
-KEEP_ALL = replace(SETTINGS, max_identical_jobs=0)
+KEEP_ALL = with_jobs(max_identical=0)
 
 
 def run_until_too_late(disturbed_at: Callable[[int], Coroutine[None, None, Status]]) -> None:

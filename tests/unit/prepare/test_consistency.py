@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgstrata.prepare.consistency import Consistency, Situation, reason_to_stop
+from pgstrata.prepare.consistency import Situation, reason_to_stop
+from pgstrata.settings import Consistency
 
 HARMLESS = Situation(last=False, clones_open=True, lost=None, settings_changed=False)
 

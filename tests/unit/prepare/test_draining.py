@@ -4,11 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from pgstrata.domain.job import Job, Status
 from pgstrata.errors import EngineStoppingError
-from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
 PATIENT = 20.0
 
@@ -75,7 +74,7 @@ def test_a_step_that_takes_too_long_is_undone_and_left_for_the_next_engine(tmp_p
 
 def test_new_jobs_are_refused_and_queued_ones_stay_queued(tmp_path: Path) -> None:
     async def scenario() -> None:
-        heart = Heart(tmp_path, replace(SETTINGS, max_parallel_jobs=1))
+        heart = Heart(tmp_path, with_jobs(max_parallel=1))
         async with engine(heart):
             await heart.manager.submit(heart.request("gate"))
             await heart.at_gate.wait()

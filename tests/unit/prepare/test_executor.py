@@ -12,6 +12,7 @@ from pgstrata.prepare import planner
 from pgstrata.prepare.executor import InstanceOrder, StateOrder
 from pgstrata.runtime.base import ToolCommand
 from pgstrata.runtime.memory import ToolRun
+from pgstrata.settings import SnapshotSettings
 from pgstrata.store.memory import MemoryStore
 from tests.unit.prepare.heart import SETTINGS, Heart, run
 
@@ -134,7 +135,7 @@ def test_a_step_after_which_a_running_server_will_not_do_has_it_stopped(
 
 def test_states_as_a_crash_leaves_them_can_be_had_after_the_last_step_too(tmp_path: Path) -> None:
     async def scenario() -> None:
-        heart = Heart(tmp_path, replace(SETTINGS, consistency="crash"))
+        heart = Heart(tmp_path, SETTINGS._replace(snapshot=SnapshotSettings(consistency="crash")))
         [order] = await orders(heart, "a")
         await heart.executor.execute_state(replace(order, last=True), unheard)
         assert heart.runtime.running == ()

@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
-from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
-LIVELY = replace(SETTINGS, heartbeat_seconds=0.01)
+LIVELY = with_jobs(heartbeat=0.01)
 
 
 class Stuck:

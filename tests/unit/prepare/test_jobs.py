@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from pgstrata.domain.job import Event, Job, Status, Transition
 from pgstrata.errors import (
@@ -15,8 +14,8 @@ from pgstrata.errors import (
     StoreUnusableError,
 )
 from pgstrata.queue.memory import MemoryQueue
-from pgstrata.settings import THROW_AWAY_SETTINGS
-from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+from pgstrata.settings import THROW_AWAY_SETTINGS, ServerSettings
+from tests.unit.prepare.heart import SETTINGS, Heart, engine, run, with_jobs
 
 
 def test_planning_alone_names_the_steps_and_touches_nothing(tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_what_was_built_with_other_settings_of_the_server_is_not_what_is_asked_f
         heart = Heart(tmp_path)
         async with engine(heart):
             await heart.finish("a")
-        heart.settings = replace(SETTINGS, server_settings={"DateStyle": "German"})
+        heart.settings = SETTINGS._replace(runtime=ServerSettings(settings={"DateStyle": "German"}))
         heart.start_engine()
         async with engine(heart):
             job = await heart.finish("a")
@@ -148,7 +147,7 @@ def test_a_setting_that_says_what_is_so_anyway_leaves_the_cache_as_it_is(tmp_pat
         heart = Heart(tmp_path)
         async with engine(heart):
             await heart.finish("a")
-        heart.settings = replace(SETTINGS, server_settings=THROW_AWAY_SETTINGS)
+        heart.settings = SETTINGS._replace(runtime=ServerSettings(settings=THROW_AWAY_SETTINGS))
         heart.start_engine()
         async with engine(heart):
             job = await heart.finish("a")
@@ -198,7 +197,7 @@ def test_cancelling_stops_the_tool_and_undoes_the_step(tmp_path: Path) -> None:
 
 def test_a_queued_job_can_be_cancelled_before_it_ever_runs(tmp_path: Path) -> None:
     async def scenario() -> None:
-        one_at_a_time = replace(SETTINGS, max_parallel_jobs=1)
+        one_at_a_time = with_jobs(max_parallel=1)
         async with engine(Heart(tmp_path, one_at_a_time)) as heart:
             await heart.manager.submit(heart.request("hang"))
             await heart.hanging.wait()
@@ -248,7 +247,7 @@ def test_cancelling_twice_or_after_the_end_changes_nothing(tmp_path: Path) -> No
 
 def test_jobs_beyond_the_limit_wait_their_turn_first_come_first_served(tmp_path: Path) -> None:
     async def scenario() -> None:
-        one_at_a_time = replace(SETTINGS, max_parallel_jobs=1)
+        one_at_a_time = with_jobs(max_parallel=1)
         async with engine(Heart(tmp_path, one_at_a_time)) as heart:
             jobs = [await heart.manager.submit(heart.request(name)) for name in ("c", "a", "b")]
             for job in jobs:
@@ -260,7 +259,7 @@ def test_jobs_beyond_the_limit_wait_their_turn_first_come_first_served(tmp_path:
 
 def test_many_equal_requests_at_once_build_each_state_once(tmp_path: Path) -> None:
     async def scenario() -> None:
-        keep_all = replace(SETTINGS, max_identical_jobs=0)
+        keep_all = with_jobs(max_identical=0)
         async with engine(Heart(tmp_path, keep_all)) as heart:
             jobs = [await heart.manager.submit(heart.request("a", "b")) for _ in range(20)]
             ended = [await heart.end_of(job.job_id) for job in jobs]
@@ -306,7 +305,7 @@ def test_of_finished_jobs_that_ask_for_the_same_the_newest_stay(tmp_path: Path) 
 
 def test_a_job_that_has_only_just_finished_is_kept_for_its_client(tmp_path: Path) -> None:
     async def scenario() -> None:
-        patient = replace(SETTINGS, finished_job_grace_seconds=60.0)
+        patient = with_jobs(finished_grace=60.0)
         async with engine(Heart(tmp_path, patient)) as heart:
             jobs = [await heart.finish("a") for _ in range(4)]
             assert len(await heart.manager.list_jobs()) == len(jobs)
@@ -345,7 +344,7 @@ def test_a_job_that_is_not_there_cannot_be_cancelled_or_deleted(tmp_path: Path) 
 
 def test_a_quiet_task_repeats_its_last_event_as_a_sign_of_life(tmp_path: Path) -> None:
     async def scenario() -> None:
-        lively = replace(SETTINGS, heartbeat_seconds=0.01)
+        lively = with_jobs(heartbeat=0.01)
         async with engine(Heart(tmp_path, lively)) as heart:
             job = await heart.manager.submit(heart.request("hang"))
             await heart.hanging.wait()

@@ -20,12 +20,11 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from msgspec.structs import replace
 
 from pgstrata.domain import identity
 from pgstrata.domain.job import Event, Job, Status
 from pgstrata.errors import NotFoundError, PgstrataError, ServerError, StoreUnusableError
-from tests.unit.prepare.heart import SETTINGS, Heart
+from tests.unit.prepare.heart import JOBS, Heart, with_jobs
 
 # What a killed engine had still before it is never done.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -115,7 +114,7 @@ class FatedHeart(Heart):
 
     def __init__(self, root: Path) -> None:
         self.fate = Fate()
-        super().__init__(root, replace(SETTINGS, max_parallel_jobs=2, heartbeat_seconds=60))
+        super().__init__(root, with_jobs(max_parallel=2, heartbeat=60))
 
     def start_engine(self) -> None:
         self.fate = Fate()
@@ -324,7 +323,7 @@ class EngineUnderFire(RuleBasedStateMachine):
         for job_id in self.tickets.keys() - jobs:
             # Of finished jobs that ask for the same, only the newest two are kept.
             alike = [one for one in self.tickets.values() if self.is_like(one, job_id)]
-            assert job_id in self.gone or len(alike) > SETTINGS.max_identical_jobs
+            assert job_id in self.gone or len(alike) > JOBS.max_identical
             self.gone.add(job_id)
 
     def check_servers(self, instances: set[str], jobs: set[str]) -> None:

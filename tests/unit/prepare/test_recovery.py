@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from pgstrata.domain.job import Job, Status, Transition
 from pgstrata.queue.memory import MemoryQueue
-from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
 
 async def left_at(heart: Heart, *steps: str, **more: object) -> Job:
@@ -221,7 +221,7 @@ def test_what_is_left_of_a_job_s_time_is_all_it_has_after_a_restart(tmp_path: Pa
 
 def test_jobs_go_on_in_the_order_they_came(tmp_path: Path) -> None:
     async def scenario() -> None:
-        heart = Heart(tmp_path, replace(SETTINGS, max_parallel_jobs=1))
+        heart = Heart(tmp_path, with_jobs(max_parallel=1))
         async with engine(heart):
             await heart.manager.submit(heart.request("hang"))
             await heart.hanging.wait()

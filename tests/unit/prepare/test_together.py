@@ -4,12 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from pgstrata.domain.job import Job, Status
-from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
-KEEP_ALL = replace(SETTINGS, max_identical_jobs=0)
+KEEP_ALL = with_jobs(max_identical=0)
 
 
 async def submitted(heart: Heart, number: int, *steps: str) -> list[Job]:
@@ -125,7 +124,7 @@ def test_jobs_that_wait_for_another_s_work_take_no_turn_from_different_jobs(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
-        two = replace(KEEP_ALL, max_parallel_jobs=2)
+        two = with_jobs(max_identical=0, max_parallel=2)
         async with engine(Heart(tmp_path, two)) as heart:
             same = await submitted(heart, 5, "gate")
             await all_say(heart, same, "task execute-0 running")
@@ -138,7 +137,7 @@ def test_jobs_that_wait_for_another_s_work_take_no_turn_from_different_jobs(
 
 def test_a_job_that_waits_for_its_turn_tells_its_place(tmp_path: Path) -> None:
     async def scenario() -> None:
-        one = replace(SETTINGS, max_parallel_jobs=1)
+        one = with_jobs(max_parallel=1)
         async with engine(Heart(tmp_path, one)) as heart:
             [at_it] = await submitted(heart, 1, "gate")
             await heart.at_gate.wait()
@@ -157,7 +156,7 @@ def test_a_job_that_runs_for_too_long_is_stopped_with_a_code_of_its_own(
     tmp_path: Path, limit: str
 ) -> None:
     async def scenario() -> None:
-        brief = replace(SETTINGS, job_timeout_seconds=0.01 if limit == "allowed" else None)
+        brief = with_jobs(timeout=0.01 if limit == "allowed" else None)
         async with engine(Heart(tmp_path, brief)) as heart:
             asked = {"timeout": 0.01} if limit == "asked" else {}
             job = await heart.finish("a", "hang", **asked)
@@ -173,7 +172,7 @@ def test_a_job_that_runs_for_too_long_is_stopped_with_a_code_of_its_own(
 
 def test_time_in_the_line_does_not_count(tmp_path: Path) -> None:
     async def scenario() -> None:
-        one = replace(SETTINGS, max_parallel_jobs=1)
+        one = with_jobs(max_parallel=1)
         async with engine(Heart(tmp_path, one)) as heart:
             first = await heart.manager.submit(heart.request("hang", timeout=0.05))
             await heart.hangs_or_ends(first)

@@ -2,10 +2,10 @@
 
 import json
 
+from pgstrata.cli.ages import age
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
-from pgstrata.cli.text import age
 from pgstrata.client import discovery
 from pgstrata.client.http import Json
 

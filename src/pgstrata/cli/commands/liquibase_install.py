@@ -8,6 +8,7 @@ from pathlib import Path
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given, Option
 from pgstrata.client_errors import engine_errors_translated
+from pgstrata.config.keys import settings_of
 
 ABOUT = """
 Makes prepare:lb ready: fetches Liquibase (Apache-2.0) and the JDBC driver from the npm registry
@@ -40,25 +41,20 @@ def run(context: Context, given: Given) -> int:
 def _home(context: Context, target: str | None) -> Path | None:
     if target is not None:
         return context.work_dir / target
-    configured = context.configuration.liquibase.get("home")
-    return configured[0] if configured else None
+    return settings_of(context.configuration.engine).liquibase.home
 
 
 def _show(context: Context, home: Path) -> None:
     from pgstrata.kinds.liquibase import installation
 
-    found = installation.find(home=home, extensions=(), java=_java(context), env=os.environ)
+    java = settings_of(context.configuration.engine).liquibase.java
+    found = installation.find(home=home, extensions=(), java=java, env=os.environ)
     installation.check_py4j()
     if context.json:
         told = {"home": str(home), "version": found.version, "java": str(found.java)}
         print(json.dumps(told))
     else:
         print(f"Liquibase {found.version} is in {home}, with {found.java}")
-
-
-def _java(context: Context) -> Path | None:
-    configured = context.configuration.liquibase.get("java")
-    return configured[0] if configured else None
 
 
 def _note(context: Context, text: str) -> None:

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 
+from pgstrata.cli.ages import age
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given, Option
-from pgstrata.cli.text import age, one_line, size
+from pgstrata.cli.text import one_line
 from pgstrata.client.http import Json
+from pgstrata.domain.sizes import rounded
 
 ABOUT = """
 Shows the engine, its store, the PostgreSQL it found and how snapshots are taken. With --cache:
@@ -67,16 +69,16 @@ def _counts(counts: Json) -> Iterator[str]:
 def _cache_lines(cache: Json) -> Iterator[str]:
     most = cache["effective_max_bytes"]
     part = f" ({cache['usage_bytes'] / most:.0%})" if most else ""
-    yield f"states      {cache['state_count']}, which hold {size(cache['usage_bytes'])} alone"
-    yield f"limit       {size(most)}{part}{_from(cache)}"
+    yield f"states      {cache['state_count']}, which hold {rounded(cache['usage_bytes'])} alone"
+    yield f"limit       {rounded(most)}{part}{_from(cache)}"
     yield (
         f"            above {cache['high_watermark']:.0%} states go until "
         f"{cache['low_watermark']:.0%} is left, none younger than {cache['min_state_age']}"
     )
-    free, total = size(cache["store_free_bytes"]), size(cache["store_total_bytes"])
-    yield f"disk        {free} of {total} free; {size(cache['reserve_bytes'])} are to stay so"
+    free, total = rounded(cache["store_free_bytes"]), rounded(cache["store_total_bytes"])
+    yield f"disk        {free} of {total} free; {rounded(cache['reserve_bytes'])} are to stay so"
     blocked = _states(cache["blocked_count"])
-    yield f"can go      {size(cache['reclaimable_bytes'])}; not now: {blocked}"
+    yield f"can go      {rounded(cache['reclaimable_bytes'])}; not now: {blocked}"
     for reason in cache["pressure_reasons"]:
         yield f"pressure    {_REASONS.get(reason, reason)}"
     if "last_eviction" in cache:
@@ -87,7 +89,7 @@ def _from(cache: Json) -> str:
     configured = cache.get("configured_max_bytes")
     if configured is None:
         return ", as large as the disk suggests"
-    return "" if configured == cache["effective_max_bytes"] else f", {size(configured)} wanted"
+    return "" if configured == cache["effective_max_bytes"] else f", {rounded(configured)} wanted"
 
 
 def _states(count: int) -> str:
@@ -97,7 +99,7 @@ def _states(count: int) -> str:
 def _eviction(last: Json) -> Iterator[str]:
     when = last["trigger"].replace("_", " ")
     yield (
-        f"evicted     {_states(last['evicted_count'])}, {size(last['freed_bytes'])}, "
+        f"evicted     {_states(last['evicted_count'])}, {rounded(last['freed_bytes'])}, "
         f"{age(last['completed_at'])} ago, {when}"
     )
 

@@ -1,10 +1,10 @@
-"""Lengths of time as people write them."""
+"""Lengths of time, read as people write them and written for people."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstrata.config.durations import parse, parse_positive
+from pgstrata.domain.durations import measured, parse, parse_positive, write
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,24 @@ def test_what_is_no_length_of_time_is_refused(text: str) -> None:
 def test_no_time_at_all_may_be_refused_too() -> None:
     with pytest.raises(ValueError, match="no time at all"):
         parse_positive("0m")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"), [(0, "0s"), (90, "90s"), (600, "10m"), (7200, "2h"), (172800, "2d")]
+)
+def test_a_length_of_time_is_written_in_the_largest_unit_that_fits(
+    seconds: int, written: str
+) -> None:
+    assert write(seconds) == written
+
+
+@given(st.integers(0, 10**9))
+def test_what_is_written_is_read_as_exactly_the_same(seconds: int) -> None:
+    assert parse(write(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"), [(0.0123, "12 ms"), (0.84, "0.8 s"), (125.9, "2 min 5 s")]
+)
+def test_short_times_are_measured(amount: float, written: str) -> None:
+    assert measured(amount) == written

@@ -1,0 +1,198 @@
+"""What may be written for a setting of each type."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pgstrata.domain import durations, sizes
+from pgstrata.domain.setting import Setting, Share
+
+Plain = str | int | float | bool
+"""A value as files, variables and options have it."""
+
+
+class Values(NamedTuple):
+    """The values a setting may have: how they are read, written and described."""
+
+    kind: str
+    """What they are, for people: ``a size``."""
+    rule: str
+    """What else they must be; it goes on where ``kind`` ends."""
+    read: Callable[[Plain], Any]
+    """Raises ``ValueError`` for what is not accepted."""
+    schema: Mapping[str, Any]
+    """What is accepted, as JSON Schema: stricter than ``read`` where a number is text."""
+    plain: Callable[[Any], str | int | float] = str
+    """What ``read`` reads as the same value, as text, too."""
+
+    @property
+    def accepted(self) -> str:
+        """What is accepted: it goes on after "must be"."""
+        return self.kind + self.rule
+
+
+def values_of(kind: Any, setting: Setting) -> Values:
+    """What a field of this type takes."""
+    if get_origin(kind) is Literal:
+        return _choice(get_args(kind))
+    if NoneType in get_args(kind):
+        [kind] = [one for one in get_args(kind) if one is not NoneType]
+    return _BY_TYPE[kind](setting)
+
+
+def _choice(choices: tuple[str, ...]) -> Values:
+    def read(value: Plain) -> str:
+        if value not in choices:
+            raise ValueError
+        return str(value)
+
+    return Values(f"one of {', '.join(choices)}", "", read, {"enum": list(choices)})
+
+
+def _text(_setting: Setting) -> Values:
+    return Values("text", ", and not empty", _read_text, {"type": "string", "minLength": 1})
+
+
+def _path(_setting: Setting) -> Values:
+    return Values("a path", "", _read_path, {"type": "string", "minLength": 1})
+
+
+def _paths(_setting: Setting) -> Values:
+    def read(value: Plain) -> tuple[Path, ...]:
+        return tuple(_read_path(part) for part in _read_text(value).split(":") if part)
+
+    return Values(
+        "paths",
+        ", parted by colons",
+        read,
+        {"type": "string", "minLength": 1},
+        lambda paths: ":".join(map(str, paths)),
+    )
+
+
+def _whole(setting: Setting) -> Values:
+    def read(value: Plain) -> int:
+        text = _digits(value)
+        if not (text.isascii() and text.isdigit() and int(text) >= setting.least):
+            raise ValueError
+        return int(text)
+
+    return Values(
+        "a whole number",
+        f", at least {setting.least}",
+        read,
+        {"type": "integer", "minimum": setting.least},
+        int,
+    )
+
+
+def _share(_setting: Setting) -> Values:
+    def read(value: Plain) -> Share:
+        share = float(_digits(value))
+        if not 0 < share <= 1:
+            raise ValueError
+        return Share(share)
+
+    return Values(
+        "a part of the whole",
+        ": more than 0, at most 1, such as 0.9",
+        read,
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        float,
+    )
+
+
+def _size(setting: Setting) -> Values:
+    number = r"[0-9]+ *[bB]?|[0-9]+(\.[0-9]{1,2})? *[kKmMgGtT][iI]?[bB]"
+    return Values(
+        "a size",
+        f" such as 500MB, 10GB or 512MiB{_at_least(setting, 'byte')}",
+        lambda value: _not_below(setting.least, sizes.parse(_digits(value))),
+        _number_or_text(setting, number),
+        sizes.write,
+    )
+
+
+def _duration(setting: Setting) -> Values:
+    return Values(
+        "a length of time",
+        f" such as 90s, 15m, 2h or 1d{_at_least(setting, 'second')}",
+        lambda value: _not_below(setting.least, durations.parse(_digits(value))),
+        _number_or_text(setting, "[0-9]+[smhd]?"),
+        durations.write,
+    )
+
+
+def _map(_setting: Setting) -> Values:
+    """One entry of a map; ``schema`` is that of the whole map."""
+    return Values(
+        "a single value",
+        "",
+        _read_entry,
+        {
+            "type": "object",
+            "propertyNames": {"minLength": 1},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+    )
+
+
+_BY_TYPE: Mapping[Any, Callable[[Setting], Values]] = {
+    str: _text,
+    int: _whole,
+    Share: _share,
+    sizes.Bytes: _size,
+    durations.Seconds: _duration,
+    Path: _path,
+    tuple[Path, ...]: _paths,
+    Mapping[str, str]: _map,
+}
+
+
+def _read_text(value: Plain) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _read_path(value: Plain) -> Path:
+    try:
+        return Path(_read_text(value)).expanduser()
+    except RuntimeError as error:  # the home of a user that there is not
+        raise ValueError from error
+
+
+def _read_entry(value: Plain) -> str:
+    """A PostgreSQL setting's value, as PostgreSQL wants it written."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+def _digits(value: Plain) -> str:
+    """A number's text. YAML's ``true`` is none, though Python takes it for one."""
+    if isinstance(value, bool):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _not_below(least: int, value: int) -> int:
+    if value < least:
+        raise ValueError
+    return value
+
+
+def _at_least(setting: Setting, unit: str) -> str:
+    return f", at least {setting.least} {unit}" if setting.least else ""
+
+
+def _number_or_text(setting: Setting, number: str) -> Mapping[str, Any]:
+    """A size or a length of time, in its smallest unit or as people write it."""
+    not_zero = "(?=.*[1-9])" if setting.least else ""
+    return {
+        "anyOf": [
+            {"type": "integer", "minimum": setting.least},
+            {"type": "string", "pattern": f"^{not_zero}({number})$"},
+        ]
+    }

@@ -1,0 +1,59 @@
+"""Lengths of time: read as people write them, and written for people."""
+
+from typing import NewType
+
+Seconds = NewType("Seconds", int)
+"""A length of time that somebody chose."""
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LARGEST_FIRST = tuple(reversed(_SECONDS.items()))
+_SPELLED = {"m": "min"}
+
+
+def parse(text: str) -> Seconds:
+    """Whole seconds from ``90``, ``90s``, ``15m``, ``2h`` or ``1d``.
+
+    Raises ``ValueError``, with a message for people, for anything else.
+    """
+    stripped = text.strip()
+    unit = stripped[-1:]
+    number = stripped[:-1] if unit in _SECONDS else stripped
+    if not (number.isascii() and number.isdigit()):
+        raise ValueError(f'"{text}" is not a length of time such as 90s, 15m, 2h or 1d')
+    return Seconds(int(number) * _SECONDS.get(unit, 1))
+
+
+def parse_positive(text: str) -> Seconds:
+    """Whole seconds, at least one. Raises ``ValueError`` as ``parse`` does."""
+    seconds = parse(text)
+    if seconds == 0:
+        raise ValueError(f'"{text}" is no time at all; give at least 1s')
+    return seconds
+
+
+def write(seconds: float) -> str:
+    """What ``parse`` reads as these whole seconds: ``10m``."""
+    whole = int(seconds)
+    unit, length = next(
+        ((unit, length) for unit, length in _LARGEST_FIRST if whole and whole % length == 0),
+        ("s", 1),
+    )
+    return f"{whole // length}{unit}"
+
+
+def rounded(seconds: float) -> str:
+    """In the largest unit that it fills: ``45 s``, ``3 min``, ``2 h``, ``5 d``."""
+    whole = max(int(seconds), 0)
+    unit, length = next(
+        ((unit, length) for unit, length in _LARGEST_FIRST if whole >= length), ("s", 1)
+    )
+    return f"{whole // length} {_SPELLED.get(unit, unit)}"
+
+
+def measured(seconds: float) -> str:
+    """A short time, as it was measured: ``12 ms``, ``0.8 s``, ``2 min 5 s``."""
+    if seconds < 0.3:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

@@ -1,0 +1,46 @@
+"""Sizes: read as people write them, and written for people."""
+
+import re
+from typing import NewType
+
+Bytes = NewType("Bytes", int)
+"""A size."""
+
+_UNITS = {
+    "B": 1,
+    **{f"{letter}B": 1000**power for power, letter in enumerate("kMGT", 1)},
+    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)},
+}
+_LARGEST_FIRST = sorted(_UNITS.items(), key=lambda unit: unit[1], reverse=True)
+_BY_THOUSANDS = ("B", "kB", "MB", "GB", "TB")
+_FACTORS = {"": 1, **{unit.lower(): factor for unit, factor in _UNITS.items()}}
+_WRITTEN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.ASCII)
+
+
+def parse(text: str) -> Bytes:
+    """Whole bytes from ``5000000``, ``500MB``, ``10GB``, ``1.5TB`` or ``512MiB``.
+
+    Raises ``ValueError``, with a message for people, for anything else.
+    """
+    found = _WRITTEN.fullmatch(text.strip().lower())
+    if found is None or found[2] not in _FACTORS:
+        raise ValueError(f'"{text}" is not a size such as 500MB, 10GB or 512MiB')
+    number = float(found[1]) if "." in found[1] else int(found[1])
+    return Bytes(int(number * _FACTORS[found[2]]))
+
+
+def write(count: int) -> str:
+    """What ``parse`` reads as exactly these bytes: ``10GB``, ``128MiB``, ``1001``."""
+    unit, factor = next(unit for unit in _LARGEST_FIRST if count % unit[1] == 0)
+    return f"{count // factor}{unit}" if count and factor > 1 else str(count)
+
+
+def rounded(count: int | None) -> str:
+    """Rounded, by thousands: ``1.5 MB``; ``-`` where it is not known."""
+    if count is None:
+        return "-"
+    amount, units = float(count), iter(_BY_THOUSANDS)
+    unit = next(units)
+    while amount >= 999.5 and unit != _BY_THOUSANDS[-1]:
+        amount, unit = amount / 1000, next(units)
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 99.95 else f"{amount:.1f} {unit}"

@@ -1,0 +1,170 @@
+"""Settings by their keys: what is read, refused and written for each."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgstrata.client_errors import UsageError
+from pgstrata.config.keys import OWN, every_key, read, settings_of, write
+from pgstrata.settings import Settings
+
+WRONG: dict[str, Any] = {
+    "store": "",
+    "endpoint": 8700,
+    "token": 12345,
+    "image": 17,
+    "timeout": "soon",
+    "snapshot.backend": "magic",
+    "snapshot.consistency": True,
+    "runtime.user": "",
+    "runtime.settings.work_mem": ["4MB"],
+    "orchestrator.jobs.maxParallel": 0,
+    "orchestrator.jobs.maxIdentical": -1,
+    "orchestrator.jobs.timeout": "0s",
+    "orchestrator.jobs.drainTimeout": "1.5h",
+    "cache.capacity.maxBytes": "0GB",
+    "cache.capacity.reserveBytes": "10 XB",
+    "cache.capacity.highWatermark": 90,
+    "cache.capacity.lowWatermark": 0,
+    "cache.capacity.minStateAge": "old",
+    "instances.defaultTtl": False,
+    "instances.max": "many",
+    "instances.minFreeMemory": "lots",
+    "liquibase.home": 3,
+    "liquibase.jars": "",
+    "liquibase.java": "~no-such-user/java",
+    "liquibase.exec": ["liquibase"],
+}
+RIGHT: dict[str, tuple[Any, Any]] = {
+    "store": ("../db", Path("/work/db")),
+    "endpoint": ("http://box:8700", "http://box:8700"),
+    "token": ("12345", "12345"),
+    "image": ("postgres:17", "postgres:17"),
+    "timeout": ("15m", 900),
+    "snapshot.backend": ("copy", "copy"),
+    "snapshot.consistency": ("crash", "crash"),
+    "runtime.user": ("postgres", "postgres"),
+    "runtime.settings.jit": (False, "off"),
+    "orchestrator.jobs.maxParallel": ("3", 3),
+    "orchestrator.jobs.maxIdentical": (0, 0),
+    "orchestrator.jobs.timeout": (90, 90),
+    "orchestrator.jobs.drainTimeout": ("1d", 86400),
+    "cache.capacity.maxBytes": ("1.5TB", 1_500_000_000_000),
+    "cache.capacity.reserveBytes": (0, 0),
+    "cache.capacity.highWatermark": ("0.7", 0.7),
+    "cache.capacity.lowWatermark": (1, 1.0),
+    "cache.capacity.minStateAge": (0, 0),
+    "instances.defaultTtl": ("90", 90),
+    "instances.max": (40.0, 40),
+    "instances.minFreeMemory": ("512MiB", 512 << 20),
+    "liquibase.home": ("/opt/liquibase", Path("/opt/liquibase")),
+    "liquibase.jars": ("a.jar:/b", (Path("/work/project/a.jar"), Path("/b"))),
+    "liquibase.java": ("./java", Path("/work/project/java")),
+    "liquibase.exec": ("../liquibase", Path("/work/liquibase")),
+}
+KEYS = every_key()
+BASE = Path("/work/project")
+
+
+def test_every_key_is_tried_here() -> None:
+    tried = {name if name in KEYS else name.rpartition(".")[0] for name in RIGHT}
+    assert tried == {name if name in KEYS else name.rpartition(".")[0] for name in WRONG}
+    assert tried == KEYS.keys()
+
+
+@pytest.mark.parametrize(("name", "case"), RIGHT.items())
+def test_a_value_is_read_as_its_type_and_written_so_that_it_is_read_again(
+    name: str, case: tuple[Any, Any]
+) -> None:
+    said, value = case
+    found = read("here", name, said, BASE)
+    assert found == value
+    assert type(found) is type(value) or isinstance(value, Path)
+    assert read("there", name, write(name, found), Path("/elsewhere")) == value
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG.items())
+def test_a_wrong_value_is_refused_with_where_it_is_from_its_key_and_what_is_accepted(
+    name: str, value: object
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        read("/etc/config.yaml", name, value, BASE)
+    message = caught.value.message
+    assert message.startswith(f"/etc/config.yaml: {name} must be ")
+    key = KEYS.get(name) or KEYS[name.rpartition(".")[0]]
+    assert key.values.accepted in message
+    assert caught.value.remedy
+
+
+def test_a_wrong_value_is_shown_unless_it_is_secret() -> None:
+    for name, value, shown in (("image", 17, True), ("timeout", "soon", True), ("token", 5, False)):
+        with pytest.raises(UsageError) as caught:
+            read("here", name, value, BASE)
+        assert (f"{value}" in caught.value.message) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("snapshot.backnd", "snapshot.backend"),
+        ("cache.capacity.maxbytes", "cache.capacity.maxBytes"),
+        ("instance.max", "instances.max"),
+        ("snapshot", "snapshot.consistency"),
+        ("cache", "cache.capacity.minStateAge"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_those_it_may_stand_for(name: str, told: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no setting {name}") as caught:
+        read("here", name, "x", BASE)
+    assert told in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("name", ["runtime.settings", "runtime.settings.", "x", "storeX"])
+def test_what_is_no_setting_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="there is no setting"):
+        read("here", name, "x", BASE)
+
+
+def test_a_variable_is_named_after_its_key_and_a_map_has_none() -> None:
+    assert KEYS["snapshot.backend"].variable == "PGSTRATA_SNAPSHOT_BACKEND"
+    assert KEYS["cache.capacity.maxBytes"].variable == "PGSTRATA_CACHE_CAPACITY_MAXBYTES"
+    assert KEYS["runtime.settings"].variable is None
+    variables = [key.variable for key in KEYS.values()]
+    assert len(variables) == len(set(variables))
+
+
+def test_what_nobody_says_stays_at_its_default() -> None:
+    assert settings_of({}) == Settings()
+    changed = settings_of({"instances.max": 3})
+    assert changed.instances == Settings().instances._replace(max=3)
+    assert changed._replace(instances=Settings().instances) == Settings()
+
+
+ENGINES = sorted(name for name in RIGHT if name not in OWN)
+
+
+@given(st.sets(st.sampled_from(ENGINES)))
+def test_what_is_said_for_the_engine_arrives_where_its_key_says(names: set[str]) -> None:
+    settings = settings_of({name: RIGHT[name][1] for name in names})
+    for name in ENGINES:
+        key = KEYS.get(name) or KEYS["runtime.settings"]
+        value: Any = settings
+        for field in key.fields:
+            value = getattr(value, field)
+        if key.is_map:
+            assert value == ({"jit": "off"} if name in names else {})
+        else:
+            assert value == (RIGHT[name][1] if name in names else key.default)
+
+
+def test_server_settings_are_kept_apart_entry_by_entry() -> None:
+    said = {"runtime.settings.jit": "off", "runtime.settings.auto_explain.log_format": "json"}
+    runtime = settings_of(said).runtime
+    assert runtime.settings == {"jit": "off", "auto_explain.log_format": "json"}
+    assert runtime.all_settings["fsync"] == "off"
+    fsync = settings_of({**said, "runtime.settings.fsync": "off"}).runtime
+    assert fsync.own_settings == runtime.settings
+    assert settings_of({"runtime.settings.fsync": "on"}).runtime.all_settings["fsync"] == "on"
