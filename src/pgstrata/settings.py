@@ -92,6 +92,7 @@ class ServerSettings(NamedTuple):
             default="for throw-away use",
             option="--server-setting NAME=VALUE",
             restart=True,
+            reserved=OWN_SERVER_SETTINGS,
         ),
     ] = {}
 

@@ -1,10 +1,11 @@
 """What the ``engine`` commands have in common."""
 
 from pgstrata.cli.command import Context
-from pgstrata.cli.setting_options import option
+from pgstrata.cli.options import setting_option
 from pgstrata.client_errors import UsageError
+from pgstrata.config.keys import OWN
 
-STORE = option("store")
+STORE = setting_option(OWN["store"])
 
 
 def refuse_endpoint(context: Context) -> None:

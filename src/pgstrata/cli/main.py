@@ -10,10 +10,10 @@ from pathlib import Path
 from pgstrata import __version__
 from pgstrata.cli import command_table
 from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
-from pgstrata.cli.options import HELP, Given, Option, parse
+from pgstrata.cli.options import HELP, Given, Option, parse, setting_option
 from pgstrata.cli.report import report, report_detached
-from pgstrata.cli.setting_options import option
 from pgstrata.client_errors import ClientError, UsageError
+from pgstrata.config.keys import OWN
 from pgstrata.config.load import load
 from pgstrata.system import environment
 
@@ -24,10 +24,10 @@ USAGE = 2
 
 OPTIONS = (
     Option(("--profile",), "take the settings of this profile", "NAME"),
-    option("endpoint"),
-    option("store"),
+    setting_option(OWN["endpoint"]),
+    setting_option(OWN["store"]),
     Option(("--output",), "what stdout carries: human (default) or json", "FORM"),
-    option("timeout"),
+    setting_option(OWN["timeout"]),
     Option(("-v", "--verbose"), "show what the tools say as they run"),
     HELP,
     Option(("--version",), "show the version"),

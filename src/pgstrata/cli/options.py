@@ -5,9 +5,12 @@ is not one of its options, and because it takes no time to import.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pgstrata.client_errors import UsageError
+
+if TYPE_CHECKING:
+    from pgstrata.config.keys import Key
 
 T = TypeVar("T")
 
@@ -24,6 +27,14 @@ class Option(NamedTuple):
     def name(self) -> str:
         """How it is asked for in what was given."""
         return next((flag for flag in self.flags if flag.startswith("--")), self.flags[0])
+
+
+def setting_option(key: "Key") -> Option:
+    """The option that stands for a setting; it must have one."""
+    assert key.setting.option is not None
+    flag, metavar = key.setting.option.split()
+    about = key.setting.about
+    return Option((flag,), f"{about}; may be repeated" if key.is_map else about, metavar)
 
 
 HELP = Option(("-h", "--help"), "show this help")

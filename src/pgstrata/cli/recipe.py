@@ -3,16 +3,16 @@
 import sys
 
 from pgstrata.cli.command import Context
-from pgstrata.cli.options import Given, Option
-from pgstrata.cli.setting_options import option
+from pgstrata.cli.options import Given, Option, setting_option
 from pgstrata.client.http import Json
 from pgstrata.client_errors import UsageError, engine_errors_translated
+from pgstrata.config.keys import OWN
 from pgstrata.domain.durations import parse_positive
 
 UNCACHEABLE = ("refuse", "run")
 
 PLAN_OPTIONS = (
-    option("image"),
+    setting_option(OWN["image"]),
     Option(("--uncacheable",), "inputs that cannot be known: refuse (default) or run", "HOW"),
     Option(("--timeout",), "stop the job when it has run for this long: 90s, 15m, 2h", "TIME"),
 )

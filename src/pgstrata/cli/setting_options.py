@@ -1,29 +1,24 @@
-"""Options that stand for settings: made of the settings, read like them."""
+"""Options of ``engine serve`` that stand for settings: made of them, and read like them."""
 
 from pathlib import Path
 from typing import Any
 
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given, Option, setting_option
 from pgstrata.client_errors import UsageError
-from pgstrata.config.keys import OWN, Key, engine_keys, read
+from pgstrata.config.keys import OWN, engine_keys, read
 
 _ANY = Option(("--set",), "any setting of the engine's by its key; may be repeated", "KEY=VALUE")
-
-
-def option(name: str) -> Option:
-    """The option of a setting that is a command's own."""
-    return _option_of(OWN[name])
 
 
 def engine_options() -> tuple[Option, ...]:
     """Those that ``engine serve`` takes for the engine's settings."""
     keys = engine_keys().values()
-    return (*(_option_of(key) for key in keys if key.setting.option), _ANY)
+    return (*(setting_option(key) for key in keys if key.setting.option), _ANY)
 
 
 def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
     """What was given for the engine's settings, by key. Raises ``UsageError``."""
-    keys = {_option_of(key).name: key for key in engine_keys().values() if key.setting.option}
+    keys = {setting_option(key).name: key for key in engine_keys().values() if key.setting.option}
     said = {}
     for flag, value in given.options:
         if flag in keys and not keys[flag].is_map:
@@ -42,13 +37,6 @@ def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
             )
         said[name] = read(flag, name, text, work_dir)
     return said
-
-
-def _option_of(key: Key) -> Option:
-    assert key.setting.option is not None
-    flag, metavar = key.setting.option.split()
-    about = key.setting.about
-    return Option((flag,), f"{about}; may be repeated" if key.is_map else about, metavar)
 
 
 def _parted(flag: str, text: str) -> tuple[str, str]:

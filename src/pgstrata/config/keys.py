@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from pgstrata.client_errors import UsageError
 from pgstrata.config.model import Configuration
-from pgstrata.config.values import Plain, Values, values_of
 from pgstrata.domain.setting import Setting
 
 if TYPE_CHECKING:
+    from pgstrata.config.values import Values
     from pgstrata.settings import Settings
 
 Layer = Mapping[str, Any]
@@ -25,21 +25,34 @@ class Key(NamedTuple):
     """``cache.capacity.maxBytes``"""
     fields: tuple[str, ...]
     """Where it is in ``Settings``, or in ``Configuration`` if it is a command's own."""
+    kind: Any
+    """The type of its field."""
     setting: Setting
-    values: Values
     default: Any
     """What it is when nobody says; None where that is found out later."""
     is_map: bool
     """Whether values go by names: its keys are ``name`` with a dot and one of those."""
 
     @property
+    def values(self) -> "Values":
+        """What it may be, and how that is read and written."""
+        # Many commands find nothing to read.
+        from pgstrata.config.values import values_of
+
+        return values_of(self.kind, self.setting)
+
+    @property
     def variable(self) -> str | None:
         """The environment's variable for it: ``PGSTRATA_SNAPSHOT_BACKEND``."""
         return None if self.is_map else "PGSTRATA_" + self.name.upper().replace(".", "_")
 
+    def entry(self, name: str) -> str:
+        """What a map's key has after the map's own name; nothing where this is no map."""
+        return name.removeprefix(self.name).removeprefix(".")
+
 
 def _keys_in(structure: Any, outer: tuple[str, ...] = ()) -> Iterator[Key]:
-    for field, hint in get_type_hints(structure, include_extras=True).items():
+    for field, hint in structure.__annotations__.items():
         fields = (*outer, field)
         if hasattr(hint, "_fields"):
             yield from _keys_in(hint, fields)
@@ -48,8 +61,7 @@ def _keys_in(structure: Any, outer: tuple[str, ...] = ()) -> Iterator[Key]:
         for setting in (mark for mark in marks if isinstance(mark, Setting)):
             default = structure._field_defaults.get(field)
             name, is_map = ".".join(map(_camel, fields)), isinstance(default, Mapping)
-            values = values_of(kind, setting)
-            yield Key(name, fields, setting, values, default, is_map)
+            yield Key(name, fields, kind, setting, default, is_map)
 
 
 def _camel(field: str) -> str:
@@ -81,7 +93,7 @@ def find(name: str) -> Key | None:
     if key is not None:
         return None if key.is_map else key
     maps = (key for key in engine_keys().values() if key.is_map)
-    return next((key for key in maps if name.removeprefix(f"{key.name}.") not in ("", name)), None)
+    return next((key for key in maps if name.startswith(f"{key.name}.") and key.entry(name)), None)
 
 
 def read(origin: str, name: str, value: object, base: Path) -> Any:
@@ -93,8 +105,10 @@ def read(origin: str, name: str, value: object, base: Path) -> Any:
     key = find(name)
     if key is None:
         raise UsageError(f"{origin}: there is no setting {name}", remedy=_instead_of(name))
+    if reason := key.setting.reserved.get(key.entry(name).lower()):
+        raise UsageError(f"{origin}: {name} is not to be set: {reason}", remedy="leave it out")
     try:
-        if not isinstance(value, Plain):
+        if not isinstance(value, str | int | float):
             raise ValueError  # noqa: TRY301, TRY004 - said like every other value that is wrong
         return _anchored(key.values.read(value), base)
     except ValueError as error:
@@ -120,16 +134,15 @@ def settings_of(said: Layer) -> "Settings":
     for name, value in said.items():
         key = find(name)
         assert key is not None
-        entry = name.removeprefix(f"{key.name}.") if key.is_map else None
-        settings = _with(settings, key.fields, entry, value)
+        settings = _with(settings, key.fields, key.entry(name), value)
     return settings
 
 
-def _with(structure: Any, fields: tuple[str, ...], entry: str | None, value: Any) -> Any:
+def _with(structure: Any, fields: tuple[str, ...], entry: str, value: Any) -> Any:
     if fields:
         inner = _with(getattr(structure, fields[0]), fields[1:], entry, value)
         return structure._replace(**{fields[0]: inner})
-    return value if entry is None else {**structure, entry: value}
+    return {**structure, entry: value} if entry else value
 
 
 def _anchored(value: Any, base: Path) -> Any:

@@ -124,7 +124,7 @@ def _duration(setting: Setting) -> Values:
     )
 
 
-def _map(_setting: Setting) -> Values:
+def _map(setting: Setting) -> Values:
     """One entry of a map; ``schema`` is that of the whole map."""
     return Values(
         "a single value",
@@ -132,7 +132,7 @@ def _map(_setting: Setting) -> Values:
         _read_entry,
         {
             "type": "object",
-            "propertyNames": {"minLength": 1},
+            "propertyNames": {"minLength": 1, "not": {"enum": list(setting.reserved)}},
             "additionalProperties": {"type": ["string", "number", "boolean"]},
         },
     )

@@ -1,5 +1,6 @@
 """The mark that makes a field a setting."""
 
+from collections.abc import Mapping
 from typing import NamedTuple, NewType
 
 Share = NewType("Share", float)
@@ -18,5 +19,7 @@ class Setting(NamedTuple):
     """The option of its own that it has on the command line, with what stands for its value."""
     restart: bool = False
     """Whether an engine has to be started anew for a change, whatever it learns to do without."""
+    reserved: Mapping[str, str] = {}
+    """Of a map: the names, in lower case, that nobody may set, each with the reason."""
     secret: bool = False
     """Whether no message may show its value."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 
-from pgstrata.cache import capacity
 from pgstrata.cache.disk_full import disk_of
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
@@ -26,9 +25,6 @@ from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
 from pgstrata.engine.discovery_file import EngineFile
 from pgstrata.engine.store_directory import check_reachable, make_passable, store_password
-from pgstrata.errors import (
-    InvalidArgumentError,
-)
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
 from pgstrata.instances.limits import Host
@@ -45,21 +41,12 @@ from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.registry.registry import Registry
 from pgstrata.registry.status import EngineInfo
 from pgstrata.runtime.native import NativeRuntime, socket_dir_for
-from pgstrata.settings import OWN_SERVER_SETTINGS, Settings
+from pgstrata.settings import Settings
 from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.in_place import make_in_place
 from pgstrata.statefs import detect
 from pgstrata.store.sqlite import SqliteStore
 from pgstrata.system import orphans
-
-
-def check_settings(settings: Settings) -> None:
-    for name in settings.runtime.settings:
-        if reason := OWN_SERVER_SETTINGS.get(name.lower()):
-            raise InvalidArgumentError(
-                f"the server setting {name} is not to be set: {reason}", remedy="leave it out"
-            )
-    capacity.check(settings.cache.capacity)
 
 
 @asynccontextmanager

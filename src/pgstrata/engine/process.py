@@ -16,8 +16,9 @@ import uuid
 from pathlib import Path
 
 from pgstrata import __version__
+from pgstrata.cache import capacity
 from pgstrata.domain.model import utc_now
-from pgstrata.engine.assembly import assemble, check_settings
+from pgstrata.engine.assembly import assemble
 from pgstrata.engine.discovery_file import EngineFile, announced
 from pgstrata.engine.endpoint import HttpServer, address_of, bind_port
 from pgstrata.engine.store_directory import hold_store
@@ -42,7 +43,7 @@ def serve(
     ``idle_timeout``: seconds without a job and a request after which it ends by itself. Raises
     ``PgstrataError`` when it cannot start.
     """
-    check_settings(settings)
+    capacity.check(settings.cache.capacity)
     _let_others_hear()
     faults.arm_from(os.environ)
     detect.enter_namespace(store.absolute(), settings.snapshot.backend)  # before any thread is made

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pgstrata.client_errors import UsageError
 from pgstrata.config.keys import OWN, every_key, read, settings_of, write
-from pgstrata.settings import Settings
+from pgstrata.settings import OWN_SERVER_SETTINGS, Settings
 
 WRONG: dict[str, Any] = {
     "store": "",
@@ -120,6 +120,14 @@ def test_an_unknown_key_is_answered_with_those_it_may_stand_for(name: str, told:
     with pytest.raises(UsageError, match=f"there is no setting {name}") as caught:
         read("here", name, "x", BASE)
     assert told in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("name", ["port", "Hba_File", "client_encoding"])
+def test_a_server_setting_that_is_the_engines_own_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read("--server-setting", f"runtime.settings.{name}", "x", BASE)
+    assert f"--server-setting: runtime.settings.{name}" in caught.value.message
+    assert OWN_SERVER_SETTINGS[name.lower()] in caught.value.message
 
 
 @pytest.mark.parametrize("name", ["runtime.settings", "runtime.settings.", "x", "storeX"])

@@ -72,7 +72,15 @@ def test_a_value_in_its_own_type_is_valid(name: str) -> None:
     assert VALIDATOR.is_valid(nested(name, said)) != as_text
 
 
-@pytest.mark.parametrize("wrong", [{"snapshot": "copy"}, {"snapshot": {"backnd": "copy"}}, []])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"snapshot": "copy"},
+        {"snapshot": {"backnd": "copy"}},
+        {"runtime": {"settings": {"port": 1}}},
+        [],
+    ],
+)
 def test_what_is_no_setting_is_invalid(wrong: object) -> None:
     assert not VALIDATOR.is_valid(wrong)
 
