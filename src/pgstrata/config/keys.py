@@ -112,7 +112,7 @@ def read(origin: str, name: str, value: object, base: Path) -> Any:
             raise ValueError  # noqa: TRY301, TRY004 - said like every other value that is wrong
         return _anchored(key.values.read(value), base)
     except ValueError as error:
-        but = "" if key.setting.secret else f", not {_shown(value)}"
+        but = "" if key.setting.secret else f"; it is {_shown(value)}"
         raise UsageError(
             f"{origin}: {name} must be {key.values.accepted}{but}",
             remedy="correct it, or leave it out",

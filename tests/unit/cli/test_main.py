@@ -16,7 +16,7 @@ from tests.unit.client.fake_engine import TOKEN, FakeEngine
 
 HEAVY = (
     *("msgspec", "asyncio", "psycopg", "starlette", "uvicorn", "yaml"),
-    *("argparse", "subprocess", "http.client"),
+    *("argparse", "subprocess", "http.client", "pgstrata.settings"),
 )
 _PROGRAM = f"""
 import sys
