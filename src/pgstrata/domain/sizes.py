@@ -14,7 +14,8 @@ _UNITS = {
 _LARGEST_FIRST = sorted(_UNITS.items(), key=lambda unit: unit[1], reverse=True)
 _BY_THOUSANDS = ("B", "kB", "MB", "GB", "TB")
 _FACTORS = {"": 1, **{unit.lower(): factor for unit, factor in _UNITS.items()}}
-_WRITTEN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.ASCII)
+# Not compiled yet: most commands come by here without a size to read.
+_WRITTEN = r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)"
 
 
 def parse(text: str) -> Bytes:
@@ -22,7 +23,7 @@ def parse(text: str) -> Bytes:
 
     Raises ``ValueError``, with a message for people, for anything else.
     """
-    found = _WRITTEN.fullmatch(text.strip().lower())
+    found = re.fullmatch(_WRITTEN, text.strip().lower(), re.ASCII)
     if found is None or found[2] not in _FACTORS:
         raise ValueError(f'"{text}" is not a size such as 500MB, 10GB or 512MiB')
     number = float(found[1]) if "." in found[1] else int(found[1])
