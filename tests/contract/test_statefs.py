@@ -311,7 +311,7 @@ def test_modes_owners_and_times_are_kept(files: FilesGround, sort: str) -> None:
     for number, path in enumerate((source / DATA / "file", source / DATA)):
         if os.geteuid() == 0:
             os.chown(path, 1234 + number, 4321 + number)
-        path.chmod(0o640 + number)
+        path.chmod(0o740 + number)
         os.utime(path, ns=(1_000_000_001 + number, 2_000_000_002 + number))
     source = settled(files, source, sort)
     place = clone(files, source, "clone")
