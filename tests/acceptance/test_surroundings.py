@@ -1,12 +1,15 @@
 """What the machine around it is set to, which must not change what pgstrata does."""
 
 import os
+import shutil
+import sys
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import pq
 
-from tests import changelogs
+from tests import changelogs, confined, needs
 from tests.acceptance.conftest import Terminal
 from tests.liquibase import launcher, liquibase_home
 
@@ -206,3 +209,58 @@ def test_a_path_that_is_not_utf_8_is_refused_by_its_name(
     refused = pgstrata("prepare:psql", "--", "-f", name, exit_code=2)
     assert "is not UTF-8" in refused.stderr
     assert r"gr\udcf6\udcdfer.sql" in refused.stderr
+
+
+@pytest.fixture
+def ordinary(pgstrata: Terminal) -> Terminal:
+    """The shell of somebody who is not root."""
+    if not needs.IS_ROOT:
+        return pgstrata
+    for directory in (pgstrata.home, pgstrata.work):
+        shutil.chown(directory, "nobody")
+    user = Terminal(pgstrata.home, "nobody")
+    # What the fixture tears down at the end.
+    pgstrata.command, pgstrata.environment = user.command, user.environment
+    pgstrata.user = user.user
+    return pgstrata
+
+
+def test_where_nobody_may_make_namespaces_all_works_and_status_says_so(ordinary: Terminal) -> None:
+    program = Path(confined.__file__).read_text()
+    python = next(one for one in (ordinary.command[0], sys.executable) if "python" in str(one))
+    ordinary.command = [python, "-c", program, *ordinary.command]
+    ordinary.environment["TMPDIR"] = str(ordinary.work)
+    assert "DSN=postgresql://" in ordinary("demo").stdout
+    status = ordinary("status").stdout
+    assert "mounts      none: this user may not make user namespaces (" in status
+    assert "overlay: not possible to this user" in status
+    assert "servers     run as the user of the engine" in status
+    assert ordinary.json("status")["snapshots"]["backend"] != "overlay"
+
+
+WITHOUT = ("setpriv", "--no-new-privs")
+
+
+@needs.root
+@pytest.mark.parametrize(
+    ("kept_back", "named"),
+    [("-all", "CAP_SETUID"), ("-chown", "CAP_CHOWN"), ("-setuid", "CAP_SETUID")],
+)
+def test_a_root_that_cannot_run_servers_is_told_so(
+    pgstrata: Terminal, kept_back: str, named: str
+) -> None:
+    own = pgstrata.command
+    pgstrata.command = [*WITHOUT, f"--bounding-set={kept_back}", f"--inh-caps={kept_back}", *own]
+    for words in (("demo",), ("engine", "serve"), ("status",)):
+        refused = pgstrata(*words, exit_code=3)
+        assert "cannot run servers as" in refused.stderr
+        assert named in refused.stderr
+        assert "ordinary user" in refused.stderr
+
+
+@needs.root
+def test_a_root_that_may_not_mount_does_without(pgstrata: Terminal) -> None:
+    own = pgstrata.command
+    pgstrata.command = [*WITHOUT, "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", *own]
+    pgstrata.prepare("-c", "select 1")
+    assert "mounts      none: this root lacks CAP_SYS_ADMIN" in pgstrata("status").stdout

@@ -84,6 +84,8 @@ class SnapshotStatus(Model, frozen=True, kw_only=True):
     backend: str
     why: str
     """Why this one and no faster one, for people."""
+    mounts: str
+    """How the engine may mount, which overlay takes, or why it may not; for people."""
 
 
 class Counts(Model, frozen=True, kw_only=True):

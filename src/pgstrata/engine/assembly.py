@@ -51,7 +51,7 @@ from pgstrata.system import orphans
 
 @asynccontextmanager
 async def assemble(
-    root: Path, settings: Settings, file: EngineFile
+    root: Path, settings: Settings, file: EngineFile, mounts: str
 ) -> AsyncIterator[tuple[Service, JobCoordinator]]:
     """Put the parts together, each given what it needs, and let unfinished jobs go on."""
     async with AsyncExitStack() as parts:
@@ -149,7 +149,9 @@ async def assemble(
                         endpoint=file.endpoint,
                     ),
                     place=StoreStatus(path=root),
-                    snapshots=SnapshotStatus(backend=detection.name, why=detection.why),
+                    snapshots=SnapshotStatus(
+                        backend=detection.name, why=detection.why, mounts=mounts
+                    ),
                     server_user=runtime.server_user,
                     queue=queue,
                     store=store,

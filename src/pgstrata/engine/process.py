@@ -46,7 +46,8 @@ def serve(
     capacity.check(settings.cache.capacity)
     _let_others_hear()
     faults.arm_from(os.environ)
-    detect.enter_namespace(store.absolute(), settings.snapshot.backend)  # before any thread is made
+    # Before any thread is made.
+    mounts = detect.enter_namespace(store.absolute(), settings.snapshot.backend)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -57,6 +58,7 @@ def serve(
             listen=listen,
             engine_json=engine_json.absolute(),
             idle_timeout=idle_timeout,
+            mounts=mounts,
         )
     )
     return 0
@@ -81,6 +83,7 @@ async def _serve(
     listen: tuple[str, int],
     engine_json: Path,
     idle_timeout: float | None,
+    mounts: str,
 ) -> None:
     with hold_store(root), contextlib.closing(bind_port(*listen)) as port:
         file = EngineFile(
@@ -91,7 +94,7 @@ async def _serve(
             version=__version__,
             instance_id=uuid.uuid4().hex,
         )
-        async with assemble(root, settings, file) as (service, coordinator):
+        async with assemble(root, settings, file, mounts) as (service, coordinator):
             server = HttpServer(
                 create_app(service, file.auth_token),
                 announced=announced(engine_json, file),

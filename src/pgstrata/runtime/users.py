@@ -6,6 +6,18 @@ import stat
 from pathlib import Path
 
 from pgstrata.errors import ServerError
+from pgstrata.system.capabilities import Capability, lacking
+
+_TO_RUN_AS_ANOTHER: tuple[Capability, ...] = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+)
+"""What root does with servers of another user: give them files, become that user, look at what
+they keep, and stop them."""
 
 _PREFERRED = ("pgstrata", "postgres", "nobody")
 
@@ -60,6 +72,14 @@ def _for_root(asked: str | None) -> str:
         raise ServerError(
             f"servers cannot run as {asked}: PostgreSQL refuses to be root",
             remedy="set the server user to another one, or leave it unset",
+        )
+    if missing := lacking(*_TO_RUN_AS_ANOTHER):
+        names = ", ".join(missing)
+        raise ServerError(
+            f"this root cannot run servers as {asked}: it lacks {names}; and PostgreSQL refuses "
+            "to be root",
+            remedy="run pgstrata as an ordinary user (in a container: --user), or give it those "
+            f"rights ({' '.join(f'--cap-add={name}' for name in missing)})",
         )
     return asked
 

@@ -9,7 +9,6 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -31,6 +30,7 @@ from pgstrata.statefs.overlay import OverlayStateFS
 from pgstrata.statefs.places import DirectoryStateFS
 from pgstrata.statefs.reflink import ReflinkStateFS
 from pgstrata.statefs.threads import in_thread
+from pgstrata.system.capabilities import lacking
 
 BackendName = Literal["btrfs", "overlay", "reflink", "copy"]
 AUTO = "auto"
@@ -138,19 +138,24 @@ async def detect(store: Path, wanted: str = AUTO) -> Detection:
     return _detection(tried, *choose(working))
 
 
-def enter_namespace(store: Path, wanted: str = AUTO) -> None:
+def enter_namespace(store: Path, wanted: str = AUTO) -> str:
     """Let a process that is not root mount, if the backend that is ``wanted`` may need that.
 
     To be called while it has one thread only. Where the system does not allow it, nothing changes:
-    trying the backend will tell. Blocks.
+    trying the backend will tell. Blocks. Returns what holds then, for people.
     """
+    if not namespaces.needed():
+        return "none: this root lacks CAP_SYS_ADMIN" if lacking("CAP_SYS_ADMIN") else "by root"
     mounting = OverlayStateFS.name
-    if namespaces.needed():
-        with suppress(OSError):
-            if not namespaces.join(store) and (
-                wanted == mounting or (wanted == AUTO and _recorded(store) in (None, mounting))
-            ):
-                namespaces.make()
+    try:
+        if namespaces.join(store):
+            return "in the user namespace of the servers that run"
+        if wanted != mounting and (wanted != AUTO or _recorded(store) not in (None, mounting)):
+            return "none: the snapshot backend does without"
+        namespaces.make()
+    except OSError as error:
+        return f"none: this user may not make user namespaces ({error.strerror})"
+    return "in a user namespace of the engine's own"
 
 
 def remember(store: Path, name: BackendName) -> None:

@@ -37,7 +37,11 @@ STATUS = {
             },
         ],
     },
-    "snapshots": {"backend": "reflink", "why": "the fastest that works here"},
+    "snapshots": {
+        "backend": "reflink",
+        "why": "the fastest that works here",
+        "mounts": "none: nobody may",
+    },
     "counts": {
         "jobs_queued": 0,
         "jobs_running": 1,

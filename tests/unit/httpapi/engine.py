@@ -340,7 +340,9 @@ class MemoryEngine:
             engine=EngineIdentity(version="0.1.0", instance_id="f" * 32, pid=42, started_at=NOON),
             store=StoreStatus(path=Path("/var/lib/pgstrata")),
             runtime=RuntimeStatus(server_user=None, installations=(installation,)),
-            snapshots=SnapshotStatus(backend="copy", why="nothing faster works here"),
+            snapshots=SnapshotStatus(
+                backend="copy", why="nothing faster works here", mounts="none: nobody may"
+            ),
             counts=Counts(
                 jobs_queued=0,
                 jobs_running=0,

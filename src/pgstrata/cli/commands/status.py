@@ -44,6 +44,8 @@ def _lines(status: Json, endpoint: str) -> Iterator[str]:
     yield f"store       {status['store']['path']}"
     yield f"snapshots   {snapshots['backend']}"
     yield from (f"            {reason}" for reason in snapshots["why"].splitlines())
+    if "mounts" in snapshots:
+        yield f"mounts      {snapshots['mounts']}"
     yield f"servers     run as {runtime['server_user'] or 'the user of the engine'}"
     yield from _installations(runtime["installations"])
     if "counts" in status:
