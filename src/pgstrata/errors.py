@@ -1,34 +1,74 @@
 """Every error a person can meet, one class each: its code, its HTTP status, its exit code.
 
-The message names the thing that is wrong and the remedy says what to do about it; both are one
-line. ``details`` carries a tool's own words.
+Engine, client and command line share these classes. An error crosses the wire as its code, and is
+of the same class again on the other side. The message names the thing that is wrong and the remedy
+says what to do about it; ``details`` carries a tool's own words.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pgstrata.domain.job import ErrorBody
+if TYPE_CHECKING:
+    from pgstrata.domain.job import ErrorBody
 
 
 class PgstrataError(Exception):
     """The base of all errors of this project."""
 
-    code: ClassVar[str] = "internal_error"
+    code = "internal_error"
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 3
 
     def __init__(
-        self, message: str, *, remedy: str | None = None, details: str | None = None
+        self,
+        message: str,
+        *,
+        remedy: str | None = None,
+        details: str | None = None,
+        code: str | None = None,
     ) -> None:
+        """``code`` is what the engine said, where that is not the class's own."""
         super().__init__(message)
         self.message = message
         self.remedy = remedy
         self.details = details
+        self.code = code or self.code
 
-    def body(self) -> ErrorBody:
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "code" in vars(cls):
+            _BY_CODE.setdefault(cls.code, cls)
+
+    def body(self) -> "ErrorBody":
         """The error as clients see it."""
+        # A command that only shows its help, or why it was used wrongly, needs no models.
+        from pgstrata.domain.job import ErrorBody
+
         return ErrorBody(
             code=self.code, message=self.message, details=self.details, remedy=self.remedy
         )
+
+
+_BY_CODE: dict[str, type[PgstrataError]] = {PgstrataError.code: PgstrataError}
+
+
+def is_known(code: str) -> bool:
+    """Whether there is a class for a code."""
+    return code in _BY_CODE
+
+
+def error_class(code: str | None, http_status: int) -> type[PgstrataError]:
+    """The class of an error that an engine answered with: its code decides.
+
+    The status stands in for a code that is not known here, which a newer engine may have, and for
+    one that is missing, since it was a proxy that answered.
+    """
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if code is None and http_status in _GATEWAY_STATUSES:
+        return UnreachableError
+    if http_status in _BY_STATUS:
+        return _BY_STATUS[http_status]
+    return InvalidArgumentError if 400 <= http_status < 500 else PgstrataError
 
 
 class InvalidArgumentError(PgstrataError):
@@ -189,3 +229,44 @@ class CacheEnforcementUnavailableError(PgstrataError):
     code = "cache_enforcement_unavailable"
     http_status = 503
     exit_code = 1
+
+
+class BodyTooLargeError(PgstrataError):
+    """The request's body is larger than the engine is willing to hold."""
+
+    code = "body_too_large"
+    http_status = 413
+    exit_code = 2
+
+
+# What a client alone can meet
+
+
+class UnreachableError(PgstrataError):
+    """No engine answers, or the connection to it broke."""
+
+    code = "engine_unreachable"
+
+
+class WaitedTooLongError(PgstrataError):
+    """The time given with ``--timeout`` is over."""
+
+    code = "timed_out"
+
+
+class JobFailedError(PgstrataError):
+    """The job ended with an error, whose code this bears."""
+
+    code = "job_failed"
+    exit_code = 1
+
+
+_BY_STATUS: dict[int, type[PgstrataError]] = {
+    401: UnauthorizedError,
+    403: UnauthorizedError,
+    404: NotFoundError,
+    409: ConflictError,
+    416: RangeNotSatisfiableError,
+}
+_GATEWAY_STATUSES = frozenset({502, 503, 504})
+"""What a proxy says when it cannot reach the engine behind it."""

@@ -32,7 +32,7 @@ class Context(NamedTuple):
         return self.output == "json"
 
     def engine(self) -> "Engine":
-        """The engine, started if it is not there. Raises ``ClientError``."""
+        """The engine, started if it is not there. Raises ``PgstrataError``."""
         # Help and wrong usage must not pay for what it takes to speak HTTP.
         from pgstrata.client.connect import connect
 
@@ -57,7 +57,7 @@ class Command(NamedTuple):
     options: tuple[Option, ...]
     examples: tuple[str, ...]
     run: Callable[[Context, Given], int]
-    """Does it and returns the exit code. Raises ``ClientError``."""
+    """Does it and returns the exit code. Raises ``PgstrataError``."""
     passes_on: bool = False
     """Whether the words after the options are another program's."""
 

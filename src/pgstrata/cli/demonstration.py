@@ -18,9 +18,9 @@ from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Json
 from pgstrata.client.undisturbed import undisturbed
-from pgstrata.client_errors import ClientError, JobFailedError, NotFoundError
 from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
 from pgstrata.domain.durations import measured
+from pgstrata.errors import JobFailedError, NotFoundError, PgstrataError
 
 _SCRIPT_WORDS = " ".join(f"-f {script}" for script in SCRIPTS)
 
@@ -29,7 +29,7 @@ _DIRECTORY_MODE = 0o711
 
 
 def demonstrate(context: Context, *, keep: bool) -> int:
-    """Run it from beginning to end. Raises ``ClientError``, after clearing up."""
+    """Run it from beginning to end. Raises ``PgstrataError``, after clearing up."""
     try:
         with _place(keep=keep) as root, _engine(context, root, keep=keep) as (own, found):
             _perform(own, found.engine, keep=keep)
@@ -67,7 +67,7 @@ def _prepare(own: Context, engine: Engine, story: str) -> tuple[Json, float]:
     result = follow(own, engine, engine.submit(_request(own))["job_id"]).result
     took = time.perf_counter() - began
     if result is None:
-        raise ClientError("the engine prepared nothing", remedy="`pgstrata status` may tell why")
+        raise PgstrataError("the engine prepared nothing", remedy="`pgstrata status` may tell why")
     print(f"DSN={result['dsn']}")
     print(f"  in {measured(took)}", flush=True)
     return result, took
@@ -138,7 +138,7 @@ def _delete(root: Path) -> None:
     try:
         trees.delete(root)
     except OSError as error:
-        raise ClientError(
+        raise PgstrataError(
             f"cannot remove all of {root}: {error.filename}: {error.strerror}",
             remedy=f"remove {root} yourself",
         ) from error

@@ -13,11 +13,11 @@ from pgstrata.cli.progress import Progress, for_stream
 from pgstrata.cli.steps import Steps
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Json
-from pgstrata.client_errors import (
+from pgstrata.errors import (
     JobFailedError,
+    RangeNotSatisfiableError,
     UnauthorizedError,
     UnreachableError,
-    UnsatisfiableRangeError,
     WaitedTooLongError,
 )
 
@@ -110,7 +110,7 @@ class _Follower:
                 self._next += 1
                 self._take(event)
                 self._left()
-        except UnsatisfiableRangeError:
+        except RangeNotSatisfiableError:
             # We counted more than the engine kept; what was reported once is not reported again.
             self._next = 0
         if not self._ended:

@@ -12,9 +12,9 @@ from pgstrata.cli import command_table
 from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
 from pgstrata.cli.options import HELP, Given, Option, parse, setting_option
 from pgstrata.cli.report import report, report_detached
-from pgstrata.client_errors import ClientError, UsageError
 from pgstrata.config.keys import OWN
 from pgstrata.config.load import load
+from pgstrata.errors import InvalidArgumentError, PgstrataError
 from pgstrata.system import environment
 
 INTERRUPTED = 130
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exit_code = _run(words)
         sys.stdout.flush()
         return exit_code
-    except ClientError as error:
+    except PgstrataError as error:
         report(error, as_json=as_json)
         return error.exit_code
     except Detached as left:
@@ -111,7 +111,7 @@ def _run(words: Sequence[str]) -> int:
         print(overview(), file=sys.stdout if given.has("--help") else sys.stderr)
         return 0 if given.has("--help") else USAGE
     if given.words[0].startswith("-"):
-        raise UsageError(
+        raise InvalidArgumentError(
             f"there is no option {given.words[0]} before the command",
             remedy="`pgstrata --help` lists the options",
         )
@@ -138,8 +138,10 @@ def _named(words: Sequence[str]) -> tuple[str, Sequence[str]]:
         return name, rest
     if name in command_table.GROUPS:
         members = [known for known in command_table.COMMANDS if known.startswith(f"{name} ")]
-        raise UsageError(f"`{name}` needs a second word", remedy=f"one of: {', '.join(members)}")
-    raise UsageError(
+        raise InvalidArgumentError(
+            f"`{name}` needs a second word", remedy=f"one of: {', '.join(members)}"
+        )
+    raise InvalidArgumentError(
         f'there is no command "{name}"', remedy=f"commands: {', '.join(command_table.COMMANDS)}"
     )
 
@@ -174,5 +176,5 @@ def _wants_json(words: Sequence[str]) -> bool:
     """Whether errors go to stdout as JSON; an error in the options must not hide it."""
     try:
         return parse(words, OPTIONS, pass_on=True).last("--output") == "json"
-    except UsageError:
+    except InvalidArgumentError:
         return False

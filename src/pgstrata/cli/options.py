@@ -7,7 +7,7 @@ is not one of its options, and because it takes no time to import.
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pgstrata.client_errors import UsageError
+from pgstrata.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from pgstrata.config.keys import Key
@@ -59,12 +59,12 @@ class Given(NamedTuple):
         return next((given for given, _ in reversed(self.options) if given in names), None)
 
     def read(self, name: str, convert: Callable[[str], T]) -> T | None:
-        """The last value, converted. Raises ``UsageError`` where ``convert`` raises ValueError."""
+        """The last value, converted; ``InvalidArgumentError`` if ``convert`` raises ValueError."""
         value = self.last(name)
         return None if value is None else _converted(name, value, convert)
 
     def read_every(self, name: str, convert: Callable[[str], T]) -> list[T]:
-        """All values, converted. Raises ``UsageError`` where ``convert`` raises ValueError."""
+        """All values, converted; ``InvalidArgumentError`` if ``convert`` raises ValueError."""
         values = [value for given, value in self.options if given == name]
         return [_converted(name, value, convert) for value in values]
 
@@ -73,7 +73,9 @@ def _converted(name: str, value: str, convert: Callable[[str], T]) -> T:
     try:
         return convert(value)
     except ValueError as error:
-        raise UsageError(f"{name}: {error}", remedy=f"correct the value of {name}") from error
+        raise InvalidArgumentError(
+            f"{name}: {error}", remedy=f"correct the value of {name}"
+        ) from error
 
 
 def whole_number(text: str) -> int:
@@ -84,7 +86,7 @@ def whole_number(text: str) -> int:
 
 
 def parse(words: Sequence[str], options: Iterable[Option], *, pass_on: bool = False) -> Given:
-    """Read options, and words between them. Raises ``UsageError``.
+    """Read options, and words between them. Raises ``InvalidArgumentError``.
 
     With ``pass_on``, reading ends at the first word that is no option listed, and that word with
     all that follow is left as it is; a ``--`` in its place is dropped.
@@ -121,10 +123,10 @@ def _taken(word: str, rest: list[str], known: dict[str, Option]) -> list[tuple[s
         raise _unknown(flag)
     if option.metavar is None:
         if joined:
-            raise UsageError(f"{flag} takes no value", remedy=f"write {flag} alone")
+            raise InvalidArgumentError(f"{flag} takes no value", remedy=f"write {flag} alone")
         return [(option.name, "")]
     if not joined and not rest:
-        raise UsageError(f"{flag} needs a value", remedy=f"write {flag} {option.metavar}")
+        raise InvalidArgumentError(f"{flag} needs a value", remedy=f"write {flag} {option.metavar}")
     return [(option.name, value if joined else rest.pop(0))]
 
 
@@ -139,5 +141,7 @@ def _bundle(word: str, known: dict[str, Option]) -> list[tuple[str, str]]:
     return found
 
 
-def _unknown(flag: str) -> UsageError:
-    return UsageError(f"there is no option {flag} here", remedy="--help lists the options")
+def _unknown(flag: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"there is no option {flag} here", remedy="--help lists the options"
+    )

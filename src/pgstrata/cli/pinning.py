@@ -7,7 +7,7 @@ from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given
 from pgstrata.cli.targets import resolve
 from pgstrata.cli.text import short
-from pgstrata.client_errors import UsageError
+from pgstrata.errors import InvalidArgumentError
 
 STATE_NEEDED = "STATE is 8 or more characters of its id."
 
@@ -17,14 +17,14 @@ def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
 
     def run(context: Context, given: Given) -> int:
         if len(given.words) != 1:
-            raise UsageError(
+            raise InvalidArgumentError(
                 f"{'pin' if pinned else 'unpin'} needs one STATE",
                 remedy="`pgstrata ls -s` lists the states there are",
             )
         engine = context.engine()
         target = resolve(engine, given.words[0])
         if target.kind != "state":
-            raise UsageError(
+            raise InvalidArgumentError(
                 f'"{given.words[0]}" is {_an(target.kind)}, and only states can be pinned',
                 remedy="`pgstrata ls -s` lists the states there are",
             )

@@ -5,9 +5,9 @@ import sys
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given, Option, setting_option
 from pgstrata.client.http import Json
-from pgstrata.client_errors import UsageError, engine_errors_translated
 from pgstrata.config.keys import OWN
 from pgstrata.domain.durations import parse_positive
+from pgstrata.errors import InvalidArgumentError
 
 UNCACHEABLE = ("refuse", "run")
 
@@ -31,12 +31,12 @@ LIQUIBASE_OPTIONS = (
 
 
 def psql_request(context: Context, given: Given) -> Json:
-    """The request that a command line for psql stands for. Raises ``UsageError``."""
+    """The request that a command line for psql stands for. Raises ``InvalidArgumentError``."""
     return _request(context, given, {"prepare_kind": "psql", **_psql(context, given.words)})
 
 
 def liquibase_request(context: Context, given: Given) -> Json:
-    """The request that a command line for Liquibase stands for. Raises ``UsageError``."""
+    """The request that a command line for Liquibase stands for. Raises ``InvalidArgumentError``."""
     return _request(context, given, {"prepare_kind": "lb", **_liquibase(context, given)})
 
 
@@ -58,29 +58,27 @@ def _request(context: Context, given: Given, fields: Json) -> Json:
 
 def _psql(context: Context, words: tuple[str, ...]) -> Json:
     if not words:
-        raise UsageError(
+        raise InvalidArgumentError(
             "there is nothing to prepare", remedy="name a script: -- -f schema.sql -f seed.sql"
         )
-    with engine_errors_translated():
-        from pgstrata.kinds.psql import arguments
+    from pgstrata.kinds.psql import arguments
 
-        fields: Json = {"psql_args": list(arguments.absolute(words, str(context.work_dir)))}
-        if arguments.parse(words).needs_stdin:
-            fields["stdin"] = _standard_input()
+    fields: Json = {"psql_args": list(arguments.absolute(words, str(context.work_dir)))}
+    if arguments.parse(words).needs_stdin:
+        fields["stdin"] = _standard_input()
     return fields
 
 
 def _liquibase(context: Context, given: Given) -> Json:
     if not given.words:
-        raise UsageError(
+        raise InvalidArgumentError(
             "there is nothing to prepare",
             remedy="name a changelog: -- update --changelog-file=changelog.xml",
         )
-    with engine_errors_translated():
-        from pgstrata.kinds.liquibase import arguments
+    from pgstrata.kinds.liquibase import arguments
 
-        arguments.parse(given.words)
-        words = arguments.absolute(given.words, str(context.work_dir))
+    arguments.parse(given.words)
+    words = arguments.absolute(given.words, str(context.work_dir))
     fields: Json = {
         "liquibase_args": list(words),
         "liquibase_env": dict(given.read_every("--env", _variable)),
@@ -103,7 +101,7 @@ def _standard_input() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(
+        raise InvalidArgumentError(
             f"standard input is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}",
             remedy="convert it first, for instance with iconv -t UTF-8",
         ) from error

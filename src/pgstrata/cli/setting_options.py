@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pgstrata.cli.options import Given, Option, setting_option
-from pgstrata.client_errors import UsageError
 from pgstrata.config.keys import OWN, engine_keys, read
+from pgstrata.errors import InvalidArgumentError
 
 _ANY = Option(("--set",), "any setting of the engine's by its key; may be repeated", "KEY=VALUE")
 
@@ -17,7 +17,7 @@ def engine_options() -> tuple[Option, ...]:
 
 
 def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
-    """What was given for the engine's settings, by key. Raises ``UsageError``."""
+    """What was given for the engine's settings, by key. Raises ``InvalidArgumentError``."""
     keys = {setting_option(key).name: key for key in engine_keys().values() if key.setting.option}
     said = {}
     for flag, value in given.options:
@@ -31,7 +31,7 @@ def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
         else:
             continue
         if name in OWN:
-            raise UsageError(
+            raise InvalidArgumentError(
                 f"{flag}: {name} is no setting of the engine's",
                 remedy="leave it out, or set it where the command is run",
             )
@@ -42,5 +42,5 @@ def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
 def _parted(flag: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise UsageError(f'{flag}: "{text}" is not name=value', remedy=f"correct {flag}")
+        raise InvalidArgumentError(f'{flag}: "{text}" is not name=value', remedy=f"correct {flag}")
     return name, value

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from pgstrata.client.engine import Engine
-from pgstrata.client_errors import NotFoundError, UsageError
+from pgstrata.errors import InvalidArgumentError, NotFoundError
 
 PREFIX_LENGTH = 8
 """How many characters of an id it takes at least."""
@@ -28,13 +28,13 @@ class Target(NamedTuple):
 
 
 def resolve(engine: Engine, given: str) -> Target:
-    """The one thing meant. Raises ``UsageError`` when it may be several, ``NotFoundError``."""
+    """The one thing meant. Raises ``InvalidArgumentError`` for several, ``NotFoundError``."""
     found = {*_named(engine, given), *_by_id(engine, given.lower())}
     if len(found) == 1:
         return found.pop()
     if not found:
         raise _nothing(given)
-    raise UsageError(
+    raise InvalidArgumentError(
         f'"{given}" may stand for {len(found)} things',
         remedy="write more of the id",
         details="\n".join(sorted(f"{target.kind} {target.id}" for target in found)),

@@ -3,9 +3,9 @@
 from pgstrata.client import discovery
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Http, Json, parse_endpoint
-from pgstrata.client_errors import EngineStoppingError, UsageError
 from pgstrata.config import keys
 from pgstrata.config.model import Configuration
+from pgstrata.errors import EngineStoppingError, InvalidArgumentError
 
 _STOPPING_SECONDS = 60.0
 """How long to wait for the end of an engine that is about to."""
@@ -15,7 +15,7 @@ def connect(configuration: Configuration) -> Engine:
     """The engine to talk to, started if there is none.
 
     A configured endpoint is taken at its word: that engine is some one else's to start. Raises
-    ``ClientError`` when the engine does not start.
+    ``PgstrataError`` when the engine does not start.
     """
     if configuration.endpoint is not None:
         return _named(configuration, configuration.endpoint)
@@ -26,7 +26,7 @@ def connect(configuration: Configuration) -> Engine:
 def submit(configuration: Configuration, engine: Engine, request: Json) -> tuple[Engine, Json]:
     """Hand in a prepare request: to the next engine, if the one there is about to end.
 
-    Returns the engine that has the job, and what it answered. Raises ``ClientError``.
+    Returns the engine that has the job, and what it answered. Raises ``PgstrataError``.
     """
     stopping = discovery.read(configuration.engine_json)
     try:
@@ -69,7 +69,7 @@ def serve_options(configuration: Configuration) -> list[str]:
 
 def _named(configuration: Configuration, endpoint: str) -> Engine:
     if configuration.token is None:
-        raise UsageError(
+        raise InvalidArgumentError(
             f"there is no token for the engine at {endpoint}",
             remedy="set PGSTRATA_TOKEN to the authToken in that engine's engine.json",
         )

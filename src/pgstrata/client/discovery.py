@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Http, parse_endpoint
-from pgstrata.client_errors import ClientError, UsageError
+from pgstrata.errors import InvalidArgumentError, PgstrataError
 
 _HEALTH_SECONDS = 5.0
 _POLL_SECONDS = 0.02
@@ -62,7 +62,7 @@ def find(engine_json: Path, timeout: float | None = None) -> Found | None:
         return None
     try:
         http = Http(parse_endpoint(file.endpoint), file.token, _HEALTH_SECONDS)
-    except UsageError:
+    except InvalidArgumentError:
         return None
     engine = Engine(http)
     if not _is_the_same(engine, file):
@@ -109,5 +109,5 @@ def _is_zombie(pid: int) -> bool:
 def _is_the_same(engine: Engine, file: EngineFile) -> bool:
     try:
         return engine.health().get("instanceId") == file.instance_id
-    except ClientError:
+    except PgstrataError:
         return False

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
+from pgstrata.client.answers import error_from
 from pgstrata.client.http import Answer, Http, Json, segment
-from pgstrata.client_errors import NotFoundError, from_answer
+from pgstrata.errors import NotFoundError
 
 
 class Engine:
     """An engine that was found, by its HTTP contract.
 
-    Every method raises ``ClientError``: ``UnreachableError`` when the engine goes away, or the
+    Every method raises ``PgstrataError``: ``UnreachableError`` when the engine goes away, or the
     error that its answer stands for.
     """
 
@@ -98,7 +99,7 @@ class Engine:
     @staticmethod
     def _body(answer: Answer) -> Any:
         if answer.status >= 400:
-            raise from_answer(answer.status, answer.body)
+            raise error_from(answer.status, answer.body)
         return answer.body
 
 

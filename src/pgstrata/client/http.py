@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
-from pgstrata.client_errors import UnreachableError, UsageError, from_answer
+from pgstrata.client.answers import error_from
+from pgstrata.errors import InvalidArgumentError, UnreachableError
 
 Json = dict[str, Any]
 
@@ -30,14 +31,14 @@ class Address(NamedTuple):
 
 
 def parse_endpoint(url: str) -> Address:
-    """Take ``http://host:port`` apart. Raises ``UsageError``."""
+    """Take ``http://host:port`` apart. Raises ``InvalidArgumentError``."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(
+        raise InvalidArgumentError(
             f'"{url}" is not the address of an engine', remedy="write it as http://HOST:PORT"
         )
     tls = parts.scheme == "https"
@@ -103,7 +104,7 @@ class Http:
         try:
             response = self._send(method, path, query, None, headers, silence)
             if response.status >= 400:
-                raise from_answer(response.status, _decoded(response.read(), self.address))
+                raise error_from(response.status, _decoded(response.read(), self.address))
             yield from _objects(response, self.address)
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
@@ -200,7 +201,7 @@ def _encoded(body: Json) -> bytes:
         return json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         near = error.object[max(0, error.start - _NEAR) : error.end + _NEAR]
-        raise UsageError(
+        raise InvalidArgumentError(
             f"a path or an argument is not UTF-8, near {near!a}",
             remedy="give the file or the directory another name",
         ) from error

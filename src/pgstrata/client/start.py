@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pgstrata.client.discovery import Found, find
 from pgstrata.client.undisturbed import interrupt_put_off, undisturbed
-from pgstrata.client_errors import ClientError, UnreachableError, engine_errors_translated
 from pgstrata.config.model import LOG_FILE
+from pgstrata.errors import PgstrataError, UnreachableError
 
 if TYPE_CHECKING:
     import subprocess
@@ -56,7 +56,7 @@ def start(
         written_before = log.stat().st_size if log.exists() else 0
         child = None
         try:
-            with engine_errors_translated(), interrupt_put_off():
+            with interrupt_put_off():
                 from pgstrata.system.subprocesses import start_detached
 
                 child = start_detached(command, log=log, cwd=store, env=os.environ)
@@ -122,7 +122,7 @@ def _make(store: Path) -> None:
             # says, not to look around.
             store.chmod(0o711)
     except OSError as error:
-        raise ClientError(
+        raise PgstrataError(
             f"cannot make the store {store}: {error.strerror}",
             remedy="name a directory of yours with PGSTRATA_STORE",
         ) from error
@@ -134,7 +134,7 @@ def _turn(store: Path, deadline: float) -> Iterator[None]:
     try:
         lock = os.open(store / "engine.start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ClientError(
+        raise PgstrataError(
             f"cannot write to the store {store}: {error.strerror}",
             remedy="name a directory of yours with PGSTRATA_STORE",
         ) from error

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pgstrata.client_errors import UsageError
 from pgstrata.config.keys import Layer, read
+from pgstrata.errors import InvalidArgumentError
 
 PROJECT_FILE = Path(".pgstrata") / "config.yaml"
 _PROFILES = "profiles"
@@ -35,7 +35,7 @@ class ConfigFile:
     """One file, read and checked."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``UsageError`` naming the file, and the key if it is one."""
+        """Raises ``InvalidArgumentError`` naming the file, and the key if it is one."""
         tree = _parsed(path)
         profiles = tree.pop(_PROFILES, None) or {}
         if not isinstance(profiles, dict):
@@ -61,15 +61,17 @@ def _parsed(path: Path) -> dict[Any, Any]:
     try:
         tree = yaml.safe_load(path.read_bytes())
     except OSError as error:
-        raise UsageError(
+        raise InvalidArgumentError(
             f"cannot read {path}: {error.strerror}", remedy="make it readable, or remove it"
         ) from error
     except yaml.YAMLError as error:
-        raise UsageError(
+        raise InvalidArgumentError(
             f"{path} is not valid YAML", remedy="mend the place shown below", details=str(error)
         ) from error
     if not isinstance(tree, dict | None):
-        raise UsageError(f"{path} must hold settings by name", remedy="write it as `key: value`")
+        raise InvalidArgumentError(
+            f"{path} must hold settings by name", remedy="write it as `key: value`"
+        )
     return dict(tree or {})
 
 
@@ -87,5 +89,7 @@ def _leaves(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _no_section(path: Path, key: str, content: str) -> UsageError:
-    return UsageError(f"{path}: {key} must hold {content} by name", remedy="correct it there")
+def _no_section(path: Path, key: str, content: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"{path}: {key} must hold {content} by name", remedy="correct it there"
+    )

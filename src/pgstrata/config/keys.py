@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from pgstrata.client_errors import UsageError
 from pgstrata.config.model import Configuration
 from pgstrata.domain.setting import Setting
+from pgstrata.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from pgstrata.config.values import Values
@@ -99,21 +99,25 @@ def find(name: str) -> Key | None:
 def read(origin: str, name: str, value: object, base: Path) -> Any:
     """The value that was given for a key, as its type; relative paths start from ``base``.
 
-    ``origin`` is the file, variable or option that it is from. Raises ``UsageError`` which names
-    that, the key, and what is accepted.
+    ``origin`` is the file, variable or option that it is from. Raises ``InvalidArgumentError``
+    which names that, the key, and what is accepted.
     """
     key = find(name)
     if key is None:
-        raise UsageError(f"{origin}: there is no setting {name}", remedy=_instead_of(name))
+        raise InvalidArgumentError(
+            f"{origin}: there is no setting {name}", remedy=_instead_of(name)
+        )
     if reason := key.setting.reserved.get(key.entry(name).lower()):
-        raise UsageError(f"{origin}: {name} is not to be set: {reason}", remedy="leave it out")
+        raise InvalidArgumentError(
+            f"{origin}: {name} is not to be set: {reason}", remedy="leave it out"
+        )
     try:
         if not isinstance(value, str | int | float):
             raise ValueError  # noqa: TRY301, TRY004 - said like every other value that is wrong
         return _anchored(key.values.read(value), base)
     except ValueError as error:
         but = "" if key.setting.secret else f"; it is {_shown(value)}"
-        raise UsageError(
+        raise InvalidArgumentError(
             f"{origin}: {name} must be {key.values.accepted}{but}",
             remedy="correct it, or leave it out",
         ) from error

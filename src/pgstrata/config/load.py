@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pgstrata.client_errors import UsageError
 from pgstrata.config.files import ConfigFile, project_file, user_file
 from pgstrata.config.keys import OWN, Layer, every_key, read
 from pgstrata.config.model import Configuration
+from pgstrata.errors import InvalidArgumentError
 
 PROFILE_VARIABLE = "PGSTRATA_PROFILE"
 LONGEST_STORE = 450
@@ -29,8 +29,8 @@ def load(
     """What applies in a directory, with this environment. Flags go by their keys.
 
     A file's relative paths start from the directory that the file configures, any other from
-    ``cwd``. Raises ``UsageError`` for a wrong value, an unknown key, an unknown profile, or a
-    store that cannot be where it is said to be.
+    ``cwd``. Raises ``InvalidArgumentError`` for a wrong value, an unknown key, an unknown profile,
+    or a store that cannot be where it is said to be.
     """
     files = [ConfigFile(path) for path in (project_file(cwd), user_file(env)) if path is not None]
     layers = (_flags(flags or {}, cwd), _variables(env, cwd), *_chosen(files, profile, env))
@@ -62,7 +62,7 @@ def _usable(store: Path) -> Path:
         reason = "has a line break or another control character in it, or is not UTF-8"
     else:
         return store
-    raise UsageError(
+    raise InvalidArgumentError(
         f"the store cannot be in {str(store)!a}: its path {reason}",
         remedy="choose another directory: --store DIR or PGSTRATA_STORE",
     )
@@ -90,7 +90,7 @@ def _chosen(
     name = profile or env.get(PROFILE_VARIABLE)
     if name and not any(name in file.profiles for file in files):
         known = sorted({known for file in files for known in file.profiles})
-        raise UsageError(
+        raise InvalidArgumentError(
             f'there is no profile "{name}"',
             remedy=f"profiles there are: {', '.join(known)}" if known else "no file defines any",
         )

@@ -6,8 +6,7 @@ from typing import Final, TypeVar
 import msgspec
 from starlette.requests import Request
 
-from pgstrata.errors import InvalidArgumentError
-from pgstrata.httpapi.errors import BodyTooLargeError
+from pgstrata.errors import BodyTooLargeError, InvalidArgumentError
 
 MAX_BODY_BYTES: Final = 64 * 2**20
 """The whole of a job's standard input travels in the request."""

@@ -21,14 +21,6 @@ _UNEXPECTED: Final = ErrorBody(
 )
 
 
-class BodyTooLargeError(PgstrataError):
-    """The request's body is larger than the engine is willing to hold."""
-
-    code = "body_too_large"
-    http_status = 413
-    exit_code = 2
-
-
 def error_answer(error: PgstrataError, *, headers: Mapping[str, str] | None = None) -> Response:
     """The answer that an error makes."""
     return answer(error.body(), error.http_status, headers=headers)

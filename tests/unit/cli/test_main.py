@@ -142,6 +142,17 @@ def test_the_exit_code_follows_from_the_engines_answer(
     assert (ran.exit_code, ran.err.splitlines()[0]) == (exit_code, "error: because")
 
 
+def test_a_code_that_is_not_known_here_is_shown(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    fake.on("GET", "/v1/status", {"code": "moon_phase", "message": "because"}, 503)
+    assert "moon_phase" in pgstrata("status").err
+    assert json.loads(pgstrata("--output", "json", "status").out)["error"]["code"] == "moon_phase"
+
+
+def test_a_code_that_is_known_is_not(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    fake.on("GET", "/v1/status", {"code": "host_limit", "message": "because"}, 409)
+    assert pgstrata("status").err == "error: because\n"
+
+
 def test_help_does_not_even_import_what_it_takes_to_ask(project: Path) -> None:
     assert _heavy_after("--help") == ""
 

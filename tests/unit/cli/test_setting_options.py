@@ -8,9 +8,9 @@ import pytest
 from pgstrata.cli.options import Option, parse
 from pgstrata.cli.setting_options import engine_options, engine_settings
 from pgstrata.client import connect
-from pgstrata.client_errors import UsageError
 from pgstrata.config.keys import OWN
 from pgstrata.config.load import load
+from pgstrata.errors import InvalidArgumentError
 from tests.unit.config.test_keys import RIGHT
 
 WORK_DIR = Path("/work/project")
@@ -61,7 +61,7 @@ def test_of_options_for_the_same_setting_the_last_counts() -> None:
     ],
 )
 def test_a_wrong_option_is_told_with_its_key(words: list[str], told: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         settings(*words)
     assert told in caught.value.message
     assert caught.value.remedy

@@ -51,13 +51,13 @@ server.serve_forever()
 STARTER = """
 import sys
 from pathlib import Path
-from pgstrata.client_errors import ClientError
+from pgstrata.errors import PgstrataError
 from pgstrata.client.start import start
 
 store = Path(sys.argv[1])
 try:
     print(start(store, store / "engine.json", sys.argv[2:]).file.pid)
-except ClientError as error:
+except PgstrataError as error:
     print(error.message, error.details, sep="|")
 """
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstrata.client_errors import UsageError
 from pgstrata.config.keys import OWN, every_key, read, settings_of, write
+from pgstrata.errors import InvalidArgumentError
 from pgstrata.settings import OWN_SERVER_SETTINGS, Settings
 
 WRONG: dict[str, Any] = {
@@ -90,7 +90,7 @@ def test_a_value_is_read_as_its_type_and_written_so_that_it_is_read_again(
 def test_a_wrong_value_is_refused_with_where_it_is_from_its_key_and_what_is_accepted(
     name: str, value: object
 ) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         read("/etc/config.yaml", name, value, BASE)
     message = caught.value.message
     assert message.startswith(f"/etc/config.yaml: {name} must be ")
@@ -101,7 +101,7 @@ def test_a_wrong_value_is_refused_with_where_it_is_from_its_key_and_what_is_acce
 
 def test_a_wrong_value_is_shown_unless_it_is_secret() -> None:
     for name, value, shown in (("image", 17, True), ("timeout", "soon", True), ("token", 5, False)):
-        with pytest.raises(UsageError) as caught:
+        with pytest.raises(InvalidArgumentError) as caught:
             read("here", name, value, BASE)
         assert (f"{value}" in caught.value.message) == shown
 
@@ -117,14 +117,14 @@ def test_a_wrong_value_is_shown_unless_it_is_secret() -> None:
     ],
 )
 def test_an_unknown_key_is_answered_with_those_it_may_stand_for(name: str, told: str) -> None:
-    with pytest.raises(UsageError, match=f"there is no setting {name}") as caught:
+    with pytest.raises(InvalidArgumentError, match=f"there is no setting {name}") as caught:
         read("here", name, "x", BASE)
     assert told in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize("name", ["port", "Hba_File", "client_encoding"])
 def test_a_server_setting_that_is_the_engines_own_is_refused_with_the_reason(name: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         read("--server-setting", f"runtime.settings.{name}", "x", BASE)
     assert f"--server-setting: runtime.settings.{name}" in caught.value.message
     assert OWN_SERVER_SETTINGS[name.lower()] in caught.value.message
@@ -132,7 +132,7 @@ def test_a_server_setting_that_is_the_engines_own_is_refused_with_the_reason(nam
 
 @pytest.mark.parametrize("name", ["runtime.settings", "runtime.settings.", "x", "storeX"])
 def test_what_is_no_setting_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="there is no setting"):
+    with pytest.raises(InvalidArgumentError, match="there is no setting"):
         read("here", name, "x", BASE)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.client_errors import UsageError
 from pgstrata.config.keys import settings_of
 from pgstrata.config.load import ROOT_STORE, load
 from pgstrata.config.model import Configuration
+from pgstrata.errors import InvalidArgumentError
 
 
 class Place:
@@ -78,7 +78,7 @@ def test_the_profile_may_come_from_the_environment(place: Place) -> None:
 
 def test_an_unknown_profile_is_answered_with_those_there_are(place: Place) -> None:
     place.write_project("profiles: {ci: {image: special}, local: {}}")
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         place.load("prod")
     assert caught.value.remedy == "profiles there are: ci, local"
 
@@ -144,7 +144,7 @@ def test_how_much_the_cache_may_hold_is_read_as_sizes_shares_and_times(place: Pl
 )
 def test_a_mistake_is_told_with_its_file_and_key(place: Place, text: str, key: str) -> None:
     path = place.write_project(text)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         place.load()
     assert caught.value.message.startswith(f"{path}: ")
     assert f" {key}" in caught.value.message
@@ -154,7 +154,7 @@ def test_a_mistake_is_told_with_its_file_and_key(place: Place, text: str, key: s
 @pytest.mark.parametrize("text", ["image: [", "- a list", "just words"])
 def test_a_file_that_is_no_configuration_is_told_so(place: Place, text: str) -> None:
     path = place.write_project(text)
-    with pytest.raises(UsageError, match=str(path)):
+    with pytest.raises(InvalidArgumentError, match=str(path)):
         place.load()
 
 
@@ -167,7 +167,7 @@ def test_an_empty_file_changes_nothing(place: Place, text: str) -> None:
 
 def test_a_wrong_variable_is_told_by_its_name(place: Place) -> None:
     place.env["PGSTRATA_ORCHESTRATOR_JOBS_MAXPARALLEL"] = "many"
-    with pytest.raises(UsageError, match="PGSTRATA_ORCHESTRATOR_JOBS_MAXPARALLEL"):
+    with pytest.raises(InvalidArgumentError, match="PGSTRATA_ORCHESTRATOR_JOBS_MAXPARALLEL"):
         place.load()
 
 

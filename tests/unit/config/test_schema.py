@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstrata.client_errors import UsageError
 from pgstrata.config.files import ConfigFile
 from pgstrata.config.keys import OWN, engine_keys, read
 from pgstrata.config.schema import DIALECT, json_schema
+from pgstrata.errors import InvalidArgumentError
 from tests.unit.config.test_keys import RIGHT, WRONG
 
 SCHEMA = json_schema()
@@ -116,5 +116,5 @@ def test_a_whole_file_that_is_valid_can_be_loaded_and_one_that_is_not_cannot(
         if valid:
             assert ConfigFile(file).plain["instances.max"] == 3
         else:
-            with pytest.raises(UsageError):
+            with pytest.raises(InvalidArgumentError):
                 ConfigFile(file)

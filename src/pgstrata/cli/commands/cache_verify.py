@@ -8,7 +8,7 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given, Option
 from pgstrata.cli.text import one_line, short
 from pgstrata.client.http import Json
-from pgstrata.client_errors import UsageError
+from pgstrata.errors import InvalidArgumentError
 
 ABOUT = """
 Looks at every cached state, and for files and rows that have lost each other, and says what is
@@ -30,7 +30,9 @@ _CLEAR = "\r\x1b[K"
 def run(context: Context, given: Given) -> int:
     """Check, showing how far it is; tell what is wrong."""
     if given.words:
-        raise UsageError(f'cache verify takes no "{given.words[0]}"', remedy="leave it out")
+        raise InvalidArgumentError(
+            f'cache verify takes no "{given.words[0]}"', remedy="leave it out"
+        )
     checks = context.engine().verify_cache(repair=given.has("--repair"))
     total, problems = _followed(checks, as_json=context.json)
     left = sum(problem["outcome"] in _NOT_MENDED for problem in problems)

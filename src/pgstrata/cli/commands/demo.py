@@ -2,7 +2,7 @@
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given, Option
-from pgstrata.client_errors import UsageError
+from pgstrata.errors import InvalidArgumentError
 
 ABOUT = """
 Prepares a small bookshop on an engine and a store of its own: shows the plan, builds it step by
@@ -13,9 +13,11 @@ step, runs a query, then prepares it again and shows what that saved. Leaves not
 def run(context: Context, given: Given) -> int:
     """Run the demonstration."""
     if given.words:
-        raise UsageError(f'demo takes no "{given.words[0]}"', remedy="write `pgstrata demo` alone")
+        raise InvalidArgumentError(
+            f'demo takes no "{given.words[0]}"', remedy="write `pgstrata demo` alone"
+        )
     if context.json:
-        raise UsageError("the demo is for people", remedy="leave out --output json")
+        raise InvalidArgumentError("the demo is for people", remedy="leave out --output json")
     from pgstrata.cli.demonstration import demonstrate
 
     return demonstrate(context, keep=given.has("--keep"))

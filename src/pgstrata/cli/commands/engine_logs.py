@@ -8,7 +8,7 @@ from typing import BinaryIO
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given, Option, whole_number
-from pgstrata.client_errors import NotFoundError, UsageError
+from pgstrata.errors import InvalidArgumentError, NotFoundError
 
 ABOUT = "Shows the last lines that the engine wrote, and with -f those to come."
 
@@ -21,7 +21,7 @@ def run(context: Context, given: Given) -> int:
     """Show the tail of the log."""
     refuse_endpoint(context)
     if context.json:
-        raise UsageError("a log is no JSON document", remedy="leave out --output json")
+        raise InvalidArgumentError("a log is no JSON document", remedy="leave out --output json")
     wanted = given.read("--lines", whole_number)
     with _opened(context.configuration.engine_log) as log:
         _show(_tail(log, DEFAULT_LINES if wanted is None else wanted))

@@ -6,7 +6,6 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE
 from pgstrata.cli.options import Given, Option
 from pgstrata.cli.setting_options import engine_options, engine_settings
-from pgstrata.client_errors import engine_errors_translated
 from pgstrata.config.keys import settings_of
 from pgstrata.domain import durations
 
@@ -28,18 +27,17 @@ def run(context: Context, given: Given) -> int:
     idle_timeout = given.read("--idle-timeout", _idle)
     engine_json = given.last("--engine-json")
     said = {**context.configuration.engine, **engine_settings(given, context.work_dir)}
-    with engine_errors_translated():
-        from pgstrata.engine.process import serve
+    from pgstrata.engine.process import serve
 
-        return serve(
-            store=context.configuration.store,
-            settings=settings_of(said),
-            listen=listen,
-            engine_json=context.work_dir / Path(engine_json)
-            if engine_json
-            else context.configuration.engine_json,
-            idle_timeout=idle_timeout,
-        )
+    return serve(
+        store=context.configuration.store,
+        settings=settings_of(said),
+        listen=listen,
+        engine_json=context.work_dir / Path(engine_json)
+        if engine_json
+        else context.configuration.engine_json,
+        idle_timeout=idle_timeout,
+    )
 
 
 def listen_address(text: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
 from pgstrata.client import discovery
-from pgstrata.client_errors import ClientError
+from pgstrata.errors import PgstrataError
 
 ABOUT = """
 Asks the engine to end and waits until it is gone: steps that run reach their state first, if they
@@ -33,17 +33,17 @@ def run(context: Context, _given: Given) -> int:
 
 
 def stop(pid: int, seconds: float) -> None:
-    """End a process and return once it is gone. Raises ``ClientError``."""
+    """End a process and return once it is gone. Raises ``PgstrataError``."""
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise ClientError(
+        raise PgstrataError(
             f"the engine (pid {pid}) is another user's", remedy="stop it as that user"
         ) from error
     if not discovery.gone(pid, seconds):
-        raise ClientError(
+        raise PgstrataError(
             f"the engine (pid {pid}) is still there after {seconds:.0f} s",
             remedy="`pgstrata engine logs` shows what it is doing",
         )

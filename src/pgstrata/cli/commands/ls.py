@@ -11,7 +11,7 @@ from pgstrata.cli.rows import Style, instance_rows, job_rows, name_rows, state_r
 from pgstrata.cli.text import columns, table
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Json
-from pgstrata.client_errors import UsageError
+from pgstrata.errors import InvalidArgumentError
 
 ABOUT = """
 Lists names and instances, unless told otherwise. States are shown as a tree: each below the one it
@@ -62,7 +62,7 @@ SECTIONS = (
 def run(context: Context, given: Given) -> int:
     """Ask for every list wanted and show it."""
     if given.words:
-        raise UsageError(
+        raise InvalidArgumentError(
             f'ls takes no "{given.words[0]}"', remedy="choose with --instance, --state or --job"
         )
     engine = context.engine()
@@ -96,7 +96,7 @@ def _with_whole_state(engine: Engine, given: Given) -> Given:
         return given
     found = engine.listing("states", id_prefix=prefix)
     if len(found) > 1:
-        raise UsageError(
+        raise InvalidArgumentError(
             f'"{prefix}" is the beginning of {len(found)} states', remedy="write more of the id"
         )
     whole = found[0]["state_id"] if found else prefix

@@ -10,7 +10,7 @@ from pgstrata.cli.targets import Target, resolve
 from pgstrata.cli.text import one_line
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Json
-from pgstrata.client_errors import RefusedError, UsageError
+from pgstrata.errors import ConflictError, InvalidArgumentError
 
 ABOUT = """
 Removes one thing and, with -r, all that was made from it, and prints the tree. All of it goes or
@@ -34,7 +34,9 @@ _REASONS: Mapping[str, str] = {
 def run(context: Context, given: Given) -> int:
     """Find what the id stands for, remove it, show the tree."""
     if len(given.words) != 1:
-        raise UsageError("rm needs one ID", remedy="`pgstrata ls --all` lists what there is")
+        raise InvalidArgumentError(
+            "rm needs one ID", remedy="`pgstrata ls --all` lists what there is"
+        )
     engine = context.engine()
     target = resolve(engine, given.words[0])
     result = _removed(engine, target, given)
@@ -79,10 +81,10 @@ def _line(node: Json) -> str:
     return one_line(" ".join(words))
 
 
-def _refusal(target: Target, result: Json) -> RefusedError:
+def _refusal(target: Target, result: Json) -> ConflictError:
     blocked = [node for _, node in _walk(result["root"]) if "blocked" in node]
     hints = [_HINTS[node["blocked"]] for node in blocked if node["blocked"] in _HINTS]
-    return RefusedError(
+    return ConflictError(
         f"{target.kind} {target.id} was not removed, and nothing else",
         remedy="; ".join(dict.fromkeys(hints)) or None,
         details="\n".join(_line(node) for node in blocked),

@@ -4,7 +4,7 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.follow import follow
 from pgstrata.cli.options import Given, Option, whole_number
 from pgstrata.cli.prepared import show_ending
-from pgstrata.client_errors import UsageError
+from pgstrata.errors import InvalidArgumentError
 
 ABOUT = """
 Follows a job from its first event to its last, then prints what it was for: DSN=… or the plan.
@@ -15,7 +15,9 @@ Ctrl+C asks whether to stop the job, leave it alone or go on watching.
 def run(context: Context, given: Given) -> int:
     """Follow the job."""
     if len(given.words) != 1:
-        raise UsageError("watch needs one job id", remedy="`pgstrata ls --jobs` lists the jobs")
+        raise InvalidArgumentError(
+            "watch needs one job id", remedy="`pgstrata ls --jobs` lists the jobs"
+        )
     start = given.read("--from", whole_number) or 0
     engine = context.engine()
     show_ending(context, follow(context, engine, given.words[0].lower(), start=start))

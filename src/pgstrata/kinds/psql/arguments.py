@@ -1,6 +1,6 @@
 """psql's argument list: read as psql reads it, and said again in one canonical spelling.
 
-The command line imports this too, so it needs nothing but the standard library until it refuses.
+The command line imports this too, so it needs nothing but the standard library.
 """
 
 import re
@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
+from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.psql.options import BY_LETTER, BY_NAME, Option, Use
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff]+")
@@ -261,7 +262,4 @@ def _refuse_positional(word: str) -> NoReturn:
 
 
 def _refuse(message: str, remedy: str) -> NoReturn:
-    # Imported here because its module needs msgspec, which a command line that is right does not.
-    from pgstrata.errors import InvalidArgumentError
-
     raise InvalidArgumentError(" ".join(message.split()), remedy=remedy)
