@@ -2,7 +2,8 @@
 
 Engine, client and command line share these classes. An error crosses the wire as its code, and is
 of the same class again on the other side. The message names the thing that is wrong and the remedy
-says what to do about it; ``details`` carries a tool's own words.
+says what to do about it, each in one line; ``details`` carries a tool's own words. On the wire, and
+in the store, remedy and tool's words are one string: ``joined`` and ``parted``.
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -29,7 +30,8 @@ class PgstrataError(Exception):
         """``code`` is what the engine said, where that is not the class's own."""
         super().__init__(message)
         self.message = message
-        self.remedy = remedy
+        # It is a line on the wire, and what it names, such as a file, may have line breaks in it.
+        self.remedy = " ".join((remedy or "").splitlines()) or None
         self.details = details
         self.code = code or self.code
 
@@ -44,11 +46,24 @@ class PgstrataError(Exception):
         from pgstrata.domain.job import ErrorBody
 
         return ErrorBody(
-            code=self.code, message=self.message, details=self.details, remedy=self.remedy
+            code=self.code, message=self.message, details=joined(self.remedy, self.details)
         )
 
 
 _BY_CODE: dict[str, type[PgstrataError]] = {PgstrataError.code: PgstrataError}
+
+
+def joined(remedy: str | None, words: str | None) -> str | None:
+    """A remedy, of one line, and a tool's words as the one string that ``details`` is."""
+    if not words:
+        return remedy
+    return f"{remedy}\n\n{words}" if remedy else f"\n{words}"
+
+
+def parted(details: str | None) -> tuple[str | None, str | None]:
+    """The remedy and the tool's words that a string of ``joined`` was made of."""
+    first, _, rest = (details or "").partition("\n")
+    return first or None, (rest.removeprefix("\n") if first else rest) or None
 
 
 def is_known(code: str) -> bool:

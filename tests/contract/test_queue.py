@@ -111,7 +111,7 @@ def test_a_job_comes_back_as_it_was_stored(runner: asyncio.Runner, queue: Queue)
             prepare_kind="psql",
             prepare_args_normalized="-f -",
         ),
-        error=ErrorBody(code="step_failed", message="it broke", details="ERROR", remedy="mend it"),
+        error=ErrorBody(code="step_failed", message="it broke", details="mend it\n\nERROR"),
     )
     runner.run(queue.add(stored, []))
     assert runner.run(queue.get(stored.job_id)) == stored

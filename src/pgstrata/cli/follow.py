@@ -14,11 +14,13 @@ from pgstrata.cli.steps import Steps
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Json
 from pgstrata.errors import (
+    CancelledJobError,
     JobFailedError,
     RangeNotSatisfiableError,
     UnauthorizedError,
     UnreachableError,
     WaitedTooLongError,
+    parted,
 )
 
 _PATIENCE_SECONDS = 30.0
@@ -193,8 +195,9 @@ class _Follower:
 
     def _failure(self, error: Json) -> JobFailedError:
         message = error.get("message") or f"job {self._job_id} failed"
-        remedy = error.get("remedy") or f"`pgstrata -v watch {self._job_id}` shows what it said"
-        if error.get("code") == "cancelled":
-            remedy = error.get("remedy") or "what it had built stays cached; prepare again to go on"
-        details, code = error.get("details"), error.get("code")
-        return JobFailedError(str(message), remedy=remedy, details=details, code=code)
+        remedy, words = parted(error.get("details"))
+        code = error.get("code")
+        if code == CancelledJobError.code:
+            remedy = remedy or "what it had built stays cached; prepare again to go on"
+        remedy = remedy or f"`pgstrata -v watch {self._job_id}` shows what it said"
+        return JobFailedError(str(message), remedy=remedy, details=words, code=code)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pgstrata.errors import NotFoundError, PgstrataError, UnauthorizedError, error_class
+from pgstrata.errors import NotFoundError, PgstrataError, UnauthorizedError, error_class, parted
 
 if TYPE_CHECKING:
     from pgstrata.domain.job import ErrorBody
@@ -25,10 +25,9 @@ def error_from(status: int, answer: object) -> PgstrataError:
         )
     kind = error_class(body.code, status)
     # The engine's own advice on what it does not find speaks of routes.
-    told = None if kind is NotFoundError else body.remedy
-    return kind(
-        body.message, remedy=told or _REMEDIES.get(kind), details=body.details, code=body.code
-    )
+    remedy, words = parted(body.details)
+    told = None if kind is NotFoundError else remedy
+    return kind(body.message, remedy=told or _REMEDIES.get(kind), details=words, code=body.code)
 
 
 def _body(answer: object) -> "ErrorBody | None":

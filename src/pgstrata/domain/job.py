@@ -23,13 +23,16 @@ class Status(StrEnum):
 
 
 class ErrorBody(Model, frozen=True, kw_only=True):
-    """An error as clients see it. ``message`` names what is wrong, ``remedy`` says what to do."""
+    """An error as clients see it. There is no other field: strict clients refuse one.
+
+    ``message`` names what is wrong. The first line of ``details`` says what to do about it; if a
+    tool said something, a blank line and its own words come next. Where nothing can be done about
+    it, ``details`` begins with the blank line.
+    """
 
     code: str
     message: str
     details: str | None = None
-    """The tool's own words, for instance the last lines of psql's stderr."""
-    remedy: str | None = None
 
 
 class Result(Model, frozen=True, kw_only=True):

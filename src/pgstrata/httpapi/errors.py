@@ -8,15 +8,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pgstrata.domain.job import ErrorBody
 from pgstrata.errors import PgstrataError
 from pgstrata.httpapi.answers import answer
 
 logger = logging.getLogger(__name__)
 
-_UNEXPECTED: Final = ErrorBody(
-    code=PgstrataError.code,
-    message="The engine failed in a way nobody foresaw.",
+_UNEXPECTED: Final = PgstrataError(
+    "The engine failed in a way nobody foresaw.",
     remedy="The engine's log says more; please report what it says.",
 )
 
@@ -59,4 +57,4 @@ def _answer_for(error: Exception, scope: Scope) -> Response:
     if isinstance(error, PgstrataError) and error.http_status < 500:
         return error_answer(error)
     logger.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
-    return error_answer(error) if isinstance(error, PgstrataError) else answer(_UNEXPECTED, 500)
+    return error_answer(error if isinstance(error, PgstrataError) else _UNEXPECTED)

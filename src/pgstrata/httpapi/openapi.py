@@ -59,6 +59,8 @@ class _Schemas:
         schemas, self.components = msgspec.json.schema_components(
             wanted, schema_hook=_schema_hook, ref_template="#/components/schemas/{name}"
         )
+        # The model cannot say so: our own client decodes errors of newer engines with it.
+        self.components[ErrorBody.__name__]["additionalProperties"] = False
         self._schemas: dict[Any, Schema] = dict(zip(wanted, schemas, strict=True))
 
     def of(self, model: Any) -> Schema:

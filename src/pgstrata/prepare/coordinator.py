@@ -241,11 +241,10 @@ class JobCoordinator:
             await self._written(lambda: self._fail(job_id, body))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not leave a job running
             _log.exception("job %s failed unexpectedly", job_id)
-            body = ErrorBody(
-                code=PgstrataError.code,
-                message=f"the engine failed at this job: {type(error).__name__}: {error}",
+            body = PgstrataError(
+                f"the engine failed at this job: {type(error).__name__}: {error}",
                 remedy="see the engine's log (pgstrata engine logs), and report it as a bug",
-            )
+            ).body()
             await self._written(lambda: self._fail(job_id, body))
 
     # Ending a job

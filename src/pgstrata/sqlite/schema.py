@@ -139,5 +139,35 @@ MIGRATIONS: tuple[Migration, ...] = (
         # The one row says what the last eviction did.
         "CREATE TABLE last_eviction (row INTEGER PRIMARY KEY CHECK (row = 1), body BLOB NOT NULL)",
     ),
+    (
+        # What to do about an error had a field of its own, beside the tool's words, and has become
+        # the first line of these. A body that is no JSON is left for whoever reads it to find out.
+        *(
+            statement.replace("every_body", table)
+            for table in ("jobs", "events")
+            for statement in (
+                """
+                UPDATE every_body SET body = CAST(json_set(
+                    CAST(body AS TEXT),
+                    '$.error.details',
+                    char(10) || json_extract(CAST(body AS TEXT), '$.error.details')
+                ) AS BLOB)
+                WHERE CASE WHEN json_valid(CAST(body AS TEXT))
+                    THEN json_extract(CAST(body AS TEXT), '$.error.details') END IS NOT NULL
+                """,
+                """
+                UPDATE every_body SET body = CAST(json_remove(json_set(
+                    CAST(body AS TEXT),
+                    '$.error.details',
+                    replace(json_extract(CAST(body AS TEXT), '$.error.remedy'), char(10), ' ')
+                    || COALESCE(
+                        char(10) || json_extract(CAST(body AS TEXT), '$.error.details'), '')
+                ), '$.error.remedy') AS BLOB)
+                WHERE CASE WHEN json_valid(CAST(body AS TEXT))
+                    THEN json_extract(CAST(body AS TEXT), '$.error.remedy') END IS NOT NULL
+                """,
+            )
+        ),
+    ),
 )
 """A database of version N has had the first N of these. What was released is never edited."""

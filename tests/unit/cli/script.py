@@ -49,8 +49,10 @@ TASKS: list[dict[str, Any]] = [
 FAILURE = {
     "code": "step_failed",
     "message": "seed.sql failed",
-    "details": 'ERROR:  relation "nowhere" does not exist\nLINE 1: select * from nowhere',
-    "remedy": "correct seed.sql, line 1",
+    "details": (
+        "correct seed.sql, line 1\n\n"
+        'ERROR:  relation "nowhere" does not exist\nLINE 1: select * from nowhere'
+    ),
 }
 
 

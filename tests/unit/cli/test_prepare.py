@@ -147,7 +147,7 @@ def test_a_failed_job_shows_the_tools_own_words(fake: FakeEngine, pgstrata: Pgst
 def test_a_tool_that_said_one_thing_is_not_quoted_twice(
     fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:
-    words = {"code": "step_failed", "message": "no such table", "details": "no such table\n"}
+    words = {"code": "step_failed", "message": "no such table", "details": "\nno such table\n"}
     error = {"type": "error", "ts": FAILED[-1]["ts"], "error": words}
     script_job(fake, [*FAILED[:-2], error, FAILED[-1]])
     assert pgstrata(*PREPARE).err.count("no such table") == 1

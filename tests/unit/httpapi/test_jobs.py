@@ -35,7 +35,7 @@ async def test_a_request_the_engine_refuses_is_told_why(
     assert answer.json() == {
         "code": "invalid_argument",
         "message": "There is no prepare kind 'flyway'.",
-        "remedy": "Use psql or lb.",
+        "details": "Use psql or lb.",
     }
 
 

@@ -83,8 +83,7 @@ def test_a_failure_of_the_engines_own_is_told_in_its_words_and_logged(
     assert answer.json() == {
         "code": "store_unusable",
         "message": "The store is full.",
-        "remedy": "Make room.",
-        "details": "ENOSPC",
+        "details": "Make room.\n\nENOSPC",
     }
     assert len(caplog.records) == 1
 

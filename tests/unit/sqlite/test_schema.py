@@ -72,7 +72,7 @@ def test_an_old_store_s_jobs_states_and_instances_go_on(path: Path) -> None:
             await store.add_state(replace(states[2], size_bytes=1))
             assert (await store.count_states()).size_bytes == 21_000_001
 
-            running, finished = await queue.jobs()
+            running, finished = [job for job in await queue.jobs() if job.error is None]
             assert (finished.status, running.status) == (Status.SUCCEEDED, Status.RUNNING)
             assert await queue.unfinished() == [running]
             assert await queue.count_events(finished.job_id) == 7
@@ -84,6 +84,48 @@ def test_an_old_store_s_jobs_states_and_instances_go_on(path: Path) -> None:
             ]
             moved = transitions.tasks_moved(running, [replace(first, status=Status.RUNNING)], later)
             assert await queue.apply(moved)
+
+    asyncio.run(scenario())
+
+
+def test_what_an_old_store_says_of_errors_is_told_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "pgstrata.db"
+    old_stores.make(2, path)
+
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            queue = SqliteQueue(database)
+            failed = [job for job in await queue.jobs() if job.error is not None]
+            assert {job.error.code: job.error.details for job in failed if job.error} == {
+                "step_failed": (
+                    "correct seed.sql, line 1, and prepare again\n\n"
+                    'ERROR:  relation "nowhere" does not exist\nLINE 1: select * from nowhere'
+                ),
+                "program_failed": "\nit said 'no'",
+                "unreadable_job": "prepare again",
+                "cancelled": None,
+            }
+            for job in failed:
+                _, log, error, _ = await queue.events(job.job_id)
+                assert error.error == job.error
+                assert log.message == 'a "remedy"'
+
+    asyncio.run(scenario())
+
+
+def test_a_body_of_an_old_store_that_is_no_json_does_not_keep_it_from_being_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "pgstrata.db"
+    old_stores.make(2, path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE jobs SET body = X'ff7b' WHERE finish_number IS NULL")
+    connection.commit()
+    connection.close()
+
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            assert len(await SqliteQueue(database).unreadable()) == 1
 
     asyncio.run(scenario())
 

@@ -1,0 +1,44 @@
+"""Errors as they cross the wire: a code, a message, and what to do with the tool's own words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgstrata.errors import PgstrataError, StepFailedError, joined, parted
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n\r"), max_size=30)
+
+
+@given(st.none() | TEXTS, st.none() | TEXTS)
+def test_what_to_do_and_the_tool_s_words_are_told_apart_again(
+    remedy: str | None, words: str | None
+) -> None:
+    error = StepFailedError("it broke", remedy=remedy, details=words)
+    assert parted(error.body().details) == (error.remedy, words or None)
+
+
+@given(TEXTS)
+def test_a_remedy_is_one_line(remedy: str) -> None:
+    assert len((PgstrataError("x", remedy=remedy).remedy or "").splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("remedy", "words", "details"),
+    [
+        ("do it", "ERROR:  no\nLINE 1", "do it\n\nERROR:  no\nLINE 1"),
+        ("do it", None, "do it"),
+        (None, "ERROR:  no\nLINE 1", "\nERROR:  no\nLINE 1"),
+        (None, None, None),
+        ("", "", None),
+    ],
+)
+def test_details_are_the_remedy_a_blank_line_and_the_tool_s_words(
+    remedy: str | None, words: str | None, details: str | None
+) -> None:
+    assert PgstrataError("x", remedy=remedy, details=words).body().details == details
+
+
+def test_what_names_a_file_with_a_line_break_in_it_is_still_one_line() -> None:
+    error = PgstrataError("x", remedy="correct a\nb\r\nc.sql", details="ERROR")
+    assert error.body().details == "correct a b c.sql\n\nERROR"
+    assert joined(error.remedy, error.details) == error.body().details
