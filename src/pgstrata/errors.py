@@ -6,6 +6,7 @@ says what to do about it, each in one line; ``details`` carries a tool's own wor
 in the store, remedy and tool's words are one string: ``joined`` and ``parted``.
 """
 
+import errno
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ class PgstrataError(Exception):
     """The base of all errors of this project."""
 
     code = "internal_error"
+    # For faults of our own alone: what people or their machines can cause has another.
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 3
 
@@ -147,6 +149,7 @@ class JobTimeoutError(PgstrataError):
     """The job ran for longer than it was allowed to."""
 
     code = "timeout"
+    http_status = 504
     exit_code = 1
 
 
@@ -161,12 +164,14 @@ class UnreadableJobError(PgstrataError):
     """What is stored of a job cannot be understood any more, so it cannot go on."""
 
     code = "unreadable_job"
+    http_status = 409
 
 
 class StepFailedError(PgstrataError):
     """A step's tool ended with an error of its own; ``details`` are the tool's words."""
 
     code = "step_failed"
+    http_status = 400
     exit_code = 1
 
 
@@ -174,6 +179,7 @@ class InputChangedError(PgstrataError):
     """A file changed between being read for the plan and the end of the step that used it."""
 
     code = "input_changed"
+    http_status = 409
     exit_code = 1
 
 
@@ -181,6 +187,7 @@ class StateUnusableError(PgstrataError):
     """A step left a cluster that cannot be kept as a state."""
 
     code = "state_unusable"
+    http_status = 409
     exit_code = 1
 
 
@@ -188,30 +195,49 @@ class ServerError(PgstrataError):
     """A PostgreSQL server could not be initialised, started, reached or stopped."""
 
     code = "server_failed"
+    http_status = 503
 
 
 class BackendUnavailableError(PgstrataError):
     """A snapshot backend was asked for by name and does not work on the store's file system."""
 
     code = "backend_unavailable"
+    http_status = 503
 
 
 class StoreUnusableError(PgstrataError):
     """The store cannot be used: not writable, in use by another engine, or not to be reached."""
 
     code = "store_unusable"
+    http_status = 503
 
 
 class DiskFullError(StoreUnusableError):
     """What was to be done does not fit on the store's disk any more."""
 
     code = "disk_full"
+    http_status = 507
 
 
 class ProgramError(PgstrataError):
     """A program could not be started or ended badly."""
 
     code = "program_failed"
+    http_status = 503
+
+
+class ToolMissingError(ProgramError):
+    """A tool that the request needs is not on the engine's machine, or does not work there."""
+
+    code = "tool_missing"
+    http_status = 400
+
+
+class MachineError(PgstrataError):
+    """A disk fails, or one of the operating system's limits is reached."""
+
+    code = "machine_failed"
+    http_status = 503
 
 
 class HostLimitError(PgstrataError):
@@ -252,6 +278,25 @@ class BodyTooLargeError(PgstrataError):
     code = "body_too_large"
     http_status = 413
     exit_code = 2
+
+
+def machine_error(error: OSError) -> MachineError | None:
+    """What an error of the operating system says of the machine; None if the fault may be ours."""
+    if error.errno not in _MACHINE_TROUBLES:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return MachineError(
+        f"the machine does not do as it should: {where}{error.strerror}",
+        remedy="look after its disks, and the limits on files and memory that the engine runs with",
+    )
+
+
+_MACHINE_TROUBLES = frozenset(
+    {
+        *(errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+    }
+)
 
 
 # What a client alone can meet

@@ -149,6 +149,8 @@ def test_without_liquibase_the_way_to_get_it_is_told(shell: Terminal) -> None:
     ended = shell("prepare:lb", "--", *UPDATE, exit_code=3)
     assert "there is no Liquibase in" in ended.stderr
     assert "pgstrata liquibase install" in ended.stderr
+    ended = shell("--output", "json", "prepare:lb", "--", *UPDATE, exit_code=3)
+    assert json.loads(ended.stdout)["error"]["code"] == "tool_missing"
 
 
 def test_a_java_that_comes_as_a_python_package_is_enough(shell: Terminal) -> None:

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pgstrata.errors import PgstrataError
+from pgstrata.errors import PgstrataError, machine_error
 from pgstrata.httpapi.answers import answer
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class ErrorBoundary:
 
 
 def _answer_for(error: Exception, scope: Scope) -> Response:
-    if isinstance(error, PgstrataError) and error.http_status < 500:
-        return error_answer(error)
-    logger.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
-    return error_answer(error if isinstance(error, PgstrataError) else _UNEXPECTED)
+    told = machine_error(error) if isinstance(error, OSError) else error
+    known = told if isinstance(told, PgstrataError) else _UNEXPECTED
+    if known.http_status >= 500:
+        logger.error("%s %r failed", scope["method"], scope["path"], exc_info=error)
+    return error_answer(known)

@@ -135,7 +135,8 @@ def _parameter_schema(parameter: Parameter) -> dict[str, object]:
 
 
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, object]:
-    common = (500,) if operation.public else (401, 500)
+    # What is public reads nothing, so that no disk can be in its way.
+    common = (500,) if operation.public else (401, 500, 503)
     responses = {str(reply.status): _reply(reply, schemas) for reply in operation.replies}
     responses |= {
         str(status): _refusal(status, schemas) for status in (*operation.refusals, *common)

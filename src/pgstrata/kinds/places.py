@@ -11,7 +11,12 @@ def work_dir_of(request: PrepareRequest) -> Path:
     if request.work_dir is None:
         return Path("/")
     path = Path(request.work_dir)
-    if not path.is_absolute() or not path.is_dir():
+    try:
+        found = path.is_dir()
+    except OSError:
+        # It may not be looked at, or its name is too long.
+        found = False
+    if not (path.is_absolute() and found):
         raise InvalidArgumentError(
             f"work_dir {path} is no absolute path of a directory",
             remedy="name the directory that relative paths start from",

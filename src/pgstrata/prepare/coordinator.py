@@ -25,6 +25,7 @@ from pgstrata.errors import (
     PgstrataError,
     StoreUnusableError,
     UnreadableJobError,
+    machine_error,
 )
 from pgstrata.kinds.base import Kind, chosen
 from pgstrata.prepare import transitions
@@ -241,10 +242,12 @@ class JobCoordinator:
             await self._written(lambda: self._fail(job_id, body))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not leave a job running
             _log.exception("job %s failed unexpectedly", job_id)
-            body = PgstrataError(
+            told = machine_error(error) if isinstance(error, OSError) else None
+            fault = told or PgstrataError(
                 f"the engine failed at this job: {type(error).__name__}: {error}",
                 remedy="see the engine's log (pgstrata engine logs), and report it as a bug",
-            ).body()
+            )
+            body = fault.body()
             await self._written(lambda: self._fail(job_id, body))
 
     # Ending a job

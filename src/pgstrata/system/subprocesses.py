@@ -10,6 +10,7 @@ Each program carries a mark, by which its children are found if they leave the g
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import pwd
@@ -28,13 +29,14 @@ from pathlib import Path
 from typing import IO, Literal, TypedDict
 
 from pgstrata.domain.model import Model
-from pgstrata.errors import ProgramError
+from pgstrata.errors import ProgramError, ToolMissingError
 from pgstrata.system import faults, orphans
 from pgstrata.system.cancellation import to_the_end
 from pgstrata.system.orphans import GRACE_SECONDS
 
 TAIL_LINES = 40
 _CHUNK_BYTES = 64 * 1024
+_NOT_A_PROGRAM = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC})
 
 Stream = Literal["stdout", "stderr"]
 OnLine = Callable[[Stream, str], Awaitable[None]]
@@ -202,7 +204,10 @@ def _start(
             **identity,
         )
     except OSError as error:
-        raise ProgramError(f"cannot start `{describe(argv)}`: {error.strerror}") from error
+        message = f"cannot start `{describe(argv)}`: {error.strerror}"
+        if error.errno in _NOT_A_PROGRAM:
+            raise ToolMissingError(message, remedy=f"see what is wrong with {argv[0]}") from error
+        raise ProgramError(message) from error
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Paths and methods that are not there, and failures nobody foresaw."""
 
 import asyncio
+import errno
 import logging
+import os
 
 import pytest
 from starlette.types import Message
@@ -74,18 +76,33 @@ def test_a_failure_nobody_foresaw_is_logged_and_told_without_its_words(
     assert str(record.exc_info[1]) == "password=hunter2"
 
 
-def test_a_failure_of_the_engines_own_is_told_in_its_words_and_logged(
+def test_a_failure_of_the_machine_is_told_in_the_engine_s_words_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     error = StoreUnusableError("The store is full.", remedy="Make room.", details="ENOSPC")
     answer = asyncio.run(Client(create_app(_Failing(error).service, TOKEN)).get("/v1/prepare-jobs"))
-    assert answer.status == 500
+    assert answer.status == 503
     assert answer.json() == {
         "code": "store_unusable",
         "message": "The store is full.",
         "details": "Make room.\n\nENOSPC",
     }
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOMEM])
+def test_what_the_operating_system_says_of_the_machine_is_no_fault_of_ours(number: int) -> None:
+    error = OSError(number, os.strerror(number), "/srv/store/states/x")
+    answer = asyncio.run(Client(create_app(_Failing(error).service, TOKEN)).get("/v1/prepare-jobs"))
+    assert (answer.status, answer.json()["code"]) == (503, "machine_failed")
+    assert f"/srv/store/states/x: {os.strerror(number)}" in answer.json()["message"]
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.EINVAL, errno.ENOENT])
+def test_what_may_be_a_fault_of_ours_is_one(number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    answer = asyncio.run(Client(create_app(_Failing(error).service, TOKEN)).get("/v1/prepare-jobs"))
+    assert (answer.status, answer.json()["code"]) == (500, "internal_error")
 
 
 def test_a_websocket_is_turned_away() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from pgstrata.domain.request import PrepareRequest
@@ -14,6 +15,12 @@ from pgstrata.kinds.liquibase.recipe import Recipe
 
 def arguments_of(request: PrepareRequest) -> Arguments:
     """The request's arguments and environment, no file read. Raises ``InvalidArgumentError``."""
+    texts = (*request.liquibase_args, *chain.from_iterable(request.liquibase_env.items()))
+    if any("\0" in text for text in (*texts, request.liquibase_exec or "")):
+        raise InvalidArgumentError(
+            "a program cannot be given the character NUL, which the request has in it",
+            remedy="leave it out",
+        )
     given = arguments.parse(request.liquibase_args)
     defaults.of_environment(request.liquibase_env)
     if request.stdin:
@@ -93,7 +100,7 @@ def _roots(given: str | None, work_dir: Path) -> tuple[Path, ...]:
             remedy="prepare from a directory whose name has none",
         )
     for root in roots:
-        if not root.exists():
+        if not os.access(root, os.F_OK):
             raise InvalidArgumentError(
                 f"there is no {root}, which the search path names", remedy="correct --search-path"
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pgstrata.domain.plan import Step
-from pgstrata.errors import InvalidArgumentError, ProgramError, StepFailedError
+from pgstrata.errors import InvalidArgumentError, StepFailedError, ToolMissingError
 from pgstrata.kinds.liquibase.failures import step_failure
 from pgstrata.kinds.liquibase.listing import Found
 from pgstrata.kinds.liquibase.recipe import Recipe
@@ -31,13 +31,14 @@ def home_beside(program: Path) -> Path | None:
 
 
 async def home_told(program: Path, env: Mapping[str, str]) -> Path:
-    """The directory of the Liquibase that a program says it runs. Raises ``ProgramError``."""
-    ended = await subprocesses.run([program, "--version"], env=env)
+    """The directory of the Liquibase that a program says it runs. Raises ``ToolMissingError``."""
+    ended = await subprocesses.run([program, "--version"], env=env, check=False)
     found = _HOME.search(ended.stdout)
     if found is None:
-        raise ProgramError(
+        raise ToolMissingError(
             f"{program} does not say where its Liquibase is",
             remedy="name a liquibase whose --version shows its Liquibase Home",
+            details=ended.stderr or None,
         )
     return Path(found[1].strip())
 

