@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median
 
 from bench.report import Row
+from pgstrata.api.codec import ENCODER
 from pgstrata.cache.capacity import choose
 from pgstrata.domain.state import State
-from pgstrata.httpapi.answers import ENCODER
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.sqlite.database import Database
 from pgstrata.store import sqlite

@@ -9,8 +9,9 @@ from pgstrata.cli.options import HELP, Given, Option
 from pgstrata.config.model import Configuration
 
 if TYPE_CHECKING:
+    from pgstrata.api.jobs import JobAccepted
     from pgstrata.client.engine import Engine
-    from pgstrata.client.http import Json
+    from pgstrata.domain.request import PrepareRequest
 
 Output = Literal["human", "json"]
 
@@ -40,7 +41,7 @@ class Context(NamedTuple):
         self.resources.callback(engine.close)
         return engine
 
-    def submit(self, request: "Json") -> "tuple[Engine, Json]":
+    def submit(self, request: "PrepareRequest") -> "tuple[Engine, JobAccepted]":
         """Hand in a prepare request; the engine that has the job, and what it answered."""
         from pgstrata.client.connect import submit
 

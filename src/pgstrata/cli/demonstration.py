@@ -8,6 +8,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
+from pgstrata.api.jobs import JobEntry
 from pgstrata.cli.command import Context, Detached
 from pgstrata.cli.commands.engine_stop import STOP_SECONDS, stop
 from pgstrata.cli.follow import follow
@@ -16,10 +19,11 @@ from pgstrata.cli.text import columns, table
 from pgstrata.client import connect
 from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
-from pgstrata.client.http import Json
 from pgstrata.client.undisturbed import undisturbed
 from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
 from pgstrata.domain.durations import measured
+from pgstrata.domain.job import Result
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import JobFailedError, NotFoundError, PgstrataError
 
 _SCRIPT_WORDS = " ".join(f"-f {script}" for script in SCRIPTS)
@@ -55,50 +59,49 @@ def _perform(own: Context, engine: Engine, *, keep: bool) -> None:
 
 def _show_plan(own: Context, engine: Engine) -> None:
     _tell("What will it take?", f"pgstrata plan:psql -- {_SCRIPT_WORDS}")
-    job_id = engine.submit({**_request(own), "plan_only": True})["job_id"]
+    job_id = engine.submit(replace(_request(own), plan_only=True)).job_id
     ending = follow(own, engine, job_id)
     show_plan(own, ending.engine.job(job_id))
 
 
-def _prepare(own: Context, engine: Engine, story: str) -> tuple[Json, float]:
+def _prepare(own: Context, engine: Engine, story: str) -> tuple[Result, float]:
     """The job's result and the seconds it took."""
     _tell(story, f"pgstrata prepare:psql -- {_SCRIPT_WORDS}")
     began = time.perf_counter()
-    result = follow(own, engine, engine.submit(_request(own))["job_id"]).result
+    result = follow(own, engine, engine.submit(_request(own)).job_id).result
     took = time.perf_counter() - began
     if result is None:
         raise PgstrataError("the engine prepared nothing", remedy="`pgstrata status` may tell why")
-    print(f"DSN={result['dsn']}")
+    print(f"DSN={result.dsn}")
     print(f"  in {measured(took)}", flush=True)
     return result, took
 
 
-def _show_query(result: Json) -> None:
+def _show_query(result: Result) -> None:
     _tell("A whole PostgreSQL of your own. Ask it something:", f'psql "$DSN" -c "{QUERY}"')
-    head, rows = _asked(result["dsn"])
+    head, rows = _asked(result.dsn)
     print(table(head, rows, columns(sys.stdout)))
 
 
-def _compare(first: tuple[Json, float], second: tuple[Json, float]) -> None:
+def _compare(first: tuple[Result, float], second: tuple[Result, float]) -> None:
     _tell(f"The first took {measured(first[1])}, the second {measured(second[1])}.")
     print("  Each is a server of its own: what you do to one, the other never sees.")
 
 
-def _remove(engine: Engine, *results: Json) -> None:
-    commands = [f"pgstrata rm {result['instance_id'][:8]}" for result in results]
+def _remove(engine: Engine, *results: Result) -> None:
+    commands = [f"pgstrata rm {result.instance_id[:8]}" for result in results]
     _tell("Throw them away:", *commands)
     for result in results:
-        engine.remove("instances", result["instance_id"], force=True)
+        engine.remove("instance", result.instance_id, force=True)
 
 
-def _request(own: Context) -> Json:
-    words = [word for script in SCRIPTS for word in ("-f", str(own.work_dir / script))]
-    return {
-        "prepare_kind": "psql",
-        "image_id": own.configuration.image,
-        "work_dir": str(own.work_dir),
-        "psql_args": words,
-    }
+def _request(own: Context) -> PrepareRequest:
+    return PrepareRequest(
+        prepare_kind="psql",
+        image_id=own.configuration.image,
+        work_dir=str(own.work_dir),
+        psql_args=tuple(word for script in SCRIPTS for word in ("-f", str(own.work_dir / script))),
+    )
 
 
 def _asked(dsn: str) -> tuple[list[str], list[list[str]]]:
@@ -163,22 +166,22 @@ def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Conte
 def _clear(found: Found) -> None:
     """End the job that runs and remove what instances are left, then stop the engine."""
     try:
-        for job in found.engine.listing("prepare-jobs"):
+        for job in found.engine.jobs():
             _end_job(found.engine, job)
-        for instance in found.engine.listing("instances"):
+        for instance in found.engine.instances():
             # An interrupt does not take back a removal that was asked for already.
             with suppress(NotFoundError):
-                found.engine.remove("instances", instance["instance_id"], force=True)
+                found.engine.remove("instance", instance.instance_id, force=True)
     finally:
         found.engine.close()
         stop(found.file.pid, STOP_SECONDS)
 
 
-def _end_job(engine: Engine, job: Json) -> None:
+def _end_job(engine: Engine, job: JobEntry) -> None:
     # A job that still ran would make an instance behind our back.
-    if job["status"] in ("queued", "running"):
-        engine.cancel(job["job_id"])
-        for _event in engine.events(job["job_id"]):
+    if not job.status.terminal:
+        engine.cancel(job.job_id)
+        for _event in engine.events(job.job_id):
             continue
 
 

@@ -4,15 +4,13 @@ import os
 import sys
 import time
 from contextlib import closing, suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli import interrupt
 from pgstrata.cli.command import Context, Detached
 from pgstrata.cli.interrupt import Choice
 from pgstrata.cli.progress import Progress, for_stream
 from pgstrata.cli.steps import Steps
-from pgstrata.client.engine import Engine
-from pgstrata.client.http import Json
 from pgstrata.errors import (
     CancelledJobError,
     JobFailedError,
@@ -22,6 +20,10 @@ from pgstrata.errors import (
     WaitedTooLongError,
     parted,
 )
+
+if TYPE_CHECKING:
+    from pgstrata.client.engine import Engine
+    from pgstrata.domain.job import ErrorBody, Event, Result
 
 _PATIENCE_SECONDS = 30.0
 """How long to look for an engine that was lost: as long as one may take to end and another to
@@ -33,15 +35,15 @@ class Ending(NamedTuple):
     """How a job that succeeded ended."""
 
     job_id: str
-    result: Json | None
+    result: "Result | None"
     """None for a job that only planned."""
-    engine: Engine
+    engine: "Engine"
     """The engine that saw it end; not always the one it was handed to."""
 
 
 def follow(
     context: Context,
-    engine: Engine,
+    engine: "Engine",
     job_id: str,
     *,
     start: int = 0,
@@ -65,7 +67,7 @@ def follow(
 
 class _Follower:
     def __init__(
-        self, context: Context, engine: Engine, job_id: str, progress: Progress, start: int
+        self, context: Context, engine: "Engine", job_id: str, progress: Progress, start: int
     ) -> None:
         self._context = context
         self._engine = engine
@@ -73,8 +75,8 @@ class _Follower:
         self._progress = progress
         self._next = start
         self._steps = Steps(context.work_dir)
-        self._result: Json | None = None
-        self._error: Json | None = None
+        self._result: Result | None = None
+        self._error: ErrorBody | None = None
         self._status = ""
         timeout = context.configuration.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -118,29 +120,29 @@ class _Follower:
         if not self._ended:
             raise UnreachableError("the engine stopped in the middle of the job")
 
-    def _take(self, event: Json) -> None:
-        match event.get("type"):
-            case "task" if event.get("task_id"):
+    def _take(self, event: "Event") -> None:
+        match event.type:
+            case "task" if event.task_id:
                 self._take_task(event)
             case "log":
-                self._progress.log(str(event.get("message", "")))
+                self._progress.log(event.message or "")
             case "result":
-                self._result = event.get("result")
+                self._result = event.result
             case "error":
-                self._error = event.get("error")
+                self._error = event.error
             case "status":
-                self._status = str(event.get("status", ""))
+                self._status = event.status or ""
         if self._steps.working is not None:
             self._progress.working(self._steps.working)
 
-    def _look_up(self, event: Json) -> None:
+    def _look_up(self, event: "Event") -> None:
         """Ask for the tasks that an event speaks of."""
-        if event.get("type") == "task" and event.get("task_id") and self._steps.lacks(event):
+        if event.type == "task" and self._steps.lacks(event):
             # The stream occupies its connection.
             with closing(self._engine.another()) as asking:
-                self._steps.load(asking.job(self._job_id).get("tasks", []))
+                self._steps.load(asking.job(self._job_id).tasks)
 
-    def _take_task(self, event: Json) -> None:
+    def _take_task(self, event: "Event") -> None:
         report = self._steps.apply(event)
         if report is not None:
             self._progress.done(report)
@@ -188,16 +190,16 @@ class _Follower:
         if self._result is None and self._error is None:
             # Attached too late to hear it.
             job = self._engine.job(self._job_id)
-            self._result, self._error = job.get("result"), job.get("error")
+            self._result, self._error = job.result, job.error
         if self._status == "failed":
-            raise self._failure(self._error or {})
+            raise self._failure(self._error)
         return Ending(self._job_id, self._result, self._engine)
 
-    def _failure(self, error: Json) -> JobFailedError:
-        message = error.get("message") or f"job {self._job_id} failed"
-        remedy, words = parted(error.get("details"))
-        code = error.get("code")
-        if code == CancelledJobError.code:
-            remedy = remedy or "what it had built stays cached; prepare again to go on"
-        remedy = remedy or f"`pgstrata -v watch {self._job_id}` shows what it said"
-        return JobFailedError(str(message), remedy=remedy, details=words, code=code)
+    def _failure(self, error: "ErrorBody | None") -> JobFailedError:
+        remedy = f"`pgstrata -v watch {self._job_id}` shows what it said"
+        if error is None:
+            return JobFailedError(f"job {self._job_id} failed", remedy=remedy)
+        if error.code == CancelledJobError.code:
+            remedy = "what it had built stays cached; prepare again to go on"
+        told, words = parted(error.details)
+        return JobFailedError(error.message, remedy=told or remedy, details=words, code=error.code)

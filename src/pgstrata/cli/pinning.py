@@ -1,9 +1,9 @@
 """What ``pin`` and ``unpin`` have in common."""
 
-import json
 from collections.abc import Callable
 
 from pgstrata.cli.command import Context
+from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
 from pgstrata.cli.targets import resolve
 from pgstrata.cli.text import short
@@ -30,9 +30,9 @@ def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
             )
         state = engine.pin(target.id, pinned=pinned)
         if context.json:
-            print(json.dumps(state))
+            print_document(state)
         else:
-            print(f"state {short(state['state_id'])} {'stays' if pinned else 'may go'}")
+            print(f"state {short(state.state_id)} {'stays' if pinned else 'may go'}")
         return 0
 
     return run

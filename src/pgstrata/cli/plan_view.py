@@ -1,31 +1,29 @@
 """A plan as a table."""
 
-import json
 import sys
+from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Context
-from pgstrata.cli.steps import title
+from pgstrata.cli.document import print_document
+from pgstrata.cli.steps import steps_of, title
 from pgstrata.cli.text import columns, relative, short, table
-from pgstrata.client.http import Json
+
+if TYPE_CHECKING:
+    from pgstrata.api.jobs import JobStatus
 
 
-def show_plan(context: Context, job: Json) -> None:
+def show_plan(context: Context, job: "JobStatus") -> None:
     """Print a planned job's steps to stdout."""
     if context.json:
-        print(json.dumps(job))
+        print_document(job)
         return
-    steps = [task for task in job.get("tasks", []) if task["type"] == "state_execute"]
     rows = [
         (
             str(number),
             relative(title(step), context.work_dir),
-            _standing(step),
-            short(step["output_state_id"]),
+            "cached" if step.cached else "to build",
+            short(step.output_state_id),
         )
-        for number, step in enumerate(steps, 1)
+        for number, step in enumerate(steps_of(job.tasks), 1)
     ]
     print(table(("STEP", "WHAT", "STANDING", "STATE"), rows, columns(sys.stdout)))
-
-
-def _standing(step: Json) -> str:
-    return "cached" if step.get("cached") else "to build"

@@ -1,9 +1,9 @@
 """The end of a job that was watched: its DSN, or its plan."""
 
-import json
 import sys
 
 from pgstrata.cli.command import Context
+from pgstrata.cli.document import print_document
 from pgstrata.cli.follow import Ending
 from pgstrata.cli.plan_view import show_plan
 from pgstrata.cli.text import short
@@ -15,8 +15,9 @@ def show_ending(context: Context, ending: Ending) -> None:
         show_plan(context, ending.engine.job(ending.job_id))
         return
     if context.json:
-        print(json.dumps({"job_id": ending.job_id, **ending.result}))
+        import msgspec
+
+        print_document({"job_id": ending.job_id, **msgspec.structs.asdict(ending.result)})
         return
-    instance_id = ending.result["instance_id"]
-    print(f"instance {short(instance_id)}", file=sys.stderr)
-    print(f"DSN={ending.result['dsn']}")
+    print(f"instance {short(ending.result.instance_id)}", file=sys.stderr)
+    print(f"DSN={ending.result.dsn}")

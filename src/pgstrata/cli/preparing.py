@@ -1,13 +1,18 @@
 """Having a job done for a request: preparing and planning, whatever the kind."""
 
-import json
 import sys
+from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Context
+from pgstrata.cli.document import print_document
 from pgstrata.cli.follow import follow
 from pgstrata.cli.options import Given, Option
 from pgstrata.cli.prepared import show_ending
-from pgstrata.client.http import Json
+
+if TYPE_CHECKING:
+    from pgstrata.api.jobs import JobAccepted
+    from pgstrata.client.engine import Engine
+    from pgstrata.domain.request import PrepareRequest
 
 WATCH_OPTIONS = (
     Option(("--watch",), "show progress until the database is there (default)"),
@@ -15,28 +20,32 @@ WATCH_OPTIONS = (
 )
 
 
-def prepare(context: Context, given: Given, asked: Json) -> int:
+def prepare(context: Context, given: Given, asked: "PrepareRequest") -> int:
     """Submit the job; follow it to its end unless told not to."""
     engine, accepted = context.submit(asked)
     if given.which("--watch", "--no-watch") == "--no-watch":
         _show_accepted(context, accepted)
     else:
-        place = accepted.get("queue_place")
-        show_ending(context, follow(context, engine, accepted["job_id"], queue_place=place))
+        _follow(context, engine, accepted)
     return 0
 
 
-def plan(context: Context, asked: Json) -> int:
+def plan(context: Context, asked: "PrepareRequest") -> int:
     """Submit a job that stops after its plan, and show that."""
-    engine, accepted = context.submit({**asked, "plan_only": True})
-    place = accepted.get("queue_place")
-    show_ending(context, follow(context, engine, accepted["job_id"], queue_place=place))
+    import msgspec
+
+    _follow(context, *context.submit(msgspec.structs.replace(asked, plan_only=True)))
     return 0
 
 
-def _show_accepted(context: Context, accepted: Json) -> None:
+def _follow(context: Context, engine: "Engine", accepted: "JobAccepted") -> None:
+    place = accepted.queue_place
+    show_ending(context, follow(context, engine, accepted.job_id, queue_place=place))
+
+
+def _show_accepted(context: Context, accepted: "JobAccepted") -> None:
     if context.json:
-        print(json.dumps(accepted))
+        print_document(accepted)
         return
-    print(f"follow it: pgstrata watch {accepted['job_id']}", file=sys.stderr)
-    print(f"JOB={accepted['job_id']}")
+    print(f"follow it: pgstrata watch {accepted.job_id}", file=sys.stderr)
+    print(f"JOB={accepted.job_id}")

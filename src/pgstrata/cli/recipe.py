@@ -1,15 +1,18 @@
 """What the commands that prepare and plan have in common: from words to a request."""
 
 import sys
+from typing import TYPE_CHECKING, Any, Literal
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given, Option, setting_option
-from pgstrata.client.http import Json
 from pgstrata.config.keys import OWN
 from pgstrata.domain.durations import parse_positive
 from pgstrata.errors import InvalidArgumentError
 
-UNCACHEABLE = ("refuse", "run")
+if TYPE_CHECKING:
+    from pgstrata.domain.request import PrepareRequest
+
+Fields = dict[str, Any]
 
 PLAN_OPTIONS = (
     setting_option(OWN["image"]),
@@ -30,46 +33,44 @@ LIQUIBASE_OPTIONS = (
 )
 
 
-def psql_request(context: Context, given: Given) -> Json:
+def psql_request(context: Context, given: Given) -> "PrepareRequest":
     """The request that a command line for psql stands for. Raises ``InvalidArgumentError``."""
     return _request(context, given, {"prepare_kind": "psql", **_psql(context, given.words)})
 
 
-def liquibase_request(context: Context, given: Given) -> Json:
+def liquibase_request(context: Context, given: Given) -> "PrepareRequest":
     """The request that a command line for Liquibase stands for. Raises ``InvalidArgumentError``."""
     return _request(context, given, {"prepare_kind": "lb", **_liquibase(context, given)})
 
 
-def _request(context: Context, given: Given, fields: Json) -> Json:
-    asked: Json = {
-        "image_id": given.last("--image") or context.configuration.image,
-        "work_dir": str(context.work_dir),
+def _request(context: Context, given: Given, fields: Fields) -> "PrepareRequest":
+    from pgstrata.domain.request import PrepareRequest
+
+    return PrepareRequest(
+        image_id=given.last("--image") or context.configuration.image,
+        work_dir=str(context.work_dir),
+        instance_name=given.read("--name", _name),
+        instance_ttl=given.read("--ttl", parse_positive),
+        uncacheable=given.read("--uncacheable", _uncacheable) or "refuse",
+        timeout=given.read("--timeout", parse_positive),
         **fields,
-    }
-    optional = {
-        "instance_name": given.read("--name", _name),
-        "instance_ttl": given.read("--ttl", parse_positive),
-        "uncacheable": given.read("--uncacheable", _uncacheable),
-        "timeout": given.read("--timeout", parse_positive),
-    }
-    asked.update((name, value) for name, value in optional.items() if value is not None)
-    return asked
+    )
 
 
-def _psql(context: Context, words: tuple[str, ...]) -> Json:
+def _psql(context: Context, words: tuple[str, ...]) -> Fields:
     if not words:
         raise InvalidArgumentError(
             "there is nothing to prepare", remedy="name a script: -- -f schema.sql -f seed.sql"
         )
     from pgstrata.kinds.psql import arguments
 
-    fields: Json = {"psql_args": list(arguments.absolute(words, str(context.work_dir)))}
+    fields: Fields = {"psql_args": tuple(arguments.absolute(words, str(context.work_dir)))}
     if arguments.parse(words).needs_stdin:
         fields["stdin"] = _standard_input()
     return fields
 
 
-def _liquibase(context: Context, given: Given) -> Json:
+def _liquibase(context: Context, given: Given) -> Fields:
     if not given.words:
         raise InvalidArgumentError(
             "there is nothing to prepare",
@@ -79,8 +80,8 @@ def _liquibase(context: Context, given: Given) -> Json:
 
     arguments.parse(given.words)
     words = arguments.absolute(given.words, str(context.work_dir))
-    fields: Json = {
-        "liquibase_args": list(words),
+    fields: Fields = {
+        "liquibase_args": tuple(words),
         "liquibase_env": dict(given.read_every("--env", _variable)),
     }
     if program := given.last("--liquibase-exec"):
@@ -113,7 +114,9 @@ def _name(text: str) -> str:
     return text
 
 
-def _uncacheable(text: str) -> str:
-    if text not in UNCACHEABLE:
-        raise ValueError(f'"{text}" is neither refuse nor run')
-    return text
+def _uncacheable(text: str) -> Literal["refuse", "run"]:
+    if text == "refuse":
+        return "refuse"
+    if text == "run":
+        return "run"
+    raise ValueError(f'"{text}" is neither refuse nor run')

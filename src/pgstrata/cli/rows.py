@@ -1,14 +1,18 @@
 """Names, instances, states, jobs and tasks as rows of a table."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli.ages import age, until
 from pgstrata.cli.steps import title
 from pgstrata.cli.text import image, short
 from pgstrata.domain.sizes import rounded
 
-Item = Mapping[str, Any]
+if TYPE_CHECKING:
+    from pgstrata.api.jobs import JobEntry, TaskEntry
+    from pgstrata.domain.listing import InstanceEntry, NameEntry
+    from pgstrata.domain.state import State
+
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
@@ -18,109 +22,108 @@ class Style(NamedTuple):
     long: bool
 
 
-def name_rows(items: Sequence[Item], style: Style) -> Table:
+def name_rows(items: "Sequence[NameEntry]", style: Style) -> Table:
     """Names and what they stand for."""
     head = ("NAME", "INSTANCE", "STATE", "IMAGE", "STATUS", "USED")
     return head, [
         (
-            item["name"],
-            short(item["instance_id"], long=style.long),
-            short(item["state_id"], long=style.long),
-            image(item["image_id"], long=style.long),
-            item["status"],
-            age(item["last_used_at"]),
+            item.name,
+            short(item.instance_id, long=style.long),
+            short(item.state_id, long=style.long),
+            image(item.image_id, long=style.long),
+            item.status,
+            age(item.last_used_at),
         )
         for item in items
     ]
 
 
-def instance_rows(items: Sequence[Item], style: Style) -> Table:
+def instance_rows(items: "Sequence[InstanceEntry]", style: Style) -> Table:
     """Instances, with the DSN last: it is the longest."""
     head = ("INSTANCE", "NAME", "STATE", "IMAGE", "STATUS", "AGE", "EXPIRES", "CLIENTS", "DSN")
     return head, [
         (
-            short(item["instance_id"], long=style.long),
-            item["name"] or "-",
-            short(item["state_id"], long=style.long),
-            image(item["image_id"], long=style.long),
-            item["status"],
-            age(item["created_at"]),
-            until(item["expires_at"]) + (" (extended)" if item.get("extensions") else ""),
-            str(item.get("connections", "-")),
-            item.get("dsn", "-"),
+            short(item.instance_id, long=style.long),
+            item.name or "-",
+            short(item.state_id, long=style.long),
+            image(item.image_id, long=style.long),
+            item.status,
+            age(item.created_at),
+            until(item.expires_at) + (" (extended)" if item.extensions else ""),
+            "-" if item.connections is None else str(item.connections),
+            item.dsn or "-",
         )
         for item in items
     ]
 
 
-def state_rows(items: Sequence[Item], style: Style) -> Table:
+def state_rows(items: "Sequence[State]", style: Style) -> Table:
     """States as a forest, each below its parent."""
     head = ("STATE", "SIZE", "AGE", "INSTANCES", "PINNED", "IMAGE", "STEP")
     return head, [
         (
-            "  " * depth + short(item["state_id"], long=style.long),
-            rounded(item.get("size_bytes")),
-            age(item["created_at"]),
-            str(item["refcount"]),
-            "yes" if item.get("pinned") else "-",
-            image(item["image_id"], long=style.long) if depth == 0 else "",
-            item["prepare_args_normalized"],
+            "  " * depth + short(item.state_id, long=style.long),
+            rounded(item.size_bytes),
+            age(item.created_at),
+            str(item.refcount),
+            "yes" if item.pinned else "-",
+            image(item.image_id, long=style.long) if depth == 0 else "",
+            item.prepare_args_normalized,
         )
         for depth, item in _forest(items)
     ]
 
 
-def job_rows(items: Sequence[Item], style: Style) -> Table:
+def job_rows(items: "Sequence[JobEntry]", style: Style) -> Table:
     """Jobs. Their ids are whole at all times: `watch` and `rm` want them so."""
     head = ("JOB", "STATUS", "KIND", "IMAGE", "AGE", "ARGUMENTS")
     return head, [
         (
-            item["job_id"],
+            item.job_id,
             _job_status(item),
-            item["prepare_kind"],
-            image(item.get("resolved_image_id") or item["image_id"], long=style.long),
-            age(item.get("created_at")),
-            item.get("prepare_args_normalized", ""),
+            item.prepare_kind,
+            image(item.resolved_image_id or item.image_id, long=style.long),
+            age(item.created_at),
+            item.prepare_args_normalized or "",
         )
         for item in items
     ]
 
 
-def _job_status(item: Item) -> str:
-    place = item.get("queue_place")
-    return f"{item['status']} #{place}" if place else str(item["status"])
+def _job_status(item: "JobEntry") -> str:
+    return f"{item.status} #{item.queue_place}" if item.queue_place else item.status
 
 
-def task_rows(items: Sequence[Item], style: Style) -> Table:
+def task_rows(items: "Sequence[TaskEntry]", style: Style) -> Table:
     """Tasks of jobs."""
     head = ("JOB", "TASK", "TYPE", "STATUS", "WHAT")
     return head, [
         (
-            short(item["job_id"], long=style.long),
-            item["task_id"],
-            item["type"],
-            item["status"],
-            title(item) if item["type"] == "state_execute" else item.get("args_summary", ""),
+            short(item.job_id, long=style.long),
+            item.task_id,
+            str(item.__struct_config__.tag),
+            item.status,
+            title(item),
         )
         for item in items
     ]
 
 
-def _forest(items: Sequence[Item]) -> list[tuple[int, Item]]:
+def _forest(items: "Sequence[State]") -> "list[tuple[int, State]]":
     """Depth and state, parents first; a state whose parent is not listed is a root.
 
     No recursion: a chain of states may be longer than Python's stack.
     """
-    listed = {item["state_id"] for item in items}
-    children: dict[str | None, list[Item]] = {}
+    listed = {item.state_id for item in items}
+    children: dict[str | None, list[State]] = {}
     for item in items:
-        parent = item["parent_state_id"]
+        parent = item.parent_state_id
         children.setdefault(parent if parent in listed else None, []).append(item)
-    ordered: list[tuple[int, Item]] = []
+    ordered: list[tuple[int, State]] = []
     waiting = [(0, root) for root in reversed(children.get(None, []))]
     while waiting:
         depth, item = waiting.pop()
         ordered.append((depth, item))
-        below = children.get(item["state_id"], [])
+        below = children.get(item.state_id, [])
         waiting.extend((depth + 1, child) for child in reversed(below))
     return ordered

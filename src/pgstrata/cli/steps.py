@@ -1,12 +1,16 @@
 """How far a job is, told from its plan and its events."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pgstrata.cli.ages import moment
 from pgstrata.cli.text import relative, short
+
+if TYPE_CHECKING:
+    from pgstrata.api.jobs import TaskEntry
+    from pgstrata.domain.job import Event
+    from pgstrata.domain.plan import StateExecuteTask, TaskSpec
 
 EXECUTE_PREFIX = "execute-"
 """How the ids of tasks that make a state begin."""
@@ -55,50 +59,47 @@ class Steps:
         """Titles name files as seen from ``work_dir``."""
         self._work_dir = work_dir
         self._steps: dict[str, _Step] = {}
-        self._started: dict[str, str] = {}
+        self._started: dict[str, datetime] = {}
         self._reported: set[str] = set()
         self._latest: datetime | None = None
         self.working: Working | None = None
 
-    def lacks(self, event: Mapping[str, Any]) -> bool:
+    def lacks(self, event: "Event") -> bool:
         """Whether the event is about a step of a plan that was not loaded yet."""
-        task_id = str(event.get("task_id", ""))
+        task_id = event.task_id or ""
         return task_id.startswith(EXECUTE_PREFIX) and task_id not in self._steps
 
-    def load(self, tasks: Iterable[Mapping[str, Any]]) -> None:
+    def load(self, tasks: "Iterable[TaskSpec]") -> None:
         """Take over a job's plan."""
-        steps = [task for task in tasks if task["type"] == "state_execute"]
         self._steps = {
-            step["task_id"]: _Step(
-                number, relative(title(step), self._work_dir), bool(step.get("cached"))
-            )
-            for number, step in enumerate(steps, 1)
+            step.task_id: _Step(number, relative(title(step), self._work_dir), step.cached)
+            for number, step in enumerate(steps_of(tasks), 1)
         }
 
-    def apply(self, event: Mapping[str, Any]) -> Report | None:
+    def apply(self, event: "Event") -> Report | None:
         """Take in a task event; a step that ended by it is reported, once."""
-        task_id = str(event["task_id"])
+        task_id = event.task_id or ""
         if task_id.startswith("plan") and self._is_news(event):
             # A plan made anew replaces every step there was.
             self._steps, self._started, self._reported = {}, {}, set()
-        self._started.setdefault(task_id, event["ts"])
-        seconds = _between(self._started[task_id], event["ts"])
+        self._started.setdefault(task_id, event.ts)
+        seconds = _between(self._started[task_id], event.ts)
         step = self._steps.get(task_id)
         self.working = self._now(task_id, step, seconds)
-        if event.get("status") not in ("succeeded", "failed"):
+        if event.status is None or not event.status.terminal:
             return None
         self.working = None
         if step is None or task_id in self._reported:
             return None
         self._reported.add(task_id)
         outcome: Outcome = "cached" if step.cached else "built"
-        if event["status"] == "failed":
+        if event.status == "failed":
             outcome = "failed"
         return Report(step.number, len(self._steps), step.title, outcome, seconds)
 
-    def _is_news(self, event: Mapping[str, Any]) -> bool:
+    def _is_news(self, event: "Event") -> bool:
         """Whether a planning event is later than those before, and not one that is told again."""
-        when, before = moment(event["ts"]), self._latest
+        when, before = event.ts, self._latest
         self._latest = when if before is None else max(when, before)
         return before is None or when > before
 
@@ -109,12 +110,25 @@ class Steps:
         return Working(None, len(self._steps), phase, seconds)
 
 
-def title(step: Mapping[str, Any]) -> str:
-    """What a step does, as its author would write it, as far as the engine tells."""
-    changeset = step.get("changeset_id")
-    fallback = f"changeset {changeset}" if changeset else f"state {short(step['output_state_id'])}"
-    return str(step.get("args_summary") or fallback)
+def steps_of(tasks: "Iterable[TaskSpec]") -> "list[StateExecuteTask]":
+    """The tasks of a plan that make a state each."""
+    from pgstrata.domain.plan import StateExecuteTask
+
+    return [task for task in tasks if isinstance(task, StateExecuteTask)]
 
 
-def _between(start: str, end: str) -> float:
-    return max((moment(end) - moment(start)).total_seconds(), 0.0)
+def title(task: "TaskSpec | TaskEntry") -> str:
+    """What a task does, as its author would write it, as far as the engine tells."""
+    from pgstrata.domain.plan import StateExecuteTask
+
+    if told := getattr(task, "args_summary", None):
+        return str(told)
+    if not isinstance(task, StateExecuteTask):
+        return ""
+    if task.changeset_id:
+        return f"changeset {task.changeset_id}"
+    return f"state {short(task.output_state_id)}"
+
+
+def _between(start: datetime, end: datetime) -> float:
+    return max((end - start).total_seconds(), 0.0)

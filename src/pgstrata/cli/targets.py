@@ -1,9 +1,12 @@
 """What an id on the command line stands for."""
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pgstrata.client.engine import Engine
 from pgstrata.errors import InvalidArgumentError, NotFoundError
+
+if TYPE_CHECKING:
+    from pgstrata.client.engine import Engine
+    from pgstrata.domain.deletion import DeleteKind
 
 PREFIX_LENGTH = 8
 """How many characters of an id it takes at least."""
@@ -11,23 +14,15 @@ JOB_ID_LENGTH = 32
 
 _HEX = frozenset("0123456789abcdef")
 
-Kind = Literal["instance", "state", "job"]
-_ROUTES: dict[Kind, str] = {"instance": "instances", "state": "states", "job": "prepare-jobs"}
-
 
 class Target(NamedTuple):
     """One thing, by its whole id."""
 
-    kind: Kind
+    kind: "DeleteKind"
     id: str
 
-    @property
-    def route(self) -> str:
-        """Its list in the API."""
-        return _ROUTES[self.kind]
 
-
-def resolve(engine: Engine, given: str) -> Target:
+def resolve(engine: "Engine", given: str) -> Target:
     """The one thing meant. Raises ``InvalidArgumentError`` for several, ``NotFoundError``."""
     found = {*_named(engine, given), *_by_id(engine, given.lower())}
     if len(found) == 1:
@@ -41,22 +36,20 @@ def resolve(engine: Engine, given: str) -> Target:
     )
 
 
-def _named(engine: Engine, given: str) -> list[Target]:
+def _named(engine: "Engine", given: str) -> list[Target]:
     entry = engine.name(given)
-    instance_id = entry["instance_id"] if entry else None
+    instance_id = entry.instance_id if entry else None
     return [Target("instance", instance_id)] if instance_id else []
 
 
-def _by_id(engine: Engine, given: str) -> list[Target]:
+def _by_id(engine: "Engine", given: str) -> list[Target]:
     if len(given) < PREFIX_LENGTH or not _HEX.issuperset(given):
         return []
-    instances = engine.listing("instances", id_prefix=given)
-    states = engine.listing("states", id_prefix=given)
-    jobs = engine.listing("prepare-jobs", job=given) if len(given) == JOB_ID_LENGTH else []
+    jobs = engine.jobs(job=given) if len(given) == JOB_ID_LENGTH else []
     return [
-        *(Target("instance", item["instance_id"]) for item in instances),
-        *(Target("state", item["state_id"]) for item in states),
-        *(Target("job", item["job_id"]) for item in jobs),
+        *(Target("instance", item.instance_id) for item in engine.instances(id_prefix=given)),
+        *(Target("state", item.state_id) for item in engine.states(id_prefix=given)),
+        *(Target("job", item.job_id) for item in jobs),
     ]
 
 

@@ -1,10 +1,12 @@
 """From a configuration to an engine that answers: one named, one found, or one started."""
 
+from pgstrata.api.jobs import JobAccepted
 from pgstrata.client import discovery
 from pgstrata.client.engine import Engine
-from pgstrata.client.http import Http, Json, parse_endpoint
+from pgstrata.client.http import Http, parse_endpoint
 from pgstrata.config import keys
 from pgstrata.config.model import Configuration
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import EngineStoppingError, InvalidArgumentError
 
 _STOPPING_SECONDS = 60.0
@@ -23,7 +25,9 @@ def connect(configuration: Configuration) -> Engine:
     return (found or start(configuration)).engine
 
 
-def submit(configuration: Configuration, engine: Engine, request: Json) -> tuple[Engine, Json]:
+def submit(
+    configuration: Configuration, engine: Engine, request: PrepareRequest
+) -> tuple[Engine, JobAccepted]:
     """Hand in a prepare request: to the next engine, if the one there is about to end.
 
     Returns the engine that has the job, and what it answered. Raises ``PgstrataError``.

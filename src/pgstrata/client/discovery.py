@@ -4,29 +4,21 @@ The file outlives an engine that was killed, and its pid and port may be others'
 believed only when its process lives and the engine that answers there says it is the same one.
 """
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
+from pgstrata.api.codec import decode
+from pgstrata.api.discovery import EngineFile
 from pgstrata.client.engine import Engine
 from pgstrata.client.http import Http, parse_endpoint
 from pgstrata.errors import InvalidArgumentError, PgstrataError
 
 _HEALTH_SECONDS = 5.0
 _POLL_SECONDS = 0.02
-
-
-class EngineFile(NamedTuple):
-    """What an engine says of itself in its ``engine.json``."""
-
-    endpoint: str
-    pid: int
-    started_at: str
-    token: str
-    version: str
-    instance_id: str
 
 
 class Found(NamedTuple):
@@ -39,16 +31,8 @@ class Found(NamedTuple):
 def read(engine_json: Path) -> EngineFile | None:
     """The file's contents; None when it is missing, unreadable or not what an engine writes."""
     try:
-        fields = json.loads(engine_json.read_bytes())
-        return EngineFile(
-            endpoint=str(fields["endpoint"]),
-            pid=int(fields["pid"]),
-            started_at=str(fields["startedAt"]),
-            token=str(fields["authToken"]),
-            version=str(fields["version"]),
-            instance_id=str(fields["instanceId"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return decode(engine_json.read_bytes(), EngineFile)
+    except (OSError, msgspec.DecodeError):
         return None
 
 
@@ -61,7 +45,7 @@ def find(engine_json: Path, timeout: float | None = None) -> Found | None:
     if file is None or not alive(file.pid):
         return None
     try:
-        http = Http(parse_endpoint(file.endpoint), file.token, _HEALTH_SECONDS)
+        http = Http(parse_endpoint(file.endpoint), file.auth_token, _HEALTH_SECONDS)
     except InvalidArgumentError:
         return None
     engine = Engine(http)
@@ -108,6 +92,6 @@ def _is_zombie(pid: int) -> bool:
 
 def _is_the_same(engine: Engine, file: EngineFile) -> bool:
     try:
-        return engine.health().get("instanceId") == file.instance_id
+        return engine.health().instance_id == file.instance_id
     except PgstrataError:
         return False

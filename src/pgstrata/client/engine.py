@@ -1,18 +1,34 @@
 """The engine as its clients see it: one method for each thing one can ask."""
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import TypeVar
 
+from pgstrata.api.jobs import JOBS_PATH, JobAccepted, JobEntry, JobStatus, TaskEntry
 from pgstrata.client.answers import error_from
-from pgstrata.client.http import Answer, Http, Json, segment
-from pgstrata.errors import NotFoundError
+from pgstrata.client.http import Answer, Http, segment
+from pgstrata.domain.cache import CacheStatus, StateCheck
+from pgstrata.domain.deletion import DeleteKind, DeleteResult
+from pgstrata.domain.job import Event
+from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.state import State
+from pgstrata.errors import NotFoundError, UnreachableError
+
+T = TypeVar("T")
+
+_PATHS: dict[DeleteKind, str] = {
+    "instance": "/v1/instances",
+    "state": "/v1/states",
+    "job": JOBS_PATH,
+}
 
 
 class Engine:
     """An engine that was found, by its HTTP contract.
 
     Every method raises ``PgstrataError``: ``UnreachableError`` when the engine goes away, or the
-    error that its answer stands for.
+    error that its answer stands for. Filters that are None do not filter.
     """
 
     def __init__(self, http: Http) -> None:
@@ -27,81 +43,111 @@ class Engine:
         """The same engine over a connection of its own, for use beside a stream."""
         return Engine(self._http.another())
 
-    def health(self) -> Json:
-        """``{ok, version, instanceId, pid}``."""
-        return self._object("GET", "/v1/health")
+    def health(self) -> Health:
+        """Which engine answers."""
+        return self._get("/v1/health", Health)
 
-    def status(self) -> Json:
+    def status(self) -> EngineStatus:
         """The engine, its store, its runtime and its snapshot backend."""
-        return self._object("GET", "/v1/status")
+        return self._get("/v1/status", EngineStatus)
 
-    def cache_status(self) -> Json:
+    def cache_status(self) -> CacheStatus:
         """How full the cache is."""
-        return self._object("GET", "/v1/cache/status")
+        return self._get("/v1/cache/status", CacheStatus)
 
-    def verify_cache(self, *, repair: bool) -> Iterator[Json]:
+    def verify_cache(self, *, repair: bool) -> Iterator[StateCheck]:
         """What is wrong with states, and how far the check is, as it goes."""
         query = {"repair": "true"} if repair else {}
-        return self._http.lines("/v1/cache/verify", {}, method="POST", query=query)
+        return self._http.lines("/v1/cache/verify", StateCheck, method="POST", query=query)
 
-    def pin(self, state_id: str, *, pinned: bool) -> Json:
+    def pin(self, state_id: str, *, pinned: bool) -> State:
         """Let a state stay whatever room is wanted, or no longer; the state."""
         method = "PUT" if pinned else "DELETE"
-        return self._object(method, f"/v1/states/{segment(state_id)}/pin")
+        return self._read(self._http.ask(method, f"/v1/states/{segment(state_id)}/pin"), State)
 
-    def submit(self, request: Json) -> Json:
-        """Hand in a prepare request; ``{job_id, status_url, events_url, status}``."""
-        return self._object("POST", "/v1/prepare-jobs", body=request)
+    def submit(self, request: PrepareRequest) -> JobAccepted:
+        """Hand in a prepare request."""
+        return self._read(self._http.ask("POST", JOBS_PATH, body=request), JobAccepted)
 
-    def job(self, job_id: str) -> Json:
+    def job(self, job_id: str) -> JobStatus:
         """A job's status, with its tasks and its result or error."""
-        return self._object("GET", f"/v1/prepare-jobs/{segment(job_id)}")
+        return self._get(f"{JOBS_PATH}/{segment(job_id)}", JobStatus)
 
     def cancel(self, job_id: str) -> None:
         """Wish a job to stop. One that is at its end is fine."""
-        self._object("POST", f"/v1/prepare-jobs/{segment(job_id)}/cancel")
+        _raise_for(self._http.ask("POST", f"{JOBS_PATH}/{segment(job_id)}/cancel"))
 
     def events(
         self, job_id: str, start: int = 0, *, silence: float | None = None
-    ) -> Iterator[Json]:
+    ) -> Iterator[Event]:
         """A job's events from number ``start`` on, as they come, until its last one."""
         headers = {"Range": f"events={start}-"} if start else {}
-        path = f"/v1/prepare-jobs/{segment(job_id)}/events"
-        return self._http.lines(path, headers, silence=silence)
+        path = f"{JOBS_PATH}/{segment(job_id)}/events"
+        return self._http.lines(path, Event, headers=headers, silence=silence)
 
-    def listing(self, route: str, **filters: str | None) -> list[Json]:
-        """The rows of one list, such as ``states``; filters that are None do not filter."""
-        rows = self._body(self._http.ask("GET", f"/v1/{route}", query=filters))
-        return rows if isinstance(rows, list) else []
+    def names(
+        self,
+        *,
+        instance: str | None = None,
+        state: str | None = None,
+        image: str | None = None,
+    ) -> list[NameEntry]:
+        """The names of an instance, of a state's instances, of an image's."""
+        filters = {"instance": instance, "state": state, "image": image}
+        return self._get("/v1/names", list[NameEntry], **filters)
 
-    def name(self, name: str) -> Json | None:
+    def instances(
+        self, *, id_prefix: str | None = None, state: str | None = None, image: str | None = None
+    ) -> list[InstanceEntry]:
+        """The instances there are."""
+        filters = {"id_prefix": id_prefix, "state": state, "image": image}
+        return self._get("/v1/instances", list[InstanceEntry], **filters)
+
+    def states(
+        self, *, id_prefix: str | None = None, kind: str | None = None, image: str | None = None
+    ) -> list[State]:
+        """The states that are kept."""
+        filters = {"id_prefix": id_prefix, "kind": kind, "image": image}
+        return self._get("/v1/states", list[State], **filters)
+
+    def jobs(self, *, job: str | None = None) -> list[JobEntry]:
+        """The jobs whose id begins with ``job``, newest first."""
+        return self._get(JOBS_PATH, list[JobEntry], job=job)
+
+    def tasks(self, *, job: str | None = None) -> list[TaskEntry]:
+        """The tasks of one job, or of all."""
+        return self._get("/v1/tasks", list[TaskEntry], job=job)
+
+    def name(self, name: str) -> NameEntry | None:
         """A name's entry, or None."""
         try:
-            return self._object("GET", f"/v1/names/{segment(name)}")
+            return self._get(f"/v1/names/{segment(name)}", NameEntry)
         except NotFoundError:
             return None
 
-    def remove(self, route: str, item_id: str, **flags: bool) -> Json:
-        """Remove one thing; the answer is a *delete result*, also when that says ``blocked``."""
+    def remove(self, kind: DeleteKind, item_id: str, **flags: bool) -> DeleteResult:
+        """Remove one thing; the result may also be that it is ``blocked``."""
         wanted = {flag: "true" for flag, on in flags.items() if on}
-        answer = self._http.ask("DELETE", f"/v1/{route}/{segment(item_id)}", query=wanted)
-        if isinstance(answer.body, dict) and "outcome" in answer.body:
-            return answer.body
-        return _as_object(self._body(answer))
+        answer = self._http.ask("DELETE", f"{_PATHS[kind]}/{segment(item_id)}", query=wanted)
+        if answer.status == 409:
+            # Or it is an error.
+            with suppress(UnreachableError):
+                return answer.read(DeleteResult)
+        return self._read(answer, DeleteResult)
 
     def close(self) -> None:
         """Let go of the connection."""
         self._http.close()
 
-    def _object(self, method: str, path: str, *, body: Json | None = None) -> Json:
-        return _as_object(self._body(self._http.ask(method, path, body=body)))
+    def _get(self, path: str, kind: type[T], /, **filters: str | None) -> T:
+        return self._read(self._http.ask("GET", path, query=filters), kind)
 
     @staticmethod
-    def _body(answer: Answer) -> Any:
-        if answer.status >= 400:
-            raise error_from(answer.status, answer.body)
-        return answer.body
+    def _read(answer: Answer, kind: type[T]) -> T:
+        _raise_for(answer)
+        return answer.read(kind)
 
 
-def _as_object(body: Any) -> Json:
-    return body if isinstance(body, dict) else {}
+def _raise_for(answer: Answer) -> None:
+    if answer.status >= 400:
+        raise error_from(answer.status, answer.data)

@@ -1,16 +1,18 @@
 """JSON over HTTP to one engine: requests, answers and streams of JSON lines."""
 
 import http.client
-import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+import msgspec
+
+from pgstrata.api.codec import ENCODER, decode
 from pgstrata.client.answers import error_from
 from pgstrata.errors import InvalidArgumentError, UnreachableError
 
-Json = dict[str, Any]
+T = TypeVar("T")
 
 _STALE_SECONDS = 2.0
 """A connection idle for longer may be closed by the engine just as it is used again."""
@@ -46,17 +48,22 @@ def parse_endpoint(url: str) -> Address:
 
 
 class Answer(NamedTuple):
-    """A status and the JSON that came with it."""
+    """A status and what came with it, from one address."""
 
     status: int
-    body: Any
+    data: bytes
+    address: Address
+
+    def read(self, kind: type[T]) -> T:
+        """The model that it is. Raises ``UnreachableError`` when it is another thing."""
+        return _decoded(self.data, kind, self.address)
 
 
 class Http:
     """Speaks to one address, over one connection for as long as that lasts.
 
     Every method raises ``UnreachableError`` when the engine cannot be reached, goes away, does not
-    answer in time, or answers with something that is not JSON.
+    answer in time, or answers with something that no engine would.
     """
 
     def __init__(self, address: Address, token: str | None, timeout: float | None) -> None:
@@ -72,9 +79,12 @@ class Http:
         path: str,
         *,
         query: Mapping[str, str | None] | None = None,
-        body: Json | None = None,
+        body: msgspec.Struct | None = None,
     ) -> Answer:
-        """One request and its answer, whatever its status."""
+        """One request and its answer, whatever its status.
+
+        Raises ``InvalidArgumentError`` for a body that is no text.
+        """
         try:
             response = self._send(method, path, query, body, {})
             data = response.read()
@@ -84,28 +94,29 @@ class Http:
             # The answer is still to come, and must not be taken for the next one's.
             self.close()
             raise
-        return Answer(response.status, _decoded(data, self.address))
+        return Answer(response.status, data, self.address)
 
     def lines(
         self,
         path: str,
-        headers: Mapping[str, str],
+        kind: type[T],
         *,
         method: str = "GET",
+        headers: Mapping[str, str] | None = None,
         query: Mapping[str, str | None] | None = None,
         silence: float | None = None,
-    ) -> Iterator[Json]:
-        """The objects of a JSON-lines answer, one by one, as they come.
+    ) -> Iterator[T]:
+        """The models of a JSON-lines answer, one by one, as they come.
 
         ``silence`` is how many seconds nothing may come. Raises the error that a status of 400 or
         above stands for. A stream that is cut off raises ``UnreachableError``; one that the engine
         ends in good order just ends.
         """
         try:
-            response = self._send(method, path, query, None, headers, silence)
+            response = self._send(method, path, query, None, headers or {}, silence)
             if response.status >= 400:
-                raise error_from(response.status, _decoded(response.read(), self.address))
-            yield from _objects(response, self.address)
+                raise error_from(response.status, response.read())
+            yield from _models(response, kind, self.address)
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         finally:
@@ -133,7 +144,7 @@ class Http:
         method: str,
         path: str,
         query: Mapping[str, str | None] | None,
-        body: Json | None,
+        body: msgspec.Struct | None,
         headers: Mapping[str, str],
         silence: float | None = None,
     ) -> http.client.HTTPResponse:
@@ -188,18 +199,19 @@ def _reason(error: OSError | http.client.HTTPException) -> str:
     return str(error) or "the connection broke"
 
 
-def _objects(response: http.client.HTTPResponse, address: Address) -> Iterator[Json]:
+def _models(response: http.client.HTTPResponse, kind: type[T], address: Address) -> Iterator[T]:
     while line := response.readline():
         if not line.endswith(b"\n"):
             raise http.client.IncompleteRead(line)
         if line.strip():
-            yield _decoded(line, address)
+            yield _decoded(line, kind, address)
 
 
-def _encoded(body: Json) -> bytes:
+def _encoded(body: msgspec.Struct) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False).encode()
+        return ENCODER.encode(body)
     except UnicodeEncodeError as error:
+        # The names of files and the words of a command line may be any bytes.
         near = error.object[max(0, error.start - _NEAR) : error.end + _NEAR]
         raise InvalidArgumentError(
             f"a path or an argument is not UTF-8, near {near!a}",
@@ -207,12 +219,16 @@ def _encoded(body: Json) -> bytes:
         ) from error
 
 
-def _decoded(data: bytes, address: Address) -> Any:
-    if not data:
-        return None
+def _decoded(data: bytes, kind: type[T], address: Address) -> T:
     try:
-        return json.loads(data)
-    except ValueError as error:
+        return decode(data, kind)
+    except msgspec.ValidationError as error:
+        raise UnreachableError(
+            f"what answers at {address.url} is not a pgstrata engine, or one of another version: "
+            f"{error}",
+            remedy="see that the engine is of this version: `pgstrata engine status`",
+        ) from error
+    except msgspec.DecodeError as error:
         raise UnreachableError(
             f"what answers at {address.url} is not a pgstrata engine",
             remedy="look at the endpoint: --endpoint, PGSTRATA_ENDPOINT or the configuration",

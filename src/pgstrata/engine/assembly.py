@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from pgstrata.api.discovery import EngineFile
 from pgstrata.cache.disk_full import disk_of
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
@@ -23,7 +24,6 @@ from pgstrata.cache.trash import Trash
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
-from pgstrata.engine.discovery_file import EngineFile
 from pgstrata.engine.store_directory import check_reachable, make_passable, store_password
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases

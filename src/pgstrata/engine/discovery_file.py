@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import (
     contextmanager,
 )
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from pgstrata.domain.model import Model
+from pgstrata.api.discovery import EngineFile
 from pgstrata.engine.private_file import write_private
 from pgstrata.errors import (
     PgstrataError,
@@ -22,17 +21,6 @@ from pgstrata.errors import (
 from pgstrata.system import faults
 
 _log = logging.getLogger(__name__)
-
-
-class EngineFile(Model, frozen=True, kw_only=True, rename="camel"):
-    """What ``engine.json`` tells clients: where the engine is, and how to be let in."""
-
-    endpoint: str
-    pid: int
-    started_at: datetime
-    auth_token: str
-    version: str
-    instance_id: str
 
 
 @contextmanager

@@ -16,10 +16,11 @@ import uuid
 from pathlib import Path
 
 from pgstrata import __version__
+from pgstrata.api.discovery import EngineFile
 from pgstrata.cache import capacity
 from pgstrata.domain.model import utc_now
 from pgstrata.engine.assembly import assemble
-from pgstrata.engine.discovery_file import EngineFile, announced
+from pgstrata.engine.discovery_file import announced
 from pgstrata.engine.endpoint import HttpServer, address_of, bind_port
 from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.app import create_app

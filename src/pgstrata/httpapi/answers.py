@@ -1,23 +1,14 @@
 """Answers with a body: models as JSON, lists as an array or one object a line."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pgstrata.api.codec import ENCODER
+
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
-
-
-ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def answer(

@@ -10,9 +10,10 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from pgstrata.api.codec import ENCODER
 from pgstrata.errors import NotFoundError
 from pgstrata.httpapi import routes_cache, routes_engine, routes_jobs, routes_registry
-from pgstrata.httpapi.answers import ENCODER, JSON
+from pgstrata.httpapi.answers import JSON
 from pgstrata.httpapi.auth import BearerAuth
 from pgstrata.httpapi.errors import ErrorBoundary
 from pgstrata.httpapi.routing import Operation, Reply, public_paths, routes

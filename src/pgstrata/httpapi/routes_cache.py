@@ -6,8 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
 
+from pgstrata.api.codec import ENCODER
 from pgstrata.domain.cache import CacheStatus, StateCheck
-from pgstrata.httpapi.answers import ENCODER, NDJSON, answer
+from pgstrata.httpapi.answers import NDJSON, answer
 from pgstrata.httpapi.parameters import flag, flag_parameter
 from pgstrata.httpapi.routing import Operation, Reply
 from pgstrata.httpapi.service import Service

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from pgstrata.api.jobs import JOBS_PATH, JobAccepted, JobEntry, JobStatus, TaskEntry
 from pgstrata.domain.job import Event, Job
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import NotFoundError, RangeNotSatisfiableError
@@ -26,17 +27,7 @@ from pgstrata.httpapi.parameters import (
 from pgstrata.httpapi.routing import Operation, Parameter, Reply
 from pgstrata.httpapi.service import Service
 from pgstrata.httpapi.streams import ACCEPT_RANGES, EventStream
-from pgstrata.httpapi.wire import (
-    JOBS_PATH,
-    JobAccepted,
-    JobEntry,
-    JobStatus,
-    TaskEntry,
-    job_accepted,
-    job_entry,
-    job_status,
-    task_entry,
-)
+from pgstrata.httpapi.wire import job_accepted, job_entry, job_status, task_entry
 
 _REQUEST_DECODER: Final = msgspec.json.Decoder(PrepareRequest)
 

@@ -7,6 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pgstrata.api.names import NameBinding
 from pgstrata.domain.listing import InstanceEntry, NameEntry
 from pgstrata.domain.state import State
 from pgstrata.errors import NotFoundError
@@ -28,7 +29,6 @@ from pgstrata.httpapi.parameters import (
 )
 from pgstrata.httpapi.routing import Operation, Parameter, Reply
 from pgstrata.httpapi.service import Service
-from pgstrata.httpapi.wire import NameBinding
 
 _BINDING_DECODER: Final = msgspec.json.Decoder(NameBinding)
 

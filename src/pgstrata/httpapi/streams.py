@@ -5,8 +5,9 @@ from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
 
+from pgstrata.api.codec import ENCODER
 from pgstrata.domain.job import Event
-from pgstrata.httpapi.answers import ENCODER, NDJSON
+from pgstrata.httpapi.answers import NDJSON
 from pgstrata.httpapi.ranges import Window
 from pgstrata.httpapi.service import Jobs
 

@@ -1,12 +1,21 @@
-"""Requests, jobs and tasks as they travel, made from the domain's own at this edge."""
+"""Jobs and tasks made into what travels of them."""
 
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from pgstrata.domain.job import ErrorBody, Job, Result, Status, Task
-from pgstrata.domain.model import Model
+from pgstrata.api.jobs import (
+    JOBS_PATH,
+    JobAccepted,
+    JobEntry,
+    JobStatus,
+    PlanTaskEntry,
+    PrepareInstanceTaskEntry,
+    ResolveImageTaskEntry,
+    StateExecuteTaskEntry,
+    TaskEntry,
+)
+from pgstrata.domain.job import Job, Task
 from pgstrata.domain.plan import (
     PlanTask,
     PrepareInstanceTask,
@@ -14,98 +23,6 @@ from pgstrata.domain.plan import (
     StateExecuteTask,
     TaskSpec,
 )
-
-JOBS_PATH = "/v1/prepare-jobs"
-
-
-class NameBinding(Model, frozen=True, kw_only=True):
-    """Which instance shall bear a name."""
-
-    instance_id: str
-
-
-class JobAccepted(Model, frozen=True, kw_only=True):
-    """The answer to a job request: where to look from now on."""
-
-    job_id: str
-    status_url: str
-    events_url: str
-    status: Literal["queued"]
-    queue_place: int | None = None
-    """Its place in the line for its turn, from 1, if there is no turn for it yet."""
-
-
-class JobHead(Model, frozen=True, kw_only=True):
-    """What is told of a job wherever it is shown."""
-
-    job_id: str
-    status: Status
-    prepare_kind: str
-    image_id: str
-    plan_only: bool = False
-    prepare_args_normalized: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-class JobStatus(JobHead, frozen=True, kw_only=True):
-    """A job with its tasks and what came of it."""
-
-    queue_place: int | None = None
-    """A queued job's place in the line for its turn, from 1."""
-    tasks: tuple[TaskSpec, ...] = ()
-    result: Result | None = None
-    error: ErrorBody | None = None
-
-
-class JobEntry(JobHead, frozen=True, kw_only=True):
-    """A job, as it is listed."""
-
-    queue_place: int | None = None
-    """A queued job's place in the line for its turn, from 1."""
-    resolved_image_id: str | None = None
-    signature: str | None = None
-
-
-class PlanTaskEntry(PlanTask, frozen=True, kw_only=True):
-    """A ``plan`` task, as it is listed."""
-
-    job_id: str
-    status: Status
-    image_id: str | None = None
-    resolved_image_id: str | None = None
-    args_summary: str | None = None
-
-
-class ResolveImageTaskEntry(ResolveImageTask, frozen=True, kw_only=True):
-    """A ``resolve_image`` task, as it is listed."""
-
-    job_id: str
-    status: Status
-    args_summary: str | None = None
-
-
-class StateExecuteTaskEntry(StateExecuteTask, frozen=True, kw_only=True):
-    """A ``state_execute`` task, as it is listed."""
-
-    job_id: str
-    status: Status
-    image_id: str | None = None
-    resolved_image_id: str | None = None
-
-
-class PrepareInstanceTaskEntry(PrepareInstanceTask, frozen=True, kw_only=True):
-    """A ``prepare_instance`` task, as it is listed."""
-
-    job_id: str
-    status: Status
-    image_id: str | None = None
-    resolved_image_id: str | None = None
-    args_summary: str | None = None
-
-
-TaskEntry = PlanTaskEntry | ResolveImageTaskEntry | StateExecuteTaskEntry | PrepareInstanceTaskEntry
 
 _ENTRIES: dict[type[TaskSpec], type[TaskEntry]] = {
     PlanTask: PlanTaskEntry,

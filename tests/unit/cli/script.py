@@ -46,6 +46,8 @@ TASKS: list[dict[str, Any]] = [
     },
 ]
 
+JOB = {"job_id": JOB_ID, "status": "running", "prepare_kind": "psql", "image_id": "postgres"}
+
 FAILURE = {
     "code": "step_failed",
     "message": "seed.sql failed",
@@ -116,6 +118,6 @@ def script_job(fake: FakeEngine, events: list[dict[str, Any]]) -> None:
         "status": "queued",
     }
     fake.on("POST", "/v1/prepare-jobs", accepted, 201)
-    fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", {"job_id": JOB_ID, "tasks": TASKS})
+    fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", {**JOB, "tasks": TASKS})
     fake.on("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel", {"job_id": JOB_ID}, 202)
     fake.events = events

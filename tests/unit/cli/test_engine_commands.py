@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pgstrata.cli.commands.engine_serve import listen_address
 from pgstrata.cli.commands.engine_stop import stop
-from pgstrata.client.http import Json
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.client.discovered import engine_file, write_engine_file
 from tests.unit.client.fake_engine import FakeEngine
@@ -66,7 +66,7 @@ def test_status_as_json_is_the_engines_own(fake: FakeEngine, pgstrata: Pgstrata)
     assert json.loads(pgstrata("--output", "json", "status").out) == STATUS
 
 
-CACHE: Json = {
+CACHE: dict[str, Any] = {
     "usage_bytes": 45_000_000_000,
     "configured_max_bytes": 60_000_000_000,
     "effective_max_bytes": 50_000_000_000,
@@ -85,6 +85,12 @@ CACHE: Json = {
         "trigger": "before_step",
         "evicted_count": 2,
         "freed_bytes": 3_000_000_000,
+        "blocked_count": 1,
+        "reclaimable_bytes": 1_000_000_000,
+        "usage_bytes_before": 48_000_000_000,
+        "usage_bytes_after": 45_000_000_000,
+        "free_bytes_before": 1_000_000_000,
+        "free_bytes_after": 4_000_000_000,
     },
 }
 

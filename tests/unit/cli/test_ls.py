@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import convert
 
 from pgstrata.cli.rows import Style, state_rows
+from pgstrata.domain.state import State
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import DSN, INSTANCE, OTHER_STATE, STATE
 from tests.unit.client.fake_engine import JOB_ID, FakeEngine
@@ -63,7 +65,15 @@ LISTS: dict[str, list[dict[str, Any]]] = {
             "prepare_args_normalized": "-f schema.sql",
         }
     ],
-    "tasks": [{"task_id": "plan", "type": "plan", "job_id": JOB_ID, "status": "succeeded"}],
+    "tasks": [
+        {
+            "task_id": "plan",
+            "type": "plan",
+            "planner_kind": "psql",
+            "job_id": JOB_ID,
+            "status": "succeeded",
+        }
+    ],
 }
 
 
@@ -110,13 +120,15 @@ def test_states_are_a_tree_with_parents_above(stocked: FakeEngine, pgstrata: Pgs
 
 
 def test_a_state_without_its_parent_in_the_list_is_a_root() -> None:
-    _, rows = state_rows([state(OTHER_STATE, STATE, "-f seed.sql")], Style(long=True))
+    _, rows = state_rows(
+        [convert(state(OTHER_STATE, STATE, "-f seed.sql"), State)], Style(long=True)
+    )
     assert rows[0][0] == OTHER_STATE
 
 
 def test_a_chain_of_states_may_be_longer_than_the_stack() -> None:
     chain = [state(f"{n:064x}", f"{n - 1:064x}" if n else None, "-c x") for n in range(3000)]
-    _, rows = state_rows(chain, Style(long=True))
+    _, rows = state_rows(convert(chain, list[State]), Style(long=True))
     assert rows[-1][0] == "  " * 2999 + f"{2999:064x}"
 
 

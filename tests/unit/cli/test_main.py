@@ -153,19 +153,22 @@ def test_a_code_that_is_known_is_not(fake: FakeEngine, pgstrata: Pgstrata) -> No
     assert pgstrata("status").err == "error: because\n"
 
 
-def test_help_does_not_even_import_what_it_takes_to_ask(project: Path) -> None:
-    assert _heavy_after("--help") == ""
+@pytest.mark.parametrize("words", [(), *(tuple(name.split()) for name in COMMANDS)])
+def test_help_does_not_even_import_what_it_takes_to_ask(
+    project: Path, words: tuple[str, ...]
+) -> None:
+    assert _heavy_after(*words, "--help") == ""
 
 
-def test_a_command_imports_nothing_heavier_than_http(fake: FakeEngine) -> None:
+def test_a_command_imports_nothing_heavier_than_models_and_http(fake: FakeEngine) -> None:
     fake.on("GET", "/v1/names", [])
     fake.on("GET", "/v1/instances", [])
-    assert _heavy_after("ls") == "http.client"
+    assert _heavy_after("ls") == "msgspec,http.client"
 
 
-def test_a_prepare_imports_nothing_heavier_than_http(fake: FakeEngine) -> None:
+def test_a_prepare_imports_nothing_heavier_than_models_and_http(fake: FakeEngine) -> None:
     script_job(fake, SUCCESS)
-    assert _heavy_after("prepare:psql", "--", "-f", "schema.sql") == "http.client"
+    assert _heavy_after("prepare:psql", "--", "-f", "schema.sql") == "msgspec,http.client"
 
 
 def test_a_reader_that_leaves_early_is_no_error(project: Path) -> None:

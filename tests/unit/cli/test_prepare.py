@@ -15,6 +15,7 @@ from tests.unit.cli.script import (
     DSN,
     FAILED,
     INSTANCE,
+    JOB,
     OTHER_STATE,
     PLANNED,
     STATE,
@@ -268,7 +269,7 @@ def test_a_job_watched_after_its_result_was_told_still_gives_it(
     fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:
     script_job(fake, SUCCESS)
-    job = {"job_id": JOB_ID, "result": SUCCESS[-2]["result"]}
+    job = {**JOB, "status": "succeeded", "result": SUCCESS[-2]["result"]}
     fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", job)
     assert pgstrata("watch", "--from", "12", JOB_ID).out == f"DSN={DSN}\n"
 

@@ -5,9 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import convert
+from msgspec.structs import replace
 
 from pgstrata.cli.progress import Live, Plain, for_stream
 from pgstrata.cli.steps import Report, Steps, Working
+from pgstrata.domain.job import Event
+from pgstrata.domain.plan import TaskSpec
 from tests.unit.cli.script import BEGINNING, TASKS, task
 
 CACHED = Report(1, 3, "-f schema.sql", "cached", 0.0)
@@ -97,38 +101,45 @@ def test_colour_is_for_terminals_that_want_it(env: dict[str, str], coloured: boo
     assert ("\x1b[36m" in terminal.getvalue()) is coloured
 
 
+PLAN = convert(TASKS, list[TaskSpec])
+
+
+def moved(task_id: str, name: str, milliseconds: int) -> Event:
+    return convert(task(task_id, name, milliseconds), Event)
+
+
 def test_a_step_goes_on_from_its_first_event() -> None:
     steps = Steps(Path("/work"))
-    steps.load(TASKS)
+    steps.load(PLAN)
     for event in BEGINNING:
         if event["type"] == "task":
-            steps.apply(event)
-            steps.load(TASKS)
+            steps.apply(convert(event, Event))
+            steps.load(PLAN)
     assert steps.working == Working(2, 2, "-f seed.sql", 0.5)
 
 
 def test_files_below_the_callers_directory_are_named_from_there() -> None:
     steps = Steps(Path("/work"))
-    steps.load([{**TASKS[1], "args_summary": "-f /work/sub/a.sql -f /else/b.sql"}])
-    report = steps.apply(task("execute-0", "succeeded", 3))
+    steps.load([replace(PLAN[1], args_summary="-f /work/sub/a.sql -f /else/b.sql")])
+    report = steps.apply(moved("execute-0", "succeeded", 3))
     assert report is not None
     assert report.title == "-f sub/a.sql -f /else/b.sql"
 
 
 def test_a_new_plan_replaces_the_steps() -> None:
     steps = Steps(Path("/work"))
-    steps.load(TASKS)
-    assert steps.apply(task("execute-0", "succeeded", 3)) is not None
-    steps.apply(task("plan", "running", 10))
-    assert steps.lacks(task("execute-0", "succeeded", 11))
-    steps.load(TASKS)
-    assert steps.apply(task("execute-0", "succeeded", 11)) is not None
+    steps.load(PLAN)
+    assert steps.apply(moved("execute-0", "succeeded", 3)) is not None
+    steps.apply(moved("plan", "running", 10))
+    assert steps.lacks(moved("execute-0", "succeeded", 11))
+    steps.load(PLAN)
+    assert steps.apply(moved("execute-0", "succeeded", 11)) is not None
 
 
 def test_planning_and_starting_have_names_too() -> None:
     steps = Steps(Path("/work"))
-    steps.apply(task("plan", "running", 1))
+    steps.apply(moved("plan", "running", 1))
     assert steps.working is not None
     assert steps.working.title == "planning"
-    steps.apply(task("prepare-instance", "running", 2))
+    steps.apply(moved("prepare-instance", "running", 2))
     assert steps.working.title == "cloning and starting the instance"

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.conftest import Pgstrata
-from tests.unit.cli.script import INSTANCE, STATE
+from tests.unit.cli.script import INSTANCE, JOB, STATE
 from tests.unit.client.fake_engine import JOB_ID, FakeEngine
+from tests.unit.httpapi.samples import a_name, a_state, an_instance
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def result(outcome: str, *, dry_run: bool = False, **root: Any) -> dict[str, Any
 
 
 def test_an_instance_is_removed_by_its_name(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
-    stocked.on("GET", "/v1/names/shop", {"name": "shop", "instance_id": INSTANCE})
+    stocked.on("GET", "/v1/names/shop", a_name("shop", instance_id=INSTANCE))
     path = f"/v1/instances/{INSTANCE}"
     stocked.on("DELETE", path, result("deleted", kind="instance", id=INSTANCE))
     ran = pgstrata("rm", "shop")
@@ -33,7 +34,7 @@ def test_an_instance_is_removed_by_its_name(stocked: FakeEngine, pgstrata: Pgstr
 
 
 def test_a_job_is_removed_by_its_whole_id(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
-    stocked.on("GET", "/v1/prepare-jobs", [{"job_id": JOB_ID}])
+    stocked.on("GET", "/v1/prepare-jobs", [JOB])
     path = f"/v1/prepare-jobs/{JOB_ID}"
     stocked.on("DELETE", path, result("deleted", kind="job", id=JOB_ID))
     assert pgstrata("rm", "-r", "--force", JOB_ID).exit_code == 0
@@ -41,7 +42,7 @@ def test_a_job_is_removed_by_its_whole_id(stocked: FakeEngine, pgstrata: Pgstrat
 
 
 def test_a_state_is_removed_with_all_below_it(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
-    stocked.on("GET", "/v1/states", [{"state_id": STATE}])
+    stocked.on("GET", "/v1/states", [a_state(STATE)])
     child = {"kind": "instance", "id": INSTANCE, "connections": 2}
     stocked.on("DELETE", f"/v1/states/{STATE}", result("deleted", children=[child]))
     ran = pgstrata("rm", "-rf", STATE[:8].upper())
@@ -62,7 +63,7 @@ def blocked(*, dry_run: bool = False) -> dict[str, Any]:
 def test_what_is_blocked_is_refused_with_the_flag_that_helps(
     stocked: FakeEngine, pgstrata: Pgstrata
 ) -> None:
-    stocked.on("GET", "/v1/states", [{"state_id": STATE}])
+    stocked.on("GET", "/v1/states", [a_state(STATE)])
     stocked.on("DELETE", f"/v1/states/{STATE}", blocked(), 409)
     ran = pgstrata("rm", "-r", STATE)
     assert ran.exit_code == 4
@@ -73,7 +74,7 @@ def test_what_is_blocked_is_refused_with_the_flag_that_helps(
 def test_a_dry_run_shows_what_would_block_and_is_no_error(
     stocked: FakeEngine, pgstrata: Pgstrata
 ) -> None:
-    stocked.on("GET", "/v1/states", [{"state_id": STATE}])
+    stocked.on("GET", "/v1/states", [a_state(STATE)])
     stocked.on("DELETE", f"/v1/states/{STATE}", blocked(dry_run=True))
     ran = pgstrata("rm", "--dry-run", STATE)
     assert (ran.exit_code, ran.out.splitlines()[0]) == (0, "blocked")
@@ -84,7 +85,7 @@ def test_a_dry_run_shows_what_would_block_and_is_no_error(
 def test_json_is_one_document_blocked_or_not(
     stocked: FakeEngine, pgstrata: Pgstrata, dry_run: bool
 ) -> None:
-    stocked.on("GET", "/v1/states", [{"state_id": STATE}])
+    stocked.on("GET", "/v1/states", [a_state(STATE)])
     stocked.on("DELETE", f"/v1/states/{STATE}", blocked(dry_run=dry_run), 200 if dry_run else 409)
     ran = pgstrata("--output", "json", "rm", *(["--dry-run"] if dry_run else []), STATE)
     assert json.loads(ran.out) == blocked(dry_run=dry_run)
@@ -95,8 +96,8 @@ def test_an_ambiguous_prefix_lists_what_it_may_mean(
     stocked: FakeEngine, pgstrata: Pgstrata
 ) -> None:
     twins = ["3f2a9c1d" + "0" * 56, "3f2a9c1d" + "1" * 56]
-    stocked.on("GET", "/v1/states", [{"state_id": twin} for twin in twins])
-    stocked.on("GET", "/v1/instances", [{"instance_id": "3f2a9c1d" * 4}])
+    stocked.on("GET", "/v1/states", [a_state(twin) for twin in twins])
+    stocked.on("GET", "/v1/instances", [an_instance("3f2a9c1d" * 4)])
     ran = pgstrata("rm", "3f2a9c1d")
     assert ran.exit_code == 2
     assert ran.err.splitlines()[2:] == [

@@ -22,12 +22,12 @@ NOW = datetime(2025, 1, 2, 12, 0, tzinfo=UTC)
     ],
 )
 def test_ages_are_in_their_largest_unit(timestamp: str | None, written: str) -> None:
-    assert age(timestamp, NOW) == written
+    assert age(datetime.fromisoformat(timestamp) if timestamp else None, NOW) == written
 
 
 def test_what_has_expired_is_over() -> None:
-    assert until("2025-01-02T11:00:00Z", NOW) == "over"
-    assert until("2025-01-02T13:00:00Z", NOW) == "1 h"
+    assert until(datetime.fromisoformat("2025-01-02T11:00:00Z"), NOW) == "over"
+    assert until(datetime.fromisoformat("2025-01-02T13:00:00Z"), NOW) == "1 h"
 
 
 def test_a_table_is_aligned_and_cut_to_its_width() -> None:

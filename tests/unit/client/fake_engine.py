@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from pgstrata.api.codec import ENCODER
+
 INSTANCE_ID = "e" * 32
 TOKEN = "token-of-the-fake"
 JOB_ID = "5f0c2a9d4be14c6f8a3d7e1b2c4f6a80"
@@ -139,7 +141,7 @@ def _handler_for(engine: FakeEngine) -> type[BaseHTTPRequestHandler]:
             return Asked(self.command, parts.path, dict(parse_qsl(parts.query)), headers, body)
 
         def _reply(self, reply: Reply) -> None:
-            data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+            data = reply.body if isinstance(reply.body, bytes) else ENCODER.encode(reply.body)
             self.send_response(reply.status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

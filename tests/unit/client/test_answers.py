@@ -1,8 +1,10 @@
 """Which error an engine's answer stands for."""
 
+import json
+
 import pytest
 
-from pgstrata.client.answers import error_from
+from pgstrata.client import answers
 from pgstrata.errors import (
     ConflictError,
     EngineStoppingError,
@@ -13,6 +15,10 @@ from pgstrata.errors import (
     UnauthorizedError,
     UnreachableError,
 )
+
+
+def error_from(status: int, body: object) -> PgstrataError:
+    return answers.error_from(status, json.dumps(body).encode())
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 418, 500, 503, 507])
@@ -65,3 +71,8 @@ def test_a_proxy_that_answers_without_an_error_body_is_told_by_its_status(
     assert type(error) is expected
     assert str(status) in error.message
     assert error.remedy
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>bad gateway</html>", b"\xff", b"[" * 100_000])
+def test_a_proxy_may_say_anything(data: bytes) -> None:
+    assert type(answers.error_from(502, data)) is UnreachableError

@@ -6,11 +6,12 @@ import pytest
 
 from pgstrata.client.connect import connect, submit
 from pgstrata.config.model import Configuration
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import DiskFullError, PgstrataError, StoreUnusableError
 from tests.unit.client.discovered import engine_file, write_engine_file
 from tests.unit.client.fake_engine import FakeEngine
 
-REQUEST = {"prepare_kind": "psql", "image_id": "postgres", "psql_args": ["-c", "select 1"]}
+REQUEST = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=("-c", "select 1"))
 
 
 @pytest.mark.parametrize("expected", [DiskFullError, StoreUnusableError])

@@ -42,7 +42,7 @@ def test_the_connection_that_was_checked_is_used_further(fake: FakeEngine, path:
     fake.on("GET", "/v1/states", [])
     found = find(write_engine_file(path, engine_file(fake)))
     assert found is not None
-    found.engine.listing("states")
+    found.engine.states()
     found.engine.close()
     assert len(fake.connections) == 1
 

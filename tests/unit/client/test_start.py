@@ -31,7 +31,8 @@ except BlockingIOError:
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        data = json.dumps({"ok": True, "instanceId": str(os.getpid())}).encode()
+        health = {"ok": True, "version": "0", "instanceId": str(os.getpid()), "pid": os.getpid()}
+        data = json.dumps(health).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

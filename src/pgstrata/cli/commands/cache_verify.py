@@ -1,14 +1,17 @@
 """``cache verify``: look every state over."""
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli.command import Command, Context
+from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given, Option
 from pgstrata.cli.text import one_line, short
-from pgstrata.client.http import Json
 from pgstrata.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pgstrata.domain.cache import CheckOutcome, StateCheck
 
 ABOUT = """
 Looks at every cached state, and for files and rows that have lost each other, and says what is
@@ -16,14 +19,13 @@ wrong. With --repair what cannot be used is removed; it is built again when it i
 exit code 1 when something is wrong and was not mended.
 """
 
-_OUTCOMES: Mapping[str, str] = {
+_OUTCOMES: "Mapping[CheckOutcome | None, str]" = {
     "removed": "removed",
     "would_remove": "--repair removes it",
     "emptied": "its files are removed; it is built again when it is needed",
     "in_use": "a job is at work on it, and sees to it",
     "sound": "found whole when looked at again",
 }
-_NOT_MENDED = frozenset({"would_remove"})
 _CLEAR = "\r\x1b[K"
 
 
@@ -35,33 +37,40 @@ def run(context: Context, given: Given) -> int:
         )
     checks = context.engine().verify_cache(repair=given.has("--repair"))
     total, problems = _followed(checks, as_json=context.json)
-    left = sum(problem["outcome"] in _NOT_MENDED for problem in problems)
+    left = sum(problem.outcome == "would_remove" for problem in problems)
     if context.json:
-        print(json.dumps({"checked": total, "problems": problems}))
+        print_document({"checked": total, "problems": [one._asdict() for one in problems]})
     else:
         print(_summary(total, len(problems), left))
     return 1 if left else 0
 
 
-def _followed(checks: Iterable[Json], *, as_json: bool) -> tuple[int, list[Json]]:
+class _Problem(NamedTuple):
+    state_id: str | None
+    problem: str
+    outcome: "CheckOutcome | None"
+
+
+def _followed(checks: "Iterable[StateCheck]", *, as_json: bool) -> tuple[int, list[_Problem]]:
     live = sys.stderr.isatty()
     total, problems = 0, []
     for check in checks:
-        total = check["total"]
+        total = check.total
         if live:
             print(_CLEAR, end="", file=sys.stderr)
-        if "problem" in check:
-            problems.append({key: check[key] for key in ("state_id", "problem", "outcome")})
+        if check.problem is not None:
+            problem = _Problem(check.state_id, check.problem, check.outcome)
+            problems.append(problem)
             if not as_json:
-                print(_line(check), flush=True)
-        if live and check["checked"] < total:
-            print(f"checked {check['checked']} of {total}", end="", file=sys.stderr, flush=True)
+                print(_line(problem), flush=True)
+        if live and check.checked < total:
+            print(f"checked {check.checked} of {total}", end="", file=sys.stderr, flush=True)
     return total, problems
 
 
-def _line(check: Json) -> str:
-    outcome = _OUTCOMES.get(check["outcome"], check["outcome"])
-    return one_line(f"state {short(check['state_id'])}: {check['problem']} ({outcome})")
+def _line(found: _Problem) -> str:
+    outcome = _OUTCOMES.get(found.outcome, "nothing is known of what was done about it")
+    return one_line(f"state {short(found.state_id)}: {found.problem} ({outcome})")
 
 
 def _summary(total: int, problems: int, left: int) -> str:

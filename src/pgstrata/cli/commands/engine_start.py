@@ -5,7 +5,6 @@ import json
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
-from pgstrata.client import connect, discovery
 
 ABOUT = """
 Starts the engine if it does not run, waits until it answers and prints where. It ends by itself
@@ -16,6 +15,8 @@ when nobody has asked it anything for half an hour.
 def run(context: Context, _given: Given) -> int:
     """Start the engine, or find it running."""
     refuse_endpoint(context)
+    from pgstrata.client import connect, discovery
+
     configuration = context.configuration
     found = discovery.find(configuration.engine_json, configuration.timeout)
     running = found or connect.start(configuration)

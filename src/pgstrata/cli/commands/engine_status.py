@@ -1,13 +1,12 @@
 """``engine status``: whether the engine runs; looks, and starts nothing."""
 
-import json
+from typing import Any
 
 from pgstrata.cli.ages import age
 from pgstrata.cli.command import Command, Context
+from pgstrata.cli.document import print_document
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
-from pgstrata.client import discovery
-from pgstrata.client.http import Json
 
 ABOUT = "Tells whether the engine runs and where; exit code 0 when it does, 3 when not."
 
@@ -17,18 +16,23 @@ NOT_RUNNING = 3
 def run(context: Context, _given: Given) -> int:
     """Look, and tell."""
     refuse_endpoint(context)
+    from pgstrata.client import discovery
+
     store = context.configuration.store
     found = discovery.find(context.configuration.engine_json)
-    about: Json = {"running": found is not None, "store": str(store)}
+    about: dict[str, Any] = {"running": found is not None, "store": str(store)}
     if found is not None:
         found.engine.close()
         about["endpoint"], about["pid"] = found.file.endpoint, found.file.pid
         about["version"], about["startedAt"] = found.file.version, found.file.started_at
-    print(json.dumps(about) if context.json else "\n".join(_lines(about)))
+    if context.json:
+        print_document(about)
+    else:
+        print("\n".join(_lines(about)))
     return 0 if found is not None else NOT_RUNNING
 
 
-def _lines(about: Json) -> list[str]:
+def _lines(about: dict[str, Any]) -> list[str]:
     if not about["running"]:
         return ["the engine is not running", f"store     {about['store']}"]
     return [

@@ -7,7 +7,6 @@ import signal
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
-from pgstrata.client import discovery
 from pgstrata.errors import PgstrataError
 
 ABOUT = """
@@ -21,6 +20,8 @@ STOP_SECONDS = 30.0
 def run(context: Context, _given: Given) -> int:
     """Stop the engine; one that does not run is fine."""
     refuse_endpoint(context)
+    from pgstrata.client import discovery
+
     found = discovery.find(context.configuration.engine_json)
     if found is not None:
         found.engine.close()
@@ -34,6 +35,8 @@ def run(context: Context, _given: Given) -> int:
 
 def stop(pid: int, seconds: float) -> None:
     """End a process and return once it is gone. Raises ``PgstrataError``."""
+    from pgstrata.client import discovery
+
     try:
         os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:

@@ -1,17 +1,26 @@
 """``ls``: what there is."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.cli.command import Command, Context
+from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given, Option
-from pgstrata.cli.rows import Style, instance_rows, job_rows, name_rows, state_rows, task_rows
+from pgstrata.cli.rows import (
+    Style,
+    Table,
+    instance_rows,
+    job_rows,
+    name_rows,
+    state_rows,
+    task_rows,
+)
 from pgstrata.cli.text import columns, table
-from pgstrata.client.engine import Engine
-from pgstrata.client.http import Json
 from pgstrata.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pgstrata.client.engine import Engine
 
 ABOUT = """
 Lists names and instances, unless told otherwise. States are shown as a tree: each below the one it
@@ -22,40 +31,38 @@ STATE_ID_LENGTH = 64
 
 
 class Section(NamedTuple):
-    """One list: where it comes from, which filters it knows, and how it is shown."""
+    """One list: how it is asked for, which filters it knows, and how it is shown."""
 
     name: str
-    route: str
-    switch: str
+    """As a method of the engine's."""
     filters: Mapping[str, str]
-    """Our option and the API's parameter."""
-    rows: Callable[[Sequence[Json], Style], tuple[Sequence[str], Sequence[Sequence[str]]]]
+    """Our option and that method's parameter."""
+    rows: Callable[[Sequence[Any], Style], Table]
+
+    @property
+    def switch(self) -> str:
+        """The option that asks for it."""
+        return f"--{self.name}"
 
 
 SECTIONS = (
     Section(
         "names",
-        "names",
-        "--names",
         {"--instance": "instance", "--state": "state", "--image": "image"},
         name_rows,
     ),
     Section(
         "instances",
-        "instances",
-        "--instances",
         {"--instance": "id_prefix", "--state": "state", "--image": "image"},
         instance_rows,
     ),
     Section(
         "states",
-        "states",
-        "--states",
         {"--state": "id_prefix", "--kind": "kind", "--image": "image"},
         state_rows,
     ),
-    Section("jobs", "prepare-jobs", "--jobs", {"--job": "job"}, job_rows),
-    Section("tasks", "tasks", "--tasks", {"--job": "job"}, task_rows),
+    Section("jobs", {"--job": "job"}, job_rows),
+    Section("tasks", {"--job": "job"}, task_rows),
 )
 
 
@@ -69,7 +76,7 @@ def run(context: Context, given: Given) -> int:
     given = _with_whole_state(engine, given)
     found = {section.name: _fetch(engine, section, given) for section in _wanted(given)}
     if context.json:
-        print(json.dumps(found))
+        print_document(found)
     else:
         print(
             "\n\n".join(_shown(section, found[section.name], given) for section in _wanted(given))
@@ -84,26 +91,27 @@ def _wanted(given: Given) -> list[Section]:
     return chosen or list(SECTIONS[:2])
 
 
-def _fetch(engine: Engine, section: Section, given: Given) -> list[Json]:
+def _fetch(engine: "Engine", section: Section, given: Given) -> list[Any]:
     filters = {parameter: given.last(option) for option, parameter in section.filters.items()}
-    return engine.listing(section.route, **filters)
+    found: list[Any] = getattr(engine, section.name)(**filters)
+    return found
 
 
-def _with_whole_state(engine: Engine, given: Given) -> Given:
+def _with_whole_state(engine: "Engine", given: Given) -> Given:
     """The same, a state's prefix made whole: lists of instances and names know whole ids only."""
     prefix = given.last("--state")
     if prefix is None or len(prefix) == STATE_ID_LENGTH:
         return given
-    found = engine.listing("states", id_prefix=prefix)
+    found = engine.states(id_prefix=prefix)
     if len(found) > 1:
         raise InvalidArgumentError(
             f'"{prefix}" is the beginning of {len(found)} states', remedy="write more of the id"
         )
-    whole = found[0]["state_id"] if found else prefix
+    whole = found[0].state_id if found else prefix
     return Given((*given.options, ("--state", whole)), given.words)
 
 
-def _shown(section: Section, items: Sequence[Json], given: Given) -> str:
+def _shown(section: Section, items: Sequence[Any], given: Given) -> str:
     if not items:
         return f"no {section.name}"
     style = Style(long=given.has("--long"))

@@ -1,16 +1,19 @@
 """``rm``: remove an instance, a state or a job."""
 
-import json
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Command, Context
+from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given, Option
 from pgstrata.cli.report import report
 from pgstrata.cli.targets import Target, resolve
 from pgstrata.cli.text import one_line
-from pgstrata.client.engine import Engine
-from pgstrata.client.http import Json
 from pgstrata.errors import ConflictError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from pgstrata.client.engine import Engine
+    from pgstrata.domain.deletion import BlockedBy, DeleteNode, DeleteResult
 
 ABOUT = """
 Removes one thing and, with -r, all that was made from it, and prints the tree. All of it goes or
@@ -18,12 +21,12 @@ nothing. ID is an instance (its id, 8 or more characters of it, or its name), a 
 characters) or a job (the whole id).
 """
 
-_HINTS: Mapping[str, str] = {
+_HINTS: "Mapping[BlockedBy | None, str]" = {
     "active_connections": "--force disconnects its clients",
     "active_tasks": "wait until the job has ended, or use --force",
     "has_descendants": "--recurse removes what was made from it, too",
 }
-_REASONS: Mapping[str, str] = {
+_REASONS: "Mapping[BlockedBy, str]" = {
     "active_connections": "clients are connected",
     "active_tasks": "a job is at work on it",
     "has_descendants": "something was made from it",
@@ -41,10 +44,10 @@ def run(context: Context, given: Given) -> int:
     target = resolve(engine, given.words[0])
     result = _removed(engine, target, given)
     if context.json:
-        print(json.dumps(result))
+        print_document(result)
     else:
-        print("\n".join([result["outcome"].replace("_", " "), *tree(result["root"])]))
-    if result["outcome"] != "blocked" or result["dry_run"]:
+        print("\n".join([result.outcome.replace("_", " "), *tree(result.root)]))
+    if result.outcome != "blocked" or result.dry_run:
         return 0
     # Told here and not raised: in JSON, the result already is the one document.
     refusal = _refusal(target, result)
@@ -52,38 +55,38 @@ def run(context: Context, given: Given) -> int:
     return refusal.exit_code
 
 
-def tree(root: Json) -> list[str]:
+def tree(root: "DeleteNode") -> list[str]:
     """A tree of things to remove, one line each."""
     return ["  " * depth + _line(node) for depth, node in _walk(root)]
 
 
-def _removed(engine: Engine, target: Target, given: Given) -> Json:
+def _removed(engine: "Engine", target: Target, given: Given) -> "DeleteResult":
     flags = {name: given.has(f"--{name}") for name in ("recurse", "force")}
     if target.kind != "state":
         del flags["recurse"]
-    return engine.remove(target.route, target.id, dry_run=given.has("--dry-run"), **flags)
+    return engine.remove(target.kind, target.id, dry_run=given.has("--dry-run"), **flags)
 
 
-def _walk(root: Json) -> Iterator[tuple[int, Json]]:
+def _walk(root: "DeleteNode") -> "Iterator[tuple[int, DeleteNode]]":
     waiting = [(1, root)]
     while waiting:
         depth, node = waiting.pop()
         yield depth, node
-        waiting.extend((depth + 1, child) for child in reversed(node.get("children", [])))
+        waiting.extend((depth + 1, child) for child in reversed(node.children))
 
 
-def _line(node: Json) -> str:
-    words = [node["kind"], node["id"]]
-    if node.get("connections"):
-        words.append(f"clients: {node['connections']}")
-    if "blocked" in node:
-        words.append(f"- {_REASONS.get(node['blocked'], node['blocked'])}")
+def _line(node: "DeleteNode") -> str:
+    words = [node.kind, node.id]
+    if node.connections:
+        words.append(f"clients: {node.connections}")
+    if node.blocked:
+        words.append(f"- {_REASONS[node.blocked]}")
     return one_line(" ".join(words))
 
 
-def _refusal(target: Target, result: Json) -> ConflictError:
-    blocked = [node for _, node in _walk(result["root"]) if "blocked" in node]
-    hints = [_HINTS[node["blocked"]] for node in blocked if node["blocked"] in _HINTS]
+def _refusal(target: Target, result: "DeleteResult") -> ConflictError:
+    blocked = [node for _, node in _walk(result.root) if node.blocked]
+    hints = [_HINTS[node.blocked] for node in blocked if node.blocked in _HINTS]
     return ConflictError(
         f"{target.kind} {target.id} was not removed, and nothing else",
         remedy="; ".join(dict.fromkeys(hints)) or None,

@@ -70,7 +70,7 @@ def find(
     extra = tuple(_extensions(extensions))
     for jar in (*jars, *extra):
         if _NOT_IN_A_CLASS_PATH.search(str(jar)):
-            raise ProgramError(
+            raise ToolMissingError(
                 f"Java can load nothing from {jar}: there is a colon in its path, or a character "
                 "beyond U+FFFF",
                 remedy="put it into another directory",

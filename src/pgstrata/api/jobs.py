@@ -1,0 +1,104 @@
+"""Jobs and tasks as they travel: what was accepted, and what is told of each.
+
+What a client sends is ``domain.request.PrepareRequest``; events, results and errors are the
+domain's own, too.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pgstrata.domain.job import ErrorBody, Result, Status
+from pgstrata.domain.model import Model
+from pgstrata.domain.plan import (
+    PlanTask,
+    PrepareInstanceTask,
+    ResolveImageTask,
+    StateExecuteTask,
+    TaskSpec,
+)
+
+JOBS_PATH = "/v1/prepare-jobs"
+
+
+class JobAccepted(Model, frozen=True, kw_only=True):
+    """The answer to a job request: where to look from now on."""
+
+    job_id: str
+    status_url: str
+    events_url: str
+    status: Literal["queued"]
+    queue_place: int | None = None
+    """Its place in the line for its turn, from 1, if there is no turn for it yet."""
+
+
+class JobHead(Model, frozen=True, kw_only=True):
+    """What is told of a job wherever it is shown."""
+
+    job_id: str
+    status: Status
+    prepare_kind: str
+    image_id: str
+    plan_only: bool = False
+    prepare_args_normalized: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class JobStatus(JobHead, frozen=True, kw_only=True):
+    """A job with its tasks and what came of it."""
+
+    queue_place: int | None = None
+    """A queued job's place in the line for its turn, from 1."""
+    tasks: tuple[TaskSpec, ...] = ()
+    result: Result | None = None
+    error: ErrorBody | None = None
+
+
+class JobEntry(JobHead, frozen=True, kw_only=True):
+    """A job, as it is listed."""
+
+    queue_place: int | None = None
+    """A queued job's place in the line for its turn, from 1."""
+    resolved_image_id: str | None = None
+    signature: str | None = None
+
+
+class PlanTaskEntry(PlanTask, frozen=True, kw_only=True):
+    """A ``plan`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    image_id: str | None = None
+    resolved_image_id: str | None = None
+    args_summary: str | None = None
+
+
+class ResolveImageTaskEntry(ResolveImageTask, frozen=True, kw_only=True):
+    """A ``resolve_image`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    args_summary: str | None = None
+
+
+class StateExecuteTaskEntry(StateExecuteTask, frozen=True, kw_only=True):
+    """A ``state_execute`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    image_id: str | None = None
+    resolved_image_id: str | None = None
+
+
+class PrepareInstanceTaskEntry(PrepareInstanceTask, frozen=True, kw_only=True):
+    """A ``prepare_instance`` task, as it is listed."""
+
+    job_id: str
+    status: Status
+    image_id: str | None = None
+    resolved_image_id: str | None = None
+    args_summary: str | None = None
+
+
+TaskEntry = PlanTaskEntry | ResolveImageTaskEntry | StateExecuteTaskEntry | PrepareInstanceTaskEntry
