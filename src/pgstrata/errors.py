@@ -63,8 +63,14 @@ def joined(remedy: str | None, words: str | None) -> str | None:
 
 
 def parted(details: str | None) -> tuple[str | None, str | None]:
-    """The remedy and the tool's words that a string of ``joined`` was made of."""
+    """The remedy and the tool's words that a string of ``joined`` was made of.
+
+    Lines without a blank one after the first are a tool's words alone: not every engine has had
+    remedies.
+    """
     first, _, rest = (details or "").partition("\n")
+    if first and rest and not rest.startswith("\n"):
+        return None, details
     return first or None, (rest.removeprefix("\n") if first else rest) or None
 
 

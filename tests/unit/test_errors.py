@@ -42,3 +42,7 @@ def test_what_names_a_file_with_a_line_break_in_it_is_still_one_line() -> None:
     error = PgstrataError("x", remedy="correct a\nb\r\nc.sql", details="ERROR")
     assert error.body().details == "correct a b c.sql\n\nERROR"
     assert joined(error.remedy, error.details) == error.body().details
+
+
+def test_lines_without_a_blank_one_are_a_tool_s_words_alone() -> None:
+    assert parted("ERROR:  no\nLINE 1: x") == (None, "ERROR:  no\nLINE 1: x")
