@@ -61,3 +61,9 @@ def image(image_id: str | None, *, long: bool = False) -> str:
     if long or not digest_mark:
         return image_id or "-"
     return f"{name}@{digest[:SHORT_ID]}"
+
+
+def equipment(extensions: Sequence[str], lacks: Sequence[str]) -> str:
+    """How well a PostgreSQL is equipped: ``48 extensions; lacks pgcrypto, ICU``."""
+    count = f"{len(extensions)} extension{'' if len(extensions) == 1 else 's'}"
+    return f"{count}; lacks {', '.join(lacks)}" if lacks else count

@@ -7,7 +7,7 @@ would share the lock with the one who takes it on a new file of that name.
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +71,23 @@ async def locked(path: Path) -> AsyncIterator[None]:
             yield
         finally:
             HeldLock(descriptor).close()
+
+
+def wait_for(path: Path, *, waiting: Callable[[], None]) -> HeldLock:
+    """Take the lock on a file, for a program without an event loop, which Ctrl+C ends.
+
+    ``waiting`` is called first where another holds it. Raises ``StoreUnusableError`` when the file
+    cannot be opened.
+    """
+    descriptor = _open(path)
+    try:
+        if not _take(descriptor):
+            waiting()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return HeldLock(descriptor)
 
 
 def try_lock(path: Path) -> HeldLock | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given, Option
+from pgstrata.cli.transfer import transfer_for
 from pgstrata.config.keys import settings_of
 
 ABOUT = """
@@ -20,14 +21,13 @@ It takes a Java and the Python package py4j, too: pip install 'pgstrata[liquibas
 def run(context: Context, given: Given) -> int:
     """Install, and tell what Liquibase there is now."""
     source, target = given.last("--from"), given.last("--to")
-    import asyncio
-
     from pgstrata.kinds.liquibase import fetching, installation
 
     home = _home(context, target) or installation.default_home(os.environ)
     if source is None:
         _note(context, f"fetching Liquibase {fetching.VERSION}, 120 MB, most of it not needed …")
-        asyncio.run(fetching.from_registry(home, os.environ))
+        with transfer_for(sys.stderr, os.environ, quiet=context.json) as progress:
+            fetching.from_registry(home, os.environ, progress)
     else:
         fetching.from_directory(home, context.work_dir / source)
     _show(context, home)
