@@ -6,16 +6,22 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JAVA := $(VENV)/.java
 LIQUIBASE := $(VENV)/liquibase
+# Where the PostgreSQL of tests and of the demo is put, unless a place is named.
+export PGSTRATA_POSTGRES_HOME ?= $(abspath $(VENV))/postgres
+# The oldest and the newest that are supported, and two between.
+MAJORS := 10 13 15 18
+POSTGRES := $(MAJORS:%=$(VENV)/.postgres-%)
 
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test lint format docs pins bench clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(READY) ## set everything up and run the main job on the bundled example
+	@$(BIN)/pgstrata postgres install 18 --if-needed || echo "the demo takes the PostgreSQL there is"
 	$(BIN)/pgstrata demo
 
-test: $(JAVA) $(LIQUIBASE) ## set everything up and run all tests
+test: $(JAVA) $(LIQUIBASE) $(POSTGRES) ## set everything up and run all tests
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile \
 		--no-loadscope-reorder $(PYTEST_ARGS)
 
@@ -31,6 +37,9 @@ format: $(READY) ## format the code and mend what ruff can
 
 docs: $(READY) ## write the tables of settings in the documentation
 	$(BIN)/python -m pgstrata.config.documentation docs/configuration.md
+
+pins: $(READY) ## pin the newest packages for `pgstrata postgres install`
+	$(BIN)/python tools/pin_postgres.py
 
 bench: $(JAVA) $(LIQUIBASE) ## measure speed as ratios, side by side in one run
 	$(BIN)/python -m bench $(BENCH_ARGS)
@@ -53,3 +62,7 @@ $(JAVA): $(READY)
 
 $(LIQUIBASE): | $(JAVA)
 	$(BIN)/pgstrata liquibase install --to $(LIQUIBASE)
+
+$(POSTGRES): $(VENV)/.postgres-%: src/pgstrata/runtime/packaged/pins.json | $(READY)
+	$(BIN)/pgstrata postgres install $*
+	@touch $@

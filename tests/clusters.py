@@ -1,9 +1,11 @@
 """Runtimes to test with, real and in memory, and clusters for them to run."""
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import count
@@ -16,14 +18,21 @@ import psycopg
 from pgstrata.dbms.base import Dbms
 from pgstrata.dbms.memory import UNLOGGED, MemoryDbms
 from pgstrata.dbms.postgres import Postgres
+from pgstrata.domain.image import Installation
 from pgstrata.domain.instance import Server
 from pgstrata.errors import InvalidArgumentError, ProgramError
 from pgstrata.runtime.base import Runtime, ToolCommand, ToolExit
+from pgstrata.runtime.digest import digest
+from pgstrata.runtime.installations import Finder
+from pgstrata.runtime.layout import layout_of
 from pgstrata.runtime.memory import MemoryRuntime, ToolRun
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.runtime.ports import Ports
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import needs
+
+POSTGRES_HOME = Path(os.environ.get("PGSTRATA_POSTGRES_HOME", f"{sys.prefix}/postgres"))
+"""Where `make test` puts PostgreSQL of several majors."""
 
 PASSWORD = "it's @ secret/:%"
 SETTINGS = {"fsync": "off", "shared_buffers": "1MB", "max_connections": "20"}
@@ -125,15 +134,32 @@ class MemoryRig:
         self._disk.remove_tree(Path("/store"))
 
 
+def fetched(major: str, home: Path = POSTGRES_HOME) -> Installation:
+    """The PostgreSQL that `make test` fetched; skipped without, but in CI that is a failure."""
+    found = asyncio.run(Finder(None, path="", home=home).find())
+    there = [one for one in found if one.bin_dir.is_relative_to(home.resolve())]
+    wanted = next((one for one in there if one.major == int(major)), None)
+    return wanted or needs.missing(f"there is no PostgreSQL {major} in {home}: run `make test`")
+
+
+def exactly(installation: Installation) -> str:
+    """A version that means this installation and no other of the same release."""
+    layout = asyncio.run(layout_of(installation.bin_dir))
+    return f"{installation.version}@sha256:{digest(installation.version, layout)}"
+
+
 class NativeRig:
     """Real servers of one installed PostgreSQL; clusters are copies of one made with initdb."""
 
-    def __init__(self, directory: Path, version: str = "") -> None:
-        """``version`` as in ``postgres:<version>``; skips the test when it is not installed."""
+    def __init__(self, directory: Path, version: str = "", home: Path = POSTGRES_HOME) -> None:
+        """``version`` as in ``postgres:<version>``; skips the test when it is not installed.
+
+        ``home`` is where fetched servers are.
+        """
         self._directory = directory
         self._numbers = count()
         self._template: Path | None = None
-        self.native = native_runtime(directory)
+        self.native = native_runtime(directory, home=home)
         self.runtime: Runtime = self.native
         self.dbms: Dbms = Postgres()
         self.image = image_of(self.native, f"postgres:{version}" if version else "postgres")
@@ -199,16 +225,20 @@ class NativeRig:
 
 
 @contextmanager
-def rig_below(directory: Path, version: str = "") -> Iterator[NativeRig]:
+def rig_below(
+    directory: Path, version: str = "", home: Path = POSTGRES_HOME
+) -> Iterator[NativeRig]:
     """Servers that work below a new directory, none of which may be left at the end."""
     directory.mkdir()
     with no_server_left(directory):
-        rig = NativeRig(directory, version)
+        rig = NativeRig(directory, version, home)
         rig.cluster()  # the first takes an event loop of its own, which a test has not to spare
         yield rig
 
 
-def native_runtime(directory: Path, ports: Ports | None = None) -> NativeRuntime:
+def native_runtime(
+    directory: Path, ports: Ports | None = None, home: Path = POSTGRES_HOME
+) -> NativeRuntime:
     """A runtime with its sockets below ``directory``, which the servers' user can reach."""
     return NativeRuntime(
         store=directory,
@@ -216,6 +246,7 @@ def native_runtime(directory: Path, ports: Ports | None = None) -> NativeRuntime
         password=PASSWORD,
         server_user=None,
         server_settings=SETTINGS,
+        postgres_home=home,
         ports=ports,
     )
 

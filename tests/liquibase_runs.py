@@ -73,7 +73,7 @@ def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
     """Check that steps come to what a plain run comes to; how many there were."""
 
     async def scenario() -> int:
-        installation = (await rig.runtime.installations())[0]
+        newest = (await rig.runtime.installations())[0]
         async with liquibase() as kind, serving(rig) as stepped, serving(rig) as plain:
             steps = await kind.steps(request(work_dir, *words))
             for step in steps:
@@ -82,7 +82,7 @@ def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
             await asyncio.to_thread(plain_update, launcher(tmp_path), other, work_dir, *words)
             assert not locked(one)
             assert history(one) == history(other)
-            assert dump(installation.bin_dir, one) == dump(installation.bin_dir, other)
+            assert dump(newest.bin_dir, one) == dump(newest.bin_dir, other)
             return len(steps)
 
     return asyncio.run(scenario())

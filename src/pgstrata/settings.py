@@ -107,6 +107,20 @@ class ServerSettings(NamedTuple):
         return dict(self.settings.items() - THROW_AWAY_SETTINGS.items())
 
 
+class PostgresSettings(NamedTuple):
+    """Where PostgreSQL that was fetched is."""
+
+    home: Annotated[
+        Path | None,
+        Setting(
+            "where `postgres install` puts servers, and where they are looked for",
+            default="`/var/lib/pgstrata-postgres` for root, otherwise "
+            "`~/.local/share/pgstrata-postgres`",
+            restart=True,
+        ),
+    ] = None
+
+
 class LiquibaseSettings(NamedTuple):
     """Where Liquibase comes from, and how many Javas run it."""
 
@@ -230,4 +244,5 @@ class Settings(NamedTuple):
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     cache: CacheSettings = CacheSettings()
     instances: InstanceLimits = InstanceLimits()
+    postgres: PostgresSettings = PostgresSettings()
     liquibase: LiquibaseSettings = LiquibaseSettings()

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from pgstrata import __file__ as package
+from tests.clusters import POSTGRES_HOME
 from tests.filesystems import reachable_place
 
 PGSTRATA = Path(sys.executable).with_name("pgstrata")
@@ -56,6 +57,7 @@ class Terminal:
             "PATH": os.environ["PATH"],
             "HOME": str(home),
             "PGSTRATA_STORE": str(self.store),
+            "PGSTRATA_POSTGRES_HOME": str(POSTGRES_HOME),
         }
 
     def __call__(

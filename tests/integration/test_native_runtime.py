@@ -238,7 +238,9 @@ def test_a_locale_that_is_missing_is_told_from_other_failures(
     installation = asyncio.run(rig.runtime.installations())[0]
 
     def try_locale(locale: str, password_file: Path) -> subprocesses.Ended:
-        argv = initdb.argv(installation.bin_dir, rig.empty(), password_file, locale)
+        argv = initdb.argv(
+            installation.bin_dir, installation.major, rig.empty(), password_file, locale
+        )
         user = rig.native.server_user
         return asyncio.run(subprocesses.run(argv, cwd=directory, user=user, check=False))
 

@@ -65,9 +65,9 @@ _ASTRAY = re.compile(r": error: |^LINE \d+:.*(?i:copy)")
 Psql = Callable[[bytes], Printed]
 
 
-@pytest.fixture(scope="module", params=["15", "16", "18"])
+@pytest.fixture(scope="module", params=["10", "13", "15", "17", "18"])
 def psql(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Psql]:
-    """Runs a script with psql of one release, and says which markers it printed."""
+    """Runs a script on one major, with the psql that is beside its server; the markers printed."""
     directory = reachable_dir / f"psql-{request.param}"
     directory.mkdir(mode=0o711)
     with no_server_left(directory), _psql(directory, request.param) as run:

@@ -31,10 +31,13 @@ COMMANDS: dict[str, Entry] = {
     "engine status": Entry("engine_status", "tell whether it runs, and where"),
     "engine logs": Entry("engine_logs", "show what it wrote"),
     "liquibase install": Entry("liquibase_install", "fetch Liquibase, which prepare:lb needs"),
+    "postgres install": Entry("postgres_install", "fetch a PostgreSQL, with all its extensions"),
+    "postgres ls": Entry("postgres_ls", "list every PostgreSQL here, and what can be fetched"),
+    "postgres rm": Entry("postgres_rm", "remove one that was fetched"),
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 
-GROUPS = ("cache", "engine", "liquibase")
+GROUPS = ("cache", "engine", "liquibase", "postgres")
 """First words that need a second one."""
 
 

@@ -61,6 +61,7 @@ async def assemble(
             run_dir=socket_dir_for(root),
             password=store_password(root),
             server_user=settings.runtime.user,
+            postgres_home=settings.postgres.home,
             server_settings=settings.runtime.all_settings,
         )
         parts.push_async_callback(runtime.close)

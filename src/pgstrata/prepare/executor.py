@@ -213,9 +213,11 @@ class TaskExecutor:
                 log,
                 closing=None if order.last else self._snapshots.writing_out,
             )
-        except StepFailedError:
+        except StepFailedError as error:
             # A tool that stumbled over a half-written input reports nonsense: inputs come first.
             await kind.check_unchanged(order.step)
+            said = f"{error.message}\n{error.details or ''}"
+            error.remedy = await self._runtime.remedy_for(workspace.server, said) or error.remedy
             raise
         await kind.check_unchanged(order.step)
         await self._keep(order, workspace, workspace.server, answered, log)

@@ -42,8 +42,9 @@ class Runtime(Protocol):
         """Every PostgreSQL there is, usable or not, newest first."""
 
     async def resolve(self, image_id: str) -> ResolvedImage:
-        """The PostgreSQL that an image stands for: ``postgres`` (the newest), ``postgres:16`` (the
-        newest of that major), ``postgres:16.4`` or ``postgres@sha256:…`` (exactly that one).
+        """The PostgreSQL that an image stands for: ``postgres`` (the best), ``postgres:16`` (the
+        best of that major), ``postgres:16.4`` or ``postgres@sha256:…`` (exactly that one). The best
+        is the newest of those that have most of what people expect (``domain.image.EXPECTED``).
 
         Raises ``InvalidArgumentError`` when it means nothing or nothing here matches; the error
         says what there is.
@@ -101,6 +102,12 @@ class Runtime(Protocol):
 
         Cancelled, it ends the tool with all its children before it returns. Raises
         ``ProgramError`` when the tool cannot be started.
+        """
+
+    async def remedy_for(self, server: Server, said: str) -> str | None:
+        """What to do when a tool failed for want of an extension that a server does not have.
+
+        ``said`` is what the tool complained of; None when that is something else.
         """
 
     def dsn(self, server: Server) -> str:

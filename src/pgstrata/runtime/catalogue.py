@@ -9,9 +9,10 @@ from pathlib import Path
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.model import Model
 from pgstrata.errors import InvalidArgumentError, ProgramError, ServerError
-from pgstrata.runtime.digest import Layout, Stamp, digest, layout_of, stamp
+from pgstrata.runtime.digest import Stamp, digest, stamp
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
-from pgstrata.runtime.installations import FileStamp, Finder, file_stamp
+from pgstrata.runtime.installations import Finder
+from pgstrata.runtime.layout import FileStamp, Layout, file_stamp, layout_of
 
 _FRESH_SECONDS = 1.0
 """How long a look at all files of an installation counts: it takes milliseconds, and a job shall
@@ -72,7 +73,7 @@ class Catalogue:
             return await self._hash(possible[0])
         found = await self._with_digest(image_id(ref.digest), possible)
         if found is None:
-            raise not_installed(f"the PostgreSQL of {wanted}", installations)
+            raise not_installed(ref, installations)
         return found
 
     async def _with_digest(self, wanted: str, possible: Iterable[Installation]) -> _Hashed | None:
@@ -90,7 +91,7 @@ class Catalogue:
         ):
             return known
         try:
-            layout = await layout_of(installation) if known is None else known.layout
+            layout = await layout_of(installation.bin_dir) if known is None else known.layout
             hashed = await asyncio.to_thread(_look, installation, layout, known)
         except (OSError, ProgramError) as error:
             raise ServerError(

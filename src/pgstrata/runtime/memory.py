@@ -13,6 +13,7 @@ from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import InvalidArgumentError, ServerError
 from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
+from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
 from pgstrata.system.memory_disk import MemoryDisk
 
@@ -74,7 +75,7 @@ class MemoryRuntime:
         for one in candidates(ref, self._installations):
             if ref.digest in (None, _digest(one)):
                 return _resolved(one)
-        raise not_installed(f"the PostgreSQL of {image_id}", self._installations)
+        raise not_installed(ref, self._installations)
 
     async def initialise(self, image_id: str, data_dir: Path) -> None:
         major = (await self._version(image_id)).partition(".")[0]
@@ -145,6 +146,13 @@ class MemoryRuntime:
         if run.hangs:
             await asyncio.get_running_loop().create_future()
         return run.ended
+
+    async def remedy_for(self, server: Server, said: str) -> str | None:
+        extension = unavailable_in(said)
+        if extension is None:
+            return None
+        used = next(one for one in self._installations if image_id(_digest(one)) == server.image_id)
+        return where_to_get(extension, used, self._installations, {})
 
     def dsn(self, server: Server) -> str:
         return f"postgresql://postgres:memory@{server.host}:{server.port}/postgres"

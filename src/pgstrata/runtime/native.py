@@ -16,8 +16,10 @@ from pgstrata.runtime import postmaster
 from pgstrata.runtime.access import SUPERUSER, PrivateDir, socket_dir_for
 from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
 from pgstrata.runtime.catalogue import Catalogue
+from pgstrata.runtime.environment import MINIMAL_ENV
+from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.initdb import initdb
-from pgstrata.runtime.installations import MINIMAL_ENV, Finder
+from pgstrata.runtime.installations import Finder
 from pgstrata.runtime.launch import (
     LOG,
     ServerLog,
@@ -25,6 +27,7 @@ from pgstrata.runtime.launch import (
     spawn,
     until_ready,
 )
+from pgstrata.runtime.packaged.pins import extensions_by_major
 from pgstrata.runtime.ports import HOST, Ports, is_taken
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
 from pgstrata.system import faults, orphans, processes, subprocesses
@@ -51,12 +54,14 @@ class NativeRuntime:
         password: str,
         server_user: str | None,
         server_settings: Mapping[str, str],
+        postgres_home: Path | None = None,
         finder: Finder | None = None,
         ports: Ports | None = None,
     ) -> None:
         """Take ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
 
         ``store`` is the directory below which all data directories lie.
+        ``postgres_home`` is where ``postgres install`` puts servers, None for its default.
         ``server_user`` is the user servers run as, None to choose (the attribute of that name
         holds the choice, None for the user we are); ``password`` is the superuser's in every
         cluster. Raises ``ServerError`` when the user or the directory cannot be used.
@@ -68,7 +73,7 @@ class NativeRuntime:
         )
         self._password = password
         self._settings = dict(server_settings)
-        self._catalogue = Catalogue(finder or Finder(self.server_user))
+        self._catalogue = Catalogue(finder or Finder(self.server_user, home=postgres_home))
         self._ports = ports or Ports()
         self._reapers: set[asyncio.Task[None]] = set()
 
@@ -85,7 +90,11 @@ class NativeRuntime:
         try:
             with faults.step("initdb"):
                 ended = await initdb(
-                    installation.bin_dir, data_dir, password_file, self.server_user
+                    installation.bin_dir,
+                    installation.major,
+                    data_dir,
+                    password_file,
+                    self.server_user,
                 )
         except ProgramError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
@@ -154,6 +163,17 @@ class NativeRuntime:
             thorough=True,
         )
         return ToolExit(exit_code=exit_code, stderr_tail="\n".join(tail)[-_TAIL_CHARS:])
+
+    async def remedy_for(self, server: Server, said: str) -> str | None:
+        extension = unavailable_in(said)
+        if extension is None:
+            return None
+        return where_to_get(
+            extension,
+            await self._catalogue.installation(server.image_id),
+            await self.installations(),
+            extensions_by_major(),
+        )
 
     def dsn(self, server: Server) -> str:
         password = quote(self._password, safe="")

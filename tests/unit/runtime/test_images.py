@@ -2,20 +2,23 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.domain.image import Installation
+from pgstrata.domain.image import EXPECTED, ICU, Installation
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.runtime.images import ImageRef, candidates, parse, version_key
 
 DIGEST = "5" * 64
 
 
-def installed(version: str, problem: str | None = None) -> Installation:
+def installed(
+    version: str, problem: str | None = None, lacks: tuple[str, ...] = ()
+) -> Installation:
     return Installation(
         version=version,
         major=version_key(version)[0],
         bin_dir=Path("/pg") / version,
         source="a test",
         problem=problem,
+        lacks=lacks,
     )
 
 
@@ -75,7 +78,46 @@ def test_the_problem_is_told_when_nothing_else_matches() -> None:
         candidates(parse("postgres:17"), there)
 
 
-def test_a_machine_without_postgresql_says_how_to_get_one() -> None:
+@pytest.mark.parametrize(
+    ("image", "chosen"),
+    [
+        ("postgres", "15.4"),
+        ("postgres:18", "18.1"),
+        ("postgres:18.4", "18.4"),
+        ("postgres:17", "17.9"),
+    ],
+)
+def test_one_that_has_more_comes_before_a_newer_one_that_has_less(image: str, chosen: str) -> None:
+    there = [
+        installed("18.4", lacks=EXPECTED),
+        installed("18.1", lacks=("pgcrypto", ICU)),
+        installed("17.9", lacks=("uuid-ossp", ICU)),
+        installed("17.8", lacks=EXPECTED),
+        installed("15.4"),
+        installed("15.3"),
+    ]
+    assert candidates(parse(image), there)[0].version == chosen
+
+
+def test_a_complete_one_that_has_a_problem_is_passed_over() -> None:
+    there = [installed("18.4", lacks=EXPECTED), installed("15.4", problem="out of reach")]
+    assert candidates(parse("postgres"), there)[0].version == "18.4"
+
+
+@pytest.mark.parametrize(
+    ("image", "remedy"),
+    [
+        ("postgres", "`pgstrata postgres install 18` brings it"),
+        ("postgres:14", "`pgstrata postgres install 14` brings it"),
+        ("postgres:10", "`pgstrata postgres install 10` brings it"),
+        ("postgres:14.2", "`pgstrata postgres install 14` brings the last release"),
+        ("postgres:9", "install PostgreSQL on this machine"),
+        ("postgres:19", "install PostgreSQL on this machine"),
+    ],
+)
+def test_one_that_is_not_there_is_told_with_the_command_that_brings_it(
+    image: str, remedy: str
+) -> None:
     with pytest.raises(InvalidArgumentError, match="no PostgreSQL was found") as refused:
-        candidates(parse("postgres"), [])
-    assert "pip install 'pgstrata[postgres]'" in (refused.value.remedy or "")
+        candidates(parse(image), [])
+    assert (refused.value.remedy or "").startswith(remedy)

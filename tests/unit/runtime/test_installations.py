@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.domain.image import Installation
+from pgstrata.domain.image import EXPECTED, ICU, Installation
 from pgstrata.errors import InvalidArgumentError, ServerError
 from pgstrata.runtime import installations
 from pgstrata.runtime.catalogue import Catalogue
-from pgstrata.runtime.digest import Layout, digest, stamp
+from pgstrata.runtime.digest import digest, stamp
 from pgstrata.runtime.installations import Finder
+from pgstrata.runtime.layout import Layout, layout_of
 from tests import needs
 
 
@@ -47,7 +48,14 @@ def find_in(*bin_dirs: Path, server_user: str | None = None) -> tuple[Installati
 def test_an_installation_on_the_path_is_found(tmp_path: Path) -> None:
     bin_dir = install(tmp_path)
     assert find_in(bin_dir) == (
-        Installation(version="16.4", major=16, bin_dir=bin_dir, source="PATH"),
+        Installation(
+            version="16.4",
+            major=16,
+            bin_dir=bin_dir,
+            source="PATH",
+            extensions=("plpgsql",),
+            lacks=EXPECTED,
+        ),
     )
 
 
@@ -78,7 +86,7 @@ def test_a_python_package_is_found_without_being_imported(
     bin_dir = install(package / "pginstall")
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert installations.bin_dirs("")[bin_dir] == "pgserver"
+    assert installations.bin_dirs("", tmp_path / "none")[bin_dir] == "pgserver"
 
 
 def test_a_missing_psql_is_a_problem(tmp_path: Path) -> None:
@@ -208,9 +216,72 @@ def test_an_image_whose_server_was_replaced_is_not_run_any_more(tmp_path: Path) 
         asyncio.run(images.installation(image.image_id))
 
 
-def test_an_installation_that_is_not_whole_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["lib", "share/extension"])
+def test_an_installation_that_is_not_whole_says_so(tmp_path: Path, part: str) -> None:
     bin_dir = install(tmp_path, "19.77")
-    (tmp_path / "lib" / "plpgsql.so").unlink()
-    (tmp_path / "lib").rmdir()
-    with pytest.raises(ServerError, match="not whole"):
+    shutil.rmtree(tmp_path / part)
+    with pytest.raises(InvalidArgumentError, match="not whole"):
         asyncio.run(catalogue(bin_dir).resolve("postgres:19.77"))
+
+
+def test_what_can_be_had_as_an_extension_is_seen_as_it_comes_and_goes(tmp_path: Path) -> None:
+    finder = Finder(None, path=str(install(tmp_path, "19.77")), home=tmp_path / "none")
+
+    def seen() -> Installation:
+        return next(one for one in asyncio.run(finder.find()) if one.version == "19.77")
+
+    assert "pgcrypto" in seen().lacks
+    control = tmp_path / "share" / "extension" / "pgcrypto.control"
+    control.write_text("default_version = '1.3'")
+    assert seen().extensions == ("pgcrypto", "plpgsql")
+    assert "pgcrypto" not in seen().lacks
+    control.unlink()
+    assert "pgcrypto" in seen().lacks
+
+
+def test_a_server_with_icu_is_told_by_what_it_calls(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path)
+    (without,) = find_in(bin_dir)
+    with (bin_dir / "postgres").open("a") as file:
+        file.write("# ucol_open_72\n")
+    (having,) = find_in(bin_dir)
+    assert ICU in without.lacks
+    assert ICU not in having.lacks
+
+
+@pytest.mark.parametrize("own", [".", "postgresql"])
+def test_without_pg_config_parts_are_where_the_server_looks_for_them(
+    tmp_path: Path, own: str
+) -> None:
+    bin_dir = install(tmp_path)
+    (bin_dir / "pg_config").unlink()
+    for name in ("share", "lib"):
+        (tmp_path / name).rename(tmp_path / "moved")
+        (tmp_path / name / own).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "moved").rename((tmp_path / name / own).resolve())
+    found = asyncio.run(layout_of(bin_dir))
+    assert (found.share_dir, found.library_dir) == (
+        (tmp_path / "share" / own),
+        (tmp_path / "lib" / own),
+    )
+    assert find_in(bin_dir)[0].problem is None
+
+
+def test_without_pg_config_the_libraries_it_brings_count(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path)
+    (bin_dir / "pg_config").unlink()
+    (tmp_path / "lib" / "postgresql").mkdir()
+    (tmp_path / "lib" / "plpgsql.so").rename(tmp_path / "lib" / "postgresql" / "plpgsql.so")
+    (tmp_path / "lib" / "libicui18n.so.60.2").write_text("sorts so")
+    found = asyncio.run(layout_of(bin_dir))
+    before = digest("16.4", found)
+    (tmp_path / "lib" / "libicui18n.so.60.2").write_text("sorts otherwise")
+    assert digest("16.4", found) != before
+
+
+def test_those_that_were_fetched_are_found(tmp_path: Path) -> None:
+    bin_dir = install(tmp_path / "home" / "19.77", "19.77")
+    install(tmp_path / "home" / ".draft-19.78-x", "19.78")
+    finder = Finder(None, path="", home=tmp_path / "home")
+    found = [one for one in asyncio.run(finder.find()) if one.major == 19]
+    assert [(one.bin_dir, one.source) for one in found] == [(bin_dir, "pgstrata postgres install")]

@@ -7,7 +7,7 @@ from pgstrata.cli.ages import age
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given, Option
-from pgstrata.cli.text import one_line
+from pgstrata.cli.text import equipment, one_line
 from pgstrata.domain.sizes import rounded
 
 if TYPE_CHECKING:
@@ -59,12 +59,15 @@ def _lines(status: "EngineStatus", endpoint: str) -> Iterator[str]:
 
 def _installations(found: "Sequence[Installation]") -> Iterator[str]:
     if not found:
-        yield "postgresql  none was found; install one, or pgstrata[postgres]"
+        yield "postgresql  none was found; `pgstrata postgres install 18` brings one"
     for number, installation in enumerate(found):
         label = "postgresql" if number == 0 else ""
-        problem = f"  unusable: {installation.problem}" if installation.problem else ""
         place = f"{installation.bin_dir} ({installation.source})"
-        yield f"{label:<10}  {installation.version:<6} {place}{problem}"
+        if installation.problem is not None:
+            state = f"unusable: {installation.problem}"
+        else:
+            state = equipment(installation.extensions, installation.lacks)
+        yield f"{label:<10}  {installation.version:<6} {place}  {state}"
 
 
 def _counts(counts: "Counts") -> Iterator[str]:

