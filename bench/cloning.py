@@ -105,7 +105,7 @@ class Bench:
             data.mkdir(0o700)
             await self._runtime.initialise(self._image_id, data)
             server = await self._runtime.start(self._image_id, data)
-            _fill(self._runtime.dsn(server), size_bytes)
+            _fill(server.endpoint.dsn, size_bytes)
             await self._runtime.stop(server)
 
     async def backend(self, name: BackendName, kind: FileSystem, mount: Path) -> list[Row]:
@@ -156,7 +156,7 @@ class Bench:
                 with self._copied(mount, size) as data:
                     server = await self._runtime.start(self._image_id, data)
                     try:
-                        return _create_database(self._runtime.dsn(server), strategy)
+                        return _create_database(server.endpoint.dsn, strategy)
                     finally:
                         await self._runtime.stop(server, clean=False)
 

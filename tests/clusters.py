@@ -30,6 +30,7 @@ from pgstrata.runtime.native import NativeRuntime
 from pgstrata.runtime.ports import Ports
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import needs
+from tests.servers import data_dir_of, pid_of
 
 POSTGRES_HOME = Path(os.environ.get("PGSTRATA_POSTGRES_HOME", f"{sys.prefix}/postgres"))
 """Where `make test` puts PostgreSQL of several majors."""
@@ -118,17 +119,17 @@ class MemoryRig:
 
     def add_tablespace(self, server: Server) -> Path:
         location = Path("/elsewhere")
-        self._disk.write(server.data_dir / "pg_tblspc" / "16384", str(location).encode())
+        self._disk.write(data_dir_of(server) / "pg_tblspc" / "16384", str(location).encode())
         return location
 
     def add_unlogged(self, server: Server) -> None:
-        self._disk.write(server.data_dir / UNLOGGED, b"quick")
+        self._disk.write(data_dir_of(server) / UNLOGGED, b"quick")
 
     @contextmanager
     def clients(self, server: Server, number: int) -> Iterator[None]:
-        self._memory_dbms.clients[server.pid] = number
+        self._memory_dbms.clients[server.runtime_id] = number
         yield
-        del self._memory_dbms.clients[server.pid]
+        del self._memory_dbms.clients[server.runtime_id]
 
     def clear(self) -> None:
         self._disk.remove_tree(Path("/store"))
@@ -188,19 +189,19 @@ class NativeRig:
         path.unlink()
 
     def kill(self, server: Server) -> None:
-        process = psutil.Process(server.pid)
+        process = psutil.Process(pid_of(server))
         process.send_signal(signal.SIGKILL)
         process.wait()
 
     def add_tablespace(self, server: Server) -> Path:
         location = self.empty()
-        shutil.chown(location, server.data_dir.owner())
-        with connected(self.runtime.dsn(server)) as connection:
+        shutil.chown(location, data_dir_of(server).owner())
+        with connected(server.endpoint.dsn) as connection:
             connection.execute(f"create tablespace elsewhere location '{location}'".encode())
         return location
 
     def add_unlogged(self, server: Server) -> None:
-        dsn = self.runtime.dsn(server)
+        dsn = server.endpoint.dsn
         with connected(dsn) as connection:
             connection.execute("create database hidden")
             with connected(dsn.rpartition("/")[0] + "/hidden") as hidden:
@@ -211,7 +212,7 @@ class NativeRig:
     def clients(self, server: Server, number: int) -> Iterator[None]:
         with ExitStack() as connections:
             for _ in range(number):
-                connections.enter_context(connected(self.runtime.dsn(server)))
+                connections.enter_context(connected(server.endpoint.dsn))
             yield
 
     def clear(self) -> None:

@@ -48,7 +48,7 @@ async def run(
     for step in steps:
         await kind.check_unchanged(step)
         await kind.execute(step, server, rig.runtime, keep)
-        assert not locked(rig.runtime.dsn(server))
+        assert not locked(server.endpoint.dsn)
     return said
 
 
@@ -65,7 +65,7 @@ def request(work_dir: Path, *words: str) -> PrepareRequest:
 
 def rows(rig: NativeRig, server: Server, query: str) -> list[tuple[Any, ...]]:
     """What a query gives."""
-    with psycopg.connect(rig.runtime.dsn(server)) as connection:
+    with psycopg.connect(server.endpoint.dsn) as connection:
         return connection.execute(query.encode()).fetchall()
 
 
@@ -78,7 +78,7 @@ def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
             steps = await kind.steps(request(work_dir, *words))
             for step in steps:
                 await kind.execute(step, stepped, rig.runtime, unheard)
-            one, other = rig.runtime.dsn(stepped), rig.runtime.dsn(plain)
+            one, other = stepped.endpoint.dsn, plain.endpoint.dsn
             await asyncio.to_thread(plain_update, launcher(tmp_path), other, work_dir, *words)
             assert not locked(one)
             assert history(one) == history(other)

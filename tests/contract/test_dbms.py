@@ -10,6 +10,7 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError, StateUnusableError
 from tests.clusters import MemoryRig, Rig, rig_below
+from tests.servers import data_dir_of
 
 
 @pytest.fixture(scope="module", params=["memory", "native 15", "native 16", "native 18"])
@@ -40,7 +41,7 @@ def test_a_new_cluster_has_no_defect(rig: Rig) -> None:
 
 def test_a_cluster_that_was_stopped_cleanly_has_no_defect(rig: Rig, server: Server) -> None:
     asyncio.run(rig.runtime.stop(server))
-    assert defect(rig, server.data_dir) == ""
+    assert defect(rig, data_dir_of(server)) == ""
 
 
 def test_a_directory_that_is_not_there_is_defective(rig: Rig) -> None:
@@ -64,12 +65,12 @@ def test_a_left_over_pid_file_is_a_defect(rig: Rig) -> None:
 
 
 def test_a_cluster_in_use_is_defective(rig: Rig, server: Server) -> None:
-    assert "postmaster.pid" in defect(rig, server.data_dir)
+    assert "postmaster.pid" in defect(rig, data_dir_of(server))
 
 
 def test_a_cluster_that_was_stopped_at_once_is_defective(rig: Rig, server: Server) -> None:
     asyncio.run(rig.runtime.stop(server, clean=False))
-    assert "not shut down cleanly" in defect(rig, server.data_dir)
+    assert "not shut down cleanly" in defect(rig, data_dir_of(server))
 
 
 def test_a_cluster_without_a_control_file_is_defective(rig: Rig) -> None:
@@ -92,7 +93,7 @@ def test_a_tablespace_elsewhere_is_named(rig: Rig, server: Server) -> None:
     location = rig.add_tablespace(server)
     asyncio.run(rig.runtime.stop(server))
     with pytest.raises(StateUnusableError, match=str(location)):
-        asyncio.run(rig.dbms.check_snapshot(server.data_dir))
+        asyncio.run(rig.dbms.check_snapshot(data_dir_of(server)))
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])
@@ -103,14 +104,14 @@ def test_other_clients_are_counted(rig: Rig, server: Server, number: int) -> Non
 
 def test_a_server_that_is_gone_cannot_be_asked(rig: Rig, server: Server) -> None:
     asyncio.run(rig.runtime.stop(server))
-    with pytest.raises(ServerError, match=str(server.data_dir)):
+    with pytest.raises(ServerError, match=str(data_dir_of(server))):
         asyncio.run(rig.dbms.connections(server))
 
 
 def test_a_cluster_that_is_in_use_is_one_that_recovers(rig: Rig, server: Server) -> None:
     rig.kill(server)
-    rig.remove(server.data_dir / "postmaster.pid")
-    assert asyncio.run(rig.dbms.defect(server.data_dir, recovers=True)) is None
+    rig.remove(data_dir_of(server) / "postmaster.pid")
+    assert asyncio.run(rig.dbms.defect(data_dir_of(server), recovers=True)) is None
 
 
 def test_a_cluster_that_was_stopped_cleanly_is_none_that_recovers(rig: Rig) -> None:
@@ -119,16 +120,16 @@ def test_a_cluster_that_was_stopped_cleanly_is_none_that_recovers(rig: Rig) -> N
 
 
 def test_what_a_crash_would_empty_is_found(rig: Rig, server: Server) -> None:
-    assert asyncio.run(rig.dbms.lost_in_a_crash(server.data_dir)) is None
+    assert asyncio.run(rig.dbms.lost_in_a_crash(data_dir_of(server))) is None
     rig.add_unlogged(server)
-    assert "unlogged" in (asyncio.run(rig.dbms.lost_in_a_crash(server.data_dir)) or "")
+    assert "unlogged" in (asyncio.run(rig.dbms.lost_in_a_crash(data_dir_of(server))) or "")
 
 
 def test_settings_that_the_next_start_would_read_are_told(rig: Rig, server: Server) -> None:
-    before = asyncio.run(rig.dbms.start_settings(server.data_dir))
-    assert asyncio.run(rig.dbms.start_settings(server.data_dir)) == before
-    rig.write(server.data_dir / "postgresql.auto.conf", b"work_mem = '5MB'\n")
-    assert asyncio.run(rig.dbms.start_settings(server.data_dir)) != before
+    before = asyncio.run(rig.dbms.start_settings(data_dir_of(server)))
+    assert asyncio.run(rig.dbms.start_settings(data_dir_of(server))) == before
+    rig.write(data_dir_of(server) / "postgresql.auto.conf", b"work_mem = '5MB'\n")
+    assert asyncio.run(rig.dbms.start_settings(data_dir_of(server))) != before
 
 
 def test_a_server_that_is_gone_writes_nothing_out(rig: Rig, server: Server) -> None:
@@ -139,19 +140,19 @@ def test_a_server_that_is_gone_writes_nothing_out(rig: Rig, server: Server) -> N
 
 
 def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: Server) -> None:
-    assert asyncio.run(rig.dbms.drop_replication_slots(server)) == ()
+    assert asyncio.run(rig.dbms.drop_replication_slots(server, data_dir_of(server))) == ()
 
 
 def test_unnoticed_a_server_leaves_no_word_of_itself_and_has_it_back_later(
     rig: Rig, server: Server
 ) -> None:
-    note = server.data_dir / "postmaster.pid"
+    note = data_dir_of(server) / "postmaster.pid"
     before = rig.read(note)
-    with rig.dbms.unnoticed(server.data_dir):
+    with rig.dbms.unnoticed(data_dir_of(server)):
         assert not rig.exists(note)
-        assert asyncio.run(rig.dbms.defect(server.data_dir, recovers=True)) is None
+        assert asyncio.run(rig.dbms.defect(data_dir_of(server), recovers=True)) is None
     assert rig.read(note) == before
-    assert asyncio.run(rig.runtime.owner_of(server.data_dir)) is not None
+    assert asyncio.run(rig.runtime.owner_of(data_dir_of(server))) is not None
 
 
 def test_a_data_directory_of_another_user_s_is_defective(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from pgstrata.domain.instance import Server
+from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import (
@@ -23,6 +23,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.memory import UNKNOWABLE, MemoryKind
 from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.runtime.memory import MemoryRuntime
+from pgstrata.runtime.postmaster import Postmaster
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import changelogs
 from tests.liquibase import settings as liquibase_settings
@@ -242,13 +243,18 @@ def test_a_step_that_cannot_reach_its_server_fails_with_the_tools_own_words(
 def _gone() -> Server:
     """A server that does not run any more."""
     return Server(
-        pid=1,
-        started=0.0,
-        image_id="postgres",
-        data_dir=Path("/none"),
-        socket_dir=Path("/none"),
-        host="127.0.0.1",
-        port=1,
+        endpoint=Endpoint(
+            host="127.0.0.1",
+            port=1,
+            socket_dir=Path("/none"),
+            user="postgres",
+            password="",
+            database="postgres",
+        ),
+        runtime_id="1",
+        title="the server on /none",
+        log="/none",
+        handle=Postmaster(pid=1, started=0.0, image_id="postgres", data_dir=Path("/none")).handle,
     )
 
 

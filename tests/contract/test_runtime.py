@@ -9,7 +9,7 @@ import pytest
 
 from pgstrata.domain.instance import Server
 from pgstrata.errors import InvalidArgumentError, ProgramError, ServerError
-from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
 from pgstrata.runtime.images import version_key
 from tests.clusters import (
     ANSWERING,
@@ -19,6 +19,7 @@ from tests.clusters import (
     Rig,
     rig_below,
 )
+from tests.servers import data_dir_of
 
 GONE_IMAGE = "postgres@sha256:" + "0" * 64
 
@@ -42,7 +43,7 @@ async def run_tool(
         lines.append(line)
 
     command = ToolCommand(tool=tool, args=args, work_dir=Path("/"), stdin=stdin)
-    return lines, await rig.runtime.run(server, command, keep)
+    return lines, await run_by_lines(rig.runtime, server, command, keep)
 
 
 def test_installations_are_listed_newest_first(rig: Rig) -> None:
@@ -142,7 +143,7 @@ def test_servers_side_by_side_have_ports_of_their_own(rig: Rig) -> None:
         servers = await asyncio.gather(*(start(rig.image, data_dir) for data_dir in data_dirs))
         for server in servers:
             await rig.runtime.stop(server, clean=False)
-        return {server.port for server in servers}
+        return {server.endpoint.port for server in servers}
 
     assert len(asyncio.run(start_all([rig.cluster() for _ in range(3)]))) == 3
 
@@ -175,7 +176,14 @@ def test_a_second_server_on_a_data_directory_is_refused_and_the_first_goes_on(ri
 def test_a_server_with_another_start_time_is_another_server(rig: Rig) -> None:
     async def impostor(data_dir: Path) -> list[bool]:
         server = await rig.runtime.start(rig.image, data_dir)
-        other = msgspec.structs.replace(server, started=server.started - 3600, birth="another")
+        held = msgspec.json.decode(server.handle)
+        # In memory a pid is never used again, so that it tells as much as a start time does.
+        other_held = held | (
+            {"started": held["started"] - 3600, "birth": "another"}
+            if "started" in held
+            else {"pid": held["pid"] + 1}
+        )
+        other = msgspec.structs.replace(server, handle=msgspec.json.encode(other_held).decode())
         await rig.runtime.stop(other)
         alive = [await rig.runtime.alive(one) for one in (server, other)]
         await rig.runtime.stop(server)
@@ -188,16 +196,15 @@ def test_the_server_on_a_data_directory_is_found(rig: Rig) -> None:
     async def find(data_dir: Path) -> tuple[Server, Server | None]:
         server = await rig.runtime.start(rig.image, data_dir)
         found = await rig.runtime.owner_of(data_dir)
-        await rig.runtime.stop(server)
+        assert found is not None
+        assert await rig.runtime.alive(found)
+        await rig.runtime.stop(found)
+        assert not await rig.runtime.alive(server)
         return server, found
 
     server, found = asyncio.run(find(rig.cluster()))
     assert found is not None
-    assert (found.pid, found.birth, found.data_dir) == (
-        server.pid,
-        server.birth,
-        server.data_dir,
-    )
+    assert (found.runtime_id, data_dir_of(found)) == (server.runtime_id, data_dir_of(server))
 
 
 def test_the_pid_file_of_another_data_directory_finds_nothing(rig: Rig) -> None:
@@ -226,7 +233,7 @@ def test_at_a_start_servers_without_an_instance_are_ended_and_the_others_stay(ri
         start = rig.runtime.start
         kept, *orphans = [await start(rig.image, data_dir) for data_dir in data_dirs]
         # The pid file may not be written yet when an engine is killed, or be gone.
-        rig.remove(orphans[-1].data_dir / "postmaster.pid")
+        rig.remove(data_dir_of(orphans[-1]) / "postmaster.pid")
         await rig.runtime.clear_orphans([kept])
         alive = [await rig.runtime.alive(server) for server in (kept, *orphans)]
         await rig.runtime.stop(kept, clean=False)
@@ -280,7 +287,7 @@ def test_a_tool_that_hangs_ends_when_it_is_cancelled(rig: Rig, server: Server) -
             begun.set_result(line)
 
         command = ToolCommand(tool="psql", args=HANGING, work_dir=Path("/"))
-        running = asyncio.create_task(rig.runtime.run(server, command, note))
+        running = asyncio.create_task(run_by_lines(rig.runtime, server, command, note))
         line = await begun
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -291,9 +298,9 @@ def test_a_tool_that_hangs_ends_when_it_is_cancelled(rig: Rig, server: Server) -
 
 
 def test_the_dsn_names_the_servers_port(rig: Rig, server: Server) -> None:
-    dsn = rig.runtime.dsn(server)
+    dsn = server.endpoint.dsn
     assert dsn.startswith("postgresql://postgres:")
-    assert dsn.endswith(f"@127.0.0.1:{server.port}/postgres")
+    assert dsn.endswith(f"@127.0.0.1:{server.endpoint.port}/postgres")
 
 
 def test_a_server_that_was_held_still_goes_on(rig: Rig) -> None:
@@ -302,7 +309,7 @@ def test_a_server_that_was_held_still_goes_on(rig: Rig) -> None:
     async def scenario() -> None:
         server = await rig.runtime.start(rig.image, data_dir)
         try:
-            async with rig.runtime.held_still(server):
+            async with rig.runtime.freeze(server):
                 assert await rig.runtime.alive(server)
             lines, ended = await run_tool(rig, server, ANSWERING)
             assert (lines, ended.exit_code) == (["42"], 0)
@@ -319,7 +326,7 @@ def test_a_server_that_is_gone_cannot_be_held_still(rig: Rig) -> None:
         server = await rig.runtime.start(rig.image, data_dir)
         await rig.runtime.stop(server)
         with pytest.raises(ServerError):
-            async with rig.runtime.held_still(server):
+            async with rig.runtime.freeze(server):
                 pytest.fail("it was held still")
 
     asyncio.run(scenario())

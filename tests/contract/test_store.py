@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pgstrata.domain.cache import Eviction, Totals
-from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.instance import Endpoint, Instance, Server
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
@@ -77,15 +77,19 @@ def instance(
         name=name,
         created_at=NOON.replace(hour=hour),
         expires_at=NOON + timedelta(days=1, microseconds=1),
-        dsn="postgresql://u:p@127.0.0.1:5000/d",
         server=Server(
-            pid=4711,
-            started=1714564800.25,
-            image_id=image_id,
-            data_dir=Path("/store/instances/ä/data"),
-            socket_dir=Path("/run/sockets"),
-            host="127.0.0.1",
-            port=5000,
+            endpoint=Endpoint(
+                host="127.0.0.1",
+                port=5000,
+                socket_dir=Path("/run/sockets"),
+                user="u",
+                password="p",
+                database="d",
+            ),
+            runtime_id="4711",
+            title="the server on /store/instances/ä/data",
+            log="/store/instances/ä/server.log",
+            handle='{"pid":4711}',
         ),
     )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
-from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.instance import Endpoint, Instance, Server
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError
 from pgstrata.sqlite.database import Database
@@ -74,15 +74,19 @@ class TwoStores(RuleBasedStateMachine):
             name=None,
             created_at=NOON + timedelta(days=age),
             expires_at=NOON + timedelta(days=age + 1),
-            dsn="",
             server=Server(
-                pid=1,
-                started=1.0,
-                image_id=IMAGE,
-                data_dir=Path("/data"),
-                socket_dir=Path("/run"),
-                host="127.0.0.1",
-                port=1,
+                endpoint=Endpoint(
+                    host="127.0.0.1",
+                    port=1,
+                    socket_dir=Path("/run"),
+                    user="u",
+                    password="",
+                    database="d",
+                ),
+                runtime_id="1",
+                title="the server",
+                log="/log",
+                handle="1",
             ),
         )
         self.both(lambda store: store.add_instance(instance))

@@ -11,6 +11,7 @@ import pytest
 from pgstrata.dbms.postgres import REPLAYED_BYTES
 from pgstrata.domain.instance import Server
 from tests.clusters import NativeRig, connected, rig_below
+from tests.servers import data_dir_of
 
 SETTINGS = b"wal_writer_delay = '10s'\nwal_level = minimal\nmax_wal_senders = 0\n"
 """Nothing that was committed without waiting is written by itself before a test is over."""
@@ -39,7 +40,7 @@ def copied(
         rig.write(data_dir / "postgresql.auto.conf", SETTINGS)
         server = await rig.runtime.start(rig.image, data_dir)
         try:
-            with connected(rig.runtime.dsn(server)) as connection:
+            with connected(server.endpoint.dsn) as connection:
                 connection.execute("set synchronous_commit = off")
                 connection.execute("create table t (a int, b text)")
                 connection.execute(sql.replace("ROWS", str(rows)).encode())
@@ -59,21 +60,21 @@ def copied(
 async def copy(rig: NativeRig, server: Server, answered: str | None) -> Path:
     place = rig.empty()
     await rig.dbms.write_out(server, answered=answered)
-    async with rig.runtime.held_still(server):
-        with rig.dbms.unnoticed(server.data_dir):
-            assert await rig.dbms.defect(server.data_dir, recovers=True) is None
+    async with rig.runtime.freeze(server):
+        with rig.dbms.unnoticed(data_dir_of(server)):
+            assert await rig.dbms.defect(data_dir_of(server), recovers=True) is None
             place.rmdir()
-            shutil.copytree(server.data_dir, place)
-            shutil.chown(place, server.data_dir.owner(), server.data_dir.group())
+            shutil.copytree(data_dir_of(server), place)
+            shutil.chown(place, data_dir_of(server).owner(), data_dir_of(server).group())
             for inner in place.rglob("*"):
-                shutil.chown(inner, server.data_dir.owner(), server.data_dir.group())
+                shutil.chown(inner, data_dir_of(server).owner(), data_dir_of(server).group())
     return place
 
 
 async def count(rig: NativeRig, data_dir: Path) -> int:
     server = await rig.runtime.start(rig.image, data_dir)
     try:
-        with psycopg.connect(rig.runtime.dsn(server)) as connection:
+        with psycopg.connect(server.endpoint.dsn) as connection:
             (rows,) = connection.execute("select count(*) from t").fetchone() or (0,)
             return int(rows)
     finally:

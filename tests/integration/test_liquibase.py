@@ -277,7 +277,7 @@ def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
                 "`set search_path = other` ends with this changeset: "
                 "the next has a session of its own"
             ]
-            with psycopg.connect(rig.runtime.dsn(server)) as connection:
+            with psycopg.connect(server.endpoint.dsn) as connection:
                 query = (
                     "select schemaname, tablename from pg_tables where tablename in ('t', 'gone')"
                 )
@@ -336,8 +336,8 @@ def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
             await run(rig, kind, together, steps)
             for number, step in enumerate(steps):
                 await run(rig, kind, replace(apart, started=float(number)), (step,))
-            found = history(rig.runtime.dsn(together))
-            assert found == history(rig.runtime.dsn(apart))
+            found = history(together.endpoint.dsn)
+            assert found == history(apart.endpoint.dsn)
             assert [row[0] for row in found] == ["3", "4", "5"]
 
     asyncio.run(scenario())
@@ -488,7 +488,7 @@ def test_a_java_that_was_killed_is_replaced_and_runs_what_was_planned(
             [pid] = kind.idle_pids
             await killed(pid)
             await run(rig, kind, server, (second,))
-            assert [row[0] for row in history(rig.runtime.dsn(server))] == ["1", "2"]
+            assert [row[0] for row in history(server.endpoint.dsn)] == ["1", "2"]
 
     asyncio.run(scenario())
 
@@ -562,7 +562,7 @@ async def execution(rig: NativeRig, kind: LiquibaseKind, server: Server, step: S
 
 async def sleeping(rig: NativeRig, server: Server) -> None:
     """Wait until the changeset's statement is being carried out."""
-    await asyncio.to_thread(wait_for_statement, rig.runtime.dsn(server), "%pg_sleep(600)%")
+    await asyncio.to_thread(wait_for_statement, server.endpoint.dsn, "%pg_sleep(600)%")
 
 
 def wait_for_statement(dsn: str, pattern: str) -> None:

@@ -72,7 +72,7 @@ def test_what_was_planned_is_what_runs_in_that_order(rig: NativeRig, tmp_path: P
             assert [line for line in said if line.startswith("Running ")] == [
                 f"Running Changeset: {path}::{number}::ada" for path, number in keys
             ]
-            ran = [(row[2], row[0]) for row in history(rig.runtime.dsn(server))]
+            ran = [(row[2], row[0]) for row in history(server.endpoint.dsn)]
             assert ran == keys
 
     asyncio.run(scenario())
@@ -96,7 +96,7 @@ def test_what_changed_since_its_plan_is_named_and_not_run(rig: NativeRig, tmp_pa
             with pytest.raises(InputChangedError, match=r"master\.xml") as failed:
                 await kind.execute(steps[1], server, rig.runtime, unheard)
             assert "c.json" in (failed.value.details or "")
-            ran = [(row[2], row[0]) for row in history(rig.runtime.dsn(server))]
+            ran = [(row[2], row[0]) for row in history(server.endpoint.dsn)]
             assert ran == [(name, "2") for name in FORMATS]
 
     asyncio.run(scenario())

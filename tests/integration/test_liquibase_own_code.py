@@ -65,7 +65,7 @@ def test_it_runs_and_its_jar_is_part_of_what_a_state_is_named_by(
             steps = await kind.steps(request(tmp_path, *UPDATE))
             await run(rig, kind, server, steps)
             assert rows(rig, server, "select note from notes") == [("one",), ("there is one",)]
-            ended = [row[4] for row in history(rig.runtime.dsn(server))]
+            ended = [row[4] for row in history(server.endpoint.dsn)]
             assert ended == ["EXECUTED", "EXECUTED", "EXECUTED", "MARK_RAN"]
             assert digests(await kind.steps(request(tmp_path, *UPDATE))) == digests(steps)
             pack(jar, classes, word="two")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata.domain.image import Installation
-from pgstrata.runtime.base import ToolCommand
+from pgstrata.runtime.base import ToolCommand, run_by_lines
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from tests.clusters import (
     POSTGRES_HOME,
@@ -43,7 +43,7 @@ def test_every_extension_that_is_pinned_is_offered_and_can_be_created(
     async def scenario() -> None:
         server = await rig.runtime.start(rig.image, rig.cluster())
         try:
-            with connected(rig.runtime.dsn(server)) as connection:
+            with connected(server.endpoint.dsn) as connection:
                 for name in ours.extensions:
                     made = f'create extension if not exists "{name}" cascade'
                     connection.execute(made.encode())
@@ -76,7 +76,7 @@ def test_the_client_programs_serve_it(rig: NativeRig, tmp_path: Path) -> None:
                 ("psql", "-XAt", "-d", "again", "-c", "select count(*) from pgbench_accounts"),
             ):
                 command = ToolCommand(tool=tool, args=tuple(args), work_dir=tmp_path)
-                ended = await rig.runtime.run(server, command, keep)
+                ended = await run_by_lines(rig.runtime, server, command, keep)
                 assert ended.exit_code == 0, (tool, ended.stderr_tail)
         finally:
             await rig.runtime.stop(server)
@@ -123,7 +123,7 @@ def test_it_runs_from_a_directory_with_a_space_and_a_comma(reachable_dir: Path) 
         async def scenario() -> str:
             server = await rig.runtime.start(rig.image, rig.cluster())
             try:
-                with connected(rig.runtime.dsn(server)) as connection:
+                with connected(server.endpoint.dsn) as connection:
                     connection.execute("create extension pgcrypto")
                     where = "select setting from pg_config where name = 'BINDIR'"
                     return str(connection.execute(where.encode()).fetchall()[0][0])

@@ -22,9 +22,10 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ServerError
 from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.runtime import initdb, launch, postmaster
-from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
 from pgstrata.runtime.ports import HOST, Ports
 from pgstrata.system import processes, subprocesses
+from pgstrata.system.output import Stream
 from tests import needs
 from tests.clusters import (
     NativeRig,
@@ -34,6 +35,7 @@ from tests.clusters import (
     no_server_left,
     servers_below,
 )
+from tests.servers import data_dir_of, pid_of
 
 START = """
 import asyncio, msgspec, sys
@@ -79,7 +81,7 @@ async def psql(rig: NativeRig, server: Server, *commands: str) -> list[str]:
 
     args = tuple(word for command in commands for word in ("-c", command))
     command = ToolCommand(tool="psql", args=("-qAt", *args), work_dir=Path("/"))
-    ended = await rig.runtime.run(server, command, keep)
+    ended = await run_by_lines(rig.runtime, server, command, keep)
     assert ended == ToolExit(exit_code=0, stderr_tail="")
     return lines
 
@@ -113,12 +115,12 @@ def test_what_was_written_is_there_after_a_clean_stop(rig: NativeRig) -> None:
 def test_clients_need_the_password(rig: NativeRig) -> None:
     async def knock() -> None:
         async with serving(rig) as server:
-            dsn = rig.runtime.dsn(server)
+            dsn = server.endpoint.dsn
             with connected(dsn) as connection:
                 assert connection.execute("select 1").fetchone() == (1,)
             for wrong in ("postgresql://postgres", "postgresql://postgres:guess"):
                 with pytest.raises(psycopg.OperationalError, match="password"):
-                    connected(f"{wrong}@{server.host}:{server.port}/postgres")
+                    connected(f"{wrong}@{server.endpoint.host}:{server.endpoint.port}/postgres")
 
     asyncio.run(knock())
 
@@ -128,7 +130,9 @@ def test_other_roles_need_a_password_on_the_socket_too(rig: NativeRig) -> None:
         async with serving(rig) as server:
             await psql(rig, server, "create role guest login password 'open'")
             with pytest.raises(psycopg.OperationalError, match="password"):
-                psycopg.connect(host=str(server.socket_dir), port=server.port, user="guest")
+                psycopg.connect(
+                    host=str(server.endpoint.socket_dir), port=server.endpoint.port, user="guest"
+                )
 
     asyncio.run(knock())
 
@@ -136,7 +140,7 @@ def test_other_roles_need_a_password_on_the_socket_too(rig: NativeRig) -> None:
 def test_nobody_else_can_enter_the_socket_directory(rig: NativeRig) -> None:
     async def look() -> os.stat_result:
         async with serving(rig) as server:
-            return server.socket_dir.stat()
+            return server.endpoint.socket_dir.stat()
 
     assert stat.S_IMODE(asyncio.run(look()).st_mode) == 0o700
 
@@ -144,7 +148,7 @@ def test_nobody_else_can_enter_the_socket_directory(rig: NativeRig) -> None:
 def test_nobody_else_can_read_the_log(rig: NativeRig) -> None:
     async def look() -> os.stat_result:
         async with serving(rig) as server:
-            return (server.data_dir.parent / "server.log").stat()
+            return (data_dir_of(server).parent / "server.log").stat()
 
     assert stat.S_IMODE(asyncio.run(look()).st_mode) == 0o600
 
@@ -152,7 +156,7 @@ def test_nobody_else_can_read_the_log(rig: NativeRig) -> None:
 def test_servers_never_run_as_root(rig: NativeRig) -> None:
     async def look() -> set[int]:
         async with serving(rig) as server:
-            return {process.uids().real for process in postmaster.members(server.data_dir)}
+            return {process.uids().real for process in postmaster.members(data_dir_of(server))}
 
     uids = asyncio.run(look())
     assert len(uids) == 1
@@ -164,7 +168,7 @@ def test_a_server_listens_on_loopback_only(rig: NativeRig) -> None:
         async with serving(rig) as server:
             return {
                 connection.laddr.ip
-                for connection in psutil.Process(server.pid).net_connections()
+                for connection in psutil.Process(pid_of(server)).net_connections()
                 if connection.status == psutil.CONN_LISTEN
             }
 
@@ -264,7 +268,7 @@ def test_a_port_that_was_taken_meanwhile_is_given_up(rig: NativeRig, directory: 
         runtime = native_runtime(directory, Chosen(taken))
         server = await runtime.start(rig.image, rig.cluster())
         await runtime.stop(server)
-        return server.port
+        return server.endpoint.port
 
     with socket.create_server((HOST, 0)) as other:
         taken = other.getsockname()[1]
@@ -302,7 +306,7 @@ def test_a_cluster_whose_database_was_dropped_does_not_count_as_up(rig: NativeRi
 
     async def drop_and_restart() -> None:
         async with serving(rig, data_dir) as server:
-            with connected(f"{rig.runtime.dsn(server).removesuffix('postgres')}template1") as other:
+            with connected(f"{server.endpoint.dsn.removesuffix('postgres')}template1") as other:
                 other.execute("drop database postgres")
         await rig.runtime.start(rig.image, data_dir)
 
@@ -330,9 +334,9 @@ def test_a_start_that_is_cancelled_leaves_nothing_running(rig: NativeRig) -> Non
 def test_a_server_that_ends_does_not_stay_a_zombie(rig: NativeRig) -> None:
     async def kill_and_wait() -> None:
         server = await rig.runtime.start(rig.image, rig.cluster())
-        psutil.Process(server.pid).kill()
+        psutil.Process(pid_of(server)).kill()
         async with asyncio.timeout(60):
-            while psutil.pid_exists(server.pid):  # noqa: ASYNC110
+            while psutil.pid_exists(pid_of(server)):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
     asyncio.run(kill_and_wait())
@@ -353,11 +357,11 @@ def test_letting_go_of_servers_leaves_them_running(rig: NativeRig, directory: Pa
 def test_stopping_a_killed_server_ends_its_orphans(rig: NativeRig) -> None:
     async def kill_under_load() -> list[psutil.Process]:
         server = await rig.runtime.start(rig.image, rig.cluster())
-        with connected(rig.runtime.dsn(server)) as connection:
+        with connected(server.endpoint.dsn) as connection:
             connection.execute("select 1")
-            psutil.Process(server.pid).kill()
+            psutil.Process(pid_of(server)).kill()
             await rig.runtime.stop(server, clean=False)
-            return postmaster.members(server.data_dir)
+            return postmaster.members(data_dir_of(server))
 
     assert asyncio.run(kill_under_load()) == []
 
@@ -365,7 +369,7 @@ def test_stopping_a_killed_server_ends_its_orphans(rig: NativeRig) -> None:
 def below_us(server: Server) -> set[psutil.Process]:
     """Our children with theirs, but not the server's, which has some of its own come and go."""
     ours = psutil.Process().children(recursive=True)
-    return {*ours} - {*psutil.Process(server.pid).children(recursive=True)}
+    return {*ours} - {*psutil.Process(pid_of(server)).children(recursive=True)}
 
 
 def test_a_cancelled_tool_takes_its_children_with_it(rig: NativeRig) -> None:
@@ -380,7 +384,7 @@ def test_a_cancelled_tool_takes_its_children_with_it(rig: NativeRig) -> None:
             command = ToolCommand(
                 tool="psql", args=("-c", "\\! echo begun; sleep 600"), work_dir=Path("/")
             )
-            running = asyncio.create_task(rig.runtime.run(server, command, note))
+            running = asyncio.create_task(run_by_lines(rig.runtime, server, command, note))
             await begun.wait()
             family = below_us(server) - before
             running.cancel()
@@ -399,7 +403,7 @@ def test_a_tool_may_be_named_by_its_whole_path(rig: NativeRig) -> None:
 
         async with serving(rig) as server:
             command = ToolCommand(tool=sys.executable, args=("-c", ""), work_dir=Path("/"))
-            return await rig.runtime.run(server, command, ignore)
+            return await run_by_lines(rig.runtime, server, command, ignore)
 
     assert asyncio.run(run_it()).exit_code == 0
 
@@ -411,11 +415,33 @@ def test_an_error_keeps_the_last_lines_only(rig: NativeRig) -> None:
         async with serving(rig) as server:
             script = "import sys; [print(n, file=sys.stderr) for n in range(1000)]; sys.exit(3)"
             command = ToolCommand(tool=sys.executable, args=("-c", script), work_dir=Path("/"))
-            return await rig.runtime.run(server, command, ignore)
+            return await run_by_lines(rig.runtime, server, command, ignore)
 
     ended = asyncio.run(complain())
     assert ended.exit_code == 3
     assert ended.stderr_tail.splitlines() == [str(n) for n in range(960, 1000)]
+
+
+def test_streams_come_apart_as_the_bytes_they_are_each_in_its_own_order(rig: NativeRig) -> None:
+    script = (
+        "import sys\n"
+        "for n in range(500):\n"
+        "    sys.stdout.buffer.write(b'o\\xff%d' % n); sys.stdout.flush()\n"
+        "    sys.stderr.buffer.write(b'e\\xfe%d' % n); sys.stderr.flush()\n"
+    )
+    written = {"stdout": b"", "stderr": b""}
+
+    async def run_it() -> None:
+        async def keep(stream: Stream, piece: bytes) -> None:
+            written[stream] += piece
+
+        async with serving(rig) as server:
+            command = ToolCommand(tool=sys.executable, args=("-c", script), work_dir=Path("/"))
+            await rig.runtime.run(server, command, keep)
+
+    asyncio.run(run_it())
+    assert written["stdout"] == b"".join(b"o\xff%d" % n for n in range(500))
+    assert written["stderr"] == b"".join(b"e\xfe%d" % n for n in range(500))
 
 
 def test_commands_may_bring_variables_of_their_own(rig: NativeRig) -> None:
@@ -432,7 +458,7 @@ def test_commands_may_bring_variables_of_their_own(rig: NativeRig) -> None:
                 work_dir=Path("/"),
                 env={"PGAPPNAME": "mine"},
             )
-            await rig.runtime.run(server, command, keep)
+            await run_by_lines(rig.runtime, server, command, keep)
 
     asyncio.run(run_it())
     assert lines == ["mine"]
@@ -481,8 +507,8 @@ def test_servers_of_a_removed_directory_and_dead_sockets_are_cleared_away(
     async def scenario() -> None:
         kept, killed, lost = [await rig.runtime.start(rig.image, rig.cluster()) for _ in range(3)]
         rig.kill(killed)
-        shutil.rmtree(lost.data_dir)
-        run_dir = killed.socket_dir
+        shutil.rmtree(data_dir_of(lost))
+        run_dir = killed.endpoint.socket_dir
         mine = run_dir / "notes"
         mine.touch()
         (run_dir / ".s.PGSQL.1").touch()
@@ -496,11 +522,11 @@ def test_servers_of_a_removed_directory_and_dead_sockets_are_cleared_away(
             False,
         ]
         sockets = {path.name for path in run_dir.glob(".s.PGSQL.*")}
-        assert sockets == {f".s.PGSQL.{kept.port}", f".s.PGSQL.{kept.port}.lock"}
+        assert sockets == {f".s.PGSQL.{kept.endpoint.port}", f".s.PGSQL.{kept.endpoint.port}.lock"}
         assert not (run_dir / "password.abc").exists()
         assert mine.exists()
         mine.unlink()
-        with connected(rig.runtime.dsn(kept)) as connection:
+        with connected(kept.endpoint.dsn) as connection:
             connection.execute("select 1")
         await rig.runtime.stop(kept, clean=False)
 

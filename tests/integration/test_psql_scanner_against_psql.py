@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import Include, Script
-from pgstrata.runtime.base import ToolCommand
+from pgstrata.runtime.base import ToolCommand, run_by_lines
+from pgstrata.system.output import Stream
 from tests.clusters import NativeRig, no_server_left
 
 MARKERS = 12
@@ -96,7 +97,7 @@ def _psql(directory: Path, version: str) -> Iterator[Psql]:
             work_dir=scripts,
             env={"PGCLIENTENCODING": "UTF8"},
         )
-        asyncio.run(rig.runtime.run(server, command, keep))
+        asyncio.run(run_by_lines(rig.runtime, server, command, keep))
         return Printed(
             markers=[int(marker) for marker in re.findall(r"marker-(\d+)-", "\n".join(lines))],
             astray=any(_ASTRAY.search(line) for line in lines),
@@ -117,7 +118,7 @@ def _psql(directory: Path, version: str) -> Iterator[Psql]:
         asyncio.run(rig.runtime.stop(server, clean=False))
 
 
-async def _ignore(_line: str) -> None:
+async def _ignore(_stream: Stream, _piece: bytes) -> None:
     pass
 
 

@@ -1,26 +1,15 @@
 """Models as JSON and back, for both sides of the wire."""
 
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from pgstrata.domain.model import from_plain, to_plain
+
 T = TypeVar("T")
 
 
-def _plain(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
-
-
-def _made(kind: type, value: object) -> object:
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    raise NotImplementedError(f"{kind.__name__} is not made from JSON")
-
-
-ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+ENCODER = msgspec.json.Encoder(enc_hook=to_plain)
 
 
 def decode(data: bytes, kind: type[T]) -> T:
@@ -30,6 +19,6 @@ def decode(data: bytes, kind: type[T]) -> T:
     no JSON at all.
     """
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_made)
+        return msgspec.json.decode(data, type=kind, dec_hook=from_plain)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error

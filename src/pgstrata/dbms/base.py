@@ -36,9 +36,10 @@ class Dbms(Protocol):
         committed, so that it need not be asked again. Raises ``ServerError``.
         """
 
-    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
-        """Drop every replication slot, since no copy's would ever be read; their names.
+    async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
+        """Drop every replication slot of the server on a data directory; their names.
 
+        No copy's would ever be read.
         Raises ``ServerError``.
         """
 

@@ -12,18 +12,17 @@ from psycopg.pq.abc import PGconn, PGresult
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError
 
-_SUPERUSER = "postgres"
-
 _CONNECT_SECONDS = 10
 
 
 def _conninfo(server: Server) -> str:
     """How the engine connects; nothing is left to its environment, where libpq looks for more."""
+    endpoint = server.endpoint
     return make_conninfo(
-        host=str(server.socket_dir),
-        port=server.port,
-        user=_SUPERUSER,
-        dbname=_SUPERUSER,
+        host=str(endpoint.socket_dir),
+        port=endpoint.port,
+        user=endpoint.user,
+        dbname=endpoint.database,
         sslmode="disable",
         gssencmode="disable",
         options="",
@@ -96,8 +95,8 @@ async def _turn(descriptor: int, *, writing: bool) -> None:
 def _silent(server: Server, reason: str) -> ServerError:
     told = reason.strip().replace("\n", " ")
     return ServerError(
-        f"the server on {server.data_dir} (port {server.port}) does not answer: {told}",
-        remedy=f"look at its log, {server.data_dir.parent / 'server.log'}",
+        f"{server.title} (port {server.endpoint.port}) does not answer: {told}",
+        remedy=f"look at its log, {server.log}",
     )
 
 

@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from pgstrata.domain.instance import Server
+from pgstrata.domain.model import Model, from_plain, to_plain
 from pgstrata.errors import ServerError, StateUnusableError
 from pgstrata.system.memory_disk import MemoryDisk
 
+PID_FILE = Path("postmaster.pid")
 CONTROL_FILE = Path("global", "pg_control")
 CLEAN = b"shut down"
 IN_PRODUCTION = b"in production"
@@ -23,6 +27,27 @@ _CONTROL_DEFECTS = {
 }
 
 
+class MemoryProcess(Model, frozen=True, kw_only=True):
+    """A server that is an entry of a table: what its handle holds."""
+
+    pid: int
+    image_id: str
+    data_dir: Path
+
+    @property
+    def handle(self) -> str:
+        """All of this as text."""
+        return msgspec.json.encode(self, enc_hook=to_plain).decode()
+
+
+_decode = msgspec.json.Decoder(MemoryProcess, dec_hook=from_plain).decode
+
+
+def process_of(server: Server) -> MemoryProcess:
+    """The table's entry of a server in memory."""
+    return _decode(server.handle)
+
+
 class MemoryDbms:
     """Reads data directories that hold what matters as plain words.
 
@@ -31,8 +56,8 @@ class MemoryDbms:
 
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk
-        self.clients: dict[int, int] = {}
-        """How many clients are connected to the server with this pid, where there are any."""
+        self.clients: dict[str, int] = {}
+        """How many clients are connected to the server of this ``runtime_id``, if there are any."""
 
     async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
         if not self._disk.exists(data_dir):
@@ -40,7 +65,7 @@ class MemoryDbms:
         version = self._disk.read(data_dir / "PG_VERSION")
         if version is None or not version.strip():
             return "PG_VERSION is missing" if version is None else "PG_VERSION is empty"
-        if self._disk.exists(data_dir / "postmaster.pid"):
+        if self._disk.exists(data_dir / PID_FILE):
             return "postmaster.pid is left over from a server"
         control = self._disk.read(data_dir / CONTROL_FILE)
         if recovers and control in (CLEAN, IN_PRODUCTION):
@@ -61,8 +86,8 @@ class MemoryDbms:
     async def write_out(self, server: Server, *, answered: str | None = None) -> None:
         self._check_it_answers(server)
 
-    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
-        slots = self._disk.children(server.data_dir / "pg_replslot")
+    async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
+        slots = self._disk.children(data_dir / "pg_replslot")
         for slot in slots:
             self._check_it_answers(server)
             self._disk.remove_tree(slot)
@@ -70,7 +95,7 @@ class MemoryDbms:
 
     @contextmanager
     def unnoticed(self, data_dir: Path) -> Iterator[None]:
-        note = data_dir / "postmaster.pid"
+        note = data_dir / PID_FILE
         told = self._disk.read(note)
         self._disk.remove_tree(note)
         try:
@@ -88,9 +113,10 @@ class MemoryDbms:
 
     async def connections(self, server: Server) -> int:
         self._check_it_answers(server)
-        return self.clients.get(server.pid, 0)
+        return self.clients.get(server.runtime_id, 0)
 
     def _check_it_answers(self, server: Server) -> None:
-        pid_file = self._disk.read(server.data_dir / "postmaster.pid")
-        if pid_file is None or int(pid_file.split()[0]) != server.pid:
-            raise ServerError(f"the server on {server.data_dir} does not answer")
+        process = process_of(server)
+        pid_file = self._disk.read(process.data_dir / PID_FILE)
+        if pid_file is None or int(pid_file.split()[0]) != process.pid:
+            raise ServerError(f"{server.title} does not answer")

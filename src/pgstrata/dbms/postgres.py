@@ -86,9 +86,9 @@ class Postgres:
                 if int(unreplayed or 0) > REPLAYED_BYTES:
                     await answer(server, connection, "checkpoint")
 
-    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
+    async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
         # Hardly ever is there one, and to look at the directory takes no connection.
-        if not any((server.data_dir / "pg_replslot").iterdir()):
+        if not any((data_dir / "pg_replslot").iterdir()):
             return ()
         async with engine_connection(server) as connection:
             cursor = await connection.execute("select slot_name::text from pg_replication_slots")

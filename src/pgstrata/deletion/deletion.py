@@ -8,6 +8,7 @@ left. Then servers are stopped, files are hidden, and deleted in the background.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
@@ -31,6 +32,7 @@ class Deletion:
     def __init__(
         self,
         *,
+        instances: Path,
         store: Store,
         runtime: Runtime,
         dbms: Dbms,
@@ -38,6 +40,8 @@ class Deletion:
         removal: StateRemoval,
         disposal: Trash,
     ) -> None:
+        """``instances``: the directory that has each one's files, by its id."""
+        self._instances = instances
         self._store = store
         self._runtime = runtime
         self._dbms = dbms
@@ -146,7 +150,7 @@ class Deletion:
                 await self._runtime.stop(instance.server, clean=False)
 
         await asyncio.gather(*map(stop, instances))
-        await self._disposal.dispose(instance.server.data_dir.parent for instance in instances)
+        await self._disposal.dispose(self._instances / each.instance_id for each in instances)
         await self._disposal.dispose(map(self._removal.place_of, state_ids))
 
 

@@ -23,7 +23,7 @@ def instance_node(instance: Instance, use: Use, *, force: bool) -> DeleteNode:
         kind="instance",
         id=instance.instance_id,
         connections=use.connections,
-        runtime_id=str(instance.server.pid) if use.alive else None,
+        runtime_id=instance.server.runtime_id if use.alive else None,
         blocked="active_connections" if use.connections and not force else None,
     )
 

@@ -2,24 +2,41 @@
 
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from pgstrata.domain.model import Model
 
 
-class Server(Model, frozen=True, kw_only=True):
-    """A running PostgreSQL server, told apart from every other by pid and birth."""
+class Endpoint(Model, frozen=True, kw_only=True):
+    """How to connect to a server, as its superuser."""
 
-    pid: int
-    started: float
-    """When the process started, in seconds since the epoch: only as right as the clock."""
-    image_id: str
-    data_dir: Path
-    socket_dir: Path
     host: str
     port: int
-    birth: str | None = None
-    """What the kernel tells of the process's start that no clock moves (``processes.birth``).
-    None where the kernel does not tell it, and in rows written before it was noted."""
+    socket_dir: Path
+    """Where its Unix socket is, for those who may enter."""
+    user: str
+    password: str
+    database: str
+
+    @property
+    def dsn(self) -> str:
+        """``postgresql://…`` with the password, for any client on this machine."""
+        user, password = quote(self.user, safe=""), quote(self.password, safe="")
+        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{self.database}"
+
+
+class Server(Model, frozen=True, kw_only=True):
+    """A running PostgreSQL server: how to connect to it, and by what its runtime knows it."""
+
+    endpoint: Endpoint
+    runtime_id: str
+    """What its runtime calls it, for people: a process's pid, say."""
+    title: str
+    """What messages call it: ``the server on /…/data``."""
+    log: str
+    """Where it logs, for people."""
+    handle: str
+    """Only its runtime understands this; two handles that are equal are one server's."""
 
 
 class Instance(Model, frozen=True, kw_only=True):
@@ -33,6 +50,10 @@ class Instance(Model, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     server: Server
-    dsn: str
     extensions: int = 0
     """How often its time was over while clients were connected, so that it was given more."""
+
+    @property
+    def dsn(self) -> str:
+        """How to connect to it."""
+        return self.server.endpoint.dsn

@@ -126,6 +126,7 @@ async def assemble(
         manager = Manager(coordinator=coordinator, queue=queue, job_log=job_log)
         await manager.recover()
         deletion = Deletion(
+            instances=root / "instances",
             store=store,
             runtime=runtime,
             dbms=dbms,

@@ -13,7 +13,7 @@ from pgstrata.errors import (
     StepFailedError,
     UncacheableError,
 )
-from pgstrata.runtime.base import LineSink, Runtime, ToolCommand
+from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, run_by_lines
 
 UNKNOWABLE = "unknowable"
 """A script with this word in it cannot be cached."""
@@ -79,7 +79,7 @@ class MemoryKind:
         command = ToolCommand(
             tool="memory", args=step.args, work_dir=step.work_dir, stdin=step.stdin
         )
-        ended = await runtime.run(server, command, line)
+        ended = await run_by_lines(runtime, server, command, line)
         if ended.exit_code != 0:
             raise StepFailedError(
                 f"{step.title} ended with exit code {ended.exit_code}",

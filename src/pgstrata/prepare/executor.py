@@ -166,7 +166,6 @@ class TaskExecutor:
                 created_at=now,
                 expires_at=None if ttl is None else now + timedelta(seconds=ttl),
                 server=server,
-                dsn=self._runtime.dsn(server),
             )
             await self._store.add_instance(instance)
         except BaseException:
@@ -182,7 +181,7 @@ class TaskExecutor:
         """Remove the instance that was made for a job, if there is one: nobody was told of it."""
         made = await self._store.instance(identity.instance_id(job_id))
         if made is not None:
-            place = made.server.data_dir.parent
+            place = self._snapshots.instance_place(made.instance_id)
             await self._undo_instance(made.instance_id, place, made.server)
 
     async def release(self, job_id: str) -> None:
@@ -231,15 +230,15 @@ class TaskExecutor:
         log: LineSink,
     ) -> None:
         """Have the workspace snapshotted, its server stopped before that only if it must be."""
-        for slot in await self._snapshots.drop_replication_slots(server):
+        for slot in await self._snapshots.drop_replication_slots(server, workspace.place):
             await log(f"replication slot {slot} was dropped: a state keeps none")
         reason = await self._snapshots.reason_to_stop(
             workspace.place, workspace.settings, wanted=self._consistency, last=order.last
         )
         live = None
         if reason is None:
-            held_still = partial(self._runtime.held_still, server)
-            live = Live(server=server, held_still=held_still, answered=answered)
+            freeze = partial(self._runtime.freeze, server)
+            live = Live(server=server, frozen=freeze, answered=answered)
         else:
             _log.debug("the server of job %s is stopped: %s", order.job_id, reason)
             await self._runtime.stop(server)

@@ -82,7 +82,7 @@ class Live(Model, frozen=True, kw_only=True):
     """A server that stays up while its workspace is snapshotted."""
 
     server: Server
-    held_still: Callable[[], AbstractAsyncContextManager[None]]
+    frozen: Callable[[], AbstractAsyncContextManager[None]]
     """A time in which the server does nothing."""
     answered: str | None
     """What ``writing_out`` gave in the step's own session, if that stays."""
@@ -246,9 +246,9 @@ class SnapshotOrchestrator:
         """The query to ask at the end of a step whose server may stay up for its snapshot."""
         return self._dbms.writing_out
 
-    async def drop_replication_slots(self, server: Server) -> tuple[str, ...]:
+    async def drop_replication_slots(self, server: Server, workspace: Path) -> tuple[str, ...]:
         """Drop the slots that no state may keep; their names."""
-        return await self._dbms.drop_replication_slots(server)
+        return await self._dbms.drop_replication_slots(server, workspace / DATA)
 
     async def take(
         self, workspace: Path, state: State, *, last: bool, live: Live | None = None
@@ -274,7 +274,7 @@ class SnapshotOrchestrator:
     async def _take(self, workspace: Path, state: State, *, last: bool, live: Live | None) -> None:
         try:
             if live is not None:
-                async with live.held_still():
+                async with live.frozen():
                     with self._dbms.unnoticed(workspace / DATA):
                         await self._keep(workspace, state, self._fs.snapshot, recovers=True)
             else:
@@ -297,6 +297,10 @@ class SnapshotOrchestrator:
             )
         place = self._states / state.state_id
         await keep(workspace, place, _marker(state.state_id, recovers=recovers))
+
+    def instance_place(self, instance_id: str) -> Path:
+        """Where an instance's files are."""
+        return self._instances / instance_id
 
     async def clone_for_instance(self, state_id: str, instance_id: str) -> Path:
         """A writable place for a new instance, cloned from a state."""

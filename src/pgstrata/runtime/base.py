@@ -8,6 +8,7 @@ from typing import Protocol
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
+from pgstrata.system.output import Lines, OutputSink, Stream
 
 
 class ToolCommand(Model, frozen=True, kw_only=True):
@@ -33,6 +34,20 @@ class ToolExit(Model, frozen=True, kw_only=True):
 
 LineSink = Callable[[str], Awaitable[None]]
 """Takes one line of a tool's output, without its newline."""
+
+
+async def run_by_lines(
+    runtime: "Runtime", server: Server, command: ToolCommand, line: LineSink
+) -> ToolExit:
+    """``Runtime.run`` with both streams' lines passed on as text, in the order they ended."""
+
+    async def pass_on(_stream: Stream, text: str) -> None:
+        await line(text)
+
+    lines = Lines(pass_on)
+    ended = await runtime.run(server, command, lines.feed)
+    await lines.finish()
+    return ended
 
 
 class Runtime(Protocol):
@@ -70,7 +85,7 @@ class Runtime(Protocol):
         Otherwise at once, for data that will be thrown away.
         """
 
-    def held_still(self, server: Server) -> AbstractAsyncContextManager[None]:
+    def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
         """A time in which the server and all its children do nothing; then they go on.
 
         What it writes is on disk, or in the system's cache, whole page by whole page. Raises
@@ -78,14 +93,13 @@ class Runtime(Protocol):
         """
 
     async def alive(self, server: Server) -> bool:
-        """Whether exactly this server (pid and birth) is running, however clocks were set."""
+        """Whether exactly this server is running, however clocks were set."""
 
     async def owner_of(self, data_dir: Path) -> Server | None:
         """The server that runs on a data directory, found by its pid file, or None.
 
         For clearing up after a kill: the process is only taken for ours when it is a PostgreSQL's
-        and works in this data directory. Only pid, birth and data directory of the answer are
-        dependable.
+        and works in this data directory. Only the handle of the answer is dependable.
         """
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
@@ -97,8 +111,8 @@ class Runtime(Protocol):
         cleared away. For the start of an engine: nothing may have been started here before.
         """
 
-    async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
-        """Run a tool against a server, passing on its output line by line as it comes.
+    async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
+        """Run a tool against a server, passing on its output as it comes, each stream in its order.
 
         Cancelled, it ends the tool with all its children before it returns. Raises
         ``ProgramError`` when the tool cannot be started.
@@ -109,6 +123,3 @@ class Runtime(Protocol):
 
         ``said`` is what the tool complained of; None when that is something else.
         """
-
-    def dsn(self, server: Server) -> str:
-        """``postgresql://…`` with the password, for any client on this machine."""

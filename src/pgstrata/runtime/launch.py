@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from pgstrata.domain.instance import Server
 from pgstrata.runtime.access import PrivateDir
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
-from pgstrata.runtime.postmaster import read_pid_file
+from pgstrata.runtime.postmaster import Postmaster, read_pid_file
 from pgstrata.system import faults, subprocesses
+from pgstrata.system.output import TAIL_LINES
 
 LOG = "server.log"
 """The server's log, beside its data directory."""
@@ -38,7 +38,7 @@ class ServerLog:
         """The last lines written since."""
         with self.path.open("rb") as file:
             file.seek(self._start)
-            lines = deque(file, subprocesses.TAIL_LINES)
+            lines = deque(file, TAIL_LINES)
         return b"".join(lines).decode("utf-8", "replace").rstrip()
 
 
@@ -79,7 +79,7 @@ def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> in
     return process.pid
 
 
-async def until_ready(server: Server, ended: asyncio.Task[None]) -> bool:
+async def until_ready(server: Postmaster, ended: asyncio.Task[None]) -> bool:
     """Wait until the server accepts connections; False when it ended before that.
 
     ``ended`` is done once the process has ended.

@@ -7,15 +7,23 @@ from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
-from pgstrata.dbms.memory import CLEAN, CONTROL_FILE, IN_PRODUCTION
+from pgstrata.dbms.memory import (
+    CLEAN,
+    CONTROL_FILE,
+    IN_PRODUCTION,
+    PID_FILE,
+    MemoryProcess,
+    process_of,
+)
 from pgstrata.domain.image import Installation, ResolvedImage
-from pgstrata.domain.instance import Server
+from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import InvalidArgumentError, ServerError
-from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
+from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
 from pgstrata.system.memory_disk import MemoryDisk
+from pgstrata.system.output import OutputSink
 
 _FIRST_PORT = 50_000
 
@@ -34,7 +42,9 @@ class ToolRun(Model, frozen=True, kw_only=True):
     """What a tool does when it is run."""
 
     lines: tuple[str, ...] = ()
-    """What it writes, line by line."""
+    """What it writes to standard output, line by line."""
+    complaints: tuple[str, ...] = ()
+    """What it writes to standard error before that, line by line."""
     ended: ToolExit = ToolExit(exit_code=0, stderr_tail="")
     hangs: bool = False
     """Whether it writes its lines and then never ends by itself."""
@@ -65,6 +75,7 @@ class MemoryRuntime:
         self._disk = disk
         self._installations = tuple(installations)
         self._servers: dict[int, Server] = {}
+        """By their pids."""
         self._pids = count(1000)
 
     async def installations(self) -> tuple[Installation, ...]:
@@ -92,17 +103,21 @@ class MemoryRuntime:
             raise ServerError(f"another server runs on {data_dir}")
         pid = next(self._pids)
         server = Server(
-            pid=pid,
-            started=float(pid),
-            birth=f"memory:{pid}",
-            image_id=image_id,
-            data_dir=data_dir,
-            socket_dir=Path("/memory/run"),
-            host="127.0.0.1",
-            port=_FIRST_PORT + pid,
+            endpoint=Endpoint(
+                host="127.0.0.1",
+                port=_FIRST_PORT + pid,
+                socket_dir=Path("/memory/run"),
+                user="postgres",
+                password="memory",  # noqa: S106 - nobody can connect there
+                database="postgres",
+            ),
+            runtime_id=str(pid),
+            title=f"the server on {data_dir}",
+            log="nowhere",
+            handle=MemoryProcess(pid=pid, image_id=image_id, data_dir=data_dir).handle,
         )
         self._servers[pid] = server
-        self._disk.write(data_dir / "postmaster.pid", f"{pid}\n".encode())
+        self._disk.write(data_dir / PID_FILE, f"{pid}\n".encode())
         self._disk.write(data_dir / CONTROL_FILE, IN_PRODUCTION)
         return server
 
@@ -110,37 +125,40 @@ class MemoryRuntime:
         if not await self.alive(server):
             return
         self.kill(server)
-        self._disk.remove_tree(server.data_dir / "postmaster.pid")
+        data_dir = process_of(server).data_dir
+        self._disk.remove_tree(data_dir / PID_FILE)
         if clean:
-            self._disk.write(server.data_dir / CONTROL_FILE, CLEAN)
+            self._disk.write(data_dir / CONTROL_FILE, CLEAN)
 
     @asynccontextmanager
-    async def held_still(self, server: Server) -> AsyncIterator[None]:
+    async def freeze(self, server: Server) -> AsyncIterator[None]:
         if not await self.alive(server):
-            raise ServerError(f"the server on {server.data_dir} is gone")
+            raise ServerError(f"{server.title} is gone")
         yield
 
     async def alive(self, server: Server) -> bool:
-        return self._servers.get(server.pid) == server
+        return self._servers.get(process_of(server).pid) == server
 
     async def owner_of(self, data_dir: Path) -> Server | None:
-        pid_file = self._disk.read(data_dir / "postmaster.pid")
+        pid_file = self._disk.read(data_dir / PID_FILE)
         server = None if pid_file is None else self._servers.get(int(pid_file))
-        return server if server is not None and server.data_dir == data_dir else None
+        return None if server is None or process_of(server).data_dir != data_dir else server
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
-        kept = {server.data_dir for server in keep}
+        kept = {process_of(server).data_dir for server in keep}
         for server in self.running:
-            if server.data_dir not in kept:
+            if process_of(server).data_dir not in kept:
                 await self.stop(server, clean=False)
 
-    async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
+    async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
         if not await self.alive(server):
             return ToolExit(exit_code=2, stderr_tail="the server does not answer")
         self.commands.append(command)
         run = self.tool(server, command)
+        for text in run.complaints:
+            await output("stderr", f"{text}\n".encode())
         for text in run.lines:
-            await line(text)
+            await output("stdout", f"{text}\n".encode())
         if run.gate is not None:
             await run.gate.wait()
         if run.hangs:
@@ -151,11 +169,12 @@ class MemoryRuntime:
         extension = unavailable_in(said)
         if extension is None:
             return None
-        used = next(one for one in self._installations if image_id(_digest(one)) == server.image_id)
+        used = next(
+            one
+            for one in self._installations
+            if image_id(_digest(one)) == process_of(server).image_id
+        )
         return where_to_get(extension, used, self._installations, {})
-
-    def dsn(self, server: Server) -> str:
-        return f"postgresql://postgres:memory@{server.host}:{server.port}/postgres"
 
     @property
     def running(self) -> tuple[Server, ...]:
@@ -164,7 +183,7 @@ class MemoryRuntime:
 
     def kill(self, server: Server) -> None:
         """End a server as ``kill -9`` does: it leaves its pid file and an unclean cluster."""
-        del self._servers[server.pid]
+        del self._servers[process_of(server).pid]
 
     async def _version(self, image_id: str) -> str:
         try:

@@ -2,19 +2,17 @@
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from pgstrata.dbms.connection import check_it_answers
 from pgstrata.domain.image import Installation, ResolvedImage
-from pgstrata.domain.instance import Server
+from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.errors import ProgramError, ServerError
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.access import SUPERUSER, PrivateDir, socket_dir_for
-from pgstrata.runtime.base import LineSink, ToolCommand, ToolExit
+from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.catalogue import Catalogue
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
@@ -29,9 +27,11 @@ from pgstrata.runtime.launch import (
 )
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from pgstrata.runtime.ports import HOST, Ports, is_taken
+from pgstrata.runtime.postmaster import Postmaster, postmaster_of
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
 from pgstrata.system import faults, orphans, processes, subprocesses
 from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.output import OutputSink, Stream, Tail
 
 __all__ = ["NativeRuntime", "socket_dir_for"]
 
@@ -39,8 +39,6 @@ _START_SECONDS = 60.0
 """How long a server may take to answer: one that recovers from a crash has much to do first."""
 
 _PORT_ATTEMPTS = 5
-
-_TAIL_CHARS = 8 * 1024
 
 
 class NativeRuntime:
@@ -121,48 +119,50 @@ class NativeRuntime:
         )
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
-        await postmaster.shut_down(server, clean=clean)
+        await postmaster.shut_down(postmaster_of(server), clean=clean)
 
-    def held_still(self, server: Server) -> AbstractAsyncContextManager[None]:
-        return postmaster.held_still(server)
+    def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
+        return postmaster.frozen(postmaster_of(server))
 
     async def alive(self, server: Server) -> bool:
-        return postmaster.is_running(server)
+        return postmaster.is_running(postmaster_of(server))
 
     async def owner_of(self, data_dir: Path) -> Server | None:
         pid = postmaster.owner(data_dir)
-        return None if pid is None else self._server(pid, image_id="", data_dir=data_dir, port=0)
+        process = None if pid is None else _process(pid, image_id="", data_dir=data_dir)
+        return None if process is None else self._server(process, port=0)
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
         await orphans.end_leftovers(self._store)
-        kept = {server.data_dir.resolve() for server in keep}
+        kept = {postmaster_of(server).data_dir.resolve() for server in keep}
         found = await asyncio.to_thread(postmaster.leaders_below, self._store.resolve())
         async with asyncio.TaskGroup() as group:
             for pid, data_dir in found:
-                server = self._server(pid, image_id="", data_dir=data_dir, port=0)
-                if server is not None and data_dir not in kept:
-                    group.create_task(self.stop(server, clean=False), name=f"orphan {pid}")
+                process = _process(pid, image_id="", data_dir=data_dir)
+                if process is not None and data_dir not in kept:
+                    ending = postmaster.shut_down(process, clean=False)
+                    group.create_task(ending, name=f"orphan {pid}")
         self._access.clear_leftovers()
 
-    async def run(self, server: Server, command: ToolCommand, line: LineSink) -> ToolExit:
-        installation = await self._catalogue.installation(server.image_id)
-        tail: deque[str] = deque(maxlen=subprocesses.TAIL_LINES)
+    async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
+        installation = await self._catalogue.installation(postmaster_of(server).image_id)
+        tail = Tail()
 
-        async def pass_on(stream: subprocesses.Stream, text: str) -> None:
+        async def pass_on(stream: Stream, piece: bytes) -> None:
             if stream == "stderr":
-                tail.append(text)
-            await line(text)
+                tail.feed(piece)
+            await output(stream, piece)
 
         exit_code = await subprocesses.stream(
             # A tool that is named by its whole path is taken from there.
             (installation.bin_dir / command.tool, *command.args),
-            on_line=pass_on,
+            on_output=pass_on,
             cwd=command.work_dir,
-            env=self._tool_env(server, installation) | command.env,
+            env=_tool_env(server.endpoint, installation) | command.env,
             stdin=None if command.stdin is None else command.stdin.encode(),
             thorough=True,
         )
-        return ToolExit(exit_code=exit_code, stderr_tail="\n".join(tail)[-_TAIL_CHARS:])
+        return ToolExit(exit_code=exit_code, stderr_tail=tail.text)
 
     async def remedy_for(self, server: Server, said: str) -> str | None:
         extension = unavailable_in(said)
@@ -170,14 +170,10 @@ class NativeRuntime:
             return None
         return where_to_get(
             extension,
-            await self._catalogue.installation(server.image_id),
+            await self._catalogue.installation(postmaster_of(server).image_id),
             await self.installations(),
             extensions_by_major(),
         )
-
-    def dsn(self, server: Server) -> str:
-        password = quote(self._password, safe="")
-        return f"postgresql://{SUPERUSER}:{password}@{server.host}:{server.port}/{SUPERUSER}"
 
     async def close(self) -> None:
         """Let go of the servers: they go on, and are not waited for any more."""
@@ -192,8 +188,8 @@ class NativeRuntime:
         """One attempt; None when somebody else has taken the port."""
         argv = server_argv(installation.bin_dir, data_dir, port, self._access, self._settings)
         pid, log = self._spawn(argv, data_dir)
-        server = self._server(pid, image_id=image_id, data_dir=data_dir, port=port)
-        if server is None:
+        process = _process(pid, image_id=image_id, data_dir=data_dir)
+        if process is None:
             await processes.gone(pid)
             if is_taken(port):
                 return None
@@ -201,8 +197,9 @@ class NativeRuntime:
                 f"PostgreSQL {installation.version} ended at once on {data_dir}",
                 details=log.tail(),
             )
-        async with self._undone_on_failure(server, log) as ended:
-            if await until_ready(server, ended):
+        async with self._undone_on_failure(process, log) as ended:
+            if await until_ready(process, ended):
+                server = self._server(process, port)
                 with faults.step("server.answer"):
                     await check_it_answers(server)
                 return server
@@ -225,13 +222,13 @@ class NativeRuntime:
 
     @asynccontextmanager
     async def _undone_on_failure(
-        self, server: Server, log: ServerLog
+        self, process: Postmaster, log: ServerLog
     ) -> AsyncIterator[asyncio.Task[None]]:
         """Watch over a server while it comes up: stopped if that fails, its log told then.
 
         What is given is done when the server has ended.
         """
-        ended = self._reap(server)
+        ended = self._reap(process)
         whole = False
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -239,7 +236,7 @@ class NativeRuntime:
             whole = True
         except TimeoutError:
             raise ServerError(
-                f"the server on {server.data_dir} did not answer within {_START_SECONDS:.0f} s",
+                f"the server on {process.data_dir} did not answer within {_START_SECONDS:.0f} s",
                 details=log.tail(),
             ) from None
         except ServerError as error:
@@ -247,46 +244,30 @@ class NativeRuntime:
             raise
         finally:
             if not whole:
-                await to_the_end(postmaster.shut_down(server, clean=False))
+                await to_the_end(postmaster.shut_down(process, clean=False))
 
-    def _reap(self, server: Server) -> asyncio.Task[None]:
+    def _reap(self, process: Postmaster) -> asyncio.Task[None]:
         """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""
-        reaper = asyncio.create_task(processes.gone(server.pid), name=f"reaper of {server.pid}")
+        reaper = asyncio.create_task(processes.gone(process.pid), name=f"reaper of {process.pid}")
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
         return reaper
 
-    def _server(self, pid: int, *, image_id: str, data_dir: Path, port: int) -> Server | None:
-        """The process as a server; None when it has ended."""
-        started = postmaster.started_at(pid)
-        if started is None:
-            return None
+    def _server(self, process: Postmaster, port: int) -> Server:
         return Server(
-            pid=pid,
-            started=started,
-            birth=processes.birth(pid),
-            image_id=image_id,
-            data_dir=data_dir,
-            socket_dir=self._access.path,
-            host=HOST,
-            port=port,
+            endpoint=Endpoint(
+                host=HOST,
+                port=port,
+                socket_dir=self._access.path,
+                user=SUPERUSER,
+                password=self._password,
+                database=SUPERUSER,
+            ),
+            runtime_id=str(process.pid),
+            title=f"the server on {process.data_dir}",
+            log=str(process.data_dir.parent / LOG),
+            handle=process.handle,
         )
-
-    def _tool_env(self, server: Server, installation: Installation) -> dict[str, str]:
-        return {
-            "PATH": f"{installation.bin_dir}:{MINIMAL_ENV['PATH']}",
-            "HOME": str(Path.home()),
-            "TZ": "UTC",
-            "LC_ALL": "C.UTF-8",
-            "PGHOST": str(server.socket_dir),
-            "PGPORT": str(server.port),
-            "PGUSER": SUPERUSER,
-            "PGPASSWORD": self._password,
-            "PGDATABASE": SUPERUSER,
-            "PGCONNECT_TIMEOUT": "10",
-            # A person's own settings must not change what a recipe does.
-            "PSQLRC": os.devnull,
-        }
 
     def _way_in(self, data_dir: Path) -> str | None:
         """What to do when the server's user cannot get at a data directory; None when it can."""
@@ -297,3 +278,29 @@ class NativeRuntime:
             f"user {self.server_user} cannot enter {blocking}: `chmod o+x {blocking}`, "
             "or put the store elsewhere"
         )
+
+
+def _process(pid: int, *, image_id: str, data_dir: Path) -> Postmaster | None:
+    """A server's process; None when it has ended."""
+    started = postmaster.started_at(pid)
+    if started is None:
+        return None
+    birth = processes.birth(pid)
+    return Postmaster(pid=pid, started=started, birth=birth, image_id=image_id, data_dir=data_dir)
+
+
+def _tool_env(endpoint: Endpoint, installation: Installation) -> dict[str, str]:
+    return {
+        "PATH": f"{installation.bin_dir}:{MINIMAL_ENV['PATH']}",
+        "HOME": str(Path.home()),
+        "TZ": "UTC",
+        "LC_ALL": "C.UTF-8",
+        "PGHOST": str(endpoint.socket_dir),
+        "PGPORT": str(endpoint.port),
+        "PGUSER": endpoint.user,
+        "PGPASSWORD": endpoint.password,
+        "PGDATABASE": endpoint.database,
+        "PGCONNECT_TIMEOUT": "10",
+        # A person's own settings must not change what a recipe does.
+        "PSQLRC": os.devnull,
+    }

@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from pgstrata.domain.instance import Server
-from pgstrata.domain.model import Model
+from pgstrata.domain.model import Model, from_plain, to_plain
 from pgstrata.errors import ServerError
 from pgstrata.system import faults, processes
 
@@ -35,6 +36,36 @@ _CLEAN_SECONDS = 60.0
 
 _AT_ONCE_SECONDS = 10.0
 """As long again as PostgreSQL itself gives its children before it kills them."""
+
+
+class Postmaster(Model, frozen=True, kw_only=True):
+    """A server's own process, told apart from every other by pid and birth.
+
+    This is what the handle of a native runtime's ``Server`` holds.
+    """
+
+    pid: int
+    started: float
+    """When the process started, in seconds since the epoch: only as right as the clock."""
+    image_id: str
+    """The PostgreSQL it is of, whose tools fit it."""
+    data_dir: Path
+    birth: str | None = None
+    """What the kernel tells of the process's start that no clock moves (``processes.birth``).
+    None where the kernel does not tell it, and in rows written before it was noted."""
+
+    @property
+    def handle(self) -> str:
+        """All of this as text."""
+        return msgspec.json.encode(self, enc_hook=to_plain).decode()
+
+
+_decode = msgspec.json.Decoder(Postmaster, dec_hook=from_plain).decode
+
+
+def postmaster_of(server: Server) -> Postmaster:
+    """The process of a server of the native runtime."""
+    return _decode(server.handle)
 
 
 class PidFile(Model, frozen=True, kw_only=True):
@@ -74,7 +105,7 @@ def started_at(pid: int) -> float | None:
         return None
 
 
-def is_running(server: Server) -> bool:
+def is_running(server: Postmaster) -> bool:
     """Whether the process is there and is the one that was started as this server."""
     if server.birth is not None:
         return processes.birth(server.pid) == server.birth
@@ -123,7 +154,7 @@ def _data_dir_below(pid: int, place: Path) -> Path | None:
 
 
 @asynccontextmanager
-async def held_still(server: Server) -> AsyncIterator[None]:
+async def frozen(server: Postmaster) -> AsyncIterator[None]:
     """A time in which nobody of a server does anything. Raises ``ServerError`` when it is gone.
 
     A call that writes a page is carried through before its caller stops: no page is half written.
@@ -140,13 +171,13 @@ async def held_still(server: Server) -> AsyncIterator[None]:
             processes.let_go_on(held)
 
 
-def _wake(server: Server) -> None:
+def _wake(server: Postmaster) -> None:
     """Let a server go on that was held still by an engine that was killed over it."""
     if processes.is_still(server.pid) and is_running(server):
         processes.let_go_on((server.pid, *processes.children(server.pid)))
 
 
-async def shut_down(server: Server, *, clean: bool) -> None:
+async def shut_down(server: Postmaster, *, clean: bool) -> None:
     """Stop a server and return once it and its children are gone. It may be gone already.
 
     Raises ``ServerError`` when it is not ours to stop.
@@ -190,7 +221,7 @@ def members(data_dir: Path) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if works_in(process.pid, data_dir)]
 
 
-def _send(server: Server, number: signal.Signals) -> None:
+def _send(server: Postmaster, number: signal.Signals) -> None:
     if is_running(server):
         try:
             with faults.step("server.signal"):

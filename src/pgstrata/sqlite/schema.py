@@ -168,6 +168,51 @@ MIGRATIONS: tuple[Migration, ...] = (
                 """,
             )
         ),
+        # A server has become what it takes to connect to it, and a handle, which holds as text
+        # what was there before. A body that is no JSON is left for whoever reads it to find out.
+        """
+        UPDATE instances SET body = (
+            WITH old (body, pid, data_dir, password) AS (
+                SELECT
+                    CAST(instances.body AS TEXT),
+                    json_extract(CAST(instances.body AS TEXT), '$.server.pid'),
+                    json_extract(CAST(instances.body AS TEXT), '$.server.data_dir'),
+                    -- postgresql://postgres:PASSWORD@…; it was made of hexadecimal digits.
+                    substr(dsn, 23, instr(dsn, '@') - 23)
+                FROM (SELECT json_extract(CAST(instances.body AS TEXT), '$.dsn') AS dsn)
+            )
+            SELECT CAST(json_remove(
+                json_set(
+                    body,
+                    '$.server',
+                    json_object(
+                        'endpoint', json_object(
+                            'host', json_extract(body, '$.server.host'),
+                            'port', json_extract(body, '$.server.port'),
+                            'socket_dir', json_extract(body, '$.server.socket_dir'),
+                            'user', 'postgres',
+                            'password', password,
+                            'database', 'postgres'
+                        ),
+                        'runtime_id', CAST(pid AS TEXT),
+                        'title', 'the server on ' || data_dir,
+                        'log', substr(data_dir, 1, length(data_dir) - length('data'))
+                            || 'server.log',
+                        'handle', '' || json_object(
+                            'pid', pid,
+                            'started', json_extract(body, '$.server.started'),
+                            'image_id', json_extract(body, '$.server.image_id'),
+                            'data_dir', data_dir,
+                            'birth', json_extract(body, '$.server.birth')
+                        )
+                    )
+                ),
+                '$.dsn'
+            ) AS BLOB)
+            FROM old
+        )
+        WHERE json_valid(CAST(body AS TEXT))
+        """,
     ),
 )
 """A database of version N has had the first N of these. What was released is never edited."""

@@ -3,14 +3,14 @@
 import sqlite3
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
+from pgstrata.domain.model import from_plain, to_plain
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
@@ -69,22 +69,9 @@ _BEARER = "SELECT instance_id FROM instances WHERE name = ?"
 _LAST_CHARACTER = "\U0010ffff"
 
 
-def _plain(value: object) -> str:
-    """Paths, the one type in our models that JSON and msgspec have no word for."""
-    if isinstance(value, Path):
-        return str(value)
-    raise NotImplementedError(f"cannot store a {type(value).__name__}")
-
-
-def _from_plain(kind: type, value: Any) -> Any:
-    if kind is Path:
-        return Path(value)
-    raise NotImplementedError(f"cannot load a {kind.__name__}")
-
-
-_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+_encode = msgspec.json.Encoder(enc_hook=to_plain).encode
 _decode_state = msgspec.json.Decoder(State).decode
-_decode_instance = msgspec.json.Decoder(Instance, dec_hook=_from_plain).decode
+_decode_instance = msgspec.json.Decoder(Instance, dec_hook=from_plain).decode
 
 
 class SqliteStore:

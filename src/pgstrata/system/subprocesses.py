@@ -21,25 +21,21 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Literal, TypedDict
+from typing import IO, TypedDict
 
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError, ToolMissingError
 from pgstrata.system import faults, orphans
 from pgstrata.system.cancellation import to_the_end
 from pgstrata.system.orphans import GRACE_SECONDS
+from pgstrata.system.output import TAIL_LINES, Lines, OnLine, OutputSink, Stream
 
-TAIL_LINES = 40
 _CHUNK_BYTES = 64 * 1024
 _NOT_A_PROGRAM = frozenset({errno.ENOENT, errno.EACCES, errno.ENOEXEC})
-
-Stream = Literal["stdout", "stderr"]
-OnLine = Callable[[Stream, str], Awaitable[None]]
 
 
 class Ended(Model, frozen=True, kw_only=True):
@@ -71,42 +67,39 @@ async def run(
     ``ProgramError`` when it cannot be started and, with ``check``, when its exit code is not 0;
     that error shows the command, how it ended and the tail of stderr.
     """
-    lines: dict[Stream, list[str]] = {"stdout": [], "stderr": []}
+    written: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
-    async def keep(stream: Stream, line: str) -> None:
-        lines[stream].append(line)
+    async def keep(stream: Stream, piece: bytes) -> None:
+        written[stream] += piece
 
-    exit_code = await stream(argv, on_line=keep, cwd=cwd, env=env, user=user, stdin=stdin)
-    ended = Ended(
-        exit_code=exit_code,
-        stdout="\n".join(lines["stdout"]),
-        stderr="\n".join(lines["stderr"]),
+    exit_code = await stream(argv, on_output=keep, cwd=cwd, env=env, user=user, stdin=stdin)
+    stdout, stderr = (
+        written[each].decode("utf-8", "replace").removesuffix("\n") for each in ("stdout", "stderr")
     )
     if check and exit_code != 0:
         raise ProgramError(
             f"`{describe(argv)}` ended with exit code {exit_code}",
-            details="\n".join(deque(lines["stderr"], TAIL_LINES)) or None,
+            details="\n".join(stderr.split("\n")[-TAIL_LINES:]) or None,
         )
-    return ended
+    return Ended(exit_code=exit_code, stdout=stdout, stderr=stderr)
 
 
 async def stream(
     argv: Sequence[str | Path],
     *,
-    on_line: OnLine,
+    on_output: OutputSink,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     user: str | None = None,
     stdin: bytes | None = None,
     thorough: bool = False,
 ) -> int:
-    """Run a program, pass on each line of its output as it comes, and return its exit code.
+    """Run a program, pass on its output as it comes, and return its exit code.
 
-    Lines of any length come whole, without their newline, undecodable bytes replaced. A slow
-    ``on_line`` slows the program down; nothing piles up, and nothing that the program wrote is
-    lost. An error in ``on_line`` ends the program and is raised. Children that left its group are
-    ended when it does not end by itself; with ``thorough`` in any case. Raises ``ProgramError``
-    when the program cannot be started.
+    A slow ``on_output`` slows the program down; nothing piles up, and nothing that the program
+    wrote is lost. An error in ``on_output`` ends the program and is raised. Children that left its
+    group are ended when it does not end by itself; with ``thorough`` in any case. Raises
+    ``ProgramError`` when the program cannot be started.
     """
     mark = orphans.new_mark()
     with _given(stdin) as source, faults.step("program.spawn"):
@@ -120,7 +113,7 @@ async def stream(
         )
     async with _owned(process, mark) as program:
         outlets = [
-            _Outlet(pipe, name, on_line)
+            _Outlet(pipe, name, on_output)
             for name, pipe in _outputs(process).items()
             if pipe is not None
         ]
@@ -257,10 +250,10 @@ def _outputs(process: "subprocess.Popen[bytes]") -> dict[Stream, IO[bytes] | Non
 class _Outlet:
     """One of a program's outputs, read at its listener's pace."""
 
-    def __init__(self, pipe: IO[bytes], name: Stream, on_line: OnLine) -> None:
+    def __init__(self, pipe: IO[bytes], name: Stream, on_output: OutputSink) -> None:
         self._pipe = pipe.fileno()
         self._name = name
-        self._on_line = on_line
+        self._on_output = on_output
         self._owed: int | None = None
         """How many bytes are still to be read; None for all that come."""
         self._news = asyncio.Event()
@@ -272,18 +265,9 @@ class _Outlet:
         self._news.set()
 
     async def pump(self) -> None:
-        """Pass on each line to the pipe's end."""
-        rest = bytearray()
+        """Pass on what comes, to the pipe's end."""
         while chunk := await self._read():
-            rest += chunk
-            if b"\n" not in chunk:
-                continue
-            *whole, tail = rest.split(b"\n")
-            rest = bytearray(tail)
-            for line in whole:
-                await self._on_line(self._name, line.decode("utf-8", "replace"))
-        if rest:
-            await self._on_line(self._name, rest.decode("utf-8", "replace"))
+            await self._on_output(self._name, chunk)
 
     async def _read(self) -> bytes:
         """The next bytes; none at the end."""
@@ -309,6 +293,12 @@ class _Outlet:
         finally:
             loop.remove_reader(self._pipe)
         self._news.clear()
+
+
+async def _pump_lines(pipe: IO[bytes], name: Stream, on_line: OnLine) -> None:
+    lines = Lines(on_line)
+    await _Outlet(pipe, name, lines.feed).pump()
+    await lines.finish()
 
 
 def _waiting_in(pipe: int) -> int:
@@ -421,9 +411,7 @@ async def companion(
     with process.stdin:
         async with _owned(process, mark) as program:
             pumps = [
-                asyncio.create_task(
-                    _Outlet(pipe, name, on_line).pump(), name=f"output of {argv[0]}"
-                )
+                asyncio.create_task(_pump_lines(pipe, name, on_line), name=f"output of {argv[0]}")
                 for name, pipe in _outputs(process).items()
                 if pipe is not None
             ]

@@ -11,11 +11,13 @@ from pgstrata.domain.instance import Server
 from pgstrata.errors import ConflictError, ServerError, StoreUnusableError
 from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
+from tests.servers import data_dir_of
 from tests.unit.prepare.heart import Heart, engine, run
 
 
 def deletion_of(heart: Heart) -> Deletion:
     return Deletion(
+        instances=heart.root / "instances",
         store=heart.store,
         runtime=heart.runtime,
         dbms=heart.dbms,
@@ -54,7 +56,7 @@ def test_an_instance_whose_server_answers_nobody_is_deleted_by_force_alone(tmp_p
             assert job.result is not None
             deletion = deletion_of(heart)
             [server] = heart.runtime.running
-            heart.disk.write(server.data_dir / "postmaster.pid", b"1\n")
+            heart.disk.write(data_dir_of(server) / "postmaster.pid", b"1\n")
             with pytest.raises(ServerError):
                 await deletion.delete_instance(job.result.instance_id, force=False, dry_run=False)
             assert server in heart.runtime.running
@@ -156,7 +158,7 @@ def test_one_connected_client_keeps_the_whole_tree(tmp_path: Path) -> None:
             root, instances = await a_tree(heart)
             instance = await heart.store.instance(instances["c"])
             assert instance is not None
-            heart.dbms.clients[instance.server.pid] = 1
+            heart.dbms.clients[instance.server.runtime_id] = 1
             before = await everything(heart)
             done = await deletion_of(heart).delete_state(
                 root, recurse=True, force=False, dry_run=False
@@ -182,10 +184,10 @@ def test_a_client_that_comes_while_the_others_are_counted_keeps_the_whole_tree(
             asked = []
 
             async def connections(server: Server) -> int:
-                asked.append(server.pid)
+                asked.append(server.runtime_id)
                 if len(asked) == len(instances):
                     heart.dbms.clients[asked[0]] = 1
-                return 0 if server.pid not in asked[:-1] else await count(server)
+                return 0 if server.runtime_id not in asked[:-1] else await count(server)
 
             heart.dbms.connections = connections  # type: ignore[method-assign]
             before = await everything(heart)

@@ -11,6 +11,7 @@ from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import utc_now
 from pgstrata.instances.leases import LOOK_SECONDS, Leases, pause
 from pgstrata.settings import InstanceLimits
+from tests.servers import data_dir_of
 from tests.unit.deletion.test_deletion import deletion_of
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
 
@@ -74,7 +75,7 @@ def test_one_that_is_used_gets_more_time_says_so_and_goes_once_it_is_left(
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
             used = await leased(heart, 300)
-            heart.dbms.clients[used.server.pid] = 2
+            heart.dbms.clients[used.server.runtime_id] = 2
             clock = Clock()
             leases = leases_of(heart, clock)
             clock.now += HOUR
@@ -85,7 +86,7 @@ def test_one_that_is_used_gets_more_time_says_so_and_goes_once_it_is_left(
             assert kept.extensions == 1
             assert kept.expires_at == clock.now + timedelta(minutes=5)
             assert used.server in heart.runtime.running
-            del heart.dbms.clients[used.server.pid]
+            del heart.dbms.clients[used.server.runtime_id]
             await leases.sweep()
             assert await heart.store.instances() == [kept]
             clock.now += timedelta(minutes=5)
@@ -99,7 +100,7 @@ def test_one_that_cannot_be_removed_keeps_no_other_from_going(tmp_path: Path) ->
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
             deaf, other = await leased(heart, 60), await leased(heart, 90)
-            heart.disk.write(deaf.server.data_dir / "postmaster.pid", b"1\n")
+            heart.disk.write(data_dir_of(deaf.server) / "postmaster.pid", b"1\n")
             clock = Clock()
             clock.now += HOUR
             await leases_of(heart, clock).sweep()

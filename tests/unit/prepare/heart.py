@@ -35,6 +35,7 @@ from pgstrata.settings import CacheCapacity, JobLimits, OrchestratorSettings, Se
 from pgstrata.statefs.memory import MemoryStateFS
 from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
+from tests.servers import data_dir_of
 
 JOBS = JobLimits(finished_grace=0, max_parallel=4)
 SETTINGS = Settings(orchestrator=OrchestratorSettings(JOBS))
@@ -213,8 +214,8 @@ class Heart:
 
     def _tool(self, server: Server, command: ToolCommand) -> ToolRun:
         text = command.args[-1]
-        log = self.disk.read(server.data_dir / "steps") or b""
-        self.disk.write(server.data_dir / "steps", log + text.encode() + b"\n")
+        log = self.disk.read(data_dir_of(server) / "steps") or b""
+        self.disk.write(data_dir_of(server) / "steps", log + text.encode() + b"\n")
         if "gate" in text:
             self.at_gate.set()
             ended = ToolExit(exit_code=3 if "fail" in text else 0, stderr_tail=f"ERROR: {text}")

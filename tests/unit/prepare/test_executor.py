@@ -14,6 +14,7 @@ from pgstrata.runtime.base import ToolCommand
 from pgstrata.runtime.memory import ToolRun
 from pgstrata.settings import SnapshotSettings
 from pgstrata.store.memory import MemoryStore
+from tests.servers import data_dir_of, pid_of
 from tests.unit.prepare.heart import SETTINGS, Heart, run
 
 
@@ -90,7 +91,7 @@ def test_one_server_serves_all_steps_and_their_states_are_as_a_crash_leaves_them
         servers: set[int] = set()
         for order in await orders(heart, "a", "b", "c"):
             await heart.executor.execute_state(order, unheard)
-            servers.update(server.pid for server in heart.runtime.running)
+            servers.update(pid_of(server) for server in heart.runtime.running)
             place = tmp_path / "states" / order.task.output_state_id
             assert await heart.dbms.defect(place / "data", recovers=True) is None
             assert await heart.snapshots.is_clean(order.task.output_state_id)
@@ -120,7 +121,7 @@ def test_a_step_after_which_a_running_server_will_not_do_has_it_stopped(
         tool = heart.runtime.tool
 
         def leaving(server: Server, command: ToolCommand) -> ToolRun:
-            heart.disk.write(server.data_dir / left, b"something")
+            heart.disk.write(data_dir_of(server) / left, b"something")
             return tool(server, command)
 
         heart.runtime.tool = leaving
@@ -153,7 +154,7 @@ def test_a_replication_slot_is_dropped_and_that_is_said(tmp_path: Path) -> None:
         tool = heart.runtime.tool
 
         def with_slot(server: Server, command: ToolCommand) -> ToolRun:
-            heart.disk.write(server.data_dir / "pg_replslot" / "mine" / "state", b"")
+            heart.disk.write(data_dir_of(server) / "pg_replslot" / "mine" / "state", b"")
             return tool(server, command)
 
         async def hear(line: str) -> None:

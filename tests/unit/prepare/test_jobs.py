@@ -15,6 +15,7 @@ from pgstrata.errors import (
 )
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.settings import THROW_AWAY_SETTINGS, ServerSettings
+from tests.servers import data_dir_of
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, run, with_jobs
 
 
@@ -74,7 +75,7 @@ def test_the_result_is_a_running_instance_of_the_last_state(tmp_path: Path) -> N
             assert instance is not None
             assert heart.runtime.running == (instance.server,)
             assert instance.dsn == job.result.dsn
-            assert heart.steps_in(instance.server.data_dir.parent) == ["a", "b"]
+            assert heart.steps_in(data_dir_of(instance.server).parent) == ["a", "b"]
 
     run(scenario())
 
@@ -404,7 +405,7 @@ def test_what_a_killed_engine_left_is_cleared_away_and_instances_stay(tmp_path: 
                 assert await heart.statefs.places(tmp_path / area) == []
             [instance] = await heart.statefs.places(tmp_path / "instances")
             assert instance.name == kept.result.instance_id
-            assert [server.data_dir.parent for server in heart.runtime.running] == [instance]
+            assert [data_dir_of(server).parent for server in heart.runtime.running] == [instance]
 
     run(scenario())
 

@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pgstrata.domain import identity
 from pgstrata.domain.job import Event, Job, Status
 from pgstrata.errors import NotFoundError, PgstrataError, ServerError, StoreUnusableError
+from tests.servers import data_dir_of
 from tests.unit.prepare.heart import JOBS, Heart, with_jobs
 
 # What a killed engine had still before it is never done.
@@ -332,7 +333,7 @@ class EngineUnderFire(RuleBasedStateMachine):
             "work": jobs,
         }
         for server in self.heart.runtime.running:
-            place = server.data_dir.parent
+            place = data_dir_of(server).parent
             assert place.name in owners[place.parent.name]
 
     def check_jobs(self) -> None:
@@ -357,7 +358,7 @@ class EngineUnderFire(RuleBasedStateMachine):
             assert {place.name for place in self.run(places(root / area))} == names
         for area in ("work", "building"):
             assert self.run(places(root / area)) == []
-        assert {one.data_dir.parent.name for one in self.heart.runtime.running} == instances
+        assert {data_dir_of(one).parent.name for one in self.heart.runtime.running} == instances
         for job in self.run(self.heart.queue.jobs()):
             made = identity.instance_id(job.job_id) in instances
             assert made == (job.status is Status.SUCCEEDED)

@@ -10,6 +10,7 @@ from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError, StoreUnusableError
 from pgstrata.store.memory import MemoryStore
+from tests.servers import data_dir_of
 from tests.unit.prepare.heart import Heart, engine, run
 
 IMAGE = TaskInput(kind="image", id="postgres@sha256:" + "1" * 64)
@@ -150,7 +151,7 @@ def test_a_cluster_with_a_tablespace_elsewhere_is_not_kept(tmp_path: Path) -> No
             tool = heart.runtime.tool
 
             def with_tablespace(server, command):  # type: ignore[no-untyped-def]
-                heart.disk.write(server.data_dir / "pg_tblspc" / "16385", b"/elsewhere")
+                heart.disk.write(data_dir_of(server) / "pg_tblspc" / "16385", b"/elsewhere")
                 return tool(server, command)
 
             heart.runtime.tool = with_tablespace

@@ -58,9 +58,9 @@ def test_a_waiting_job_is_told_what_the_builder_s_tool_says(tmp_path: Path) -> N
             tool = heart.runtime.tool
             run_tool = heart.runtime.run
 
-            async def late(server, command, line):  # type: ignore[no-untyped-def]
-                ended = await run_tool(server, command, line)
-                await line("nearly there")
+            async def late(server, command, output):  # type: ignore[no-untyped-def]
+                ended = await run_tool(server, command, output)
+                await output("stdout", b"nearly there\n")
                 said.set()
                 return ended
 

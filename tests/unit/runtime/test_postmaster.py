@@ -7,9 +7,9 @@ import msgspec
 import psutil
 import pytest
 
-from pgstrata.domain.instance import Server
+from pgstrata.domain.model import from_plain
 from pgstrata.runtime import postmaster
-from pgstrata.runtime.postmaster import PidFile, read_pid_file
+from pgstrata.runtime.postmaster import PidFile, Postmaster, read_pid_file
 from pgstrata.system import processes
 
 
@@ -90,16 +90,13 @@ def test_the_birth_of_a_process_is_its_own_and_stays_the_same() -> None:
     assert processes.birth(child.pid) is None
 
 
-def a_server(pid: int, data_dir: Path, started: float, birth: str | None) -> Server:
-    return Server(
+def a_server(pid: int, data_dir: Path, started: float, birth: str | None) -> Postmaster:
+    return Postmaster(
         pid=pid,
         started=started,
         birth=birth,
         image_id="",
         data_dir=data_dir,
-        socket_dir=data_dir,
-        host="",
-        port=0,
     )
 
 
@@ -121,10 +118,6 @@ def test_a_server_noted_before_births_were_is_known_by_its_start_time(tmp_path: 
 
 
 def test_rows_written_before_births_were_noted_can_be_read(tmp_path: Path) -> None:
-    def encode(server: Server) -> dict[str, object]:
-        return {**msgspec.structs.asdict(server), "data_dir": "/d", "socket_dir": "/s"}
-
-    row = encode(a_server(1, tmp_path, 2.5, None))
-    del row["birth"]
-    server = msgspec.convert(row, Server, dec_hook=lambda kind, text: kind(text))
-    assert (server.started, server.birth) == (2.5, None)
+    row = {"pid": 1, "started": 2.5, "image_id": "", "data_dir": str(tmp_path)}
+    process = msgspec.convert(row, Postmaster, dec_hook=from_plain)
+    assert (process.started, process.birth) == (2.5, None)

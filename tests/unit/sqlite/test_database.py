@@ -24,6 +24,7 @@ from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.schema import MIGRATIONS
 from pgstrata.store.sqlite import SqliteStore
 from pgstrata.system import subprocesses
+from pgstrata.system.output import Lines, Stream
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -531,12 +532,14 @@ def test_a_writer_killed_in_the_middle_leaves_every_transaction_whole(
     async def kill_a_writer() -> tuple[int, list[str]]:
         lines: list[str] = []
 
-        async def read(stream: subprocesses.Stream, line: str) -> None:
+        async def read(stream: Stream, line: str) -> None:
             lines.append(line)
             if len(lines) == 1 + jobs:
                 os.kill(int(lines[0]), signal.SIGKILL)
 
-        code = await subprocesses.stream([sys.executable, __file__, str(path)], on_line=read)
+        code = await subprocesses.stream(
+            [sys.executable, __file__, str(path)], on_output=Lines(read).feed
+        )
         return code, lines[1:]
 
     async def check(acknowledged: int) -> None:

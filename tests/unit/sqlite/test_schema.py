@@ -12,6 +12,7 @@ from pgstrata.domain.cache import Totals
 from pgstrata.domain.job import Status
 from pgstrata.prepare import transitions
 from pgstrata.queue.sqlite import SqliteQueue
+from pgstrata.runtime.postmaster import Postmaster, postmaster_of
 from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.schema import MIGRATIONS
 from pgstrata.store.sqlite import SqliteStore
@@ -126,6 +127,61 @@ def test_a_body_of_an_old_store_that_is_no_json_does_not_keep_it_from_being_open
     async def scenario() -> None:
         async with await Database.open(path) as database:
             assert len(await SqliteQueue(database).unreadable()) == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_old_store_s_servers_are_connected_to_and_known_again(tmp_path: Path) -> None:
+    path = tmp_path / "pgstrata.db"
+    old_stores.make(2, path)
+    with_birth = f"{8:032x}"
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "INSERT INTO instances (instance_id, state_id, image_id, body)"
+        " SELECT ?1, state_id, image_id, CAST(json_set(CAST(body AS TEXT),"
+        " '$.instance_id', ?1, '$.name', null, '$.server.birth', 'boot:7') AS BLOB) FROM instances",
+        (with_birth,),
+    )
+    connection.commit()
+    connection.close()
+
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            store = SqliteStore(database)
+            for instance_id, birth in ((f"{7:032x}", None), (with_birth, "boot:7")):
+                instance = await store.instance(instance_id)
+                assert instance is not None
+                assert instance.dsn == "postgresql://postgres:secret@127.0.0.1:40000/postgres"
+                server = instance.server
+                assert server.endpoint.socket_dir == Path("/store/run")
+                assert server.runtime_id == "4711"
+                directory = Path("/store/instances", f"{7:032x}")
+                assert server.title == f"the server on {directory / 'data'}"
+                assert server.log == str(directory / "server.log")
+                assert postmaster_of(server) == Postmaster(
+                    pid=4711,
+                    started=1746100800.25,
+                    image_id=instance.image_id,
+                    data_dir=directory / "data",
+                    birth=birth,
+                )
+
+    asyncio.run(scenario())
+
+
+def test_an_instance_of_an_old_store_that_is_no_json_does_not_keep_it_from_being_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "pgstrata.db"
+    old_stores.make(2, path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE instances SET body = X'ff7b'")
+    connection.commit()
+    connection.close()
+
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            assert len(await SqliteStore(database).states()) == 3
 
     asyncio.run(scenario())
 

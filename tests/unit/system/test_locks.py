@@ -14,6 +14,7 @@ import pytest
 from pgstrata.errors import StoreUnusableError
 from pgstrata.system import subprocesses
 from pgstrata.system.locks import locked, read_holder, try_lock
+from pgstrata.system.output import Lines, Stream
 
 
 @pytest.fixture
@@ -26,13 +27,15 @@ async def another_process_holding(path: Path) -> AsyncIterator[int]:
     """The pid of a second process that holds the lock until the block ends."""
     pid = asyncio.get_running_loop().create_future()
 
-    async def read(stream: subprocesses.Stream, line: str) -> None:
+    async def read(stream: Stream, line: str) -> None:
         assert stream == "stdout", line
         pid.set_result(int(line))
 
     async with asyncio.TaskGroup() as tasks:
         command = [sys.executable, __file__, str(path)]
-        process = tasks.create_task(subprocesses.stream(command, on_line=read), name="holder")
+        process = tasks.create_task(
+            subprocesses.stream(command, on_output=Lines(read).feed), name="holder"
+        )
         yield await pid
         process.cancel()
 

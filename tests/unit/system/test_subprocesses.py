@@ -14,7 +14,9 @@ import pytest
 
 from pgstrata.errors import ProgramError
 from pgstrata.system import orphans, processes, subprocesses
+from pgstrata.system.output import Stream
 from tests import needs
+from tests.programs import stream_lines
 
 PYTHON = sys.executable
 
@@ -27,9 +29,9 @@ class Output:
     """Keeps each line with the stream it came from."""
 
     def __init__(self) -> None:
-        self.lines: list[tuple[subprocesses.Stream, str]] = []
+        self.lines: list[tuple[Stream, str]] = []
 
-    async def __call__(self, stream: subprocesses.Stream, line: str) -> None:
+    async def __call__(self, stream: Stream, line: str) -> None:
         self.lines.append((stream, line))
 
 
@@ -81,7 +83,7 @@ def test_lines_of_any_length_come_whole_in_order_and_with_bad_bytes_replaced() -
         "w(b'a' * 10_000_000 + b'\\n' + 'ä'.encode() * 100_000 + b'\\0\\r\\n\\xff\\n\\nlast')"
     )
     output = Output()
-    asyncio.run(subprocesses.stream(python(code), on_line=output))
+    asyncio.run(stream_lines(python(code), on_line=output))
     lines = ["a" * 10_000_000, "ä" * 100_000 + "\0\r", "\ufffd", "", "last"]
     assert output.lines == [("stdout", line) for line in lines]
 
@@ -89,18 +91,18 @@ def test_lines_of_any_length_come_whole_in_order_and_with_bad_bytes_replaced() -
 def test_both_streams_are_drained_however_much_comes() -> None:
     code = "import sys\nfor _ in range(20000): print('o' * 50); print('e' * 50, file=sys.stderr)"
     output = Output()
-    assert asyncio.run(subprocesses.stream(python(code), on_line=output)) == 0
+    assert asyncio.run(stream_lines(python(code), on_line=output)) == 0
     streams = [stream for stream, _ in output.lines]
     assert (streams.count("stdout"), streams.count("stderr")) == (20_000, 20_000)
 
 
 def test_an_error_in_the_listener_ends_the_program() -> None:
-    async def refuse(stream: subprocesses.Stream, line: str) -> None:
+    async def refuse(stream: Stream, line: str) -> None:
         raise ZeroDivisionError(line)
 
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     with pytest.raises(ZeroDivisionError) as failure:
-        asyncio.run(subprocesses.stream(python(code), on_line=refuse))
+        asyncio.run(stream_lines(python(code), on_line=refuse))
     assert not psutil.pid_exists(int(str(failure.value)))
 
 
@@ -116,10 +118,10 @@ def test_cancelled_a_program_is_gone_with_its_children_even_if_it_ignores_sigter
     async def scenario() -> list[int]:
         said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        async def listen(stream: subprocesses.Stream, line: str) -> None:
+        async def listen(stream: Stream, line: str) -> None:
             said.set_result(line)
 
-        program = asyncio.create_task(subprocesses.stream(python(code), on_line=listen))
+        program = asyncio.create_task(stream_lines(python(code), on_line=listen))
         pids = [int(pid) for pid in (await said).split()]
         program.cancel()
         await asyncio.wait((program,))
@@ -155,11 +157,11 @@ def test_a_listener_held_up_for_long_gets_all_that_the_program_wrote() -> None:
         longer_than_any_grace = 3 * orphans.GRACE_SECONDS
         asyncio.get_running_loop().call_later(longer_than_any_grace, held_up.set)
 
-        async def listen(stream: subprocesses.Stream, line: str) -> None:
+        async def listen(stream: Stream, line: str) -> None:
             await held_up.wait()
             heard.append(line.partition(" ")[0])
 
-        await subprocesses.stream(python(code), on_line=listen)
+        await stream_lines(python(code), on_line=listen)
         return heard
 
     assert asyncio.run(scenario()) == [str(number) for number in range(4000)]
@@ -183,12 +185,12 @@ def test_a_program_that_ended_is_heard_out_though_another_keeps_talking_in_its_p
     async def scenario() -> list[str]:
         heard: list[str] = []
 
-        async def listen(stream: subprocesses.Stream, line: str) -> None:
+        async def listen(stream: Stream, line: str) -> None:
             if line != "0":
                 heard.append(line)
 
         async with asyncio.timeout(120):
-            await subprocesses.stream(python(code), on_line=listen)
+            await stream_lines(python(code), on_line=listen)
         return heard
 
     first, *others = asyncio.run(scenario())
@@ -213,12 +215,10 @@ ESCAPING = (
 async def first_line_of(code: str, *, then_cancel: bool, thorough: bool) -> int:
     said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def listen(stream: subprocesses.Stream, line: str) -> None:
+    async def listen(stream: Stream, line: str) -> None:
         said.set_result(line)
 
-    program = asyncio.create_task(
-        subprocesses.stream(python(code), on_line=listen, thorough=thorough)
-    )
+    program = asyncio.create_task(stream_lines(python(code), on_line=listen, thorough=thorough))
     number = int(await said)
     if then_cancel:
         program.cancel()
@@ -250,9 +250,9 @@ def test_what_a_killed_engine_left_is_ended_with_its_children_and_nothing_else(
             "import asyncio, pathlib, sys\n"
             "from pgstrata.system import orphans, subprocesses\n"
             f"orphans.mark_for(pathlib.Path({str(store)!r}))\n"
-            "async def show(stream, line): print(line, flush=True)\n"
+            "async def show(stream, piece): print(piece.decode(), end='', flush=True)\n"
             f"program = [sys.executable, '-c', {ESCAPING + 'time.sleep(600)'!r}]\n"
-            "asyncio.run(subprocesses.stream(program, on_line=show))\n"
+            "asyncio.run(subprocesses.stream(program, on_output=show))\n"
         )
         return subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
 

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any, NamedTuple
 
+from pgstrata.domain.instance import Endpoint
 from pgstrata.kinds.liquibase.changelog import Changelog, Key, entered, surroundings
 from pgstrata.kinds.liquibase.jvm import Java
 
@@ -12,13 +13,9 @@ _numbers = itertools.count()
 class Target(NamedTuple):
     """A server to run a changeset against."""
 
-    started: tuple[int, float]
-    """Its process and when that started: another server may have its port later."""
-    host: str
-    port: int
-    database: str
-    user: str
-    password: str
+    endpoint: Endpoint
+    handle: str
+    """Its runtime's: another server may have its port later."""
 
     @property
     def url(self) -> str:
@@ -27,7 +24,8 @@ class Target(NamedTuple):
         Liquibase remembers which addresses it found up to date.
         """
         name = f"pgstrata-{next(_numbers)}"
-        return f"jdbc:postgresql://{self.host}:{self.port}/{self.database}?ApplicationName={name}"
+        at = f"{self.endpoint.host}:{self.endpoint.port}/{self.endpoint.database}"
+        return f"jdbc:postgresql://{at}?ApplicationName={name}"
 
 
 class Link:
@@ -45,7 +43,13 @@ class Link:
         self._database = (
             java("liquibase.database.DatabaseFactory")
             .getInstance()
-            .openDatabase(target.url, target.user, target.password, None, changelog.accessor)
+            .openDatabase(
+                target.url,
+                target.endpoint.user,
+                target.endpoint.password,
+                None,
+                changelog.accessor,
+            )
         )
         self._around = surroundings(
             java, {"resourceAccessor": changelog.accessor, "database": self._database}

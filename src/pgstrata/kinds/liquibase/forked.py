@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from pgstrata.domain.instance import Endpoint
 from pgstrata.domain.plan import Step
 from pgstrata.errors import InvalidArgumentError, StepFailedError, ToolMissingError
 from pgstrata.kinds.liquibase.failures import step_failure
@@ -55,10 +55,13 @@ def check_can_be_told_apart(changesets: Sequence[Found]) -> None:
 
 
 def command(
-    step: Step, recipe: Recipe, dsn: str, env: Mapping[str, str], jars: Sequence[Path]
+    step: Step,
+    recipe: Recipe,
+    endpoint: Endpoint,
+    env: Mapping[str, str],
+    jars: Sequence[Path],
 ) -> ToolCommand:
     """The call that carries out a step, with these jars beside its own."""
-    server = urlsplit(dsn)
     words = tuple(
         word for word in recipe.words()[1:] if not word.startswith(("--count=", "--tag=", "-D"))
     )
@@ -71,7 +74,7 @@ def command(
             "--log-level=info",
             "--show-banner=false",
             "update-count",
-            f"--url=jdbc:postgresql://{server.hostname}:{server.port}{server.path}",
+            f"--url=jdbc:postgresql://{endpoint.host}:{endpoint.port}/{endpoint.database}",
             "--count=1",
             *(word for word in words if not word.startswith("--search-path=")),
             *parameters,
@@ -79,8 +82,8 @@ def command(
         work_dir=step.work_dir,
         env={
             **env,
-            "LIQUIBASE_COMMAND_USERNAME": unquote(server.username or ""),
-            "LIQUIBASE_COMMAND_PASSWORD": unquote(server.password or ""),
+            "LIQUIBASE_COMMAND_USERNAME": endpoint.user,
+            "LIQUIBASE_COMMAND_PASSWORD": endpoint.password,
         },
     )
 

@@ -17,6 +17,7 @@ from pgstrata.kinds.liquibase.installation import Installation, check_py4j
 from pgstrata.runtime.base import LineSink
 from pgstrata.system import subprocesses
 from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.output import Stream
 
 if TYPE_CHECKING:
     from pgstrata.kinds.liquibase.gateway import Gateways
@@ -269,7 +270,7 @@ class Jvm:
         self._gateways = self._java = None
         self.memory.clear()
 
-    async def _hear(self, stream: subprocesses.Stream, text: str) -> None:
+    async def _hear(self, stream: Stream, text: str) -> None:
         if not self._greeted and stream == "stdout" and text.strip():
             self._greeting.put_nowait(text.strip())
         elif text == self._mark.line:

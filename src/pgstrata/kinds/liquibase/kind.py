@@ -6,7 +6,6 @@ import secrets
 from collections import OrderedDict
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import InputFile, Step
@@ -31,7 +30,7 @@ from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.liquibase.resources import digest
 from pgstrata.kinds.liquibase.session import DriftError, Planned, Session
 from pgstrata.kinds.places import work_dir_of
-from pgstrata.runtime.base import LineSink, Runtime
+from pgstrata.runtime.base import LineSink, Runtime, run_by_lines
 from pgstrata.settings import LiquibaseSettings
 
 _SESSION = "session"
@@ -131,16 +130,15 @@ class LiquibaseKind:
         env = call.java_environment(step.env)
         if step.tool is not None:
             jars = (await self._installation(Path(step.tool))).extensions
-            ended = await runtime.run(
-                server, forked.command(step, recipe, runtime.dsn(server), env, jars), line
-            )
+            command = forked.command(step, recipe, server.endpoint, env, jars)
+            ended = await run_by_lines(runtime, server, command, line)
             if ended.exit_code != 0:
                 raise forked.failure(step, ended)
             return None
         found = await self._installation(None)
         context = Context(recipe, env, found.identity)
         environment = _Environment(found, step.work_dir, tuple(sorted(env.items())))
-        target = _target(server, runtime.dsn(server))
+        target = Target(server.endpoint, server.handle)
         return await self._run(environment, context, step, target, line, closing)
 
     async def _run(
@@ -357,18 +355,6 @@ def _held(jvm: Jvm, context: Context) -> Session | None:
     """What a Java holds, if it was parsed for the same."""
     session: Session | None = jvm.memory.get(_SESSION)
     return session if session is not None and session.context == context else None
-
-
-def _target(server: Server, dsn: str) -> Target:
-    address = urlsplit(dsn)
-    return Target(
-        started=(server.pid, server.started),
-        host=address.hostname or "127.0.0.1",
-        port=address.port or 5432,
-        database=address.path.lstrip("/"),
-        user=unquote(address.username or ""),
-        password=unquote(address.password or ""),
-    )
 
 
 def _hashable(key: tuple[object, ...]) -> tuple[object, ...]:

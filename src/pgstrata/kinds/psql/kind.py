@@ -32,7 +32,7 @@ from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
 from pgstrata.kinds.sql import forbidden
 from pgstrata.kinds.sql.reader import StringText
-from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
+from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit, run_by_lines
 
 NAME = "psql"
 _FAILURE = re.compile(r"^(?:psql:.*?: )?(?:ERROR|FATAL|PANIC|error|fatal):", re.MULTILINE)
@@ -71,7 +71,7 @@ class PsqlKind:
         *,
         closing: str | None = None,
     ) -> str | None:
-        ended = await runtime.run(server, command(step), line)
+        ended = await run_by_lines(runtime, server, command(step), line)
         if ended.exit_code != 0:
             raise failure(step, ended)
         return None

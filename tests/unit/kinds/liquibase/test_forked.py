@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from pgstrata.domain.instance import Endpoint
 from pgstrata.domain.plan import Step
 from pgstrata.kinds.liquibase.forked import command, failure
 from pgstrata.kinds.liquibase.recipe import Recipe
@@ -17,11 +18,18 @@ STEP = Step(
     tool="/opt/lb/liquibase",
 )
 RECIPE = Recipe(command="update", changelog_file="a.xml", search_path=("/x",), contexts="test")
-DSN = "postgresql://me:it%27s%20secret@127.0.0.1:5433/db"
+ENDPOINT = Endpoint(
+    host="127.0.0.1",
+    port=5433,
+    socket_dir=Path("/run"),
+    user="me",
+    password="it's secret",
+    database="db",
+)
 
 
 def test_it_is_called_for_one_changeset_with_its_password_out_of_sight() -> None:
-    called = command(STEP, RECIPE, DSN, {"STAGE": "dev"}, ())
+    called = command(STEP, RECIPE, ENDPOINT, {"STAGE": "dev"}, ())
     assert called.tool == "/opt/lb/liquibase"
     assert {"update-count", "--count=1", "--changelog-file=a.xml", "--contexts=test"} <= set(
         called.args
@@ -34,7 +42,7 @@ def test_it_is_called_for_one_changeset_with_its_password_out_of_sight() -> None
 
 
 def test_jars_of_the_users_come_before_its_command() -> None:
-    args = command(STEP, RECIPE, DSN, {}, (Path("/a.jar"), Path("/b.jar"))).args
+    args = command(STEP, RECIPE, ENDPOINT, {}, (Path("/a.jar"), Path("/b.jar"))).args
     given = args.index(f"--classpath=/a.jar{os.pathsep}/b.jar")
     assert given < args.index("update-count")
 
