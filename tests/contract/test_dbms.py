@@ -133,10 +133,10 @@ def test_settings_that_the_next_start_would_read_are_told(rig: Rig, server: Serv
 
 
 def test_a_server_that_is_gone_writes_nothing_out(rig: Rig, server: Server) -> None:
-    asyncio.run(rig.dbms.write_out(server))
+    asyncio.run(rig.dbms.flush(server))
     asyncio.run(rig.runtime.stop(server))
     with pytest.raises(ServerError):
-        asyncio.run(rig.dbms.write_out(server))
+        asyncio.run(rig.dbms.flush(server))
 
 
 def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: Server) -> None:

@@ -44,11 +44,11 @@ def copied(
                 connection.execute("set synchronous_commit = off")
                 connection.execute("create table t (a int, b text)")
                 connection.execute(sql.replace("ROWS", str(rows)).encode())
-                answered = None
+                flushed = None
                 if asked_in_session:
-                    query = rig.dbms.writing_out.encode()
-                    answered = str((connection.execute(query).fetchone() or ())[0])
-                place = await copy(rig, server, answered)
+                    query = rig.dbms.flush_query.encode()
+                    flushed = str((connection.execute(query).fetchone() or ())[0])
+                place = await copy(rig, server, flushed)
                 (replay,) = connection.execute(REPLAY).fetchone() or (0,)
         finally:
             await rig.runtime.stop(server)
@@ -57,9 +57,9 @@ def copied(
     return asyncio.run(scenario())
 
 
-async def copy(rig: NativeRig, server: Server, answered: str | None) -> Path:
+async def copy(rig: NativeRig, server: Server, flushed: str | None) -> Path:
     place = rig.empty()
-    await rig.dbms.write_out(server, answered=answered)
+    await rig.dbms.flush(server, flushed=flushed)
     async with rig.runtime.freeze(server):
         with rig.dbms.unnoticed(data_dir_of(server)):
             assert await rig.dbms.defect(data_dir_of(server), recovers=True) is None

@@ -298,13 +298,13 @@ def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(
             )
         },
     )
-    closing = "select current_setting('intervalstyle') || ' ' || current_setting('search_path')"
+    query = "select current_setting('intervalstyle') || ' ' || current_setting('search_path')"
 
     async def scenario() -> list[str | None]:
         async with liquibase() as kind, serving(rig) as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
             return [
-                await kind.execute(step, server, rig.runtime, unheard, closing=closing)
+                await kind.execute(step, server, rig.runtime, unheard, flush_query=query)
                 for step in steps
             ]
 

@@ -26,14 +26,18 @@ class Dbms(Protocol):
         """What stands in the files that a server takes its settings from when it starts."""
 
     @property
-    def writing_out(self) -> str:
-        """The query that ``write_out`` begins with, for who has a session of a server anyway."""
+    def flush_query(self) -> str:
+        """The query that ``flush`` begins with, for a tool that has a session of a server open.
 
-    async def write_out(self, server: Server, *, answered: str | None = None) -> None:
+        It writes out the log of all that was committed before; its first value is text that only
+        ``flush`` understands.
+        """
+
+    async def flush(self, server: Server, *, flushed: str | None = None) -> None:
         """Have all that was committed in the files, so that a copy recovers to it, and soon.
 
-        ``answered``: the value that the query ``writing_out`` gave somebody after that was
-        committed, so that it need not be asked again. Raises ``ServerError``.
+        ``flushed``: what ``flush_query`` gave a tool after that was committed; None to ask it here.
+        Raises ``ServerError``.
         """
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:

@@ -80,10 +80,10 @@ class MemoryDbms:
         return self._disk.read(data_dir / SETTINGS_FILE) or b""
 
     @property
-    def writing_out(self) -> str:
+    def flush_query(self) -> str:
         return "how much is logged?"
 
-    async def write_out(self, server: Server, *, answered: str | None = None) -> None:
+    async def flush(self, server: Server, *, flushed: str | None = None) -> None:
         self._check_it_answers(server)
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
 REPLAYED_BYTES = 256 << 10
 """How much of its log a server that starts on a copy may have to replay."""
 
-_WRITING_OUT = """
+_FLUSH_QUERY = """
 select pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), redo_lsn),
        pg_catalog.pg_logical_emit_message(true, 'pgstrata', ''),
        pg_catalog.set_config('synchronous_commit', 'on', true)
@@ -74,15 +74,15 @@ class Postgres:
         return b"".join((data_dir / name).read_bytes() for name in _SETTINGS_FILES)
 
     @property
-    def writing_out(self) -> str:
-        return _WRITING_OUT
+    def flush_query(self) -> str:
+        return _FLUSH_QUERY
 
-    async def write_out(self, server: Server, *, answered: str | None = None) -> None:
+    async def flush(self, server: Server, *, flushed: str | None = None) -> None:
         with faults.step("server.checkpoint"):
-            if answered is not None and int(answered) <= REPLAYED_BYTES:
+            if flushed is not None and int(flushed) <= REPLAYED_BYTES:
                 return
             async with bare_connection(server) as connection:
-                unreplayed = await answer(server, connection, _WRITING_OUT)
+                unreplayed = await answer(server, connection, _FLUSH_QUERY)
                 if int(unreplayed or 0) > REPLAYED_BYTES:
                     await answer(server, connection, "checkpoint")
 

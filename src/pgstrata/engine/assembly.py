@@ -87,10 +87,12 @@ async def assemble(
         snapshots = SnapshotOrchestrator(
             root=root,
             statefs=statefs,
+            runtime=runtime,
             dbms=dbms,
             store=store,
             reservations=reservations,
             evictor=evictor,
+            consistency=settings.snapshot.consistency,
         )
         for area in snapshots.areas:
             make_passable(area)
@@ -100,6 +102,7 @@ async def assemble(
         kinds: dict[str, Kind] = {kind.name: kind for kind in (PsqlKind(), liquibase)}
         executor = TaskExecutor(
             runtime=runtime,
+            dbms=dbms,
             kinds=kinds,
             snapshots=snapshots,
             store=store,
@@ -110,7 +113,6 @@ async def assemble(
                 available_memory=_available_memory,
             ),
             default_ttl_seconds=settings.instances.default_ttl,
-            consistency=settings.snapshot.consistency,
         )
         job_log = JobLog(queue)
         coordinator = await parts.enter_async_context(

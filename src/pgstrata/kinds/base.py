@@ -42,7 +42,7 @@ class Kind(Protocol):
         runtime: Runtime,
         line: LineSink,
         *,
-        closing: str | None = None,
+        flush_query: str | None = None,
     ) -> str | None:
         """Carry the step out against a running server of ``runtime``, with the kind's own tool.
 
@@ -50,8 +50,9 @@ class Kind(Protocol):
         before this returns. Raises ``StepFailedError`` with the tool's own words when the step
         fails, ``ProgramError`` when the tool cannot be started.
 
-        ``closing`` is a query for when all is done. A tool whose session stays asks it there, in a
-        session like a new one, and the first value it gives is returned; others return None.
+        ``flush_query`` is the dbms's query of that name, for when all is done. A tool whose session
+        stays asks it there, in a session like a new one, and its first value is returned; others
+        return None.
         """
 
 

@@ -74,7 +74,7 @@ class MemoryKind:
         runtime: Runtime,
         line: LineSink,
         *,
-        closing: str | None = None,
+        flush_query: str | None = None,
     ) -> str | None:
         command = ToolCommand(
             tool="memory", args=step.args, work_dir=step.work_dir, stdin=step.stdin

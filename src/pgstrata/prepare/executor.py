@@ -8,13 +8,12 @@ What crosses its interface is plain data, and lines of log going back: along thi
 can be spread over machines.
 """
 
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
+from pgstrata.dbms.base import Dbms
 from pgstrata.domain import identity
 from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance, Server
@@ -24,14 +23,11 @@ from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.instances.limits import Host
 from pgstrata.kinds.base import Kind
-from pgstrata.prepare.snapshots import Live, SnapshotOrchestrator
+from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.runtime.base import LineSink, Runtime
-from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import to_the_end
-
-_log = logging.getLogger(__name__)
 
 
 class StateOrder(Model, frozen=True, kw_only=True):
@@ -56,15 +52,13 @@ class InstanceOrder(Model, frozen=True, kw_only=True):
     ttl_seconds: int | None
 
 
-class _Workspace:
-    """A job's data directory, the state it is at, and the server on it while one runs."""
+class _Work:
+    """A job's workspace, the state it is at, and the server on it while one runs."""
 
-    def __init__(self, place: Path, at: TaskInput) -> None:
-        self.place = place
+    def __init__(self, workspace: Workspace, at: TaskInput) -> None:
+        self.workspace = workspace
         self.at = at
         self.server: Server | None = None
-        self.settings = b""
-        """What the server took its settings from."""
 
 
 class TaskExecutor:
@@ -74,21 +68,21 @@ class TaskExecutor:
         self,
         *,
         runtime: Runtime,
+        dbms: Dbms,
         kinds: Mapping[str, Kind],
         snapshots: SnapshotOrchestrator,
         store: Store,
         host: Host,
         default_ttl_seconds: int | None = None,
-        consistency: Consistency = "auto",
     ) -> None:
         self._runtime = runtime
+        self._dbms = dbms
         self._kinds = kinds
         self._snapshots = snapshots
         self._store = store
         self._host = host
         self._default_ttl_seconds = default_ttl_seconds
-        self._consistency: Consistency = consistency
-        self._workspaces: dict[str, _Workspace] = {}
+        self._works: dict[str, _Work] = {}
 
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         """The PostgreSQL an image stands for. Raises ``InvalidArgumentError``."""
@@ -186,9 +180,9 @@ class TaskExecutor:
 
     async def release(self, job_id: str) -> None:
         """Let go of a job's server and data directory. Twice is fine."""
-        workspace = self._workspaces.pop(job_id, None)
-        if workspace is not None:
-            await self._take_down(workspace.place, workspace.server)
+        work = self._works.pop(job_id, None)
+        if work is not None:
+            await self._take_down(work.workspace.directory, work.server)
 
     async def recover(self) -> None:
         """Clear away what an engine that was killed left: servers first, then their files."""
@@ -199,58 +193,39 @@ class TaskExecutor:
 
     async def _build(self, order: StateOrder, log: LineSink) -> None:
         kind = self._kinds[order.step.kind]
-        workspace = await self._workspace(order)
-        if workspace.server is None:
-            workspace.settings = await self._snapshots.start_settings(workspace.place)
-            workspace.server = await self._start(order.image_id, workspace.place)
+        work = await self._work(order)
+        if work.server is None:
+            work.server = await self._start(order.image_id, work.workspace.directory)
         await kind.check_unchanged(order.step)
         try:
-            answered = await kind.execute(
+            flushed = await kind.execute(
                 order.step,
-                workspace.server,
+                work.server,
                 self._runtime,
                 log,
-                closing=None if order.last else self._snapshots.writing_out,
+                flush_query=None if order.last else self._dbms.flush_query,
             )
         except StepFailedError as error:
             # A tool that stumbled over a half-written input reports nonsense: inputs come first.
             await kind.check_unchanged(order.step)
             said = f"{error.message}\n{error.details or ''}"
-            error.remedy = await self._runtime.remedy_for(workspace.server, said) or error.remedy
+            error.remedy = await self._runtime.remedy_for(work.server, said) or error.remedy
             raise
         await kind.check_unchanged(order.step)
-        await self._keep(order, workspace, workspace.server, answered, log)
-
-    async def _keep(
-        self,
-        order: StateOrder,
-        workspace: _Workspace,
-        server: Server,
-        answered: str | None,
-        log: LineSink,
-    ) -> None:
-        """Have the workspace snapshotted, its server stopped before that only if it must be."""
-        for slot in await self._snapshots.drop_replication_slots(server, workspace.place):
+        for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):
             await log(f"replication slot {slot} was dropped: a state keeps none")
-        reason = await self._snapshots.reason_to_stop(
-            workspace.place, workspace.settings, wanted=self._consistency, last=order.last
+        still_runs = await self._snapshots.take(
+            work.workspace, _state_of(order), work.server, last=order.last, flushed=flushed
         )
-        live = None
-        if reason is None:
-            freeze = partial(self._runtime.freeze, server)
-            live = Live(server=server, frozen=freeze, answered=answered)
-        else:
-            _log.debug("the server of job %s is stopped: %s", order.job_id, reason)
-            await self._runtime.stop(server)
-            workspace.server = None
-        await self._snapshots.take(workspace.place, _state_of(order), last=order.last, live=live)
-        workspace.at = TaskInput(kind="state", id=order.task.output_state_id)
+        if not still_runs:
+            work.server = None
+        work.at = TaskInput(kind="state", id=order.task.output_state_id)
         if order.last:
             await self.release(order.job_id)
 
-    async def _workspace(self, order: StateOrder) -> _Workspace:
-        """The job's data directory at the step's start: the one in use, if it is just there."""
-        current = self._workspaces.get(order.job_id)
+    async def _work(self, order: StateOrder) -> _Work:
+        """The job's workspace at the step's start: the one in use, if it is just there."""
+        current = self._works.get(order.job_id)
         if current is not None and current.at == order.task.input:
             return current
         await self.release(order.job_id)
@@ -258,10 +233,9 @@ class TaskExecutor:
         async def initialise(data_dir: Path) -> None:
             await self._runtime.initialise(order.image_id, data_dir)
 
-        place = await self._snapshots.workspace(order.job_id, order.task.input, initialise)
-        workspace = _Workspace(place, order.task.input)
-        self._workspaces[order.job_id] = workspace
-        return workspace
+        workspace = await self._snapshots.workspace(order.job_id, order.task.input, initialise)
+        work = self._works[order.job_id] = _Work(workspace, order.task.input)
+        return work
 
     @asynccontextmanager
     async def _undone_on_failure(self, job_id: str) -> AsyncIterator[None]:

@@ -1,9 +1,9 @@
 """The SnapshotOrchestrator: states as files.
 
 It initialises a base state once, judges a cached state clean or dirty and throws a dirty one away,
-checks a data directory before and after it is snapshotted, and holds the locks. When a server must
-stop for a snapshot, and what runs in between, is the executor's business; how a directory is
-copied is the statefs's.
+checks a data directory before and after it is snapshotted, freezing or stopping its server for it,
+and holds the locks. What runs in between is the executor's business; how a directory is copied is
+the statefs's.
 
 On disk, below the store::
 
@@ -18,11 +18,11 @@ A state is whole when it has a row, a marker that names it, and a data directory
 state is written in that order backwards (data, marker, row), so what a kill leaves is dirty.
 """
 
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
 )
@@ -41,11 +41,14 @@ from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError
 from pgstrata.prepare.consistency import Situation, reason_to_stop
+from pgstrata.runtime.base import Runtime
 from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import to_the_end
 from pgstrata.system.locks import locked
+
+_log = logging.getLogger(__name__)
 
 MARKER_FORMAT = 1
 
@@ -78,14 +81,18 @@ class _Beginning(NamedTuple):
     """Seconds since the epoch, as files' times are."""
 
 
-class Live(Model, frozen=True, kw_only=True):
-    """A server that stays up while its workspace is snapshotted."""
+class Workspace:
+    """A data directory that a job's steps run in, one after the other."""
 
-    server: Server
-    frozen: Callable[[], AbstractAsyncContextManager[None]]
-    """A time in which the server does nothing."""
-    answered: str | None
-    """What ``writing_out`` gave in the step's own session, if that stays."""
+    def __init__(self, directory: Path, start_settings: bytes) -> None:
+        self.directory = directory
+        self.start_settings = start_settings
+        """What the server that runs there took its settings from, or will when it is started."""
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory itself."""
+        return self.directory / DATA
 
 
 class SnapshotOrchestrator:
@@ -96,13 +103,17 @@ class SnapshotOrchestrator:
         *,
         root: Path,
         statefs: StateFS,
+        runtime: Runtime,
         dbms: Dbms,
         store: Store,
         reservations: InUse,
         evictor: Evictor,
+        consistency: Consistency = "auto",
     ) -> None:
         self._fs = statefs
+        self._runtime = runtime
         self._dbms = dbms
+        self._consistency: Consistency = consistency
         self._store = store
         self._reservations = reservations
         self._evictor = evictor
@@ -208,7 +219,7 @@ class SnapshotOrchestrator:
             finally:
                 del self._begun[state_id]
 
-    async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Path:
+    async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Workspace:
         """A writable place for a job's steps, as it is after ``start``; its own until discarded.
 
         ``initialise`` makes the base state when ``start`` is an image that has none yet.
@@ -217,86 +228,80 @@ class SnapshotOrchestrator:
             source = await self._base(start.id, initialise)
         else:
             source = self._states / start.id
-        place = self._work / job_id
-        await self._clone(source, place)
-        return place
-
-    async def start_settings(self, workspace: Path) -> bytes:
-        """What a server that is started there now takes its settings from."""
-        return await self._dbms.start_settings(workspace / DATA)
-
-    async def reason_to_stop(
-        self, workspace: Path, settings: bytes, *, wanted: Consistency, last: bool
-    ) -> str | None:
-        """Why its server must be stopped before ``take``, for people; None when it may stay up.
-
-        ``settings`` are the ``start_settings`` that the server was started with.
-        """
-        data = workspace / DATA
-        situation = Situation(
-            last=last,
-            clones_open=self._fs.clones_open,
-            lost=await self._dbms.lost_in_a_crash(data),
-            settings_changed=await self._dbms.start_settings(data) != settings,
-        )
-        return reason_to_stop(wanted, situation)
-
-    @property
-    def writing_out(self) -> str:
-        """The query to ask at the end of a step whose server may stay up for its snapshot."""
-        return self._dbms.writing_out
-
-    async def drop_replication_slots(self, server: Server, workspace: Path) -> tuple[str, ...]:
-        """Drop the slots that no state may keep; their names."""
-        return await self._dbms.drop_replication_slots(server, workspace / DATA)
+        directory = self._work / job_id
+        await self._clone(source, directory)
+        return Workspace(directory, await self._dbms.start_settings(directory / DATA))
 
     async def take(
-        self, workspace: Path, state: State, *, last: bool, live: Live | None = None
-    ) -> None:
-        """Keep what is in ``workspace`` as ``state``. Its build lock must be held.
+        self,
+        workspace: Workspace,
+        state: State,
+        server: Server,
+        *,
+        last: bool,
+        flushed: str | None = None,
+    ) -> bool:
+        """Keep what is in ``workspace`` as ``state``, whose build lock must be held.
 
-        Without ``live`` the workspace is at rest and becomes the state itself; unless it was the
-        ``last`` step, it is then made anew from that. Raises ``StateUnusableError`` when the data
-        directory is not one that can be kept, and what ``Evictor.make_room`` does.
+        Returns whether the ``server`` on it still runs: it does where nothing is lost by freezing
+        it while its files are cloned. Else it is stopped cleanly; the workspace itself becomes the
+        state and, unless that was the ``last`` step, is made anew from that. ``flushed`` is what
+        the dbms's ``flush_query`` gave the step's tool, if it has asked it. Raises
+        ``StateUnusableError`` when the data directory is not one that can be kept, and what
+        ``Evictor.make_room`` does.
         """
-        await self._dbms.check_snapshot(workspace / DATA)
-        if live is not None:
-            await self._dbms.write_out(live.server, answered=live.answered)
+        settings = await self._dbms.start_settings(workspace.data_dir)
+        reason = reason_to_stop(
+            self._consistency,
+            Situation(
+                last=last,
+                clones_open=self._fs.clones_open,
+                lost=await self._dbms.lost_in_a_crash(workspace.data_dir),
+                settings_changed=settings != workspace.start_settings,
+            ),
+        )
+        if reason is not None:
+            _log.debug("the server on %s is stopped: %s", workspace.directory, reason)
+            await self._runtime.stop(server)
+            workspace.start_settings = settings
+        await self._dbms.check_snapshot(workspace.data_dir)
+        if reason is None:
+            await self._dbms.flush(server, flushed=flushed)
         begun = self._begun[state.state_id]
-        held = await self._fs.usage(workspace, changed_since=begun.by_the_clock)
+        held = await self._fs.usage(workspace.directory, changed_since=begun.by_the_clock)
         measured = msgspec.structs.replace(
             state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
         )
         async with self._evictor.room_for("before_snapshot", held.exclusive_bytes):
-            await self._take(workspace, measured, last=last, live=live)
+            try:
+                if reason is None:
+                    async with self._runtime.freeze(server):
+                        with self._dbms.unnoticed(workspace.data_dir):
+                            await self._keep(workspace, state, self._fs.snapshot, recovers=True)
+                else:
+                    keep = self._fs.publish if last else self._fs.snapshot
+                    await self._keep(workspace, state, keep, recovers=False)
+                took = time.monotonic() - begun.monotonic
+                await self._store.add_state(
+                    msgspec.structs.replace(measured, build_seconds=round(took, 3))
+                )
+            except BaseException:
+                # Files without a row would never be found again; nor is it known if there is one.
+                await to_the_end(self._throw_out(state.state_id))
+                raise
         await self._evictor.relieve("after_snapshot")
+        return reason is None
 
-    async def _take(self, workspace: Path, state: State, *, last: bool, live: Live | None) -> None:
-        try:
-            if live is not None:
-                async with live.frozen():
-                    with self._dbms.unnoticed(workspace / DATA):
-                        await self._keep(workspace, state, self._fs.snapshot, recovers=True)
-            else:
-                keep = self._fs.publish if last else self._fs.snapshot
-                await self._keep(workspace, state, keep, recovers=False)
-            took = time.monotonic() - self._begun[state.state_id].monotonic
-            await self._store.add_state(
-                msgspec.structs.replace(state, build_seconds=round(took, 3))
-            )
-        except BaseException:
-            # Files without a row would never be found again; nor is it known whether there is one.
-            await to_the_end(self._throw_out(state.state_id))
-            raise
-
-    async def _keep(self, workspace: Path, state: State, keep: Keep, *, recovers: bool) -> None:
-        if defect := await self._dbms.defect(workspace / DATA, recovers=recovers):
+    async def _keep(
+        self, workspace: Workspace, state: State, keep: Keep, *, recovers: bool
+    ) -> None:
+        if defect := await self._dbms.defect(workspace.data_dir, recovers=recovers):
             raise StateUnusableError(
                 f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
                 remedy="look at what this step does to the server itself",
             )
         place = self._states / state.state_id
-        await keep(workspace, place, _marker(state.state_id, recovers=recovers))
+        await keep(workspace.directory, place, _marker(state.state_id, recovers=recovers))
 
     def instance_place(self, instance_id: str) -> Path:
         """Where an instance's files are."""

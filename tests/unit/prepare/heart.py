@@ -126,15 +126,18 @@ class Heart:
         self.snapshots = SnapshotOrchestrator(
             root=self.root,
             statefs=self.statefs,
+            runtime=self.runtime,
             dbms=self.dbms,
             store=self.store,
             reservations=self.reservations,
             evictor=self.evictor,
+            consistency=self.settings.snapshot.consistency,
         )
         (self.root / "locks").mkdir(exist_ok=True)
         kinds = {self.kind.name: self.kind}
         self.executor = TaskExecutor(
             runtime=self.runtime,
+            dbms=self.dbms,
             kinds=kinds,
             snapshots=self.snapshots,
             store=self.store,
@@ -145,7 +148,6 @@ class Heart:
                 available_memory=lambda: self.memory,
             ),
             default_ttl_seconds=self.settings.instances.default_ttl,
-            consistency=self.settings.snapshot.consistency,
         )
         job_log = JobLog(self.queue)
         self.coordinator = JobCoordinator(

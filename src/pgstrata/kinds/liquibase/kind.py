@@ -124,7 +124,7 @@ class LiquibaseKind:
         runtime: Runtime,
         line: LineSink,
         *,
-        closing: str | None = None,
+        flush_query: str | None = None,
     ) -> str | None:
         recipe = call.recipe_of_words(step.args)
         env = call.java_environment(step.env)
@@ -139,7 +139,7 @@ class LiquibaseKind:
         context = Context(recipe, env, found.identity)
         environment = _Environment(found, step.work_dir, tuple(sorted(env.items())))
         target = Target(server.endpoint, server.handle)
-        return await self._run(environment, context, step, target, line, closing)
+        return await self._run(environment, context, step, target, line, flush_query)
 
     async def _run(
         self,
@@ -148,7 +148,7 @@ class LiquibaseKind:
         step: Step,
         target: Target,
         line: LineSink,
-        closing: str | None,
+        flush_query: str | None,
     ) -> str | None:
         digest = None if step.uncacheable else step.digest
         reads = None if step.uncacheable else {file.path for file in step.inputs}
@@ -162,8 +162,9 @@ class LiquibaseKind:
                     if held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
                     else await self._parsed_again(jvm, context, line)
                 )
-                closed = await jvm.call(
-                    lambda _: session.run(_key(step), digest, reads, target, closing), line
+                flushed = await jvm.call(
+                    lambda _: session.run(_key(step), digest, reads, target, flush_query),
+                    line,
                 )
             if left := session.left_by(_key(step)):
                 await line(f"`{left}` ends with this changeset: the next has a session of its own")
@@ -177,7 +178,7 @@ class LiquibaseKind:
                 remedy="prepare again; if it happens again, look for what kills it",
                 details=str(error) or None,
             ) from None
-        return closed
+        return flushed
 
     async def _parsed_again(self, jvm: Jvm, context: Context, line: LineSink) -> Session:
         """A changelog for a step of an earlier plan. Raises ``InputChangedError``."""

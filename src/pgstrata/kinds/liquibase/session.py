@@ -63,12 +63,12 @@ class Session:
         digest: str | None,
         reads: Set[Path] | None,
         target: Target,
-        closing: str | None = None,
+        flush_query: str | None = None,
     ) -> str | None:
         """Run one changeset against a server, with None only make Liquibase's tables.
 
         ``digest`` is its step's and ``reads`` the files it may read, None for whatever they are.
-        Returns the first value of the query ``closing``, if there is one. Raises ``DriftError``.
+        Returns the first value of the ``flush_query``, if there is one. Raises ``DriftError``.
         """
         if key not in self._digests or digest not in (None, self._digests[key]):
             raise DriftError(f"{key or self.context.recipe.changelog_file} changed")
@@ -79,7 +79,7 @@ class Session:
         self._link = None
         try:
             link.run(key, first=key == next(iter(self._digests)))
-            closed = None if closing is None else link.ask(closing)
+            flushed = None if flush_query is None else link.ask(flush_query)
         except BaseException:
             self._drop(link)
             raise
@@ -94,7 +94,7 @@ class Session:
                 "name the file in the changeset, as an attribute or parameter ending in File or "
                 "Path, so that its content counts",
             )
-        return closed
+        return flushed
 
     def close(self) -> None:
         """Disconnect from the server it ran on last."""

@@ -69,7 +69,7 @@ class PsqlKind:
         runtime: Runtime,
         line: LineSink,
         *,
-        closing: str | None = None,
+        flush_query: str | None = None,
     ) -> str | None:
         ended = await run_by_lines(runtime, server, command(step), line)
         if ended.exit_code != 0:
