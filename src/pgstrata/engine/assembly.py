@@ -28,6 +28,7 @@ from pgstrata.engine.store_directory import check_reachable, make_passable, stor
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
 from pgstrata.instances.limits import Host
+from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.base import Kind
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.psql.kind import PsqlKind
@@ -100,19 +101,27 @@ async def assemble(
         liquibase = LiquibaseKind(settings.liquibase)
         parts.push_async_callback(liquibase.close)
         kinds: dict[str, Kind] = {kind.name: kind for kind in (PsqlKind(), liquibase)}
+        host = Host(
+            store=store,
+            max_instances=settings.instances.max,
+            min_free_memory_bytes=settings.instances.min_free_memory,
+            available_memory=_available_memory,
+        )
         executor = TaskExecutor(
             runtime=runtime,
             dbms=dbms,
             kinds=kinds,
             snapshots=snapshots,
             store=store,
-            host=Host(
+            host=host,
+            instances=InstanceStarter(
+                root=root,
+                statefs=statefs,
+                runtime=runtime,
                 store=store,
-                max_instances=settings.instances.max,
-                min_free_memory_bytes=settings.instances.min_free_memory,
-                available_memory=_available_memory,
+                host=host,
+                default_ttl_seconds=settings.instances.default_ttl,
             ),
-            default_ttl_seconds=settings.instances.default_ttl,
         )
         job_log = JobLog(queue)
         coordinator = await parts.enter_async_context(

@@ -1,8 +1,8 @@
 """The TaskExecutor: doing what a task says.
 
-It acquires, reuses, starts and cleans up a job's server, runs a step with its tool, and creates the
-instance. What to do about snapshots it asks the SnapshotOrchestrator; when a task runs and what is
-said about it is the coordinator's business.
+It acquires, reuses, starts and cleans up a job's server and runs a step with its tool. What to do
+about snapshots it asks the SnapshotOrchestrator, instances it has started by the InstanceStarter;
+when a task runs and what is said about it is the coordinator's business.
 
 What crosses its interface is plain data, and lines of log going back: along this line the work
 can be spread over machines.
@@ -10,22 +10,20 @@ can be spread over machines.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 
 from pgstrata.dbms.base import Dbms
-from pgstrata.domain import identity
 from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.domain.plan import StateExecuteTask, Step, TaskInput
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError, StepFailedError
+from pgstrata.errors import StepFailedError
 from pgstrata.instances.limits import Host
+from pgstrata.instances.starting import InstanceOrder, InstanceStarter
 from pgstrata.kinds.base import Kind
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.runtime.base import LineSink, Runtime
-from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import to_the_end
 
@@ -40,16 +38,6 @@ class StateOrder(Model, frozen=True, kw_only=True):
     step: Step
     last: bool
     """Whether no step of the same job follows."""
-
-
-class InstanceOrder(Model, frozen=True, kw_only=True):
-    """What is needed to make an instance."""
-
-    job_id: str
-    image_id: str
-    state_id: str
-    name: str | None
-    ttl_seconds: int | None
 
 
 class _Work:
@@ -73,7 +61,7 @@ class TaskExecutor:
         snapshots: SnapshotOrchestrator,
         store: Store,
         host: Host,
-        default_ttl_seconds: int | None = None,
+        instances: InstanceStarter,
     ) -> None:
         self._runtime = runtime
         self._dbms = dbms
@@ -81,7 +69,7 @@ class TaskExecutor:
         self._snapshots = snapshots
         self._store = store
         self._host = host
-        self._default_ttl_seconds = default_ttl_seconds
+        self._instances = instances
         self._works: dict[str, _Work] = {}
 
     async def resolve_image(self, image_id: str) -> ResolvedImage:
@@ -90,15 +78,11 @@ class TaskExecutor:
 
     async def check_host(self) -> None:
         """Raise ``HostLimitError`` when the machine is not to be asked for a further instance."""
-        await self._host.check()
+        await self._instances.check_host()
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` when an instance bears this name already."""
-        if taken := await self._store.instance_named(name):
-            raise ConflictError(
-                f"the name {name!r} is instance {taken.instance_id}'s",
-                remedy=f"choose another name, or remove that instance: pgstrata rm {name}",
-            )
+        await self._instances.check_name(name)
 
     async def existing_states(self, state_ids: Sequence[str]) -> frozenset[str]:
         """Which of these states are in the cache, as far as a plan needs to know."""
@@ -129,73 +113,34 @@ class TaskExecutor:
                     await self._build(order, log)
             return True
 
-    async def prepare_instance(self, order: InstanceOrder) -> Instance:
-        """Clone a state, start a server on the clone and register it once it answers.
-
-        A job has one instance: one that was made for it before the engine was killed is taken.
-        """
-        instance_id = identity.instance_id(order.job_id)
-        made = await self._store.instance(instance_id)
-        if made is not None and await self._runtime.alive(made.server):
-            return made
-        await self.discard_instance(order.job_id)
-        with self._host.starting(instance_id):
-            await self._host.check_place(instance_id)
-            return await self._new_instance(order, instance_id)
-
-    async def _new_instance(self, order: InstanceOrder, instance_id: str) -> Instance:
-        server: Server | None = None
-        with self._snapshots.full_disk_told():
-            place = await self._snapshots.clone_for_instance(order.state_id, instance_id)
-        try:
-            with self._snapshots.full_disk_told():
-                server = await self._start(order.image_id, place)
-            now = utc_now()
-            ttl = order.ttl_seconds or self._default_ttl_seconds
-            instance = Instance(
-                instance_id=instance_id,
-                image_id=order.image_id,
-                state_id=order.state_id,
-                name=order.name,
-                created_at=now,
-                expires_at=None if ttl is None else now + timedelta(seconds=ttl),
-                server=server,
-            )
-            await self._store.add_instance(instance)
-        except BaseException:
-            await to_the_end(self._undo_instance(instance_id, place, server))
-            raise
-        return instance
-
-    async def _start(self, image_id: str, place: Path) -> Server:
-        self._host.check_memory()
-        return await self._runtime.start(image_id, place / DATA)
+    async def start_instance(self, order: InstanceOrder) -> Instance:
+        """Start an instance of a state; a job's one, if it has been started already."""
+        return await self._instances.start(order)
 
     async def discard_instance(self, job_id: str) -> None:
-        """Remove the instance that was made for a job, if there is one: nobody was told of it."""
-        made = await self._store.instance(identity.instance_id(job_id))
-        if made is not None:
-            place = self._snapshots.instance_place(made.instance_id)
-            await self._undo_instance(made.instance_id, place, made.server)
+        """Remove the instance started for a job, if there is one: nobody was told of it."""
+        await self._instances.discard(job_id)
 
     async def release(self, job_id: str) -> None:
         """Let go of a job's server and data directory. Twice is fine."""
         work = self._works.pop(job_id, None)
         if work is not None:
-            await self._take_down(work.workspace.directory, work.server)
+            if work.server is not None:
+                await self._runtime.stop(work.server, clean=False)
+            await self._snapshots.discard(work.workspace)
 
     async def recover(self) -> None:
         """Clear away what an engine that was killed left: servers first, then their files."""
         await self._runtime.clear_orphans([one.server for one in await self._store.instances()])
-        for place in await self._snapshots.abandoned():
-            await self._take_down(place, await self._runtime.owner_of(place / DATA))
-        await self._snapshots.clear_leftovers()
+        await self._instances.recover()
+        await self._snapshots.recover()
 
     async def _build(self, order: StateOrder, log: LineSink) -> None:
         kind = self._kinds[order.step.kind]
         work = await self._work(order)
         if work.server is None:
-            work.server = await self._start(order.image_id, work.workspace.directory)
+            self._host.check_memory()
+            work.server = await self._runtime.start(order.image_id, work.workspace.data_dir)
         await kind.check_unchanged(order.step)
         try:
             flushed = await kind.execute(
@@ -244,18 +189,6 @@ class TaskExecutor:
         except BaseException:
             await to_the_end(self.release(job_id))
             raise
-
-    async def _undo_instance(self, instance_id: str, place: Path, server: Server | None) -> None:
-        try:
-            # Being cancelled while the row is written does not tell whether it was.
-            await self._store.remove_instance(instance_id)
-        finally:
-            await self._take_down(place, server)
-
-    async def _take_down(self, place: Path, server: Server | None) -> None:
-        if server is not None:
-            await self._runtime.stop(server, clean=False)
-        await self._snapshots.discard(place)
 
 
 def _state_of(order: StateOrder) -> State:

@@ -19,9 +19,10 @@ from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
 from pgstrata.errors import CancelledJobError, JobTimeoutError
+from pgstrata.instances.starting import InstanceOrder
 from pgstrata.kinds.base import Kind, chosen
 from pgstrata.prepare import lifecycle, planner, transitions
-from pgstrata.prepare.executor import InstanceOrder, StateOrder, TaskExecutor
+from pgstrata.prepare.executor import StateOrder, TaskExecutor
 from pgstrata.prepare.in_flight import InFlight
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
@@ -218,7 +219,7 @@ class JobRunner:
             ttl_seconds=run.job.request.instance_ttl,
         )
         async with self._running(run, task):
-            instance = await self._executor.prepare_instance(order)
+            instance = await self._executor.start_instance(order)
             result = _result(run.job, instance)
             # There is an instance now: a wish to cancel that comes later comes too late.
             await to_the_end(

@@ -31,6 +31,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from pgstrata.cache.cloning import clone_state
 from pgstrata.cache.disk_full import full_disk_told
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
@@ -229,7 +230,7 @@ class SnapshotOrchestrator:
         else:
             source = self._states / start.id
         directory = self._work / job_id
-        await self._clone(source, directory)
+        await clone_state(self._fs, source, directory)
         return Workspace(directory, await self._dbms.start_settings(directory / DATA))
 
     async def take(
@@ -303,35 +304,20 @@ class SnapshotOrchestrator:
         place = self._states / state.state_id
         await keep(workspace.directory, place, _marker(state.state_id, recovers=recovers))
 
-    def instance_place(self, instance_id: str) -> Path:
-        """Where an instance's files are."""
-        return self._instances / instance_id
-
-    async def clone_for_instance(self, state_id: str, instance_id: str) -> Path:
-        """A writable place for a new instance, cloned from a state."""
-        place = self._instances / instance_id
-        await self._clone(self._states / state_id, place)
-        return place
-
-    async def discard(self, place: Path) -> None:
-        """Remove a workspace or an instance's place. Twice is fine."""
-        await self._fs.remove(place)
+    async def discard(self, workspace: Workspace) -> None:
+        """Remove a workspace. Twice is fine."""
+        await self._fs.remove(workspace.directory)
 
     def full_disk_told(self) -> AbstractContextManager[None]:
         """Raise ``DiskFullError`` in place of what a full disk made fail: before cleaning up."""
         return full_disk_told(self._root)
 
-    async def abandoned(self) -> list[Path]:
-        """Places that no one owns after a start: all work, and instances without a row."""
-        known = {instance.instance_id for instance in await self._store.instances()}
-        places = await self._fs.places(self._instances)
-        return [
-            *await self._fs.places(self._work),
-            *(place for place in places if place.name not in known),
-        ]
-
-    async def clear_leftovers(self) -> None:
+    async def recover(self) -> None:
         """Delete what a kill left half built or half removed. Only while nothing is being built."""
+        for directory in await self._fs.places(self._work):
+            if server := await self._runtime.owner_of(directory / DATA):
+                await self._runtime.stop(server, clean=False)
+            await self._fs.remove(directory)
         states = await self._fs.places(self._states)
         known = await self._store.existing_states([place.name for place in states])
         forgotten = [place for place in states if place.name not in known]
@@ -366,15 +352,6 @@ class SnapshotOrchestrator:
             yield building
         finally:
             await to_the_end(self._fs.remove(building))
-
-    async def _clone(self, source: Path, place: Path) -> None:
-        try:
-            await self._fs.clone(source, place)
-        except FileNotFoundError as error:
-            raise ConflictError(
-                f"state {source.name} was removed while it was being used",
-                remedy="run the prepare again; it will be rebuilt",
-            ) from error
 
     async def _whole(self, place: Path, holds: str) -> bool:
         return await self._defect(place, holds) is None

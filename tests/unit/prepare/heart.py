@@ -22,6 +22,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.instances.limits import Host
+from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryKind
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.executor import TaskExecutor
@@ -135,19 +136,27 @@ class Heart:
         )
         (self.root / "locks").mkdir(exist_ok=True)
         kinds = {self.kind.name: self.kind}
+        host = Host(
+            store=self.store,
+            max_instances=self.settings.instances.max,
+            min_free_memory_bytes=self.settings.instances.min_free_memory,
+            available_memory=lambda: self.memory,
+        )
         self.executor = TaskExecutor(
             runtime=self.runtime,
             dbms=self.dbms,
             kinds=kinds,
             snapshots=self.snapshots,
             store=self.store,
-            host=Host(
+            host=host,
+            instances=InstanceStarter(
+                root=self.root,
+                statefs=self.statefs,
+                runtime=self.runtime,
                 store=self.store,
-                max_instances=self.settings.instances.max,
-                min_free_memory_bytes=self.settings.instances.min_free_memory,
-                available_memory=lambda: self.memory,
+                host=host,
+                default_ttl_seconds=self.settings.instances.default_ttl,
             ),
-            default_ttl_seconds=self.settings.instances.default_ttl,
         )
         job_log = JobLog(self.queue)
         self.coordinator = JobCoordinator(

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.plan import StateExecuteTask, TaskInput
 from pgstrata.errors import StepFailedError, StoreUnusableError
+from pgstrata.instances.starting import InstanceOrder
 from pgstrata.prepare import planner
-from pgstrata.prepare.executor import InstanceOrder, StateOrder
+from pgstrata.prepare.executor import StateOrder
 from pgstrata.runtime.base import ToolCommand
 from pgstrata.runtime.memory import ToolRun
 from pgstrata.settings import SnapshotSettings
@@ -220,7 +221,7 @@ def test_an_instance_has_its_own_clone_and_is_stored_with_its_name(tmp_path: Pat
             name="mine",
             ttl_seconds=60,
         )
-        instance = await heart.executor.prepare_instance(wanted)
+        instance = await heart.executor.start_instance(wanted)
         assert await heart.store.instance_named("mine") == instance
         assert instance.expires_at is not None
         assert (instance.expires_at - instance.created_at).total_seconds() == 60
@@ -271,7 +272,7 @@ def test_an_instance_that_can_neither_be_stored_nor_taken_back_leaves_no_server(
             ttl_seconds=None,
         )
         with pytest.raises(StoreUnusableError):
-            await heart.executor.prepare_instance(wish)
+            await heart.executor.start_instance(wish)
         assert heart.runtime.running == ()
         assert await heart.statefs.places(tmp_path / "instances") == []
 

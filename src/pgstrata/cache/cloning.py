@@ -1,0 +1,17 @@
+"""Cloning a state for somebody who will write to the copy."""
+
+from pathlib import Path
+
+from pgstrata.errors import ConflictError
+from pgstrata.statefs.base import StateFS
+
+
+async def clone_state(statefs: StateFS, state: Path, directory: Path) -> None:
+    """Make ``directory`` a clone of a state's. Raises ``ConflictError`` when that is gone."""
+    try:
+        await statefs.clone(state, directory)
+    except FileNotFoundError as error:
+        raise ConflictError(
+            f"state {state.name} was removed while it was being used",
+            remedy="run the prepare again; it will be rebuilt",
+        ) from error

@@ -1,0 +1,130 @@
+"""Starting instances: a state is cloned, a server is started on the clone, and its row is stored.
+
+Nothing of an instance is visible before it is whole, and nothing is left of one that fails.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pgstrata.cache.cloning import clone_state
+from pgstrata.cache.disk_full import full_disk_told
+from pgstrata.domain import identity
+from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.model import Model, utc_now
+from pgstrata.errors import ConflictError
+from pgstrata.instances.limits import Host
+from pgstrata.runtime.base import Runtime
+from pgstrata.statefs.base import DATA, StateFS
+from pgstrata.store.base import Store
+from pgstrata.system.cancellation import to_the_end
+
+
+class InstanceOrder(Model, frozen=True, kw_only=True):
+    """What is needed to start an instance."""
+
+    job_id: str
+    image_id: str
+    state_id: str
+    name: str | None
+    ttl_seconds: int | None
+
+
+class InstanceStarter:
+    """Starts instances and takes back those that nobody was told of."""
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        statefs: StateFS,
+        runtime: Runtime,
+        store: Store,
+        host: Host,
+        default_ttl_seconds: int | None = None,
+    ) -> None:
+        """``root``: the store's directory, with states and instances below it."""
+        self._root = root
+        self._directories = root / "instances"
+        self._fs = statefs
+        self._runtime = runtime
+        self._store = store
+        self._host = host
+        self._default_ttl_seconds = default_ttl_seconds
+
+    async def check_host(self) -> None:
+        """Raise ``HostLimitError`` when the machine is not to be asked for a further instance."""
+        await self._host.check()
+
+    async def check_name(self, name: str) -> None:
+        """Raise ``ConflictError`` when an instance bears this name already."""
+        if taken := await self._store.instance_named(name):
+            raise ConflictError(
+                f"the name {name!r} is instance {taken.instance_id}'s",
+                remedy=f"choose another name, or remove that instance: pgstrata rm {name}",
+            )
+
+    async def start(self, order: InstanceOrder) -> Instance:
+        """Clone a state, start a server on the clone and store the instance once it answers.
+
+        A job has one instance: one that was started for it before the engine was killed is taken.
+        """
+        instance_id = identity.instance_id(order.job_id)
+        started = await self._store.instance(instance_id)
+        if started is not None and await self._runtime.alive(started.server):
+            return started
+        await self.discard(order.job_id)
+        with self._host.starting(instance_id):
+            await self._host.check_place(instance_id)
+            return await self._start(order, instance_id)
+
+    async def _start(self, order: InstanceOrder, instance_id: str) -> Instance:
+        directory = self._directories / instance_id
+        server: Server | None = None
+        with full_disk_told(self._root):
+            await clone_state(self._fs, self._root / "states" / order.state_id, directory)
+        try:
+            with full_disk_told(self._root):
+                self._host.check_memory()
+                server = await self._runtime.start(order.image_id, directory / DATA)
+            now = utc_now()
+            ttl = order.ttl_seconds or self._default_ttl_seconds
+            instance = Instance(
+                instance_id=instance_id,
+                image_id=order.image_id,
+                state_id=order.state_id,
+                name=order.name,
+                created_at=now,
+                expires_at=None if ttl is None else now + timedelta(seconds=ttl),
+                server=server,
+            )
+            await self._store.add_instance(instance)
+        except BaseException:
+            await to_the_end(self._undo(instance_id, server))
+            raise
+        return instance
+
+    async def discard(self, job_id: str) -> None:
+        """Remove the instance started for a job, if there is one: nobody was told of it."""
+        started = await self._store.instance(identity.instance_id(job_id))
+        if started is not None:
+            await self._undo(started.instance_id, started.server)
+
+    async def recover(self) -> None:
+        """Remove what an engine that was killed left of instances that have no row."""
+        known = {instance.instance_id for instance in await self._store.instances()}
+        for directory in await self._fs.places(self._directories):
+            if directory.name not in known:
+                server = await self._runtime.owner_of(directory / DATA)
+                await self._remove_files(directory.name, server)
+
+    async def _undo(self, instance_id: str, server: Server | None) -> None:
+        try:
+            # Being cancelled while the row is written does not tell whether it was.
+            await self._store.remove_instance(instance_id)
+        finally:
+            await self._remove_files(instance_id, server)
+
+    async def _remove_files(self, instance_id: str, server: Server | None) -> None:
+        if server is not None:
+            await self._runtime.stop(server, clean=False)
+        await self._fs.remove(self._directories / instance_id)
