@@ -93,11 +93,13 @@ def test_an_instance_is_still_known_after_the_clock_was_set(
     with closing(sqlite3.connect(pgstrata.store / "pgstrata.db")) as database, database:
         [(body,)] = database.execute("select body from instances")
         instance = json.loads(body)
-        assert instance["server"]["birth"]
-        instance["server"]["started"] -= 86_400
+        process = json.loads(instance["server"]["handle"])
+        assert process["birth"]
+        process["started"] -= 86_400
         if not birth:
             # A row written before births were noted.
-            del instance["server"]["birth"]
+            del process["birth"]
+        instance["server"]["handle"] = json.dumps(process)
         database.execute("update instances set body = ?", (json.dumps(instance).encode(),))
     [entry] = pgstrata.json("ls", "-i")["instances"]
     assert (entry["status"], entry["dsn"]) == ("active", dsn)

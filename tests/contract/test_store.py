@@ -120,6 +120,58 @@ def test_a_state_comes_back_as_it_was_stored(runner: asyncio.Runner, store: Stor
     assert runner.run(store.states()) == [stored]
 
 
+def test_one_owner_at_a_time_has_the_lease_to_build_something(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    async def scenario() -> None:
+        assert await store.lease_build("a", "us")
+        assert await store.lease_build("a", "us")
+        assert not await store.lease_build("a", "them")
+        assert await store.lease_build("b", "them")
+        assert await store.build_leases() == {"a": "us", "b": "them"}
+        await store.end_build("a", "them")
+        await store.end_build("nothing", "us")
+        assert not await store.lease_build("a", "them")
+        await store.end_build("a", "us")
+        assert await store.lease_build("a", "them")
+        await store.clear_build_leases()
+        assert await store.build_leases() == {}
+
+    runner.run(scenario())
+
+
+def test_a_lease_ends_with_the_state_that_was_built_and_with_no_other(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    async def scenario() -> None:
+        for number in (1, 2):
+            assert await store.lease_build(state_id(number), "us")
+        await store.add_state(state(1))
+        assert len(await store.build_leases()) == 2
+        await store.add_state(state(1), built_by="us")
+        assert await store.build_leases() == {state_id(2): "us"}
+
+    runner.run(scenario())
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_state_is_not_stored_by_who_has_no_lease_to_build_it(
+    runner: asyncio.Runner, store: Store, number: int
+) -> None:
+    runner.run(store.lease_build(state_id(1), "us"))
+    with pytest.raises(ConflictError, match="lease"):
+        runner.run(store.add_state(state(number), built_by="them"))
+    assert runner.run(store.states()) == []
+    assert runner.run(store.build_leases()) == {state_id(1): "us"}
+
+
+def test_a_lease_stays_when_the_state_is_refused(runner: asyncio.Runner, store: Store) -> None:
+    runner.run(store.lease_build(state_id(2), "us"))
+    with pytest.raises(ConflictError):
+        runner.run(store.add_state(state(2, parent=1), built_by="us"))
+    assert runner.run(store.build_leases()) == {state_id(2): "us"}
+
+
 def test_an_unknown_state_is_none(runner: asyncio.Runner, store: Store) -> None:
     fill(runner, store, state(1))
     assert runner.run(store.state(state_id(2))) is None

@@ -1,6 +1,5 @@
 """Looking a store over: what its rows say, what lies on its disk, and what runs in it."""
 
-import fcntl
 import json
 import os
 import select
@@ -21,7 +20,6 @@ ROOT_ENTRIES = frozenset(
         "engine.json",
         "engine.lock",
         "instances",
-        "locks",
         "password",
         "pgstrata.db",
         "pgstrata.db-shm",
@@ -60,7 +58,7 @@ def _leftovers(store: Path, engine_pid: int | None) -> list[str]:
         *_entries(store, rows),
         *_hidden(store),
         *_sockets(store, rows),
-        *_locks(store),
+        *(f"{item} is still being built by {owner}" for item, owner in rows.leases),
         *_subvolumes(store),
         *_mounts(store, rows),
         *_processes(store, rows, engine_pid),
@@ -78,6 +76,7 @@ class Rows:
                 row[0]: json.loads(row[1])
                 for row in db.execute("SELECT instance_id, body FROM instances")
             }
+            self.leases = db.execute("SELECT item, owner FROM build_leases").fetchall()
             self.jobs: dict[str, Any] = {
                 row[0]: json.loads(row[1]) for row in db.execute("SELECT job_id, body FROM jobs")
             }
@@ -88,7 +87,7 @@ class Rows:
     @property
     def pids(self) -> set[int]:
         """The servers of the instances."""
-        return {instance["server"]["pid"] for instance in self.instances.values()}
+        return {int(instance["server"]["runtime_id"]) for instance in self.instances.values()}
 
 
 def _entries(store: Path, rows: Rows) -> Iterator[str]:
@@ -117,7 +116,7 @@ def _all_names(directory: Path) -> set[str]:
 
 
 def _hidden(store: Path) -> Iterator[str]:
-    for area in ("", "bases", "building", "instances", "locks", "run", "states", "work"):
+    for area in ("", "bases", "building", "instances", "run", "states", "work"):
         with suppress(FileNotFoundError):
             for name in sorted(_all_names(store / area)):
                 mine = name.startswith(".") and not name.startswith(".s.PGSQL.")
@@ -134,19 +133,10 @@ def _is_held(place: Path) -> bool:
 
 
 def _sockets(store: Path, rows: Rows) -> Iterator[str]:
-    sockets = {f".s.PGSQL.{one['server']['port']}" for one in rows.instances.values()}
+    sockets = {f".s.PGSQL.{one['server']['endpoint']['port']}" for one in rows.instances.values()}
     expected = RULES | sockets | {f"{name}.lock" for name in sockets}
     for name in sorted(_all_names(store / "run") - expected):
         yield f"run/{name} is no living server's"
-
-
-def _locks(store: Path) -> Iterator[str]:
-    for path in sorted((store / "locks").iterdir()):
-        with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield f"locks/{path.name} is held"
 
 
 def _subvolumes(store: Path) -> Iterator[str]:

@@ -47,9 +47,16 @@ TWICE: tuple[tuple[type[Scenario], Kill], ...] = (
 """The kills after which a recovery is killed too: each leaves other things to clear away."""
 
 BESIDE_PREPARES = frozenset(
-    {"store.extend", "store.note_eviction", "store.pin", "store.remove_instance"}
+    {
+        "locks.remove",
+        "store.extend",
+        "store.note_eviction",
+        "store.pin",
+        "store.remove_instance",
+    }
 )
-"""Steps that no scenario here comes by: leases, pins, evictions, and undoing an instance."""
+"""Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions, and
+undoing an instance."""
 
 backends: set[str] = set()
 reached: set[str] = set()

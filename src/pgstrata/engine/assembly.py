@@ -24,7 +24,12 @@ from pgstrata.cache.trash import Trash
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
-from pgstrata.engine.store_directory import check_reachable, make_passable, store_password
+from pgstrata.engine.store_directory import (
+    check_reachable,
+    make_passable,
+    remove_old_locks,
+    store_password,
+)
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
 from pgstrata.instances.limits import Host
@@ -93,10 +98,12 @@ async def assemble(
             store=store,
             reservations=reservations,
             evictor=evictor,
+            owner=file.instance_id,
             consistency=settings.snapshot.consistency,
         )
         for area in snapshots.areas:
             make_passable(area)
+        remove_old_locks(root)
         detect.remember(root, detection.name)
         liquibase = LiquibaseKind(settings.liquibase)
         parts.push_async_callback(liquibase.close)

@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import (
     contextmanager,
@@ -46,6 +47,13 @@ def make_passable(directory: Path) -> None:
         with faults.step("directory.make"):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(_STORE_MODE)
+
+
+def remove_old_locks(root: Path) -> None:
+    """Remove the lock files that an earlier version left, one for each state it ever built."""
+    if (root / "locks").is_dir():
+        with faults.step("locks.remove"):
+            shutil.rmtree(root / "locks")
 
 
 def store_password(root: Path) -> str:

@@ -2,8 +2,8 @@
 
 It initialises a base state once, judges a cached state clean or dirty and throws a dirty one away,
 checks a data directory before and after it is snapshotted, freezing or stopping its server for it,
-and holds the locks. What runs in between is the executor's business; how a directory is copied is
-the statefs's.
+and holds the build leases. What runs in between is the executor's business; how a directory is
+copied is the statefs's.
 
 On disk, below the store::
 
@@ -12,7 +12,6 @@ On disk, below the store::
     building/<id>       what is not whole yet: made here, then published in one step
     work/<job id>       the data directory a job's steps run in
     instances/<id>      instances' data directories
-    locks/              operating-system locks, held while something is built
 
 A state is whole when it has a row, a marker that names it, and a data directory without defect. A
 state is written in that order backwards (data, marker, row), so what a kill leaves is dirty.
@@ -41,13 +40,13 @@ from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError
+from pgstrata.prepare.build_leases import BuildLease, BuildLeases
 from pgstrata.prepare.consistency import Situation, reason_to_stop
 from pgstrata.runtime.base import Runtime
 from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import to_the_end
-from pgstrata.system.locks import locked
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +73,10 @@ _TICK_SECONDS = 0.02
 """By how much files' times may lag behind the clock: the kernel takes them from its last tick."""
 
 
-class _Beginning(NamedTuple):
-    """When the building of a state began."""
+class _Build(NamedTuple):
+    """A state's building: its lease, and when it began."""
 
+    lease: BuildLease
     monotonic: float
     by_the_clock: float
     """Seconds since the epoch, as files' times are."""
@@ -109,8 +109,10 @@ class SnapshotOrchestrator:
         store: Store,
         reservations: InUse,
         evictor: Evictor,
+        owner: str,
         consistency: Consistency = "auto",
     ) -> None:
+        """``owner`` is whose build leases are: the engine."""
         self._fs = statefs
         self._runtime = runtime
         self._dbms = dbms
@@ -118,14 +120,14 @@ class SnapshotOrchestrator:
         self._store = store
         self._reservations = reservations
         self._evictor = evictor
-        self._begun: dict[str, _Beginning] = {}
+        self._leases = BuildLeases(store, owner)
+        self._builds: dict[str, _Build] = {}
         self._root = root
         self._bases = root / "bases"
         self._states = root / "states"
         self._building = root / "building"
         self._work = root / "work"
         self._instances = root / "instances"
-        self._locks = root / "locks"
 
     @property
     def areas(self) -> tuple[Path, ...]:
@@ -136,7 +138,6 @@ class SnapshotOrchestrator:
             self._building,
             self._work,
             self._instances,
-            self._locks,
         )
 
     async def is_clean(self, state_id: str) -> bool:
@@ -203,22 +204,22 @@ class SnapshotOrchestrator:
 
     @asynccontextmanager
     async def building(self, state_id: str) -> AsyncIterator[bool]:
-        """Hold the state's build lock; yields whether it is there, clean, and nothing to build.
+        """Hold the state's build lease; yields whether it is there, clean, and nothing to build.
 
         A dirty one is thrown out first, and room is made for the one to be built; raises what
-        ``Evictor.make_room`` does. Waiting for the lock can be cancelled.
+        ``Evictor.make_room`` does. Waiting for the lease can be cancelled.
         """
-        async with locked(self._locks / f"{state_id}.lock"):
+        async with self._leases.held(state_id) as lease:
             await self._reservations.gone(state_id)
             clean = await self.is_clean(state_id)
             if not clean:
                 await self._throw_out(state_id)
                 await self._evictor.make_room("before_step")
-            self._begun[state_id] = _Beginning(time.monotonic(), time.time() - _TICK_SECONDS)
+            self._builds[state_id] = _Build(lease, time.monotonic(), time.time() - _TICK_SECONDS)
             try:
                 yield clean
             finally:
-                del self._begun[state_id]
+                del self._builds[state_id]
 
     async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Workspace:
         """A writable place for a job's steps, as it is after ``start``; its own until discarded.
@@ -242,7 +243,7 @@ class SnapshotOrchestrator:
         last: bool,
         flushed: str | None = None,
     ) -> bool:
-        """Keep what is in ``workspace`` as ``state``, whose build lock must be held.
+        """Keep what is in ``workspace`` as ``state``, whose build lease must be held.
 
         Returns whether the ``server`` on it still runs: it does where nothing is lost by freezing
         it while its files are cloned. Else it is stopped cleanly; the workspace itself becomes the
@@ -268,8 +269,8 @@ class SnapshotOrchestrator:
         await self._dbms.check_snapshot(workspace.data_dir)
         if reason is None:
             await self._dbms.flush(server, flushed=flushed)
-        begun = self._begun[state.state_id]
-        held = await self._fs.usage(workspace.directory, changed_since=begun.by_the_clock)
+        build = self._builds[state.state_id]
+        held = await self._fs.usage(workspace.directory, changed_since=build.by_the_clock)
         measured = msgspec.structs.replace(
             state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
         )
@@ -282,8 +283,8 @@ class SnapshotOrchestrator:
                 else:
                     keep = self._fs.publish if last else self._fs.snapshot
                     await self._keep(workspace, state, keep, recovers=False)
-                took = time.monotonic() - begun.monotonic
-                await self._store.add_state(
+                took = time.monotonic() - build.monotonic
+                await build.lease.complete(
                     msgspec.structs.replace(measured, build_seconds=round(took, 3))
                 )
             except BaseException:
@@ -314,6 +315,8 @@ class SnapshotOrchestrator:
 
     async def recover(self) -> None:
         """Delete what a kill left half built or half removed. Only while nothing is being built."""
+        if await self._store.build_leases():
+            await self._store.clear_build_leases()
         for directory in await self._fs.places(self._work):
             if server := await self._runtime.owner_of(directory / DATA):
                 await self._runtime.stop(server, clean=False)
@@ -330,7 +333,7 @@ class SnapshotOrchestrator:
         place = self._bases / image_id.rpartition(":")[2]
         if await self._whole(place, image_id):
             return place
-        async with locked(self._locks / f"base-{place.name}.lock"):
+        async with self._leases.held(image_id):
             if not await self._whole(place, image_id):
                 await self._fs.remove(place)
                 await self._make_base(place, image_id, initialise)

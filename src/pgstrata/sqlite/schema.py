@@ -213,6 +213,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         )
         WHERE json_valid(CAST(body AS TEXT))
         """,
+        # What is being built (a state's id, or an image's for its base), and by which engine.
+        "CREATE TABLE build_leases (item TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
     ),
 )
 """A database of version N has had the first N of these. What was released is never edited."""

@@ -8,6 +8,7 @@ from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import Model
 from pgstrata.domain.state import State
+from pgstrata.errors import ConflictError
 
 
 class Tree(Model, frozen=True, kw_only=True):
@@ -25,11 +26,27 @@ class Store(Protocol):
     ``State.refcount`` is never stored: it is counted from the instances whenever a state is read.
     """
 
-    async def add_state(self, state: State) -> None:
+    async def add_state(self, state: State, *, built_by: str | None = None) -> None:
         """Store a state; the same id again replaces its row, but that a pinned one stays pinned.
 
-        Raises ``ConflictError`` when its parent is not stored.
+        ``built_by`` is the owner of its build lease, which ends with this. Raises ``ConflictError``
+        when its parent is not stored, or that owner has no lease to build it (any more).
         """
+
+    async def lease_build(self, item: str, owner: str) -> bool:
+        """Let one owner alone build something: a state, or by an image's id its base.
+
+        False while another owner has the lease. Twice is fine.
+        """
+
+    async def end_build(self, item: str, owner: str) -> None:
+        """End an owner's lease; without one nothing happens."""
+
+    async def build_leases(self) -> dict[str, str]:
+        """The owner of each lease, by what is built."""
+
+    async def clear_build_leases(self) -> None:
+        """End all leases, whoever has them."""
 
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""
@@ -144,3 +161,11 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of what is held open. Twice is fine."""
+
+
+def lease_lost(state: State) -> ConflictError:
+    """The error for a state whose builder has no lease to build it."""
+    return ConflictError(
+        f"state {state.state_id} cannot be stored: its builder has no lease to build it any more",
+        remedy="prepare again",
+    )

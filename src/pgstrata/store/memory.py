@@ -9,7 +9,7 @@ from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
-from pgstrata.store.base import Tree
+from pgstrata.store.base import Tree, lease_lost
 
 
 class MemoryStore:
@@ -19,18 +19,36 @@ class MemoryStore:
         self._states: dict[str, State] = {}
         self._instances: dict[str, Instance] = {}
         self._last_eviction: Eviction | None = None
+        self._build_leases: dict[str, str] = {}
 
-    async def add_state(self, state: State) -> None:
+    async def add_state(self, state: State, *, built_by: str | None = None) -> None:
         parent = state.parent_state_id
         if parent is not None and (parent == state.state_id or parent not in self._states):
             raise ConflictError(
                 f"state {state.state_id} cannot be stored without its parent {parent}",
                 remedy="build the parent first",
             )
+        if built_by is not None:
+            if self._build_leases.get(state.state_id) != built_by:
+                raise lease_lost(state)
+            del self._build_leases[state.state_id]
         before = self._states.get(state.state_id)
         if before is not None:
             state = msgspec.structs.replace(state, pinned=before.pinned)
         self._states[state.state_id] = state
+
+    async def lease_build(self, item: str, owner: str) -> bool:
+        return self._build_leases.setdefault(item, owner) == owner
+
+    async def end_build(self, item: str, owner: str) -> None:
+        if self._build_leases.get(item) == owner:
+            del self._build_leases[item]
+
+    async def build_leases(self) -> dict[str, str]:
+        return dict(self._build_leases)
+
+    async def clear_build_leases(self) -> None:
+        self._build_leases.clear()
 
     async def state(self, state_id: str) -> State | None:
         state = self._states.get(state_id)

@@ -15,7 +15,7 @@ from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
 from pgstrata.store import sqlite_cache
-from pgstrata.store.base import Tree
+from pgstrata.store.base import Tree, lease_lost
 
 _ADD_STATE = """
     INSERT INTO states
@@ -52,6 +52,14 @@ _STEMMING = """
     LIMIT 1
 """
 
+_LEASE_BUILD = """
+    INSERT INTO build_leases (item, owner) VALUES (?, ?)
+    ON CONFLICT (item) DO UPDATE SET owner = excluded.owner WHERE owner = excluded.owner
+"""
+_END_BUILD = "DELETE FROM build_leases WHERE item = ? AND owner = ?"
+_BUILD_LEASES = "SELECT item, owner FROM build_leases"
+_CLEAR_BUILD_LEASES = "DELETE FROM build_leases"
+
 _ADD_INSTANCE = """
     INSERT INTO instances (instance_id, state_id, image_id, name, expires, body)
     VALUES (:instance_id, :state_id, :image_id, :name, :expires, :body)
@@ -80,8 +88,12 @@ class SqliteStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add_state(self, state: State) -> None:
+    async def add_state(self, state: State, *, built_by: str | None = None) -> None:
         def change(connection: Connection) -> None:
+            if built_by is not None:
+                ended = connection.execute(_END_BUILD, (state.state_id, built_by))
+                if not ended.rowcount:
+                    raise lease_lost(state)
             try:
                 connection.execute(_ADD_STATE, _state_columns(state))
             except sqlite3.IntegrityError as error:
@@ -92,6 +104,28 @@ class SqliteStore:
                 ) from error
 
         await self._database.write(change, step="store.add_state")
+
+    async def lease_build(self, item: str, owner: str) -> bool:
+        return await self._database.write(
+            lambda connection: connection.execute(_LEASE_BUILD, (item, owner)).rowcount == 1,
+            step="store.lease_build",
+        )
+
+    async def end_build(self, item: str, owner: str) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(_END_BUILD, (item, owner)), step="store.end_build"
+        )
+
+    async def build_leases(self) -> dict[str, str]:
+        return await self._database.look_up(
+            lambda connection: dict(connection.execute(_BUILD_LEASES).fetchall())
+        )
+
+    async def clear_build_leases(self) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(_CLEAR_BUILD_LEASES),
+            step="store.clear_build_leases",
+        )
 
     async def state(self, state_id: str) -> State | None:
         def question(connection: Connection) -> State | None:

@@ -1,28 +1,18 @@
 """Locks between processes: the operating system's, on a file, which vanish with their holder.
 
-A lock file is never deleted, not even by its last holder: whoever waits has the old file open, and
-would share the lock with the one who takes it on a new file of that name.
+A lock file is never deleted, not even by its last holder: whoever is about to take it has the old
+file open, and would share the lock with the one who takes it on a new file of that name.
 """
 
-import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from weakref import WeakValueDictionary
 
 from pgstrata.errors import StoreUnusableError
 from pgstrata.system import faults
-
-_FIRST_PAUSE_SECONDS = 0.005
-_LONGEST_PAUSE_SECONDS = 0.05
-
-_Turns = WeakValueDictionary[tuple[asyncio.AbstractEventLoop, Path], asyncio.Lock]
-# An entry lives as long as somebody holds the lock or waits for it.
-_turns: _Turns = WeakValueDictionary()
 
 
 class HeldLock:
@@ -50,27 +40,6 @@ class HeldLock:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-@asynccontextmanager
-async def locked(path: Path) -> AsyncIterator[None]:
-    """Hold the lock on a file, which is made if need be; wait for it as long as it takes.
-
-    Those who wait in this process get it in the order they came; between processes there is no
-    order. A wait can be cancelled. Raises ``StoreUnusableError`` when the file cannot be opened.
-    """
-    turn = _turns.setdefault((asyncio.get_running_loop(), path), asyncio.Lock())
-    async with turn:
-        descriptor = _open(path)
-        try:
-            with faults.step("lock.take"):
-                for pause in _pauses():
-                    if _take(descriptor):
-                        break
-                    await asyncio.sleep(pause)
-            yield
-        finally:
-            HeldLock(descriptor).close()
 
 
 def wait_for(path: Path, *, waiting: Callable[[], None]) -> HeldLock:
@@ -143,10 +112,3 @@ def _take(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _pauses() -> Iterator[float]:
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        yield pause
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

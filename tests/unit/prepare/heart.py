@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -132,9 +133,9 @@ class Heart:
             store=self.store,
             reservations=self.reservations,
             evictor=self.evictor,
+            owner=uuid.uuid4().hex,
             consistency=self.settings.snapshot.consistency,
         )
-        (self.root / "locks").mkdir(exist_ok=True)
         kinds = {self.kind.name: self.kind}
         host = Host(
             store=self.store,

@@ -234,3 +234,21 @@ def test_jobs_go_on_in_the_order_they_came(tmp_path: Path) -> None:
             assert ran(heart) == ["hang", "hang", "c", "a", "b"]
 
     run(scenario())
+
+
+def test_what_a_killed_engine_was_building_can_be_built_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            built = await heart.finish("a")
+        assert built.result is not None
+        await heart.store.remove_instance(built.result.instance_id)
+        await heart.store.remove_state(built.result.state_id)
+        assert await heart.store.lease_build(built.result.state_id, "a killed engine")
+        heart.start_engine()
+        async with engine(heart):
+            again = await heart.finish("a")
+        assert again.error is None
+        assert await heart.store.build_leases() == {}
+
+    run(scenario())

@@ -217,7 +217,7 @@ def test_when_the_builder_is_cancelled_one_who_waited_builds_the_state(tmp_path:
 
 def test_a_state_whose_row_cannot_be_written_leaves_no_files(tmp_path: Path) -> None:
     class FullStore(MemoryStore):
-        async def add_state(self, state: State) -> None:
+        async def add_state(self, state: State, *, built_by: str | None = None) -> None:
             raise StoreUnusableError("the disk is full")
 
     async def scenario() -> None:

@@ -45,19 +45,19 @@ def test_a_step_can_fail_before_it_is_done_or_after_it() -> None:
 
 
 def test_it_fails_the_time_that_was_asked_for_and_no_other() -> None:
-    faults.arm_from({faults.FAULTS: "lock.take.before=EIO@3"})
-    passing("lock.take", 2)
+    faults.arm_from({faults.FAULTS: "statefs.hide.before=EIO@3"})
+    passing("statefs.hide", 2)
     with pytest.raises(OSError, match="Input/output"):
-        passing("lock.take")
-    passing("lock.take", 5)
+        passing("statefs.hide")
+    passing("statefs.hide", 5)
 
 
 def test_it_can_fail_ever_after() -> None:
-    faults.arm_from({faults.FAULTS: "lock.take.before=EIO@2+"})
-    passing("lock.take")
+    faults.arm_from({faults.FAULTS: "statefs.hide.before=EIO@2+"})
+    passing("statefs.hide")
     for _ in range(3):
         with pytest.raises(OSError, match="Input/output"):
-            passing("lock.take")
+            passing("statefs.hide")
 
 
 def test_a_step_that_fails_by_itself_does_not_come_to_its_second_point(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pgstrata.errors import StoreUnusableError
-from pgstrata.system import subprocesses
-from pgstrata.system.locks import locked, read_holder, try_lock
+from pgstrata.system import processes, subprocesses
+from pgstrata.system.locks import read_holder, try_lock
 from pgstrata.system.output import Lines, Stream
 
 
@@ -40,128 +40,14 @@ async def another_process_holding(path: Path) -> AsyncIterator[int]:
         process.cancel()
 
 
-async def is_locked(path: Path) -> bool:
-    lock = try_lock(path)
-    if lock is not None:
-        lock.close()
-    return lock is None
-
-
-def test_only_one_holds_a_lock_at_a_time(path: Path) -> None:
-    inside: list[int] = []
-    most: list[int] = []
-
-    async def visit(number: int) -> None:
-        async with locked(path):
-            inside.append(number)
-            await asyncio.sleep(0)
-            most.append(len(inside))
-            inside.remove(number)
-
-    async def visit_together() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(10):
-                tasks.create_task(visit(number))
-
-    asyncio.run(visit_together())
-    assert most == [1] * 10
-
-
-def test_waiters_get_the_lock_in_the_order_they_came(path: Path) -> None:
-    order: list[int] = []
-
-    async def visit(number: int) -> None:
-        async with locked(path):
-            order.append(number)
-
-    async def queue_up() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            async with locked(path):
-                for number in range(10):
-                    tasks.create_task(visit(number))
-                    await asyncio.sleep(0)
-            # It was let go this very moment, and those who have waited still come first.
-            await visit(10)
-
-    asyncio.run(queue_up())
-    assert order == list(range(11))
-
-
-def test_different_locks_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    async def hold_both() -> bool:
-        async with asyncio.timeout(60), locked(tmp_path / "a"), locked(tmp_path / "b"):
-            return await is_locked(tmp_path / "a") and await is_locked(tmp_path / "b")
-
-    assert asyncio.run(hold_both())
-
-
-def test_a_lock_is_free_after_its_block_even_when_that_failed(path: Path) -> None:
-    async def fail_inside() -> None:
-        async with locked(path):
-            assert await is_locked(path)
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        asyncio.run(fail_inside())
-    assert not asyncio.run(is_locked(path))
-
-
-def test_a_waiter_in_this_process_can_be_cancelled(path: Path) -> None:
-    async def wait_in_vain() -> None:
-        async with locked(path):
-            await cancel_a_waiter(path)
-        assert not await is_locked(path)
-
-    asyncio.run(wait_in_vain())
-
-
-def test_a_waiter_for_another_process_can_be_cancelled(path: Path) -> None:
-    async def wait_in_vain() -> None:
-        async with another_process_holding(path):
-            await cancel_a_waiter(path)
-            await cancel_a_waiter(path)
-
-    asyncio.run(wait_in_vain())
-
-
-async def cancel_a_waiter(path: Path) -> None:
-    async def wait() -> None:
-        async with locked(path):
-            pytest.fail("it was held by another")
-
-    waiter = asyncio.create_task(wait())
-    done, _ = await asyncio.wait([waiter], timeout=0.02)
-    assert not done
-    waiter.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiter
-
-
-def test_a_lock_that_another_process_holds_is_waited_for(path: Path) -> None:
-    steps: list[str] = []
-
-    async def wait() -> None:
-        async with locked(path):
-            steps.append("taken")
-
-    async def take_turns() -> None:
-        async with another_process_holding(path):
-            waiter = asyncio.create_task(wait())
-            await asyncio.wait([waiter], timeout=0.02)
-            steps.append("let go")
-        await waiter
-
-    asyncio.run(take_turns())
-    assert steps == ["let go", "taken"]
-
-
 def test_a_lock_vanishes_with_its_holder_however_that_ends(path: Path) -> None:
     async def kill_the_holder() -> None:
         async with another_process_holding(path) as pid:
-            assert await is_locked(path)
+            assert try_lock(path) is None
             os.kill(pid, signal.SIGKILL)
-            async with asyncio.timeout(60), locked(path):
-                assert await is_locked(path)
+            await processes.gone(pid)
+            with try_lock(path) or pytest.fail("nobody else holds it"):
+                assert try_lock(path) is None
 
     asyncio.run(kill_the_holder())
 
@@ -208,23 +94,14 @@ def test_no_holder_is_read_from_a_file_without_a_pid(path: Path, note: str | Non
 
 
 def test_the_lock_file_stays_and_is_its_owners_alone(path: Path) -> None:
-    async def hold() -> None:
-        async with locked(path):
-            pass
-
-    asyncio.run(hold())
+    with try_lock(path) or pytest.fail("nobody else holds it"):
+        pass
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_lock_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere" / "store.lock"
 
-    async def hold() -> None:
-        async with locked(nowhere):
-            pytest.fail("there is nothing to hold")
-
-    with pytest.raises(StoreUnusableError, match=str(nowhere)):
-        asyncio.run(hold())
     with pytest.raises(StoreUnusableError, match=str(nowhere)) as refusal:
         try_lock(nowhere)
     assert refusal.value.remedy
