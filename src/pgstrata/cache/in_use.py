@@ -6,6 +6,7 @@ processes are not needed for that: a store has one engine.
 """
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ class InUse:
 
     def __init__(self) -> None:
         self._holders: Counter[str] = Counter()
+        self._leases: dict[str, tuple[str, ...]] = {}
         self._leaving: dict[str, asyncio.Event] = {}
 
     @property
@@ -23,18 +25,23 @@ class InUse:
         """The states that jobs hold, whether they exist or are still to be built."""
         return frozenset(self._holders)
 
-    @contextmanager
-    def holding(self, state_ids: Iterable[str]) -> Iterator[None]:
-        """Keep these states from being removed. What is leaving already is not kept."""
-        ids = tuple(state_ids)
-        self._holders.update(ids)
-        try:
-            yield
-        finally:
-            self._holders.subtract(ids)
-            for state_id in ids:
-                if not self._holders[state_id]:
-                    del self._holders[state_id]
+    def acquire(self, state_ids: Iterable[str]) -> str:
+        """Keep these states from being removed; the id of the lease that does.
+
+        What is leaving already is not kept.
+        """
+        lease_id = uuid.uuid4().hex
+        held = self._leases[lease_id] = tuple(state_ids)
+        self._holders.update(held)
+        return lease_id
+
+    def release(self, lease_id: str) -> None:
+        """End a lease. Twice is fine."""
+        held = self._leases.pop(lease_id, ())
+        self._holders.subtract(held)
+        for state_id in held:
+            if not self._holders[state_id]:
+                del self._holders[state_id]
 
     @contextmanager
     def removing(

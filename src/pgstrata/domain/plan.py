@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from msgspec.structs import replace
+
 from pgstrata.domain.model import Model
 
 
@@ -30,6 +32,9 @@ class Step(Model, frozen=True, kw_only=True):
     work_dir: Path
     stdin: str | None = None
     inputs: tuple[InputFile, ...] = ()
+    """The files it was made of, as only the disk that they are on knows them."""
+    reads: tuple[Path, ...] = ()
+    """The files its tool may read while it runs, where the kind sees to that."""
     uncacheable: bool = False
     """Whether not all that can change its result could be known."""
     env: dict[str, str] = {}
@@ -39,6 +44,10 @@ class Step(Model, frozen=True, kw_only=True):
     changeset_id: str | None = None
     changeset_author: str | None = None
     changeset_path: str | None = None
+
+    def portable(self) -> "Step":
+        """The step as it crosses to an executor: without what only a disk knows of its inputs."""
+        return replace(self, inputs=())
 
 
 class TaskInput(Model, frozen=True, kw_only=True):

@@ -38,8 +38,8 @@ from pgstrata.kinds.base import Kind
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.psql.kind import PsqlKind
 from pgstrata.prepare.coordinator import JobCoordinator
-from pgstrata.prepare.executor import TaskExecutor
 from pgstrata.prepare.job_log import JobLog
+from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.prepare.verification import Verification
@@ -114,12 +114,13 @@ async def assemble(
             min_free_memory_bytes=settings.instances.min_free_memory,
             available_memory=_available_memory,
         )
-        executor = TaskExecutor(
+        executor = LocalExecutor(
             runtime=runtime,
             dbms=dbms,
             kinds=kinds,
             snapshots=snapshots,
             store=store,
+            reservations=reservations,
             host=host,
             instances=InstanceStarter(
                 root=root,

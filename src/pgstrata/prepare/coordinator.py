@@ -29,7 +29,7 @@ from pgstrata.errors import (
 )
 from pgstrata.kinds.base import Kind, chosen
 from pgstrata.prepare import transitions
-from pgstrata.prepare.executor import TaskExecutor
+from pgstrata.prepare.executor import Executor
 from pgstrata.prepare.job_log import JobLog, OvertakenError
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
@@ -61,7 +61,7 @@ class JobCoordinator:
         queue: Queue,
         job_log: JobLog,
         kinds: Mapping[str, Kind],
-        executor: TaskExecutor,
+        executor: Executor,
         limits: JobLimits,
         server_settings: Mapping[str, str],
     ) -> None:
@@ -231,7 +231,7 @@ class JobCoordinator:
             try:
                 await self._runner.run(job_id, steps)
             finally:
-                await to_the_end(self._executor.release(job_id))
+                await to_the_end(self._executor.close_workspace(job_id))
         except asyncio.CancelledError:
             await self._written(lambda: self._end_cancelled(job_id))
             raise

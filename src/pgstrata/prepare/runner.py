@@ -7,7 +7,7 @@ its states cached costs few transactions.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,16 +18,17 @@ from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
-from pgstrata.errors import CancelledJobError, JobTimeoutError
+from pgstrata.errors import CancelledJobError, JobTimeoutError, StepFailedError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.kinds.base import Kind, chosen
 from pgstrata.prepare import lifecycle, planner, transitions
-from pgstrata.prepare.executor import StateOrder, TaskExecutor
+from pgstrata.prepare.executor import Executor, StateOrder
 from pgstrata.prepare.in_flight import InFlight
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.task_log import TaskLog, journal
+from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import to_the_end
 
 
@@ -40,8 +41,8 @@ class _Run:
     kind: Kind
     steps: Sequence[Step] | None
     """Those its inputs were read for when it was submitted; None after a restart."""
-    uses: ExitStack
-    """Holds the states of the chain against being removed for want of room."""
+    lease_id: str | None = None
+    """Of the lease that keeps the states of the chain from being removed to make room."""
     chain: planner.Chain | None = None
     """Known once this run has planned."""
     unsaid: Transition | None = None
@@ -63,7 +64,7 @@ class JobRunner:
         *,
         job_log: JobLog,
         kinds: Mapping[str, Kind],
-        executor: TaskExecutor,
+        executor: Executor,
         retention: Retention,
         turns: JobSlots,
         timeout_seconds: float | None,
@@ -99,10 +100,13 @@ class JobRunner:
             job = await self._job_log.load(job_id)
             kind = chosen(self._kinds, job.request.prepare_kind)
             tasks = await self._job_log.tasks(job_id)
-            with ExitStack() as uses:
-                run = _Run(job, tasks, kind, steps, uses)
+            run = _Run(job, tasks, kind, steps)
+            try:
                 async with self._in_time(job):
                     await self._advance(run)
+            finally:
+                if run.lease_id is not None:
+                    await to_the_end(self._executor.release(run.lease_id))
             await self._retention.trim(run.job.signature)
 
     @asynccontextmanager
@@ -146,7 +150,7 @@ class JobRunner:
         image = await self._executor.resolve_image(run.job.request.image_id)
         chain = planner.chain(image.image_id, steps, server_settings=self._server_settings)
         # From before it is looked which are there, until the instance is.
-        run.uses.enter_context(self._executor.using(chain.state_ids))
+        run.lease_id = await self._executor.acquire(chain.state_ids)
         done, cached = await self._cached(run, chain)
         specs = planner.tasks(run.job.request, chain, cached)
         before = [task.spec for task in run.tasks]
@@ -187,27 +191,41 @@ class JobRunner:
     # The tasks
 
     async def _execute(self, run: _Run, task: Task) -> None:
-        order = _state_order(run, task)
         async with self._running(run, task) as book:
-            built = await self._built(order, book)
+            built = await self._built(run, task, book)
         assert isinstance(task.spec, StateExecuteTask)
         done = replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=not built))
         run.happened(transitions.tasks_moved(run.job, [done], utc_now()))
 
-    async def _built(self, order: StateOrder, book: TaskLog) -> bool:
-        """See that the order's state is there; whether it was built for this job.
+    async def _built(self, run: _Run, task: Task, book: TaskLog) -> bool:
+        """See that the task's state is there; whether it was built for this job.
 
         Where another job is building it, that is watched.
         """
+        order, step = _state_order(run, task)
         while build := self._builds.of(order.task.output_state_id):
-            await self._executor.release(order.job_id)
+            await self._executor.close_workspace(order.job_id)
             async with self._turns.lent(order.job_id):
                 await book.line(f"job {build.job_id} is building this state")
                 there = await build.followed(book.line)
             if there:
                 return False
         with self._builds.begun(order.task.output_state_id, order.job_id) as build:
-            return await self._executor.execute_state(order, build.telling(book.line))
+            return await self._build(order, run.kind, step, build.telling(book.line))
+
+    async def _build(self, order: StateOrder, kind: Kind, step: Step, line: LineSink) -> bool:
+        """Have a state built of inputs that stay what was hashed; whether it was not there yet."""
+        await kind.check_unchanged(step)
+        try:
+            ran = await self._executor.run_step(order, line)
+        except StepFailedError:
+            # A tool that stumbled over a half-written input reports nonsense: inputs come first.
+            await kind.check_unchanged(step)
+            raise
+        if ran:
+            await kind.check_unchanged(step)
+            await self._executor.keep_state(order.job_id)
+        return ran
 
     async def _prepare_instance(self, run: _Run, task: Task) -> None:
         assert isinstance(task.spec, PrepareInstanceTask)
@@ -254,17 +272,20 @@ def _chain(run: _Run) -> planner.Chain:
     return run.chain
 
 
-def _state_order(run: _Run, task: Task) -> StateOrder:
+def _state_order(run: _Run, task: Task) -> tuple[StateOrder, Step]:
+    """The order for a task, and its step as it is known where its inputs are."""
     assert isinstance(task.spec, StateExecuteTask)
     chain = _chain(run)
     position = chain.state_ids.index(task.spec.output_state_id)
-    return StateOrder(
+    step = chain.steps[position]
+    order = StateOrder(
         job_id=task.job_id,
         image_id=chain.image_id,
         task=task.spec,
-        step=chain.steps[position],
+        step=step.portable(),
         last=position + 1 == len(chain.steps),
     )
+    return order, step
 
 
 def _signature(job: Job, chain: planner.Chain) -> str:

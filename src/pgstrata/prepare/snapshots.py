@@ -20,7 +20,7 @@ state is written in that order backwards (data, marker, row), so what a kill lea
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
@@ -148,10 +148,6 @@ class SnapshotOrchestrator:
             and await self._whole(self._states / state_id, state_id)
         )
 
-    def using(self, state_ids: Iterable[str]) -> AbstractContextManager[None]:
-        """Keep these states from being removed, once they are there, until this is left."""
-        return self._reservations.holding(state_ids)
-
     async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
         """The position of the last state of a chain that is there and whole, or None.
 
@@ -197,10 +193,6 @@ class SnapshotOrchestrator:
             if await self.defect(state_id) is None:
                 return "sound"
             return "removed" if await self._throw_out(state_id) else "emptied"
-
-    async def existing(self, state_ids: Sequence[str]) -> frozenset[str]:
-        """Which of these states are in the cache, by their rows alone: for plans."""
-        return await self._store.existing_states(state_ids)
 
     @asynccontextmanager
     async def building(self, state_id: str) -> AsyncIterator[bool]:

@@ -14,7 +14,7 @@ from pgstrata.domain.sizes import Bytes
 from pgstrata.domain.state import State
 from pgstrata.errors import CacheEnforcementUnavailableError, parted
 from pgstrata.settings import CacheCapacity
-from tests.unit.prepare.heart import Heart, engine, run
+from tests.unit.prepare.heart import Heart, engine, holding, run
 
 ANY_AGE = Seconds(0)
 
@@ -298,7 +298,7 @@ def test_a_state_that_a_job_took_up_just_before_stays(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(await bounded(tmp_path, states=10)) as heart:
             state_id = await built(heart, "a")
-            with heart.executor.using([state_id]):
+            with holding(heart.reservations, [state_id]):
                 assert not await heart.removal.remove(state_id)
             assert await heart.snapshots.is_clean(state_id)
             assert await heart.removal.remove(state_id)
@@ -349,7 +349,9 @@ def test_the_status_tells_what_could_go_and_what_could_not(tmp_path: Path) -> No
             assert status.configured_max_bytes == status.effective_max_bytes
             assert status.min_state_age == "0s"
             assert status.last_eviction is None
-            with heart.executor.using([state.state_id for state in await heart.store.states()]):
+            with holding(
+                heart.reservations, [state.state_id for state in await heart.store.states()]
+            ):
                 assert (await heart.evictor.status()).reclaimable_bytes == 0
 
     run(scenario())

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from pgstrata.instances.limits import Host
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryKind
 from pgstrata.prepare.coordinator import JobCoordinator
-from pgstrata.prepare.executor import TaskExecutor
 from pgstrata.prepare.job_log import JobLog
+from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.queue.memory import MemoryQueue
@@ -143,12 +143,13 @@ class Heart:
             min_free_memory_bytes=self.settings.instances.min_free_memory,
             available_memory=lambda: self.memory,
         )
-        self.executor = TaskExecutor(
+        self.executor = LocalExecutor(
             runtime=self.runtime,
             dbms=self.dbms,
             kinds=kinds,
             snapshots=self.snapshots,
             store=self.store,
+            reservations=self.reservations,
             host=host,
             instances=InstanceStarter(
                 root=self.root,
@@ -238,6 +239,14 @@ class Heart:
             self.hanging.set()
             return ToolRun(hangs=True)
         return ToolRun(lines=("hello", "world") if "chatter" in text else ())
+
+
+@contextmanager
+def holding(reservations: InUse, state_ids: Iterable[str]) -> Iterator[None]:
+    """A lease on states for as long as this lasts."""
+    lease_id = reservations.acquire(state_ids)
+    yield
+    reservations.release(lease_id)
 
 
 def run(scenario: Coroutine[None, None, None]) -> None:

@@ -10,8 +10,8 @@ from pgstrata.domain.plan import StateExecuteTask, TaskInput
 from pgstrata.errors import StepFailedError, StoreUnusableError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.prepare import planner
-from pgstrata.prepare.executor import StateOrder
-from pgstrata.runtime.base import ToolCommand
+from pgstrata.prepare.executor import Executor, StateOrder
+from pgstrata.runtime.base import LineSink, ToolCommand
 from pgstrata.runtime.memory import ToolRun
 from pgstrata.settings import SnapshotSettings
 from pgstrata.store.memory import MemoryStore
@@ -32,6 +32,14 @@ async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
     ]
 
 
+async def build(executor: Executor, order: StateOrder, log: LineSink) -> bool:
+    """Run a step and keep its state, as the runner does; whether it was not there yet."""
+    if not await executor.run_step(order, log):
+        return False
+    await executor.keep_state(order.job_id)
+    return True
+
+
 async def unheard(line: str) -> None:
     raise AssertionError(f"nothing was expected to be said, but: {line}")
 
@@ -42,11 +50,11 @@ def test_consecutive_steps_use_one_data_directory_and_clone_no_parent_again(
     async def scenario() -> None:
         heart = Heart(tmp_path)
         for order in await orders(heart, "a", "b"):
-            assert await heart.executor.execute_state(order, unheard)
+            assert await build(heart.executor, order, unheard)
             [workspace] = await heart.statefs.places(tmp_path / "work")
             assert workspace.name == "job"
         assert heart.steps_in(workspace) == ["a", "b"]
-        await heart.executor.release("job")
+        await heart.executor.close_workspace("job")
         assert await heart.statefs.places(tmp_path / "work") == []
 
     run(scenario())
@@ -56,7 +64,7 @@ def test_after_the_last_step_its_data_directory_itself_is_the_state(tmp_path: Pa
     async def scenario() -> None:
         heart = Heart(tmp_path)
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(replace(order, last=True), unheard)
+        await build(heart.executor, replace(order, last=True), unheard)
         assert await heart.statefs.places(tmp_path / "work") == []
         assert await heart.snapshots.is_clean(order.task.output_state_id)
 
@@ -67,8 +75,8 @@ def test_a_step_leaves_a_whole_state_and_its_row(tmp_path: Path) -> None:
     async def scenario() -> None:
         heart = Heart(tmp_path)
         first, second = await orders(heart, "a", "b")
-        await heart.executor.execute_state(first, unheard)
-        await heart.executor.execute_state(second, unheard)
+        await build(heart.executor, first, unheard)
+        await build(heart.executor, second, unheard)
         state = await heart.store.state(second.task.output_state_id)
         assert state is not None
         assert state.parent_state_id == first.task.output_state_id
@@ -91,7 +99,7 @@ def test_one_server_serves_all_steps_and_their_states_are_as_a_crash_leaves_them
         heart = Heart(tmp_path)
         servers: set[int] = set()
         for order in await orders(heart, "a", "b", "c"):
-            await heart.executor.execute_state(order, unheard)
+            await build(heart.executor, order, unheard)
             servers.update(pid_of(server) for server in heart.runtime.running)
             place = tmp_path / "states" / order.task.output_state_id
             assert await heart.dbms.defect(place / "data", recovers=True) is None
@@ -105,7 +113,7 @@ def test_after_the_last_step_the_server_is_stopped_and_its_state_is_clean(tmp_pa
     async def scenario() -> None:
         heart = Heart(tmp_path)
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(replace(order, last=True), unheard)
+        await build(heart.executor, replace(order, last=True), unheard)
         assert heart.runtime.running == ()
         place = tmp_path / "states" / order.task.output_state_id
         assert await heart.dbms.defect(place / "data") is None
@@ -127,7 +135,7 @@ def test_a_step_after_which_a_running_server_will_not_do_has_it_stopped(
 
         heart.runtime.tool = leaving
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(order, unheard)
+        await build(heart.executor, order, unheard)
         assert heart.runtime.running == ()
         place = tmp_path / "states" / order.task.output_state_id
         assert await heart.dbms.defect(place / "data") is None
@@ -139,7 +147,7 @@ def test_states_as_a_crash_leaves_them_can_be_had_after_the_last_step_too(tmp_pa
     async def scenario() -> None:
         heart = Heart(tmp_path, SETTINGS._replace(snapshot=SnapshotSettings(consistency="crash")))
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(replace(order, last=True), unheard)
+        await build(heart.executor, replace(order, last=True), unheard)
         assert heart.runtime.running == ()
         assert await heart.statefs.places(tmp_path / "work") == []
         place = tmp_path / "states" / order.task.output_state_id
@@ -163,7 +171,7 @@ def test_a_replication_slot_is_dropped_and_that_is_said(tmp_path: Path) -> None:
 
         heart.runtime.tool = with_slot
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(order, hear)
+        await build(heart.executor, order, hear)
         assert said == ["replication slot mine was dropped: a state keeps none"]
 
     run(scenario())
@@ -174,7 +182,7 @@ def test_a_step_that_fails_leaves_neither_state_nor_server_nor_files(tmp_path: P
         heart = Heart(tmp_path)
         [order] = await orders(heart, "fail")
         with pytest.raises(StepFailedError):
-            await heart.executor.execute_state(order, unheard)
+            await build(heart.executor, order, unheard)
         assert heart.runtime.running == ()
         assert await heart.store.states() == []
         for area in ("work", "building", "states"):
@@ -187,8 +195,8 @@ def test_a_state_that_is_there_meanwhile_is_not_built_again(tmp_path: Path) -> N
     async def scenario() -> None:
         heart = Heart(tmp_path)
         [order] = await orders(heart, "a")
-        assert await heart.executor.execute_state(order, unheard)
-        assert not await heart.executor.execute_state(order, unheard)
+        assert await build(heart.executor, order, unheard)
+        assert not await build(heart.executor, order, unheard)
         assert len(heart.runtime.commands) == 1
 
     run(scenario())
@@ -198,11 +206,11 @@ def test_after_a_state_that_others_built_work_goes_on_from_that_state(tmp_path: 
     async def scenario() -> None:
         heart = Heart(tmp_path)
         first, second, third = await orders(heart, "a", "b", "c")
-        await heart.executor.execute_state(first, unheard)
+        await build(heart.executor, first, unheard)
         other = replace(second, job_id="other")
-        await heart.executor.execute_state(other, unheard)
-        await heart.executor.execute_state(second, unheard)
-        await heart.executor.execute_state(third, unheard)
+        await build(heart.executor, other, unheard)
+        await build(heart.executor, second, unheard)
+        await build(heart.executor, third, unheard)
         state = tmp_path / "states" / third.task.output_state_id
         assert heart.steps_in(state) == ["a", "b", "c"]
 
@@ -213,7 +221,7 @@ def test_an_instance_has_its_own_clone_and_is_stored_with_its_name(tmp_path: Pat
     async def scenario() -> None:
         heart = Heart(tmp_path)
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(order, unheard)
+        await build(heart.executor, order, unheard)
         wanted = InstanceOrder(
             job_id="job",
             image_id=order.image_id,
@@ -238,7 +246,7 @@ def test_the_base_state_is_the_input_of_a_first_step(tmp_path: Path) -> None:
         heart = Heart(tmp_path)
         [order] = await orders(heart, "a")
         assert order.task.input == TaskInput(kind="image", id=order.image_id)
-        await heart.executor.execute_state(order, unheard)
+        await build(heart.executor, order, unheard)
         [base] = await heart.statefs.places(tmp_path / "bases")
         assert heart.steps_in(base) == []
 
@@ -263,7 +271,7 @@ def test_an_instance_that_can_neither_be_stored_nor_taken_back_leaves_no_server(
         heart.store = FullStore()
         heart.start_engine()
         [order] = await orders(heart, "a")
-        await heart.executor.execute_state(replace(order, last=True), unheard)
+        await build(heart.executor, replace(order, last=True), unheard)
         wish = InstanceOrder(
             job_id="job",
             image_id=order.image_id,

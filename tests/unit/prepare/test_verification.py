@@ -9,7 +9,7 @@ from pgstrata.dbms.memory import CONTROL_FILE
 from pgstrata.domain.cache import StateCheck
 from pgstrata.prepare import verification
 from pgstrata.prepare.verification import Verification
-from tests.unit.prepare.heart import Heart, engine, run
+from tests.unit.prepare.heart import Heart, engine, holding, run, with_jobs
 
 
 async def found(heart: Heart, *, repair: bool = False) -> list[StateCheck]:
@@ -104,7 +104,7 @@ def test_a_state_that_a_job_is_at_work_on_is_left_to_it(tmp_path: Path) -> None:
         async with engine(Heart(tmp_path)) as heart:
             state_id = await built(heart, "a")
             heart.disk.remove_tree(tmp_path / "states" / state_id / "marker")
-            with heart.executor.using([state_id]):
+            with holding(heart.reservations, [state_id]):
                 [finding] = await found(heart, repair=True)
             assert finding.outcome == "in_use"
             assert await heart.store.state(state_id) is not None
@@ -116,7 +116,7 @@ def test_while_a_state_is_thrown_out_a_job_that_needs_it_waits_and_builds_it(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
-        async with engine(Heart(tmp_path)) as heart:
+        async with engine(Heart(tmp_path, with_jobs(max_identical=0))) as heart:
             state_id = await built(heart, "a")
             heart.disk.remove_tree(tmp_path / "states" / state_id / "marker")
             reached, go_on = asyncio.Event(), asyncio.Event()

@@ -151,7 +151,7 @@ class LiquibaseKind:
         flush_query: str | None,
     ) -> str | None:
         digest = None if step.uncacheable else step.digest
-        reads = None if step.uncacheable else {file.path for file in step.inputs}
+        reads = None if step.uncacheable else set(step.reads)
         try:
             async with self._pool.lent(
                 environment, lambda jvm: _held(jvm, context) is not None
@@ -301,6 +301,7 @@ def _step(
     uncacheable: bool,
 ) -> Step:
     found = planned.found
+    inputs = (*(found.files if found else ()), *(tool.files if tool else ()))
     return Step(
         kind=NAME,
         # What cannot be known is never the same again.
@@ -308,7 +309,8 @@ def _step(
         args=context.recipe.words(),
         title=_title(planned, context.recipe),
         work_dir=work_dir,
-        inputs=(*(found.files if found else ()), *(tool.files if tool else ())),
+        inputs=inputs,
+        reads=tuple(file.path for file in inputs),
         uncacheable=uncacheable,
         env=request.liquibase_env,
         tool=None if tool is None else str(tool.program),

@@ -1,0 +1,208 @@
+"""The executor on this machine.
+
+It acquires, reuses, starts and cleans up a job's server and runs a step with its tool. What to do
+about snapshots it asks the SnapshotOrchestrator, instances it has started by the InstanceStarter;
+when a task runs and what is said about it is the coordinator's business.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pgstrata.cache.in_use import InUse
+from pgstrata.dbms.base import Dbms
+from pgstrata.domain.image import ResolvedImage
+from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.model import utc_now
+from pgstrata.domain.plan import TaskInput
+from pgstrata.domain.state import State
+from pgstrata.errors import ConflictError, StepFailedError
+from pgstrata.instances.limits import Host
+from pgstrata.instances.starting import InstanceOrder, InstanceStarter
+from pgstrata.kinds.base import Kind
+from pgstrata.prepare.executor import StateOrder
+from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
+from pgstrata.runtime.base import LineSink, Runtime
+from pgstrata.store.base import Store
+from pgstrata.system.cancellation import to_the_end
+
+
+class _Step(NamedTuple):
+    """A step that was run and not kept yet."""
+
+    order: StateOrder
+    flushed: str | None
+    """What the dbms's ``flush_query`` gave its tool."""
+    building: AsyncExitStack
+    """Holds the lease to build its state."""
+
+
+class _Work:
+    """A job's workspace, the state it is at, and the server on it while one runs."""
+
+    def __init__(self, workspace: Workspace, at: TaskInput) -> None:
+        self.workspace = workspace
+        self.at = at
+        self.server: Server | None = None
+        self.step: _Step | None = None
+
+
+class LocalExecutor:
+    """An ``Executor`` whose runtime and disk are this machine's."""
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        dbms: Dbms,
+        kinds: Mapping[str, Kind],
+        snapshots: SnapshotOrchestrator,
+        store: Store,
+        reservations: InUse,
+        host: Host,
+        instances: InstanceStarter,
+    ) -> None:
+        self._runtime = runtime
+        self._dbms = dbms
+        self._kinds = kinds
+        self._snapshots = snapshots
+        self._store = store
+        self._reservations = reservations
+        self._host = host
+        self._instances = instances
+        self._works: dict[str, _Work] = {}
+
+    async def resolve_image(self, image_id: str) -> ResolvedImage:
+        return await self._runtime.resolve(image_id)
+
+    async def check_host(self) -> None:
+        await self._instances.check_host()
+
+    async def check_name(self, name: str) -> None:
+        await self._instances.check_name(name)
+
+    async def existing_states(self, state_ids: Sequence[str]) -> frozenset[str]:
+        return await self._store.existing_states(state_ids)
+
+    async def count_clean(self, state_ids: Sequence[str]) -> int:
+        deepest = await self._snapshots.deepest_clean(state_ids)
+        return 0 if deepest is None else deepest + 1
+
+    async def acquire(self, state_ids: Sequence[str]) -> str:
+        return self._reservations.acquire(state_ids)
+
+    async def release(self, lease_id: str) -> None:
+        self._reservations.release(lease_id)
+
+    async def run_step(self, order: StateOrder, log: LineSink) -> bool:
+        async with AsyncExitStack() as building:
+            already_there = await building.enter_async_context(
+                self._snapshots.building(order.task.output_state_id)
+            )
+            if already_there:
+                await self.close_workspace(order.job_id)
+                return False
+            async with self._undone_on_failure(order.job_id):
+                work = await self._work(order)
+                flushed = await self._run(order, work, log)
+                work.step = _Step(order, flushed, building.pop_all())
+        return True
+
+    async def keep_state(self, job_id: str) -> None:
+        work = self._works.get(job_id)
+        if work is None or work.step is None or work.server is None:
+            raise ConflictError(
+                f"no step of job {job_id} is to be kept", remedy="run the step, then keep its state"
+            )
+        order, flushed, building = work.step
+        work.step = None
+        async with building, self._undone_on_failure(job_id):
+            still_runs = await self._snapshots.take(
+                work.workspace, _state_of(order), work.server, last=order.last, flushed=flushed
+            )
+            if not still_runs:
+                work.server = None
+            work.at = TaskInput(kind="state", id=order.task.output_state_id)
+            if order.last:
+                await self.close_workspace(job_id)
+
+    async def close_workspace(self, job_id: str) -> None:
+        work = self._works.pop(job_id, None)
+        if work is None:
+            return
+        try:
+            if work.server is not None:
+                await self._runtime.stop(work.server, clean=False)
+            await self._snapshots.discard(work.workspace)
+        finally:
+            if work.step is not None:
+                await work.step.building.aclose()
+
+    async def start_instance(self, order: InstanceOrder) -> Instance:
+        return await self._instances.start(order)
+
+    async def discard_instance(self, job_id: str) -> None:
+        await self._instances.discard(job_id)
+
+    async def recover(self) -> None:
+        # Servers first, then their files.
+        await self._runtime.clear_orphans([one.server for one in await self._store.instances()])
+        await self._instances.recover()
+        await self._snapshots.recover()
+
+    async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
+        if work.server is None:
+            self._host.check_memory()
+            work.server = await self._runtime.start(order.image_id, work.workspace.data_dir)
+        try:
+            flushed = await self._kinds[order.step.kind].execute(
+                order.step,
+                work.server,
+                self._runtime,
+                log,
+                flush_query=None if order.last else self._dbms.flush_query,
+            )
+        except StepFailedError as error:
+            said = f"{error.message}\n{error.details or ''}"
+            error.remedy = await self._runtime.remedy_for(work.server, said) or error.remedy
+            raise
+        for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):
+            await log(f"replication slot {slot} was dropped: a state keeps none")
+        return flushed
+
+    async def _work(self, order: StateOrder) -> _Work:
+        """The job's workspace at the step's start: the one in use, if it is just there."""
+        current = self._works.get(order.job_id)
+        if current is not None and current.at == order.task.input and current.step is None:
+            return current
+        await self.close_workspace(order.job_id)
+
+        async def initialise(data_dir: Path) -> None:
+            await self._runtime.initialise(order.image_id, data_dir)
+
+        workspace = await self._snapshots.workspace(order.job_id, order.task.input, initialise)
+        work = self._works[order.job_id] = _Work(workspace, order.task.input)
+        return work
+
+    @asynccontextmanager
+    async def _undone_on_failure(self, job_id: str) -> AsyncIterator[None]:
+        try:
+            with self._snapshots.full_disk_told():
+                yield
+        except BaseException:
+            await to_the_end(self.close_workspace(job_id))
+            raise
+
+
+def _state_of(order: StateOrder) -> State:
+    start = order.task.input
+    return State(
+        state_id=order.task.output_state_id,
+        parent_state_id=start.id if start.kind == "state" else None,
+        image_id=order.image_id,
+        prepare_kind=order.step.kind,
+        prepare_args_normalized=order.step.title,
+        created_at=utc_now(),
+        refcount=0,
+    )
