@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
@@ -83,7 +85,8 @@ class Database:
         """
         worker = _Worker(f"database {path.name}")
         try:
-            connection = await worker.call(lambda: _open(path, busy_seconds, migrations))
+            opening = partial(copy_context().run, _open, path, busy_seconds, migrations)
+            connection = await worker.call(opening)
             # Never waits: it belongs to the event loop's thread.
             reader = sqlite3.connect(path, timeout=0, isolation_level=None)
         except BaseException:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -12,10 +13,11 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run ``call`` in a thread.
+    """Run ``call`` in a thread, in the context of its caller.
 
     Unlike ``asyncio.to_thread``, a cancellation is raised only once the thread has ended, so the
     caller can clean up after it without running against it.
     """
     loop = asyncio.get_running_loop()
-    return await to_the_end(loop.run_in_executor(None, partial(call, *args, **kwargs)))
+    in_context = partial(copy_context().run, call, *args, **kwargs)
+    return await to_the_end(loop.run_in_executor(None, in_context))

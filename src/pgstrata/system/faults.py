@@ -14,6 +14,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -98,18 +99,21 @@ Reach = Callable[[str], None]
 
 _RULE = re.compile(r"(?P<point>[a-z_.]+)=(?P<action>kill|E[A-Z0-9]+)(@(?P<nth>\d+)(?P<on>\+)?)?")
 _UNARMED = nullcontext()
-_reach: Reach | None = None
+_reach: ContextVar[Reach | None] = ContextVar("reach", default=None)
 
 
 def step(name: str) -> AbstractContextManager[None]:
     """The context in which a step is done; its second point is left out when it raises."""
-    return _UNARMED if _reach is None else _Step(name, _reach)
+    reach = _reach.get()
+    return _UNARMED if reach is None else _Step(name, reach)
 
 
 def arm(reach: Reach | None) -> None:
-    """Have ``reach`` called at every point of this process; None for nothing."""
-    global _reach
-    _reach = reach
+    """Have ``reach`` called at every point that this context comes by, with its tasks and threads.
+
+    None for nothing.
+    """
+    _reach.set(reach)
 
 
 def arm_from(environment: Mapping[str, str]) -> None:

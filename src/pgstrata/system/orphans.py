@@ -9,6 +9,7 @@ import logging
 import os
 import uuid
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
@@ -25,18 +26,19 @@ _ENGINE_LOCK = "/engine.lock"
 
 _log = logging.getLogger(__name__)
 
-_store = ""
+# A process may hold several engines, each with a store of its own; it is the engine's tasks that
+# start programs, through dozens of calls that need not know of it.
+_store: ContextVar[str] = ContextVar("store", default="")
 
 
 def mark_for(store: Path) -> None:
-    """Mark the programs that this process starts from now on as those of a store."""
-    global _store
-    _store = os.path.realpath(store)
+    """Mark the programs that this context starts from now on, with its tasks, as a store's."""
+    _store.set(os.path.realpath(store))
 
 
 def new_mark() -> str:
     """A mark for one run of a program."""
-    return f"{uuid.uuid4().hex}:{_store}"
+    return f"{uuid.uuid4().hex}:{_store.get()}"
 
 
 def unmarked(environment: Mapping[str, str]) -> dict[str, str]:
