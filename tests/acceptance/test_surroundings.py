@@ -209,6 +209,12 @@ def test_a_path_that_is_not_utf_8_is_refused_by_its_name(
     refused = pgstrata("prepare:psql", "--", "-f", name, exit_code=2)
     assert "is not UTF-8" in refused.stderr
     assert r"gr\udcf6\udcdfer.sql" in refused.stderr
+    assert "is not UTF-8" in pgstrata("rm", name, exit_code=2).stderr
+    pgstrata.work /= os.fsdecode(b"gr\xf6\xdfer")
+    pgstrata.work.mkdir()
+    refused = pgstrata("prepare:psql", "--", "-c", "select 1", exit_code=2)
+    assert "is not UTF-8" in refused.stderr
+    assert r"gr\udcf6\udcdfer" in refused.stderr
 
 
 @pytest.fixture

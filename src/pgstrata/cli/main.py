@@ -103,6 +103,11 @@ def overview() -> str:
 
 
 def _run(words: Sequence[str]) -> int:
+    for word in words:
+        if any("\ud800" <= character <= "\udfff" for character in word):
+            raise InvalidArgumentError(
+                f"{word!a} is not UTF-8", remedy="give the file or the directory another name"
+            )
     given = parse(words, OPTIONS, pass_on=True)
     if given.has("--version"):
         print(f"pgstrata {__version__}")

@@ -214,7 +214,7 @@ def _encoded(body: msgspec.Struct) -> bytes:
         # The names of files and the words of a command line may be any bytes.
         near = error.object[max(0, error.start - _NEAR) : error.end + _NEAR]
         raise InvalidArgumentError(
-            f"a path or an argument is not UTF-8, near {near!a}",
+            f"what is asked is not UTF-8, near {near!a}",
             remedy="give the file or the directory another name",
         ) from error
 

@@ -30,15 +30,9 @@ def join(store: Path) -> bool:
     The process must have one thread only, as for ``make``. Raises ``OSError``.
     """
     for pid in _servers(store):
-        try:
-            descriptor = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue  # it ended meanwhile
-        try:
-            check(LIBC.setns(descriptor, _NEW_USER | _NEW_MOUNTS))
-        finally:
-            os.close(descriptor)
-        return True
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            _enter(pid)
+            return True
     return False
 
 
@@ -55,6 +49,14 @@ def make() -> None:
 def is_first() -> bool:
     """Whether this process is in no user namespace but the machine's own."""
     return Path("/proc/self/uid_map").read_text().split() == ["0", "0", str((1 << 32) - 1)]
+
+
+def _enter(pid: int) -> None:
+    descriptor = os.pidfd_open(pid)
+    try:
+        check(LIBC.setns(descriptor, _NEW_USER | _NEW_MOUNTS))
+    finally:
+        os.close(descriptor)
 
 
 def _servers(store: Path) -> Iterator[int]:
