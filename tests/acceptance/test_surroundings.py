@@ -3,12 +3,14 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import pq
 
+from pgstrata.runtime.access import socket_dir_for
 from tests import changelogs, confined, needs
 from tests.acceptance.conftest import Terminal
 from tests.liquibase import launcher, liquibase_home
@@ -144,13 +146,17 @@ PLACES = {
 
 
 @pytest.fixture
-def moved(pgstrata: Terminal, request: pytest.FixtureRequest) -> Terminal:
+def moved(pgstrata: Terminal, request: pytest.FixtureRequest) -> Iterator[Terminal]:
     """A shell whose home is such a directory."""
     home = pgstrata.home / request.param
     pgstrata.home, pgstrata.store, pgstrata.work = home, home / "store", home / "work"
     pgstrata.work.mkdir(parents=True)
     pgstrata.environment |= {"HOME": str(home), "PGSTRATA_STORE": str(pgstrata.store)}
-    return pgstrata
+    sockets = socket_dir_for(pgstrata.store)
+    yield pgstrata
+    pgstrata.tear_down()
+    if not sockets.is_relative_to(home):
+        shutil.rmtree(sockets)
 
 
 @pytest.mark.parametrize("moved", PLACES.values(), ids=PLACES, indirect=True)
