@@ -30,6 +30,12 @@ from pgstrata.system import faults
 
 _log = logging.getLogger(__name__)
 
+SWITCH_SECONDS = 0.001
+"""How long a thread that reads scripts keeps the interpreter from the one that answers requests.
+
+An answer takes several turns of that one, and Python's own 5 ms add up.
+"""
+
 
 def serve(
     *,
@@ -46,6 +52,7 @@ def serve(
     """
     capacity.check(settings.cache.capacity)
     _let_others_hear()
+    sys.setswitchinterval(SWITCH_SECONDS)
     faults.arm_from(os.environ)
     # Before any thread is made.
     mounts = detect.enter_namespace(store.absolute(), settings.snapshot.backend)

@@ -15,6 +15,7 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.psql.options import BY_LETTER, BY_NAME, Option, Use
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff]+")
+_LONGEST = 128 * 1024 - 1
 _TRUE = frozenset(("1", "on", "true", "yes"))
 _ONLY_RECIPES = "give psql only scripts (-f), commands (-c) and variables (-v)"
 _REMEDIES = {
@@ -95,6 +96,11 @@ def parse(args: Sequence[str]) -> PsqlArguments:
     meaning in a recipe: connections, terminals, files to write.
     """
     for word in args:
+        if len(word) > _LONGEST or len(word.encode("utf-8", "surrogateescape")) > _LONGEST:
+            _refuse(
+                f"an argument is longer than the system lets programs have them ({_LONGEST} bytes)",
+                "put what it says into a file, and name that with -f",
+            )
         if "\0" in word:
             _refuse("an argument contains a NUL character", "remove it")
     reading = _Reading()

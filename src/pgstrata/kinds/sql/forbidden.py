@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from pgstrata.kinds.sql.comments import blanked
-from pgstrata.kinds.sql.reader import BEHIND, MARGIN, Text, windows
+from pgstrata.kinds.sql.reader import BEHIND, MARGIN, WINDOW, Text, windows
 from pgstrata.kinds.sql.suspects import (
     USE_COPY,
     Forbidden,
@@ -39,7 +39,8 @@ _FUNCTIONS = (
     b"lo_import",
 )
 _WORDS = (*_BEGINNINGS, *_FUNCTIONS)
-_BEGINNING = re.compile(rb"\b(?:" + b"|".join(_WORDS) + rb")\b")
+# Each alternative starts as it is, which lets Python pass by other text fast.
+_BEGINNING = re.compile(b"|".join(word + rb"(?<!\w" + word + rb")\b" for word in _WORDS))
 _BEGINNING_OR_PARENTHESIS = re.compile(_BEGINNING.pattern + rb"|\)")
 
 _TOKEN = re.compile(
@@ -47,7 +48,7 @@ _TOKEN = re.compile(
        | (?P<newline> [\r\n]+)
        | (?P<word>    \w+)
        | (?P<dotted>  [.$%:\x80-\xff]+)
-       | (?P<join>    \|\|+|,)
+       | (?P<join>    \|\||,)
        | (?P<quote>   \\?')
        | (?P<mark>    --|/\*|\*/|.)""",
     re.VERBOSE | re.DOTALL,
@@ -61,10 +62,16 @@ _TARGET = re.compile(
 def find(sql: Text, start: int = 0, end: int | None = None) -> tuple[Forbidden, ...]:
     """What is forbidden in the SQL, or in a part of it, in no order; of very much the beginning."""
     end = len(sql) if end is None else end
+    if end - start <= WINDOW and not _promising(sql[start:end].lower()):
+        return ()
     if not _search(windows(sql, start, end), start):
         return ()
     # Only now, since it takes longer: comments may say what they like.
     return tuple(_search(blanked(sql, start, end), start))
+
+
+def _promising(sql: bytes) -> bool:
+    return any(word in sql for word in _WORDS)
 
 
 def _search(pieces: Iterable[bytes], start: int) -> list[Forbidden]:
@@ -102,7 +109,7 @@ class _Search:
         self._buffer = self._buffer[kept:] + piece
         self._base += kept
         self._at -= kept
-        self._promising = any(word in self._buffer for word in _WORDS)
+        self._promising = _promising(self._buffer)
         self._read(len(self._buffer) - MARGIN)
 
     def finish(self) -> None:
@@ -158,15 +165,18 @@ class _Search:
         """What was joined ends at the first quote it can end at."""
         ended = {one.start for one in before if one.phase is Phase.JOINT and not one.comment}
         self._suspects = [
-            one for one in self._suspects if one.phase is not Phase.JOINED or one.start not in ended
+            one
+            for one in self._suspects
+            if one.phase is not Phase.JOINED or one.several or one.start not in ended
         ]
 
     def _keep(self, suspect: Suspect) -> None:
         for index, kept in enumerate(self._suspects):
             if (kept.phase, kept.comment) == (suspect.phase, suspect.comment):
-                # The one whose parenthesis or string opened last can go on the longest.
-                if suspect.opened > kept.opened:
-                    self._suspects[index] = suspect
+                if kept.start != suspect.start:
+                    # It may be as long as the one that was opened last.
+                    opened = max(kept.opened, suspect.opened)
+                    self._suspects[index] = kept._replace(opened=opened, several=True)
                 return
         self._suspects.append(suspect)
 

@@ -7,7 +7,7 @@ longer, and what is inside something else, is a state of the lexer.
 
 import re
 from collections.abc import Iterator
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 from pgstrata.kinds.sql.reader import MARGIN, WINDOW, Reader
@@ -17,7 +17,7 @@ _LONGEST_WORD = 64
 """How much of a word's text a token has: more than any keyword."""
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """What sort of token it is."""
 
     SPACE = auto()
@@ -78,20 +78,20 @@ _NEXT = re.compile(
        | (?P<mark>   ::|.)""",
     re.VERBOSE | re.DOTALL,
 )
-# What skimming stops at.
+# What skimming stops at. Each alternative starts with a byte as it is, without a group or a class:
+# that lets Python pass by all other bytes ten times as fast.
 _SKIM = re.compile(
-    rb"""(?P<string> '[^']*')
-       | (?P<name>   "[^"]*")
-       | (?P<line>   --)
-       | (?P<block>  /\*)
-       | (?P<cast>   ::)
-       | (?P<variable> :[\w\x80-\xff]+)
-       | (?P<mark>   [;\\])
-       | (?P<quote>  ['"$&])
-       | (?P<word>   (?<![\w\x80-\xff])
-                     (?: [Cc][Oo][Pp][Yy] | [Cc][Rr][Ee][Aa][Tt][Ee] | [Ff][Rr][Oo][Mm] )
-                     (?![\w$\x80-\xff]) )""",
-    re.VERBOSE,
+    "|".join(
+        (
+            *("'[^']*'", "'", '"[^"]*"', '"', r"\$", "&", "--", r"/\*", ";", r"\\"),
+            *("::", r":[\w\x80-\xff]+"),
+            *(
+                rf"{first}(?<![\w\x80-\xff]{first})(?i:{word[1:]})(?![\w$\x80-\xff])"
+                for word in ("copy", "create", "from")
+                for first in (word[0], word[0].upper())
+            ),
+        )
+    ).encode("ascii")
 )
 _SPACE = re.compile(rb"[ \t\n\r\f\v]*")
 _WORD = re.compile(rb"[\w$\x80-\xff]*")
@@ -108,7 +108,8 @@ _TAG = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]{0,%d})?\$" % (_LONGEST
 _LONG_TAG = re.compile(rb"\$[A-Za-z_\x80-\xff][\w\x80-\xff]{%d}" % _LONGEST_TAG)
 
 # What may stand before a quote without a space between, apart from dollar signs.
-_STUCK = bytes(byte for byte in range(256) if re.match(rb"[\w.\x80-\xff]", bytes([byte])))
+_STUCK_BYTES = bytes(byte for byte in range(256) if re.match(rb"[\w.\x80-\xff]", bytes([byte])))
+_STUCK = frozenset(_STUCK_BYTES)
 _PIECE = re.compile(
     rb"""(?P<number> [0-9][0-9.]*) (?P<letters> [A-Za-z_\x80-\xff][\w.\x80-\xff]*)?
        | (?P<word>   [A-Za-z_\x80-\xff][\w\x80-\xff]*)
@@ -166,26 +167,29 @@ class Lexer:
         reader = self._reader
         while (found := reader.find(_SKIM, position)) is not None:
             start, end = reader.base + found.start(), reader.base + found.end()
-            match group := found.lastgroup:
-                case "string" | "name" | "quote":
+            text = found[0]
+            match text[:1]:
+                case b"'" | b'"' if len(text) > 1 and _stands_alone(found, position - reader.base):
+                    position = end
+                case b"'" | b'"' | b"$" | b"&":
                     token = self._at_quote(position, start, end, found)
                     if token.kind not in _PASSED:
                         return token
                     position = token.end
-                case "line":
+                case b"-":
                     return Token(Kind.COMMENT, start, reader.run(_LINE, end))
-                case "block":
+                case b"/":
                     return self._comment(start)
-                case "cast":
+                case b":" if text == b"::":
                     position = end
-                case "variable":
-                    text = found[0][:_LONGEST_WORD]
+                case b":":
                     if found.end() == len(reader.window):
                         end = reader.run(_VARIABLE, end)
-                    return Token(Kind.VARIABLE, start, end, text)
+                    return Token(Kind.VARIABLE, start, end, text[:_LONGEST_WORD])
+                case b";" | b"\\":
+                    return Token(Kind.MARK, start, end, text)
                 case _:
-                    assert group is not None
-                    return Token(Kind[group.upper()], start, end, found[0].lower())
+                    return Token(Kind.WORD, start, end, text.lower())
         return None
 
     def variable(self, token: Token) -> str:
@@ -223,7 +227,7 @@ class Lexer:
             return Token(Kind.MARK, start, end)
         if mark == b"$":
             return self._dollar(start)
-        if found.lastgroup == "quote":
+        if found[0] == mark:
             return self._quoted(start, mark)
         return Token(Kind.STRING, start, end)
 
@@ -238,7 +242,7 @@ class Lexer:
             text = reader.window[start - reader.base : end - reader.base]
         else:
             text = reader.text[start:end]
-        run = text[len(text.rstrip(_STUCK)) :]
+        run = text[len(text.rstrip(_STUCK_BYTES)) :]
         if len(run) == WINDOW:
             return None
         *_, piece = _PIECE.finditer(run)
@@ -303,6 +307,17 @@ class Lexer:
             nested |= depth > 1
             position = reader.base + edge.end()
         return Token(Kind.NESTED if nested else Kind.COMMENT, start, position)
+
+
+def _stands_alone(quoted: re.Match[bytes], start: int) -> bool:
+    """Whether nothing before a string or a name changes it, as is soon seen of nearly all.
+
+    What is before it starts at ``start`` at the earliest.
+    """
+    text, at = quoted.string, quoted.start()
+    if at == start or text[at - 1] not in _STUCK:
+        return True
+    return text[at - 1] not in b"eE" and (at - 1 == start or text[at - 2] not in _STUCK)
 
 
 _PASSED = frozenset((Kind.STRING, Kind.NAME, Kind.DOLLAR, Kind.WORD, Kind.MARK, Kind.STRAY))

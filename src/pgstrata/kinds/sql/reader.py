@@ -1,13 +1,11 @@
 """Text of any length, looked at through a window.
 
 No call into C is handed more than a window: such a call holds the interpreter's lock from its
-start to its end, and the event loop waits for as long. For the same reason the lock is handed over
-every now and then.
+start to its end, and the event loop waits for as long.
 """
 
 import os
 import re
-import time
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -17,9 +15,6 @@ MARGIN = 1 << 11
 """How many bytes behind the place that is read are sure to be in the window, if there are any."""
 BEHIND = 16
 """The same for those before it."""
-_TURN_SECONDS = 0.001
-_LOOKS = 64
-"""After how many looks, a few microseconds each, to see whether the turn is over."""
 
 
 class Text(Protocol):
@@ -61,7 +56,6 @@ class StringText:
         self._bytes = bytearray()
         for start in range(0, len(string), WINDOW):
             self._bytes += string[start : start + WINDOW].encode()
-            hand_over()
 
     def __len__(self) -> int:
         return len(self._bytes)
@@ -70,25 +64,10 @@ class StringText:
         return bytes(memoryview(self._bytes)[where])
 
 
-class _Turn:
-    """The last time that a thread here handed the interpreter's lock over."""
-
-    ended = 0.0
-
-
-def hand_over() -> None:
-    """Let another thread have the interpreter's lock, if this one had it for long enough."""
-    if time.perf_counter() - _Turn.ended > _TURN_SECONDS:
-        # With a sleep of no time at all we would have the lock back before another wakes up.
-        time.sleep(1e-5)
-        _Turn.ended = time.perf_counter()
-
-
 def windows(text: Text, start: int, end: int) -> Iterator[bytes]:
     """The bytes between two places, a window at a time."""
     for position in range(start, end, WINDOW):
         yield text[position : min(position + WINDOW, end)]
-        hand_over()
 
 
 class Reader:
@@ -103,19 +82,19 @@ class Reader:
         self.end = len(text) if end is None else end
         self.window = b""
         self.base = start
-        self._looks = 0
 
     def look(self, position: int, ahead: int = MARGIN) -> int:
         """Bring a place and so many bytes behind it into the window; say where in it it is."""
-        self._looks += 1
-        if self._looks % _LOOKS == 0:
-            hand_over()
-        before = max(self.start, position - BEHIND)
-        behind = min(self.end, position + ahead)
-        if before < self.base or behind > self.base + len(self.window):
-            self.base = before
-            self.window = self.text[before : min(self.end, position + max(ahead, WINDOW))]
+        offset = position - self.base
+        if offset < BEHIND or offset + ahead > len(self.window):
+            self._move(position, ahead)
         return position - self.base
+
+    def _move(self, position: int, ahead: int) -> None:
+        start = max(self.start, position - BEHIND)
+        if start < self.base or min(self.end, position + ahead) > self.base + len(self.window):
+            self.base = start
+            self.window = self.text[start : min(self.end, position + max(ahead, WINDOW))]
 
     @property
     def last(self) -> bool:
@@ -141,7 +120,7 @@ class Reader:
             at = self.look(position)
             found = pattern.search(self.window, at)
             safe = len(self.window) - MARGIN
-            if self.last or (found is not None and found.start() <= safe):
+            if (found is not None and found.start() <= safe) or self.last:
                 return found
             position = self.base + (safe + 1 if found is None else found.start())
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 USE_COPY = r"read client files with \copy ... from 'file'"
@@ -34,7 +34,7 @@ class Token(NamedTuple):
     """Whether ``program`` is here, or with what a ``file`` that is named to COPY may start."""
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     """How far something has been read."""
 
     COPY = auto()
@@ -48,6 +48,8 @@ class Phase(Enum):
     """In a name in double quotes."""
     CUT = auto()
     """Behind a quote that may end a string to which something is joined: ``'copy ' || t``."""
+    JOINING = auto()
+    """Where what is joined must follow."""
     JOINED = auto()
     """In what is joined."""
     JOINT = auto()
@@ -103,6 +105,8 @@ class Suspect(NamedTuple):
     """Where its columns, or what is joined, start."""
     name: bytes = b""
     """Of an encoding, as far as it was read."""
+    several: bool = False
+    """Whether it stands for others that started later."""
 
 
 def unsafe_encoding(name: str) -> bool:
@@ -168,13 +172,17 @@ def _follow_copy(suspect: Suspect, token: Token) -> Iterator[Suspect | Forbidden
         case Phase.COLUMNS if start - suspect.opened <= _LONGEST_COLUMNS:
             yield to(phase=Phase.LISTED, opened=0) if text == b")" else suspect
         case Phase.CUT if token.group == "join":
-            yield to(phase=Phase.JOINED, opened=start + len(text))
+            yield to(phase=Phase.JOINING, opened=start + len(text))
+        case Phase.JOINING if text != b";":
+            yield to(phase=Phase.JOINED)
         case Phase.JOINED if start - suspect.opened <= _LONGEST_JOINED and text != b";":
             yield suspect
-            if token.group == "join" and start > suspect.opened:
+            if token.group == "join":
                 yield to(phase=Phase.JOINT)
         case Phase.JOINT if token.group == "quote":
             yield to(phase=Phase.NAME, opened=0)
+        case Phase.JOINT if text == b"|":
+            yield suspect
         case Phase.TARGET if token.target is not None:
             yield copy_of(suspect.start, program=token.target == "program")
 
