@@ -53,9 +53,10 @@ def test_installations_are_listed_newest_first(rig: Rig) -> None:
     assert keys == sorted(keys, reverse=True)
 
 
-def test_the_bare_image_is_the_newest_usable_one(rig: Rig) -> None:
+def test_the_bare_image_is_the_newest_usable_one_of_those_that_lack_least(rig: Rig) -> None:
     usable = [one for one in asyncio.run(rig.runtime.installations()) if one.problem is None]
-    assert asyncio.run(rig.runtime.resolve("postgres")).version == usable[0].version
+    best = min(usable, key=lambda one: len(one.lacks))
+    assert asyncio.run(rig.runtime.resolve("postgres")).version == best.version
 
 
 def test_a_major_version_a_whole_version_and_a_digest_name_the_same_image(rig: Rig) -> None:
@@ -80,7 +81,7 @@ def test_an_image_that_is_not_here_is_refused_with_what_is_here(rig: Rig, image:
     with pytest.raises(InvalidArgumentError) as refused:
         asyncio.run(rig.runtime.resolve(image))
     assert newest.version in refused.value.message
-    assert "pip install" in (refused.value.remedy or "")
+    assert "ask for one that is there" in (refused.value.remedy or "")
 
 
 def test_a_new_cluster_is_at_rest(rig: Rig) -> None:
@@ -295,6 +296,15 @@ def test_a_tool_that_hangs_ends_when_it_is_cancelled(rig: Rig, server: Server) -
         return line
 
     assert asyncio.run(cancel_once_begun()) == "begun"
+
+
+def test_a_failure_for_want_of_an_extension_has_a_remedy_and_others_have_none(
+    rig: Rig, server: Server
+) -> None:
+    said = 'ERROR:  extension "nobodys" is not available'
+    told = asyncio.run(rig.runtime.remedy_for(server, said))
+    assert "has no nobodys, nor has any other here" in (told or "")
+    assert asyncio.run(rig.runtime.remedy_for(server, "ERROR:  syntax error")) is None
 
 
 def test_the_dsn_names_the_servers_port(rig: Rig, server: Server) -> None:
