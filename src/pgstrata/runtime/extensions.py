@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pgstrata.domain.image import Installation
-from pgstrata.runtime.images import install_command, version_key
+from pgstrata.runtime.images import ImageRef, candidates, install_command, version_key
 
 _UNAVAILABLE = re.compile(
     # From PostgreSQL 13 on, and what older ones say in its place.
@@ -42,10 +42,8 @@ def where_to_get(
 
 
 def _with(extension: str, installations: Sequence[Installation]) -> list[Installation]:
-    """Those that have it and can be used, one of each version, newest first."""
-    having = {
-        one.version: one
-        for one in installations
-        if one.problem is None and extension in one.extensions
-    }
-    return sorted(having.values(), key=lambda one: version_key(one.version), reverse=True)
+    """Those that have it, as far as their version stands for them, newest first."""
+    versions = {one.version for one in installations if one.problem is None}
+    chosen = (candidates(ImageRef(version=version), installations)[0] for version in versions)
+    having = [one for one in chosen if extension in one.extensions]
+    return sorted(having, key=lambda one: version_key(one.version), reverse=True)

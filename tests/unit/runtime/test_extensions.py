@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from pgstrata.domain.image import Installation
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
@@ -72,6 +73,14 @@ def test_what_is_there_already_is_not_to_be_fetched() -> None:
     used, other = installed("18.1"), installed("18.4", "hstore")
     told = where_to_get("hstore", used, [used, other], PACKAGED)
     assert told.endswith("to have it: take --image postgres:18.4 (a test)")
+
+
+def test_one_that_its_version_does_not_stand_for_is_not_named() -> None:
+    bare = structs.replace(installed("18.4", "vector"), lacks=("hstore",))
+    complete = installed("18.4", "hstore")
+    told = where_to_get("vector", complete, [bare, complete], {})
+    assert told.endswith("nor has any other here; install the package that brings it")
+    assert "postgres:18.4" in where_to_get("hstore", bare, [bare, complete], {})
 
 
 def test_one_that_cannot_be_used_is_not_named() -> None:

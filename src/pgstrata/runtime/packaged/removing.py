@@ -18,17 +18,9 @@ def remove(home: Path, major: int, tell: Callable[[str], None] = print) -> tuple
     Returns the versions removed. Raises ``NotFoundError`` when there is none, ``ConflictError``
     when servers run from one.
     """
+    _of_major(home, major)  # nothing is made where there is nothing
     with changing(home, lambda: tell("waiting for another install …")):
-        found = {
-            version: path
-            for version, path in servers(home).items()
-            if version_key(version)[0] == major
-        }
-        if not found:
-            raise NotFoundError(
-                f"PostgreSQL {major} is not in {home}",
-                remedy="`pgstrata postgres ls` shows what is installed, and from where",
-            )
+        found = _of_major(home, major)
         _check_unused(major, list(found.values()))
         for path in found.values():
             shutil.rmtree(hidden(path))
@@ -36,6 +28,18 @@ def remove(home: Path, major: int, tell: Callable[[str], None] = print) -> tuple
             if not users:
                 shutil.rmtree(hidden(path))
     return tuple(found)
+
+
+def _of_major(home: Path, major: int) -> dict[str, Path]:
+    found = {
+        version: path for version, path in servers(home).items() if version_key(version)[0] == major
+    }
+    if not found:
+        raise NotFoundError(
+            f"PostgreSQL {major} is not in {home}",
+            remedy="`pgstrata postgres ls` shows what is installed, and from where",
+        )
+    return found
 
 
 def _check_unused(major: int, places: Sequence[Path]) -> None:

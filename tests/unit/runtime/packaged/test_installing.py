@@ -322,6 +322,9 @@ def test_a_newer_release_leaves_the_one_that_is_there_and_both_are_removed(shop:
 
 
 def test_what_is_not_there_cannot_be_removed(shop: Shop) -> None:
+    with pytest.raises(NotFoundError, match="PostgreSQL 17 is not in"):
+        remove(shop.home, 17, shop.said.append)
+    assert not shop.home.exists()
     shop.installer().install(16)
     with pytest.raises(NotFoundError, match="PostgreSQL 17 is not in"):
         remove(shop.home, 17, shop.said.append)
