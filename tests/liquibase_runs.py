@@ -12,8 +12,12 @@ from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
+from pgstrata.kinds.sources.local import LocalTree
 from tests.clusters import NativeRig
 from tests.liquibase import dump, history, launcher, locked, plain_update, settings
+
+LOCAL = LocalTree()
+"""This machine's own files."""
 
 
 @asynccontextmanager
@@ -46,8 +50,8 @@ async def run(
         said.append(line)
 
     for step in steps:
-        await kind.check_unchanged(step)
-        await kind.execute(step, server, rig.runtime, keep)
+        await LOCAL.check_unchanged(step.inputs)
+        await kind.execute(step, LOCAL, server, rig.runtime, keep)
         assert not locked(server.endpoint.dsn)
     return said
 
@@ -59,7 +63,10 @@ async def unheard(line: str) -> None:
 def request(work_dir: Path, *words: str) -> PrepareRequest:
     """A request with these arguments of Liquibase."""
     return PrepareRequest(
-        prepare_kind="lb", image_id="postgres", work_dir=str(work_dir), liquibase_args=words
+        prepare_kind="lb",
+        image_id="postgres",
+        work_dir=str(work_dir),
+        fields={"liquibase_args": words},
     )
 
 
@@ -75,9 +82,9 @@ def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
     async def scenario() -> int:
         newest = (await rig.runtime.installations())[0]
         async with liquibase() as kind, serving(rig) as stepped, serving(rig) as plain:
-            steps = await kind.steps(request(work_dir, *words))
+            steps = await kind.steps(request(work_dir, *words), LOCAL)
             for step in steps:
-                await kind.execute(step, stepped, rig.runtime, unheard)
+                await kind.execute(step, LOCAL, stepped, rig.runtime, unheard)
             one, other = stepped.endpoint.dsn, plain.endpoint.dsn
             await asyncio.to_thread(plain_update, launcher(tmp_path), other, work_dir, *words)
             assert not locked(one)

@@ -9,7 +9,7 @@ business is in ``config.model``.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pgstrata.domain.durations import Seconds
 from pgstrata.domain.setting import Setting, Share
@@ -246,3 +246,5 @@ class Settings(NamedTuple):
     instances: InstanceLimits = InstanceLimits()
     postgres: PostgresSettings = PostgresSettings()
     liquibase: LiquibaseSettings = LiquibaseSettings()
+    kinds: Mapping[str, Any] = {}
+    """The settings of other packages' kinds that something was said for, by their sections."""

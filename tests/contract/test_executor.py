@@ -12,7 +12,8 @@ from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError, InvalidArgumentError, StepFailedError
 from pgstrata.instances.starting import InstanceOrder
-from pgstrata.kinds.memory import MemoryKind
+from pgstrata.kinds.memory import MemoryRecipe
+from pgstrata.kinds.sources.memory import MemorySources
 from pgstrata.prepare import planner
 from pgstrata.prepare.executor import Executor, StateOrder
 from tests.pipe_executor import executor_behind_a_pipe
@@ -46,8 +47,12 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 async def orders(executor: Executor, *texts: str, job_id: str = "job") -> list[StateOrder]:
     """What is to be done for these steps."""
     image = await executor.resolve_image("postgres:17")
-    request = PrepareRequest(prepare_kind="memory", image_id="postgres:17", psql_args=texts)
-    steps = await MemoryKind({text: text for text in texts}).steps(request)
+    request = PrepareRequest(
+        prepare_kind="memory", image_id="postgres:17", fields={"scripts": texts}
+    )
+    steps = await MemoryRecipe().steps(
+        request, MemorySources({f"/{text}": text.encode() for text in texts})
+    )
     chain = planner.chain(image.image_id, steps, server_settings={})
     tasks = planner.tasks(request, chain, frozenset())
     return [
@@ -55,7 +60,7 @@ async def orders(executor: Executor, *texts: str, job_id: str = "job") -> list[S
             job_id=job_id,
             image_id=image.image_id,
             task=task,
-            step=step.portable(),
+            step=step,
             last=step is steps[-1],
         )
         for task, step in zip(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest
 
 from pgstrata.domain.instance import Endpoint, Server
@@ -20,19 +21,25 @@ from pgstrata.errors import (
 )
 from pgstrata.kinds.base import Kind
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
-from pgstrata.kinds.memory import UNKNOWABLE, MemoryKind
-from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.kinds.memory import UNKNOWABLE, MemoryRecipe, MemoryRunner
+from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.sources.base import Sources
+from pgstrata.kinds.sources.local import LocalTree
+from pgstrata.kinds.sources.memory import MemorySources
 from pgstrata.runtime.memory import MemoryRuntime
 from pgstrata.runtime.postmaster import Postmaster
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import changelogs
 from tests.liquibase import settings as liquibase_settings
+from tests.packages.shout.pgstrata_kind_shout import kind as shout
 
 
 class Recipes(Protocol):
     """A kind, and scripts for it."""
 
     kind: Kind
+    sources: Sources
+    """Where the scripts are."""
     unknowable: str
     """A script whose inputs cannot be known."""
     runner: asyncio.Runner
@@ -51,15 +58,19 @@ class MemoryRecipes:
     unknowable = f"select {UNKNOWABLE}"
 
     def __init__(self, _directory: Path) -> None:
-        self._files: dict[str, str] = {}
-        self.kind: Kind = MemoryKind(self._files)
+        self._files = MemorySources()
+        self.sources: Sources = self._files
+        self.kind = Kind(MemoryRecipe(), MemoryRunner())
 
     def write(self, name: str, text: str) -> None:
-        self._files[name] = text
+        self._files.write(f"/{name}", text.encode())
 
     def request(self, *names: str, uncacheable: Uncacheable = "refuse") -> PrepareRequest:
         return PrepareRequest(
-            prepare_kind="memory", image_id="postgres", psql_args=names, uncacheable=uncacheable
+            prepare_kind="memory",
+            image_id="postgres",
+            fields={"scripts": names},
+            uncacheable=uncacheable,
         )
 
     async def close(self) -> None:
@@ -72,7 +83,8 @@ class PsqlRecipes:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.kind: Kind = PsqlKind()
+        self.sources: Sources = LocalTree()
+        self.kind = Kind(PsqlRecipe(), PsqlRunner())
 
     def write(self, name: str, text: str) -> None:
         (self._directory / name).write_text(text)
@@ -82,12 +94,24 @@ class PsqlRecipes:
             prepare_kind="psql",
             image_id="postgres",
             work_dir=str(self._directory),
-            psql_args=tuple(word for name in names for word in ("-f", name)),
+            fields={"psql_args": [word for name in names for word in ("-f", name)]},
             uncacheable=uncacheable,
         )
 
     async def close(self) -> None:
         """Nothing to let go."""
+
+
+class SentRecipes(PsqlRecipes):
+    """The same with scripts that are in memory, as those sent from another machine are."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._files = MemorySources()
+        self.sources: Sources = self._files
+
+    def write(self, name: str, text: str) -> None:
+        self._files.write(str(self._directory / name), text.encode())
 
 
 class LiquibaseRecipes:
@@ -98,8 +122,9 @@ class LiquibaseRecipes:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.sources: Sources = LocalTree()
         self._liquibase = LiquibaseKind(liquibase_settings())
-        self.kind: Kind = self._liquibase
+        self.kind = Kind(self._liquibase, self._liquibase)
 
     def write(self, name: str, text: str) -> None:
         number = hashlib.sha256(text.encode()).hexdigest()
@@ -114,7 +139,7 @@ class LiquibaseRecipes:
             prepare_kind="lb",
             image_id="postgres",
             work_dir=str(self._directory),
-            liquibase_args=("update", f"--changelog-file={changelog}") if names else (),
+            fields={"liquibase_args": ["update", f"--changelog-file={changelog}"] if names else []},
             uncacheable=uncacheable,
         )
 
@@ -122,10 +147,38 @@ class LiquibaseRecipes:
         await self._liquibase.close()
 
 
+class ShoutRecipes:
+    """A kind of another package."""
+
+    runner: asyncio.Runner
+    unknowable = shout.UNKNOWABLE
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.sources: Sources = LocalTree()
+        self.kind = Kind(shout.ShoutRecipe(), shout.ShoutRunner())
+
+    def write(self, name: str, text: str) -> None:
+        (self._directory / name).write_text(text)
+
+    def request(self, *names: str, uncacheable: Uncacheable = "refuse") -> PrepareRequest:
+        return PrepareRequest(
+            prepare_kind="shout",
+            image_id="postgres",
+            fields={"shout_files": [str(self._directory / name) for name in names]},
+            uncacheable=uncacheable,
+        )
+
+    async def close(self) -> None:
+        """Nothing to let go."""
+
+
 MAKERS: dict[str, Callable[[Path], Recipes]] = {
     "memory": MemoryRecipes,
     "psql": PsqlRecipes,
+    "psql from afar": SentRecipes,
     "liquibase": LiquibaseRecipes,
+    "shout": ShoutRecipes,
 }
 
 
@@ -142,28 +195,29 @@ def recipes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Recipes]
 
 
 def _steps(recipes: Recipes, *names: str, uncacheable: Uncacheable = "refuse") -> tuple[Step, ...]:
-    return recipes.runner.run(recipes.kind.steps(recipes.request(*names, uncacheable=uncacheable)))
+    request = recipes.request(*names, uncacheable=uncacheable)
+    return recipes.runner.run(recipes.kind.recipe.steps(request, recipes.sources))
 
 
 def test_a_kind_has_the_name_its_steps_bear(recipes: Recipes) -> None:
-    assert {step.kind for step in _steps(recipes, "a", "b")} == {recipes.kind.name}
+    assert {step.kind for step in _steps(recipes, "a", "b")} == {recipes.kind.recipe.name}
 
 
 def test_a_request_has_one_normal_form_that_names_its_scripts(recipes: Recipes) -> None:
-    form = recipes.kind.normalize(recipes.request("a", "b"))
+    form = recipes.kind.recipe.normalize(recipes.request("a", "b"))
     assert "a" in form
     assert "b" in form
-    assert form == recipes.kind.normalize(recipes.request("a", "b"))
-    assert form != recipes.kind.normalize(recipes.request("b", "a"))
+    assert form == recipes.kind.recipe.normalize(recipes.request("a", "b"))
+    assert form != recipes.kind.recipe.normalize(recipes.request("b", "a"))
 
 
 def test_the_normal_form_needs_no_file(recipes: Recipes) -> None:
-    assert "none" in recipes.kind.normalize(recipes.request("none"))
+    assert "none" in recipes.kind.recipe.normalize(recipes.request("none"))
 
 
 def test_a_request_for_nothing_is_refused(recipes: Recipes) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
-        recipes.kind.normalize(recipes.request())
+        recipes.kind.recipe.normalize(recipes.request())
     _for_people(refused.value)
     with pytest.raises(InvalidArgumentError):
         _steps(recipes)
@@ -215,24 +269,33 @@ def test_what_cannot_be_known_is_run_if_asked_to_under_a_new_digest_each_time(
 
 def test_inputs_that_stay_as_they_were_pass_the_check(recipes: Recipes) -> None:
     for step in _steps(recipes, "a", "b"):
-        recipes.runner.run(recipes.kind.check_unchanged(step))
+        recipes.runner.run(recipes.sources.check_unchanged(step.inputs))
 
 
 def test_an_input_that_changed_is_named(recipes: Recipes) -> None:
     [step] = _steps(recipes, "a")
     recipes.write("a", "select 3;")
     with pytest.raises(InputChangedError, match="a") as changed:
-        recipes.runner.run(recipes.kind.check_unchanged(step))
+        recipes.runner.run(recipes.sources.check_unchanged(step.inputs))
     _for_people(changed.value)
+
+
+def test_a_step_is_plain_data_that_says_the_same_after_any_journey(recipes: Recipes) -> None:
+    for step in _steps(recipes, "a", "b"):
+        sent = msgspec.json.encode(step, enc_hook=str)
+        assert msgspec.json.decode(sent, type=Step, dec_hook=lambda kind, text: kind(text)) == step
+        fields = msgspec.json.decode(sent)
+        assert {key for one in fields["inputs"] for key in one} == {"name", "digest", "size"}
 
 
 def test_a_step_that_cannot_reach_its_server_fails_with_the_tools_own_words(
     recipes: Recipes,
 ) -> None:
     async def scenario() -> None:
-        [step] = await recipes.kind.steps(recipes.request("a"))
+        [step] = await recipes.kind.recipe.steps(recipes.request("a"), recipes.sources)
         runtime = MemoryRuntime(MemoryDisk())
-        await recipes.kind.execute(step, _gone(), runtime, _unheard)
+        async with recipes.sources.hold(step.inputs) as sources:
+            await recipes.kind.runner.execute(step, sources, _gone(), runtime, _unheard)
 
     with pytest.raises(StepFailedError) as failed:
         recipes.runner.run(scenario())

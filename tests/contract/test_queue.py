@@ -60,7 +60,9 @@ def job(
     return Job(
         job_id=f"{number:032x}",
         status=status,
-        request=PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=("-f", "a.sql")),
+        request=PrepareRequest(
+            prepare_kind="psql", image_id="postgres", fields={"psql_args": ["-f", "a.sql"]}
+        ),
         prepare_args_normalized="-f a.sql",
         created_at=created_at,
         signature=signature,

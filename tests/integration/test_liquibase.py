@@ -16,7 +16,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history, jhipster
-from tests.liquibase_runs import compare, liquibase, request, run, serving, unheard
+from tests.liquibase_runs import LOCAL, compare, liquibase, request, run, serving, unheard
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def planned(
                 else:
                     given = edit
                 asked = request(tmp_path, "update", "--changelog-file=a.xml", *given)
-                found.append(await kind.steps(asked))
+                found.append(await kind.steps(asked, LOCAL))
         return found
 
     return asyncio.run(scenario())
@@ -187,7 +187,7 @@ def test_files_that_a_changeset_reads_count_wherever_they_are_named_from(tmp_pat
         after = digests(steps)
         assert [index for index in range(4) if after[index] != before[index]] == [number]
         before = after
-    assert {path.path.name for path in first[0].inputs} == {"b.xml", "rows.csv"}
+    assert {Path(one.name).name for one in first[0].inputs} == {"b.xml", "rows.csv"}
 
 
 def test_a_file_added_to_a_directory_that_is_included_is_seen(tmp_path: Path) -> None:
@@ -238,7 +238,9 @@ def test_variables_of_the_request_are_substituted_and_ours_are_not(
         asked = request(tmp_path, "update", "--changelog-file=a.xml")
         async with liquibase() as kind:
             return [
-                await kind.steps(replace(asked, liquibase_env=env))
+                await kind.steps(
+                    replace(asked, fields={**asked.fields, "liquibase_env": env}), LOCAL
+                )
                 for env in ({"STAGE": "dev"}, {"STAGE": "live"}, {"STAGE": "dev", "OTHER": "x"})
             ]
 
@@ -271,7 +273,7 @@ def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             said = await run(rig, kind, server, steps)
             assert [line for line in said if "session of its own" in line] == [
                 "`set search_path = other` ends with this changeset: "
@@ -302,9 +304,9 @@ def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(
 
     async def scenario() -> list[str | None]:
         async with liquibase() as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             return [
-                await kind.execute(step, server, rig.runtime, unheard, flush_query=query)
+                await kind.execute(step, LOCAL, server, rig.runtime, unheard, flush_query=query)
                 for step in steps
             ]
 
@@ -332,7 +334,7 @@ def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as together, serving(rig) as apart:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, together, steps)
             for number, step in enumerate(steps):
                 await run(rig, kind, replace(apart, started=float(number)), (step,))
@@ -385,7 +387,7 @@ def test_a_failing_changeset_is_told_with_its_statement_and_postgresqls_message(
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, server, steps)
 
     with pytest.raises(StepFailedError) as failed:
@@ -402,7 +404,7 @@ def test_the_changelogs_own_preconditions_are_checked_before_its_first_changeset
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, server, steps)
 
     with pytest.raises(StepFailedError, match=r"nope does not exist|precondition") as failed:
@@ -417,7 +419,7 @@ def test_liquibases_words_arrive_with_the_step_that_made_them(
 
     async def scenario() -> list[list[str]]:
         async with liquibase() as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             return [await run(rig, kind, server, (step,)) for step in steps]
 
     first, second = asyncio.run(scenario())
@@ -434,7 +436,7 @@ def test_a_server_that_was_stopped_since_the_last_step_is_not_told_of(
 
     async def scenario() -> list[str]:
         async with liquibase() as kind:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             for step in steps:
                 async with serving(rig) as server:
                     said = await run(rig, kind, server, (step,))
@@ -453,7 +455,7 @@ def test_one_java_serves_a_plan_and_all_its_steps(rig: NativeRig, tmp_path: Path
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             [pid] = kind.idle_pids
             await run(rig, kind, server, steps)
             assert kind.idle_pids == (pid,)
@@ -468,9 +470,9 @@ def test_the_same_again_needs_no_java(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with liquibase() as kind:
             asked = request(tmp_path, "update", "--changelog-file=a.xml")
-            steps = await kind.steps(asked)
+            steps = await kind.steps(asked, LOCAL)
             await kind.close()
-            assert await kind.steps(asked) == steps
+            assert await kind.steps(asked, LOCAL) == steps
             assert kind.idle_pids == ()
 
     asyncio.run(scenario())
@@ -483,7 +485,9 @@ def test_a_java_that_was_killed_is_replaced_and_runs_what_was_planned(
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            first, second = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            first, second = await kind.steps(
+                request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL
+            )
             await run(rig, kind, server, (first,))
             [pid] = kind.idle_pids
             await killed(pid)
@@ -498,11 +502,11 @@ def test_a_changeset_that_changed_since_its_plan_is_not_run(rig: NativeRig, tmp_
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select 2"))})
             await kind.close()
             with pytest.raises(InputChangedError, match=r"a\.xml::1::ada"):
-                await kind.execute(steps[0], server, rig.runtime, unheard)
+                await kind.execute(steps[0], LOCAL, server, rig.runtime, unheard)
 
     asyncio.run(scenario())
 
@@ -512,7 +516,7 @@ def test_a_killed_java_fails_the_step_it_ran(rig: NativeRig, tmp_path: Path) -> 
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             [pid] = kind.idle_pids
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
@@ -528,7 +532,7 @@ def test_a_cancelled_step_leaves_no_java(rig: NativeRig, tmp_path: Path) -> None
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             [pid] = kind.idle_pids
             java = psutil.Process(pid)
             running = asyncio.create_task(execution(rig, kind, server, step))
@@ -546,7 +550,7 @@ def test_a_server_that_is_killed_fails_the_step_it_ran(rig: NativeRig, tmp_path:
 
     async def scenario() -> None:
         async with liquibase() as kind, serving(rig) as server:
-            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"))
+            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
             await asyncio.to_thread(rig.kill, server)
@@ -557,7 +561,7 @@ def test_a_server_that_is_killed_fails_the_step_it_ran(rig: NativeRig, tmp_path:
 
 
 async def execution(rig: NativeRig, kind: LiquibaseKind, server: Server, step: Step) -> None:
-    await kind.execute(step, server, rig.runtime, unheard)
+    await kind.execute(step, LOCAL, server, rig.runtime, unheard)
 
 
 async def sleeping(rig: NativeRig, server: Server) -> None:

@@ -13,7 +13,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history
-from tests.liquibase_runs import liquibase, request, run, serving, unheard
+from tests.liquibase_runs import LOCAL, liquibase, request, run, serving, unheard
 
 _Changesets = list[tuple[str, str]]
 
@@ -59,7 +59,7 @@ async def planned(kind: LiquibaseKind, directory: Path) -> tuple[Step, ...]:
     write(directory, *FORMATS)
     includes = (f'<include file="{name}"/>' for name in FORMATS)
     changelogs.write(directory, {"master.xml": changelogs.xml(*includes)})
-    return await kind.steps(request(directory, "update", "--changelog-file=master.xml"))
+    return await kind.steps(request(directory, "update", "--changelog-file=master.xml"), LOCAL)
 
 
 def test_what_was_planned_is_what_runs_in_that_order(rig: NativeRig, tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_what_changed_since_its_plan_is_named_and_not_run(rig: NativeRig, tmp_pa
             for name in FORMATS:
                 same, changed = (step for step in steps if step.changeset_path == name)
                 with pytest.raises(InputChangedError, match=name):
-                    await kind.check_unchanged(changed)
-                await kind.execute(same, server, rig.runtime, unheard)
+                    await LOCAL.check_unchanged(changed.inputs)
+                await kind.execute(same, LOCAL, server, rig.runtime, unheard)
                 with pytest.raises(InputChangedError, match=f"{name}::1::ada changed"):
-                    await kind.execute(changed, server, rig.runtime, unheard)
+                    await kind.execute(changed, LOCAL, server, rig.runtime, unheard)
             changelogs.write(tmp_path, {"c.json": "{"})
             with pytest.raises(InputChangedError, match=r"master\.xml") as failed:
-                await kind.execute(steps[1], server, rig.runtime, unheard)
+                await kind.execute(steps[1], LOCAL, server, rig.runtime, unheard)
             assert "c.json" in (failed.value.details or "")
             ran = [(row[2], row[0]) for row in history(server.endpoint.dsn)]
             assert ran == [(name, "2") for name in FORMATS]

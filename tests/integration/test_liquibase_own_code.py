@@ -12,7 +12,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history, launcher
-from tests.liquibase_runs import liquibase, request, rows, run, serving, unheard
+from tests.liquibase_runs import LOCAL, liquibase, request, rows, run, serving, unheard
 from tests.own_code import compiled, pack
 
 UPDATE = ("update", "--changelog-file=a.xml")
@@ -62,17 +62,17 @@ def test_it_runs_and_its_jar_is_part_of_what_a_state_is_named_by(
 
     async def scenario() -> None:
         async with liquibase(jars=(jar,)) as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, *UPDATE))
+            steps = await kind.steps(request(tmp_path, *UPDATE), LOCAL)
             await run(rig, kind, server, steps)
             assert rows(rig, server, "select note from notes") == [("one",), ("there is one",)]
             ended = [row[4] for row in history(server.endpoint.dsn)]
             assert ended == ["EXECUTED", "EXECUTED", "EXECUTED", "MARK_RAN"]
-            assert digests(await kind.steps(request(tmp_path, *UPDATE))) == digests(steps)
+            assert digests(await kind.steps(request(tmp_path, *UPDATE), LOCAL)) == digests(steps)
             pack(jar, classes, word="two")
-            changed = await kind.steps(request(tmp_path, *UPDATE))
+            changed = await kind.steps(request(tmp_path, *UPDATE), LOCAL)
             assert not set(digests(changed)) & set(digests(steps))
             with pytest.raises(InputChangedError, match=r"a\.xml::2::ada"):
-                await kind.execute(steps[1], server, rig.runtime, unheard)
+                await kind.execute(steps[1], LOCAL, server, rig.runtime, unheard)
 
     asyncio.run(scenario())
 
@@ -85,11 +85,11 @@ def test_a_liquibase_of_ones_own_does_not_run_what_was_planned_with_other_jars(
 
     async def scenario() -> None:
         async with liquibase(jars=(jar,), exec=launcher(tmp_path)) as kind:
-            (step, *_) = await kind.steps(request(tmp_path, *UPDATE))
-            await kind.check_unchanged(step)
+            (step, *_) = await kind.steps(request(tmp_path, *UPDATE), LOCAL)
+            await LOCAL.check_unchanged(step.inputs)
             pack(jar, classes, word="two")
             with pytest.raises(InputChangedError, match=str(jar)):
-                await kind.check_unchanged(step)
+                await LOCAL.check_unchanged(step.inputs)
 
     asyncio.run(scenario())
 
@@ -105,7 +105,7 @@ def test_without_its_jar_it_is_refused_and_with_it_taken_at_once(
         for changeset in (note(2), if_noted(2, "one")):
             write(tmp_path, changeset)
             with pytest.raises(InvalidArgumentError) as refused:
-                await kind.steps(request(tmp_path, *UPDATE))
+                await kind.steps(request(tmp_path, *UPDATE), LOCAL)
             found.append(refused.value)
         return found
 
@@ -115,7 +115,7 @@ def test_without_its_jar_it_is_refused_and_with_it_taken_at_once(
             pack(jars / "other.jar", tmp_path / "none", word="nothing of use")
             refused += await refusals(kind)
             pack(jars / "own.jar", classes, word="one")
-            assert len(await kind.steps(request(tmp_path, *UPDATE))) == 2
+            assert len(await kind.steps(request(tmp_path, *UPDATE), LOCAL)) == 2
             return refused
 
     refused = asyncio.run(scenario())
@@ -134,13 +134,13 @@ def test_a_file_it_reads_counts_if_the_changeset_names_it_and_fails_the_step_if_
 
     async def scenario() -> InputChangedError:
         async with liquibase(jars=(jar,)) as kind, serving(rig) as server:
-            steps = await kind.steps(request(tmp_path, *UPDATE))
+            steps = await kind.steps(request(tmp_path, *UPDATE), LOCAL)
             await run(rig, kind, server, steps[:2])
             assert rows(rig, server, "select note from notes") == [("from a file",)]
             with pytest.raises(InputChangedError) as failed:
-                await kind.execute(steps[2], server, rig.runtime, unheard)
+                await kind.execute(steps[2], LOCAL, server, rig.runtime, unheard)
             changelogs.write(tmp_path, {"text": "another"})
-            changed = await kind.steps(request(tmp_path, *UPDATE))
+            changed = await kind.steps(request(tmp_path, *UPDATE), LOCAL)
             assert [a == b for a, b in zip(digests(steps), digests(changed), strict=True)] == [
                 *(True, False, True)
             ]

@@ -9,7 +9,6 @@ import pytest
 
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.kinds.files import Files, unchanged
 from pgstrata.kinds.liquibase import installation
 from pgstrata.kinds.liquibase.bulk import Bulk, Rows
 from pgstrata.kinds.liquibase.changelog import Changelog
@@ -17,9 +16,10 @@ from pgstrata.kinds.liquibase.jvm import Java, Jvm
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.liquibase.listing import list_changesets
 from pgstrata.kinds.liquibase.recipe import Recipe
-from pgstrata.kinds.liquibase.resources import Recorder, digest
+from pgstrata.kinds.liquibase.resources import Recorder
 from tests import changelogs
 from tests.liquibase import liquibase_home, settings
+from tests.liquibase_runs import LOCAL
 
 T = TypeVar("T")
 STRING = "java.lang.String"
@@ -31,8 +31,9 @@ async def steps_of(kind: LiquibaseKind, work_dir: Path) -> tuple[Step, ...]:
             prepare_kind="lb",
             image_id="postgres",
             work_dir=str(work_dir),
-            liquibase_args=("update", "--changelog-file=master.xml", "--contexts=test"),
-        )
+            fields={"liquibase_args": ("update", "--changelog-file=master.xml", "--contexts=test")},
+        ),
+        LOCAL,
     )
 
 
@@ -97,7 +98,7 @@ def test_each_edit_changes_the_steps_it_should_and_a_new_engine_agrees(tmp_path:
 def test_each_step_names_the_files_that_it_reads_and_no_others(tmp_path: Path) -> None:
     changelogs.mixed(tmp_path)
     found = {
-        str(step.changeset_id): [str(file.path.relative_to(tmp_path)) for file in step.inputs]
+        str(step.changeset_id): [str(Path(one.name).relative_to(tmp_path)) for one in step.inputs]
         for step in planned_anew(tmp_path)
     }
     with_data = {"3": ["part0.xml", "data0/rows.csv"], "4": ["part0.xml", "sql0/function.sql"]}
@@ -116,7 +117,7 @@ def test_more_changesets_take_no_more_objects_of_javas(
         changelogs.write(tmp_path, {"master.xml": changelogs.xml(*changesets)})
         recipe = Recipe(command="update", changelog_file="master.xml", search_path=(str(tmp_path),))
         before = latest(java)
-        listing = list_changesets(java, Changelog(java, recipe, Files(digest, 8)))
+        listing = list_changesets(java, Changelog(java, recipe, LOCAL))
         assert len(listing.changesets) == length
         return latest(java) - before
 
@@ -139,13 +140,13 @@ def test_a_file_that_changes_between_two_looks_is_noticed(
         file.write_text(first)
 
     def looked_twice(java: Java) -> Recorder:
-        recorder = Recorder(java, [tmp_path], Files(digest, 8))
+        recorder = Recorder(java, [tmp_path], LOCAL, Path("/"))
         recorder.take("a.sql")
         file.write_text("another")
         recorder.take("a.sql")
         return recorder
 
-    assert not all(unchanged(seen) for seen in in_java(looked_twice).seen.values())
+    assert LOCAL.first_touched(list(in_java(looked_twice).seen.values()))
 
 
 def test_a_change_that_comes_to_no_sql_is_planned(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ServerError
-from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
 from pgstrata.runtime.ports import HOST, Ports
@@ -483,19 +484,18 @@ def test_a_state_of_each_version_is_known_by_its_image(directory: Path) -> None:
 def test_psql_reads_strings_as_the_scanner_did_whatever_the_database_is_set_to(
     rig: NativeRig,
 ) -> None:
-    kind = PsqlKind()
     show = ("-qAt", "-c", "show standard_conforming_strings")
-    request = PrepareRequest(prepare_kind=kind.name, image_id=rig.image, psql_args=show)
+    request = PrepareRequest(prepare_kind="psql", image_id=rig.image, fields={"psql_args": show})
     lines: list[str] = []
 
     async def keep(line: str) -> None:
         lines.append(line)
 
     async def scenario() -> None:
-        [step] = await kind.steps(request)
+        [step] = await PsqlRecipe().steps(request, LocalTree())
         async with serving(rig) as server:
             await psql(rig, server, "alter role postgres set standard_conforming_strings = off")
-            await kind.execute(step, server, rig.runtime, keep)
+            await PsqlRunner().execute(step, LocalTree(), server, rig.runtime, keep)
 
     asyncio.run(scenario())
     assert lines == ["on"]

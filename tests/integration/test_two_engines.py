@@ -42,7 +42,9 @@ async def engine(store: Path) -> AsyncIterator[Service]:
 
 
 async def submit(service: Service, command: str) -> Job:
-    request = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=("-c", command))
+    request = PrepareRequest(
+        prepare_kind="psql", image_id="postgres", fields={"psql_args": ("-c", command)}
+    )
     return await service.jobs.submit(request)
 
 

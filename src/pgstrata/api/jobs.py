@@ -1,11 +1,13 @@
 """Jobs and tasks as they travel: what was accepted, and what is told of each.
 
-What a client sends is ``domain.request.PrepareRequest``; events, results and errors are the
+What a client sends is ``domain.request.PrepareRequest``, flat; events, results and errors are the
 domain's own, too.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from pgstrata.domain.job import ErrorBody, Result, Status
 from pgstrata.domain.model import Model
@@ -16,8 +18,16 @@ from pgstrata.domain.plan import (
     StateExecuteTask,
     TaskSpec,
 )
+from pgstrata.domain.request import PrepareRequest
 
 JOBS_PATH = "/v1/prepare-jobs"
+
+
+def request_body(request: PrepareRequest) -> dict[str, Any]:
+    """A request as it travels: what it has of its kind's own stands beside the rest."""
+    body: dict[str, Any] = msgspec.to_builtins(request)
+    own = body.pop("fields", {})
+    return {**body, **own}
 
 
 class JobAccepted(Model, frozen=True, kw_only=True):

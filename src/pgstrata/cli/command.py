@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pgstrata.cli.options import HELP, Given, Option
+from pgstrata.cli.options import HELP, Given
 from pgstrata.config.model import Configuration
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.api.jobs import JobAccepted

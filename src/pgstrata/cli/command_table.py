@@ -1,7 +1,10 @@
-"""The commands there are: where each is, so that only the one in use is imported."""
+"""The commands there are: where each is, so that only the one in use is imported.
+
+Those that prepare and plan there are once for each kind, which says itself what is its own.
+"""
 
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pgstrata.cli.command import Command
 
@@ -14,10 +17,6 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "prepare:psql": Entry("prepare_psql", "make a database with SQL scripts, or reuse one"),
-    "plan:psql": Entry("plan_psql", "show the steps, and which are cached; change nothing"),
-    "prepare:lb": Entry("prepare_lb", "make a database with a Liquibase changelog, or reuse one"),
-    "plan:lb": Entry("plan_lb", "show a changelog's steps, and which are cached"),
     "watch": Entry("watch", "follow a job that goes on in the engine"),
     "ls": Entry("ls", "list names and instances, states, jobs, tasks"),
     "pin": Entry("pin", "keep a state from being evicted"),
@@ -41,8 +40,36 @@ GROUPS = ("cache", "engine", "liquibase", "postgres")
 """First words that need a second one."""
 
 
-def load(name: str) -> Command:
-    """The command of that name, which must be one of ``COMMANDS``."""
-    command = import_module(f"pgstrata.cli.commands.{COMMANDS[name].module}").COMMAND
-    assert isinstance(command, Command)
-    return command
+VERBS = ("prepare", "plan")
+"""What is done with a recipe: each has a command for every kind, ``VERB:KIND``."""
+
+
+def load(name: str) -> Command | None:
+    """The command of that name. Raises ``InvalidArgumentError`` for a kind that cannot be used."""
+    verb, colon, kind = name.partition(":")
+    if colon and verb in VERBS:
+        from pgstrata.kinds import plugins
+
+        plugin = plugins.find(kind)
+        return None if plugin is None else _module(f"{verb}_kind").command_of(plugin)
+    return _module(COMMANDS[name].module).COMMAND if name in COMMANDS else None
+
+
+def overview() -> dict[str, str]:
+    """Every command there is, those of all kinds first, with its line for the overview."""
+    from pgstrata.kinds import plugins
+
+    found: dict[str, str] = {}
+    every, broken = plugins.every()
+    for kind, plugin in every.items():
+        found[f"prepare:{kind}"] = plugin.command_line.prepare.summary
+        found[f"plan:{kind}"] = plugin.command_line.plan.summary
+    for one in broken:
+        found.setdefault(
+            f"prepare:{one.name}", f"cannot be used: see `pgstrata prepare:{one.name}`"
+        )
+    return {**found, **{name: entry.summary for name, entry in COMMANDS.items()}}
+
+
+def _module(name: str) -> Any:
+    return import_module(f"pgstrata.cli.commands.{name}")

@@ -100,7 +100,9 @@ def _request(own: Context) -> PrepareRequest:
         prepare_kind="psql",
         image_id=own.configuration.image,
         work_dir=str(own.work_dir),
-        psql_args=tuple(word for script in SCRIPTS for word in ("-f", str(own.work_dir / script))),
+        fields={
+            "psql_args": [word for script in SCRIPTS for word in ("-f", str(own.work_dir / script))]
+        },
     )
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from pgstrata import __version__
 from pgstrata.cli import command_table
 from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
-from pgstrata.cli.options import HELP, Given, Option, parse, setting_option
+from pgstrata.cli.options import HELP, Given, parse, setting_option
 from pgstrata.cli.report import report, report_detached
 from pgstrata.config.keys import OWN
 from pgstrata.config.load import load
 from pgstrata.errors import InvalidArgumentError, PgstrataError
+from pgstrata.kinds.plugin import Option
 from pgstrata.system import environment
 
 INTERRUPTED = 130
@@ -84,10 +85,9 @@ def _settle_in() -> None:
 
 def overview() -> str:
     """The help of the command line as a whole."""
-    width = max(map(len, command_table.COMMANDS))
-    listed = [
-        f"  {name:<{width}}  {entry.summary}" for name, entry in command_table.COMMANDS.items()
-    ]
+    commands = command_table.overview()
+    width = max(map(len, commands))
+    listed = [f"  {name:<{width}}  {summary}" for name, summary in commands.items()]
     return "\n".join(
         [
             "usage: pgstrata [OPTIONS] COMMAND …",
@@ -124,8 +124,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _run_command(given: Given) -> int:
-    name, rest = _named(given.words)
-    command = command_table.load(name)
+    command, rest = _named(given.words)
     own = parse(rest, (*command.options, HELP), pass_on=command.passes_on)
     if own.has("--help"):
         print(help_text(command))
@@ -134,20 +133,21 @@ def _run_command(given: Given) -> int:
         return command.run(_context(given, own, command, resources), own)
 
 
-def _named(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+def _named(words: Sequence[str]) -> tuple[Command, Sequence[str]]:
     """The command that the first words name, and the words after it."""
     name, rest = words[0], words[1:]
     if name in command_table.GROUPS and rest and not rest[0].startswith("-"):
         name, rest = f"{name} {rest[0]}", rest[1:]
-    if name in command_table.COMMANDS:
-        return name, rest
+    if command := command_table.load(name):
+        return command, rest
     if name in command_table.GROUPS:
         members = [known for known in command_table.COMMANDS if known.startswith(f"{name} ")]
         raise InvalidArgumentError(
             f"`{name}` needs a second word", remedy=f"one of: {', '.join(members)}"
         )
     raise InvalidArgumentError(
-        f'there is no command "{name}"', remedy=f"commands: {', '.join(command_table.COMMANDS)}"
+        f'there is no command "{name}"',
+        remedy=f"commands: {', '.join(command_table.overview())}",
     )
 
 

@@ -8,25 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.config.keys import Key
 
 T = TypeVar("T")
-
-
-class Option(NamedTuple):
-    """One option. Without a ``metavar`` it is a switch."""
-
-    flags: tuple[str, ...]
-    """Its spellings; the first long one is its name."""
-    about: str
-    metavar: str | None = None
-
-    @property
-    def name(self) -> str:
-        """How it is asked for in what was given."""
-        return next((flag for flag in self.flags if flag.startswith("--")), self.flags[0])
 
 
 def setting_option(key: "Key") -> Option:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from pgstrata.cli.command import Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.follow import follow
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.prepared import show_ending
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.api.jobs import JobAccepted

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from pgstrata.cli.options import Given, Option, setting_option
+from pgstrata.cli.options import Given, setting_option
 from pgstrata.config.keys import OWN, engine_keys, read
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 _ANY = Option(("--set",), "any setting of the engine's by its key; may be repeated", "KEY=VALUE")
 

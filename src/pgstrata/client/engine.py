@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeVar
 
-from pgstrata.api.jobs import JOBS_PATH, JobAccepted, JobEntry, JobStatus, TaskEntry
+from pgstrata.api.jobs import JOBS_PATH, JobAccepted, JobEntry, JobStatus, TaskEntry, request_body
 from pgstrata.client.answers import error_from
 from pgstrata.client.http import Answer, Http, segment
 from pgstrata.domain.cache import CacheStatus, StateCheck
@@ -67,7 +67,9 @@ class Engine:
 
     def submit(self, request: PrepareRequest) -> JobAccepted:
         """Hand in a prepare request."""
-        return self._read(self._http.ask("POST", JOBS_PATH, body=request), JobAccepted)
+        return self._read(
+            self._http.ask("POST", JOBS_PATH, body=request_body(request)), JobAccepted
+        )
 
     def job(self, job_id: str) -> JobStatus:
         """A job's status, with its tasks and its result or error."""

@@ -3,7 +3,7 @@
 import http.client
 import time
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -13,6 +13,9 @@ from pgstrata.client.answers import error_from
 from pgstrata.errors import InvalidArgumentError, UnreachableError
 
 T = TypeVar("T")
+
+Body = msgspec.Struct | Mapping[str, Any]
+"""What can be sent as JSON."""
 
 _STALE_SECONDS = 2.0
 """A connection idle for longer may be closed by the engine just as it is used again."""
@@ -79,7 +82,7 @@ class Http:
         path: str,
         *,
         query: Mapping[str, str | None] | None = None,
-        body: msgspec.Struct | None = None,
+        body: Body | None = None,
     ) -> Answer:
         """One request and its answer, whatever its status.
 
@@ -144,7 +147,7 @@ class Http:
         method: str,
         path: str,
         query: Mapping[str, str | None] | None,
-        body: msgspec.Struct | None,
+        body: Body | None,
         headers: Mapping[str, str],
         silence: float | None = None,
     ) -> http.client.HTTPResponse:
@@ -207,7 +210,7 @@ def _models(response: http.client.HTTPResponse, kind: type[T], address: Address)
             yield _decoded(line, kind, address)
 
 
-def _encoded(body: msgspec.Struct) -> bytes:
+def _encoded(body: Body) -> bytes:
     try:
         return ENCODER.encode(body)
     except UnicodeEncodeError as error:

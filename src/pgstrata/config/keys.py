@@ -82,8 +82,30 @@ def engine_keys() -> Mapping[str, Key]:
     return {key.name: key for key in _keys_in(Settings)}
 
 
+@cache
+def kind_keys() -> Mapping[str, Key]:
+    """The settings of kinds from other packages, by their keys.
+
+    It takes long to find out which packages there are: for what is no other key.
+    """
+    return {
+        key.name: key._replace(fields=("kinds", *key.fields))
+        for section, structure in _kind_settings().items()
+        for key in _keys_in(structure, (section,))
+    }
+
+
+@cache
+def _kind_settings() -> Mapping[str, Any]:
+    from pgstrata.kinds import plugins
+
+    found, _broken = plugins.others()
+    structures = ((plugin.section, plugin.settings()) for plugin in found.values())
+    return {section: structure for section, structure in structures if structure is not None}
+
+
 def every_key() -> Mapping[str, Key]:
-    """All settings, by their keys."""
+    """All settings of ours, by their keys."""
     return {**OWN, **engine_keys()}
 
 
@@ -93,7 +115,8 @@ def find(name: str) -> Key | None:
     if key is not None:
         return None if key.is_map else key
     maps = (key for key in engine_keys().values() if key.is_map)
-    return next((key for key in maps if name.startswith(f"{key.name}.") and key.entry(name)), None)
+    of_map = (key for key in maps if name.startswith(f"{key.name}.") and key.entry(name))
+    return next(of_map, None) or kind_keys().get(name)
 
 
 def read(origin: str, name: str, value: object, base: Path) -> Any:
@@ -134,15 +157,19 @@ def settings_of(said: Layer) -> "Settings":
     """An engine's settings: what was said for keys of the engine's, defaults for all others."""
     from pgstrata.settings import Settings
 
-    settings = Settings()
+    keys = {name: find(name) for name in said}
+    sections = {key.fields[1] for key in keys.values() if key and key.fields[0] == "kinds"}
+    settings = Settings(kinds={section: _kind_settings()[section]() for section in sections})
     for name, value in said.items():
-        key = find(name)
+        key = keys[name]
         assert key is not None
         settings = _with(settings, key.fields, key.entry(name), value)
     return settings
 
 
 def _with(structure: Any, fields: tuple[str, ...], entry: str, value: Any) -> Any:
+    if fields and isinstance(structure, Mapping):
+        return {**structure, fields[0]: _with(structure[fields[0]], fields[1:], entry, value)}
     if fields:
         inner = _with(getattr(structure, fields[0]), fields[1:], entry, value)
         return structure._replace(**{fields[0]: inner})
@@ -156,7 +183,7 @@ def _anchored(value: Any, base: Path) -> Any:
 
 
 def _instead_of(name: str) -> str:
-    inside = [known for known in every_key() if known.startswith(f"{name}.")]
+    inside = [known for known in {**every_key(), **kind_keys()} if known.startswith(f"{name}.")]
     if inside:
         return f"what can be set there: {', '.join(inside)}"
     from difflib import get_close_matches

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pgstrata.config.files import ConfigFile, project_file, user_file
-from pgstrata.config.keys import OWN, Layer, every_key, read
+from pgstrata.config.keys import OWN, Layer, every_key, kind_keys, read
 from pgstrata.config.model import Configuration
 from pgstrata.errors import InvalidArgumentError
 
@@ -75,8 +75,10 @@ def _flags(flags: Mapping[str, str], cwd: Path) -> Layer:
 def _variables(env: Mapping[str, str], cwd: Path) -> Layer:
     given = {name for name, text in env.items() if name.startswith("PGSTRATA_") and text}
     own = {key.variable for key in OWN.values()}
-    # Most commands are run without a variable for the engine.
+    # Most commands are run without a variable for the engine, let alone for others' kinds.
     keys = OWN if given <= own else every_key()
+    if given - {PROFILE_VARIABLE, *(key.variable for key in keys.values())}:
+        keys = {**keys, **kind_keys()}
     return {
         key.name: read(key.variable, key.name, env[key.variable], cwd)
         for key in keys.values()

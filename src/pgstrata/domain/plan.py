@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Literal
 
-from msgspec.structs import replace
-
 from pgstrata.domain.model import Model
 
 
-class InputFile(Model, frozen=True, kw_only=True):
-    """A file as it was when it was read: enough to notice any later change to it."""
+class Input(Model, frozen=True, kw_only=True):
+    """Something a step reads, named by its content, so that it is the same on any machine."""
 
-    path: Path
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
+    name: str
+    """Its absolute path in the tree of sources it was read from, for people and for tools."""
+    digest: str | None
+    """Hex SHA-256 of its content; None for what was looked for and is not there."""
+    size: int = 0
+    """In bytes."""
 
 
 class Step(Model, frozen=True, kw_only=True):
@@ -30,11 +28,10 @@ class Step(Model, frozen=True, kw_only=True):
     title: str
     """The step as its author would write it, for people."""
     work_dir: Path
+    """Where the tool starts: a directory in the tree of sources."""
     stdin: str | None = None
-    inputs: tuple[InputFile, ...] = ()
-    """The files it was made of, as only the disk that they are on knows them."""
-    reads: tuple[Path, ...] = ()
-    """The files its tool may read while it runs, where the kind sees to that."""
+    inputs: tuple[Input, ...] = ()
+    """All that was read for it, and what was looked for and is not there."""
     uncacheable: bool = False
     """Whether not all that can change its result could be known."""
     env: dict[str, str] = {}
@@ -44,10 +41,6 @@ class Step(Model, frozen=True, kw_only=True):
     changeset_id: str | None = None
     changeset_author: str | None = None
     changeset_path: str | None = None
-
-    def portable(self) -> "Step":
-        """The step as it crosses to an executor: without what only a disk knows of its inputs."""
-        return replace(self, inputs=())
 
 
 class TaskInput(Model, frozen=True, kw_only=True):

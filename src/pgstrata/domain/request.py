@@ -1,6 +1,6 @@
 """What a caller asks for."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ Uncacheable = Literal["refuse", "run"]
 
 
 class PrepareRequest(Model, frozen=True, kw_only=True):
-    """One prepare request, as the HTTP contract has it. Fields that are not known are ignored."""
+    """One prepare request."""
 
     prepare_kind: str
     image_id: str
@@ -19,11 +19,8 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     work_dir: str | None = None
     """Absolute directory that relative paths in the arguments start from."""
     stdin: str | None = None
-    psql_args: tuple[str, ...] = ()
-    liquibase_args: tuple[str, ...] = ()
-    liquibase_exec: str | None = None
-    liquibase_exec_mode: str | None = None
-    liquibase_env: dict[str, str] = {}
+    fields: dict[str, Any] = {}
+    """What the kind has of its own in a request, as plain data; beside the others on the wire."""
     instance_name: Annotated[str, msgspec.Meta(pattern="^[^/]+$")] | None = None
     """It has to fit into a path of the API: not empty, no slash."""
     instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None

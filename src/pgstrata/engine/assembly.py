@@ -24,6 +24,7 @@ from pgstrata.cache.trash import Trash
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
+from pgstrata.engine.kinds import open_kinds
 from pgstrata.engine.store_directory import (
     check_reachable,
     make_passable,
@@ -34,9 +35,7 @@ from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
 from pgstrata.instances.limits import Host
 from pgstrata.instances.starting import InstanceStarter
-from pgstrata.kinds.base import Kind
-from pgstrata.kinds.liquibase.kind import LiquibaseKind
-from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
@@ -105,9 +104,7 @@ async def assemble(
             make_passable(area)
         remove_old_locks(root)
         detect.remember(root, detection.name)
-        liquibase = LiquibaseKind(settings.liquibase)
-        parts.push_async_callback(liquibase.close)
-        kinds: dict[str, Kind] = {kind.name: kind for kind in (PsqlKind(), liquibase)}
+        kinds = await parts.enter_async_context(open_kinds(settings))
         host = Host(
             store=store,
             max_instances=settings.instances.max,
@@ -117,7 +114,7 @@ async def assemble(
         executor = LocalExecutor(
             runtime=runtime,
             dbms=dbms,
-            kinds=kinds,
+            kinds=kinds.runners,
             snapshots=snapshots,
             store=store,
             reservations=reservations,
@@ -136,7 +133,8 @@ async def assemble(
             JobCoordinator(
                 queue=queue,
                 job_log=job_log,
-                kinds=kinds,
+                kinds=kinds.recipes,
+                sources=LocalTree(),
                 executor=executor,
                 limits=settings.orchestrator.jobs,
                 server_settings=settings.runtime.own_settings,
@@ -156,6 +154,7 @@ async def assemble(
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
         yield (
             Service(
+                requests=kinds.requests,
                 jobs=manager,
                 registry=Registry(store=store, runtime=runtime),
                 deletion=deletion,

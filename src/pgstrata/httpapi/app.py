@@ -1,5 +1,6 @@
 """The HTTP face as one ASGI application: errors outside, then the token, then the routes."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,11 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from pgstrata.api.codec import ENCODER
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import NotFoundError
 from pgstrata.httpapi import routes_cache, routes_engine, routes_jobs, routes_registry
 from pgstrata.httpapi.answers import JSON
 from pgstrata.httpapi.auth import BearerAuth
 from pgstrata.httpapi.errors import ErrorBoundary
+from pgstrata.httpapi.requests import JobRequests
 from pgstrata.httpapi.routing import Operation, Reply, public_paths, routes
 from pgstrata.httpapi.service import Service
 
@@ -33,16 +36,21 @@ def create_app(service: Service, token: str) -> ASGIApp:
     return ErrorBoundary(BearerAuth(router, token, public_paths(OPERATIONS)))
 
 
-async def get_document(_service: Service, _request: Request) -> Response:
-    return Response(_document(), media_type=JSON)
+async def get_document(service: Service, _request: Request) -> Response:
+    return Response(_document(service.requests), media_type=JSON)
 
 
 @cache
-def _document() -> bytes:
+def _document(requests: JobRequests) -> bytes:
     # Few processes are ever asked for it, and those that are not do not even import it.
     from pgstrata.httpapi.openapi import document
 
-    return ENCODER.encode(document(OPERATIONS))
+    # Which requests there are is up to the kinds that are installed.
+    operations = [
+        replace(operation, body=requests.model) if operation.body is PrepareRequest else operation
+        for operation in OPERATIONS
+    ]
+    return ENCODER.encode(document(operations))
 
 
 async def _refuse_unknown_path(scope: Scope, receive: Receive, send: Send) -> None:

@@ -28,11 +28,12 @@ _WORDS: Final = {
 
 
 async def read_model(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
-    """The request's body, decoded.
+    """The request's body, decoded. Raises as ``read_body`` and ``decode`` do."""
+    return decode(await read_body(request), decoder)
 
-    Raises ``BodyTooLargeError``, and ``InvalidArgumentError`` for what is not JSON or does not fit.
-    """
-    body = await _read(request)
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """A body, decoded. Raises ``InvalidArgumentError`` for what is not JSON or does not fit."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -47,7 +48,8 @@ async def read_model(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     raise InvalidArgumentError(f"The request body is not valid JSON: {problem}.", remedy=_REMEDY)
 
 
-async def _read(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """The request's body. Raises ``BodyTooLargeError``."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:19]) > MAX_BODY_BYTES:
         raise _too_large()

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -13,7 +12,7 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import NotFoundError, RangeNotSatisfiableError
 from pgstrata.httpapi import ranges
 from pgstrata.httpapi.answers import answer, list_answer
-from pgstrata.httpapi.body import read_model
+from pgstrata.httpapi.body import read_body
 from pgstrata.httpapi.deletions import DELETE_REPLIES, delete_answer
 from pgstrata.httpapi.errors import error_answer
 from pgstrata.httpapi.parameters import (
@@ -29,11 +28,9 @@ from pgstrata.httpapi.service import Service
 from pgstrata.httpapi.streams import ACCEPT_RANGES, EventStream
 from pgstrata.httpapi.wire import job_accepted, job_entry, job_status, task_entry
 
-_REQUEST_DECODER: Final = msgspec.json.Decoder(PrepareRequest)
-
 
 async def submit(service: Service, request: Request) -> Response:
-    job = await service.jobs.submit(await read_model(request, _REQUEST_DECODER))
+    job = await service.jobs.submit(service.requests.read(await read_body(request)))
     accepted = job_accepted(job, service.jobs.place_of(job.job_id))
     return answer(accepted, 201, headers={"Location": accepted.status_url})
 

@@ -10,6 +10,7 @@ from pgstrata.domain.job import Event, Job, Task
 from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
+from pgstrata.httpapi.requests import JobRequests
 
 
 class Jobs(Protocol):
@@ -143,6 +144,7 @@ class EngineInfo(Protocol):
 class Service:
     """An engine, as its HTTP face sees it."""
 
+    requests: JobRequests
     jobs: Jobs
     registry: Registry
     deletion: Deletion

@@ -1,33 +1,37 @@
-"""A kind whose scripts live in memory: for tests of everything around a kind."""
+"""A kind without a tool of its own: for tests of everything around a kind."""
 
-from collections.abc import MutableMapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pgstrata.domain.identity import Content, step_digest
 from pgstrata.domain.instance import Server
+from pgstrata.domain.model import Model
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
-    InputChangedError,
     InvalidArgumentError,
     StepFailedError,
     UncacheableError,
 )
+from pgstrata.kinds.base import fields_of
+from pgstrata.kinds.sources.base import LocalSources, Sources
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, run_by_lines
 
 UNKNOWABLE = "unknowable"
 """A script with this word in it cannot be cached."""
 
 
-class MemoryKind:
-    """Takes each of the request's ``psql_args`` for the name of a script, and that for a step.
+class MemoryFields(Model, frozen=True, kw_only=True):
+    """The scripts to run."""
 
-    The scripts are ``files``, which the owner may change at any time. A step's command is the tool
-    ``memory`` with the script's name as argument and its text on standard input.
+    scripts: tuple[str, ...] = ()
+
+
+class MemoryRecipe:
+    """Takes each of the request's ``scripts`` for the name of a file at the root of the sources,
+    and that for a step.
     """
 
-    def __init__(self, files: MutableMapping[str, str], name: str = "memory") -> None:
-        self.files = files
+    def __init__(self, name: str = "memory") -> None:
         self._name = name
         self._uncached = 0
 
@@ -36,18 +40,18 @@ class MemoryKind:
         return self._name
 
     def normalize(self, request: PrepareRequest) -> str:
-        if not request.psql_args:
-            raise InvalidArgumentError("there is nothing to run", remedy="name a script")
-        return " ".join(request.psql_args)
+        return " ".join(_scripts(request))
 
-    async def steps(self, request: PrepareRequest) -> tuple[Step, ...]:
-        self.normalize(request)
-        return tuple(self._step(script, request) for script in request.psql_args)
+    async def steps(self, request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
+        return tuple(self._step(script, request, sources) for script in _scripts(request))
 
-    def _step(self, script: str, request: PrepareRequest) -> Step:
-        text = self.files.get(script)
-        if text is None:
-            raise InvalidArgumentError(f"{script} does not exist", remedy="correct the name")
+    def _step(self, script: str, request: PrepareRequest, sources: Sources) -> Step:
+        try:
+            seen, text = sources.read(PurePosixPath("/", script), lambda file: file.read().decode())
+        except FileNotFoundError:
+            raise InvalidArgumentError(
+                f"{script} does not exist", remedy="correct the name"
+            ) from None
         if UNKNOWABLE in text and request.uncacheable == "refuse":
             raise UncacheableError(
                 f"{script}: it is {UNKNOWABLE}", remedy="run it uncached with --uncacheable=run"
@@ -61,15 +65,17 @@ class MemoryKind:
             title=script,
             work_dir=Path("/"),
             stdin=text,
+            inputs=(seen.input,),
         )
 
-    async def check_unchanged(self, step: Step) -> None:
-        if self.files.get(step.title) != step.stdin:
-            raise InputChangedError(f"{step.title} changed", remedy="prepare again")
+
+class MemoryRunner:
+    """Runs the tool ``memory`` with a script's name as argument and its text on standard input."""
 
     async def execute(
         self,
         step: Step,
+        sources: LocalSources,
         server: Server,
         runtime: Runtime,
         line: LineSink,
@@ -87,3 +93,10 @@ class MemoryKind:
                 details=ended.stderr_tail or None,
             )
         return None
+
+
+def _scripts(request: PrepareRequest) -> tuple[str, ...]:
+    scripts = fields_of(request, MemoryFields).scripts
+    if not scripts:
+        raise InvalidArgumentError("there is nothing to run", remedy="name a script")
+    return scripts

@@ -4,19 +4,15 @@ from pathlib import Path
 
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.sources.base import Sources
 
 
-def work_dir_of(request: PrepareRequest) -> Path:
+def work_dir_of(request: PrepareRequest, sources: Sources) -> Path:
     """The request's directory, the root where it names none. Raises ``InvalidArgumentError``."""
     if request.work_dir is None:
         return Path("/")
     path = Path(request.work_dir)
-    try:
-        found = path.is_dir()
-    except OSError:
-        # It may not be looked at, or its name is too long.
-        found = False
-    if not (path.is_absolute() and found):
+    if not (path.is_absolute() and sources.is_directory(path)):
         raise InvalidArgumentError(
             f"work_dir {path} is no absolute path of a directory",
             remedy="name the directory that relative paths start from",

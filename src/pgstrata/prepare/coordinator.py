@@ -27,7 +27,8 @@ from pgstrata.errors import (
     UnreadableJobError,
     machine_error,
 )
-from pgstrata.kinds.base import Kind, chosen
+from pgstrata.kinds.base import RecipeSide, lookup
+from pgstrata.kinds.sources.base import Sources
 from pgstrata.prepare import transitions
 from pgstrata.prepare.executor import Executor
 from pgstrata.prepare.job_log import JobLog, OvertakenError
@@ -60,7 +61,8 @@ class JobCoordinator:
         *,
         queue: Queue,
         job_log: JobLog,
-        kinds: Mapping[str, Kind],
+        kinds: Mapping[str, RecipeSide],
+        sources: Sources,
         executor: Executor,
         limits: JobLimits,
         server_settings: Mapping[str, str],
@@ -68,6 +70,7 @@ class JobCoordinator:
         """``server_settings`` are those that servers do not have by themselves."""
         self._queue = queue
         self._kinds = kinds
+        self._sources = sources
         self._executor = executor
         self._job_log = job_log
         self._retention = Retention(
@@ -79,6 +82,7 @@ class JobCoordinator:
         self._runner = JobRunner(
             job_log=job_log,
             kinds=kinds,
+            sources=sources,
             executor=executor,
             retention=self._retention,
             turns=self._turns,
@@ -121,10 +125,10 @@ class JobCoordinator:
         for an instance name that is taken, ``HostLimitError``, ``EngineStoppingError``; there is no
         job then.
         """
-        kind = chosen(self._kinds, request.prepare_kind)
+        kind = lookup(self._kinds, request.prepare_kind)
         arguments = kind.normalize(request)
         await self._executor.resolve_image(request.image_id)
-        steps = await kind.steps(request)
+        steps = await kind.steps(request, self._sources)
         if not request.plan_only:
             await self._executor.check_host()
         if request.instance_name is not None:

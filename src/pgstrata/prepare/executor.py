@@ -2,11 +2,12 @@
 
 What crosses it is plain data, lines of log on their way back, and errors, which are known by their
 code. A call is cancelled as any in asyncio; what it has begun is undone before it ends. Whether a
-step's inputs are still what was hashed is looked at where they are, by the caller: so a state is
-made in two calls, and kept only when nothing changed while the step ran.
+step's inputs are still what was hashed is looked at where they are, by the caller, who holds them
+meanwhile: so a state is made in two calls, and kept only when nothing changed while the step ran.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from pgstrata.domain.image import ResolvedImage
@@ -25,7 +26,9 @@ class StateOrder(Model, frozen=True, kw_only=True):
     """The resolved image."""
     task: StateExecuteTask
     step: Step
-    """As it crosses to an executor (``Step.portable``)."""
+    root: Path = Path("/")
+    """The directory of the executor's machine below which the step's inputs are, each at its path
+    (``Sources.hold``)."""
     last: bool
     """Whether no step of the same job follows."""
 

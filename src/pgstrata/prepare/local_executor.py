@@ -20,7 +20,9 @@ from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.instances.limits import Host
 from pgstrata.instances.starting import InstanceOrder, InstanceStarter
-from pgstrata.kinds.base import Kind
+from pgstrata.kinds.base import RunnerSide
+from pgstrata.kinds.sources.base import LocalSources
+from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.executor import StateOrder
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.runtime.base import LineSink, Runtime
@@ -56,7 +58,7 @@ class LocalExecutor:
         *,
         runtime: Runtime,
         dbms: Dbms,
-        kinds: Mapping[str, Kind],
+        kinds: Mapping[str, RunnerSide],
         snapshots: SnapshotOrchestrator,
         store: Store,
         reservations: InUse,
@@ -71,6 +73,7 @@ class LocalExecutor:
         self._reservations = reservations
         self._host = host
         self._instances = instances
+        self._tree = LocalTree()
         self._works: dict[str, _Work] = {}
 
     async def resolve_image(self, image_id: str) -> ResolvedImage:
@@ -158,6 +161,7 @@ class LocalExecutor:
         try:
             flushed = await self._kinds[order.step.kind].execute(
                 order.step,
+                self._sources(order.root),
                 work.server,
                 self._runtime,
                 log,
@@ -170,6 +174,9 @@ class LocalExecutor:
         for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):
             await log(f"replication slot {slot} was dropped: a state keeps none")
         return flushed
+
+    def _sources(self, root: Path) -> LocalSources:
+        return self._tree if root == self._tree.local_root else LocalTree(root)
 
     async def _work(self, order: StateOrder) -> _Work:
         """The job's workspace at the step's start: the one in use, if it is just there."""

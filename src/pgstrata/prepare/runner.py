@@ -18,9 +18,10 @@ from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
-from pgstrata.errors import CancelledJobError, JobTimeoutError, StepFailedError
+from pgstrata.errors import CancelledJobError, JobTimeoutError
 from pgstrata.instances.starting import InstanceOrder
-from pgstrata.kinds.base import Kind, chosen
+from pgstrata.kinds.base import RecipeSide, lookup
+from pgstrata.kinds.sources.base import Sources
 from pgstrata.prepare import lifecycle, planner, transitions
 from pgstrata.prepare.executor import Executor, StateOrder
 from pgstrata.prepare.in_flight import InFlight
@@ -38,7 +39,7 @@ class _Run:
 
     job: Job
     tasks: tuple[Task, ...]
-    kind: Kind
+    kind: RecipeSide
     steps: Sequence[Step] | None
     """Those its inputs were read for when it was submitted; None after a restart."""
     lease_id: str | None = None
@@ -63,7 +64,8 @@ class JobRunner:
         self,
         *,
         job_log: JobLog,
-        kinds: Mapping[str, Kind],
+        kinds: Mapping[str, RecipeSide],
+        sources: Sources,
         executor: Executor,
         retention: Retention,
         turns: JobSlots,
@@ -76,6 +78,7 @@ class JobRunner:
         ``server_settings``: those that servers do not have by themselves."""
         self._job_log = job_log
         self._kinds = kinds
+        self._sources = sources
         self._executor = executor
         self._retention = retention
         self._turns = turns
@@ -98,7 +101,7 @@ class JobRunner:
         """
         async with self._turns.turn(job_id):
             job = await self._job_log.load(job_id)
-            kind = chosen(self._kinds, job.request.prepare_kind)
+            kind = lookup(self._kinds, job.request.prepare_kind)
             tasks = await self._job_log.tasks(job_id)
             run = _Run(job, tasks, kind, steps)
             try:
@@ -186,7 +189,7 @@ class JobRunner:
         """The steps as the inputs are now, which may take its time."""
         await self._say(run)
         async with self._journal(run.tasks[0]):
-            return await run.kind.steps(run.job.request)
+            return await run.kind.steps(run.job.request, self._sources)
 
     # The tasks
 
@@ -202,7 +205,7 @@ class JobRunner:
 
         Where another job is building it, that is watched.
         """
-        order, step = _state_order(run, task)
+        order = _state_order(run, task)
         while build := self._builds.of(order.task.output_state_id):
             await self._executor.close_workspace(order.job_id)
             async with self._turns.lent(order.job_id):
@@ -211,19 +214,13 @@ class JobRunner:
             if there:
                 return False
         with self._builds.begun(order.task.output_state_id, order.job_id) as build:
-            return await self._build(order, run.kind, step, build.telling(book.line))
+            return await self._build(order, build.telling(book.line))
 
-    async def _build(self, order: StateOrder, kind: Kind, step: Step, line: LineSink) -> bool:
+    async def _build(self, order: StateOrder, line: LineSink) -> bool:
         """Have a state built of inputs that stay what was hashed; whether it was not there yet."""
-        await kind.check_unchanged(step)
-        try:
-            ran = await self._executor.run_step(order, line)
-        except StepFailedError:
-            # A tool that stumbled over a half-written input reports nonsense: inputs come first.
-            await kind.check_unchanged(step)
-            raise
+        async with self._sources.hold(order.step.inputs) as held:
+            ran = await self._executor.run_step(replace(order, root=held.local_root), line)
         if ran:
-            await kind.check_unchanged(step)
             await self._executor.keep_state(order.job_id)
         return ran
 
@@ -272,20 +269,17 @@ def _chain(run: _Run) -> planner.Chain:
     return run.chain
 
 
-def _state_order(run: _Run, task: Task) -> tuple[StateOrder, Step]:
-    """The order for a task, and its step as it is known where its inputs are."""
+def _state_order(run: _Run, task: Task) -> StateOrder:
     assert isinstance(task.spec, StateExecuteTask)
     chain = _chain(run)
     position = chain.state_ids.index(task.spec.output_state_id)
-    step = chain.steps[position]
-    order = StateOrder(
+    return StateOrder(
         job_id=task.job_id,
         image_id=chain.image_id,
         task=task.spec,
-        step=step.portable(),
+        step=chain.steps[position],
         last=position + 1 == len(chain.steps),
     )
-    return order, step
 
 
 def _signature(job: Job, chain: planner.Chain) -> str:

@@ -215,6 +215,32 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
         # What is being built (a state's id, or an image's for its base), and by which engine.
         "CREATE TABLE build_leases (item TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
+        # What a request has of its kind's own went from among the other fields into `fields`. A
+        # body that is no JSON is left for whoever reads it to find out.
+        """
+        UPDATE jobs SET body = CAST(
+            json_set(
+                json_remove(
+                    CAST(body AS TEXT),
+                    '$.request.psql_args', '$.request.liquibase_args', '$.request.liquibase_exec',
+                    '$.request.liquibase_exec_mode', '$.request.liquibase_env'
+                ),
+                '$.request.fields',
+                (
+                    SELECT json_group_object(
+                        key, json(CASE type WHEN 'text' THEN json_quote(value) ELSE value END)
+                    )
+                    FROM json_each(CAST(body AS TEXT), '$.request')
+                    WHERE key IN (
+                        'psql_args', 'liquibase_args', 'liquibase_exec', 'liquibase_exec_mode',
+                        'liquibase_env'
+                    )
+                )
+            ) AS BLOB
+        )
+        WHERE CASE WHEN json_valid(CAST(body AS TEXT))
+            THEN json_type(CAST(body AS TEXT), '$.request') = 'object' END
+        """,
     ),
 )
 """A database of version N has had the first N of these. What was released is never edited."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from pgstrata import __version__
-from pgstrata.cli.command_table import COMMANDS
+from pgstrata.cli import command_table
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import SUCCESS, script_job
 from tests.unit.client.fake_engine import TOKEN, FakeEngine
 
+COMMANDS = command_table.overview()
 HEAVY = (
     *("msgspec", "asyncio", "psycopg", "starlette", "uvicorn", "yaml"),
     *("argparse", "subprocess", "http.client", "pgstrata.settings"),

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from pgstrata.cli.options import Option, parse
+from pgstrata.cli.options import parse
 from pgstrata.cli.setting_options import engine_options, engine_settings
 from pgstrata.client import connect
 from pgstrata.config.keys import OWN
 from pgstrata.config.load import load
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 from tests.unit.config.test_keys import RIGHT
 
 WORK_DIR = Path("/work/project")

@@ -11,7 +11,9 @@ from pgstrata.errors import DiskFullError, PgstrataError, StoreUnusableError
 from tests.unit.client.discovered import engine_file, write_engine_file
 from tests.unit.client.fake_engine import FakeEngine
 
-REQUEST = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=("-c", "select 1"))
+REQUEST = PrepareRequest(
+    prepare_kind="psql", image_id="postgres", fields={"psql_args": ["-c", "select 1"]}
+)
 
 
 @pytest.mark.parametrize("expected", [DiskFullError, StoreUnusableError])

@@ -30,13 +30,15 @@ from pgstrata.domain.state import State
 from pgstrata.errors import (
     ConflictError,
     EngineStoppingError,
-    InvalidArgumentError,
     NotFoundError,
 )
+from pgstrata.httpapi.requests import JobRequests
 from pgstrata.httpapi.service import Service
+from pgstrata.kinds.liquibase.fields import LiquibaseFields
+from pgstrata.kinds.psql.fields import PsqlFields
 from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, a_name, tasks_of
 
-KINDS = ("psql", "lb")
+REQUESTS = JobRequests({"psql": PsqlFields, "lb": LiquibaseFields})
 
 
 class MemoryEngine:
@@ -67,6 +69,7 @@ class MemoryEngine:
     @property
     def service(self) -> Service:
         return Service(
+            requests=REQUESTS,
             jobs=self,
             registry=self,
             deletion=self,
@@ -78,15 +81,11 @@ class MemoryEngine:
     async def submit(self, request: PrepareRequest) -> Job:
         if self.stopping:
             raise EngineStoppingError("The engine is stopping.")
-        if request.prepare_kind not in KINDS:
-            raise InvalidArgumentError(
-                f"There is no prepare kind {request.prepare_kind!r}.", remedy="Use psql or lb."
-            )
         job = Job(
             job_id=uuid.uuid4().hex,
             status=Status.QUEUED,
             request=request,
-            prepare_args_normalized=" ".join(request.psql_args),
+            prepare_args_normalized=" ".join(request.fields.get("psql_args", ())),
             created_at=NOON,
         )
         self.jobs = {job.job_id: job, **self.jobs}

@@ -17,7 +17,9 @@ from pgstrata.domain.state import State
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
 IMAGE = "postgres@sha256:" + "a" * 64
 STATE_ID = "b" * 64
-REQUEST = PrepareRequest(prepare_kind="psql", image_id="postgres:16", psql_args=("-f", "a.sql"))
+REQUEST = PrepareRequest(
+    prepare_kind="psql", image_id="postgres:16", fields={"psql_args": ["-f", "a.sql"]}
+)
 
 
 def an_instance(instance_id: str, *, name: str | None = None) -> InstanceEntry:

@@ -34,8 +34,8 @@ async def test_a_request_the_engine_refuses_is_told_why(
     assert answer.status == 400
     assert answer.json() == {
         "code": "invalid_argument",
-        "message": "There is no prepare kind 'flyway'.",
-        "details": "Use psql or lb.",
+        "message": "there is no prepare_kind 'flyway'",
+        "details": "this engine knows: lb, psql",
     }
 
 

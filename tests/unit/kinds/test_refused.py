@@ -7,9 +7,10 @@ import pytest
 
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import PgstrataError, ToolMissingError
-from pgstrata.kinds.base import Kind
+from pgstrata.kinds.base import RecipeSide
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
-from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.settings import LiquibaseSettings
 
 ODD_PATHS = ("a\0b", "\0", "x" * 300, "x/" * 3000, "loop", "none", "file/x", "file")
@@ -25,12 +26,12 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refused(kind: Kind, request: PrepareRequest) -> PgstrataError:
+def refused(kind: RecipeSide, request: PrepareRequest) -> PgstrataError:
     """The error that a request ends with before it becomes a job."""
 
     async def submitted() -> None:
         kind.normalize(request)
-        await kind.steps(request)
+        await kind.steps(request, LocalTree())
 
     with pytest.raises(PgstrataError) as refusal:
         asyncio.run(submitted())
@@ -45,17 +46,20 @@ def test_a_directory_that_is_none(work: Path, path: str) -> None:
         prepare_kind="psql",
         image_id="postgres",
         work_dir=f"{work}/{path}",
-        psql_args=("-c", "select 1"),
+        fields={"psql_args": ["-c", "select 1"]},
     )
-    refused(PsqlKind(), request)
+    refused(PsqlRecipe(), request)
 
 
 @pytest.mark.parametrize("path", [path for path in ODD_PATHS if path != "file"])
 def test_a_script_that_is_none(work: Path, path: str) -> None:
     request = PrepareRequest(
-        prepare_kind="psql", image_id="postgres", work_dir=str(work), psql_args=("-f", path)
+        prepare_kind="psql",
+        image_id="postgres",
+        work_dir=str(work),
+        fields={"psql_args": ["-f", path]},
     )
-    refused(PsqlKind(), request)
+    refused(PsqlRecipe(), request)
 
 
 @pytest.mark.parametrize("path", ODD_PATHS)
@@ -64,7 +68,7 @@ def test_a_search_path_that_is_none(work: Path, path: str) -> None:
         prepare_kind="lb",
         image_id="postgres",
         work_dir=str(work),
-        liquibase_args=(*UPDATE, f"--search-path={path}"),
+        fields={"liquibase_args": [*UPDATE, f"--search-path={path}"]},
     )
     refused(LiquibaseKind(LiquibaseSettings(home=work)), request)
 
@@ -75,8 +79,7 @@ def test_a_liquibase_of_one_s_own_that_is_none(work: Path, path: str) -> None:
         prepare_kind="lb",
         image_id="postgres",
         work_dir=str(work),
-        liquibase_args=UPDATE,
-        liquibase_exec=f"{work}/{path}",
+        fields={"liquibase_args": UPDATE, "liquibase_exec": f"{work}/{path}"},
     )
     refused(LiquibaseKind(LiquibaseSettings(home=work)), request)
 
@@ -87,8 +90,7 @@ def test_a_variable_that_no_program_can_be_given(work: Path, variable: tuple[str
         prepare_kind="lb",
         image_id="postgres",
         work_dir=str(work),
-        liquibase_args=UPDATE,
-        liquibase_env=dict([variable]),
+        fields={"liquibase_args": UPDATE, "liquibase_env": dict([variable])},
     )
     refused(LiquibaseKind(LiquibaseSettings(home=work)), request)
 
@@ -98,8 +100,10 @@ def liquibase_request(work: Path, program: Path | None = None) -> PrepareRequest
         prepare_kind="lb",
         image_id="postgres",
         work_dir=str(work),
-        liquibase_args=UPDATE,
-        liquibase_exec=None if program is None else str(program),
+        fields={
+            "liquibase_args": UPDATE,
+            "liquibase_exec": None if program is None else str(program),
+        },
     )
 
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,7 +24,8 @@ from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.instances.limits import Host
 from pgstrata.instances.starting import InstanceStarter
-from pgstrata.kinds.memory import MemoryKind
+from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
+from pgstrata.kinds.sources.memory import MemorySources
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
@@ -90,7 +91,8 @@ class Heart:
         self.store = MemoryStore()
         self.queue = MemoryQueue()
         self.settings = settings
-        self.kind = MemoryKind({})
+        self.recipe = MemoryRecipe()
+        self.sources = MemorySources()
         self.hanging = asyncio.Event()
         self.gate = asyncio.Event()
         self.at_gate = asyncio.Event()
@@ -136,7 +138,6 @@ class Heart:
             owner=uuid.uuid4().hex,
             consistency=self.settings.snapshot.consistency,
         )
-        kinds = {self.kind.name: self.kind}
         host = Host(
             store=self.store,
             max_instances=self.settings.instances.max,
@@ -146,7 +147,7 @@ class Heart:
         self.executor = LocalExecutor(
             runtime=self.runtime,
             dbms=self.dbms,
-            kinds=kinds,
+            kinds={self.recipe.name: MemoryRunner()},
             snapshots=self.snapshots,
             store=self.store,
             reservations=self.reservations,
@@ -164,7 +165,8 @@ class Heart:
         self.coordinator = JobCoordinator(
             queue=self.queue,
             job_log=job_log,
-            kinds=kinds,
+            kinds={self.recipe.name: self.recipe},
+            sources=self.sources,
             executor=self.executor,
             limits=self.settings.orchestrator.jobs,
             server_settings=self.settings.runtime.own_settings,
@@ -173,8 +175,14 @@ class Heart:
 
     def request(self, *steps: str, **more: object) -> PrepareRequest:
         for step in steps:
-            self.kind.files.setdefault(step, step)
-        draft = PrepareRequest(prepare_kind=self.kind.name, image_id="postgres:17", psql_args=steps)
+            path = PurePosixPath("/", step)
+            if self.sources.look(path).input.digest is None:
+                self.sources.write(str(path), step.encode())
+        draft = PrepareRequest(
+            prepare_kind=self.recipe.name,
+            image_id="postgres:17",
+            fields={"scripts": list(steps)},
+        )
         return replace(draft, **more)
 
     async def finish(self, *steps: str, **more: object) -> Job:

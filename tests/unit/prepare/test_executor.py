@@ -22,7 +22,7 @@ from tests.unit.prepare.heart import SETTINGS, Heart, run
 async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
     """What the coordinator would order for these steps."""
     image = await heart.runtime.resolve("postgres:17")
-    steps = await heart.kind.steps(heart.request(*texts))
+    steps = await heart.recipe.steps(heart.request(*texts), heart.sources)
     chain = planner.chain(image.image_id, steps, server_settings={})
     tasks = planner.tasks(heart.request(*texts), chain, frozenset())
     executing = [task for task in tasks if isinstance(task, StateExecuteTask)]
@@ -80,7 +80,7 @@ def test_a_step_leaves_a_whole_state_and_its_row(tmp_path: Path) -> None:
         state = await heart.store.state(second.task.output_state_id)
         assert state is not None
         assert state.parent_state_id == first.task.output_state_id
-        assert state.prepare_kind == heart.kind.name
+        assert state.prepare_kind == heart.recipe.name
         assert state.prepare_args_normalized == second.step.title
         assert state.size_bytes is not None
         assert state.size_bytes > 0

@@ -10,6 +10,7 @@ import pytest
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.kinds.sources.base import Sources
 from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
 LIVELY = with_jobs(heartbeat=0.01)
@@ -66,11 +67,11 @@ def test_while_inputs_are_read_again_after_a_restart(
             await heart.hanging.wait()
         stuck = Stuck()
 
-        async def steps(request: PrepareRequest) -> tuple[Step, ...]:
+        async def steps(request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
             await stuck()
             raise AssertionError
 
-        monkeypatch.setattr(heart.kind, "steps", steps)
+        monkeypatch.setattr(heart.recipe, "steps", steps)
         heart.start_engine()
         async with engine(heart):
             await stuck.begun.wait()

@@ -6,9 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pgstrata.domain.model import to_plain
+from pgstrata.domain.model import from_plain, to_plain
+from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.sources.local import LocalTree
 from tests.unit.prepare.heart import Heart, engine, run
 
 
@@ -20,7 +22,7 @@ def test_a_step_whose_input_changed_while_it_ran_keeps_no_state_and_says_so(
         async with engine(Heart(tmp_path)) as heart:
             job = await heart.manager.submit(heart.request("a", script))
             await heart.at_gate.wait()
-            heart.kind.files[script] = "something else"
+            heart.sources.write(f"/{script}", b"something else")
             heart.gate.set()
             ended = await heart.end_of(job.job_id)
             assert ended.error is not None
@@ -40,13 +42,13 @@ def test_who_watched_a_build_whose_input_changed_builds_from_its_own(tmp_path: P
             builder = await heart.manager.submit(heart.request("gate"))
             await heart.at_gate.wait()
             watcher = await heart.manager.submit(heart.request("gate"))
-            heart.kind.files["gate"] = "something else"
+            heart.sources.write("/gate", b"something else")
             heart.gate.set()
             for job in (builder, watcher):
                 ended = await heart.end_of(job.job_id)
                 assert ended.error is not None
                 assert ended.error.code == "input_changed"
-            heart.kind.files["gate"] = "gate"
+            heart.sources.write("/gate", b"gate")
             assert (await heart.finish("gate")).error is None
 
     run(scenario())
@@ -56,11 +58,13 @@ def test_a_step_takes_nothing_to_its_executor_that_only_a_disk_knows(tmp_path: P
     script = tmp_path / "a.sql"
     script.write_text("select 1;\n")
     request = PrepareRequest(
-        prepare_kind="psql", image_id="postgres", work_dir=str(tmp_path), psql_args=("-f", "a.sql")
+        prepare_kind="psql",
+        image_id="postgres",
+        work_dir=str(tmp_path),
+        fields={"psql_args": ["-f", "a.sql"]},
     )
-    [step] = asyncio.run(PsqlKind().steps(request))
+    [step] = asyncio.run(PsqlRecipe().steps(request, LocalTree()))
     number = str(script.stat().st_ino)
-    assert number in msgspec.json.encode(step, enc_hook=to_plain).decode()
-    crossing = step.portable()
-    assert number not in msgspec.json.encode(crossing, enc_hook=to_plain).decode()
-    assert (crossing.digest, crossing.args) == (step.digest, step.args)
+    crossing = msgspec.json.encode(step, enc_hook=to_plain)
+    assert number not in crossing.decode()
+    assert msgspec.json.decode(crossing, type=Step, dec_hook=from_plain) == step

@@ -65,7 +65,7 @@ def test_an_input_that_changed_meanwhile_is_planned_anew_and_that_is_said(tmp_pa
     async def scenario() -> None:
         heart = Heart(tmp_path)
         job = await left_at(heart, "a", "hang", "c")
-        heart.kind.files["hang"] = "other"
+        heart.sources.write("/hang", b"other")
         heart.runtime.tool = heart.without_hanging
         async with engine(heart):
             ended = await heart.end_of(job.job_id)
@@ -81,7 +81,7 @@ def test_an_input_that_is_gone_meanwhile_fails_the_job_and_is_named(tmp_path: Pa
     async def scenario() -> None:
         heart = Heart(tmp_path)
         job = await left_at(heart, "a", "hang", "c")
-        del heart.kind.files["c"]
+        heart.sources.remove("/c")
         async with engine(heart):
             ended = await heart.end_of(job.job_id)
             assert ended.status is Status.FAILED
@@ -124,7 +124,7 @@ def test_a_job_whose_kind_this_engine_does_not_know_fails_with_that_reason(tmp_p
     async def scenario() -> None:
         heart = Heart(tmp_path)
         job = await left_at(heart, "hang")
-        heart.kind._name = "other"
+        heart.recipe._name = "other"
         heart.start_engine()
         async with engine(heart):
             ended = await heart.end_of(job.job_id)

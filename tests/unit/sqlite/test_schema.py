@@ -1,6 +1,7 @@
 """A store that an earlier version wrote goes on under this one."""
 
 import asyncio
+import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 
 from pgstrata.domain.cache import Totals
 from pgstrata.domain.job import Status
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.prepare import transitions
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.runtime.postmaster import Postmaster, postmaster_of
@@ -182,6 +184,46 @@ def test_an_instance_of_an_old_store_that_is_no_json_does_not_keep_it_from_being
     async def scenario() -> None:
         async with await Database.open(path) as database:
             assert len(await SqliteStore(database).states()) == 3
+
+    asyncio.run(scenario())
+
+
+LB_REQUEST = {
+    "prepare_kind": "lb",
+    "image_id": "postgres",
+    "labels": {"psql_args": "a label"},
+    "liquibase_args": ["update", '--changelog-file=a "b".xml'],
+    "liquibase_exec": "/opt/it's here/liquibase",
+    "liquibase_env": {"A": "1", "B": 'x"y'},
+}
+
+
+def test_what_a_request_had_of_its_kind_s_own_goes_on_meaning_the_same(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    [(body,)] = connection.execute("SELECT body FROM jobs WHERE seq = 1")
+    job = {**json.loads(body), "request": LB_REQUEST}
+    connection.execute("UPDATE jobs SET body = ? WHERE seq = 1", (json.dumps(job).encode(),))
+    connection.commit()
+    connection.close()
+
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            queue = SqliteQueue(database)
+            liquibase, psql = [await queue.get(f"{n:032x}") for n in (1, 2)]
+            assert liquibase is not None
+            assert psql is not None
+            assert liquibase.request == PrepareRequest(
+                prepare_kind="lb",
+                image_id="postgres",
+                labels={"psql_args": "a label"},
+                fields={
+                    name: value
+                    for name, value in LB_REQUEST.items()
+                    if name.startswith("liquibase_")
+                },
+            )
+            assert psql.request.fields == {"psql_args": ["-f", "1.sql"]}
+            assert psql.request.work_dir == "/recipes"
 
     asyncio.run(scenario())
 

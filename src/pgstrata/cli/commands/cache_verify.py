@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.text import one_line, short
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.domain.cache import CheckOutcome, StateCheck

@@ -1,8 +1,9 @@
 """``demo``: the first thing a newcomer runs."""
 
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 ABOUT = """
 Prepares a small bookshop on an engine and a store of its own: shows the plan, builds it step by

@@ -7,8 +7,9 @@ from typing import BinaryIO
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
-from pgstrata.cli.options import Given, Option, whole_number
+from pgstrata.cli.options import Given, whole_number
 from pgstrata.errors import InvalidArgumentError, NotFoundError
+from pgstrata.kinds.plugin import Option
 
 ABOUT = "Shows the last lines that the engine wrote, and with -f those to come."
 

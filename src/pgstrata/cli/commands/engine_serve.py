@@ -4,10 +4,11 @@ from pathlib import Path
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.setting_options import engine_options, engine_settings
 from pgstrata.config.keys import settings_of
 from pgstrata.domain import durations
+from pgstrata.kinds.plugin import Option
 
 ABOUT = """
 Runs the engine until it is told to stop or, with --idle-timeout, has had nothing to do for that

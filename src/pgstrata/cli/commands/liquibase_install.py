@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.transfer import transfer_for
 from pgstrata.config.keys import settings_of
+from pgstrata.kinds.plugin import Option
 
 ABOUT = """
 Makes prepare:lb ready: fetches Liquibase (Apache-2.0) and the JDBC driver from the npm registry

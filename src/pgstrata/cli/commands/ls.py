@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.rows import (
     Style,
     Table,
@@ -18,6 +18,7 @@ from pgstrata.cli.rows import (
 )
 from pgstrata.cli.text import columns, table
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.client.engine import Engine

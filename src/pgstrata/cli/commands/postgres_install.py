@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.postgres_options import found, home_of, major_of, note
 from pgstrata.cli.transfer import transfer_for
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.domain.image import Installation

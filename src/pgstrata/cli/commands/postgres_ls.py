@@ -5,11 +5,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.postgres_options import found, home_of
 from pgstrata.cli.text import columns, equipment, table
 from pgstrata.domain.sizes import rounded
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.domain.image import Installation

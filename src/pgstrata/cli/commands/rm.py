@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.report import report
 from pgstrata.cli.targets import Target, resolve
 from pgstrata.cli.text import one_line
 from pgstrata.errors import ConflictError, InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.client.engine import Engine

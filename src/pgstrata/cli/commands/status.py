@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from pgstrata.cli.ages import age
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
-from pgstrata.cli.options import Given, Option
+from pgstrata.cli.options import Given
 from pgstrata.cli.text import equipment, one_line
 from pgstrata.domain.sizes import rounded
+from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.domain.cache import CacheStatus, Eviction

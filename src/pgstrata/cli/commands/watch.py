@@ -2,9 +2,10 @@
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.follow import follow
-from pgstrata.cli.options import Given, Option, whole_number
+from pgstrata.cli.options import Given, whole_number
 from pgstrata.cli.prepared import show_ending
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Option
 
 ABOUT = """
 Follows a job from its first event to its last, then prints what it was for: DSN=… or the plan.

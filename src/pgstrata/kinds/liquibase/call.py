@@ -3,26 +3,30 @@
 import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.files import Files
+from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.liquibase import arguments, defaults, options
 from pgstrata.kinds.liquibase.arguments import Arguments
+from pgstrata.kinds.liquibase.fields import LiquibaseFields
 from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.sources.base import Sources
+from pgstrata.kinds.sources.memo import Memo
 
 
 def arguments_of(request: PrepareRequest) -> Arguments:
     """The request's arguments and environment, no file read. Raises ``InvalidArgumentError``."""
-    texts = (*request.liquibase_args, *chain.from_iterable(request.liquibase_env.items()))
-    if any("\0" in text for text in (*texts, request.liquibase_exec or "")):
+    fields = fields_of(request, LiquibaseFields)
+    texts = (*fields.liquibase_args, *chain.from_iterable(fields.liquibase_env.items()))
+    if any("\0" in text for text in (*texts, fields.liquibase_exec or "")):
         raise InvalidArgumentError(
             "a program cannot be given the character NUL, which the request has in it",
             remedy="leave it out",
         )
-    given = arguments.parse(request.liquibase_args)
-    defaults.of_environment(request.liquibase_env)
+    given = arguments.parse(fields.liquibase_args)
+    defaults.of_environment(fields.liquibase_env)
     if request.stdin:
         raise InvalidArgumentError(
             "the request has standard input that Liquibase does not read", remedy="leave it out"
@@ -30,13 +34,25 @@ def arguments_of(request: PrepareRequest) -> Arguments:
     return given
 
 
-def recipe_of(request: PrepareRequest, work_dir: Path, texts: Files[str]) -> Recipe:
-    """The recipe a request comes to. Raises ``InvalidArgumentError``."""
+def recipe_of(
+    request: PrepareRequest, work_dir: Path, sources: Sources, texts: Memo[str]
+) -> Recipe:
+    """The recipe a request comes to; ``texts`` reads defaults files.
+
+    Raises ``InvalidArgumentError``.
+    """
     given = arguments_of(request)
-    chosen = {**defaults.of_environment(request.liquibase_env), **given.values}
-    filed, parameters = _filed(chosen.get("defaultsfile"), work_dir, texts)
+    env = fields_of(request, LiquibaseFields).liquibase_env
+    chosen = {**defaults.of_environment(env), **given.values}
+    filed, parameters = _filed(chosen.get("defaultsfile"), work_dir, sources, texts)
     chosen, parameters = {**filed, **chosen}, {**parameters, **given.parameters}
-    return _recipe(Arguments(given.command, chosen, parameters), work_dir)
+    recipe = _recipe(Arguments(given.command, chosen, parameters), work_dir)
+    for root in map(PurePosixPath, recipe.search_path):
+        if not sources.is_directory(root) and sources.look(root).input.digest is None:
+            raise InvalidArgumentError(
+                f"there is no {root}, which the search path names", remedy="correct --search-path"
+            )
+    return recipe
 
 
 def recipe_of_words(words: Sequence[str]) -> Recipe:
@@ -71,19 +87,18 @@ def java_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _filed(
-    given: str | None, work_dir: Path, texts: Files[str]
+    given: str | None, work_dir: Path, sources: Sources, texts: Memo[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     values: dict[str, str] = {}
     parameters: dict[str, str] = {}
     main, local = defaults.files(given, work_dir)
     for path in (main, local):
-        try:
-            _, text = texts.read(path)
-        except FileNotFoundError:
+        _, text = texts.read(sources, path)
+        if text is None:
             if given and path == main:
                 raise InvalidArgumentError(
                     f"there is no defaults file {path}", remedy="correct --defaults-file"
-                ) from None
+                )
             continue
         found, more = defaults.of_text(text, str(path))
         values.update(found)
@@ -91,7 +106,7 @@ def _filed(
     return values, parameters
 
 
-def _roots(given: str | None, work_dir: Path) -> tuple[Path, ...]:
+def _roots(given: str | None, work_dir: Path) -> tuple[PurePath, ...]:
     parts = [part.strip() for part in given.split(",") if part.strip()] if given else ["."]
     roots = [work_dir / part for part in parts]
     if any("," in str(root) for root in roots):
@@ -99,22 +114,17 @@ def _roots(given: str | None, work_dir: Path) -> tuple[Path, ...]:
             f"{work_dir} has a comma in it, which parts a search path",
             remedy="prepare from a directory whose name has none",
         )
-    for root in roots:
-        if not os.access(root, os.F_OK):
-            raise InvalidArgumentError(
-                f"there is no {root}, which the search path names", remedy="correct --search-path"
-            )
-    return tuple(Path(os.path.normpath(root)) for root in roots)
+    return tuple(PurePosixPath(os.path.normpath(root)) for root in roots)
 
 
-def _relative(changelog: str, roots: tuple[Path, ...]) -> str:
+def _relative(changelog: str, roots: tuple[PurePath, ...]) -> str:
     """The changelog as the history shall name it: from a root of the search path."""
     plain = changelog.replace("\\", "/").removeprefix("classpath:")
     if not plain.startswith("/"):
         return str(PurePosixPath(os.path.normpath(plain)))
     for root in roots:
-        if Path(os.path.normpath(plain)).is_relative_to(root):
-            return str(Path(os.path.normpath(plain)).relative_to(root))
+        if PurePosixPath(os.path.normpath(plain)).is_relative_to(root):
+            return str(PurePosixPath(os.path.normpath(plain)).relative_to(root))
     raise InvalidArgumentError(
         f"the changelog {changelog} is in no directory of the search path",
         remedy="name the directory it is to be found from with --search-path=DIR",

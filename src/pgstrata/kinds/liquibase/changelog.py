@@ -6,14 +6,14 @@ from is empty, so what would run follows from the changelog, its filters and the
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from pgstrata.kinds.files import Files
 from pgstrata.kinds.liquibase.bulk import Bulk, Rows
 from pgstrata.kinds.liquibase.jvm import Java
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.liquibase.resources import Recorder
+from pgstrata.kinds.sources.base import Sources
 
 CHANGESET = "liquibase.changelog.ChangeSet"
 _OFFLINE = "offline:postgresql?outputLiquibaseSql=none&catalog=postgres"
@@ -59,12 +59,15 @@ class Selected:
 class Changelog:
     """A parsed changelog: the very objects that are listed are those that are run."""
 
-    def __init__(self, java: Java, recipe: Recipe, files: Files[str]) -> None:
+    def __init__(
+        self, java: Java, recipe: Recipe, sources: Sources, local_root: Path = Path("/")
+    ) -> None:
         """Parse it. Raises ``InvalidChangelogError`` and Java's own exceptions."""
         self.recipe = recipe
         self._java = java
         self.bulk = Bulk(java)
-        self.recorder = Recorder(java, [Path(root) for root in recipe.search_path], files)
+        roots = [PurePosixPath(root) for root in recipe.search_path]
+        self.recorder = Recorder(java, roots, sources, local_root)
         # Beside the recipe's files there are Liquibase's own, such as the schemas of XML
         # changelogs, and what extensions bring.
         own = java("liquibase.resource.ClassLoaderResourceAccessor")()

@@ -4,11 +4,11 @@ import asyncio
 import os
 import secrets
 from collections import OrderedDict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
 from pgstrata.domain.instance import Server
-from pgstrata.domain.plan import InputFile, Step
+from pgstrata.domain.plan import Input, Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
     InputChangedError,
@@ -17,19 +17,28 @@ from pgstrata.errors import (
     StepFailedError,
     UncacheableError,
 )
-from pgstrata.kinds.files import Files, check_unchanged, describe, first_changed
+from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.liquibase import call, forked, installation
 from pgstrata.kinds.liquibase.applying import Target
 from pgstrata.kinds.liquibase.changelog import InvalidChangelogError, Key
 from pgstrata.kinds.liquibase.failures import invalid_changelog, step_failure
+from pgstrata.kinds.liquibase.fields import LiquibaseFields
 from pgstrata.kinds.liquibase.identity import NAME, Context, Problem, header_problems, problems
 from pgstrata.kinds.liquibase.installation import Installation
 from pgstrata.kinds.liquibase.jvm import Java, JavaError, Jvm, JvmLostError
 from pgstrata.kinds.liquibase.pool import Pool
 from pgstrata.kinds.liquibase.recipe import Recipe
-from pgstrata.kinds.liquibase.resources import digest
 from pgstrata.kinds.liquibase.session import DriftError, Planned, Session
 from pgstrata.kinds.places import work_dir_of
+from pgstrata.kinds.sources.base import (
+    LocalSources,
+    Seen,
+    Sources,
+    in_place,
+    local_path,
+)
+from pgstrata.kinds.sources.files import Stamp, stamp_at
+from pgstrata.kinds.sources.memo import Memo
 from pgstrata.runtime.base import LineSink, Runtime, run_by_lines
 from pgstrata.settings import LiquibaseSettings
 
@@ -49,17 +58,22 @@ class _OwnTool(NamedTuple):
     """A Liquibase of the user's own."""
 
     program: Path
-    files: tuple[InputFile, ...]
+    files: tuple[Input, ...]
     """Its jars, which are looked up anew by each of its calls."""
 
 
 class _Plan(NamedTuple):
-    looked_at: tuple[InputFile, ...]
+    looked_at: tuple[Seen, ...]
     steps: tuple[Step, ...]
 
 
 class LiquibaseKind:
     """Makes steps of changelogs, and runs them in a Java that is kept for a while.
+
+    It is both sides of the kind: a Java that has parsed a changelog for its plan runs it, too. A
+    runner whose Java has not parsed it does so first.
+
+    Java reads files by itself, so a changelog must lie below its sources' ``local_root``.
 
     It remembers the plans of the last ``memo_size`` recipes, so that to prepare the same again
     costs one look at each file's inode and no Java.
@@ -69,9 +83,8 @@ class LiquibaseKind:
         self._settings = settings or LiquibaseSettings()
         self._memo_size = memo_size
         self._plans: OrderedDict[tuple[object, ...], _Plan] = OrderedDict()
-        self._files = Files(digest, 4096)
-        self._texts = Files(_text, 256)
-        self._found: dict[Path | None, tuple[Installation, tuple[InputFile, ...]]] = {}
+        self._texts = Memo(_text, 256)
+        self._found: dict[Path | None, tuple[Installation, dict[Path, Stamp | None]]] = {}
         self._pool = Pool(
             _start,
             limit=self._settings.max_running,
@@ -95,31 +108,34 @@ class LiquibaseKind:
     def normalize(self, request: PrepareRequest) -> str:
         return call.arguments_of(request).normalized()
 
-    async def steps(self, request: PrepareRequest) -> tuple[Step, ...]:
-        work_dir = work_dir_of(request)
-        recipe = await asyncio.to_thread(call.recipe_of, request, work_dir, self._texts)
-        tool = _tool(request, self._settings)
+    async def steps(self, request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
+        fields = fields_of(request, LiquibaseFields)
+        work_dir = work_dir_of(request, sources)
+        root = _local_root(sources)
+        recipe = await asyncio.to_thread(call.recipe_of, request, work_dir, sources, self._texts)
+        tool = _tool(fields, self._settings, sources)
         found = await self._installation(tool)
-        context = Context(recipe, call.java_environment(request.liquibase_env), found.identity)
-        key = (found, context, work_dir, tuple(sorted(request.liquibase_env.items())), tool)
+        context = Context(recipe, call.java_environment(fields.liquibase_env), found.identity)
+        key = (found, context, root, work_dir, tuple(sorted(fields.liquibase_env.items())), tool)
         plan = self._plans.get(_hashable(key))
-        if plan is not None and await asyncio.to_thread(_all_unchanged, plan.looked_at):
+        if plan is not None and await _untouched(sources, plan.looked_at):
             self._plans.move_to_end(_hashable(key))
             return plan.steps
-        environment = _Environment(found, work_dir, tuple(sorted(context.env.items())))
-        session = await self._read(environment, context)
-        own = None if tool is None else _OwnTool(tool, self._found[tool][1])
-        plan = _Plan(session.listing.looked_at, _steps(session, context, request, work_dir, own))
+        environment = _Environment(
+            found, local_path(root, work_dir), tuple(sorted(context.env.items()))
+        )
+        session = await self._read(environment, context, sources, root)
+        own = None if tool is None else await self._own_tool(tool, sources)
+        steps = _steps(session, context, request, fields.liquibase_env, work_dir, own)
+        plan = _Plan(session.listing.looked_at, steps)
         if not any(step.uncacheable for step in plan.steps):
             self._remember(_hashable(key), plan)
         return plan.steps
 
-    async def check_unchanged(self, step: Step) -> None:
-        await check_unchanged(step.inputs)
-
     async def execute(
         self,
         step: Step,
+        sources: LocalSources,
         server: Server,
         runtime: Runtime,
         line: LineSink,
@@ -137,30 +153,33 @@ class LiquibaseKind:
             return None
         found = await self._installation(None)
         context = Context(recipe, env, found.identity)
-        environment = _Environment(found, step.work_dir, tuple(sorted(env.items())))
+        work_dir = local_path(sources.local_root, step.work_dir)
+        environment = _Environment(found, work_dir, tuple(sorted(env.items())))
         target = Target(server.endpoint, server.handle)
-        return await self._run(environment, context, step, target, line, flush_query)
+        return await self._run(environment, context, sources, step, target, line, flush_query)
 
     async def _run(
         self,
         environment: _Environment,
         context: Context,
+        sources: LocalSources,
         step: Step,
         target: Target,
         line: LineSink,
         flush_query: str | None,
     ) -> str | None:
         digest = None if step.uncacheable else step.digest
-        reads = None if step.uncacheable else set(step.reads)
+        reads = None if step.uncacheable else {PurePath(one.name) for one in step.inputs}
+        root = sources.local_root
         try:
             async with self._pool.lent(
-                environment, lambda jvm: _held(jvm, context) is not None
+                environment, lambda jvm: _held(jvm, context, root) is not None
             ) as jvm:
-                held = _held(jvm, context)
+                held = _held(jvm, context, root)
                 session = (
                     held
                     if held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
-                    else await self._parsed_again(jvm, context, line)
+                    else await self._parsed_again(jvm, context, sources, line)
                 )
                 flushed = await jvm.call(
                     lambda _: session.run(_key(step), digest, reads, target, flush_query),
@@ -180,10 +199,14 @@ class LiquibaseKind:
             ) from None
         return flushed
 
-    async def _parsed_again(self, jvm: Jvm, context: Context, line: LineSink) -> Session:
+    async def _parsed_again(
+        self, jvm: Jvm, context: Context, sources: LocalSources, line: LineSink
+    ) -> Session:
         """A changelog for a step of an earlier plan. Raises ``InputChangedError``."""
         try:
-            return await jvm.call(lambda java: self._parse(java, jvm, context), line)
+            return await jvm.call(
+                lambda java: self._parse(java, jvm, context, sources, sources.local_root), line
+            )
         except JavaError as error:
             messages = error.messages
         except InvalidChangelogError as error:
@@ -195,11 +218,13 @@ class LiquibaseKind:
             details=invalid_changelog(changelog, messages).details,
         )
 
-    async def _read(self, environment: _Environment, context: Context) -> Session:
+    async def _read(
+        self, environment: _Environment, context: Context, sources: Sources, root: Path
+    ) -> Session:
         """Parse and list a changelog, whose files stay as they are meanwhile."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                session = await self._read_once(environment, context)
+                session = await self._read_once(environment, context, sources, root)
             except JvmLostError as error:
                 if attempt == _ATTEMPTS:
                     raise ProgramError(
@@ -208,38 +233,42 @@ class LiquibaseKind:
                         details=str(error) or None,
                     ) from None
                 continue
-            if await asyncio.to_thread(_all_unchanged, session.listing.looked_at):
+            if await _untouched(sources, session.listing.looked_at):
                 return session
         raise InvalidArgumentError(
             f"{context.recipe.changelog_file} or a file it needs does not stop changing",
             remedy="prepare again once they are written",
         )
 
-    async def _read_once(self, environment: _Environment, context: Context) -> Session:
+    async def _read_once(
+        self, environment: _Environment, context: Context, sources: Sources, root: Path
+    ) -> Session:
         recipe = context.recipe
         try:
             async with self._pool.lent(
-                environment, lambda jvm: _held(jvm, context) is not None
+                environment, lambda jvm: _held(jvm, context, root) is not None
             ) as jvm:
-                return await jvm.call(lambda java: self._parse(java, jvm, context))
+                return await jvm.call(lambda java: self._parse(java, jvm, context, sources, root))
         except JavaError as error:
             raise invalid_changelog(recipe.changelog_file, error.messages) from None
         except InvalidChangelogError as error:
             raise invalid_changelog(recipe.changelog_file, [str(error)]) from None
 
-    def _parse(self, java: Java, jvm: Jvm, context: Context) -> Session:
+    def _parse(
+        self, java: Java, jvm: Jvm, context: Context, sources: Sources, root: Path
+    ) -> Session:
         """Parse a changelog into a Java's memory, in place of the one it held."""
         earlier: Session | None = jvm.memory.pop(_SESSION, None)
         if earlier is not None:
             earlier.close()
         java.forget_all()
-        session = jvm.memory[_SESSION] = Session(java, context, self._files)
+        session = jvm.memory[_SESSION] = Session(java, context, sources, root)
         java.keep_all()
         return session
 
     async def _installation(self, tool: Path | None) -> Installation:
         known = self._found.get(tool)
-        if known is not None and await asyncio.to_thread(_all_unchanged, known[1]):
+        if known is not None and await asyncio.to_thread(_as_stamped, known[1]):
             return known[0]
         home = self._settings.home
         if tool is not None:
@@ -256,8 +285,18 @@ class LiquibaseKind:
         # A directory counts, too: there may be a jar more in it some day.
         directories = (place for place in self._settings.jars if place.is_dir())
         places = (*found.classpath, *directories)
-        self._found[tool] = found, tuple(describe(place, place.stat()) for place in places)
+        self._found[tool] = found, {place: stamp_at(place) for place in places}
         return found
+
+    async def _own_tool(self, program: Path, sources: Sources) -> _OwnTool:
+        def read() -> tuple[Input, ...]:
+            listings = ((place, sources.list(place)) for place in self._found[program][1])
+            return tuple(
+                sources.look(place).input if listing is None else listing.seen.input
+                for place, listing in listings
+            )
+
+        return _OwnTool(program, await asyncio.to_thread(read))
 
     def _remember(self, key: tuple[object, ...], plan: _Plan) -> None:
         self._plans[key] = plan
@@ -275,6 +314,7 @@ def _steps(
     session: Session,
     context: Context,
     request: PrepareRequest,
+    env: dict[str, str],
     work_dir: Path,
     tool: _OwnTool | None,
 ) -> tuple[Step, ...]:
@@ -287,21 +327,20 @@ def _steps(
         found = (*header, *own) if number == 0 else own
         if found and request.uncacheable == "refuse":
             raise _uncacheable(_title(planned, context.recipe), found)
-        steps.append(_step(planned, context, request, work_dir, tool, uncacheable=bool(found)))
+        steps.append(_step(planned, context, env, work_dir, tool, uncacheable=bool(found)))
     return tuple(steps)
 
 
 def _step(
     planned: Planned,
     context: Context,
-    request: PrepareRequest,
+    env: dict[str, str],
     work_dir: Path,
     tool: _OwnTool | None,
     *,
     uncacheable: bool,
 ) -> Step:
     found = planned.found
-    inputs = (*(found.files if found else ()), *(tool.files if tool else ()))
     return Step(
         kind=NAME,
         # What cannot be known is never the same again.
@@ -309,10 +348,12 @@ def _step(
         args=context.recipe.words(),
         title=_title(planned, context.recipe),
         work_dir=work_dir,
-        inputs=inputs,
-        reads=tuple(file.path for file in inputs),
+        inputs=(
+            *(seen.input for seen in (found.files if found else ())),
+            *(tool.files if tool else ()),
+        ),
         uncacheable=uncacheable,
-        env=request.liquibase_env,
+        env=env,
         tool=None if tool is None else str(tool.program),
         changeset_id=found and found.key.id,
         changeset_author=found and found.key.author,
@@ -335,11 +376,26 @@ def _uncacheable(title: str, found: tuple[Problem, ...]) -> UncacheableError:
     )
 
 
-def _tool(request: PrepareRequest, settings: LiquibaseSettings) -> Path | None:
+def _local_root(sources: Sources) -> Path:
+    if sources.local_root is None:
+        raise InvalidArgumentError(
+            "Liquibase reads changelogs from directories of the engine's machine, and these "
+            "sources are in none",
+            remedy="prepare where the files are",
+        )
+    return sources.local_root
+
+
+def _tool(fields: LiquibaseFields, settings: LiquibaseSettings, sources: Sources) -> Path | None:
     """The Liquibase of the user's own that was asked for."""
-    given = Path(request.liquibase_exec) if request.liquibase_exec else settings.exec
+    given = Path(fields.liquibase_exec) if fields.liquibase_exec else settings.exec
     if given is None:
         return None
+    if not in_place(sources):
+        raise InvalidArgumentError(
+            f"liquibase_exec {given} is a program of another machine than the sources",
+            remedy="leave it out, or prepare where the files are",
+        )
     if not given.is_absolute() or not os.access(given, os.X_OK) or not given.is_file():
         raise InvalidArgumentError(
             f"liquibase_exec {given} is no absolute path of a program",
@@ -354,18 +410,24 @@ def _key(step: Step) -> Key | None:
     return Key(step.changeset_path or "", step.changeset_id, step.changeset_author or "")
 
 
-def _held(jvm: Jvm, context: Context) -> Session | None:
+def _held(jvm: Jvm, context: Context, root: Path) -> Session | None:
     """What a Java holds, if it was parsed for the same."""
     session: Session | None = jvm.memory.get(_SESSION)
-    return session if session is not None and session.context == context else None
+    if session is None or (session.context, session.local_root) != (context, root):
+        return None
+    return session
 
 
 def _hashable(key: tuple[object, ...]) -> tuple[object, ...]:
     return tuple(repr(part) for part in key)
 
 
-def _all_unchanged(files: tuple[InputFile, ...]) -> bool:
-    return first_changed(files) is None
+async def _untouched(sources: Sources, seen: tuple[Seen, ...]) -> bool:
+    return await asyncio.to_thread(sources.first_touched, seen) is None
+
+
+def _as_stamped(places: dict[Path, Stamp | None]) -> bool:
+    return all(stamp_at(place) == stamp for place, stamp in places.items())
 
 
 def _text(file: BinaryIO) -> str:

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePath, PurePosixPath
 from typing import Any, NamedTuple
 
-from pgstrata.domain.plan import InputFile
 from pgstrata.kinds.liquibase.bulk import Rows
 from pgstrata.kinds.liquibase.changelog import CHANGESET, Changelog, Key
 from pgstrata.kinds.liquibase.conditions import NESTING, Conditions
 from pgstrata.kinds.liquibase.jvm import Java
 from pgstrata.kinds.liquibase.statements import CHANGE, Generator
+from pgstrata.kinds.sources.base import Seen
 
 _SERIALIZER = "liquibase.serializer.core.string.StringChangeLogSerializer"
 _MORE = ("buildFullContext", "buildFullLabels", "getRunWith", "getOnValidationFail")
@@ -38,7 +38,7 @@ class Found(NamedTuple):
     """The statements it comes to, as far as they do not depend on a database."""
     complete: bool
     """Whether ``sql`` has all statements that do not come from a database or a data file."""
-    files: tuple[InputFile, ...]
+    files: tuple[Seen, ...]
     """The files it reads, its own changelog first."""
     contents: tuple[str, ...]
     """The digests of those it reads beside its changelog."""
@@ -51,7 +51,7 @@ class Listing(NamedTuple):
     header: str
     """The preconditions of the changelog as a whole."""
     header_conditions: tuple[str, ...]
-    looked_at: tuple[InputFile, ...]
+    looked_at: tuple[Seen, ...]
     """Every place that was looked at, there or not."""
 
 
@@ -79,7 +79,7 @@ class _Reader:
         self._bulk = changelog.bulk
         self._changesets = changelog.selected.rows
         self._count = len(self._changesets.owners)
-        self._taken: list[dict[Path, None]] = [{} for _ in range(self._count)]
+        self._taken: list[dict[PurePath, None]] = [{} for _ in range(self._count)]
         self._conditions = Conditions(java, changelog)
         self._serialized = self._bulk.function(
             _SERIALIZER,
@@ -153,7 +153,7 @@ class _Reader:
             [always == "true" or fail == "false" or any(on) for always, fail, on in flags],
         )
 
-    def _files(self, index: int, attributes: str, own: Path | None) -> tuple[Path, ...]:
+    def _files(self, index: int, attributes: str, own: PurePath | None) -> tuple[PurePath, ...]:
         """The files a changeset reads, its own changelog first.
 
         Those that attributes name Liquibase finds in part past its accessor. Such a name may start
@@ -168,7 +168,7 @@ class _Reader:
         data = (path for path in taken if path != own)
         return (own, *data) if own else tuple(data)
 
-    def _own_files(self) -> list[Path | None]:
+    def _own_files(self) -> list[PurePath | None]:
         changelog = "liquibase.changelog.DatabaseChangeLog"
         paths = self._texts(
             self._changesets,
@@ -177,9 +177,9 @@ class _Reader:
         )
         return [self._place(path) for path in paths]
 
-    def _place(self, path: str) -> Path | None:
+    def _place(self, path: str) -> PurePath | None:
         for root in self._changelog.recipe.search_path:
-            place = Path(root) / path
+            place = PurePosixPath(root) / path
             if place in self._recorder.contents:
                 return place
         return None

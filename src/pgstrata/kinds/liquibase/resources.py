@@ -1,48 +1,39 @@
 """Liquibase's way to files, which notes every one it takes, and every one it finds missing.
 
 Liquibase looks files up through one object; this is that object, called from Java. It finds what
-Liquibase's own would find, and reads each file before Java does, so that what is read is known.
+Liquibase's own would find, and looks at each file in the sources before Java does, so that what is
+read is known. Java itself reads below the sources' ``local_root``.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
-from pgstrata.domain.plan import InputFile
-from pgstrata.kinds.files import Files, describe, missing
 from pgstrata.kinds.liquibase import jvm
-
-_CHUNK = 1024 * 1024
-
-
-def digest(file: BinaryIO) -> str:
-    """Hex SHA-256 of a file's content."""
-    total = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        total.update(chunk)
-    return total.hexdigest()
+from pgstrata.kinds.sources.base import Seen, Sources, local_path
 
 
 class Recorder:
     """A ``ResourceAccessor`` over directories and archives that keeps what was asked of it."""
 
-    def __init__(self, java: jvm.Java, roots: Sequence[Path], files: Files[str]) -> None:
+    def __init__(
+        self, java: jvm.Java, roots: Sequence[PurePath], sources: Sources, local_root: Path
+    ) -> None:
         self._roots = tuple(roots)
-        self._files = files
-        self._inner = _accessor(java, roots)
-        self.seen: dict[Path, InputFile] = {}
+        self._sources = sources
+        self._inner = _accessor(java, [local_path(local_root, root) for root in roots])
+        self.seen: dict[PurePath, Seen] = {}
         """Every place that was looked at, as it was when that was done first."""
-        self.contents: dict[Path, str] = {}
+        self.contents: dict[PurePath, str] = {}
         """The digest of each file among those."""
-        self.taken: dict[Path, None] = {}
+        self.taken: dict[PurePath, None] = {}
         """The files that were taken since this was last emptied, in their order."""
-        self._noting: Callable[[], dict[Path, None]] = lambda: self.taken
+        self._noting: Callable[[], dict[PurePath, None]] = lambda: self.taken
         self._found: dict[str, Any] | None = None
         for root in self._roots:
-            if not root.is_dir():
+            if not self._sources.is_directory(root):
                 self._look(root)
 
     @contextmanager
@@ -55,7 +46,7 @@ class Recorder:
             self._found = None
 
     @contextmanager
-    def noting(self, taken: Callable[[], dict[Path, None]]) -> Iterator[None]:
+    def noting(self, taken: Callable[[], dict[PurePath, None]]) -> Iterator[None]:
         """Note files where that says, each as it is taken, instead of in ``taken``."""
         before, self._noting = self._noting, taken
         try:
@@ -67,12 +58,12 @@ class Recorder:
         """Take the files at a path, as Java finds them in the roots."""
         relative = _relative(path)
         for root in self._roots:
-            if root.is_dir():
+            if self._sources.is_directory(root):
                 self._look(root / relative)
 
-    def take_at(self, place: Path) -> None:
+    def take_at(self, place: PurePath) -> None:
         """Take the file at a place, if there is one."""
-        self._look(Path(os.path.normpath(place)))
+        self._look(PurePosixPath(os.path.normpath(place)))
 
     def getAll(self, path: str) -> Any:  # noqa: N802 - Java's name
         """Called by Java: the files at a path."""
@@ -113,28 +104,28 @@ class Recorder:
 
         implements = ("liquibase.resource.ResourceAccessor",)
 
-    def _walk(self, directory: Path) -> None:
-        for place, _directories, names in os.walk(directory, followlinks=True):
-            here = Path(place)
-            self.seen.setdefault(here, describe(here, here.stat()))
-            for name in names:
-                # A listing depends on which files there are; what is in them is read later.
-                self.seen.setdefault(here / name, describe(here / name, (here / name).stat()))
-        if directory not in self.seen:
-            self.seen[directory] = missing(directory)
+    def _walk(self, directory: PurePath) -> None:
+        listing = self._sources.list(directory)
+        if listing is None:
+            self.seen.setdefault(directory, self._sources.look(directory))
+            return
+        # A listing depends on which files there are; what is in them is read later.
+        self.seen.setdefault(directory, listing.seen)
+        for name in listing.names:
+            if self._sources.is_directory(directory / name):
+                self._walk(directory / name)
 
-    def _look(self, place: Path) -> None:
-        try:
-            if place.is_dir():
-                self.seen.setdefault(place, describe(place, place.stat()))
+    def _look(self, place: PurePath) -> None:
+        if self._sources.is_directory(place):
+            listing = self._sources.list(place)
+            if listing is not None:
+                self.seen.setdefault(place, listing.seen)
                 return
-            file, content = self._files.read(place)
-        except FileNotFoundError:
-            self.seen.setdefault(place, missing(place))
-        else:
-            # Java may have read what was there before: a change in between must show.
-            self.seen.setdefault(place, file)
-            self.contents[place] = content
+        seen = self._sources.look(place)
+        # Java may have read what was there before: a change in between must show.
+        self.seen.setdefault(place, seen)
+        if seen.input.digest is not None:
+            self.contents[place] = seen.input.digest
             self._noting()[place] = None
 
 

@@ -1,16 +1,16 @@
 """A changelog in a Java's memory: listed for a plan, then run, changeset by changeset."""
 
 from collections.abc import Iterator, Set
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from pgstrata.kinds.files import Files
 from pgstrata.kinds.liquibase.applying import Link, Target
 from pgstrata.kinds.liquibase.changelog import Changelog, Key
 from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 from pgstrata.kinds.liquibase.leavings import left_in_session
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
+from pgstrata.kinds.sources.base import Sources
 
 _HISTORY = "databasechangelog"
 
@@ -34,11 +34,12 @@ class Planned(NamedTuple):
 class Session:
     """One recipe's changelog. Only for Java's own thread."""
 
-    def __init__(self, java: Java, context: Context, files: Files[str]) -> None:
-        """Parse and list it."""
+    def __init__(self, java: Java, context: Context, sources: Sources, local_root: Path) -> None:
+        """Parse and list it. Java finds the files of ``sources`` below ``local_root``."""
         self.context = context
+        self.local_root = local_root
         self._java = java
-        self._changelog = Changelog(java, context.recipe, files)
+        self._changelog = Changelog(java, context.recipe, sources, local_root)
         self.listing: Listing = list_changesets(java, self._changelog)
         self.planned = tuple(self._planned())
         self._digests = {_key(one): one.digest for one in self.planned}
@@ -61,7 +62,7 @@ class Session:
         self,
         key: Key | None,
         digest: str | None,
-        reads: Set[Path] | None,
+        reads: Set[PurePath] | None,
         target: Target,
         flush_query: str | None = None,
     ) -> str | None:

@@ -9,16 +9,14 @@ import hashlib
 import os
 import pwd
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from pathlib import PurePath, PurePosixPath
+from typing import BinaryIO, NamedTuple
 
 from pgstrata.domain.identity import Content, list_digest
-from pgstrata.domain.plan import InputFile
-from pgstrata.errors import InputChangedError, InvalidArgumentError
-from pgstrata.kinds.files import Files, missing
+from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import (
     Binding,
@@ -31,9 +29,9 @@ from pgstrata.kinds.psql.script import (
     Script,
     Text,
 )
+from pgstrata.kinds.sources.base import Seen, Sources, changed, in_place
+from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.sql import reader
-
-T = TypeVar("T")
 
 MAX_DEPTH = 100
 MAX_INCLUDES = 10_000
@@ -66,7 +64,7 @@ class Expansion(NamedTuple):
     """All that a step's source comes to."""
 
     digest: str
-    files: tuple[InputFile, ...]
+    files: tuple[Seen, ...]
     """Every file that was read, and those that were looked for and are not there."""
     problems: tuple[Located, ...]
 
@@ -95,33 +93,37 @@ def _scan_file(file: BinaryIO) -> Scanned:
     return abridge(scan(text), text)
 
 
-def _digest_file(file: BinaryIO) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-
-
 class Inputs:
-    """Reads what steps refer to, and remembers it for the next time."""
+    """Reads what steps refer to, and remembers scripts for the next time."""
 
     def __init__(self, memo_size: int) -> None:
-        self.scripts = Files(_scan_file, memo_size)
-        self.data = Files(_digest_file, memo_size)
+        self.scripts = Memo(_scan_file, memo_size)
 
     def expand_file(
-        self, path: Path, work_dir: Path, bindings: Iterable[Binding] = ()
+        self,
+        sources: Sources,
+        path: PurePath,
+        work_dir: PurePath,
+        bindings: Iterable[Binding] = (),
     ) -> Expansion:
         """Expand a script. ``bindings``: the variables that have risky values from the start.
 
         Raises ``InvalidArgumentError`` when a file is missing or cannot be read, or when a script
         includes itself.
         """
-        expanding = _Expanding(self, str(work_dir), [(b, "-v") for b in bindings])
+        expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings])
         return expanding.result(expanding.root(str(path)))
 
     def expand(
-        self, script: Scanned, name: str, work_dir: Path, bindings: Iterable[Binding] = ()
+        self,
+        sources: Sources,
+        script: Scanned,
+        name: str,
+        work_dir: PurePath,
+        bindings: Iterable[Binding] = (),
     ) -> Expansion:
         """Expand a script that is no file; ``name`` is what to call it. Raises the same."""
-        expanding = _Expanding(self, str(work_dir), [(b, "-v") for b in bindings])
+        expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings])
         return expanding.result(expanding.script(script, _Place(name, "", False)))
 
 
@@ -140,12 +142,13 @@ class _Expanding:
     """One expansion; follows psql through the scripts, from directory to directory."""
 
     inputs: Inputs
+    sources: Sources
     directory: str
     bound: list[tuple[Binding, str]]
     used: list[tuple[Interpolation, str]] = field(default_factory=list)
     problems: list[Located] = field(default_factory=list)
-    files: dict[Path, InputFile] = field(default_factory=dict)
-    chain: list[tuple[tuple[int, int], str]] = field(default_factory=list)
+    files: dict[PurePath, Seen] = field(default_factory=dict)
+    chain: list[tuple[Hashable, str]] = field(default_factory=list)
     includes: int = 0
 
     def result(self, content: str) -> Expansion:
@@ -177,10 +180,12 @@ class _Expanding:
 
     def _included(self, part: Include, place: _Place) -> Content:
         path = _tilde(part.path)
-        if part.relative and place.path and not path.startswith("/"):
-            path = str(Path(os.path.dirname(place.path)) / path)  # noqa: PTH120
+        start = os.path.dirname(place.path) if part.relative and place.path else ""  # noqa: PTH120
         optional = place.optional or part.optional
         with _located(place.name, part.line):
+            self._check_within(path, start)
+            if start and not path.startswith("/"):
+                path = str(PurePosixPath(start) / path)
             content = self._include(_Place(path, path, optional))
         return ["missing"] if content is None else ["include", content]
 
@@ -194,68 +199,78 @@ class _Expanding:
                 remedy=f"include at most {MAX_INCLUDES} files, {MAX_DEPTH} deep",
             )
         full = self._resolve(path)
-        found = self._read(self.inputs.scripts, full, optional=place.optional)
-        if found is None:
+        seen, scanned = self.inputs.scripts.read(self.sources, full)
+        self._note(full, seen, optional=place.optional)
+        if scanned is None:
             return None
-        file, scanned = found
-        with self._entered((file.device, file.inode), path):
+        with self._entered(seen.stamp, path):
             return self.script(scanned, place)
 
     @contextmanager
-    def _entered(self, identity: tuple[int, int], path: str) -> Iterator[None]:
-        if any(identity == known for known, _name in self.chain):
+    def _entered(self, stamp: Hashable, path: str) -> Iterator[None]:
+        if any(stamp == known for known, _name in self.chain):
             names = " > ".join([*(name for _known, name in self.chain), path])
             raise InvalidArgumentError(
                 f"{path} includes itself: {names}", remedy="break the circle of includes"
             )
-        self.chain.append((identity, path))
+        self.chain.append((stamp, path))
         yield
         self.chain.pop()
 
     def _data(self, part: DataFile, place: _Place) -> Content:
         with _located(place.name, part.line):
-            full = self._resolve(_tilde(part.path))
-            optional = place.optional or part.optional
-            found = self._read(self.inputs.data, full, optional=optional)
-        return ["missing"] if found is None else ["data", found[1]]
+            path = _tilde(part.path)
+            self._check_within(path)
+            full = self._resolve(path)
+            seen = self.sources.look(full)
+            self._note(full, seen, optional=place.optional or part.optional)
+        return ["missing"] if seen.input.digest is None else ["data", seen.input.digest]
 
     def _change_directory(self, part: ChangeDirectory, place: _Place) -> Content:
         if place.optional:
             problem = Problem(part.line, r"\cd may or may not be carried out", r"put it before \if")
             self.problems.append(Located(place.name, problem))
-        self.directory = str(Path(self.directory) / _tilde(part.path))
+        path = _tilde(part.path)
+        with _located(place.name, part.line):
+            self._check_within(path)
+        self.directory = str(PurePosixPath(self.directory) / path)
         return ["directory"]
 
-    def _resolve(self, path: str) -> Path:
+    def _check_within(self, path: str, start: str = "") -> None:
+        """Refuse a path that psql would look for outside the tree it is given."""
+        if in_place(self.sources):
+            return
+        if path.startswith("/"):
+            raise InvalidArgumentError(
+                f"{path} is a path of one machine, and the sources may be on another",
+                remedy="write it from the working directory, or with \\ir from the script",
+            )
+        below = str(PurePosixPath(self.directory, start, path)).lstrip("/")
+        if os.path.normpath(below).split("/")[0] == "..":
+            raise InvalidArgumentError(
+                f"{path} leads out of the sources", remedy="include what is among them"
+            )
+
+    def _resolve(self, path: str) -> PurePath:
         """Where psql finds a path: it takes out ``name/..`` by the letter, unlike the system."""
-        plain = Path(self.directory) / os.path.normpath(path)
+        plain = PurePosixPath(self.directory, os.path.normpath(path))
         if len(os.fsencode(plain)) > _LONGEST_PATH:
             raise InvalidArgumentError(f"{plain} is too long for psql", remedy="shorten the path")
-        if ".." in path and plain.resolve() != Path(self.directory, path).resolve():
+        unlike = PurePosixPath(self.directory, path)
+        if ".." in path and self.sources.real(plain) != self.sources.real(unlike):
             raise InvalidArgumentError(
                 f"{path} goes through a symbolic link and back up again",
                 remedy="write the path without `..`",
             )
         return plain
 
-    def _read(self, files: Files[T], path: Path, *, optional: bool) -> tuple[InputFile, T] | None:
-        try:
-            file, made = files.read(path)
-        except FileNotFoundError as error:
-            if not optional:
-                raise InvalidArgumentError(
-                    f"{path} does not exist", remedy="correct the path, or create the file"
-                ) from error
-            self._note(missing(path))
-            return None
-        self._note(file)
-        return file, made
-
-    def _note(self, file: InputFile) -> None:
-        if self.files.setdefault(file.path, file) != file:
-            raise InputChangedError(
-                f"{file.path} changed while it was read", remedy="prepare again"
+    def _note(self, path: PurePath, seen: Seen, *, optional: bool) -> None:
+        if seen.input.digest is None and not optional:
+            raise InvalidArgumentError(
+                f"{path} does not exist", remedy="correct the path, or create the file"
             )
+        if self.files.setdefault(path, seen) != seen:
+            raise changed(seen.input)
 
 
 class _LocatedError(InvalidArgumentError):

@@ -5,7 +5,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pgstrata.domain.identity import Content, step_digest
 from pgstrata.domain.instance import Server
@@ -16,7 +16,7 @@ from pgstrata.errors import (
     StepFailedError,
     UncacheableError,
 )
-from pgstrata.kinds.files import check_unchanged
+from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.places import work_dir_of
 from pgstrata.kinds.psql.arguments import (
     Command,
@@ -27,9 +27,11 @@ from pgstrata.kinds.psql.arguments import (
     parse,
     source_words,
 )
+from pgstrata.kinds.psql.fields import PsqlFields
 from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, abridge, home
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
+from pgstrata.kinds.sources.base import LocalSources, Sources, local_path
 from pgstrata.kinds.sql import forbidden
 from pgstrata.kinds.sql.reader import StringText
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit, run_by_lines
@@ -38,7 +40,7 @@ NAME = "psql"
 _FAILURE = re.compile(r"^(?:psql:.*?: )?(?:ERROR|FATAL|PANIC|error|fatal):", re.MULTILINE)
 
 
-class PsqlKind:
+class PsqlRecipe:
     """Makes steps of psql scripts and commands.
 
     It remembers what it read of the last ``memo_size`` scripts and as many data files, so that to
@@ -55,62 +57,74 @@ class PsqlKind:
     def normalize(self, request: PrepareRequest) -> str:
         return _arguments(request).normalized()
 
-    async def steps(self, request: PrepareRequest) -> tuple[Step, ...]:
+    async def steps(self, request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
         arguments = _arguments(request)
-        return await asyncio.to_thread(self._steps, request, arguments)
+        return await asyncio.to_thread(self._steps, request, arguments, sources)
 
-    async def check_unchanged(self, step: Step) -> None:
-        await check_unchanged(step.inputs)
-
-    async def execute(
-        self,
-        step: Step,
-        server: Server,
-        runtime: Runtime,
-        line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
-        ended = await run_by_lines(runtime, server, command(step), line)
-        if ended.exit_code != 0:
-            raise failure(step, ended)
-        return None
-
-    def _steps(self, request: PrepareRequest, arguments: PsqlArguments) -> tuple[Step, ...]:
-        work_dir = work_dir_of(request)
+    def _steps(
+        self, request: PrepareRequest, arguments: PsqlArguments, sources: Sources
+    ) -> tuple[Step, ...]:
+        work_dir = work_dir_of(request, sources)
         steps = []
         for source in arguments.sources:
             located = _located(source, work_dir, request)
-            expansion = self._expand(located, work_dir, arguments, request.stdin)
+            expansion = self._expand(sources, located, work_dir, arguments, request.stdin)
             if expansion.problems and request.uncacheable == "refuse":
                 raise _uncacheable(expansion.problems)
             steps.append(_step(source, located, expansion, work_dir, arguments, request.stdin))
         return tuple(steps)
 
     def _expand(
-        self, source: Source, work_dir: Path, arguments: PsqlArguments, stdin: str | None
+        self,
+        sources: Sources,
+        source: Source,
+        work_dir: Path,
+        arguments: PsqlArguments,
+        stdin: str | None,
     ) -> Expansion:
         bindings = tuple(_bindings(arguments))
         match source:
             case File(path):
-                found = self._inputs.expand_file(Path(path), work_dir, bindings)
+                found = self._inputs.expand_file(sources, Path(path), work_dir, bindings)
             case Stdin():
                 text = StringText(stdin or "")
                 scanned = abridge(scan(text), text)
-                found = self._inputs.expand(scanned, "<stdin>", work_dir, bindings)
+                found = self._inputs.expand(sources, scanned, "<stdin>", work_dir, bindings)
             case Command(words):
                 sql = words.encode("utf-8", "surrogateescape")
                 scanned = abridge(scan_command(sql), sql)
-                found = self._inputs.expand(scanned, "-c", work_dir, bindings)
+                found = self._inputs.expand(sources, scanned, "-c", work_dir, bindings)
         return found._replace(problems=(*_variable_problems(arguments), *found.problems))
 
 
-def command(step: Step) -> ToolCommand:
-    """The call of psql that carries out a step."""
+class PsqlRunner:
+    """Runs each step in a psql of its own."""
+
+    async def execute(
+        self,
+        step: Step,
+        sources: LocalSources,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        *,
+        flush_query: str | None = None,
+    ) -> str | None:
+        ended = await run_by_lines(runtime, server, command(step, sources.local_root), line)
+        if ended.exit_code != 0:
+            raise failure(step, ended)
+        return None
+
+
+def command(step: Step, root: Path) -> ToolCommand:
+    """The call of psql that carries out a step, whose files are below ``root``."""
+    *flags, option, source = step.args
+    if option == "-f" and source != "-":
+        source = str(local_path(root, PurePath(source)))
     return ToolCommand(
         tool="psql",
-        args=step.args,
-        work_dir=step.work_dir,
+        args=(*flags, option, source),
+        work_dir=local_path(root, step.work_dir),
         stdin=step.stdin,
         env={
             # Some releases of psql take ~ from HOME, others from the password file.
@@ -131,7 +145,7 @@ def failure(step: Step, ended: ToolExit) -> StepFailedError:
 
 
 def _arguments(request: PrepareRequest) -> PsqlArguments:
-    arguments = parse(request.psql_args)
+    arguments = parse(fields_of(request, PsqlFields).psql_args)
     if arguments.needs_stdin and request.stdin is None:
         raise InvalidArgumentError(
             "`-f -` reads standard input, and the request has none",
@@ -202,7 +216,7 @@ def _step(
         title=shlex.join(source_words(source)),
         work_dir=work_dir,
         stdin=stdin if isinstance(source, Stdin) else None,
-        inputs=expansion.files,
+        inputs=tuple(seen.input for seen in expansion.files),
     )
 
 
@@ -212,6 +226,7 @@ def _args(source: Source, arguments: PsqlArguments) -> tuple[str, ...]:
         *arguments.variable_words(),
         *(word for flag in arguments.output_flags for word in flag),
         *(("-1",) if arguments.single_transaction else ()),
+        # The last two: ``command`` counts on it.
         *source_words(source),
     )
 

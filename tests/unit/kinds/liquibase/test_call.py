@@ -6,17 +6,23 @@ import pytest
 
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.files import Files
 from pgstrata.kinds.liquibase.call import java_environment, recipe_of, recipe_of_words
 from pgstrata.kinds.liquibase.defaults import properties
 from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.sources.local import LocalTree
+from pgstrata.kinds.sources.memo import Memo
+
+LOCAL = LocalTree()
+TEXTS = Memo(lambda file: file.read().decode(), 10)
 
 
 def recipe(work_dir: Path, *words: str, env: dict[str, str] | None = None) -> Recipe:
     request = PrepareRequest(
-        prepare_kind="lb", image_id="postgres", liquibase_args=words, liquibase_env=env or {}
+        prepare_kind="lb",
+        image_id="postgres",
+        fields={"liquibase_args": words, "liquibase_env": env or {}},
     )
-    return recipe_of(request, work_dir, Files(lambda file: file.read().decode(), 10))
+    return recipe_of(request, work_dir, LOCAL, TEXTS)
 
 
 def test_arguments_come_before_the_environment_and_that_before_files(tmp_path: Path) -> None:
@@ -165,10 +171,13 @@ def test_a_recipe_survives_the_way_through_arguments(tmp_path: Path) -> None:
 
 def test_standard_input_is_refused() -> None:
     request = PrepareRequest(
-        prepare_kind="lb", image_id="postgres", liquibase_args=("update",), stdin="select 1"
+        prepare_kind="lb",
+        image_id="postgres",
+        fields={"liquibase_args": ("update",)},
+        stdin="select 1",
     )
     with pytest.raises(InvalidArgumentError, match="standard input"):
-        recipe_of(request, Path("/"), Files(lambda file: file.read().decode(), 10))
+        recipe_of(request, Path("/"), LOCAL, TEXTS)
 
 
 def test_properties_are_read_as_java_reads_them() -> None:

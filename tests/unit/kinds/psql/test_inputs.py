@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from hypothesis import strategies as st
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InputChangedError, InvalidArgumentError, UncacheableError
-from pgstrata.kinds.psql.kind import PsqlKind
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.sources.local import LocalTree
+from pgstrata.kinds.sources.memory import MemorySources
 
-KIND = PsqlKind()
+KIND = PsqlRecipe()
+LOCAL = LocalTree()
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> None:
@@ -25,15 +29,18 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
         path.write_text(text)
 
 
-def _steps(directory: Path, *args: str, stdin: str | None = None) -> tuple[Step, ...]:
-    request = PrepareRequest(
+def _request(directory: Path, *args: str, stdin: str | None = None) -> PrepareRequest:
+    return PrepareRequest(
         prepare_kind="psql",
         image_id="postgres",
         work_dir=str(directory),
-        psql_args=args,
+        fields={"psql_args": args},
         stdin=stdin,
     )
-    return asyncio.run(KIND.steps(request))
+
+
+def _steps(directory: Path, *args: str, stdin: str | None = None) -> tuple[Step, ...]:
+    return asyncio.run(KIND.steps(_request(directory, *args, stdin=stdin), LOCAL))
 
 
 def _digest(directory: Path, *args: str, stdin: str | None = None) -> str:
@@ -42,7 +49,7 @@ def _digest(directory: Path, *args: str, stdin: str | None = None) -> str:
 
 
 def _names(step: Step, directory: Path) -> list[str]:
-    return [str(file.path.relative_to(directory)) for file in step.inputs]
+    return [str(Path(one.name).relative_to(directory)) for one in step.inputs]
 
 
 TREE = {
@@ -175,10 +182,10 @@ def test_what_psql_may_pass_by_can_be_missing_and_counts_when_it_appears(
 ) -> None:
     _write(tmp_path, {"a.sql": text})
     [without] = _steps(tmp_path, "-f", "a.sql")
-    asyncio.run(KIND.check_unchanged(without))
+    asyncio.run(LOCAL.check_unchanged(without.inputs))
     _write(tmp_path, {"b.sql": ""})
     with pytest.raises(InputChangedError, match=r"b\.sql"):
-        asyncio.run(KIND.check_unchanged(without))
+        asyncio.run(LOCAL.check_unchanged(without.inputs))
     assert _digest(tmp_path, "-f", "a.sql") != without.digest
 
 
@@ -287,3 +294,45 @@ def test_two_trees_have_one_digest_only_when_all_their_contents_are_the_same(
         _write(tmp_path, files)
         digests.append(_digest(tmp_path, "-f", "a.sql"))
     assert (digests[0] == digests[1]) == (texts == others)
+
+
+AFAR = [
+    ("\\i /etc/passwd", "/etc/passwd is a path of one machine"),
+    ("\\ir /app/b.sql", "/app/b.sql is a path of one machine"),
+    ("\\copy t from '/etc/passwd'", "/etc/passwd is a path of one machine"),
+    ("\\i ~/b.sql", "is a path of one machine"),
+    ("\\cd /", "/ is a path of one machine"),
+    ("\\i ../../b.sql", "leads out of the sources"),
+    ("\\ir sub/../../../b.sql", "leads out of the sources"),
+    ("\\cd ..\n\\cd ..", "leads out of the sources"),
+    ("\\if :x\n\\i ../../b.sql\n\\endif", "leads out of the sources"),
+    ("\\i sub/c.sql", "/b.sql is a path of one machine"),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), AFAR)
+def test_a_script_from_afar_reaches_nothing_of_this_machine(text: str, problem: str) -> None:
+    files = {"a.sql": text, "b.sql": "", "sub/c.sql": "\\i /b.sql"}
+    sources = MemorySources({f"/app/{name}": body.encode() for name, body in files.items()})
+    with pytest.raises(InvalidArgumentError, match=re.escape(problem)) as refused:
+        asyncio.run(KIND.steps(_request(Path("/app"), "-f", "a.sql"), sources))
+    assert refused.value.message.startswith(("a.sql:", "/app/a.sql:", "sub/c.sql:"))
+    assert refused.value.remedy
+
+
+def test_a_script_from_afar_has_the_digest_it_has_here(tmp_path: Path) -> None:
+    _write(tmp_path, {**TREE, "up/main.sql": "\\ir ../sub/a.sql\n\\i sub/../sub/b.sql\n"})
+    sources = MemorySources(
+        {
+            f"/app/{path.relative_to(tmp_path)}": path.read_bytes()
+            for path in tmp_path.rglob("*")
+            if path.is_file()
+        }
+    )
+    for script in ("main.sql", "up/main.sql"):
+        [there] = asyncio.run(KIND.steps(_request(Path("/app"), "-f", script), sources))
+        [here] = _steps(tmp_path, "-f", script)
+        assert there.digest == here.digest
+        assert [(one.digest, one.size) for one in there.inputs] == [
+            (one.digest, one.size) for one in here.inputs
+        ]

@@ -8,8 +8,11 @@ import pytest
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import InvalidArgumentError, UncacheableError
-from pgstrata.kinds.psql.kind import PsqlKind, failure
+from pgstrata.kinds.psql.kind import PsqlRecipe, failure
+from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.runtime.base import ToolExit
+
+LOCAL = LocalTree()
 
 
 def _request(
@@ -21,7 +24,7 @@ def _request(
     return PrepareRequest(
         prepare_kind="psql",
         image_id="postgres",
-        psql_args=args,
+        fields={"psql_args": args},
         work_dir=work_dir,
         stdin=stdin,
         uncacheable=uncacheable,
@@ -29,21 +32,21 @@ def _request(
 
 
 def _steps(request: PrepareRequest) -> tuple[Step, ...]:
-    return asyncio.run(PsqlKind().steps(request))
+    return asyncio.run(PsqlRecipe().steps(request, LOCAL))
 
 
 def test_the_request_must_bring_the_standard_input_that_is_read() -> None:
     with pytest.raises(InvalidArgumentError, match="standard input"):
-        PsqlKind().normalize(_request("-f", "-"))
+        PsqlRecipe().normalize(_request("-f", "-"))
 
 
 def test_standard_input_that_no_one_reads_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="standard input"):
-        PsqlKind().normalize(_request("-c", "x", stdin="y"))
+        PsqlRecipe().normalize(_request("-c", "x", stdin="y"))
 
 
 def test_the_normal_form_is_that_of_the_arguments() -> None:
-    assert PsqlKind().normalize(_request("-Xqf", "a b")) == "-q -f 'a b'"
+    assert PsqlRecipe().normalize(_request("-Xqf", "a b")) == "-q -f 'a b'"
 
 
 def test_a_relative_path_needs_a_work_dir() -> None:

@@ -10,8 +10,8 @@ from typing import BinaryIO
 import pytest
 
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds import files
-from pgstrata.kinds.files import Files, missing, unchanged
+from pgstrata.kinds.sources import files
+from pgstrata.kinds.sources.files import ABSENT, Files, stamp_at, stamp_of
 
 
 class Counting:
@@ -39,12 +39,9 @@ def test_a_file_by_another_name_is_read_once(tmp_path: Path) -> None:
     reader = Files(counting, memo_size=8)
     (tmp_path / "a").write_bytes(b"x")
     os.link(tmp_path / "a", tmp_path / "b")
-    file, made = reader.read(tmp_path / "a")
-    assert reader.read(tmp_path / "b") == (
-        files.describe(tmp_path / "b", (tmp_path / "a").stat()),
-        made,
-    )
-    assert file.path == tmp_path / "a"
+    stamp, made = reader.read(tmp_path / "a")
+    assert reader.read(tmp_path / "b") == (stamp, made)
+    assert stamp == stamp_of((tmp_path / "a").stat())
     assert counting.reads == 1
 
 
@@ -58,9 +55,9 @@ def test_a_change_right_after_reading_is_seen_even_with_the_old_size_and_time(
         path.write_bytes(content)
         if before is not None:
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        file, made = reader.read(path)
+        stamp, made = reader.read(path)
         assert made == content
-        assert unchanged(file)
+        assert stamp_at(path) == stamp
 
 
 def test_a_file_from_the_future_is_read_every_time(tmp_path: Path) -> None:
@@ -159,21 +156,20 @@ def test_a_missing_file_is_told_apart(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(FileNotFoundError):
         Files(Counting(), memo_size=8).read(tmp_path / name)
-    assert unchanged(missing(tmp_path / name))
+    assert stamp_at(tmp_path / name) == ABSENT
 
 
 def test_what_was_missing_and_is_there_now_has_changed(tmp_path: Path) -> None:
-    absent = missing(tmp_path / "a")
     (tmp_path / "a").write_bytes(b"")
-    assert not unchanged(absent)
+    assert stamp_at(tmp_path / "a") != ABSENT
 
 
 def test_another_file_in_the_same_place_has_changed(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x")
-    file, _made = Files(Counting(), memo_size=8).read(path)
+    stamp, _made = Files(Counting(), memo_size=8).read(path)
     status = path.stat()
     (tmp_path / "b").write_bytes(b"x")
     os.utime(tmp_path / "b", ns=(status.st_atime_ns, status.st_mtime_ns))
     (tmp_path / "b").replace(path)
-    assert not unchanged(file)
+    assert stamp_at(path) != stamp

@@ -1,0 +1,24 @@
+"""``prepare:NAME`` for every kind: a database made as it says, or an instance of one there is."""
+
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given
+from pgstrata.cli.preparing import WATCH_OPTIONS, prepare
+from pgstrata.cli.recipe import INSTANCE_OPTIONS, PLAN_OPTIONS, request_of
+from pgstrata.kinds.plugin import KindPlugin
+
+
+def command_of(plugin: KindPlugin) -> Command:
+    """The command that prepares with this kind."""
+    line = plugin.command_line
+
+    def run(context: Context, given: Given) -> int:
+        return prepare(context, given, request_of(plugin, context, given))
+
+    return Command(
+        usage=f"prepare:{plugin.name} [OPTIONS] [--] {line.words}",
+        about=line.prepare.about,
+        options=(*PLAN_OPTIONS, *line.options, *INSTANCE_OPTIONS, *WATCH_OPTIONS),
+        examples=line.prepare.examples,
+        run=run,
+        passes_on=True,
+    )

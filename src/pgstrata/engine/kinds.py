@@ -1,0 +1,56 @@
+"""Every installed kind, opened for an engine's time of running."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+
+from pgstrata.httpapi.requests import JobRequests
+from pgstrata.kinds import plugins
+from pgstrata.kinds.base import Kind, RecipeSide, RunnerSide
+from pgstrata.kinds.plugin import KindPlugin
+from pgstrata.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class OpenKinds(NamedTuple):
+    """The sides of every kind, and what reads requests for them."""
+
+    recipes: Mapping[str, RecipeSide]
+    runners: Mapping[str, RunnerSide]
+    requests: JobRequests
+
+
+@asynccontextmanager
+async def open_kinds(settings: Settings) -> AsyncIterator[OpenKinds]:
+    """Open all kinds. One of another package that fails is left out, and the log says why."""
+    found, broken = plugins.every()
+    for one in broken:
+        _log.error("the kind %s of %s cannot be used: %s", one.name, one.package, one.reason)
+    kinds: dict[str, Kind] = {}
+    requests = JobRequests()
+    async with AsyncExitStack() as opened:
+        for name, plugin in found.items():
+            try:
+                kind = await opened.enter_async_context(plugin.open(_settings_of(plugin, settings)))
+                requests.add(name, plugin.request_fields())
+            except Exception:
+                if name in plugins.BUILT_IN:
+                    raise
+                _log.exception("the kind %s cannot be used", name)
+            else:
+                kinds[name] = kind
+        yield OpenKinds(
+            recipes={name: kind.recipe for name, kind in kinds.items()},
+            runners={name: kind.runner for name, kind in kinds.items()},
+            requests=requests,
+        )
+
+
+def _settings_of(plugin: KindPlugin, settings: Settings) -> Any:
+    """What a kind's settings come to: our own have a place in the engine's."""
+    if plugin.name in plugins.BUILT_IN:
+        return getattr(settings, plugin.section, None)
+    structure = plugin.settings()
+    return structure and settings.kinds.get(plugin.section, structure())

@@ -1,0 +1,102 @@
+"""Job requests on the wire: what every kind takes, beside what each takes of its own.
+
+A request is flat, and which fields it has follows from its ``prepare_kind``. For each kind there
+is a model with all of them, which decodes its requests and describes them in the OpenAPI document
+alike.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from operator import or_
+from typing import Any, Final, cast
+
+import msgspec
+
+from pgstrata.domain.model import Model
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.httpapi.body import decode
+from pgstrata.kinds.base import lookup
+
+_KIND: Final = "prepare_kind"
+_COMMON: Final = tuple(
+    field for field in msgspec.structs.fields(PrepareRequest) if field.name not in (_KIND, "fields")
+)
+
+
+class _Head(Model, frozen=True, kw_only=True):
+    prepare_kind: str
+
+
+class JobRequests:
+    """Reads job requests of the kinds it was told of."""
+
+    def __init__(self, fields: Mapping[str, type[msgspec.Struct]] | None = None) -> None:
+        """``fields``: what a request of each kind has of its own; raises as ``add`` does."""
+        self._fields: dict[str, type[msgspec.Struct]] = {}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
+        self._head = msgspec.json.Decoder(_Head)
+        for kind, own in (fields or {}).items():
+            self.add(kind, own)
+
+    def add(self, kind: str, own: type[msgspec.Struct]) -> None:
+        """Read requests of a kind from now on.
+
+        Raises ``ValueError`` for a field that all requests have, or that has no default.
+        """
+        self._decoders[kind] = msgspec.json.Decoder(_model(kind, own))
+        self._fields[kind] = own
+
+    @property
+    def model(self) -> Any:
+        """The type of all requests, for their description."""
+        return reduce(or_, (decoder.type for decoder in self._decoders.values()))
+
+    def read(self, body: bytes) -> PrepareRequest:
+        """A request. Raises ``InvalidArgumentError`` for what is not JSON or does not fit."""
+        kind = decode(body, self._head).prepare_kind
+        request = decode(body, lookup(self._decoders, kind))
+        own = self._fields[kind]
+        plain = msgspec.json.encode(own(**_taken(request, msgspec.structs.fields(own))))
+        return PrepareRequest(
+            prepare_kind=kind, fields=msgspec.json.decode(plain), **_taken(request, _COMMON)
+        )
+
+
+def _taken(request: msgspec.Struct, fields: Iterable[msgspec.structs.FieldInfo]) -> dict[str, Any]:
+    return {field.name: getattr(request, field.name) for field in fields}
+
+
+def _model(kind: str, own: type[msgspec.Struct]) -> type[msgspec.Struct]:
+    """All fields of a request of this kind."""
+    taken = {_KIND, *(field.name for field in _COMMON)}
+    fields = msgspec.structs.fields(own)
+    if twice := sorted(taken & {field.name for field in fields}):
+        raise ValueError(f"it has fields that every request has: {', '.join(twice)}")
+    if needed := [field.name for field in fields if field.required]:
+        raise ValueError(f"it has fields without a default: {', '.join(needed)}")
+    return msgspec.defstruct(
+        f"{kind.capitalize()}PrepareRequest",
+        [*_definitions(PrepareRequest, taken), *_definitions(own, {f.name for f in fields})],
+        bases=(Model,),
+        namespace={"__doc__": f"One prepare request of the kind {kind}."},
+        frozen=True,
+        kw_only=True,
+        tag_field=_KIND,
+        tag=kind,
+    )
+
+
+def _definitions(model: type[msgspec.Struct], names: set[str]) -> Iterator[Any]:
+    for field in msgspec.structs.fields(model):
+        if field.name == _KIND or field.name not in names:
+            continue
+        if field.required:
+            yield field.name, field.type
+        elif field.default_factory is not msgspec.NODEFAULT:
+            yield (
+                field.name,
+                field.type,
+                msgspec.field(default_factory=cast(Any, field.default_factory)),
+            )
+        else:
+            yield field.name, field.type, field.default

@@ -1,0 +1,81 @@
+"""What the psql kind says of itself."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.plugin import Caller, CommandLine, Given, Help
+
+if TYPE_CHECKING:
+    from pgstrata.kinds.base import Kind
+    from pgstrata.kinds.psql.fields import PsqlFields
+
+
+def request(given: Given, caller: Caller) -> dict[str, Any]:
+    """The request's fields that a command line for psql comes to."""
+    if not given.words:
+        raise InvalidArgumentError(
+            "there is nothing to prepare", remedy="name a script: -- -f schema.sql -f seed.sql"
+        )
+    from pgstrata.kinds.psql import arguments
+
+    fields: dict[str, Any] = {
+        "psql_args": list(arguments.absolute(given.words, str(caller.work_dir)))
+    }
+    if arguments.parse(given.words).needs_stdin:
+        fields["stdin"] = caller.stdin()
+    return fields
+
+
+class _Plugin:
+    name = "psql"
+    section = "psql"
+    command_line = CommandLine(
+        words="PSQL-ARGS",
+        prepare=Help(
+            summary="make a database with SQL scripts, or reuse one",
+            about="""
+Makes a database with psql and prints DSN=… once it answers. Each -f or -c is a step, and every
+step's outcome is kept: what was built before, with the same content, is cloned in milliseconds.
+Words after `--`, or from the first that is no option here, are psql's.
+""",
+            examples=(
+                "pgstrata prepare:psql -- -f schema.sql -f seed.sql",
+                "pgstrata prepare:psql --image postgres:16 --name shop --ttl 2h -- -f schema.sql",
+                "pgstrata prepare:psql -v tenant=acme -1 -f schema.sql -c 'analyze'",
+                "pg_dump old | pgstrata prepare:psql -- -f -",
+                'eval "$(pgstrata prepare:psql -- -f schema.sql)"; psql "$DSN"',
+            ),
+        ),
+        plan=Help(
+            summary="show the steps, and which are cached; change nothing",
+            about="""
+Reads the scripts and shows the steps they come to: which states are there already and which would
+be built. Changes nothing.
+""",
+            examples=(
+                "pgstrata plan:psql -- -f schema.sql -f seed.sql",
+                "pgstrata --output json plan:psql -- -f schema.sql",
+            ),
+        ),
+        request=request,
+    )
+
+    def settings(self) -> None:
+        return None
+
+    def request_fields(self) -> "type[PsqlFields]":
+        from pgstrata.kinds.psql.fields import PsqlFields
+
+        return PsqlFields
+
+    @asynccontextmanager
+    async def open(self, _settings: Any) -> "AsyncIterator[Kind]":
+        from pgstrata.kinds.base import Kind
+        from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+
+        yield Kind(PsqlRecipe(), PsqlRunner())
+
+
+PLUGIN = _Plugin()

@@ -1,0 +1,175 @@
+"""Reads input files so that what is read can be relied on, and remembers what was made of them.
+
+A file is opened once, locked for sharing, and read between two looks at its inode that must agree.
+The time of an inode's last change moves in ticks, so a file that changed a moment ago could change
+again unseen: such a file is waited for. That makes a file's device, inode, size and times a name
+for its content, which is what the memo goes by.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
+
+from pgstrata.errors import InvalidArgumentError
+
+T = TypeVar("T")
+
+TICK_NS = 20_000_000
+"""Longer than any tick of a file system's clock we know of."""
+LOCK_SECONDS = 5.0
+_ATTEMPTS = 5
+_LOCKS_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
+
+
+class Stamp(NamedTuple):
+    """A file as the disk knows it: enough to notice any later change to it."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+ABSENT = Stamp(0, 0, 0, 0, 0)
+"""A file that is not there. No file has inode 0."""
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What a stat says."""
+    return Stamp(
+        device=status.st_dev,
+        inode=status.st_ino,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+    )
+
+
+def stamp_at(path: Path) -> Stamp | None:
+    """What is at a path now; None when that cannot be told."""
+    try:
+        return stamp_of(path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return ABSENT
+    except OSError:
+        return None
+
+
+class Files(Generic[T]):
+    """Reads files and makes something of each, once for each content. Safe for many threads."""
+
+    def __init__(self, make: Callable[[BinaryIO], T], memo_size: int) -> None:
+        self._make = make
+        self._memo_size = memo_size
+        self._memo: OrderedDict[Stamp, T] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, path: Path) -> tuple[Stamp, T]:
+        """The file as it is, and what is made of it.
+
+        Raises ``FileNotFoundError`` when there is none, and ``InvalidArgumentError`` when it is
+        not a regular file, cannot be read, is locked, or does not stop changing.
+        """
+        with _told(path):
+            stamp = stamp_of(path.stat())
+            with self._lock:
+                if stamp in self._memo:
+                    self._memo.move_to_end(stamp)
+                    return stamp, self._memo[stamp]
+            stamp, made, settled = _read(path, self._make)
+        if settled:
+            with self._lock:
+                self._memo[stamp] = made
+                while len(self._memo) > self._memo_size:
+                    self._memo.popitem(last=False)
+        return stamp, made
+
+
+def read_once(path: Path, make: Callable[[BinaryIO], T]) -> tuple[Stamp, T]:
+    """The file as it is, and what is made of it; raises as ``Files.read`` does."""
+    with _told(path):
+        stamp, made, _settled = _read(path, make)
+    return stamp, made
+
+
+def _read(path: Path, make: Callable[[BinaryIO], T]) -> tuple[Stamp, T, bool]:
+    """The same, and whether the file's stamp is one to remember it by."""
+    with _opened(path) as file:
+        _share(file, path)
+        for _ in range(_ATTEMPTS):
+            settled = _settle(file)
+            before = stamp_of(os.fstat(file.fileno()))
+            file.seek(0)
+            made = make(file)
+            if stamp_of(os.fstat(file.fileno())) == before:
+                return before, made, settled
+    raise InvalidArgumentError(
+        f"{path} does not stop changing", remedy="prepare again once it is written"
+    )
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say what the system says of a path in words of ours."""
+    try:
+        yield
+    except NotADirectoryError as error:
+        raise FileNotFoundError(*error.args) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InvalidArgumentError(
+            f"{path} cannot be read: {error.strerror}",
+            remedy="let the user that the engine runs as read it",
+        ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    # Not blocking, or a pipe that no one writes to would hold us up before we see that it is one.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidArgumentError(
+            f"{path} is not a regular file", remedy="name a file that can be read twice"
+        )
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def _share(file: BinaryIO, path: Path) -> None:
+    """Lock the file for sharing; it is unlocked when it is closed."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return
+        except OSError as error:
+            if error.errno in _LOCKS_UNSUPPORTED:
+                return
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+        if time.monotonic() > deadline:
+            raise InvalidArgumentError(
+                f"{path} is locked by someone who writes to it",
+                remedy="prepare again once they are done",
+            )
+        time.sleep(0.02)
+
+
+def _settle(file: BinaryIO) -> bool:
+    """Wait until the file's last change is a tick ago; False if its times lie in the future."""
+    status = os.fstat(file.fileno())
+    age = time.time_ns() - status.st_ctime_ns
+    if 0 <= age < TICK_NS:
+        time.sleep((TICK_NS - age) / 1e9)
+    return max(status.st_ctime_ns, status.st_mtime_ns) + TICK_NS <= time.time_ns()

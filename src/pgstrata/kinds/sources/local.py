@@ -1,0 +1,142 @@
+"""Sources on this machine: its own tree, or a directory that stands for one."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path, PurePath
+from typing import BinaryIO, TypeVar
+
+from pgstrata.domain.identity import digest
+from pgstrata.domain.plan import Input
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.sources.base import Listing, LocalSources, Seen, changed, local_path
+from pgstrata.kinds.sources.files import ABSENT, Files, read_once, stamp_at, stamp_of
+
+T = TypeVar("T")
+
+ROOT = Path("/")
+_ATTEMPTS = 5
+_FEW = 16
+_UNNAMEABLE = "\0"
+
+
+class LocalTree:
+    """A directory of this machine, by default the root: then paths are the machine's own.
+
+    It remembers the digests of the last ``memo_size`` files by what the disk knows of them, so that
+    to look at one again costs no reading.
+    """
+
+    def __init__(self, root: Path = ROOT, memo_size: int = 16384) -> None:
+        self._root = root
+        self._digests = Files(sha256, memo_size)
+
+    @property
+    def local_root(self) -> Path:
+        return self._root
+
+    def look(self, path: PurePath) -> Seen:
+        if _UNNAMEABLE in str(path):
+            return _absent(path)
+        try:
+            stamp, sha = self._digests.read(self._at(path))
+        except FileNotFoundError:
+            return _absent(path)
+        return Seen(Input(name=str(path), digest=sha, size=stamp.size), stamp)
+
+    def read(self, path: PurePath, make: Callable[[BinaryIO], T]) -> tuple[Seen, T]:
+        for _ in range(_ATTEMPTS):
+            seen = self.look(path)
+            if seen.input.digest is None:
+                raise FileNotFoundError(str(path))
+            stamp, made = read_once(self._at(path), make)
+            if stamp == seen.stamp:
+                return seen, made
+        raise InvalidArgumentError(
+            f"{path} does not stop changing", remedy="prepare again once it is written"
+        )
+
+    def list(self, path: PurePath) -> Listing | None:
+        if _UNNAMEABLE in str(path):
+            return None
+        place = self._at(path)
+        try:
+            stamp = stamp_of(place.stat())
+            names = tuple(sorted(entry.name for entry in place.iterdir()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise InvalidArgumentError(
+                f"{path} cannot be listed: {error.strerror}",
+                remedy="let the user that the engine runs as read it",
+            ) from error
+        return Listing(Seen(Input(name=str(path), digest=digest(names)), stamp), names)
+
+    def is_directory(self, path: PurePath) -> bool:
+        try:
+            return self._at(path).is_dir()
+        except OSError:
+            # It may not be looked at, or its name is too long.
+            return False
+
+    def real(self, path: PurePath) -> PurePath:
+        return self._at(path).resolve()
+
+    def first_touched(self, seen: Sequence[Seen]) -> Seen | None:
+        return next(
+            (one for one in seen if stamp_at(self._at(PurePath(one.input.name))) != one.stamp), None
+        )
+
+    async def check_unchanged(self, inputs: Sequence[Input]) -> None:
+        await self._verify(inputs)
+
+    @asynccontextmanager
+    async def hold(self, inputs: Sequence[Input]) -> AsyncIterator[LocalSources]:
+        seen = await self._verify(inputs)
+        try:
+            yield self
+        except Exception:
+            await self._check_untouched(seen)
+            raise
+        await self._check_untouched(seen)
+
+    async def _verify(self, inputs: Sequence[Input]) -> tuple[Seen, ...]:
+        # Off the event loop: what is not remembered any more is read again.
+        return await asyncio.to_thread(lambda: tuple(map(self._verified, inputs)))
+
+    def _verified(self, known: Input) -> Seen:
+        path = PurePath(known.name)
+        try:
+            listing = self.list(path)
+            seen = self.look(path) if listing is None else listing.seen
+        except InvalidArgumentError as error:
+            raise changed(known, error.message) from error
+        if seen.input != known:
+            raise changed(known)
+        return seen
+
+    async def _check_untouched(self, seen: Sequence[Seen]) -> None:
+        # A few looks take less time than telling a thread of them.
+        few = len(seen) <= _FEW
+        touched = (
+            self.first_touched(seen) if few else await asyncio.to_thread(self.first_touched, seen)
+        )
+        if touched is not None:
+            raise changed(touched.input)
+
+    def _at(self, path: PurePath) -> Path:
+        if self._root == ROOT:
+            return Path(path)
+        # What goes up from a tree's top is at its top.
+        return local_path(self._root, PurePath(os.path.normpath(path)))
+
+
+def sha256(file: BinaryIO) -> str:
+    """Hex SHA-256 of a file's content."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def _absent(path: PurePath) -> Seen:
+    return Seen(Input(name=str(path), digest=None), ABSENT)

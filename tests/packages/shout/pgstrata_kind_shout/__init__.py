@@ -1,0 +1,1 @@
+"""A kind of another package than pgstrata: databases full of shouted lines."""
