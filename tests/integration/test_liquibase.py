@@ -337,7 +337,7 @@ def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, together, steps)
             for number, step in enumerate(steps):
-                await run(rig, kind, replace(apart, started=float(number)), (step,))
+                await run(rig, kind, replace(apart, handle=str(number)), (step,))
             found = history(together.endpoint.dsn)
             assert found == history(apart.endpoint.dsn)
             assert [row[0] for row in found] == ["3", "4", "5"]
