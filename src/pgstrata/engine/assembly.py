@@ -32,7 +32,7 @@ from pgstrata.engine.store_directory import (
 )
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
-from pgstrata.instances.limits import Host
+from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.base import Kind
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
@@ -108,7 +108,7 @@ async def assemble(
         liquibase = LiquibaseKind(settings.liquibase)
         parts.push_async_callback(liquibase.close)
         kinds: dict[str, Kind] = {kind.name: kind for kind in (PsqlKind(), liquibase)}
-        host = Host(
+        limits = HostLimits(
             store=store,
             max_instances=settings.instances.max,
             min_free_memory_bytes=settings.instances.min_free_memory,
@@ -121,13 +121,13 @@ async def assemble(
             snapshots=snapshots,
             store=store,
             reservations=reservations,
-            host=host,
+            limits=limits,
             instances=InstanceStarter(
                 root=root,
                 statefs=statefs,
                 runtime=runtime,
                 store=store,
-                host=host,
+                limits=limits,
                 default_ttl_seconds=settings.instances.default_ttl,
             ),
         )

@@ -7,7 +7,7 @@ from pgstrata.errors import HostLimitError
 from pgstrata.store.base import Store
 
 
-class Host:
+class HostLimits:
     """Refuses what the machine should not be asked for."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Host:
                 "or lower instances.minFreeMemory",
             )
 
-    async def check_place(self, instance_id: str) -> None:
+    async def check_count(self, instance_id: str) -> None:
         """Raise ``HostLimitError`` when this instance, which is starting, would be one too many."""
         if self._max_instances:
             await self._check_number(instance_id)

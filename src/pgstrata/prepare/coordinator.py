@@ -126,7 +126,7 @@ class JobCoordinator:
         await self._executor.resolve_image(request.image_id)
         steps = await kind.steps(request)
         if not request.plan_only:
-            await self._executor.check_host()
+            await self._executor.check_limits()
         if request.instance_name is not None:
             await self._executor.check_name(request.instance_name)
         if self._stopping:

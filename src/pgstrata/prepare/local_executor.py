@@ -18,7 +18,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
-from pgstrata.instances.limits import Host
+from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceOrder, InstanceStarter
 from pgstrata.kinds.base import Kind
 from pgstrata.prepare.executor import StateOrder
@@ -60,7 +60,7 @@ class LocalExecutor:
         snapshots: SnapshotOrchestrator,
         store: Store,
         reservations: InUse,
-        host: Host,
+        limits: HostLimits,
         instances: InstanceStarter,
     ) -> None:
         self._runtime = runtime
@@ -69,15 +69,15 @@ class LocalExecutor:
         self._snapshots = snapshots
         self._store = store
         self._reservations = reservations
-        self._host = host
+        self._limits = limits
         self._instances = instances
         self._works: dict[str, _Work] = {}
 
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         return await self._runtime.resolve(image_id)
 
-    async def check_host(self) -> None:
-        await self._instances.check_host()
+    async def check_limits(self) -> None:
+        await self._instances.check_limits()
 
     async def check_name(self, name: str) -> None:
         await self._instances.check_name(name)
@@ -153,7 +153,7 @@ class LocalExecutor:
 
     async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
         if work.server is None:
-            self._host.check_memory()
+            self._limits.check_memory()
             work.server = await self._runtime.start(order.image_id, work.workspace.data_dir)
         try:
             flushed = await self._kinds[order.step.kind].execute(

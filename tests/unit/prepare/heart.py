@@ -22,7 +22,7 @@ from pgstrata.domain.job import Job
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.instances.limits import Host
+from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryKind
 from pgstrata.prepare.coordinator import JobCoordinator
@@ -137,7 +137,7 @@ class Heart:
             consistency=self.settings.snapshot.consistency,
         )
         kinds = {self.kind.name: self.kind}
-        host = Host(
+        limits = HostLimits(
             store=self.store,
             max_instances=self.settings.instances.max,
             min_free_memory_bytes=self.settings.instances.min_free_memory,
@@ -150,13 +150,13 @@ class Heart:
             snapshots=self.snapshots,
             store=self.store,
             reservations=self.reservations,
-            host=host,
+            limits=limits,
             instances=InstanceStarter(
                 root=self.root,
                 statefs=self.statefs,
                 runtime=self.runtime,
                 store=self.store,
-                host=host,
+                limits=limits,
                 default_ttl_seconds=self.settings.instances.default_ttl,
             ),
         )
