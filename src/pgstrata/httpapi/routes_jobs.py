@@ -34,14 +34,16 @@ _REQUEST_DECODER: Final = msgspec.json.Decoder(PrepareRequest)
 
 async def submit(service: Service, request: Request) -> Response:
     job = await service.jobs.submit(await read_model(request, _REQUEST_DECODER))
-    accepted = job_accepted(job, service.jobs.place_of(job.job_id))
+    accepted = job_accepted(job, service.jobs.queue_position(job.job_id))
     return answer(accepted, 201, headers={"Location": accepted.status_url})
 
 
 async def list_jobs(service: Service, request: Request) -> Response:
     prefix = text_filter(request, "job") or ""
     jobs = await service.jobs.list_jobs(prefix=prefix.lower())
-    return list_answer(request, [job_entry(job, service.jobs.place_of(job.job_id)) for job in jobs])
+    return list_answer(
+        request, [job_entry(job, service.jobs.queue_position(job.job_id)) for job in jobs]
+    )
 
 
 async def get_job(service: Service, request: Request) -> Response:
@@ -93,7 +95,7 @@ async def _known_job(service: Service, request: Request) -> Job:
 
 async def _status_answer(service: Service, job: Job, status: int = 200) -> Response:
     tasks = await service.jobs.list_tasks(job.job_id)
-    return answer(job_status(job, tasks, service.jobs.place_of(job.job_id)), status)
+    return answer(job_status(job, tasks, service.jobs.queue_position(job.job_id)), status)
 
 
 def _unsatisfiable(job: Job, count: int) -> Response:

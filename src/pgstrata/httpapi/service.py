@@ -25,8 +25,8 @@ class Jobs(Protocol):
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
 
-    def place_of(self, job_id: str) -> int | None:
-        """A queued job's place in the line for its turn, from 1; None for any other."""
+    def queue_position(self, job_id: str) -> int | None:
+        """A queued job's position in the queue for a slot, from 1; None for any other job."""
 
     async def list_jobs(self, *, prefix: str = "") -> list[Job]:
         """The jobs whose id starts with ``prefix``, newest first."""

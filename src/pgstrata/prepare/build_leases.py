@@ -52,7 +52,7 @@ class BuildLeases:
         self._store = store
         self._owner = owner
         # An entry lives as long as somebody builds or waits to.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def held(self, item: str) -> AsyncIterator[BuildLease]:
@@ -60,8 +60,8 @@ class BuildLeases:
 
         Waiting can be cancelled.
         """
-        turn = self._turns.setdefault(item, asyncio.Lock())
-        async with turn:
+        lock = self._locks.setdefault(item, asyncio.Lock())
+        async with lock:
             lease = BuildLease(self._store, item, self._owner)
             try:
                 for pause in _pauses():

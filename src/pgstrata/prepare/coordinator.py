@@ -75,13 +75,13 @@ class JobCoordinator:
             limit=limits.max_identical,
             grace_seconds=limits.finished_grace,
         )
-        self._turns = JobSlots(limits.max_parallel)
+        self._job_slots = JobSlots(limits.max_parallel)
         self._runner = JobRunner(
             job_log=job_log,
             kinds=kinds,
             executor=executor,
             retention=self._retention,
-            turns=self._turns,
+            job_slots=self._job_slots,
             timeout_seconds=limits.timeout,
             heartbeat_seconds=limits.heartbeat,
             server_settings=server_settings,
@@ -110,9 +110,9 @@ class JobCoordinator:
         """Whether any job is queued or running."""
         return bool(self._runs)
 
-    def place_of(self, job_id: str) -> int | None:
-        """A queued job's place in the line, from 1; None for any other."""
-        return self._turns.place(job_id)
+    def queue_position(self, job_id: str) -> int | None:
+        """A queued job's position in the queue for a slot, from 1; None for any other job."""
+        return self._job_slots.position(job_id)
 
     async def submit(self, request: PrepareRequest) -> Job:
         """Check a request, store it as a queued job and let it run when its turn comes.
@@ -165,7 +165,7 @@ class JobCoordinator:
         """
         self._stopping = True
         self._runner.drain()
-        for job_id in self._turns.waiting:
+        for job_id in self._job_slots.waiting:
             self._runs[job_id].cancel()
         if self._runs:
             await asyncio.wait(self._runs.values(), timeout=seconds)

@@ -66,7 +66,7 @@ class JobRunner:
         kinds: Mapping[str, Kind],
         executor: Executor,
         retention: Retention,
-        turns: JobSlots,
+        job_slots: JobSlots,
         timeout_seconds: float | None,
         heartbeat_seconds: float,
         server_settings: Mapping[str, str],
@@ -78,7 +78,7 @@ class JobRunner:
         self._kinds = kinds
         self._executor = executor
         self._retention = retention
-        self._turns = turns
+        self._job_slots = job_slots
         self._timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._server_settings = server_settings
@@ -90,13 +90,13 @@ class JobRunner:
         self._draining = True
 
     async def run(self, job_id: str, steps: Sequence[Step] | None) -> None:
-        """Wait for the job's turn and carry it to its end or, drained, to where a step ends.
+        """Wait for a slot, then carry the job to its end or, when drained, to the end of a step.
 
         ``steps`` are those its inputs were read for when it was submitted. Raises
         ``PgstrataError`` for what shall be the job's end, and ``OvertakenError`` when it came to
         its end elsewhere.
         """
-        async with self._turns.turn(job_id):
+        async with self._job_slots.hold(job_id):
             job = await self._job_log.load(job_id)
             kind = chosen(self._kinds, job.request.prepare_kind)
             tasks = await self._job_log.tasks(job_id)
@@ -205,7 +205,7 @@ class JobRunner:
         order, step = _state_order(run, task)
         while build := self._builds.of(order.task.output_state_id):
             await self._executor.close_workspace(order.job_id)
-            async with self._turns.lent(order.job_id):
+            async with self._job_slots.lend(order.job_id):
                 await book.line(f"job {build.job_id} is building this state")
                 there = await build.followed(book.line)
             if there:
