@@ -82,7 +82,7 @@ class JobRunner:
         self._timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._server_settings = server_settings
-        self._builds = InFlight()
+        self._in_flight = InFlight()
         self._draining = False
 
     def drain(self) -> None:
@@ -203,15 +203,15 @@ class JobRunner:
         Where another job is building it, that is watched.
         """
         order, step = _state_order(run, task)
-        while build := self._builds.of(order.task.output_state_id):
+        while build := self._in_flight.find(order.task.output_state_id):
             await self._executor.close_workspace(order.job_id)
             async with self._job_slots.lend(order.job_id):
                 await book.line(f"job {build.job_id} is building this state")
-                there = await build.followed(book.line)
+                there = await build.follow(book.line)
             if there:
                 return False
-        with self._builds.begun(order.task.output_state_id, order.job_id) as build:
-            return await self._build(order, run.kind, step, build.telling(book.line))
+        with self._in_flight.register(order.task.output_state_id, order.job_id) as build:
+            return await self._build(order, run.kind, step, build.broadcast(book.line))
 
     async def _build(self, order: StateOrder, kind: Kind, step: Step, line: LineSink) -> bool:
         """Have a state built of inputs that stay what was hashed; whether it was not there yet."""
