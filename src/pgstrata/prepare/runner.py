@@ -27,7 +27,7 @@ from pgstrata.prepare.in_flight import InFlight
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
-from pgstrata.prepare.task_log import TaskLog, journal
+from pgstrata.prepare.task_log import TaskLog, open_task_log
 from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import to_the_end
 
@@ -185,19 +185,19 @@ class JobRunner:
     async def _steps_read_again(self, run: _Run) -> Sequence[Step]:
         """The steps as the inputs are now, which may take its time."""
         await self._say(run)
-        async with self._journal(run.tasks[0]):
+        async with self._open_log(run.tasks[0]):
             return await run.kind.steps(run.job.request)
 
     # The tasks
 
     async def _execute(self, run: _Run, task: Task) -> None:
-        async with self._running(run, task) as book:
-            built = await self._built(run, task, book)
+        async with self._running(run, task) as task_log:
+            built = await self._built(run, task, task_log)
         assert isinstance(task.spec, StateExecuteTask)
         done = replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=not built))
         run.happened(transitions.tasks_moved(run.job, [done], utc_now()))
 
-    async def _built(self, run: _Run, task: Task, book: TaskLog) -> bool:
+    async def _built(self, run: _Run, task: Task, task_log: TaskLog) -> bool:
         """See that the task's state is there; whether it was built for this job.
 
         Where another job is building it, that is watched.
@@ -206,12 +206,12 @@ class JobRunner:
         while build := self._in_flight.find(order.task.output_state_id):
             await self._executor.close_workspace(order.job_id)
             async with self._job_slots.lend(order.job_id):
-                await book.line(f"job {build.job_id} is building this state")
-                there = await build.follow(book.line)
+                await task_log.line(f"job {build.job_id} is building this state")
+                there = await build.follow(task_log.line)
             if there:
                 return False
         with self._in_flight.register(order.task.output_state_id, order.job_id) as build:
-            return await self._build(order, run.kind, step, build.broadcast(book.line))
+            return await self._build(order, run.kind, step, build.broadcast(task_log.line))
 
     async def _build(self, order: StateOrder, kind: Kind, step: Step, line: LineSink) -> bool:
         """Have a state built of inputs that stay what was hashed; whether it was not there yet."""
@@ -246,17 +246,19 @@ class JobRunner:
 
     @asynccontextmanager
     async def _running(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
-        """A task's time of running: said at its start with all before, a journal until its end."""
-        begun = replace(task, status=Status.RUNNING)
-        await self._say(run, transitions.tasks_moved(run.job, [begun], utc_now()))
-        async with self._journal(begun) as book:
-            yield book
+        """Run a task: store its start with all that came before, and keep a log until its end."""
+        running = replace(task, status=Status.RUNNING)
+        await self._say(run, transitions.tasks_moved(run.job, [running], utc_now()))
+        async with self._open_log(running) as task_log:
+            yield task_log
 
     @asynccontextmanager
-    async def _journal(self, task: Task) -> AsyncIterator[TaskLog]:
+    async def _open_log(self, task: Task) -> AsyncIterator[TaskLog]:
         append = partial(self._job_log.append, task.job_id)
-        async with journal(task, append, heartbeat_seconds=self._heartbeat_seconds) as book:
-            yield book
+        async with open_task_log(
+            task, append, heartbeat_seconds=self._heartbeat_seconds
+        ) as task_log:
+            yield task_log
 
     async def _say(self, run: _Run, transition: Transition | None = None) -> None:
         """Store what has happened, up to this transition, as one."""
