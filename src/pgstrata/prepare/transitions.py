@@ -165,8 +165,8 @@ def unreadable(remains: Job, error: ErrorBody, now: datetime) -> Transition:
     return replace(failed(remains, (), error, now), replace_tasks=True)
 
 
-def joined(first: Transition, second: Transition) -> Transition:
-    """Two transitions that follow each other at once, as one: half the writing, the same story."""
+def merge(first: Transition, second: Transition) -> Transition:
+    """Merge two transitions that follow each other at once: half the writes, the same events."""
     return replace(
         first,
         job=second.job,

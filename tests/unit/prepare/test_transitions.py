@@ -180,7 +180,7 @@ def test_joined_transitions_tell_the_same_story_in_one() -> None:
         started.job, specs, done=0, image_id="i", signature="s", now=LATER
     )
     begun = transitions.tasks_moved(planned.job, [task(STEP, Status.RUNNING)], LATER)
-    whole = transitions.joined(transitions.joined(started, planned), begun)
+    whole = transitions.merge(transitions.merge(started, planned), begun)
     assert whole.expected == {Status.QUEUED}
     assert whole.replace_tasks
     assert whole.job == planned.job
