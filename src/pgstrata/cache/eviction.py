@@ -59,7 +59,7 @@ class Evictor:
         limits: CacheCapacity,
         store: Store,
         removal: StateRemoval,
-        reservations: InUse,
+        in_use: InUse,
         disk: Callable[[], Disk],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -67,7 +67,7 @@ class Evictor:
         self._limits = limits
         self._store = store
         self._removal = removal
-        self._reservations = reservations
+        self._in_use = in_use
         self._disk = disk
         self._now = now
         self._turn = asyncio.Lock()
@@ -117,7 +117,7 @@ class Evictor:
         fill = await self._measure()
         totals = await self._store.count_states()
         kept = await self._store.not_evictable(
-            created_before=self._old_enough(), but_not=self._reservations.held
+            created_before=self._old_enough(), but_not=self._in_use.held
         )
         return CacheStatus(
             usage_bytes=totals.size_bytes,
@@ -169,7 +169,7 @@ class Evictor:
             candidates = await self._store.evictable(
                 created_before=self._old_enough(),
                 limit=CANDIDATES_AT_ONCE,
-                but_not=self._reservations.held | refused,
+                but_not=self._in_use.held | refused,
             )
             if not candidates:
                 break

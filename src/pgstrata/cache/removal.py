@@ -11,13 +11,11 @@ from pgstrata.store.base import Store
 class StateRemoval:
     """Removes states below one directory. Whoever uses them is asked first."""
 
-    def __init__(
-        self, *, states: Path, statefs: StateFS, store: Store, reservations: InUse
-    ) -> None:
+    def __init__(self, *, states: Path, statefs: StateFS, store: Store, in_use: InUse) -> None:
         self._states = states
         self._fs = statefs
         self._store = store
-        self._reservations = reservations
+        self._in_use = in_use
 
     def place_of(self, state_id: str) -> Path:
         """Where the state's files are, if it has any."""
@@ -29,7 +27,7 @@ class StateRemoval:
         False, and nothing is changed, when a job holds it. Raises ``ConflictError`` when a state or
         an instance stems from it.
         """
-        with self._reservations.removing([state_id]) as in_the_way:
+        with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
                 return False
             try:

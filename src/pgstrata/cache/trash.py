@@ -37,7 +37,7 @@ class Trash:
             self._work.cancel()
             await asyncio.wait((self._work,))
 
-    async def dispose(self, places: Iterable[Path]) -> None:
+    async def put(self, places: Iterable[Path]) -> None:
         """Let places be gone for every reader on return; their files go later. Twice is fine."""
         for place in places:
             hidden = await self._fs.hide(place)
@@ -45,7 +45,7 @@ class Trash:
                 self._hidden.append(hidden)
                 self._begin()
 
-    async def done(self) -> None:
+    async def join(self) -> None:
         """Wait until all files are deleted."""
         if self._work is not None:
             await self._work

@@ -78,16 +78,14 @@ async def assemble(
         parts.push_async_callback(database.close)
         queue, store = SqliteQueue(database), SqliteStore(database)
         dbms = Postgres(owner=_uid(runtime.server_user))
-        statefs, reservations = detect.backend(detection.name), InUse()
-        removal = StateRemoval(
-            states=root / "states", statefs=statefs, store=store, reservations=reservations
-        )
-        disposal = await parts.enter_async_context(Trash(statefs))
+        statefs, in_use = detect.backend(detection.name), InUse()
+        removal = StateRemoval(states=root / "states", statefs=statefs, store=store, in_use=in_use)
+        trash = await parts.enter_async_context(Trash(statefs))
         evictor = Evictor(
             limits=settings.cache.capacity,
             store=store,
             removal=removal,
-            reservations=reservations,
+            in_use=in_use,
             disk=partial(disk_of, root),
         )
         snapshots = SnapshotOrchestrator(
@@ -96,7 +94,7 @@ async def assemble(
             runtime=runtime,
             dbms=dbms,
             store=store,
-            reservations=reservations,
+            in_use=in_use,
             evictor=evictor,
             owner=file.instance_id,
             consistency=settings.snapshot.consistency,
@@ -120,7 +118,7 @@ async def assemble(
             kinds=kinds,
             snapshots=snapshots,
             store=store,
-            reservations=reservations,
+            in_use=in_use,
             limits=limits,
             instances=InstanceStarter(
                 root=root,
@@ -149,9 +147,9 @@ async def assemble(
             store=store,
             runtime=runtime,
             dbms=dbms,
-            reservations=reservations,
+            in_use=in_use,
             removal=removal,
-            disposal=disposal,
+            trash=trash,
         )
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
         yield (

@@ -59,7 +59,7 @@ class LocalExecutor:
         kinds: Mapping[str, Kind],
         snapshots: SnapshotOrchestrator,
         store: Store,
-        reservations: InUse,
+        in_use: InUse,
         limits: HostLimits,
         instances: InstanceStarter,
     ) -> None:
@@ -68,7 +68,7 @@ class LocalExecutor:
         self._kinds = kinds
         self._snapshots = snapshots
         self._store = store
-        self._reservations = reservations
+        self._in_use = in_use
         self._limits = limits
         self._instances = instances
         self._works: dict[str, _Work] = {}
@@ -90,10 +90,10 @@ class LocalExecutor:
         return 0 if deepest is None else deepest + 1
 
     async def acquire(self, state_ids: Sequence[str]) -> str:
-        return self._reservations.acquire(state_ids)
+        return self._in_use.acquire(state_ids)
 
     async def release(self, lease_id: str) -> None:
-        self._reservations.release(lease_id)
+        self._in_use.release(lease_id)
 
     async def run_step(self, order: StateOrder, log: LineSink) -> bool:
         async with AsyncExitStack() as building:

@@ -107,7 +107,7 @@ class SnapshotOrchestrator:
         runtime: Runtime,
         dbms: Dbms,
         store: Store,
-        reservations: InUse,
+        in_use: InUse,
         evictor: Evictor,
         owner: str,
         consistency: Consistency = "auto",
@@ -118,7 +118,7 @@ class SnapshotOrchestrator:
         self._dbms = dbms
         self._consistency: Consistency = consistency
         self._store = store
-        self._reservations = reservations
+        self._in_use = in_use
         self._evictor = evictor
         self._leases = BuildLeases(store, owner)
         self._builds: dict[str, _Build] = {}
@@ -144,7 +144,7 @@ class SnapshotOrchestrator:
         """Whether the state is there and whole, and stays. Changes nothing."""
         return (
             await self._store.state(state_id) is not None
-            and not self._reservations.is_leaving(state_id)
+            and not self._in_use.is_leaving(state_id)
             and await self._whole(self._states / state_id, state_id)
         )
 
@@ -158,7 +158,7 @@ class SnapshotOrchestrator:
             state_id = state_ids[position]
             if (
                 state_id in known
-                and not self._reservations.is_leaving(state_id)
+                and not self._in_use.is_leaving(state_id)
                 and await self._whole(self._states / state_id, state_id)
             ):
                 return position
@@ -187,7 +187,7 @@ class SnapshotOrchestrator:
         ``emptied``: its row stays, since others were made from it; it is built again when it is
         needed. ``in_use``: a job is at work on it, and sees to it itself.
         """
-        with self._reservations.removing([state_id]) as in_the_way:
+        with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
                 return "in_use"
             if await self.defect(state_id) is None:
@@ -202,7 +202,7 @@ class SnapshotOrchestrator:
         ``Evictor.make_room`` does. Waiting for the lease can be cancelled.
         """
         async with self._leases.held(state_id) as lease:
-            await self._reservations.gone(state_id)
+            await self._in_use.gone(state_id)
             clean = await self.is_clean(state_id)
             if not clean:
                 await self._throw_out(state_id)

@@ -298,7 +298,7 @@ def test_a_state_that_a_job_took_up_just_before_stays(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(await bounded(tmp_path, states=10)) as heart:
             state_id = await built(heart, "a")
-            with holding(heart.reservations, [state_id]):
+            with holding(heart.in_use, [state_id]):
                 assert not await heart.removal.remove(state_id)
             assert await heart.snapshots.is_clean(state_id)
             assert await heart.removal.remove(state_id)
@@ -328,7 +328,7 @@ def test_many_jobs_in_a_small_cache_all_come_to_their_end(tmp_path: Path) -> Non
             assert None in codes
             usage = (await heart.store.count_states()).size_bytes
             assert usage <= (heart.limits.max_bytes or 0)
-            assert heart.reservations.held == frozenset()
+            assert heart.in_use.held == frozenset()
 
     run(scenario())
 
@@ -349,9 +349,7 @@ def test_the_status_tells_what_could_go_and_what_could_not(tmp_path: Path) -> No
             assert status.configured_max_bytes == status.effective_max_bytes
             assert status.min_state_age == "0s"
             assert status.last_eviction is None
-            with holding(
-                heart.reservations, [state.state_id for state in await heart.store.states()]
-            ):
+            with holding(heart.in_use, [state.state_id for state in await heart.store.states()]):
                 assert (await heart.evictor.status()).reclaimable_bytes == 0
 
     run(scenario())

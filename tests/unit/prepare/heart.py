@@ -109,19 +109,19 @@ class Heart:
 
     def start_engine(self) -> None:
         """Put an engine together; a second call is what a restart is."""
-        self.reservations = InUse()
-        self.disposal = Trash(self.statefs)
+        self.in_use = InUse()
+        self.trash = Trash(self.statefs)
         self.removal = StateRemoval(
             states=self.root / "states",
             statefs=self.statefs,
             store=self.store,
-            reservations=self.reservations,
+            in_use=self.in_use,
         )
         self.evictor = Evictor(
             limits=self.limits,
             store=self.store,
             removal=self.removal,
-            reservations=self.reservations,
+            in_use=self.in_use,
             disk=lambda: self.measure(),
             now=lambda: self.now(),
         )
@@ -131,7 +131,7 @@ class Heart:
             runtime=self.runtime,
             dbms=self.dbms,
             store=self.store,
-            reservations=self.reservations,
+            in_use=self.in_use,
             evictor=self.evictor,
             owner=uuid.uuid4().hex,
             consistency=self.settings.snapshot.consistency,
@@ -149,7 +149,7 @@ class Heart:
             kinds=kinds,
             snapshots=self.snapshots,
             store=self.store,
-            reservations=self.reservations,
+            in_use=self.in_use,
             limits=limits,
             instances=InstanceStarter(
                 root=self.root,
@@ -242,11 +242,11 @@ class Heart:
 
 
 @contextmanager
-def holding(reservations: InUse, state_ids: Iterable[str]) -> Iterator[None]:
+def holding(in_use: InUse, state_ids: Iterable[str]) -> Iterator[None]:
     """A lease on states for as long as this lasts."""
-    lease_id = reservations.acquire(state_ids)
+    lease_id = in_use.acquire(state_ids)
     yield
-    reservations.release(lease_id)
+    in_use.release(lease_id)
 
 
 def run(scenario: Coroutine[None, None, None]) -> None:

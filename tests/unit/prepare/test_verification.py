@@ -104,7 +104,7 @@ def test_a_state_that_a_job_is_at_work_on_is_left_to_it(tmp_path: Path) -> None:
         async with engine(Heart(tmp_path)) as heart:
             state_id = await built(heart, "a")
             heart.disk.remove_tree(tmp_path / "states" / state_id / "marker")
-            with holding(heart.reservations, [state_id]):
+            with holding(heart.in_use, [state_id]):
                 [finding] = await found(heart, repair=True)
             assert finding.outcome == "in_use"
             assert await heart.store.state(state_id) is not None
