@@ -38,7 +38,7 @@ _REMEDY = (
 
 
 @contextmanager
-def full_disk_told(store: Path) -> Iterator[None]:
+def map_full_disk(store: Path) -> Iterator[None]:
     """Raise ``DiskFullError`` in place of what the full disk of the store made fail."""
     try:
         yield

@@ -94,7 +94,7 @@ class MemoryDbms:
         return tuple(slot.name for slot in slots)
 
     @contextmanager
-    def unnoticed(self, data_dir: Path) -> Iterator[None]:
+    def hide_server(self, data_dir: Path) -> Iterator[None]:
         note = data_dir / PID_FILE
         told = self._disk.read(note)
         self._disk.remove_tree(note)

@@ -98,7 +98,7 @@ class Postgres:
         return names
 
     @contextlib.contextmanager
-    def unnoticed(self, data_dir: Path) -> Iterator[None]:
+    def hide_server(self, data_dir: Path) -> Iterator[None]:
         # A server looks after its pid file once a minute, but not while it is held still.
         with _away(data_dir / _NOTE):
             yield

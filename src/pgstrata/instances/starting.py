@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pgstrata.cache.cloning import clone_state
-from pgstrata.cache.disk_full import full_disk_told
+from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
@@ -80,10 +80,10 @@ class InstanceStarter:
     async def _start(self, order: InstanceOrder, instance_id: str) -> Instance:
         directory = self._directories / instance_id
         server: Server | None = None
-        with full_disk_told(self._root):
+        with map_full_disk(self._root):
             await clone_state(self._fs, self._root / "states" / order.state_id, directory)
         try:
-            with full_disk_told(self._root):
+            with map_full_disk(self._root):
                 self._limits.check_memory()
                 server = await self._runtime.start(order.image_id, directory / DATA)
             now = utc_now()

@@ -14,7 +14,7 @@ class Situation(Model, frozen=True, kw_only=True):
 
     last: bool
     """Whether no step of the same job follows, so that the server is not needed any more."""
-    clones_open: bool
+    can_clone_live: bool
     """Whether the snapshot backend can copy files that a server has open."""
     lost: str | None
     """What a crash would lose, for people."""
@@ -26,7 +26,7 @@ def reason_to_stop(wanted: Consistency, situation: Situation) -> str | None:
     """Why the server has to be stopped for the snapshot, for people; None when it may stay up."""
     if wanted == "clean":
         return "states are to be clean"
-    if not situation.clones_open:
+    if not situation.can_clone_live:
         return "the snapshot backend only copies what nobody has open"
     if situation.lost is not None:
         return f"{situation.lost} would not survive a crash"

@@ -103,7 +103,7 @@ class LocalExecutor:
             if already_there:
                 await self.close_workspace(order.job_id)
                 return False
-            async with self._undone_on_failure(order.job_id):
+            async with self._undo_on_failure(order.job_id):
                 work = await self._work(order)
                 flushed = await self._run(order, work, log)
                 work.step = _Step(order, flushed, building.pop_all())
@@ -117,7 +117,7 @@ class LocalExecutor:
             )
         order, flushed, building = work.step
         work.step = None
-        async with building, self._undone_on_failure(job_id):
+        async with building, self._undo_on_failure(job_id):
             still_runs = await self._snapshots.take(
                 work.workspace, _state_of(order), work.server, last=order.last, flushed=flushed
             )
@@ -186,9 +186,9 @@ class LocalExecutor:
         return work
 
     @asynccontextmanager
-    async def _undone_on_failure(self, job_id: str) -> AsyncIterator[None]:
+    async def _undo_on_failure(self, job_id: str) -> AsyncIterator[None]:
         try:
-            with self._snapshots.full_disk_told():
+            with self._snapshots.map_full_disk():
                 yield
         except BaseException:
             await to_the_end(self.close_workspace(job_id))

@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from pgstrata.cache.cloning import clone_state
-from pgstrata.cache.disk_full import full_disk_told
+from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
 from pgstrata.dbms.base import Dbms
@@ -202,7 +202,7 @@ class SnapshotOrchestrator:
         ``Evictor.make_room`` does. Waiting for the lease can be cancelled.
         """
         async with self._leases.held(state_id) as lease:
-            await self._in_use.gone(state_id)
+            await self._in_use.wait_removed(state_id)
             clean = await self.is_clean(state_id)
             if not clean:
                 await self._throw_out(state_id)
@@ -249,7 +249,7 @@ class SnapshotOrchestrator:
             self._consistency,
             Situation(
                 last=last,
-                clones_open=self._fs.clones_open,
+                can_clone_live=self._fs.can_clone_live,
                 lost=await self._dbms.lost_in_a_crash(workspace.data_dir),
                 settings_changed=settings != workspace.start_settings,
             ),
@@ -270,7 +270,7 @@ class SnapshotOrchestrator:
             try:
                 if reason is None:
                     async with self._runtime.freeze(server):
-                        with self._dbms.unnoticed(workspace.data_dir):
+                        with self._dbms.hide_server(workspace.data_dir):
                             await self._keep(workspace, state, self._fs.snapshot, recovers=True)
                 else:
                     keep = self._fs.publish if last else self._fs.snapshot
@@ -301,9 +301,9 @@ class SnapshotOrchestrator:
         """Remove a workspace. Twice is fine."""
         await self._fs.remove(workspace.directory)
 
-    def full_disk_told(self) -> AbstractContextManager[None]:
+    def map_full_disk(self) -> AbstractContextManager[None]:
         """Raise ``DiskFullError`` in place of what a full disk made fail: before cleaning up."""
-        return full_disk_told(self._root)
+        return map_full_disk(self._root)
 
     async def recover(self) -> None:
         """Delete what a kill left half built or half removed. Only while nothing is being built."""

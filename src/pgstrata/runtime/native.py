@@ -122,7 +122,7 @@ class NativeRuntime:
         await postmaster.shut_down(postmaster_of(server), clean=clean)
 
     def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
-        return postmaster.frozen(postmaster_of(server))
+        return postmaster.freeze(postmaster_of(server))
 
     async def alive(self, server: Server) -> bool:
         return postmaster.is_running(postmaster_of(server))
@@ -190,14 +190,14 @@ class NativeRuntime:
         pid, log = self._spawn(argv, data_dir)
         process = _process(pid, image_id=image_id, data_dir=data_dir)
         if process is None:
-            await processes.gone(pid)
+            await processes.wait_exit(pid)
             if is_taken(port):
                 return None
             raise ServerError(
                 f"PostgreSQL {installation.version} ended at once on {data_dir}",
                 details=log.tail(),
             )
-        async with self._undone_on_failure(process, log) as ended:
+        async with self._undo_on_failure(process, log) as ended:
             if await until_ready(process, ended):
                 server = self._server(process, port)
                 with faults.step("server.answer"):
@@ -221,7 +221,7 @@ class NativeRuntime:
         return pid, log
 
     @asynccontextmanager
-    async def _undone_on_failure(
+    async def _undo_on_failure(
         self, process: Postmaster, log: ServerLog
     ) -> AsyncIterator[asyncio.Task[None]]:
         """Watch over a server while it comes up: stopped if that fails, its log told then.
@@ -248,7 +248,9 @@ class NativeRuntime:
 
     def _reap(self, process: Postmaster) -> asyncio.Task[None]:
         """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""
-        reaper = asyncio.create_task(processes.gone(process.pid), name=f"reaper of {process.pid}")
+        reaper = asyncio.create_task(
+            processes.wait_exit(process.pid), name=f"reaper of {process.pid}"
+        )
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
         return reaper

@@ -31,7 +31,7 @@ class StateFS(Protocol):
         """The backend's name in settings and in ``status``."""
 
     @property
-    def clones_open(self) -> bool:
+    def can_clone_live(self) -> bool:
         """Whether ``clone`` also copies, faithfully, what somebody has open who is held still."""
 
     async def create(self, place: Path) -> None:
@@ -40,7 +40,7 @@ class StateFS(Protocol):
     async def clone(self, source: Path, place: Path) -> None:
         """Make ``place`` with a writable copy of the data directory of ``source``, and no marker.
 
-        No one may be writing to ``source``, nor, without ``clones_open``, have files of it open.
+        No one may be writing to ``source``, nor, without ``can_clone_live``, have files of it open.
         Contents, holes, hard links, symbolic links, owners, modes and times are kept. Raises
         ``FileNotFoundError`` when ``source`` holds no data directory and ``FileExistsError`` when
         ``place`` exists; leaves no ``place`` behind when it fails.

@@ -38,10 +38,10 @@ def usage(place: Path, changed_since: float | None = None) -> Usage:
     Files whose inode did not change since ``changed_since`` (seconds since the epoch) are taken for
     shared without being asked about, which takes a hundredth of the time where few did.
     """
-    return told_apart(trees.everything_in(place), changed_since)
+    return measure(trees.everything_in(place), changed_since)
 
 
-def told_apart(files: Iterable[tuple[os.stat_result, str]], changed_since: float | None) -> Usage:
+def measure(files: Iterable[tuple[os.stat_result, str]], changed_since: float | None) -> Usage:
     """What these files hold, each known by its status and its name; otherwise as ``usage``."""
     deadline = time.monotonic() + LOOKING_SECONDS
     everything = shared = 0

@@ -12,7 +12,7 @@ class MemoryStateFS:
     """Keeps places on a ``MemoryDisk``. No call awaits anything, so each is one step."""
 
     name = "memory"
-    clones_open = True
+    can_clone_live = True
 
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk

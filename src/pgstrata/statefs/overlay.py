@@ -36,7 +36,7 @@ class OverlayStateFS(DirectoryStateFS):
 
     name = "overlay"
     shares_data = True
-    clones_open = False
+    can_clone_live = False
 
     async def clone(self, source: Path, place: Path) -> None:
         # Nothing may change below a mount: only what was published is sure not to.

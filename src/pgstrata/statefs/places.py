@@ -31,7 +31,7 @@ class DirectoryStateFS(ABC):
     """A ``StateFS`` whose places are directories."""
 
     name: str
-    clones_open = True
+    can_clone_live = True
     """The kernel writes out what it has of a file before it copies it or shares its blocks."""
     shares_data: bool
     """Whether a clone holds no data of its own until it is written to."""

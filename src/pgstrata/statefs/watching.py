@@ -65,7 +65,7 @@ class _Watched:
     def first_usage(self, changed_since: float) -> Usage:
         """Look at everything, watching each directory from before its files are looked at."""
         try:
-            return extents.told_apart(self._noted(trees.everything_in(self._place)), changed_since)
+            return extents.measure(self._noted(trees.everything_in(self._place)), changed_since)
         except BaseException:
             self.close()
             raise
@@ -77,7 +77,7 @@ class _Watched:
             return None
         for name in changed:
             self._held.pop(name, None)
-        written = extents.told_apart(self._noted(_existing(changed)), None)
+        written = extents.measure(self._noted(_existing(changed)), None)
         if self._lost:
             return None
         everything = sum(self._held.values())

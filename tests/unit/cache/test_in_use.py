@@ -40,9 +40,9 @@ def test_by_force_a_held_state_is_claimed_but_not_one_that_is_leaving() -> None:
 def test_whoever_waits_for_a_state_to_be_gone_goes_on_when_it_is() -> None:
     async def scenario() -> None:
         in_use = InUse()
-        await in_use.gone("a")
+        await in_use.wait_removed("a")
         with in_use.removing(["a", "b"]):
-            waiter = asyncio.create_task(in_use.gone("a"))
+            waiter = asyncio.create_task(in_use.wait_removed("a"))
             await asyncio.sleep(0)
             assert not waiter.done()
         await waiter

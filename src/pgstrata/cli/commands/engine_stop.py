@@ -45,7 +45,7 @@ def stop(pid: int, seconds: float) -> None:
         raise PgstrataError(
             f"the engine (pid {pid}) is another user's", remedy="stop it as that user"
         ) from error
-    if not discovery.gone(pid, seconds):
+    if not discovery.wait_exit(pid, seconds):
         raise PgstrataError(
             f"the engine (pid {pid}) is still there after {seconds:.0f} s",
             remedy="`pgstrata engine logs` shows what it is doing",
