@@ -60,7 +60,7 @@ def follow(
     if queue_place is not None:
         progress.note(f"queued: number {queue_place} in the line")
     try:
-        return follower.to_the_end()
+        return follower.run()
     finally:
         progress.clear()
 
@@ -83,7 +83,7 @@ class _Follower:
         self._attached = False
         self._give_up_at = 0.0
 
-    def to_the_end(self) -> Ending:
+    def run(self) -> Ending:
         """Attach, as often as it takes."""
         failures = 0
         while not self._ended:

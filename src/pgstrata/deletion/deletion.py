@@ -20,7 +20,7 @@ from pgstrata.domain.instance import Instance
 from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store, Tree
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 SERVERS_AT_ONCE = 8
 """How many servers are asked, or stopped, at the same time."""
@@ -65,7 +65,7 @@ class Deletion:
         node = instance_node(instance, use, force=force)
         if node.blocked or dry_run:
             return _untouched(node, dry_run=dry_run)
-        await to_the_end(self._remove((), (instance,)))
+        await finish(self._remove((), (instance,)))
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def delete_state(
@@ -91,9 +91,7 @@ class Deletion:
                 node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
             if node.blocked:
                 return _untouched(node, dry_run=False)
-            await to_the_end(
-                self._remove([state.state_id for state in tree.states], tree.instances)
-            )
+            await finish(self._remove([state.state_id for state in tree.states], tree.instances))
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def _tree(self, state_id: str) -> Tree:

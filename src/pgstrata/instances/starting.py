@@ -16,7 +16,7 @@ from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 
 class InstanceOrder(Model, frozen=True, kw_only=True):
@@ -99,7 +99,7 @@ class InstanceStarter:
             )
             await self._store.add_instance(instance)
         except BaseException:
-            await to_the_end(self._undo(instance_id, server))
+            await finish(self._undo(instance_id, server))
             raise
         return instance
 

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from pgstrata.domain.state import State
 from pgstrata.errors import StoreUnusableError
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class BuildLeases:
                 yield lease
             finally:
                 # Being cancelled while it is asked for does not tell whether it was given.
-                await to_the_end(self._end(lease, item))
+                await finish(self._end(lease, item))
 
     async def _end(self, lease: BuildLease, item: str) -> None:
         try:

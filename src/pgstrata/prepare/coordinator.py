@@ -36,7 +36,7 @@ from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.runner import JobRunner
 from pgstrata.queue.base import Queue
 from pgstrata.settings import JobLimits
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class JobCoordinator:
             created_at=utc_now(),
         )
         # Stored, it must run, even if the one who asked goes away this very moment.
-        await to_the_end(self._enter(job, steps))
+        await finish(self._enter(job, steps))
         return job
 
     async def recover(self) -> None:
@@ -231,7 +231,7 @@ class JobCoordinator:
             try:
                 await self._runner.run(job_id, steps)
             finally:
-                await to_the_end(self._executor.close_workspace(job_id))
+                await finish(self._executor.close_workspace(job_id))
         except asyncio.CancelledError:
             await self._written(lambda: self._end_cancelled(job_id))
             raise
@@ -259,7 +259,7 @@ class JobCoordinator:
         """
         while True:
             try:
-                return await to_the_end(end())
+                return await finish(end())
             except StoreUnusableError as error:
                 if self._stopping:
                     raise
@@ -268,7 +268,7 @@ class JobCoordinator:
                 await asyncio.sleep(END_AGAIN_SECONDS)
             except asyncio.CancelledError:
                 with suppress(StoreUnusableError):
-                    await to_the_end(end())
+                    await finish(end())
                 raise
 
     async def _end_cancelled(self, job_id: str) -> None:

@@ -25,7 +25,7 @@ from pgstrata.prepare.executor import StateOrder
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.runtime.base import LineSink, Runtime
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 
 class _Step(NamedTuple):
@@ -191,7 +191,7 @@ class LocalExecutor:
             with self._snapshots.map_full_disk():
                 yield
         except BaseException:
-            await to_the_end(self.close_workspace(job_id))
+            await finish(self.close_workspace(job_id))
             raise
 
 

@@ -29,7 +29,7 @@ from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.task_log import TaskLog, open_task_log
 from pgstrata.runtime.base import LineSink
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 
 @dataclass
@@ -106,7 +106,7 @@ class JobRunner:
                     await self._advance(run)
             finally:
                 if run.lease_id is not None:
-                    await to_the_end(self._executor.release(run.lease_id))
+                    await finish(self._executor.release(run.lease_id))
             await self._retention.trim(run.job.signature)
 
     @asynccontextmanager
@@ -240,9 +240,7 @@ class JobRunner:
             instance = await self._executor.start_instance(order)
             result = _result(run.job, instance)
             # There is an instance now: a wish to cancel that comes later comes too late.
-            await to_the_end(
-                self._flush(run, transitions.succeeded(run.job, task, result, utc_now()))
-            )
+            await finish(self._flush(run, transitions.succeeded(run.job, task, result, utc_now())))
 
     @asynccontextmanager
     async def _run_task(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:

@@ -46,7 +46,7 @@ from pgstrata.runtime.base import Runtime
 from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
@@ -281,7 +281,7 @@ class SnapshotOrchestrator:
                 )
             except BaseException:
                 # Files without a row would never be found again; nor is it known if there is one.
-                await to_the_end(self._throw_out(state.state_id))
+                await finish(self._throw_out(state.state_id))
                 raise
         await self._evictor.relieve("after_snapshot")
         return reason is None
@@ -346,7 +346,7 @@ class SnapshotOrchestrator:
         try:
             yield building
         finally:
-            await to_the_end(self._fs.remove(building))
+            await finish(self._fs.remove(building))
 
     async def _whole(self, place: Path, holds: str) -> bool:
         return await self._defect(place, holds) is None

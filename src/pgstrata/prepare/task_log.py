@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pgstrata.domain.job import Event, Task
 from pgstrata.domain.model import utc_now
 from pgstrata.prepare.transitions import log_event, task_event
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 FLUSH_SECONDS = 0.05
 """How long a line may wait for more, so that a chatty tool costs few transactions."""
@@ -43,7 +43,7 @@ class TaskLog:
             lines, self._pending, self._weight = self._pending, [], 0
             if lines:
                 # The pulse may be cancelled meanwhile, and the lines it has taken would be lost.
-                await to_the_end(self._append(lines))
+                await finish(self._append(lines))
             return bool(lines)
 
     async def keep_alive(self, heartbeat_seconds: float) -> None:
@@ -55,7 +55,7 @@ class TaskLog:
             if await self.flush():
                 last_event = clock()
             elif clock() - last_event >= heartbeat_seconds:
-                await to_the_end(self._append([task_event(self._task, utc_now())]))
+                await finish(self._append([task_event(self._task, utc_now())]))
                 last_event = clock()
 
 

@@ -30,7 +30,7 @@ from pgstrata.runtime.ports import HOST, Ports, is_taken
 from pgstrata.runtime.postmaster import Postmaster, postmaster_of
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
 from pgstrata.system import faults, orphans, processes, subprocesses
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 from pgstrata.system.output import OutputSink, Stream, Tail
 
 __all__ = ["NativeRuntime", "socket_dir_for"]
@@ -244,7 +244,7 @@ class NativeRuntime:
             raise
         finally:
             if not whole:
-                await to_the_end(postmaster.shut_down(process, clean=False))
+                await finish(postmaster.shut_down(process, clean=False))
 
     def _reap(self, process: Postmaster) -> asyncio.Task[None]:
         """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""

@@ -30,7 +30,7 @@ from typing import IO, TypedDict
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError, ToolMissingError
 from pgstrata.system import faults, orphans
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 from pgstrata.system.orphans import GRACE_SECONDS
 from pgstrata.system.output import TAIL_LINES, Lines, OnLine, OutputSink, Stream
 
@@ -234,7 +234,7 @@ async def _owned(process: "subprocess.Popen[bytes]", mark: str) -> AsyncIterator
         yield program
     finally:
         try:
-            await to_the_end(_end(process, program, mark))
+            await finish(_end(process, program, mark))
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
