@@ -17,7 +17,7 @@ class StateRemoval:
         self._store = store
         self._in_use = in_use
 
-    def place_of(self, state_id: str) -> Path:
+    def volume_of(self, state_id: str) -> Path:
         """Where the state's files are, if it has any."""
         return self._states / state_id
 
@@ -34,7 +34,7 @@ class StateRemoval:
                 await self._store.remove_state(state_id)
             except StoreUnusableError:
                 # On a full disk there is room for that once the files are gone.
-                await self._fs.remove(self.place_of(state_id))
+                await self._fs.remove(self.volume_of(state_id))
                 await self._store.remove_state(state_id)
-            await self._fs.remove(self.place_of(state_id))
+            await self._fs.remove(self.volume_of(state_id))
         return True

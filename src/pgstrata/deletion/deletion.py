@@ -149,7 +149,7 @@ class Deletion:
 
         await asyncio.gather(*map(stop, instances))
         await self._trash.put(self._instances / each.instance_id for each in instances)
-        await self._trash.put(map(self._removal.place_of, state_ids))
+        await self._trash.put(map(self._removal.volume_of, state_ids))
 
 
 def _untouched(node: DeleteNode, *, dry_run: bool) -> DeleteResult:

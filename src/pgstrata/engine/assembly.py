@@ -159,7 +159,7 @@ async def assemble(
                 deletion=deletion,
                 cache=evictor,
                 verification=Verification(snapshots),
-                description=EngineInfo(
+                engine=EngineInfo(
                     identity=EngineIdentity(
                         version=file.version,
                         instance_id=file.instance_id,
@@ -167,7 +167,7 @@ async def assemble(
                         started_at=file.started_at,
                         endpoint=file.endpoint,
                     ),
-                    place=StoreStatus(path=root),
+                    location=StoreStatus(path=root),
                     snapshots=SnapshotStatus(
                         backend=detection.name, why=detection.why, mounts=mounts
                     ),

@@ -12,11 +12,11 @@ from pgstrata.httpapi.service import Service
 
 
 async def get_health(service: Service, _request: Request) -> Response:
-    return answer(await service.description.health())
+    return answer(await service.engine.health())
 
 
 async def get_status(service: Service, _request: Request) -> Response:
-    return answer(await service.description.status())
+    return answer(await service.engine.status())
 
 
 OPERATIONS: Final = (

@@ -148,4 +148,4 @@ class Service:
     deletion: Deletion
     cache: Cache
     verification: Verification
-    description: EngineInfo
+    engine: EngineInfo

@@ -112,7 +112,7 @@ class InstanceStarter:
     async def recover(self) -> None:
         """Remove what an engine that was killed left of instances that have no row."""
         known = {instance.instance_id for instance in await self._store.instances()}
-        for directory in await self._fs.places(self._directories):
+        for directory in await self._fs.volumes(self._directories):
             if directory.name not in known:
                 server = await self._runtime.owner_of(directory / DATA)
                 await self._remove_files(directory.name, server)

@@ -53,14 +53,14 @@ _log = logging.getLogger(__name__)
 MARKER_FORMAT = 1
 
 Keep = Callable[[Path, Path, bytes], Awaitable[None]]
-"""Makes a published place, with its marker, of a workspace."""
+"""Makes a published volume, with its marker, of a workspace."""
 
 Initialise = Callable[[Path], Awaitable[None]]
 """Makes a cluster in an empty data directory."""
 
 
 class Marker(Model, frozen=True, kw_only=True):
-    """Says that a place is whole, and what it holds."""
+    """Says that a volume is whole, and what it holds."""
 
     format: int
     holds: str
@@ -167,18 +167,18 @@ class SnapshotOrchestrator:
     async def known(self) -> list[str]:
         """The ids of all states there are files or a row of, in order."""
         rows = {state.state_id for state in await self._store.states()}
-        places = {place.name for place in await self._fs.places(self._states)}
-        return sorted(rows | places)
+        volumes = {volume.name for volume in await self._fs.volumes(self._states)}
+        return sorted(rows | volumes)
 
     async def defect(self, state_id: str) -> str | None:
         """Why a state cannot be used, for people; None when it is there and whole."""
-        place = self._states / state_id
+        volume = self._states / state_id
         state = await self._store.state(state_id)
         if state is None:
             return "its files have no row"
-        if defect := await self._defect(place, state_id):
+        if defect := await self._defect(volume, state_id):
             return defect
-        usage = await self._fs.usage(place)
+        usage = await self._fs.usage(volume)
         return None if usage.exclusive_bytes + usage.shared_bytes else "its files hold nothing"
 
     async def throw_out(self, state_id: str) -> Literal["removed", "emptied", "in_use", "sound"]:
@@ -214,7 +214,7 @@ class SnapshotOrchestrator:
                 del self._builds[state_id]
 
     async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Workspace:
-        """A writable place for a job's steps, as it is after ``start``; its own until discarded.
+        """A writable volume for a job's steps, as it is after ``start``; its own until discarded.
 
         ``initialise`` makes the base state when ``start`` is an image that has none yet.
         """
@@ -294,8 +294,8 @@ class SnapshotOrchestrator:
                 f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
                 remedy="look at what this step does to the server itself",
             )
-        place = self._states / state.state_id
-        await keep(workspace.directory, place, _marker(state.state_id, recovers=recovers))
+        volume = self._states / state.state_id
+        await keep(workspace.directory, volume, _marker(state.state_id, recovers=recovers))
 
     async def discard(self, workspace: Workspace) -> None:
         """Remove a workspace. Twice is fine."""
@@ -309,50 +309,50 @@ class SnapshotOrchestrator:
         """Delete what a kill left half built or half removed. Only while nothing is being built."""
         if await self._store.build_leases():
             await self._store.clear_build_leases()
-        for directory in await self._fs.places(self._work):
+        for directory in await self._fs.volumes(self._work):
             if server := await self._runtime.owner_of(directory / DATA):
                 await self._runtime.stop(server, clean=False)
             await self._fs.remove(directory)
-        states = await self._fs.places(self._states)
-        known = await self._store.existing_states([place.name for place in states])
-        forgotten = [place for place in states if place.name not in known]
-        for place in (*await self._fs.places(self._building), *forgotten):
-            await self._fs.remove(place)
+        states = await self._fs.volumes(self._states)
+        known = await self._store.existing_states([volume.name for volume in states])
+        forgotten = [volume for volume in states if volume.name not in known]
+        for volume in (*await self._fs.volumes(self._building), *forgotten):
+            await self._fs.remove(volume)
         for area in (self._root, *self.areas):
             await self._fs.purge(area)
 
     async def _base(self, image_id: str, initialise: Initialise) -> Path:
-        place = self._bases / image_id.rpartition(":")[2]
-        if await self._whole(place, image_id):
-            return place
+        volume = self._bases / image_id.rpartition(":")[2]
+        if await self._whole(volume, image_id):
+            return volume
         async with self._leases.held(image_id):
-            if not await self._whole(place, image_id):
-                await self._fs.remove(place)
-                await self._make_base(place, image_id, initialise)
-        return place
+            if not await self._whole(volume, image_id):
+                await self._fs.remove(volume)
+                await self._make_base(volume, image_id, initialise)
+        return volume
 
-    async def _make_base(self, place: Path, image_id: str, initialise: Initialise) -> None:
+    async def _make_base(self, volume: Path, image_id: str, initialise: Initialise) -> None:
         async with self._scaffold() as building:
             await self._fs.create(building)
             await initialise(building / DATA)
             if defect := await self._dbms.defect(building / DATA):
                 raise StateUnusableError(f"the base state of {image_id} cannot be kept: {defect}")
-            await self._fs.publish(building, place, _marker(image_id))
+            await self._fs.publish(building, volume, _marker(image_id))
 
     @asynccontextmanager
     async def _scaffold(self) -> AsyncIterator[Path]:
-        """The name of a place to build in; what is still there at the end is removed."""
+        """The name of a volume to build in; what is still there at the end is removed."""
         building = self._building / uuid.uuid4().hex
         try:
             yield building
         finally:
             await finish(self._fs.remove(building))
 
-    async def _whole(self, place: Path, holds: str) -> bool:
-        return await self._defect(place, holds) is None
+    async def _whole(self, volume: Path, holds: str) -> bool:
+        return await self._defect(volume, holds) is None
 
-    async def _defect(self, place: Path, holds: str) -> str | None:
-        raw = await self._fs.marker(place)
+    async def _defect(self, volume: Path, holds: str) -> str | None:
+        raw = await self._fs.marker(volume)
         if raw is None:
             return "there is no marker"
         try:
@@ -361,7 +361,7 @@ class SnapshotOrchestrator:
             return "the marker cannot be read"
         if (marker.format, marker.holds) != (MARKER_FORMAT, holds):
             return f"the marker is that of {marker.holds}, format {marker.format}"
-        return await self._dbms.defect(place / DATA, recovers=marker.recovers)
+        return await self._dbms.defect(volume / DATA, recovers=marker.recovers)
 
     async def _throw_out(self, state_id: str) -> bool:
         """Remove a dirty state; whether its row went, too.

@@ -1,4 +1,4 @@
-"""Choosing the snapshot backend of a store, by trying: the one place that knows them by name.
+"""Choosing the snapshot backend of a store, by trying: the one module that knows them by name.
 
 Each is taken through a state's life on a small tree, and the time is taken. A store keeps the
 backend its states were made with, so that one slow moment does not change it.
@@ -25,9 +25,9 @@ from pgstrata.statefs import namespaces, trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
+from pgstrata.statefs.directories import DirectoryStateFS
 from pgstrata.statefs.layers import LEFTOVER_PREFIX
 from pgstrata.statefs.overlay import OverlayStateFS
-from pgstrata.statefs.places import DirectoryStateFS
 from pgstrata.statefs.reflink import ReflinkStateFS
 from pgstrata.statefs.threads import in_thread
 from pgstrata.system.capabilities import lacking
@@ -263,21 +263,21 @@ async def _life(statefs: StateFS, scratch: Path) -> tuple[str | None, float]:
     clones = [scratch / f"clone-{number}" for number in range(_CLONES)]
     seconds = min([await _timed_clone(statefs, parent, clone) for clone in clones])
     await statefs.publish(clones[0], state, b"marker")
-    heads = [await in_thread(_head, place / DATA) for place in (parent, state)]
+    heads = [await in_thread(_head, volume / DATA) for volume in (parent, state)]
     if heads != [b"o", b"c"]:
         return "a clone and its source are not independent of each other", seconds
     if await statefs.marker(state) != b"marker":
         return "a published state is not whole", seconds
-    for place in (parent, state, *clones):
-        await statefs.remove(place)
-    left = await statefs.places(scratch)
+    for volume in (parent, state, *clones):
+        await statefs.remove(volume)
+    left = await statefs.volumes(scratch)
     return (f"{left[0].name} cannot be removed" if left else None), seconds
 
 
-async def _timed_clone(statefs: StateFS, source: Path, place: Path) -> float:
+async def _timed_clone(statefs: StateFS, source: Path, volume: Path) -> float:
     started = time.perf_counter()
-    await statefs.clone(source, place)
-    await in_thread(_write_first, place / DATA)
+    await statefs.clone(source, volume)
+    await in_thread(_write_first, volume / DATA)
     return time.perf_counter() - started
 
 

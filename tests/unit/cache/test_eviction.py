@@ -67,7 +67,7 @@ def test_the_state_worth_least_goes_when_another_needs_its_room(tmp_path: Path) 
             assert fourth in await kept(heart)
             gone = {first, second, third, fourth} - await kept(heart)
             assert gone
-            places = await heart.statefs.places(tmp_path / "states")
+            places = await heart.statefs.volumes(tmp_path / "states")
             assert {place.name for place in places} == await kept(heart)
             last = await heart.store.last_eviction()
             assert last is not None
@@ -147,7 +147,7 @@ def test_a_job_that_finds_the_cache_full_leaves_nothing_behind(tmp_path: Path) -
             assert job.error.code == "cache_full_unreclaimable"
             assert len(await kept(heart)) == 1
             for area in ("work", "building"):
-                assert await heart.statefs.places(tmp_path / area) == []
+                assert await heart.statefs.volumes(tmp_path / area) == []
             assert len(heart.runtime.running) == 1
 
     run(scenario())
@@ -230,10 +230,10 @@ def test_states_that_cannot_be_removed_are_told_apart_from_those_that_may_not(
             await built(heart, "a")
             remove = heart.statefs.remove
 
-            async def stubborn(place: Path) -> None:
-                if place.parent.name == "states":
+            async def stubborn(volume: Path) -> None:
+                if volume.parent.name == "states":
                     raise OSError(30, "Read-only file system")
-                await remove(place)
+                await remove(volume)
 
             heart.statefs.remove = stubborn  # type: ignore[method-assign]
             with pytest.raises(CacheEnforcementUnavailableError, match="Read-only"):

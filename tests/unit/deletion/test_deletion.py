@@ -84,7 +84,7 @@ def test_on_a_disk_too_full_to_note_it_instances_and_states_can_be_deleted(tmp_p
             assert await heart.store.instances() == []
             assert await heart.store.states() == []
             for area in ("instances", "states"):
-                assert await heart.statefs.places(tmp_path / area) == []
+                assert await heart.statefs.volumes(tmp_path / area) == []
 
     run(scenario())
 
@@ -100,7 +100,7 @@ async def a_tree(heart: Heart) -> tuple[str, dict[str, str]]:
 
 async def everything(heart: Heart) -> tuple[object, ...]:
     """All that a deletion could have touched."""
-    places = [await heart.statefs.places(heart.root / area) for area in ("instances", "states")]
+    places = [await heart.statefs.volumes(heart.root / area) for area in ("instances", "states")]
     return await heart.store.states(), await heart.store.instances(), heart.runtime.running, places
 
 

@@ -70,7 +70,7 @@ class MemoryEngine:
             jobs=self,
             registry=self,
             deletion=self,
-            description=self,
+            engine=self,
             cache=Cache(self),
             verification=Verification(self),
         )

@@ -182,7 +182,7 @@ def test_an_instance_made_before_a_kill_goes_when_its_job_is_cancelled(tmp_path:
             assert (await heart.end_of(job.job_id)).status is Status.FAILED
             assert await heart.store.instances() == []
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "instances") == []
+            assert await heart.statefs.volumes(tmp_path / "instances") == []
 
     run(scenario())
 

@@ -165,7 +165,7 @@ def test_a_job_that_runs_for_too_long_is_stopped_with_a_code_of_its_own(
             assert job.error.code == "timeout"
             assert (await heart.said(job.job_id))[-2:] == ["error", "status failed"]
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "work") == []
+            assert await heart.statefs.volumes(tmp_path / "work") == []
 
     run(scenario())
 

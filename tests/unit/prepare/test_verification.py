@@ -122,11 +122,11 @@ def test_while_a_state_is_thrown_out_a_job_that_needs_it_waits_and_builds_it(
             reached, go_on = asyncio.Event(), asyncio.Event()
             remove = heart.statefs.remove
 
-            async def slow(place: Path) -> None:
-                if place.name == state_id:
+            async def slow(volume: Path) -> None:
+                if volume.name == state_id:
                     reached.set()
                     await go_on.wait()
-                await remove(place)
+                await remove(volume)
 
             heart.statefs.remove = slow  # type: ignore[method-assign]
             mending = asyncio.create_task(found(heart, repair=True))
