@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.errors import parted
+from pgstrata.errors import split_details
 from pgstrata.system import faults
 from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
 from tests.resilience.engine import Engine, Json, RefusedError
@@ -96,7 +96,7 @@ def failed(engine: Engine, *words: str) -> Json:
 
 def check_told(engine: Engine, error: Json) -> None:
     assert re.search(TOLD[error["code"]].format(store=engine.store), error["message"]), error
-    assert parted(error["details"])[0]
+    assert split_details(error["details"])[0]
     check_nothing_is_left(engine)
 
 

@@ -19,7 +19,7 @@ from pgstrata.cli.text import columns, table
 from pgstrata.client import connect
 from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
-from pgstrata.client.undisturbed import undisturbed
+from pgstrata.client.interrupts import ignore_interrupts
 from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
 from pgstrata.domain.durations import measured
 from pgstrata.domain.job import Result
@@ -130,7 +130,7 @@ def _place(*, keep: bool) -> Iterator[Path]:
         if keep:
             _tell(f"Everything is in {root}. Go on with:", f"pgstrata --store {root}/store ls")
         else:
-            with undisturbed():
+            with ignore_interrupts():
                 _delete(root)
 
 
@@ -159,7 +159,7 @@ def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Conte
         yield own, found
     finally:
         if not keep:
-            with undisturbed():
+            with ignore_interrupts():
                 _clear(found)
 
 

@@ -18,7 +18,7 @@ from pgstrata.errors import (
     UnauthorizedError,
     UnreachableError,
     WaitedTooLongError,
-    parted,
+    split_details,
 )
 
 if TYPE_CHECKING:
@@ -201,5 +201,5 @@ class _Follower:
             return JobFailedError(f"job {self._job_id} failed", remedy=remedy)
         if error.code == CancelledJobError.code:
             remedy = "what it had built stays cached; prepare again to go on"
-        told, words = parted(error.details)
+        told, words = split_details(error.details)
         return JobFailedError(error.message, remedy=told or remedy, details=words, code=error.code)

@@ -39,8 +39,8 @@ def plan(context: Context, asked: "PrepareRequest") -> int:
 
 
 def _follow(context: Context, engine: "Engine", accepted: "JobAccepted") -> None:
-    place = accepted.queue_place
-    show_ending(context, follow(context, engine, accepted.job_id, queue_place=place))
+    position = accepted.queue_place
+    show_ending(context, follow(context, engine, accepted.job_id, queue_place=position))
 
 
 def _show_accepted(context: Context, accepted: "JobAccepted") -> None:

@@ -6,7 +6,13 @@ import msgspec
 
 from pgstrata.api.codec import decode
 from pgstrata.domain.job import ErrorBody
-from pgstrata.errors import NotFoundError, PgstrataError, UnauthorizedError, error_class, parted
+from pgstrata.errors import (
+    NotFoundError,
+    PgstrataError,
+    UnauthorizedError,
+    error_class,
+    split_details,
+)
 
 _REMEDIES: Mapping[type[PgstrataError], str] = {
     UnauthorizedError: "set PGSTRATA_TOKEN to the token in that engine's engine.json",
@@ -25,7 +31,7 @@ def error_from(status: int, data: bytes) -> PgstrataError:
             remedy="look at the endpoint, and at what stands between it and here",
         )
     kind = error_class(body.code, status)
-    remedy, words = parted(body.details)
+    remedy, words = split_details(body.details)
     # The engine's own advice on what it does not find speaks of routes.
     told = None if kind is NotFoundError else remedy
     return kind(body.message, remedy=told or _REMEDIES.get(kind), details=words, code=body.code)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgstrata.client.discovery import Found, find
-from pgstrata.client.undisturbed import interrupt_put_off, undisturbed
+from pgstrata.client.interrupts import defer_interrupts, ignore_interrupts
 from pgstrata.config.model import LOG_FILE
 from pgstrata.errors import PgstrataError, UnreachableError
 
@@ -56,7 +56,7 @@ def start(
         written_before = log.stat().st_size if log.exists() else 0
         child = None
         try:
-            with interrupt_put_off():
+            with defer_interrupts():
                 from pgstrata.system.subprocesses import start_detached
 
                 child = start_detached(command, log=log, cwd=store, env=os.environ)
@@ -64,7 +64,7 @@ def start(
         except KeyboardInterrupt:
             # Nobody has been told of this engine.
             if child is not None:
-                with undisturbed():
+                with ignore_interrupts():
                     _end(child)
             raise
     if found is None:

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def announced(engine_json: Path, file: EngineFile) -> Iterator[None]:
+def announce(engine_json: Path, file: EngineFile) -> Iterator[None]:
     """Tell clients where the engine is, for as long as it answers."""
     try:
         engine_json.parent.mkdir(parents=True, exist_ok=True)

@@ -69,15 +69,15 @@ def _too_large() -> BodyTooLargeError:
 def _in_words(complaint: str) -> str:
     match = _MSGSPEC.fullmatch(complaint)
     problem, where = (match["problem"], match["where"]) if match else (complaint, None)
-    place = f"`{where}`" if where else "The request body"
+    subject = f"`{where}`" if where else "The request body"
     if missing := _MISSING.fullmatch(problem):
         name = f"{where}.{missing['field']}" if where else missing["field"]
         return f"`{name}` is missing."
     if wrong := _WRONG_TYPE.fullmatch(problem):
         given = f", not {_word(wrong['given'])}" if wrong["given"] else ""
-        return f"{place} must be {_word(wrong['wanted'])}{wrong['bounds']}{given}."
+        return f"{subject} must be {_word(wrong['wanted'])}{wrong['bounds']}{given}."
     # msgspec repeats the value here, and a client's text may be long or hold line breaks.
-    return f"{place} has a value that is not allowed."
+    return f"{subject} has a value that is not allowed."
 
 
 def _word(types: str) -> str:

@@ -118,8 +118,8 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, object]:
 def _parameter(parameter: Parameter) -> dict[str, object]:
     return {
         "name": parameter.name,
-        "in": parameter.place,
-        "required": parameter.place == "path",
+        "in": parameter.location,
+        "required": parameter.location == "path",
         "description": parameter.description,
         "schema": _parameter_schema(parameter),
     }

@@ -20,7 +20,7 @@ _ID_PREFIX = re.compile(ID_PREFIX_PATTERN.strip("^$"))
 
 def path_id(description: str) -> Parameter:
     """The ``{id}`` of a path."""
-    return Parameter(name="id", place="path", description=description)
+    return Parameter(name="id", location="path", description=description)
 
 
 def text_parameter(name: str, description: str) -> Parameter:

@@ -186,7 +186,7 @@ OPERATIONS: Final = (
             _JOB_ID,
             Parameter(
                 name="Range",
-                place="header",
+                location="header",
                 description=(
                     "`events=10-24`, `events=10-`, or `events=-5` for the last five. Events are "
                     "numbered from 0. While the job is not at its end, a range may start at "

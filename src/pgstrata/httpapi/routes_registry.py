@@ -138,7 +138,7 @@ def _unknown(what: str, wanted: str, path: str) -> NotFoundError:
     )
 
 
-_NAME = Parameter(name="name", place="path", description="The name.")
+_NAME = Parameter(name="name", location="path", description="The name.")
 _STATE_ID = path_id("The state's id.")
 _INSTANCE_ID = path_id("The instance's id.")
 

@@ -56,11 +56,11 @@ def socket_dir_for(store: Path) -> Path:
     return _ELSEWHERE / f"pgstrata-{os.geteuid()}-{digest}"
 
 
-def _unfit(place: Path) -> str | None:
+def _unfit(directory: Path) -> str | None:
     """Why a directory cannot have sockets; None when it can."""
-    if len(os.fsencode(place)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
+    if len(os.fsencode(directory)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
         return "is too long a path for sockets"
-    if "," in str(place):
+    if "," in str(directory):
         return "has a comma in its path, where libpq takes one host to end and another to begin"
     return None
 

@@ -80,12 +80,12 @@ async def end_orphans(group: int, mark: str) -> bool:
 
 
 def _leftovers(store: Path) -> list[int]:
-    place, us = os.path.realpath(store), os.getpid()
+    store_path, us = os.path.realpath(store), os.getpid()
     now, spared = processes.started(us) or 0, {us, *processes.ancestors(us)}
     return [
         pid
         for pid in processes.all_pids()
-        if (processes.environ(pid, MARK) or "").partition(":")[2] == place
+        if (processes.environ(pid, MARK) or "").partition(":")[2] == store_path
         and pid not in spared
         and 0 < (processes.started(pid) or 0) <= now
         and not _is_engine(pid)

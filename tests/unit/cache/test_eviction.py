@@ -12,7 +12,7 @@ from pgstrata.domain.durations import Seconds
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.sizes import Bytes
 from pgstrata.domain.state import State
-from pgstrata.errors import CacheEnforcementUnavailableError, parted
+from pgstrata.errors import CacheEnforcementUnavailableError, split_details
 from pgstrata.settings import CacheCapacity
 from tests.unit.prepare.heart import Heart, engine, holding, run
 
@@ -129,7 +129,7 @@ def test_a_state_with_an_instance_stays_and_one_too_young_does_too(tmp_path: Pat
             job = await heart.finish("c")
             assert job.error is not None
             assert job.error.code == "cache_full_unreclaimable"
-            assert parted(job.error.details)[0]
+            assert split_details(job.error.details)[0]
             assert await kept(heart) == {used, young}
             heart.now = lambda: utc_now() + timedelta(hours=2)
             last = await built(heart, "c")

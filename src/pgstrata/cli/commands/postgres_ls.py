@@ -41,7 +41,7 @@ def run(context: Context, given: Given) -> int:
     return 0
 
 
-HEAD = ("VERSION", "FROM", "EXTENSIONS", "PLACE")
+HEAD = ("VERSION", "FROM", "EXTENSIONS", "DIRECTORY")
 
 
 def _rows(

@@ -62,12 +62,12 @@ def _installations(found: "Sequence[Installation]") -> Iterator[str]:
         yield "postgresql  none was found; `pgstrata postgres install 18` brings one"
     for number, installation in enumerate(found):
         label = "postgresql" if number == 0 else ""
-        place = f"{installation.bin_dir} ({installation.source})"
+        location = f"{installation.bin_dir} ({installation.source})"
         if installation.problem is not None:
             state = f"unusable: {installation.problem}"
         else:
             state = equipment(installation.extensions, installation.lacks)
-        yield f"{label:<10}  {installation.version:<6} {place}  {state}"
+        yield f"{label:<10}  {installation.version:<6} {location}  {state}"
 
 
 def _counts(counts: "Counts") -> Iterator[str]:

