@@ -136,7 +136,7 @@ class RangeNotSatisfiableError(PgstrataError):
 
 
 class ConflictError(PgstrataError):
-    """Something that exists stands in the way."""
+    """The request conflicts with something that exists."""
 
     code = "conflict"
     http_status = 409
@@ -292,8 +292,8 @@ def machine_error(error: OSError) -> MachineError | None:
         return None
     where = f"{error.filename}: " if error.filename else ""
     return MachineError(
-        f"the machine does not do as it should: {where}{error.strerror}",
-        remedy="look after its disks, and the limits on files and memory that the engine runs with",
+        f"the operating system reported an error: {where}{error.strerror}",
+        remedy="check the machine's disks, and the engine's limits on files and memory",
     )
 
 

@@ -36,7 +36,7 @@ NO_ROOM_BYTES = 4 << 20
 TOLD = {
     "disk_full": "the disk of the store {store} is full",
     "store_unusable": "the database {store}/pgstrata.db cannot grow, the disk is full",
-    "cache_full_unreclaimable": r"[0-9.]+ [kM]?B of the disk are free where .* should be",
+    "cache_full_unreclaimable": r"[0-9.]+ [kM]?B of the disk are free, and .* are reserved",
 }
 """The errors of a full disk; which one depends on what wanted room first."""
 

@@ -33,7 +33,7 @@ LEAST_BYTES = 8 << 20
 
 _REMEDY = (
     "remove instances and states that are not needed (pgstrata ls --all, pgstrata rm -r ID), "
-    "or make room on that disk otherwise"
+    "or free space on that disk"
 )
 
 

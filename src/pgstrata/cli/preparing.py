@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pgstrata.domain.request import PrepareRequest
 
 WATCH_OPTIONS = (
-    Option(("--watch",), "show progress until the database is there (default)"),
-    Option(("--no-watch",), "print JOB=… at once and leave the rest to the engine"),
+    Option(("--watch",), "show progress until the database is ready (default)"),
+    Option(("--no-watch",), "print JOB=… at once and let the engine continue"),
 )
 
 

@@ -109,9 +109,7 @@ def _did_not_start(
     with log.open("rb") as lines:
         lines.seek(written_before)
         words = lines.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
-    return UnreachableError(
-        message, remedy=f"its own words are in {log}", details="\n".join(words) or None
-    )
+    return UnreachableError(message, remedy=f"see its log, {log}", details="\n".join(words) or None)
 
 
 def _make(store: Path) -> None:
@@ -124,7 +122,7 @@ def _make(store: Path) -> None:
     except OSError as error:
         raise PgstrataError(
             f"cannot make the store {store}: {error.strerror}",
-            remedy="name a directory of yours with PGSTRATA_STORE",
+            remedy="set PGSTRATA_STORE to a directory you own",
         ) from error
 
 
@@ -136,7 +134,7 @@ def _turn(store: Path, deadline: float) -> Iterator[None]:
     except OSError as error:
         raise PgstrataError(
             f"cannot write to the store {store}: {error.strerror}",
-            remedy="name a directory of yours with PGSTRATA_STORE",
+            remedy="set PGSTRATA_STORE to a directory you own",
         ) from error
     try:
         while not _taken(lock) and time.monotonic() < deadline:

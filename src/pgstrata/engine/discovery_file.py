@@ -31,8 +31,8 @@ def announce(engine_json: Path, file: EngineFile) -> Iterator[None]:
         write_private(engine_json, msgspec.json.encode(file) + b"\n")
     except OSError as error:
         raise PgstrataError(
-            f"clients cannot be told of the engine in {engine_json}: {error.strerror}",
-            remedy="choose a file that can be written: --engine-json PATH",
+            f"cannot write the discovery file {engine_json}: {error.strerror}",
+            remedy="choose a writable file: --engine-json PATH",
         ) from error
     _log.info("engine %s answers at %s, pid %d", file.version, file.endpoint, file.pid)
     try:

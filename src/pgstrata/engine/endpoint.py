@@ -99,7 +99,7 @@ class HttpServer(uvicorn.Server):
     def _told_to_stop(self) -> None:
         """End once the steps that run have reached their state; told again, at once."""
         if self._draining is None:
-            _log.info("told to stop: no more jobs are taken, steps that run reach their state")
+            _log.info("stopping: no more jobs are accepted, running steps complete")
             self._draining = asyncio.create_task(self._end_drained(), name="drain")
         else:
             self.should_exit = True

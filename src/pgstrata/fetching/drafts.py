@@ -24,8 +24,8 @@ def draft(target: Path) -> Iterator[Path]:
         made = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
     except OSError as error:
         raise ProgramError(
-            f"nothing can be put into {target.parent}: {error.strerror}",
-            remedy="choose another place: --to DIR",
+            f"cannot write to {target.parent}: {error.strerror}",
+            remedy="choose another directory: --to DIR",
         ) from error
     try:
         with room_needed(target.parent):

@@ -13,7 +13,7 @@ MAX_BODY_BYTES: Final = 64 * 2**20
 
 T = TypeVar("T")
 
-_REMEDY: Final = "GET /openapi.json says what a request may hold."
+_REMEDY: Final = "GET /openapi.json describes the request bodies."
 _MSGSPEC = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.+)`")
 _WRONG_TYPE = re.compile(r"Expected `(?P<wanted>.+?)`(?P<bounds>[^,]*)(?:, got `(?P<given>.+)`)?")
@@ -62,7 +62,7 @@ async def _read(request: Request) -> bytes:
 def _too_large() -> BodyTooLargeError:
     return BodyTooLargeError(
         f"The request body is larger than {MAX_BODY_BYTES // 2**20} MiB.",
-        remedy="Put the input into a file and name that in the arguments.",
+        remedy="Put the input into a file and name the file in the arguments.",
     )
 
 

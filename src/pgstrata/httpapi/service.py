@@ -68,7 +68,7 @@ class Registry(Protocol):
         """The state, or None."""
 
     async def pin(self, state_id: str, *, pinned: bool) -> State | None:
-        """Let a state stay whatever room is wanted, or no longer; the state, or None."""
+        """Pin or unpin a state. Returns the state, or None when there is none."""
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""

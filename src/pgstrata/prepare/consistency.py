@@ -25,13 +25,13 @@ class Situation(Model, frozen=True, kw_only=True):
 def reason_to_stop(wanted: Consistency, situation: Situation) -> str | None:
     """Why the server has to be stopped for the snapshot, for people; None when it may stay up."""
     if wanted == "clean":
-        return "states are to be clean"
+        return "snapshot.consistency is clean"
     if not situation.can_clone_live:
-        return "the snapshot backend only copies what nobody has open"
+        return "the snapshot backend cannot copy open files"
     if situation.lost is not None:
         return f"{situation.lost} would not survive a crash"
     if situation.settings_changed:
-        return "settings that are read at the start were changed"
+        return "settings that are read at start-up were changed"
     if wanted == "auto" and situation.last:
-        return "no step follows, and to start from a clean state takes less time"
+        return "no step follows, and starting from a clean state is faster"
     return None

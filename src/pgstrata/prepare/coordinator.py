@@ -41,7 +41,7 @@ from pgstrata.system.cancellation import finish
 _log = logging.getLogger(__name__)
 
 _UNREADABLE = UnreadableJobError(
-    "the job cannot go on: what is stored of it cannot be read by this engine",
+    "the job cannot continue: this engine cannot read what is stored of it",
     remedy="prepare again",
 ).body()
 
@@ -131,8 +131,8 @@ class JobCoordinator:
             await self._executor.check_name(request.instance_name)
         if self._stopping:
             raise EngineStoppingError(
-                "the engine is stopping and takes no more jobs",
-                remedy="ask again in a moment: the next command starts another",
+                "the engine is stopping and accepts no more jobs",
+                remedy="try again in a moment: the next command starts another engine",
             )
         job = Job(
             job_id=uuid.uuid4().hex,
@@ -244,7 +244,7 @@ class JobCoordinator:
             _log.exception("job %s failed unexpectedly", job_id)
             told = machine_error(error) if isinstance(error, OSError) else None
             fault = told or PgstrataError(
-                f"the engine failed at this job: {type(error).__name__}: {error}",
+                f"the engine failed while running the job: {type(error).__name__}: {error}",
                 remedy="see the engine's log (pgstrata engine logs), and report it as a bug",
             )
             body = fault.body()

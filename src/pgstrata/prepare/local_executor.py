@@ -113,7 +113,7 @@ class LocalExecutor:
         work = self._works.get(job_id)
         if work is None or work.step is None or work.server is None:
             raise ConflictError(
-                f"no step of job {job_id} is to be kept", remedy="run the step, then keep its state"
+                f"job {job_id} has no step to keep", remedy="run the step, then keep its state"
             )
         order, flushed, building = work.step
         work.step = None

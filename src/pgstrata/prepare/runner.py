@@ -121,7 +121,7 @@ class JobRunner:
                 raise
             raise JobTimeoutError(
                 f"the job was stopped: it ran for longer than {limit:g} s",
-                remedy="allow it more time, or prepare again: what it had built is cached",
+                remedy="allow more time, or prepare again: the states it has built are cached",
             ) from None
 
     async def _advance(self, run: _Run) -> None:

@@ -179,13 +179,13 @@ class SnapshotOrchestrator:
         if defect := await self._defect(volume, state_id):
             return defect
         usage = await self._fs.usage(volume)
-        return None if usage.exclusive_bytes + usage.shared_bytes else "its files hold nothing"
+        return None if usage.exclusive_bytes + usage.shared_bytes else "its files are empty"
 
     async def throw_out(self, state_id: str) -> Literal["removed", "emptied", "in_use", "sound"]:
         """Remove a state that cannot be used, unless it can be after all.
 
         ``emptied``: its row stays, since others were made from it; it is built again when it is
-        needed. ``in_use``: a job is at work on it, and sees to it itself.
+        needed. ``in_use``: a job is using it and will deal with it itself.
         """
         with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
@@ -292,7 +292,7 @@ class SnapshotOrchestrator:
         if defect := await self._dbms.defect(workspace.data_dir, recovers=recovers):
             raise StateUnusableError(
                 f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
-                remedy="look at what this step does to the server itself",
+                remedy="check what this step does to the server itself",
             )
         volume = self._states / state.state_id
         await keep(workspace.directory, volume, _marker(state.state_id, recovers=recovers))
@@ -360,7 +360,7 @@ class SnapshotOrchestrator:
         except msgspec.DecodeError:
             return "the marker cannot be read"
         if (marker.format, marker.holds) != (MARKER_FORMAT, holds):
-            return f"the marker is that of {marker.holds}, format {marker.format}"
+            return f"the marker names {marker.holds}, format {marker.format}"
         return await self._dbms.defect(volume / DATA, recovers=marker.recovers)
 
     async def _throw_out(self, state_id: str) -> bool:

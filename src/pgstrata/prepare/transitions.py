@@ -64,7 +64,7 @@ def planned(
     """
     tasks = [Task(job_id=job.job_id, status=Status.QUEUED, spec=spec) for spec in specs]
     settled = _settled(tasks, done)
-    said = () if drift is None else (log_event("plan", f"planned anew: {drift}", now),)
+    said = () if drift is None else (log_event("plan", f"planned again: {drift}", now),)
     return Transition(
         job=replace(job, resolved_image_id=image_id, signature=signature),
         expected=_RUNNING,

@@ -100,7 +100,7 @@ class Finder:
                 lacks=await asyncio.to_thread(layout.lacks),
             )
         except (ProgramError, OSError) as error:
-            return structs.replace(installation, problem=f"it is not whole: {error}")
+            return structs.replace(installation, problem=f"it is incomplete: {error}")
         self._usable[bin_dir] = _Seen(
             installation, layout.extension_dir, server_stamp, extensions_stamp
         )

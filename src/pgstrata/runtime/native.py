@@ -115,7 +115,7 @@ class NativeRuntime:
                 return server
         raise ServerError(
             f"no free port was found on {HOST} for the server on {data_dir}",
-            remedy="stop what takes the ports, or try again",
+            remedy="free some ports, or try again",
         )
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:

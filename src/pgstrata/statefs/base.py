@@ -96,7 +96,7 @@ class StateFS(Protocol):
     async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
         """What a volume holds on disk. Raises ``FileNotFoundError``.
 
-        ``changed_since``: seconds since the epoch, after ``volume`` was last cloned from or to. What
+        ``changed_since``: seconds since the epoch, after ``volume`` was last cloned. What
         has not changed since is shared, where clones share, and need not be examined. The time to
         examine files is bounded: what could not be examined in it counts as exclusive. Dirty pages
         may have to be written out first.

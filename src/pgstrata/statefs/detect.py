@@ -103,7 +103,7 @@ class Trial(Model, frozen=True, kw_only=True):
         if self.defect is not None:
             return f"{self.name}: {self.defect}"
         data = "shares its data" if self.shares_data else "copies all data"
-        return f"{self.name}: a clone of the probe takes {self.seconds * 1000:.1f} ms and {data}"
+        return f"{self.name}: cloning the probe takes {self.seconds * 1000:.1f} ms and {data}"
 
 
 def backend(name: BackendName) -> StateFS:
@@ -151,7 +151,7 @@ def enter_namespace(store: Path, wanted: str = AUTO) -> str:
         if namespaces.join(store):
             return "in the user namespace of the servers that run"
         if wanted != mounting and (wanted != AUTO or _recorded(store) not in (None, mounting)):
-            return "none: the snapshot backend does without"
+            return "none: the snapshot backend needs none"
         namespaces.make()
     except OSError as error:
         return f"none: this user may not make user namespaces ({error.strerror})"
@@ -187,7 +187,7 @@ def _working(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _detection(tried: Sequence[Trial], chosen: Trial, reason: str) -> Detection:
-    lines = [*(trial.told for trial in tried), f"{chosen.name} is taken: {reason}"]
+    lines = [*(trial.told for trial in tried), f"{chosen.name} is used: {reason}"]
     return Detection(name=chosen.name, why="\n".join(lines))
 
 
@@ -204,7 +204,7 @@ async def _by_name(store: Path, wanted: str) -> Detection:
             f"the snapshot backend {name} does not work in {store}: {trial.defect}",
             remedy=f"{_NEEDS[name]}, or set the snapshot backend to {AUTO}",
         )
-    return _detection([trial], trial, "it was asked for by name")
+    return _detection([trial], trial, "it was requested by name")
 
 
 def _known(text: str) -> BackendName | None:
@@ -246,7 +246,7 @@ def _unsupported(number: int) -> str:
 def _unusable(store: Path, reason: str, details: str | None) -> StoreUnusableError:
     return StoreUnusableError(
         f"the store {store} cannot be used: {reason}",
-        remedy="see that the directory exists, is writable and has room, or choose another",
+        remedy="make sure the directory exists, is writable and has free space, or choose another",
         details=details,
     )
 
@@ -267,7 +267,7 @@ async def _life(statefs: StateFS, scratch: Path) -> tuple[str | None, float]:
     if heads != [b"o", b"c"]:
         return "a clone and its source are not independent of each other", seconds
     if await statefs.marker(state) != b"marker":
-        return "a published state is not whole", seconds
+        return "a published state is incomplete", seconds
     for volume in (parent, state, *clones):
         await statefs.remove(volume)
     left = await statefs.volumes(scratch)

@@ -16,7 +16,7 @@ def test_one_instance_too_many_is_refused_before_there_is_a_job(tmp_path: Path) 
             Heart(tmp_path, SETTINGS._replace(instances=InstanceLimits(max=2)))
         ) as heart:
             jobs = [await heart.finish("a") for _ in range(2)]
-            with pytest.raises(HostLimitError, match="there may be 2") as refusal:
+            with pytest.raises(HostLimitError, match="at most 2") as refusal:
                 await heart.manager.submit(heart.request("a"))
             assert refusal.value.remedy
             assert len(await heart.manager.list_jobs()) == 2

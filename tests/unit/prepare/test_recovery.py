@@ -71,7 +71,7 @@ def test_an_input_that_changed_meanwhile_is_planned_anew_and_that_is_said(tmp_pa
             ended = await heart.end_of(job.job_id)
             assert ended.status is Status.SUCCEEDED
             said = await heart.said(job.job_id)
-            assert "log planned anew: hang is not what it was" in said
+            assert "log planned again: hang has changed" in said
             assert said.count("task plan succeeded") == 2
 
     run(scenario())

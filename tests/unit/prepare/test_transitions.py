@@ -104,7 +104,7 @@ def test_a_new_plan_in_place_of_one_that_does_not_hold_says_why() -> None:
         RUNNING, specs, done=0, image_id="i", signature="s", now=LATER, drift="a.sql changed"
     )
     assert transition.replace_tasks
-    assert transition.events[0].message == "planned anew: a.sql changed"
+    assert transition.events[0].message == "planned again: a.sql changed"
 
 
 def test_a_step_that_broke_off_is_done_if_its_state_is_there() -> None:

@@ -32,7 +32,7 @@ async def built(heart: Heart, *steps: str) -> str:
     [
         ("no marker", "no marker"),
         ("garbage marker", "cannot be read"),
-        ("another's marker", "that of"),
+        ("another's marker", "the marker names"),
         ("no PG_VERSION", "PG_VERSION is missing"),
         ("pid file", "postmaster.pid"),
         ("size zero", "PG_VERSION is empty"),

@@ -6,8 +6,8 @@ from pgstrata.cli.preparing import plan
 from pgstrata.cli.recipe import LIQUIBASE_OPTIONS, PLAN_OPTIONS, liquibase_request
 
 ABOUT = """
-Reads the changelog and shows the changesets that would run: which states are there already and
-which would be built. Changes nothing.
+Reads the changelog and shows the changesets that would run: which states are cached and which would
+be built. Changes nothing.
 """
 
 

@@ -6,8 +6,8 @@ from pgstrata.cli.preparing import plan
 from pgstrata.cli.recipe import PLAN_OPTIONS, psql_request
 
 ABOUT = """
-Reads the scripts and shows the steps they come to: which states are there already and which would
-be built. Changes nothing.
+Reads the scripts and shows their steps: which states are cached and which would be built. Changes
+nothing.
 """
 
 

@@ -11,11 +11,11 @@ from pgstrata.cli.recipe import (
 )
 
 ABOUT = """
-Makes a database with Liquibase and prints DSN=… once it answers. Each changeset that would run is
-a step, and every step's outcome is kept: with one more changeset, one more step is built.
-Words after `--`, or from the first that is no option here, are Liquibase's: update, update-count or
-update-to-tag with --changelog-file, --contexts, --labels, --search-path, --defaults-file and
--Dname=value. Liquibase itself comes with `pgstrata liquibase install`.
+Makes a database with Liquibase and prints DSN=… once it accepts connections. Each changeset that
+would run is a step, and the result of every step is kept: adding one changeset builds one more
+step. Arguments after `--`, or from the first that is not an option here, are passed to Liquibase:
+update, update-count or update-to-tag with --changelog-file, --contexts, --labels, --search-path,
+--defaults-file and -Dname=value. Liquibase itself comes with `pgstrata liquibase install`.
 """
 
 

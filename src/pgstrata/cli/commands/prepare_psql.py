@@ -6,9 +6,10 @@ from pgstrata.cli.preparing import WATCH_OPTIONS, prepare
 from pgstrata.cli.recipe import INSTANCE_OPTIONS, PLAN_OPTIONS, psql_request
 
 ABOUT = """
-Makes a database with psql and prints DSN=… once it answers. Each -f or -c is a step, and every
-step's outcome is kept: what was built before, with the same content, is cloned in milliseconds.
-Words after `--`, or from the first that is no option here, are psql's.
+Makes a database with psql and prints DSN=… once it accepts connections. Each -f or -c is a step,
+and the result of every step is kept: what was built before, with the same content, is cloned in
+milliseconds. Arguments after `--`, or from the first that is not an option here, are passed to
+psql.
 """
 
 

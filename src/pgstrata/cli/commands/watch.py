@@ -7,8 +7,8 @@ from pgstrata.cli.prepared import show_ending
 from pgstrata.errors import InvalidArgumentError
 
 ABOUT = """
-Follows a job from its first event to its last, then prints what it was for: DSN=… or the plan.
-Ctrl+C asks whether to stop the job, leave it alone or go on watching.
+Follows a job from its first event to its last, then prints its result: DSN=… or the plan. Ctrl+C
+asks whether to stop the job, detach from it or continue watching.
 """
 
 

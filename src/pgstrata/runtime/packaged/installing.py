@@ -95,12 +95,12 @@ class Installer:
             return given[artifact.name]
         if self._files:
             raise InvalidArgumentError(
-                f"{artifact.name} is needed too, and is not among the files given",
+                f"{artifact.name} is needed too, and was not given",
                 remedy="give it as well, with another --from",
             )
         downloads = self._home / _DOWNLOADS
         downloads.mkdir(exist_ok=True)
-        self._tell(f"fetching {artifact.name}, {artifact.size / 1e6:.0f} MB …")
+        self._tell(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB …")
         return fetch(artifact, url(), downloads, progress=self._progress, pauses=self._pauses)
 
     def _recognised(self, wanted: Iterable[Artifact]) -> dict[str, Path]:
@@ -118,7 +118,7 @@ class Installer:
                 names = " or ".join(one.name for one in known)
                 raise InvalidArgumentError(
                     f"{path} is not {names} as it was published",
-                    remedy="fetch it again where the registries can be reached",
+                    remedy="download it again where the registries can be reached",
                 )
             found[name] = path
         return found
