@@ -30,7 +30,7 @@ LOGGING = frozenset({"run_step"})
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "resolve_image": (str,),
-    "check_host": (),
+    "check_limits": (),
     "check_name": (str,),
     "existing_states": (list[str],),
     "count_clean": (list[str],),
@@ -89,8 +89,8 @@ class PipeExecutor:
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         return await self._ask(ResolvedImage, "resolve_image", image_id)
 
-    async def check_host(self) -> None:
-        await self._ask(type(None), "check_host")
+    async def check_limits(self) -> None:
+        await self._ask(type(None), "check_limits")
 
     async def check_name(self, name: str) -> None:
         await self._ask(type(None), "check_name", name)

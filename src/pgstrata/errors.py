@@ -3,7 +3,7 @@
 Engine, client and command line share these classes. An error crosses the wire as its code, and is
 of the same class again on the other side. The message names the thing that is wrong and the remedy
 says what to do about it, each in one line; ``details`` carries a tool's own words. On the wire, and
-in the store, remedy and tool's words are one string: ``joined`` and ``parted``.
+in the store, remedy and tool's words are one string: ``join_details`` and ``split_details``.
 """
 
 import errno
@@ -48,22 +48,22 @@ class PgstrataError(Exception):
         from pgstrata.domain.job import ErrorBody
 
         return ErrorBody(
-            code=self.code, message=self.message, details=joined(self.remedy, self.details)
+            code=self.code, message=self.message, details=join_details(self.remedy, self.details)
         )
 
 
 _BY_CODE: dict[str, type[PgstrataError]] = {PgstrataError.code: PgstrataError}
 
 
-def joined(remedy: str | None, words: str | None) -> str | None:
+def join_details(remedy: str | None, words: str | None) -> str | None:
     """A remedy, of one line, and a tool's words as the one string that ``details`` is."""
     if not words:
         return remedy
     return f"{remedy}\n\n{words}" if remedy else f"\n{words}"
 
 
-def parted(details: str | None) -> tuple[str | None, str | None]:
-    """The remedy and the tool's words that a string of ``joined`` was made of.
+def split_details(details: str | None) -> tuple[str | None, str | None]:
+    """The remedy and the tool's words that a string of ``join_details`` was made of.
 
     Lines without a blank one after the first are a tool's words alone: not every engine has had
     remedies.
@@ -136,7 +136,7 @@ class RangeNotSatisfiableError(PgstrataError):
 
 
 class ConflictError(PgstrataError):
-    """Something that exists stands in the way."""
+    """The request conflicts with something that exists."""
 
     code = "conflict"
     http_status = 409
@@ -292,8 +292,8 @@ def machine_error(error: OSError) -> MachineError | None:
         return None
     where = f"{error.filename}: " if error.filename else ""
     return MachineError(
-        f"the machine does not do as it should: {where}{error.strerror}",
-        remedy="look after its disks, and the limits on files and memory that the engine runs with",
+        f"the operating system reported an error: {where}{error.strerror}",
+        remedy="check the machine's disks, and the engine's limits on files and memory",
     )
 
 

@@ -134,7 +134,7 @@ class LiquibaseSettings(NamedTuple):
     ] = None
     jars: Annotated[
         tuple[Path, ...],
-        Setting("more jars, or directories of them, parted by colons", restart=True),
+        Setting("more jars, or directories of them, separated by colons", restart=True),
     ] = ()
     java: Annotated[
         Path | None, Setting("the Java to run", default="found by itself", restart=True)

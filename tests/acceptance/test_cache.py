@@ -80,7 +80,7 @@ def test_what_fits_into_no_cache_is_refused_with_a_reason_and_leaves_nothing(
 
 def test_a_damaged_state_is_found_thrown_out_and_built_again(pgstrata: Terminal) -> None:
     state_id = state_of(pgstrata, 0)
-    assert "all of them whole" in pgstrata("cache", "verify").stdout
+    assert "all of them sound" in pgstrata("cache", "verify").stdout
     (pgstrata.store / "states" / state_id / "marker").unlink()
     assert "no marker" in pgstrata("cache", "verify", exit_code=1).stdout
     assert "no marker" in pgstrata("cache", "verify", "--repair").stdout
@@ -123,5 +123,5 @@ def test_more_instances_than_there_may_be_are_refused(pgstrata: Terminal) -> Non
     pgstrata.environment["PGSTRATA_INSTANCES_MAX"] = "1"
     pgstrata.prepare(*numbers(0))
     refused = pgstrata("prepare:psql", "--", *numbers(0), exit_code=4)
-    assert "there may be 1" in refused.stderr
+    assert "at most 1" in refused.stderr
     assert "instances.max" in refused.stderr

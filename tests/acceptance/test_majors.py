@@ -69,7 +69,7 @@ def test_an_extension_that_a_server_lacks_is_told_with_where_it_can_be_had(
         ("prepare:lb", *image, "--", "update", "--changelog-file=changelog.sql"),
     ):
         said = shell(*command, exit_code=1).stderr
-        assert f"has no {LATER}; to have it: take --image postgres:{newest}" in said
+        assert f"has no {LATER}; to get it: use --image postgres:{newest}" in said
     error = shell(
         "--output", "json", "prepare:psql", "--", "-c", "create extension nobodys", exit_code=1
     ).stdout
@@ -102,7 +102,7 @@ def test_one_that_is_fetched_is_listed_run_and_removed_once_nothing_runs_from_it
     gone = shell("postgres", "rm", "13", exit_code=1).stderr
     assert f"PostgreSQL 13 is not in {home}" in gone
     said = shell("prepare:psql", "--image=postgres:13", "--", "-c", "select 1", exit_code=2).stderr
-    assert "`pgstrata postgres install 13` brings it" in said
+    assert "`pgstrata postgres install 13` installs it" in said
 
 
 def test_one_that_is_needed_by_nobody_is_not_fetched(common: Terminal) -> None:

@@ -24,8 +24,8 @@ def tools_of(store: Path) -> list[int]:
     """Every process with the store's mark."""
     return [
         pid
-        for pid in processes.everyone()
-        if (processes.given(pid, orphans.MARK) or "").endswith(f":{store.resolve()}")
+        for pid in processes.all_pids()
+        if (processes.environ(pid, orphans.MARK) or "").endswith(f":{store.resolve()}")
         and processes.started(pid) is not None
     ]
 

@@ -44,16 +44,16 @@ def test_published_data_is_read_only(area: Path) -> None:
     assert raised.value.errno == errno.EROFS
 
 
-def test_subvolumes_within_a_place_go_with_it(area: Path) -> None:
-    statefs, place = BtrfsStateFS(), area / "place"
-    asyncio.run(statefs.create(place))
-    (place / DATA / "base").mkdir()
-    subvolumes.create(place / DATA / "base" / "inner")
-    (place / DATA / "base" / "inner" / "file").write_bytes(b"rows")
+def test_subvolumes_within_a_volume_go_with_it(area: Path) -> None:
+    statefs, volume = BtrfsStateFS(), area / "volume"
+    asyncio.run(statefs.create(volume))
+    (volume / DATA / "base").mkdir()
+    subvolumes.create(volume / DATA / "base" / "inner")
+    (volume / DATA / "base" / "inner" / "file").write_bytes(b"rows")
     subvolumes.snapshot(
-        place / DATA / "base" / "inner", place / DATA / "base" / "frozen", read_only=True
+        volume / DATA / "base" / "inner", volume / DATA / "base" / "frozen", read_only=True
     )
-    asyncio.run(statefs.remove(place))
+    asyncio.run(statefs.remove(volume))
     assert list(area.iterdir()) == []
 
 
@@ -80,8 +80,8 @@ def test_without_rights_everything_works_too(area: Path) -> None:
         await statefs.clone(state, area / "clone")
         (area / "clone" / DATA / "file").write_bytes(b"changed")
         assert (state / DATA / "file").read_bytes() == b"original"
-        for place in (area / "clone", state):
-            await statefs.remove(place)
+        for volume in (area / "clone", state):
+            await statefs.remove(volume)
 
     done_as_nobody(life_of_a_state)
     assert list(area.iterdir()) == []
@@ -92,7 +92,7 @@ def test_a_clone_takes_the_same_steps_whatever_the_size(area: Path) -> None:
     statefs = BtrfsStateFS()
     state = asyncio.run(publish(statefs, area))
     asyncio.run(statefs.clone(state, area / "clone"))
-    original, clone = ((place / DATA / "file").stat() for place in (state, area / "clone"))
+    original, clone = ((volume / DATA / "file").stat() for volume in (state, area / "clone"))
     assert clone.st_ino == original.st_ino
     assert clone.st_ctime_ns == original.st_ctime_ns
 
@@ -111,16 +111,16 @@ def test_a_file_made_in_place_is_never_copied_on_write_and_an_old_one_left_alone
 def test_the_room_of_what_is_removed_from_a_full_disk_comes_back_soon(tmp_path: Path) -> None:
     try:
         with loop_mounted("btrfs", 200 << 20, tmp_path) as mount:
-            statefs, place = BtrfsStateFS(), mount / "place"
-            asyncio.run(statefs.create(place))
-            with (place / DATA / "rows").open("wb") as file, suppress(OSError):
+            statefs, volume = BtrfsStateFS(), mount / "volume"
+            asyncio.run(statefs.create(volume))
+            with (volume / DATA / "rows").open("wb") as file, suppress(OSError):
                 while True:
                     file.write(os.urandom(1 << 20))
                     file.flush()
             full = disk_of(mount).free_bytes
-            asyncio.run(statefs.remove(place))
+            asyncio.run(statefs.remove(volume))
             # By itself the file system takes half a minute; a slow one is asked again.
-            tries = (asyncio.run(statefs.remove(place)) for _ in range(20))
+            tries = (asyncio.run(statefs.remove(volume)) for _ in range(20))
             assert any(disk_of(mount).free_bytes > full + (10 << 20) for _ in chain([None], tries))
     except CannotMountError as error:
         give_up(error)

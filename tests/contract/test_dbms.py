@@ -143,12 +143,12 @@ def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: 
     assert asyncio.run(rig.dbms.drop_replication_slots(server, data_dir_of(server))) == ()
 
 
-def test_unnoticed_a_server_leaves_no_word_of_itself_and_has_it_back_later(
+def test_a_hidden_server_leaves_no_trace_in_its_directory_and_has_it_back_later(
     rig: Rig, server: Server
 ) -> None:
     note = data_dir_of(server) / "postmaster.pid"
     before = rig.read(note)
-    with rig.dbms.unnoticed(data_dir_of(server)):
+    with rig.dbms.hide_server(data_dir_of(server)):
         assert not rig.exists(note)
         assert asyncio.run(rig.dbms.defect(data_dir_of(server), recovers=True)) is None
     assert rig.read(note) == before

@@ -49,7 +49,7 @@ def test_auto_takes_the_fastest_that_shares_data_and_leaves_nothing(
     store = stores.on(kind)
     detection = asyncio.run(detect(store))
     assert detection.name == name
-    assert detection.why.splitlines()[-1].startswith(f"{name} is taken: ")
+    assert detection.why.splitlines()[-1].startswith(f"{name} is used: ")
     assert list(store.iterdir()) == []
 
 
@@ -59,7 +59,7 @@ def test_it_is_told_what_was_tried_and_what_came_of_it(stores: Stores) -> None:
     assert "not possible on this file system" in tried[0]
     assert re.search(r"takes [0-9.]+ ms and shares its data", tried[1])
     assert "not possible on this file system" in tried[2]
-    assert choice == "overlay is taken: nothing else here shares its data"
+    assert choice == "overlay is used: nothing else here shares its data"
 
 
 def test_a_store_keeps_the_backend_its_states_were_made_with(stores: Stores) -> None:

@@ -245,7 +245,7 @@ def test_an_instance_is_started_once_for_a_job_and_has_its_name_until_it_is_disc
     run: Run,
 ) -> None:
     async def scenario(executor: Executor) -> None:
-        await executor.check_host()
+        await executor.check_limits()
         [order] = await orders(executor, "a")
         await build(executor, order)
         wanted = instance_of(order, "mine")

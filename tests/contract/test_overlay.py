@@ -53,13 +53,13 @@ def _area(request: pytest.FixtureRequest, kind: str) -> Iterator[Path]:
     trees.delete(directory)
 
 
-def publish(statefs: StateFS, place: Path, content: bytes = b"original") -> Path:
-    """A published place with one file."""
-    building = place.with_name(f"{place.name}-building")
+def publish(statefs: StateFS, volume: Path, content: bytes = b"original") -> Path:
+    """A published volume with one file."""
+    building = volume.with_name(f"{volume.name}-building")
     asyncio.run(statefs.create(building))
     (building / DATA / "file").write_bytes(content)
-    asyncio.run(statefs.publish(building, place, MARKER))
-    return place
+    asyncio.run(statefs.publish(building, volume, MARKER))
+    return volume
 
 
 def restart_machine(area: Path) -> None:
@@ -139,11 +139,11 @@ def test_after_a_restart_of_the_machine_everything_else_works_too(area: Path) ->
     asyncio.run(statefs.clone(clone, area / "copy"))
     restart_machine(area)
     asyncio.run(statefs.publish(clone, area / "second", MARKER))
-    for place in (area / "copy", area / "second"):
-        assert (place / DATA / "added").read_bytes() == b"kept"
-        assert (place / DATA / "file").stat().st_size == 4 * MIB
-    for place in (area / "copy", area / "second", state):
-        asyncio.run(statefs.remove(place))
+    for volume in (area / "copy", area / "second"):
+        assert (volume / DATA / "added").read_bytes() == b"kept"
+        assert (volume / DATA / "file").stat().st_size == 4 * MIB
+    for volume in (area / "copy", area / "second", state):
+        asyncio.run(statefs.remove(volume))
     assert list(area.iterdir()) == []
 
 
@@ -157,7 +157,7 @@ def test_a_clone_that_is_in_use_can_be_removed(area: Path) -> None:
     assert mounts_below(area) == []
 
 
-def test_what_is_mounted_within_a_place_is_never_touched(area: Path) -> None:
+def test_what_is_mounted_within_a_volume_is_never_touched(area: Path) -> None:
     statefs, clone, other = OverlayStateFS(), area / "clone", area / "other"
     asyncio.run(statefs.clone(publish(statefs, area / "state"), clone))
     with memory_mounted(other):
@@ -177,7 +177,7 @@ def test_purge_keeps_what_clones_lie_over_until_the_last_has_gone(area: Path) ->
     asyncio.run(statefs.clone(state, clone))
     asyncio.run(statefs.remove(state))
     asyncio.run(statefs.purge(area))
-    assert asyncio.run(statefs.places(area)) == [clone]
+    assert asyncio.run(statefs.volumes(area)) == [clone]
     assert (clone / DATA / "file").read_bytes() == b"original"
     asyncio.run(statefs.remove(clone))
     assert list(area.iterdir()) == []
@@ -261,7 +261,7 @@ def test_without_rights_nothing_is_mounted_and_nothing_left(area: Path) -> None:
         await statefs.publish(area / "building", area / "state", MARKER)
         with pytest.raises(PermissionError):
             await statefs.clone(area / "state", area / "clone")
-        assert await statefs.places(area) == [area / "state"]
+        assert await statefs.volumes(area) == [area / "state"]
         await statefs.remove(area / "state")
 
     done_as_nobody(refused)
@@ -288,27 +288,27 @@ def test_without_rights_everything_works_in_a_namespace(area: Path) -> None:
         assert (state / DATA / "kept" / "file").read_bytes() == b"changed"
         assert list((state / DATA / "emptied").iterdir()) == []
         assert (area / "parent" / DATA / "kept" / "file").read_bytes() == b"original"
-        for place in (area / "parent", state):
-            await statefs.remove(place)
+        for volume in (area / "parent", state):
+            await statefs.remove(volume)
 
     done_as_nobody(life_of_a_state)
     assert list(area.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["overlay", "copy"])
-def test_without_rights_a_place_goes_with_directories_its_owner_may_not_enter(
+def test_without_rights_a_volume_goes_with_directories_its_owner_may_not_enter(
     area: Path, name: BackendName
 ) -> None:
     """The kernel keeps such a one beside each mount, and it stays when the namespace has gone."""
     os.chown(area, NOBODY, NOBODY)
 
     async def made_and_removed() -> None:
-        place = area / "place"
-        await CopyStateFS().create(place)
-        (place / "work" / "work").mkdir(parents=True)
-        (place / "work" / "work" / "file").write_bytes(b"rows")
-        (place / "work" / "work").chmod(0)
-        await backend(name).remove(place)
+        volume = area / "volume"
+        await CopyStateFS().create(volume)
+        (volume / "work" / "work").mkdir(parents=True)
+        (volume / "work" / "work" / "file").write_bytes(b"rows")
+        (volume / "work" / "work").chmod(0)
+        await backend(name).remove(volume)
 
     done_as_nobody(made_and_removed)
     assert list(area.iterdir()) == []
@@ -336,8 +336,8 @@ def test_an_engine_joins_the_namespace_of_the_servers_it_finds(ext4_area: Path) 
         pid = int((clone / DATA / "postmaster.pid").read_text())
         os.kill(pid, signal.SIGKILL)
         statefs = OverlayStateFS()
-        for place in (clone, ext4_area / "state"):
-            await statefs.remove(place)
+        for volume in (clone, ext4_area / "state"):
+            await statefs.remove(volume)
         assert list(instances.iterdir()) == []
 
     done_as_nobody(engine_with_a_server)

@@ -26,7 +26,7 @@ MARKER = b"whole"
 
 
 class Ground(Protocol):
-    """A backend under test, an empty area for its places, and a way to look at the files."""
+    """A backend under test, an empty area for its volumes, and a way to look at the files."""
 
     statefs: StateFS
     area: Path
@@ -117,41 +117,41 @@ def files(request: pytest.FixtureRequest) -> Iterator[FilesGround]:
 
 
 def make(ground: Ground, name: str, content: bytes = b"original") -> Path:
-    """A place with one file in its data directory."""
-    place = ground.area / name
-    asyncio.run(ground.statefs.create(place))
-    ground.write(place / DATA / "file", content)
-    return place
+    """A volume with one file in its data directory."""
+    volume = ground.area / name
+    asyncio.run(ground.statefs.create(volume))
+    ground.write(volume / DATA / "file", content)
+    return volume
 
 
 def publish(ground: Ground, name: str, content: bytes = b"original") -> Path:
-    """A published place with one file in its data directory."""
-    place = ground.area / name
+    """A published volume with one file in its data directory."""
+    volume = ground.area / name
     building = make(ground, f"{name}-building", content)
-    asyncio.run(ground.statefs.publish(building, place, MARKER))
-    return place
+    asyncio.run(ground.statefs.publish(building, volume, MARKER))
+    return volume
 
 
 @pytest.fixture(params=["at rest", "published"])
 def sort(request: pytest.FixtureRequest) -> str:
-    """What is cloned: a place that was only made, or one that was published."""
+    """What is cloned: a volume that was only made, or one that was published."""
     assert isinstance(request.param, str)
     return request.param
 
 
-def settled(ground: Ground, place: Path, sort: str) -> Path:
-    """The place to clone, once a test has put into its data what it wants there."""
+def settled(ground: Ground, volume: Path, sort: str) -> Path:
+    """The volume to clone, once a test has put into its data what it wants there."""
     if sort == "at rest":
-        return place
-    state = place.with_name(f"{place.name}-published")
-    asyncio.run(ground.statefs.publish(place, state, MARKER))
+        return volume
+    state = volume.with_name(f"{volume.name}-published")
+    asyncio.run(ground.statefs.publish(volume, state, MARKER))
     return state
 
 
 def clone(ground: Ground, source: Path, name: str) -> Path:
-    place = ground.area / name
-    asyncio.run(ground.statefs.clone(source, place))
-    return place
+    volume = ground.area / name
+    asyncio.run(ground.statefs.clone(source, volume))
+    return volume
 
 
 async def cancelled_after(turns: int, work: Coroutine[None, None, None]) -> bool:
@@ -171,19 +171,19 @@ TURNS = (0, *(2**power for power in range(13)))
 # create
 
 
-def test_a_new_place_has_an_empty_data_directory_and_no_marker(ground: Ground) -> None:
-    place = ground.area / "new"
-    asyncio.run(ground.statefs.create(place))
-    assert ground.listing(place) == [DATA]
-    assert ground.listing(place / DATA) == []
-    assert asyncio.run(ground.statefs.marker(place)) is None
+def test_a_new_volume_has_an_empty_data_directory_and_no_marker(ground: Ground) -> None:
+    volume = ground.area / "new"
+    asyncio.run(ground.statefs.create(volume))
+    assert ground.listing(volume) == [DATA]
+    assert ground.listing(volume / DATA) == []
+    assert asyncio.run(ground.statefs.marker(volume)) is None
 
 
-def test_an_existing_place_is_not_created_again(ground: Ground) -> None:
-    place = make(ground, "there")
+def test_an_existing_volume_is_not_created_again(ground: Ground) -> None:
+    volume = make(ground, "there")
     with pytest.raises(FileExistsError):
-        asyncio.run(ground.statefs.create(place))
-    assert ground.read(place / DATA / "file") == b"original"
+        asyncio.run(ground.statefs.create(volume))
+    assert ground.read(volume / DATA / "file") == b"original"
     assert ground.listing(ground.area) == ["there"]
 
 
@@ -193,11 +193,11 @@ def test_a_data_directory_can_be_reached_but_not_listed_by_others(
 ) -> None:
     old_umask = os.umask(umask)
     try:
-        place = make(files, "new")
+        volume = make(files, "new")
     finally:
         os.umask(old_umask)
-    assert place.stat().st_mode & 0o7777 == 0o711
-    assert (place / DATA).stat().st_mode & 0o7777 == 0o700
+    assert volume.stat().st_mode & 0o7777 == 0o711
+    assert (volume / DATA).stat().st_mode & 0o7777 == 0o700
 
 
 # clone
@@ -206,25 +206,25 @@ def test_a_data_directory_can_be_reached_but_not_listed_by_others(
 def test_a_clone_has_its_sources_contents(ground: Ground, sort: str) -> None:
     source = make(ground, "source")
     ground.write(source / DATA / "base" / "1" / "table", b"rows")
-    place = clone(ground, settled(ground, source, sort), "clone")
-    assert ground.read(place / DATA / "file") == b"original"
-    assert ground.read(place / DATA / "base" / "1" / "table") == b"rows"
+    volume = clone(ground, settled(ground, source, sort), "clone")
+    assert ground.read(volume / DATA / "file") == b"original"
+    assert ground.read(volume / DATA / "base" / "1" / "table") == b"rows"
 
 
 def test_a_clone_never_sees_its_parents_later_writes(ground: Ground) -> None:
     source = make(ground, "source")
-    place = clone(ground, source, "clone")
+    volume = clone(ground, source, "clone")
     ground.write(source / DATA / "file", b"changed")
     ground.write(source / DATA / "added", b"new")
-    assert ground.listing(place / DATA) == ["file"]
-    assert ground.read(place / DATA / "file") == b"original"
+    assert ground.listing(volume / DATA) == ["file"]
+    assert ground.read(volume / DATA / "file") == b"original"
 
 
 def test_a_parent_never_sees_its_clones_writes(ground: Ground, sort: str) -> None:
     source = settled(ground, make(ground, "source"), sort)
-    place, other = clone(ground, source, "clone"), clone(ground, source, "other")
-    ground.write(place / DATA / "file", b"changed")
-    ground.write(place / DATA / "added", b"new")
+    volume, other = clone(ground, source, "clone"), clone(ground, source, "other")
+    ground.write(volume / DATA / "file", b"changed")
+    ground.write(volume / DATA / "added", b"new")
     for untouched in (source, other):
         assert ground.read(untouched / DATA / "file") == b"original"
         assert ground.listing(untouched / DATA) == ["file"]
@@ -241,18 +241,18 @@ def test_a_clone_of_a_clone_has_what_was_written_there(ground: Ground) -> None:
 
 def test_a_clone_of_a_published_state_is_writable_and_not_whole(ground: Ground) -> None:
     state = publish(ground, "state")
-    place = clone(ground, state, "clone")
-    ground.write(place / DATA / "file", b"changed")
-    assert ground.read(place / DATA / "file") == b"changed"
-    assert MARKER_FILE not in ground.listing(place)
-    assert asyncio.run(ground.statefs.marker(place)) is None
+    volume = clone(ground, state, "clone")
+    ground.write(volume / DATA / "file", b"changed")
+    assert ground.read(volume / DATA / "file") == b"changed"
+    assert MARKER_FILE not in ground.listing(volume)
+    assert asyncio.run(ground.statefs.marker(volume)) is None
 
 
 def test_a_clone_outlives_its_source(ground: Ground) -> None:
     state = publish(ground, "state")
-    place = clone(ground, state, "clone")
+    volume = clone(ground, state, "clone")
     asyncio.run(ground.statefs.remove(state))
-    assert ground.read(place / DATA / "file") == b"original"
+    assert ground.read(volume / DATA / "file") == b"original"
 
 
 def test_a_missing_source_cannot_be_cloned(ground: Ground) -> None:
@@ -268,7 +268,7 @@ def test_a_source_without_a_data_directory_cannot_be_cloned(ground: Ground) -> N
     assert ground.listing(ground.area) == ["odd"]
 
 
-def test_an_existing_place_is_not_cloned_onto(ground: Ground) -> None:
+def test_an_existing_volume_is_not_cloned_onto(ground: Ground) -> None:
     source = make(ground, "source")
     make(ground, "there", b"untouched")
     with pytest.raises(FileExistsError):
@@ -277,31 +277,31 @@ def test_an_existing_place_is_not_cloned_onto(ground: Ground) -> None:
     assert ground.listing(ground.area) == ["source", "there"]
 
 
-def test_of_two_clones_to_one_place_one_fails_and_one_is_whole(ground: Ground) -> None:
+def test_of_two_clones_to_one_volume_one_fails_and_one_is_whole(ground: Ground) -> None:
     source = make(ground, "source")
-    place = ground.area / "clone"
+    volume = ground.area / "clone"
 
     async def race() -> list[BaseException | None]:
-        clones = (ground.statefs.clone(source, place) for _ in range(2))
+        clones = (ground.statefs.clone(source, volume) for _ in range(2))
         return await asyncio.gather(*clones, return_exceptions=True)
 
     outcomes = asyncio.run(race())
     assert [type(outcome) for outcome in outcomes if outcome] == [FileExistsError]
-    assert ground.read(place / DATA / "file") == b"original"
+    assert ground.read(volume / DATA / "file") == b"original"
     assert ground.listing(ground.area) == ["clone", "source"]
 
 
 def test_a_cancelled_clone_leaves_nothing(ground: Ground) -> None:
     source = make(ground, "source")
-    place = ground.area / "clone"
+    volume = ground.area / "clone"
 
     async def scenario() -> None:
         for turns in TURNS:
-            if await cancelled_after(turns, ground.statefs.clone(source, place)):
+            if await cancelled_after(turns, ground.statefs.clone(source, volume)):
                 assert ground.listing(ground.area) == ["source"]
             else:
-                assert ground.read(place / DATA / "file") == b"original"
-                await ground.statefs.remove(place)
+                assert ground.read(volume / DATA / "file") == b"original"
+                await ground.statefs.remove(volume)
 
     asyncio.run(scenario())
 
@@ -314,9 +314,9 @@ def test_modes_owners_and_times_are_kept(files: FilesGround, sort: str) -> None:
         path.chmod(0o740 + number)
         os.utime(path, ns=(1_000_000_001 + number, 2_000_000_002 + number))
     source = settled(files, source, sort)
-    place = clone(files, source, "clone")
+    volume = clone(files, source, "clone")
     for name in ("file", "."):
-        kept, given = (source / DATA / name).stat(), (place / DATA / name).stat()
+        kept, given = (source / DATA / name).stat(), (volume / DATA / name).stat()
         assert given.st_mode == kept.st_mode
         assert (given.st_uid, given.st_gid) == (kept.st_uid, kept.st_gid)
         assert given.st_mtime_ns == kept.st_mtime_ns
@@ -325,8 +325,8 @@ def test_modes_owners_and_times_are_kept(files: FilesGround, sort: str) -> None:
 def test_symbolic_links_stay_links_wherever_they_point(files: FilesGround, sort: str) -> None:
     source = make(files, "source")
     (source / DATA / "link").symlink_to("nowhere")
-    place = clone(files, settled(files, source, sort), "clone")
-    assert (place / DATA / "link").readlink() == Path("nowhere")
+    volume = clone(files, settled(files, source, sort), "clone")
+    assert (volume / DATA / "link").readlink() == Path("nowhere")
 
 
 def test_hard_links_stay_links_to_one_file_of_the_clone(files: FilesGround, sort: str) -> None:
@@ -334,8 +334,8 @@ def test_hard_links_stay_links_to_one_file_of_the_clone(files: FilesGround, sort
     (source / DATA / "below").mkdir()
     (source / DATA / "below" / "other").hardlink_to(source / DATA / "file")
     source = settled(files, source, sort)
-    place = clone(files, source, "clone")
-    file, other = place / DATA / "file", place / DATA / "below" / "other"
+    volume = clone(files, source, "clone")
+    file, other = volume / DATA / "file", volume / DATA / "below" / "other"
     assert other.samefile(file)
     assert file.stat().st_nlink == 2
     with file.open("r+b") as written:
@@ -350,10 +350,10 @@ def test_holes_stay_holes(files: FilesGround, sort: str) -> None:
         file.truncate(64 * MIB)
         file.seek(32 * MIB)
         file.write(b"x" * 4096)
-    place = clone(files, settled(files, source, sort), "clone")
-    with (place / DATA / "sparse").open("r+b") as file:
+    volume = clone(files, settled(files, source, sort), "clone")
+    with (volume / DATA / "sparse").open("r+b") as file:
         file.write(b"y")
-    status = (place / DATA / "sparse").stat()
+    status = (volume / DATA / "sparse").stat()
     assert status.st_size == 64 * MIB
     assert status.st_blocks * 512 < 2 * MIB  # the kernel copies a file up in pieces of one
 
@@ -362,18 +362,18 @@ def test_large_files_are_whole_in_a_clone_and_after_a_write(files: FilesGround, 
     source = make(files, "source")
     content = os.urandom(MIB) * 40
     (source / DATA / "large").write_bytes(content)
-    place = clone(files, settled(files, source, sort), "clone")
-    with (place / DATA / "large").open("r+b") as file:
+    volume = clone(files, settled(files, source, sort), "clone")
+    with (volume / DATA / "large").open("r+b") as file:
         file.seek(20 * MIB)
         file.write(b"changed")
     changed = content[: 20 * MIB] + b"changed" + content[20 * MIB + 7 :]
-    assert (place / DATA / "large").read_bytes() == changed
+    assert (volume / DATA / "large").read_bytes() == changed
 
 
 # publish and marker
 
 
-def test_a_published_place_has_its_marker_and_data_and_the_building_is_gone(
+def test_a_published_volume_has_its_marker_and_data_and_the_building_is_gone(
     ground: Ground,
 ) -> None:
     building = make(ground, "building")
@@ -384,12 +384,12 @@ def test_a_published_place_has_its_marker_and_data_and_the_building_is_gone(
     assert ground.listing(ground.area) == ["state"]
 
 
-def test_a_place_appears_whole_or_not_at_all(ground: Ground) -> None:
+def test_a_volume_appears_whole_or_not_at_all(ground: Ground) -> None:
     building, state = make(ground, "building"), ground.area / "state"
 
     async def watch(publishing: asyncio.Task[None]) -> None:
         while not publishing.done():
-            if state in await ground.statefs.places(ground.area):
+            if state in await ground.statefs.volumes(ground.area):
                 assert await ground.statefs.marker(state) == MARKER
                 assert ground.read(state / DATA / "file") == b"original"
 
@@ -402,7 +402,7 @@ def test_a_place_appears_whole_or_not_at_all(ground: Ground) -> None:
     assert asyncio.run(ground.statefs.marker(state)) == MARKER
 
 
-def test_nothing_is_published_onto_an_existing_place(ground: Ground) -> None:
+def test_nothing_is_published_onto_an_existing_volume(ground: Ground) -> None:
     state = publish(ground, "state")
     building = make(ground, "building", b"late")
     with pytest.raises(FileExistsError):
@@ -437,7 +437,7 @@ def test_a_cancelled_publish_is_done_or_can_be_done_again(ground: Ground) -> Non
             ):
                 await ground.statefs.publish(building, state, MARKER)
             assert await ground.statefs.marker(state) == MARKER
-            assert building not in await ground.statefs.places(ground.area)
+            assert building not in await ground.statefs.volumes(ground.area)
 
     asyncio.run(scenario())
 
@@ -456,7 +456,7 @@ def test_a_snapshot_is_published_and_what_it_was_taken_of_goes_on(ground: Ground
     assert asyncio.run(ground.statefs.marker(work)) is None
 
 
-def test_no_snapshot_takes_the_place_of_another(ground: Ground) -> None:
+def test_no_snapshot_takes_the_volume_of_another(ground: Ground) -> None:
     work = clone(ground, publish(ground, "parent"), "work")
     taken = publish(ground, "taken", b"taken")
     with pytest.raises(FileExistsError):
@@ -480,7 +480,7 @@ def test_published_data_keeps_its_modes_and_owners(files: FilesGround) -> None:
     assert (files.area / "state").stat().st_mode & 0o7777 == 0o711
 
 
-def test_a_published_place_holds_nothing_but_its_data_and_its_marker(files: FilesGround) -> None:
+def test_a_published_volume_holds_nothing_but_its_data_and_its_marker(files: FilesGround) -> None:
     building = make(files, "building")
     (building / "server.log").write_text("what a server said while it was built")
     asyncio.run(files.statefs.publish(building, files.area / "state", MARKER))
@@ -528,42 +528,42 @@ def tree(directory: Path) -> dict[str, bytes | None]:
     }
 
 
-def test_a_missing_place_has_no_marker(ground: Ground) -> None:
+def test_a_missing_volume_has_no_marker(ground: Ground) -> None:
     assert asyncio.run(ground.statefs.marker(ground.area / "missing")) is None
 
 
-def test_a_file_in_the_place_of_a_place_has_no_marker(ground: Ground) -> None:
-    ground.write(ground.area / "file", b"not a place")
+def test_a_file_in_the_volume_of_a_place_has_no_marker(ground: Ground) -> None:
+    ground.write(ground.area / "file", b"not a volume")
     assert asyncio.run(ground.statefs.marker(ground.area / "file")) is None
 
 
-# places, remove and purge
+# volumes, remove and purge
 
 
-def test_places_are_listed_by_name_and_hidden_ones_are_not(ground: Ground) -> None:
+def test_volumes_are_listed_by_name_and_hidden_ones_are_not(ground: Ground) -> None:
     made = [make(ground, name) for name in ("b", "a", "c")]
     ground.write(ground.area / ".hidden" / DATA / "file", b"")
     ground.write(ground.area / f"{LEFTOVER_PREFIX}x" / DATA / "file", b"")
-    assert asyncio.run(ground.statefs.places(ground.area)) == sorted(made)
+    assert asyncio.run(ground.statefs.volumes(ground.area)) == sorted(made)
 
 
-def test_a_file_in_an_area_is_no_place(ground: Ground) -> None:
+def test_a_file_in_an_area_is_no_volume(ground: Ground) -> None:
     ground.write(ground.area / "note", b"")
-    assert asyncio.run(ground.statefs.places(ground.area)) == []
+    assert asyncio.run(ground.statefs.volumes(ground.area)) == []
 
 
-def test_a_missing_area_holds_no_places_and_nothing_to_purge(ground: Ground) -> None:
+def test_a_missing_area_holds_no_volumes_and_nothing_to_purge(ground: Ground) -> None:
     missing = ground.area / "missing"
-    assert asyncio.run(ground.statefs.places(missing)) == []
+    assert asyncio.run(ground.statefs.volumes(missing)) == []
     asyncio.run(ground.statefs.purge(missing))
 
 
-def test_a_removed_place_leaves_nothing_and_twice_is_fine(ground: Ground) -> None:
-    place = make(ground, "place")
-    ground.write(place / DATA / "base" / "1" / "table", b"rows")
-    asyncio.run(ground.statefs.remove(place))
+def test_a_removed_volume_leaves_nothing_and_twice_is_fine(ground: Ground) -> None:
+    volume = make(ground, "volume")
+    ground.write(volume / DATA / "base" / "1" / "table", b"rows")
+    asyncio.run(ground.statefs.remove(volume))
     assert ground.listing(ground.area) == []
-    asyncio.run(ground.statefs.remove(place))
+    asyncio.run(ground.statefs.remove(volume))
 
 
 def test_a_published_state_can_be_removed(ground: Ground) -> None:
@@ -579,30 +579,30 @@ def test_what_is_removed_in_any_order_leaves_nothing(ground: Ground) -> None:
     asyncio.run(ground.statefs.remove(state))
     state = publish(ground, "state", b"made anew")
     third = clone(ground, state, "third")
-    for place in (first, state):
-        asyncio.run(ground.statefs.remove(place))
+    for volume in (first, state):
+        asyncio.run(ground.statefs.remove(volume))
         asyncio.run(ground.statefs.purge(ground.area))
     assert ground.read(second / DATA / "file") == b"original"
     assert ground.read(third / DATA / "file") == b"made anew"
-    for place in (second, third):
-        asyncio.run(ground.statefs.remove(place))
+    for volume in (second, third):
+        asyncio.run(ground.statefs.remove(volume))
     assert ground.listing(ground.area) == []
 
 
 def test_attaching_what_is_there_changes_nothing(ground: Ground) -> None:
     state = publish(ground, "state")
-    place = clone(ground, state, "clone")
-    ground.write(place / DATA / "file", b"changed")
-    for attached in (state, place):
+    volume = clone(ground, state, "clone")
+    ground.write(volume / DATA / "file", b"changed")
+    for attached in (state, volume):
         asyncio.run(ground.statefs.attach(attached))
-    assert ground.read(place / DATA / "file") == b"changed"
+    assert ground.read(volume / DATA / "file") == b"changed"
     assert ground.read(state / DATA / "file") == b"original"
 
 
-def test_removing_a_place_spares_what_its_links_point_at(files: FilesGround) -> None:
-    place, other = make(files, "place"), make(files, "other")
-    (place / DATA / "link").symlink_to(other / DATA)
-    asyncio.run(files.statefs.remove(place))
+def test_removing_a_volume_spares_what_its_links_point_at(files: FilesGround) -> None:
+    volume, other = make(files, "volume"), make(files, "other")
+    (volume / DATA / "link").symlink_to(other / DATA)
+    asyncio.run(files.statefs.remove(volume))
     assert files.read(other / DATA / "file") == b"original"
 
 
@@ -618,11 +618,11 @@ def test_purge_deletes_leftovers_and_nothing_else(ground: Ground) -> None:
 def test_what_is_hidden_is_gone_at_once_and_deleted_when_that_is_asked_for(
     ground: Ground,
 ) -> None:
-    place = publish(ground, "state", b"content")
-    hidden = asyncio.run(ground.statefs.hide(place))
+    volume = publish(ground, "state", b"content")
+    hidden = asyncio.run(ground.statefs.hide(volume))
     assert hidden is not None
-    assert asyncio.run(ground.statefs.marker(place)) is None
-    assert asyncio.run(ground.statefs.places(ground.area)) == []
+    assert asyncio.run(ground.statefs.marker(volume)) is None
+    assert asyncio.run(ground.statefs.volumes(ground.area)) == []
     assert ground.read(hidden / DATA / "file") == b"content"
     for _ in range(2):
         asyncio.run(ground.statefs.delete(hidden))
@@ -640,15 +640,15 @@ def test_what_was_hidden_and_never_deleted_is_purged(ground: Ground) -> None:
 
 
 def test_usage_counts_what_is_allocated(ground: Ground) -> None:
-    place = make(ground, "place", os.urandom(4 * MIB))
-    usage = asyncio.run(ground.statefs.usage(place))
+    volume = make(ground, "volume", os.urandom(4 * MIB))
+    usage = asyncio.run(ground.statefs.usage(volume))
     assert 4 * MIB <= usage.exclusive_bytes < 6 * MIB
     assert usage.shared_bytes == 0
 
 
 def test_usage_counts_all_bytes_of_a_clone(ground: Ground) -> None:
-    place = clone(ground, make(ground, "source", os.urandom(4 * MIB)), "clone")
-    usage = asyncio.run(ground.statefs.usage(place))
+    volume = clone(ground, make(ground, "source", os.urandom(4 * MIB)), "clone")
+    usage = asyncio.run(ground.statefs.usage(volume))
     assert usage.exclusive_bytes + usage.shared_bytes >= 4 * MIB
 
 
@@ -658,14 +658,14 @@ def test_what_a_clone_shares_is_told_apart_from_what_was_written_to_it(
 ) -> None:
     for ground in _files_ground(request, case):
         source = publish(ground, "source", os.urandom(4 * MIB))
-        place = clone(ground, source, "clone")
-        whole = asyncio.run(ground.statefs.usage(place))
+        volume = clone(ground, source, "clone")
+        whole = asyncio.run(ground.statefs.usage(volume))
         assert whole.shared_bytes >= 4 * MIB
         assert whole.exclusive_bytes < MIB // 4
-        with (place / DATA / "file").open("r+b") as file:
+        with (volume / DATA / "file").open("r+b") as file:
             file.write(os.urandom(MIB))
-        ground.write(place / DATA / "new", os.urandom(2 * MIB))
-        written = asyncio.run(ground.statefs.usage(place))
+        ground.write(volume / DATA / "new", os.urandom(2 * MIB))
+        written = asyncio.run(ground.statefs.usage(volume))
         # XFS allocates more than is written, to have it in one piece.
         assert 3 * MIB <= written.exclusive_bytes < 5 * MIB
         assert 3 * MIB <= written.shared_bytes < 3.5 * MIB
@@ -680,10 +680,10 @@ def test_over_a_mount_what_was_written_is_held_alone_and_what_lies_below_is_shar
         building = clone(ground, first, "building")
         ground.write(building / DATA / "new", os.urandom(2 * MIB))
         second = ground.area / "second"
-        for place in (building, second):
-            if place == second:
+        for volume in (building, second):
+            if volume == second:
                 asyncio.run(ground.statefs.publish(building, second, MARKER))
-            usage = asyncio.run(ground.statefs.usage(place))
+            usage = asyncio.run(ground.statefs.usage(volume))
             assert 2 * MIB <= usage.exclusive_bytes < 2.5 * MIB
             assert 4 * MIB <= usage.shared_bytes < 4.5 * MIB
 
@@ -705,11 +705,11 @@ def test_a_file_of_very_many_extents_is_told_apart(xfs_mount: Path) -> None:
 
 
 def test_usage_counts_a_hard_linked_file_once_and_holes_never(files: FilesGround) -> None:
-    place = make(files, "place", os.urandom(4 * MIB))
-    (place / DATA / "other").hardlink_to(place / DATA / "file")
-    with (place / DATA / "sparse").open("wb") as file:
+    volume = make(files, "volume", os.urandom(4 * MIB))
+    (volume / DATA / "other").hardlink_to(volume / DATA / "file")
+    with (volume / DATA / "sparse").open("wb") as file:
         file.truncate(64 * MIB)
-    assert asyncio.run(files.statefs.usage(place)).exclusive_bytes < 6 * MIB
+    assert asyncio.run(files.statefs.usage(volume)).exclusive_bytes < 6 * MIB
 
 
 def test_what_did_not_change_since_a_clone_need_not_be_looked_at(ground: Ground) -> None:
@@ -721,7 +721,7 @@ def test_what_did_not_change_since_a_clone_need_not_be_looked_at(ground: Ground)
     assert asyncio.run(ground.statefs.usage(building, changed_since=before)) == whole
 
 
-def test_a_place_that_is_written_to_further_is_measured_by_what_changed(ground: Ground) -> None:
+def test_a_volume_that_is_written_to_further_is_measured_by_what_changed(ground: Ground) -> None:
     """After each snapshot, whether few files changed or so many that nobody could keep count."""
     first = publish(ground, "first", os.urandom(4 * MIB))
     building = clone(ground, first, "building")
@@ -732,11 +732,11 @@ def test_a_place_that_is_written_to_further_is_measured_by_what_changed(ground: 
         change(ground, building / DATA, number)
         whole = asyncio.run(ground.statefs.usage(building))
         assert asyncio.run(ground.statefs.usage(building, changed_since=before)) == whole
-        place = ground.area / f"snapshot-{number}"
-        asyncio.run(ground.statefs.snapshot(building, place, MARKER))
+        volume = ground.area / f"snapshot-{number}"
+        asyncio.run(ground.statefs.snapshot(building, volume, MARKER))
 
 
-def test_a_place_that_took_anothers_name_is_measured_as_what_it_is(ground: Ground) -> None:
+def test_a_volume_that_took_anothers_name_is_measured_as_what_it_is(ground: Ground) -> None:
     first = publish(ground, "first", os.urandom(4 * MIB))
     second = publish(ground, "second", os.urandom(8 * MIB))
     for source in (first, second, first):
@@ -772,7 +772,7 @@ def _add_directory(ground: Ground, data: Path, _number: int) -> None:
     ground.write(data / "more" / "file", os.urandom(MIB))
 
 
-def test_a_missing_place_has_no_usage(ground: Ground) -> None:
+def test_a_missing_volume_has_no_usage(ground: Ground) -> None:
     with pytest.raises(FileNotFoundError):
         asyncio.run(ground.statefs.usage(ground.area / "missing"))
 
@@ -798,6 +798,6 @@ def test_a_reflink_clone_never_becomes_a_full_copy(ext4_mount: Path) -> None:
     with pytest.raises(OSError, match="not supported") as raised:
         clone(ground, source, "clone")
     assert raised.value.errno == errno.EOPNOTSUPP
-    assert asyncio.run(ground.statefs.places(ext4_mount / "clone")) == []
+    assert asyncio.run(ground.statefs.volumes(ext4_mount / "clone")) == []
     asyncio.run(ground.statefs.remove(source))
     assert ground.listing(ext4_mount) == ["lost+found"]

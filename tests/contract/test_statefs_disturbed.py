@@ -43,33 +43,33 @@ def ground(request: pytest.FixtureRequest) -> Iterator[tuple[StateFS, Path]]:
     trees.delete(area)
 
 
-async def make(statefs: StateFS, place: Path) -> None:
-    await statefs.create(place)
-    (place / DATA / "file").write_bytes(CONTENT)
+async def make(statefs: StateFS, volume: Path) -> None:
+    await statefs.create(volume)
+    (volume / DATA / "file").write_bytes(CONTENT)
 
 
-def whole(place: Path) -> bool:
-    return (place / DATA / "file").read_bytes() == CONTENT
+def whole(volume: Path) -> bool:
+    return (volume / DATA / "file").read_bytes() == CONTENT
 
 
 def purged(statefs: StateFS, area: Path) -> list[Path]:
-    """The places of an area, after a purge that must leave nothing else."""
+    """The volumes of an area, after a purge that must leave nothing else."""
     asyncio.run(statefs.purge(area))
-    places = asyncio.run(statefs.places(area))
-    assert sorted(area.iterdir()) == places
-    assert {mount.parent for mount in mounts_below(area)} <= set(places)
-    return places
+    volumes = asyncio.run(statefs.volumes(area))
+    assert sorted(area.iterdir()) == volumes
+    assert {mount.parent for mount in mounts_below(area)} <= set(volumes)
+    return volumes
 
 
 def test_a_clone_killed_at_any_step_is_whole_or_not_there(ground: tuple[StateFS, Path]) -> None:
     statefs, area = ground
-    source, place = area / "source", area / "clone"
+    source, volume = area / "source", area / "clone"
     asyncio.run(make(statefs, source))
     for step in count():
-        ended = killed_at_step(step, lambda: statefs.clone(source, place))
-        if place in purged(statefs, area):
-            assert whole(place)
-            asyncio.run(statefs.remove(place))
+        ended = killed_at_step(step, lambda: statefs.clone(source, volume))
+        if volume in purged(statefs, area):
+            assert whole(volume)
+            asyncio.run(statefs.remove(volume))
         if ended is Ended.UNDISTURBED:
             break
     assert step > 3
@@ -79,14 +79,14 @@ def test_a_clone_of_a_state_killed_at_any_step_is_whole_or_not_there(
     ground: tuple[StateFS, Path],
 ) -> None:
     statefs, area = ground
-    state, place = area / "state", area / "clone"
+    state, volume = area / "state", area / "clone"
     asyncio.run(make(statefs, area / "building"))
     asyncio.run(statefs.publish(area / "building", state, MARKER))
     for step in count():
-        ended = killed_at_step(step, lambda: statefs.clone(state, place))
-        if place in purged(statefs, area):
-            assert whole(place)
-            asyncio.run(statefs.remove(place))
+        ended = killed_at_step(step, lambda: statefs.clone(state, volume))
+        if volume in purged(statefs, area):
+            assert whole(volume)
+            asyncio.run(statefs.remove(volume))
         if ended is Ended.UNDISTURBED:
             break
     assert step > 3
@@ -105,13 +105,13 @@ def test_a_publish_of_a_changed_clone_killed_at_any_step_loses_nothing(
         asyncio.run(statefs.clone(parent, building))
         (building / DATA / "added").write_bytes(CONTENT)
         ended = killed_at_step(step, lambda: statefs.publish(building, state, MARKER))
-        places = purged(statefs, area)
-        kept = state if state in places else building
-        assert kept in places
+        volumes = purged(statefs, area)
+        kept = state if state in volumes else building
+        assert kept in volumes
         assert whole(kept)
         assert (kept / DATA / "added").read_bytes() == CONTENT
-        for place in (building, state):
-            asyncio.run(statefs.remove(place))
+        for volume in (building, state):
+            asyncio.run(statefs.remove(volume))
         if ended is Ended.UNDISTURBED:
             break
     assert step > 3
@@ -122,18 +122,18 @@ def test_a_remove_of_a_clone_killed_at_any_step_spares_it_or_leaves_nothing(
     ground: tuple[StateFS, Path],
 ) -> None:
     statefs, area = ground
-    state, place = area / "state", area / "clone"
+    state, volume = area / "state", area / "clone"
     for step in count():
         asyncio.run(make(statefs, area / "building"))
         asyncio.run(statefs.publish(area / "building", state, MARKER))
-        asyncio.run(statefs.clone(state, place))
+        asyncio.run(statefs.clone(state, volume))
         asyncio.run(statefs.remove(state))
-        ended = killed_at_step(step, lambda: statefs.remove(place))
+        ended = killed_at_step(step, lambda: statefs.remove(volume))
         asyncio.run(statefs.purge(area))
-        if place in asyncio.run(statefs.places(area)):
+        if volume in asyncio.run(statefs.volumes(area)):
             assert ended is Ended.KILLED
-            assert whole(place)
-            asyncio.run(statefs.remove(place))
+            assert whole(volume)
+            asyncio.run(statefs.remove(volume))
         assert purged(statefs, area) == []
         if ended is Ended.UNDISTURBED:
             break
@@ -142,15 +142,15 @@ def test_a_remove_of_a_clone_killed_at_any_step_spares_it_or_leaves_nothing(
 
 def test_a_clone_cancelled_at_any_step_leaves_nothing(ground: tuple[StateFS, Path]) -> None:
     statefs, area = ground
-    source, place = area / "source", area / "clone"
+    source, volume = area / "source", area / "clone"
     asyncio.run(make(statefs, source))
     for step in count():
-        ended = cancelled_at_step(step, lambda: statefs.clone(source, place))
+        ended = cancelled_at_step(step, lambda: statefs.clone(source, volume))
         if ended is Ended.CANCELLED:
             assert list(area.iterdir()) == [source]
         else:
-            assert whole(place)
-            asyncio.run(statefs.remove(place))
+            assert whole(volume)
+            asyncio.run(statefs.remove(volume))
         if ended is Ended.UNDISTURBED:
             break
     assert step > 3
@@ -160,16 +160,16 @@ def test_a_clone_overtaken_by_another_process_replaces_nothing(
     ground: tuple[StateFS, Path],
 ) -> None:
     statefs, area = ground
-    source, place = area / "source", area / "clone"
+    source, volume = area / "source", area / "clone"
     asyncio.run(make(statefs, source))
 
     async def refused() -> None:
         with pytest.raises(FileExistsError):
-            await statefs.clone(source, place)
+            await statefs.clone(source, volume)
 
-    done_with(lambda: (place / "theirs").mkdir(parents=True), "os.rename", refused)
-    assert list(place.iterdir()) == [place / "theirs"]
-    assert sorted(area.iterdir()) == [place, source]
+    done_with(lambda: (volume / "theirs").mkdir(parents=True), "os.rename", refused)
+    assert list(volume.iterdir()) == [volume / "theirs"]
+    assert sorted(area.iterdir()) == [volume, source]
 
 
 def test_a_publish_overtaken_by_another_process_can_be_done_again(
@@ -202,27 +202,27 @@ def test_a_publish_killed_at_any_step_loses_nothing(ground: tuple[StateFS, Path]
             assert whole(state)
         else:
             assert whole(building)
-        for place in (building, state):
-            asyncio.run(statefs.remove(place))
+        for volume in (building, state):
+            asyncio.run(statefs.remove(volume))
         if ended is Ended.UNDISTURBED:
             break
     assert step > 3
 
 
-def test_a_remove_killed_at_any_step_spares_the_place_or_hides_it(
+def test_a_remove_killed_at_any_step_spares_the_volume_or_hides_it(
     ground: tuple[StateFS, Path],
 ) -> None:
     statefs, area = ground
-    place = area / "state"
+    volume = area / "state"
     for step in count():
         asyncio.run(make(statefs, area / "building"))
-        asyncio.run(statefs.publish(area / "building", place, MARKER))
-        ended = killed_at_step(step, lambda: statefs.remove(place))
-        if place in asyncio.run(statefs.places(area)):
+        asyncio.run(statefs.publish(area / "building", volume, MARKER))
+        ended = killed_at_step(step, lambda: statefs.remove(volume))
+        if volume in asyncio.run(statefs.volumes(area)):
             assert ended is Ended.KILLED
-            assert asyncio.run(statefs.marker(place)) == MARKER
-            assert whole(place)
-            asyncio.run(statefs.remove(place))
+            assert asyncio.run(statefs.marker(volume)) == MARKER
+            assert whole(volume)
+            asyncio.run(statefs.remove(volume))
         assert purged(statefs, area) == []
         if ended is Ended.UNDISTURBED:
             break

@@ -61,7 +61,7 @@ async def copy(rig: NativeRig, server: Server, flushed: str | None) -> Path:
     place = rig.empty()
     await rig.dbms.flush(server, flushed=flushed)
     async with rig.runtime.freeze(server):
-        with rig.dbms.unnoticed(data_dir_of(server)):
+        with rig.dbms.hide_server(data_dir_of(server)):
             assert await rig.dbms.defect(data_dir_of(server), recovers=True) is None
             place.rmdir()
             shutil.copytree(data_dir_of(server), place)

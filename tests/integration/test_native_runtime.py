@@ -392,7 +392,7 @@ def test_a_cancelled_tool_takes_its_children_with_it(rig: NativeRig) -> None:
             await asyncio.wait((running,))
             async with asyncio.timeout(60):
                 for process in family:
-                    await processes.gone(process.pid)
+                    await processes.wait_exit(process.pid)
             return len(family)
 
     assert asyncio.run(cancel_it()) >= 2
@@ -547,7 +547,7 @@ def test_a_server_that_was_only_just_spawned_is_cleared_away(rig: NativeRig) -> 
             log=data_dir.parent / "log",
             user=rig.native.server_user,
         )
-        await processes.hold_still(pid, [])
+        await processes.freeze(pid, [])
         (data_dir / "postmaster.pid").unlink(missing_ok=True)
         await rig.runtime.clear_orphans([])
         return processes.started(pid) is None

@@ -99,7 +99,7 @@ def test_each_marks_the_programs_it_starts_with_its_own_store(reachable_dir: Pat
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 if any("pg_sleep" in word for word in process.cmdline()):
-                    mark = processes.given(process.pid, orphans.MARK) or ""
+                    mark = processes.environ(process.pid, orphans.MARK) or ""
                     found |= {process.pid} if mark.endswith(f":{store}") else set()
         return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.errors import parted
+from pgstrata.errors import split_details
 from pgstrata.system import faults
 from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
 from tests.resilience.engine import Engine, Json, RefusedError
@@ -36,7 +36,7 @@ NO_ROOM_BYTES = 4 << 20
 TOLD = {
     "disk_full": "the disk of the store {store} is full",
     "store_unusable": "the database {store}/pgstrata.db cannot grow, the disk is full",
-    "cache_full_unreclaimable": r"[0-9.]+ [kM]?B of the disk are free where .* should be",
+    "cache_full_unreclaimable": r"[0-9.]+ [kM]?B of the disk are free, and .* are reserved",
 }
 """The errors of a full disk; which one depends on what wanted room first."""
 
@@ -96,7 +96,7 @@ def failed(engine: Engine, *words: str) -> Json:
 
 def check_told(engine: Engine, error: Json) -> None:
     assert re.search(TOLD[error["code"]].format(store=engine.store), error["message"]), error
-    assert parted(error["details"])[0]
+    assert split_details(error["details"])[0]
     check_nothing_is_left(engine)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstrata.errors import PgstrataError, StepFailedError, joined, parted
+from pgstrata.errors import PgstrataError, StepFailedError, join_details, split_details
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n\r"), max_size=30)
 
@@ -14,7 +14,7 @@ def test_what_to_do_and_the_tool_s_words_are_told_apart_again(
     remedy: str | None, words: str | None
 ) -> None:
     error = StepFailedError("it broke", remedy=remedy, details=words)
-    assert parted(error.body().details) == (error.remedy, words or None)
+    assert split_details(error.body().details) == (error.remedy, words or None)
 
 
 @given(TEXTS)
@@ -41,8 +41,8 @@ def test_details_are_the_remedy_a_blank_line_and_the_tool_s_words(
 def test_what_names_a_file_with_a_line_break_in_it_is_still_one_line() -> None:
     error = PgstrataError("x", remedy="correct a\nb\r\nc.sql", details="ERROR")
     assert error.body().details == "correct a b c.sql\n\nERROR"
-    assert joined(error.remedy, error.details) == error.body().details
+    assert join_details(error.remedy, error.details) == error.body().details
 
 
 def test_lines_without_a_blank_one_are_a_tool_s_words_alone() -> None:
-    assert parted("ERROR:  no\nLINE 1: x") == (None, "ERROR:  no\nLINE 1: x")
+    assert split_details("ERROR:  no\nLINE 1: x") == (None, "ERROR:  no\nLINE 1: x")

@@ -38,7 +38,7 @@ class JobAccepted(Model, frozen=True, kw_only=True):
     events_url: str
     status: Literal["queued"]
     queue_place: int | None = None
-    """Its place in the line for its turn, from 1, if there is no turn for it yet."""
+    """Its position in the queue for a job slot, from 1, while it has none."""
 
 
 class JobHead(Model, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ class JobStatus(JobHead, frozen=True, kw_only=True):
     """A job with its tasks and what came of it."""
 
     queue_place: int | None = None
-    """A queued job's place in the line for its turn, from 1."""
+    """A queued job's position in the queue for a job slot, from 1."""
     tasks: tuple[TaskSpec, ...] = ()
     result: Result | None = None
     error: ErrorBody | None = None
@@ -69,7 +69,7 @@ class JobEntry(JobHead, frozen=True, kw_only=True):
     """A job, as it is listed."""
 
     queue_place: int | None = None
-    """A queued job's place in the line for its turn, from 1."""
+    """A queued job's position in the queue for a job slot, from 1."""
     resolved_image_id: str | None = None
     signature: str | None = None
 

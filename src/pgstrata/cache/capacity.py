@@ -45,7 +45,7 @@ def check(limits: CacheCapacity) -> None:
     if not 0 < limits.low_watermark <= limits.high_watermark <= 1:
         raise InvalidArgumentError(
             f"the cache's watermarks are {limits.low_watermark:g} (low) and "
-            f"{limits.high_watermark:g} (high), which cannot be",
+            f"{limits.high_watermark:g} (high), which is inconsistent",
             remedy="set cache.capacity.lowWatermark and highWatermark so that 0 < low <= high <= 1",
         )
 

@@ -13,5 +13,5 @@ async def clone_state(statefs: StateFS, state: Path, directory: Path) -> None:
     except FileNotFoundError as error:
         raise ConflictError(
             f"state {state.name} was removed while it was being used",
-            remedy="run the prepare again; it will be rebuilt",
+            remedy="prepare again; it will be rebuilt",
         ) from error

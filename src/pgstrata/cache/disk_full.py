@@ -33,12 +33,12 @@ LEAST_BYTES = 8 << 20
 
 _REMEDY = (
     "remove instances and states that are not needed (pgstrata ls --all, pgstrata rm -r ID), "
-    "or make room on that disk otherwise"
+    "or free space on that disk"
 )
 
 
 @contextmanager
-def full_disk_told(store: Path) -> Iterator[None]:
+def map_full_disk(store: Path) -> Iterator[None]:
     """Raise ``DiskFullError`` in place of what the full disk of the store made fail."""
     try:
         yield

@@ -59,7 +59,7 @@ class Evictor:
         limits: CacheCapacity,
         store: Store,
         removal: StateRemoval,
-        reservations: InUse,
+        in_use: InUse,
         disk: Callable[[], Disk],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -67,7 +67,7 @@ class Evictor:
         self._limits = limits
         self._store = store
         self._removal = removal
-        self._reservations = reservations
+        self._in_use = in_use
         self._disk = disk
         self._now = now
         self._turn = asyncio.Lock()
@@ -117,7 +117,7 @@ class Evictor:
         fill = await self._measure()
         totals = await self._store.count_states()
         kept = await self._store.not_evictable(
-            created_before=self._old_enough(), but_not=self._reservations.held
+            created_before=self._old_enough(), but_not=self._in_use.held
         )
         return CacheStatus(
             usage_bytes=totals.size_bytes,
@@ -142,8 +142,8 @@ class Evictor:
             usage_bytes = (await self._store.count_states()).size_bytes + self._promised
         except (OSError, PgstrataError) as error:
             raise CacheEnforcementUnavailableError(
-                f"nobody can tell how full the cache is: {error}",
-                remedy="look after the store's disk",
+                f"the use of the cache cannot be measured: {error}",
+                remedy="check the store's disk",
             ) from error
         return _Fill(usage_bytes=usage_bytes, disk=disk, bounds=capacity.bounds(self._limits, disk))
 
@@ -169,7 +169,7 @@ class Evictor:
             candidates = await self._store.evictable(
                 created_before=self._old_enough(),
                 limit=CANDIDATES_AT_ONCE,
-                but_not=self._reservations.held | refused,
+                but_not=self._in_use.held | refused,
             )
             if not candidates:
                 break
@@ -209,11 +209,11 @@ class Evictor:
 
     def _too_small(self, fill: _Fill, needed: int) -> CacheLimitTooSmallError:
         return CacheLimitTooSmallError(
-            f"the cache may hold {rounded(fill.bounds.max_bytes)} in all, "
-            f"{rounded(needed)} of which this state alone needs"
+            f"this state alone needs {rounded(needed)}, and the whole cache may hold "
+            f"{rounded(fill.bounds.max_bytes)}"
             if needed
             else f"nothing is left for the cache: {rounded(fill.bounds.reserve_bytes)} of the "
-            f"disk's {rounded(fill.disk.total_bytes)} are to stay free",
+            f"disk's {rounded(fill.disk.total_bytes)} are reserved",
             remedy="raise cache.capacity.maxBytes or lower cache.capacity.reserveBytes, "
             "or give the store a larger disk",
         )
@@ -223,17 +223,17 @@ class Evictor:
     ) -> PgstrataError:
         held = (
             f"the cache holds {rounded(left.usage_bytes)} of {rounded(left.bounds.max_bytes)}, "
-            f"{rounded(left.disk.free_bytes)} of the disk are free where "
-            f"{rounded(left.bounds.reserve_bytes)} should be"
+            f"{rounded(left.disk.free_bytes)} of the disk are free, and "
+            f"{rounded(left.bounds.reserve_bytes)} are reserved"
         )
         if trouble is not None:
             return CacheEnforcementUnavailableError(
                 f"{held}, and states cannot be removed: {trouble}",
-                remedy="look after the store's disk (pgstrata engine logs says more)",
+                remedy="check the store's disk (see pgstrata engine logs)",
             )
         wanted = f", {rounded(needed)} more are needed" if needed else ""
         return CacheFullUnreclaimableError(
-            f"{held}{wanted}, and no state can go: those left are in use, pinned or young",
-            remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), make room on "
-            "the disk, or set other limits (cache.capacity); pgstrata status --cache tells more",
+            f"{held}{wanted}, and no state can be evicted: all are in use, pinned or too young",
+            remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), free space on "
+            "the disk, or change the limits (cache.capacity); see pgstrata status --cache",
         )

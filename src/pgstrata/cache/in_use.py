@@ -72,7 +72,7 @@ class InUse:
         """Whether the state is being removed: it must not be used any more."""
         return state_id in self._leaving
 
-    async def gone(self, state_id: str) -> None:
+    async def wait_removed(self, state_id: str) -> None:
         """Wait until nobody is removing the state any more."""
         while (leaving := self._leaving.get(state_id)) is not None:
             await leaving.wait()

@@ -11,15 +11,13 @@ from pgstrata.store.base import Store
 class StateRemoval:
     """Removes states below one directory. Whoever uses them is asked first."""
 
-    def __init__(
-        self, *, states: Path, statefs: StateFS, store: Store, reservations: InUse
-    ) -> None:
+    def __init__(self, *, states: Path, statefs: StateFS, store: Store, in_use: InUse) -> None:
         self._states = states
         self._fs = statefs
         self._store = store
-        self._reservations = reservations
+        self._in_use = in_use
 
-    def place_of(self, state_id: str) -> Path:
+    def volume_of(self, state_id: str) -> Path:
         """Where the state's files are, if it has any."""
         return self._states / state_id
 
@@ -29,14 +27,14 @@ class StateRemoval:
         False, and nothing is changed, when a job holds it. Raises ``ConflictError`` when a state or
         an instance stems from it.
         """
-        with self._reservations.removing([state_id]) as in_the_way:
+        with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
                 return False
             try:
                 await self._store.remove_state(state_id)
             except StoreUnusableError:
                 # On a full disk there is room for that once the files are gone.
-                await self._fs.remove(self.place_of(state_id))
+                await self._fs.remove(self.volume_of(state_id))
                 await self._store.remove_state(state_id)
-            await self._fs.remove(self.place_of(state_id))
+            await self._fs.remove(self.volume_of(state_id))
         return True

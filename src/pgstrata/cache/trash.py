@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Trash:
-    """Deletes places, one after the other. Use it as an async context."""
+    """Deletes volumes, one after the other. Use it as an async context."""
 
     def __init__(self, statefs: StateFS) -> None:
         self._fs = statefs
@@ -37,15 +37,15 @@ class Trash:
             self._work.cancel()
             await asyncio.wait((self._work,))
 
-    async def dispose(self, places: Iterable[Path]) -> None:
-        """Let places be gone for every reader on return; their files go later. Twice is fine."""
-        for place in places:
-            hidden = await self._fs.hide(place)
+    async def put(self, volumes: Iterable[Path]) -> None:
+        """Let volumes be gone for every reader on return; their files go later. Twice is fine."""
+        for volume in volumes:
+            hidden = await self._fs.hide(volume)
             if hidden is not None:
                 self._hidden.append(hidden)
                 self._begin()
 
-    async def done(self) -> None:
+    async def join(self) -> None:
         """Wait until all files are deleted."""
         if self._work is not None:
             await self._work

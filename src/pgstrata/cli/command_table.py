@@ -17,22 +17,22 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
-    "watch": Entry("watch", "follow a job that goes on in the engine"),
+    "watch": Entry("watch", "follow a job that runs in the engine"),
     "ls": Entry("ls", "list names and instances, states, jobs, tasks"),
     "pin": Entry("pin", "keep a state from being evicted"),
-    "unpin": Entry("unpin", "let it be evicted again"),
+    "unpin": Entry("unpin", "allow it to be evicted again"),
     "rm": Entry("rm", "remove an instance, a state or a job"),
     "status": Entry("status", "show the engine, its PostgreSQL and its snapshots"),
     "cache verify": Entry("cache_verify", "check every state, and remove what cannot be used"),
     "engine serve": Entry("engine_serve", "run the engine in the foreground"),
     "engine start": Entry("engine_start", "start the engine in the background"),
-    "engine stop": Entry("engine_stop", "stop it; instances go on"),
-    "engine status": Entry("engine_status", "tell whether it runs, and where"),
-    "engine logs": Entry("engine_logs", "show what it wrote"),
-    "liquibase install": Entry("liquibase_install", "fetch Liquibase, which prepare:lb needs"),
-    "postgres install": Entry("postgres_install", "fetch a PostgreSQL, with all its extensions"),
-    "postgres ls": Entry("postgres_ls", "list every PostgreSQL here, and what can be fetched"),
-    "postgres rm": Entry("postgres_rm", "remove one that was fetched"),
+    "engine stop": Entry("engine_stop", "stop it; instances keep running"),
+    "engine status": Entry("engine_status", "show whether it runs, and where"),
+    "engine logs": Entry("engine_logs", "show its log"),
+    "liquibase install": Entry("liquibase_install", "download Liquibase, which prepare:lb needs"),
+    "postgres install": Entry("postgres_install", "download a PostgreSQL with all its extensions"),
+    "postgres ls": Entry("postgres_ls", "list every PostgreSQL here, and those to download"),
+    "postgres rm": Entry("postgres_rm", "remove one that was downloaded"),
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 

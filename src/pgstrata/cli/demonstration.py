@@ -19,7 +19,7 @@ from pgstrata.cli.text import columns, table
 from pgstrata.client import connect
 from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
-from pgstrata.client.undisturbed import undisturbed
+from pgstrata.client.interrupts import ignore_interrupts
 from pgstrata.demo.files import QUERY, SCRIPTS, lay_out
 from pgstrata.domain.durations import measured
 from pgstrata.domain.job import Result
@@ -49,16 +49,16 @@ def _perform(own: Context, engine: Engine, *, keep: bool) -> None:
     _tell("The scripts of a bookshop, and a year of its sales:")
     print(f"  {lay_out(own.work_dir)} rows for 6 tables in {own.work_dir}")
     _show_plan(own, engine)
-    first = _prepare(own, engine, "Now build it. Every step's outcome is kept:")
+    first = _prepare(own, engine, "Now build it. The result of every step is kept:")
     _show_query(first[0])
-    second = _prepare(own, engine, "Someone else wants the same. Nothing is built again:")
+    second = _prepare(own, engine, "Someone else wants the same. Nothing is rebuilt:")
     _compare(first, second)
     if not keep:
         _remove(engine, first[0], second[0])
 
 
 def _show_plan(own: Context, engine: Engine) -> None:
-    _tell("What will it take?", f"pgstrata plan:psql -- {_SCRIPT_WORDS}")
+    _tell("What needs to be built?", f"pgstrata plan:psql -- {_SCRIPT_WORDS}")
     job_id = engine.submit(replace(_request(own), plan_only=True)).job_id
     ending = follow(own, engine, job_id)
     show_plan(own, ending.engine.job(job_id))
@@ -71,21 +71,21 @@ def _prepare(own: Context, engine: Engine, story: str) -> tuple[Result, float]:
     result = follow(own, engine, engine.submit(_request(own)).job_id).result
     took = time.perf_counter() - began
     if result is None:
-        raise PgstrataError("the engine prepared nothing", remedy="`pgstrata status` may tell why")
+        raise PgstrataError("the engine returned no database", remedy="see `pgstrata status`")
     print(f"DSN={result.dsn}")
     print(f"  in {measured(took)}", flush=True)
     return result, took
 
 
 def _show_query(result: Result) -> None:
-    _tell("A whole PostgreSQL of your own. Ask it something:", f'psql "$DSN" -c "{QUERY}"')
+    _tell("A whole PostgreSQL of your own. Query it:", f'psql "$DSN" -c "{QUERY}"')
     head, rows = _asked(result.dsn)
     print(table(head, rows, columns(sys.stdout)))
 
 
 def _compare(first: tuple[Result, float], second: tuple[Result, float]) -> None:
     _tell(f"The first took {measured(first[1])}, the second {measured(second[1])}.")
-    print("  Each is a server of its own: what you do to one, the other never sees.")
+    print("  Each is a server of its own: changes to one are never seen in the other.")
 
 
 def _remove(engine: Engine, *results: Result) -> None:
@@ -116,7 +116,7 @@ def _asked(dsn: str) -> tuple[list[str], list[list[str]]]:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
     except psycopg.Error as error:
         raise JobFailedError(
-            "the new database does not answer the query", details=str(error).strip()
+            "the new database returned no rows", details=str(error).strip()
         ) from error
     return head, [[str(value) for value in row] for row in rows]
 
@@ -130,9 +130,9 @@ def _place(*, keep: bool) -> Iterator[Path]:
         yield root
     finally:
         if keep:
-            _tell(f"Everything is in {root}. Go on with:", f"pgstrata --store {root}/store ls")
+            _tell(f"Everything is in {root}. Try:", f"pgstrata --store {root}/store ls")
         else:
-            with undisturbed():
+            with ignore_interrupts():
                 _delete(root)
 
 
@@ -154,14 +154,14 @@ def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Conte
     """An engine for the demonstration alone, stopped afterwards with all its instances."""
     configuration = context.configuration._replace(store=root / "store", endpoint=None)
     own = context._replace(configuration=configuration, work_dir=root / "bookshop")
-    _tell("An engine, on a store of its own:", "pgstrata engine start")
+    _tell("An engine with a store of its own:", "pgstrata engine start")
     found = connect.start(configuration)
     try:
         print(f"  {found.file.endpoint}  pid {found.file.pid}", flush=True)
         yield own, found
     finally:
         if not keep:
-            with undisturbed():
+            with ignore_interrupts():
                 _clear(found)
 
 

@@ -12,6 +12,6 @@ def refuse_endpoint(context: Context) -> None:
     """Raise ``InvalidArgumentError`` for an engine elsewhere: not ours to start or stop."""
     if context.configuration.endpoint is not None:
         raise InvalidArgumentError(
-            f"the engine at {context.configuration.endpoint} is not this machine's to manage",
-            remedy="leave the endpoint out, or log in where that engine runs",
+            f"the engine at {context.configuration.endpoint} does not run on this machine",
+            remedy="omit the endpoint, or log in where that engine runs",
         )

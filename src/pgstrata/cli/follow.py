@@ -18,7 +18,7 @@ from pgstrata.errors import (
     UnauthorizedError,
     UnreachableError,
     WaitedTooLongError,
-    parted,
+    split_details,
 )
 
 if TYPE_CHECKING:
@@ -51,16 +51,16 @@ def follow(
 ) -> Ending:
     """Show a job's progress on stderr, from event number ``start`` on, until it ends.
 
-    ``queue_place`` is its place in the line for its turn, if it waits for one. Raises
+    ``queue_place`` is its position in the queue for a slot, if it waits for one. Raises
     ``JobFailedError`` when the job failed, ``UnreachableError`` when the engine is lost for good,
     ``WaitedTooLongError``, and ``Detached`` when the caller leaves.
     """
     progress = for_stream(sys.stderr, os.environ, verbose=context.verbose)
     follower = _Follower(context, engine, job_id, progress, start)
     if queue_place is not None:
-        progress.note(f"queued: number {queue_place} in the line")
+        progress.note(f"queued: position {queue_place} in the queue")
     try:
-        return follower.to_the_end()
+        return follower.run()
     finally:
         progress.clear()
 
@@ -83,7 +83,7 @@ class _Follower:
         self._attached = False
         self._give_up_at = 0.0
 
-    def to_the_end(self) -> Ending:
+    def run(self) -> Ending:
         """Attach, as often as it takes."""
         failures = 0
         while not self._ended:
@@ -118,7 +118,7 @@ class _Follower:
             # We counted more than the engine kept; what was reported once is not reported again.
             self._next = 0
         if not self._ended:
-            raise UnreachableError("the engine stopped in the middle of the job")
+            raise UnreachableError("the engine stopped during the job")
 
     def _take(self, event: "Event") -> None:
         match event.type:
@@ -154,8 +154,8 @@ class _Follower:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise WaitedTooLongError(
-                f"job {self._job_id} takes longer than the time given with --timeout",
-                remedy=f"it goes on: `pgstrata watch {self._job_id}` follows it",
+                f"job {self._job_id} is taking longer than --timeout",
+                remedy=f"it continues: `pgstrata watch {self._job_id}` follows it",
             )
         return left
 
@@ -171,7 +171,7 @@ class _Follower:
         if failures:
             time.sleep(_PAUSE_SECONDS)
         if failures == 2:
-            self._progress.note("the engine is gone; looking for the one that goes on with the job")
+            self._progress.note("lost the engine; looking for the one that continues the job")
         if failures > 1:
             # An engine that died left its store to the next, which goes on with the job. One that
             # is about to end keeps the store from the next for a while.
@@ -196,10 +196,10 @@ class _Follower:
         return Ending(self._job_id, self._result, self._engine)
 
     def _failure(self, error: "ErrorBody | None") -> JobFailedError:
-        remedy = f"`pgstrata -v watch {self._job_id}` shows what it said"
+        remedy = f"`pgstrata -v watch {self._job_id}` shows its output"
         if error is None:
             return JobFailedError(f"job {self._job_id} failed", remedy=remedy)
         if error.code == CancelledJobError.code:
-            remedy = "what it had built stays cached; prepare again to go on"
-        told, words = parted(error.details)
+            remedy = "the states it has built stay cached; prepare again to continue"
+        told, words = split_details(error.details)
         return JobFailedError(error.message, remedy=told or remedy, details=words, code=error.code)

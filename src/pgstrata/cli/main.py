@@ -24,12 +24,12 @@ INTERRUPTED = 130
 USAGE = 2
 
 OPTIONS = (
-    Option(("--profile",), "take the settings of this profile", "NAME"),
+    Option(("--profile",), "use the settings of this profile", "NAME"),
     setting_option(OWN["endpoint"]),
     setting_option(OWN["store"]),
-    Option(("--output",), "what stdout carries: human (default) or json", "FORM"),
+    Option(("--output",), "the format of stdout: human (default) or json", "FORM"),
     setting_option(OWN["timeout"]),
-    Option(("-v", "--verbose"), "show what the tools say as they run"),
+    Option(("-v", "--verbose"), "show the output of the tools as they run"),
     HELP,
     Option(("--version",), "show the version"),
 )
@@ -117,7 +117,7 @@ def _run(words: Sequence[str]) -> int:
         return 0 if given.has("--help") else USAGE
     if given.words[0].startswith("-"):
         raise InvalidArgumentError(
-            f"there is no option {given.words[0]} before the command",
+            f"unknown option {given.words[0]} before the command",
             remedy="`pgstrata --help` lists the options",
         )
     return _run_command(given)
@@ -143,11 +143,10 @@ def _named(words: Sequence[str]) -> tuple[Command, Sequence[str]]:
     if name in command_table.GROUPS:
         members = [known for known in command_table.COMMANDS if known.startswith(f"{name} ")]
         raise InvalidArgumentError(
-            f"`{name}` needs a second word", remedy=f"one of: {', '.join(members)}"
+            f"`{name}` needs a subcommand", remedy=f"one of: {', '.join(members)}"
         )
     raise InvalidArgumentError(
-        f'there is no command "{name}"',
-        remedy=f"commands: {', '.join(command_table.overview())}",
+        f'unknown command "{name}"', remedy=f"commands: {', '.join(command_table.overview())}"
     )
 
 

@@ -110,7 +110,9 @@ def _taken(word: str, rest: list[str], known: dict[str, Option]) -> list[tuple[s
         raise _unknown(flag)
     if option.metavar is None:
         if joined:
-            raise InvalidArgumentError(f"{flag} takes no value", remedy=f"write {flag} alone")
+            raise InvalidArgumentError(
+                f"{flag} takes no value", remedy=f"write {flag} without a value"
+            )
         return [(option.name, "")]
     if not joined and not rest:
         raise InvalidArgumentError(f"{flag} needs a value", remedy=f"write {flag} {option.metavar}")
@@ -129,6 +131,4 @@ def _bundle(word: str, known: dict[str, Option]) -> list[tuple[str, str]]:
 
 
 def _unknown(flag: str) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        f"there is no option {flag} here", remedy="--help lists the options"
-    )
+    return InvalidArgumentError(f"unknown option {flag}", remedy="--help lists the options")

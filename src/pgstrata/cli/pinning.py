@@ -9,7 +9,7 @@ from pgstrata.cli.targets import resolve
 from pgstrata.cli.text import short
 from pgstrata.errors import InvalidArgumentError
 
-STATE_NEEDED = "STATE is 8 or more characters of its id."
+STATE_NEEDED = "STATE is 8 or more characters of the state's id."
 
 
 def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
@@ -19,20 +19,20 @@ def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
         if len(given.words) != 1:
             raise InvalidArgumentError(
                 f"{'pin' if pinned else 'unpin'} needs one STATE",
-                remedy="`pgstrata ls -s` lists the states there are",
+                remedy="`pgstrata ls -s` lists the states",
             )
         engine = context.engine()
         target = resolve(engine, given.words[0])
         if target.kind != "state":
             raise InvalidArgumentError(
                 f'"{given.words[0]}" is {_an(target.kind)}, and only states can be pinned',
-                remedy="`pgstrata ls -s` lists the states there are",
+                remedy="`pgstrata ls -s` lists the states",
             )
         state = engine.pin(target.id, pinned=pinned)
         if context.json:
             print_document(state)
         else:
-            print(f"state {short(state.state_id)} {'stays' if pinned else 'may go'}")
+            print(f"state {short(state.state_id)} {'is pinned' if pinned else 'may be evicted'}")
         return 0
 
     return run

@@ -19,7 +19,7 @@ def major_of(given: Given, command: str) -> int:
     """The major version that is the only word. Raises ``InvalidArgumentError``."""
     if len(given.words) != 1:
         raise InvalidArgumentError(
-            f"{command} takes one major version", remedy=f"write, for instance, `{command} 17`"
+            f"{command} needs one major version", remedy=f"write, for instance, `{command} 17`"
         )
     try:
         return whole_number(given.words[0])

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pgstrata.domain.request import PrepareRequest
 
 WATCH_OPTIONS = (
-    Option(("--watch",), "show progress until the database is there (default)"),
-    Option(("--no-watch",), "print JOB=… at once and leave the rest to the engine"),
+    Option(("--watch",), "show progress until the database is ready (default)"),
+    Option(("--no-watch",), "print JOB=… at once and let the engine continue"),
 )
 
 
@@ -40,8 +40,8 @@ def plan(context: Context, asked: "PrepareRequest") -> int:
 
 
 def _follow(context: Context, engine: "Engine", accepted: "JobAccepted") -> None:
-    place = accepted.queue_place
-    show_ending(context, follow(context, engine, accepted.job_id, queue_place=place))
+    position = accepted.queue_place
+    show_ending(context, follow(context, engine, accepted.job_id, queue_place=position))
 
 
 def _show_accepted(context: Context, accepted: "JobAccepted") -> None:

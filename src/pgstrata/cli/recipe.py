@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 PLAN_OPTIONS = (
     setting_option(OWN["image"]),
-    Option(("--uncacheable",), "inputs that cannot be known: refuse (default) or run", "HOW"),
-    Option(("--timeout",), "stop the job when it has run for this long: 90s, 15m, 2h", "TIME"),
+    Option(("--uncacheable",), "steps that cannot be cached: refuse (default) or run", "HOW"),
+    Option(("--timeout",), "stop the job after this long: 90s, 15m, 2h", "TIME"),
 )
 
 INSTANCE_OPTIONS = (
     Option(("--name",), "give the instance a name", "N"),
-    Option(("--ttl",), "how long the instance may live: 90s, 15m, 2h, 1d", "TIME"),
+    Option(("--ttl",), "the instance's lifetime: 90s, 15m, 2h, 1d", "TIME"),
 )
 
 
@@ -55,7 +55,7 @@ def _standard_input() -> str:
 
 def _name(text: str) -> str:
     if not text or "/" in text:
-        raise ValueError(f'"{text}" is no name: it must not be empty or hold a slash')
+        raise ValueError(f'"{text}" is not a valid name: it must not be empty or contain a slash')
     return text
 
 

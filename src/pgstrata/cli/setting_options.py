@@ -8,7 +8,7 @@ from pgstrata.config.keys import OWN, engine_keys, read
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.plugin import Option
 
-_ANY = Option(("--set",), "any setting of the engine's by its key; may be repeated", "KEY=VALUE")
+_ANY = Option(("--set",), "set any engine setting by its key; may be repeated", "KEY=VALUE")
 
 
 def engine_options() -> tuple[Option, ...]:
@@ -33,8 +33,8 @@ def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
             continue
         if name in OWN:
             raise InvalidArgumentError(
-                f"{flag}: {name} is no setting of the engine's",
-                remedy="leave it out, or set it where the command is run",
+                f"{flag}: {name} is not a setting of the engine",
+                remedy="omit it, or set it where the command is run",
             )
         said[name] = read(flag, name, text, work_dir)
     return said

@@ -19,7 +19,7 @@ Outcome = Literal["cached", "built", "failed"]
 
 _PHASES = (
     ("plan", "planning"),
-    ("resolve", "looking for the image"),
+    ("resolve", "resolving the image"),
     ("prepare", "cloning and starting the instance"),
 )
 

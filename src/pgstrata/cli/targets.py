@@ -30,8 +30,8 @@ def resolve(engine: "Engine", given: str) -> Target:
     if not found:
         raise _nothing(given)
     raise InvalidArgumentError(
-        f'"{given}" may stand for {len(found)} things',
-        remedy="write more of the id",
+        f'"{given}" matches {len(found)} things',
+        remedy="give more of the id",
         details="\n".join(sorted(f"{target.kind} {target.id}" for target in found)),
     )
 
@@ -57,7 +57,7 @@ def _nothing(given: str) -> NotFoundError:
     too_short = len(given) < PREFIX_LENGTH and _HEX.issuperset(given.lower())
     return NotFoundError(
         f'there is no instance, state or job "{given}"',
-        remedy=f"the beginning of an id needs {PREFIX_LENGTH} characters or more"
+        remedy=f"a prefix of an id needs {PREFIX_LENGTH} characters or more"
         if too_short
-        else "`pgstrata ls --all` lists what there is; a job needs its whole id",
+        else "`pgstrata ls --all` lists everything; a job needs its whole id",
     )

@@ -6,12 +6,18 @@ import msgspec
 
 from pgstrata.api.codec import decode
 from pgstrata.domain.job import ErrorBody
-from pgstrata.errors import NotFoundError, PgstrataError, UnauthorizedError, error_class, parted
+from pgstrata.errors import (
+    NotFoundError,
+    PgstrataError,
+    UnauthorizedError,
+    error_class,
+    split_details,
+)
 
 _REMEDIES: Mapping[type[PgstrataError], str] = {
     UnauthorizedError: "set PGSTRATA_TOKEN to the token in that engine's engine.json",
-    NotFoundError: "`pgstrata ls --all` shows what there is",
-    PgstrataError: "`pgstrata engine logs` shows what the engine said",
+    NotFoundError: "`pgstrata ls --all` lists everything",
+    PgstrataError: "see `pgstrata engine logs`",
 }
 
 
@@ -21,11 +27,11 @@ def error_from(status: int, data: bytes) -> PgstrataError:
         body = decode(data, ErrorBody)
     except msgspec.DecodeError:
         return error_class(None, status)(
-            f"the answer came with status {status}, and not from an engine",
-            remedy="look at the endpoint, and at what stands between it and here",
+            f"the response with status {status} did not come from an engine",
+            remedy="check the endpoint, and any proxy in front of it",
         )
     kind = error_class(body.code, status)
-    remedy, words = parted(body.details)
+    remedy, words = split_details(body.details)
     # The engine's own advice on what it does not find speaks of routes.
     told = None if kind is NotFoundError else remedy
     return kind(body.message, remedy=told or _REMEDIES.get(kind), details=words, code=body.code)

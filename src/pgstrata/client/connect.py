@@ -39,7 +39,7 @@ def submit(
         if configuration.endpoint is not None or stopping is None:
             raise
     engine.close()
-    discovery.gone(stopping.pid, _STOPPING_SECONDS)
+    discovery.wait_exit(stopping.pid, _STOPPING_SECONDS)
     engine = connect(configuration)
     return engine, engine.submit(request)
 

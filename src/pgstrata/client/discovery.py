@@ -70,7 +70,7 @@ def alive(pid: int) -> bool:
     return not _is_zombie(pid)
 
 
-def gone(pid: int, seconds: float) -> bool:
+def wait_exit(pid: int, seconds: float) -> bool:
     """Wait for a process's end, for so long at most; whether it has ended."""
     deadline = time.monotonic() + seconds
     while alive(pid):

@@ -61,7 +61,7 @@ class Engine:
         return self._http.lines("/v1/cache/verify", StateCheck, method="POST", query=query)
 
     def pin(self, state_id: str, *, pinned: bool) -> State:
-        """Let a state stay whatever room is wanted, or no longer; the state."""
+        """Pin or unpin a state. Returns the state."""
         method = "PUT" if pinned else "DELETE"
         return self._read(self._http.ask(method, f"/v1/states/{segment(state_id)}/pin"), State)
 
@@ -108,7 +108,7 @@ class Engine:
     def states(
         self, *, id_prefix: str | None = None, kind: str | None = None, image: str | None = None
     ) -> list[State]:
-        """The states that are kept."""
+        """The cached states."""
         filters = {"id_prefix": id_prefix, "kind": kind, "image": image}
         return self._get("/v1/states", list[State], **filters)
 

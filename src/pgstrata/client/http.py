@@ -187,7 +187,7 @@ class Http:
         reason = "it does not answer" if isinstance(error, TimeoutError) else _reason(error)
         return UnreachableError(
             f"cannot reach the engine at {self.address.url}: {reason}",
-            remedy="`pgstrata engine status` tells whether one runs",
+            remedy="see `pgstrata engine status`",
         )
 
 
@@ -227,12 +227,12 @@ def _decoded(data: bytes, kind: type[T], address: Address) -> T:
         return decode(data, kind)
     except msgspec.ValidationError as error:
         raise UnreachableError(
-            f"what answers at {address.url} is not a pgstrata engine, or one of another version: "
+            f"the server at {address.url} is not a pgstrata engine, or has another version: "
             f"{error}",
-            remedy="see that the engine is of this version: `pgstrata engine status`",
+            remedy="make sure the engine has this version: `pgstrata engine status`",
         ) from error
     except msgspec.DecodeError as error:
         raise UnreachableError(
-            f"what answers at {address.url} is not a pgstrata engine",
-            remedy="look at the endpoint: --endpoint, PGSTRATA_ENDPOINT or the configuration",
+            f"the server at {address.url} is not a pgstrata engine",
+            remedy="check the endpoint: --endpoint, PGSTRATA_ENDPOINT or the configuration",
         ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgstrata.client.discovery import Found, find
-from pgstrata.client.undisturbed import interrupt_put_off, undisturbed
+from pgstrata.client.interrupts import defer_interrupts, ignore_interrupts
 from pgstrata.config.model import LOG_FILE
 from pgstrata.errors import PgstrataError, UnreachableError
 
@@ -56,7 +56,7 @@ def start(
         written_before = log.stat().st_size if log.exists() else 0
         child = None
         try:
-            with interrupt_put_off():
+            with defer_interrupts():
                 from pgstrata.system.subprocesses import start_detached
 
                 child = start_detached(command, log=log, cwd=store, env=os.environ)
@@ -64,7 +64,7 @@ def start(
         except KeyboardInterrupt:
             # Nobody has been told of this engine.
             if child is not None:
-                with undisturbed():
+                with ignore_interrupts():
                     _end(child)
             raise
     if found is None:
@@ -109,9 +109,7 @@ def _did_not_start(
     with log.open("rb") as lines:
         lines.seek(written_before)
         words = lines.read().decode("utf-8", "replace").splitlines()[-_TAIL_LINES:]
-    return UnreachableError(
-        message, remedy=f"its own words are in {log}", details="\n".join(words) or None
-    )
+    return UnreachableError(message, remedy=f"see its log, {log}", details="\n".join(words) or None)
 
 
 def _make(store: Path) -> None:
@@ -124,7 +122,7 @@ def _make(store: Path) -> None:
     except OSError as error:
         raise PgstrataError(
             f"cannot make the store {store}: {error.strerror}",
-            remedy="name a directory of yours with PGSTRATA_STORE",
+            remedy="set PGSTRATA_STORE to a directory you own",
         ) from error
 
 
@@ -136,7 +134,7 @@ def _turn(store: Path, deadline: float) -> Iterator[None]:
     except OSError as error:
         raise PgstrataError(
             f"cannot write to the store {store}: {error.strerror}",
-            remedy="name a directory of yours with PGSTRATA_STORE",
+            remedy="set PGSTRATA_STORE to a directory you own",
         ) from error
     try:
         while not _taken(lock) and time.monotonic() < deadline:

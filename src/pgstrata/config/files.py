@@ -66,11 +66,11 @@ def _parsed(path: Path) -> dict[Any, Any]:
         ) from error
     except yaml.YAMLError as error:
         raise InvalidArgumentError(
-            f"{path} is not valid YAML", remedy="mend the place shown below", details=str(error)
+            f"{path} is not valid YAML", remedy="fix the error shown below", details=str(error)
         ) from error
     if not isinstance(tree, dict | None):
         raise InvalidArgumentError(
-            f"{path} must hold settings by name", remedy="write it as `key: value`"
+            f"{path} must be a mapping of settings", remedy="write it as `key: value`"
         )
     return dict(tree or {})
 
@@ -91,5 +91,5 @@ def _leaves(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _no_section(path: Path, key: str, content: str) -> InvalidArgumentError:
     return InvalidArgumentError(
-        f"{path}: {key} must hold {content} by name", remedy="correct it there"
+        f"{path}: {key} must be a mapping of {content}", remedy="correct it there"
     )

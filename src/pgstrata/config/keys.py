@@ -132,7 +132,7 @@ def read(origin: str, name: str, value: object, base: Path) -> Any:
         )
     if reason := key.setting.reserved.get(key.entry(name).lower()):
         raise InvalidArgumentError(
-            f"{origin}: {name} is not to be set: {reason}", remedy="leave it out"
+            f"{origin}: {name} cannot be set: {reason}", remedy="leave it out"
         )
     try:
         if not isinstance(value, str | int | float):
@@ -142,7 +142,7 @@ def read(origin: str, name: str, value: object, base: Path) -> Any:
         but = "" if key.setting.secret else f"; it is {_shown(value)}"
         raise InvalidArgumentError(
             f"{origin}: {name} must be {key.values.accepted}{but}",
-            remedy="correct it, or leave it out",
+            remedy="correct it, or omit it",
         ) from error
 
 
@@ -185,11 +185,11 @@ def _anchored(value: Any, base: Path) -> Any:
 def _instead_of(name: str) -> str:
     inside = [known for known in {**every_key(), **kind_keys()} if known.startswith(f"{name}.")]
     if inside:
-        return f"what can be set there: {', '.join(inside)}"
+        return f"the settings there are: {', '.join(inside)}"
     from difflib import get_close_matches
 
     alike = get_close_matches(name, every_key(), n=1)
-    return f"did you mean {alike[0]}?" if alike else "look for a slip of the pen, or remove it"
+    return f"did you mean {alike[0]}?" if alike else "check its spelling, or remove it"
 
 
 def _shown(value: object) -> str:

@@ -59,7 +59,7 @@ def _usable(store: Path) -> Path:
         reason = f"is longer than {LONGEST_STORE} bytes"
     elif _UNFIT.search(str(store)):
         # A server notes where it works in a line, and answers are in UTF-8.
-        reason = "has a line break or another control character in it, or is not UTF-8"
+        reason = "contains a line break or another control character, or is not UTF-8"
     else:
         return store
     raise InvalidArgumentError(
@@ -94,6 +94,6 @@ def _chosen(
         known = sorted({known for file in files for known in file.profiles})
         raise InvalidArgumentError(
             f'there is no profile "{name}"',
-            remedy=f"profiles there are: {', '.join(known)}" if known else "no file defines any",
+            remedy=f"known profiles: {', '.join(known)}" if known else "no file defines any",
         )
     return [layer for file in files for layer in (file.profiles.get(name or "", {}), file.plain)]

@@ -33,7 +33,7 @@ class Configuration(NamedTuple):
     ] = None
     token: Annotated[
         str | None,
-        Setting("how to be let in by that engine", secret=True),
+        Setting("the token for that engine", secret=True),
     ] = None
     image: Annotated[
         str,

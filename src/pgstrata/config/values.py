@@ -64,7 +64,7 @@ def _paths(_setting: Setting) -> Values:
 
     return Values(
         "paths",
-        ", parted by colons",
+        ", separated by colons",
         read,
         {"type": "string", "minLength": 1},
         lambda paths: ":".join(map(str, paths)),
@@ -95,7 +95,7 @@ def _share(_setting: Setting) -> Values:
         return Share(share)
 
     return Values(
-        "a part of the whole",
+        "a fraction",
         ": more than 0, at most 1, such as 0.9",
         read,
         {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
@@ -116,7 +116,7 @@ def _size(setting: Setting) -> Values:
 
 def _duration(setting: Setting) -> Values:
     return Values(
-        "a length of time",
+        "a duration",
         f" such as 90s, 15m, 2h or 1d{_at_least(setting, 'second')}",
         lambda value: _not_below(setting.least, durations.parse(_digits(value))),
         _number_or_text(setting, "[0-9]+[smhd]?"),

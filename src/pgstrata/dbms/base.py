@@ -47,7 +47,7 @@ class Dbms(Protocol):
         Raises ``ServerError``.
         """
 
-    def unnoticed(self, data_dir: Path) -> AbstractContextManager[None]:
+    def hide_server(self, data_dir: Path) -> AbstractContextManager[None]:
         """A time in which a data directory tells nothing of its server, which is held still."""
 
     async def check_snapshot(self, data_dir: Path) -> None:

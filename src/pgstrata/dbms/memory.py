@@ -66,7 +66,7 @@ class MemoryDbms:
         if version is None or not version.strip():
             return "PG_VERSION is missing" if version is None else "PG_VERSION is empty"
         if self._disk.exists(data_dir / PID_FILE):
-            return "postmaster.pid is left over from a server"
+            return "postmaster.pid was left behind by a server"
         control = self._disk.read(data_dir / CONTROL_FILE)
         if recovers and control in (CLEAN, IN_PRODUCTION):
             return "the cluster was not in use: it is shut down" if control == CLEAN else None
@@ -94,7 +94,7 @@ class MemoryDbms:
         return tuple(slot.name for slot in slots)
 
     @contextmanager
-    def unnoticed(self, data_dir: Path) -> Iterator[None]:
+    def hide_server(self, data_dir: Path) -> Iterator[None]:
         note = data_dir / PID_FILE
         told = self._disk.read(note)
         self._disk.remove_tree(note)
@@ -108,7 +108,7 @@ class MemoryDbms:
         for link in self._disk.children(data_dir / "pg_tblspc"):
             location = (self._disk.read(link) or b"").decode()
             raise StateUnusableError(
-                f"tablespace {link.name} is kept in {location}, which every copy would share"
+                f"tablespace {link.name} is kept in {location}, which all copies would share"
             )
 
     async def connections(self, server: Server) -> int:

@@ -98,7 +98,7 @@ class Postgres:
         return names
 
     @contextlib.contextmanager
-    def unnoticed(self, data_dir: Path) -> Iterator[None]:
+    def hide_server(self, data_dir: Path) -> Iterator[None]:
         # A server looks after its pid file once a minute, but not while it is held still.
         with _away(data_dir / _NOTE):
             yield
@@ -108,7 +108,7 @@ class Postgres:
         if elsewhere is not None:
             link, location = elsewhere
             raise StateUnusableError(
-                f"{_what_is(link)} is kept in {location}, which every copy would share",
+                f"{_what_is(link)} is kept in {location}, which all copies would share",
                 remedy="keep everything in the default tablespace: a state is one directory",
             )
 
@@ -132,7 +132,7 @@ def _defect(data_dir: Path, wanted: int, owner: int | None) -> str | None:
     if not stat.S_ISDIR(status.st_mode):
         return "there is no data directory"
     if owner is not None and status.st_uid != owner:
-        return f"the data directory is of the user with uid {status.st_uid}, not {owner}"
+        return f"the data directory is owned by uid {status.st_uid}, not {owner}"
     try:
         version = (data_dir / "PG_VERSION").read_bytes()
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def _defect(data_dir: Path, wanted: int, owner: int | None) -> str | None:
     if not version.strip():
         return "PG_VERSION is empty"
     if (data_dir / "postmaster.pid").exists():
-        return "postmaster.pid is left over from a server"
+        return "postmaster.pid was left behind by a server"
     return _control_defect(data_dir / "global" / "pg_control", wanted)
 
 

@@ -20,7 +20,7 @@ from pgstrata.domain.instance import Instance
 from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store, Tree
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 SERVERS_AT_ONCE = 8
 """How many servers are asked, or stopped, at the same time."""
@@ -36,18 +36,18 @@ class Deletion:
         store: Store,
         runtime: Runtime,
         dbms: Dbms,
-        reservations: InUse,
+        in_use: InUse,
         removal: StateRemoval,
-        disposal: Trash,
+        trash: Trash,
     ) -> None:
         """``instances``: the directory that has each one's files, by its id."""
         self._instances = instances
         self._store = store
         self._runtime = runtime
         self._dbms = dbms
-        self._reservations = reservations
+        self._in_use = in_use
         self._removal = removal
-        self._disposal = disposal
+        self._trash = trash
 
     async def delete_instance(
         self, instance_id: str, *, force: bool, dry_run: bool
@@ -65,7 +65,7 @@ class Deletion:
         node = instance_node(instance, use, force=force)
         if node.blocked or dry_run:
             return _untouched(node, dry_run=dry_run)
-        await to_the_end(self._remove((), (instance,)))
+        await finish(self._remove((), (instance,)))
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def delete_state(
@@ -82,7 +82,7 @@ class Deletion:
             node = await self._state_node(tree, recurse=recurse, force=force)
             return _untouched(node, dry_run=dry_run)
         ids = [state.state_id for state in tree.states]
-        with self._reservations.removing(ids, even_held=force) as in_the_way:
+        with self._in_use.removing(ids, even_held=force) as in_the_way:
             # Whatever was made from it until this moment is in the tree now; no job begins to.
             tree = await self._tree(state_id)
             node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
@@ -91,9 +91,7 @@ class Deletion:
                 node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
             if node.blocked:
                 return _untouched(node, dry_run=False)
-            await to_the_end(
-                self._remove([state.state_id for state in tree.states], tree.instances)
-            )
+            await finish(self._remove([state.state_id for state in tree.states], tree.instances))
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def _tree(self, state_id: str) -> Tree:
@@ -106,7 +104,7 @@ class Deletion:
         self, tree: Tree, *, recurse: bool, force: bool, held: Iterable[str] = ()
     ) -> DeleteNode:
         uses = await self._uses(tree.instances if recurse else (), force=force)
-        in_use = self._reservations.held | frozenset(held)
+        in_use = self._in_use.held | frozenset(held)
         return state_node(tree, uses, recurse=recurse, force=force, held=in_use)
 
     async def _uses(self, instances: Sequence[Instance], *, force: bool) -> Mapping[str, Use]:
@@ -137,7 +135,7 @@ class Deletion:
         except StoreUnusableError:
             # On a full disk there is room for that once the files are gone.
             await self._remove_files(state_ids, instances)
-            await self._disposal.done()
+            await self._trash.join()
             await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
         else:
             await self._remove_files(state_ids, instances)
@@ -150,8 +148,8 @@ class Deletion:
                 await self._runtime.stop(instance.server, clean=False)
 
         await asyncio.gather(*map(stop, instances))
-        await self._disposal.dispose(self._instances / each.instance_id for each in instances)
-        await self._disposal.dispose(map(self._removal.place_of, state_ids))
+        await self._trash.put(self._instances / each.instance_id for each in instances)
+        await self._trash.put(map(self._removal.volume_of, state_ids))
 
 
 def _untouched(node: DeleteNode, *, dry_run: bool) -> DeleteResult:

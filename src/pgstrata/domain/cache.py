@@ -7,7 +7,7 @@ from pgstrata.domain.model import Model
 
 CheckOutcome = Literal["removed", "would_remove", "emptied", "in_use", "sound"]
 """``removed``: files and row. ``emptied``: the files alone; the row stays for what was made from
-it. ``in_use``: left to the job at work on it. ``sound``: found whole when looked at again."""
+it. ``in_use``: left to the job at work on it. ``sound``: found sound when checked again."""
 
 
 class Totals(Model, frozen=True, kw_only=True):

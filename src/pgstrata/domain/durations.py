@@ -19,7 +19,7 @@ def parse(text: str) -> Seconds:
     unit = stripped[-1:]
     number = stripped[:-1] if unit in _SECONDS else stripped
     if not (number.isascii() and number.isdigit()):
-        raise ValueError(f'"{text}" is not a length of time such as 90s, 15m, 2h or 1d')
+        raise ValueError(f'"{text}" is not a duration such as 90s, 15m, 2h or 1d')
     return Seconds(int(number) * _SECONDS.get(unit, 1))
 
 
@@ -27,7 +27,7 @@ def parse_positive(text: str) -> Seconds:
     """Whole seconds, at least one. Raises ``ValueError`` as ``parse`` does."""
     seconds = parse(text)
     if seconds == 0:
-        raise ValueError(f'"{text}" is no time at all; give at least 1s')
+        raise ValueError(f'"{text}" is too short; give at least 1s')
     return seconds
 
 

@@ -33,7 +33,7 @@ from pgstrata.engine.store_directory import (
 )
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
-from pgstrata.instances.limits import Host
+from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.coordinator import JobCoordinator
@@ -77,16 +77,14 @@ async def assemble(
         parts.push_async_callback(database.close)
         queue, store = SqliteQueue(database), SqliteStore(database)
         dbms = Postgres(owner=_uid(runtime.server_user))
-        statefs, reservations = detect.backend(detection.name), InUse()
-        removal = StateRemoval(
-            states=root / "states", statefs=statefs, store=store, reservations=reservations
-        )
-        disposal = await parts.enter_async_context(Trash(statefs))
+        statefs, in_use = detect.backend(detection.name), InUse()
+        removal = StateRemoval(states=root / "states", statefs=statefs, store=store, in_use=in_use)
+        trash = await parts.enter_async_context(Trash(statefs))
         evictor = Evictor(
             limits=settings.cache.capacity,
             store=store,
             removal=removal,
-            reservations=reservations,
+            in_use=in_use,
             disk=partial(disk_of, root),
         )
         snapshots = SnapshotOrchestrator(
@@ -95,7 +93,7 @@ async def assemble(
             runtime=runtime,
             dbms=dbms,
             store=store,
-            reservations=reservations,
+            in_use=in_use,
             evictor=evictor,
             owner=file.instance_id,
             consistency=settings.snapshot.consistency,
@@ -105,7 +103,7 @@ async def assemble(
         remove_old_locks(root)
         detect.remember(root, detection.name)
         kinds = await parts.enter_async_context(open_kinds(settings))
-        host = Host(
+        limits = HostLimits(
             store=store,
             max_instances=settings.instances.max,
             min_free_memory_bytes=settings.instances.min_free_memory,
@@ -117,14 +115,14 @@ async def assemble(
             kinds=kinds.runners,
             snapshots=snapshots,
             store=store,
-            reservations=reservations,
-            host=host,
+            in_use=in_use,
+            limits=limits,
             instances=InstanceStarter(
                 root=root,
                 statefs=statefs,
                 runtime=runtime,
                 store=store,
-                host=host,
+                limits=limits,
                 default_ttl_seconds=settings.instances.default_ttl,
             ),
         )
@@ -147,9 +145,9 @@ async def assemble(
             store=store,
             runtime=runtime,
             dbms=dbms,
-            reservations=reservations,
+            in_use=in_use,
             removal=removal,
-            disposal=disposal,
+            trash=trash,
         )
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
         yield (
@@ -160,7 +158,7 @@ async def assemble(
                 deletion=deletion,
                 cache=evictor,
                 verification=Verification(snapshots),
-                description=EngineInfo(
+                engine=EngineInfo(
                     identity=EngineIdentity(
                         version=file.version,
                         instance_id=file.instance_id,
@@ -168,7 +166,7 @@ async def assemble(
                         started_at=file.started_at,
                         endpoint=file.endpoint,
                     ),
-                    place=StoreStatus(path=root),
+                    location=StoreStatus(path=root),
                     snapshots=SnapshotStatus(
                         backend=detection.name, why=detection.why, mounts=mounts
                     ),

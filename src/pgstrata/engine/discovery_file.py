@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def announced(engine_json: Path, file: EngineFile) -> Iterator[None]:
+def announce(engine_json: Path, file: EngineFile) -> Iterator[None]:
     """Tell clients where the engine is, for as long as it answers."""
     try:
         engine_json.parent.mkdir(parents=True, exist_ok=True)
         write_private(engine_json, msgspec.json.encode(file) + b"\n")
     except OSError as error:
         raise PgstrataError(
-            f"clients cannot be told of the engine in {engine_json}: {error.strerror}",
-            remedy="choose a file that can be written: --engine-json PATH",
+            f"cannot write the discovery file {engine_json}: {error.strerror}",
+            remedy="choose a writable file: --engine-json PATH",
         ) from error
     _log.info("engine %s answers at %s, pid %d", file.version, file.endpoint, file.pid)
     try:

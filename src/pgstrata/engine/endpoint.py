@@ -58,7 +58,7 @@ class HttpServer(uvicorn.Server):
         self,
         app: ASGIApp,
         *,
-        announced: AbstractContextManager[None],
+        announce: AbstractContextManager[None],
         busy: Callable[[], bool],
         drain: Callable[[], Coroutine[None, None, None]],
         idle_timeout: float | None,
@@ -76,7 +76,7 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=STREAMS_GRACE_SECONDS,
             )
         )
-        self._announced = announced
+        self._announce = announce
         self._busy = busy
         self._drain = drain
         self._draining: asyncio.Task[None] | None = None
@@ -99,7 +99,7 @@ class HttpServer(uvicorn.Server):
     def _told_to_stop(self) -> None:
         """End once the steps that run have reached their state; told again, at once."""
         if self._draining is None:
-            _log.info("told to stop: no more jobs are taken, steps that run reach their state")
+            _log.info("stopping: no more jobs are accepted, running steps complete")
             self._draining = asyncio.create_task(self._end_drained(), name="drain")
         else:
             self.should_exit = True
@@ -112,10 +112,10 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._announced.__enter__()
+        self._announce.__enter__()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._announced.__exit__(None, None, None)
+        self._announce.__exit__(None, None, None)
         if self._draining is not None:
             self._draining.cancel()
         await super().shutdown(sockets)

@@ -20,7 +20,7 @@ from pgstrata.api.discovery import EngineFile
 from pgstrata.cache import capacity
 from pgstrata.domain.model import utc_now
 from pgstrata.engine.assembly import assemble
-from pgstrata.engine.discovery_file import announced
+from pgstrata.engine.discovery_file import announce
 from pgstrata.engine.endpoint import HttpServer, address_of, bind_port
 from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.app import create_app
@@ -105,7 +105,7 @@ async def _serve(
         async with assemble(root, settings, file, mounts) as (service, coordinator):
             server = HttpServer(
                 create_app(service, file.auth_token),
-                announced=announced(engine_json, file),
+                announce=announce(engine_json, file),
                 busy=lambda: coordinator.busy,
                 drain=lambda: coordinator.drain(settings.orchestrator.jobs.drain_timeout),
                 idle_timeout=idle_timeout,

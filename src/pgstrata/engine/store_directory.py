@@ -81,7 +81,7 @@ async def check_reachable(root: Path, user: str | None) -> None:
             )
         if ended.exit_code != 0:
             raise ServerError(
-                f"nothing can be run as user {user!r}, as servers are to be",
-                remedy="choose another user for them: --server-user USER",
+                f"cannot run servers as user {user!r}",
+                remedy="choose another user: --server-user USER",
                 details=ended.stderr,
             )

@@ -111,8 +111,8 @@ def room_needed(directory: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(directory).free // 1_000_000
         raise DiskFullError(
-            f"there is no room left in {directory} ({free} MB are free)",
-            remedy="make room there and run the same command again: it goes on where it was",
+            f"no space left in {directory} ({free} MB are free)",
+            remedy="free space there and run the same command again: it resumes the download",
         ) from error
 
 
@@ -191,14 +191,14 @@ def _integrity(path: Path, wanted: str) -> bool:
 def _unobtainable(artifact: Artifact, url: str, reason: str) -> ProgramError:
     return ProgramError(
         f"{artifact.name} cannot be fetched from {bare(url)}: {reason}",
-        remedy="see whether the registry can be reached, or give a file you have: --from",
+        remedy="check that the registry can be reached, or use a local file: --from",
     )
 
 
 def _not_the_original(artifact: Artifact, url: str, *, went_on: bool) -> ProgramError:
-    again = "run it again, it starts from the beginning; or " if went_on else ""
+    again = "run it again to start from the beginning, or " if went_on else ""
     return ProgramError(
-        f"what is at {bare(url)} is not the {artifact.name} it should be: "
+        f"the file at {bare(url)} is not the expected {artifact.name}: "
         "its hash differs, and it was deleted",
-        remedy=f"{again}use a registry that has the original, or give a file you have: --from",
+        remedy=f"{again}use a registry that has the original, or a local file: --from",
     )

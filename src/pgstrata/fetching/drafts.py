@@ -13,34 +13,34 @@ _MARK = ".draft-"
 
 
 @contextmanager
-def draft(place: Path) -> Iterator[Path]:
-    """A new directory that takes ``place``, and what is there now goes, once the block is done.
+def draft(target: Path) -> Iterator[Path]:
+    """A new directory that takes ``target``, and what is there now goes, once the block is done.
 
     Everybody may pass it and look into it, whatever the umask says. Raises ``ProgramError`` when
     it cannot be made, ``DiskFullError``.
     """
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=_prefix(place), dir=place.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
     except OSError as error:
         raise ProgramError(
-            f"nothing can be put into {place.parent}: {error.strerror}",
-            remedy="choose another place: --to DIR",
+            f"cannot write to {target.parent}: {error.strerror}",
+            remedy="choose another directory: --to DIR",
         ) from error
     try:
-        with room_needed(place.parent):
+        with room_needed(target.parent):
             yield made
             made.chmod(0o755)
-            shutil.rmtree(place, ignore_errors=True)
-            made.replace(place)
+            shutil.rmtree(target, ignore_errors=True)
+            made.replace(target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def hidden(place: Path) -> Path:
+def hidden(target: Path) -> Path:
     """Take a directory's name away in one step; where it is now, to be deleted."""
-    aside = Path(tempfile.mkdtemp(prefix=_prefix(place), dir=place.parent))
-    return place.replace(aside)
+    aside = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+    return target.replace(aside)
 
 
 def clear_drafts(directory: Path) -> None:
@@ -49,5 +49,5 @@ def clear_drafts(directory: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _prefix(place: Path) -> str:
-    return f"{_MARK}{place.name}-"
+def _prefix(target: Path) -> str:
+    return f"{_MARK}{target.name}-"

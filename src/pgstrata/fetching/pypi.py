@@ -93,5 +93,5 @@ def _files(env: Mapping[str, str]) -> Iterator[Path]:
 def _without(file_name: str, page: str, reason: str) -> ProgramError:
     return ProgramError(
         f"{file_name} cannot be had from {bare(page)}: {reason}",
-        remedy="see whether the index can be reached, or give a file you have: --from",
+        remedy="check that the index can be reached, or use a local file: --from",
     )

@@ -59,7 +59,7 @@ async def _refuse_unknown_path(scope: Scope, receive: Receive, send: Send) -> No
         return
     raise NotFoundError(
         f"There is nothing at {quote(scope['path'])}.",
-        remedy=f"GET {DOCUMENT_PATH} lists the paths there are.",
+        remedy=f"GET {DOCUMENT_PATH} lists the paths.",
     )
 
 

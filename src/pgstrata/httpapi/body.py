@@ -13,7 +13,7 @@ MAX_BODY_BYTES: Final = 64 * 2**20
 
 T = TypeVar("T")
 
-_REMEDY: Final = "GET /openapi.json says what a request may hold."
+_REMEDY: Final = "GET /openapi.json describes the request bodies."
 _MSGSPEC = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.+)`")
 _WRONG_TYPE = re.compile(r"Expected `(?P<wanted>.+?)`(?P<bounds>[^,]*)(?:, got `(?P<given>.+)`)?")
@@ -64,22 +64,22 @@ async def read_body(request: Request) -> bytes:
 def _too_large() -> BodyTooLargeError:
     return BodyTooLargeError(
         f"The request body is larger than {MAX_BODY_BYTES // 2**20} MiB.",
-        remedy="Put the input into a file and name that in the arguments.",
+        remedy="Put the input into a file and name the file in the arguments.",
     )
 
 
 def _in_words(complaint: str) -> str:
     match = _MSGSPEC.fullmatch(complaint)
     problem, where = (match["problem"], match["where"]) if match else (complaint, None)
-    place = f"`{where}`" if where else "The request body"
+    subject = f"`{where}`" if where else "The request body"
     if missing := _MISSING.fullmatch(problem):
         name = f"{where}.{missing['field']}" if where else missing["field"]
         return f"`{name}` is missing."
     if wrong := _WRONG_TYPE.fullmatch(problem):
         given = f", not {_word(wrong['given'])}" if wrong["given"] else ""
-        return f"{place} must be {_word(wrong['wanted'])}{wrong['bounds']}{given}."
+        return f"{subject} must be {_word(wrong['wanted'])}{wrong['bounds']}{given}."
     # msgspec repeats the value here, and a client's text may be long or hold line breaks.
-    return f"{place} has a value that is not allowed."
+    return f"{subject} has a value that is not allowed."
 
 
 def _word(types: str) -> str:

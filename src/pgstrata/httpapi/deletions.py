@@ -7,8 +7,12 @@ from pgstrata.httpapi.answers import answer
 from pgstrata.httpapi.routing import Reply
 
 DELETE_REPLIES = (
-    Reply(status=200, description="Deleted, or what a dry run found out.", body=DeleteResult),
-    Reply(status=409, description="Something is in the way; nothing changed.", body=DeleteResult),
+    Reply(status=200, description="Deleted, or the result of a dry run.", body=DeleteResult),
+    Reply(
+        status=409,
+        description="Something blocks the deletion; nothing was changed.",
+        body=DeleteResult,
+    ),
 )
 
 

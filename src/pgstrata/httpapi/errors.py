@@ -14,8 +14,8 @@ from pgstrata.httpapi.answers import answer
 logger = logging.getLogger(__name__)
 
 _UNEXPECTED: Final = PgstrataError(
-    "The engine failed in a way nobody foresaw.",
-    remedy="The engine's log says more; please report what it says.",
+    "The engine failed unexpectedly.",
+    remedy="See the engine's log, and please report this as a bug.",
 )
 
 

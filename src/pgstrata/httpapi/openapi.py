@@ -14,30 +14,31 @@ from pgstrata.httpapi.routing import Operation, Parameter, Reply
 Schema = Mapping[str, object]
 
 _DESCRIPTION: Final = (
-    "Throw-away PostgreSQL databases, prepared once and cloned in milliseconds. Whatever answers "
-    "GET answers HEAD too; another method on a path listed here answers 405 with an Allow header. "
-    "Fields and query parameters that are not known are ignored."
+    "Throw-away PostgreSQL databases, prepared once and cloned in milliseconds. Every path "
+    "that answers GET answers HEAD too; another method on a path listed here answers 405 with an "
+    "Allow header. "
+    "Unknown fields and query parameters are ignored."
 )
 
 _REFUSALS: Final[Mapping[int, str]] = {
     400: "The request cannot be carried out as it stands.",
     401: "The bearer token is missing or wrong.",
-    404: "There is no such thing.",
-    409: "Something that exists stands in the way.",
+    404: "The resource does not exist.",
+    409: "The request conflicts with something that exists.",
     413: "The request's body is too large.",
-    416: "The range starts past the last event of a job that is at its end.",
+    416: "The range starts after the last event of a finished job.",
     500: "The engine failed.",
-    503: "The engine cannot do that now; the error says why, and when to ask again.",
+    503: "The engine cannot do this now; the error says why, and when to try again.",
 }
 
 _HEADERS: Final[Mapping[str, str]] = {
     "Accept-Ranges": "Always `events`.",
     "Content-Range": (
-        "`events FIRST-LAST/TOTAL`. While the job is not at its end TOTAL is `*`, and of a range "
-        "that is open at its end LAST is the newest event there was as the answer began. On a "
+        "`events FIRST-LAST/TOTAL`. Until the job has ended TOTAL is `*`, and for an "
+        "open range LAST is the newest event at the start of the response. With status "
         "416: `events */TOTAL`."
     ),
-    "Location": "The path to go on with.",
+    "Location": "The path to continue with.",
     "WWW-Authenticate": "Always `Bearer`.",
 }
 
@@ -118,8 +119,8 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, object]:
 def _parameter(parameter: Parameter) -> dict[str, object]:
     return {
         "name": parameter.name,
-        "in": parameter.place,
-        "required": parameter.place == "path",
+        "in": parameter.location,
+        "required": parameter.location == "path",
         "description": parameter.description,
         "schema": _parameter_schema(parameter),
     }

@@ -20,7 +20,7 @@ _ID_PREFIX = re.compile(ID_PREFIX_PATTERN.strip("^$"))
 
 def path_id(description: str) -> Parameter:
     """The ``{id}`` of a path."""
-    return Parameter(name="id", place="path", description=description)
+    return Parameter(name="id", location="path", description=description)
 
 
 def text_parameter(name: str, description: str) -> Parameter:
@@ -35,12 +35,12 @@ def flag_parameter(name: str, description: str) -> Parameter:
     )
 
 
-FORCE = flag_parameter("force", "Go ahead although it is in use.")
-RECURSE = flag_parameter("recurse", "Also delete what stems from it.")
-DRY_RUN = flag_parameter("dry_run", "Change nothing, only say what would happen.")
+FORCE = flag_parameter("force", "Proceed although it is in use.")
+RECURSE = flag_parameter("recurse", "Also delete everything made from it.")
+DRY_RUN = flag_parameter("dry_run", "Change nothing; only report what would happen.")
 
-IMAGE = text_parameter("image", "Only what belongs to this resolved image.")
-STATE = text_parameter("state", "Only what was cloned from the state with this id.")
+IMAGE = text_parameter("image", "Only those of this resolved image.")
+STATE = text_parameter("state", "Only those cloned from the state with this id.")
 ID_PREFIX = Parameter(
     name="id_prefix",
     description="Only ids that start with this: at least 8 hexadecimal digits, in any case.",
@@ -53,7 +53,7 @@ def flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false")
     if value not in FLAG_VALUES:
         raise InvalidArgumentError(
-            f"`{name}` must be true or false.", remedy=f"Write {name}=true, or leave it out."
+            f"`{name}` must be true or false.", remedy=f"Write {name}=true, or omit it."
         )
     return FLAG_VALUES[value]
 
@@ -74,6 +74,6 @@ def id_prefix(request: Request) -> str:
     if not _ID_PREFIX.fullmatch(prefix):
         raise InvalidArgumentError(
             "`id_prefix` must be at least 8 hexadecimal digits.",
-            remedy="Give more of the id, or leave id_prefix out.",
+            remedy="Give more of the id, or omit id_prefix.",
         )
     return prefix.lower()

@@ -32,7 +32,7 @@ OPERATIONS: Final = (
         path="/v1/cache/status",
         name="getCacheStatus",
         handler=get_status,
-        summary="How full the cache is, what may go, and what went last",
+        summary="How full the cache is, what can be evicted, and what was evicted last",
         replies=(Reply(status=200, description="The cache.", body=CacheStatus),),
         refusals=(503,),
     ),
@@ -41,12 +41,15 @@ OPERATIONS: Final = (
         path="/v1/cache/verify",
         name="verifyCache",
         handler=verify,
-        summary="Look every state over, and rows and files that have lost each other",
-        description="Each line tells how far the check is; with a problem, whose and which.",
+        summary="Check every state, and look for orphaned rows and files",
+        description="Each line reports progress, and may name a state and its problem.",
         parameters=(_REPAIR,),
         replies=(
             Reply(
-                status=200, description="The check, as it goes.", body=StateCheck, shape="stream"
+                status=200,
+                description="The progress of the check.",
+                body=StateCheck,
+                shape="stream",
             ),
         ),
         refusals=(400,),

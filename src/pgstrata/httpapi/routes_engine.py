@@ -12,11 +12,11 @@ from pgstrata.httpapi.service import Service
 
 
 async def get_health(service: Service, _request: Request) -> Response:
-    return answer(await service.description.health())
+    return answer(await service.engine.health())
 
 
 async def get_status(service: Service, _request: Request) -> Response:
-    return answer(await service.description.status())
+    return answer(await service.engine.status())
 
 
 OPERATIONS: Final = (
@@ -25,7 +25,7 @@ OPERATIONS: Final = (
         path="/v1/health",
         name="getHealth",
         handler=get_health,
-        summary="Whether the engine answers, and which one it is",
+        summary="Whether the engine answers, and which engine it is",
         replies=(Reply(status=200, description="It answers.", body=Health),),
         public=True,
     ),
@@ -34,7 +34,7 @@ OPERATIONS: Final = (
         path="/v1/status",
         name="getStatus",
         handler=get_status,
-        summary="The engine, its store, its runtime and how much there is of everything",
+        summary="The engine, its store, its runtime, and counts of everything",
         replies=(Reply(status=200, description="The engine, described.", body=EngineStatus),),
     ),
 )

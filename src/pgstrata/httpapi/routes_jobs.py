@@ -31,14 +31,16 @@ from pgstrata.httpapi.wire import job_accepted, job_entry, job_status, task_entr
 
 async def submit(service: Service, request: Request) -> Response:
     job = await service.jobs.submit(service.requests.read(await read_body(request)))
-    accepted = job_accepted(job, service.jobs.place_of(job.job_id))
+    accepted = job_accepted(job, service.jobs.queue_position(job.job_id))
     return answer(accepted, 201, headers={"Location": accepted.status_url})
 
 
 async def list_jobs(service: Service, request: Request) -> Response:
     prefix = text_filter(request, "job") or ""
     jobs = await service.jobs.list_jobs(prefix=prefix.lower())
-    return list_answer(request, [job_entry(job, service.jobs.place_of(job.job_id)) for job in jobs])
+    return list_answer(
+        request, [job_entry(job, service.jobs.queue_position(job.job_id)) for job in jobs]
+    )
 
 
 async def get_job(service: Service, request: Request) -> Response:
@@ -83,14 +85,14 @@ async def _known_job(service: Service, request: Request) -> Job:
     job = await service.jobs.get(job_id)
     if job is None:
         raise NotFoundError(
-            f"There is no job {job_id!r}.", remedy=f"GET {JOBS_PATH} lists the jobs there are."
+            f"There is no job {job_id!r}.", remedy=f"GET {JOBS_PATH} lists the jobs."
         )
     return job
 
 
 async def _status_answer(service: Service, job: Job, status: int = 200) -> Response:
     tasks = await service.jobs.list_tasks(job.job_id)
-    return answer(job_status(job, tasks, service.jobs.place_of(job.job_id)), status)
+    return answer(job_status(job, tasks, service.jobs.queue_position(job.job_id)), status)
 
 
 def _unsatisfiable(job: Job, count: int) -> Response:
@@ -110,7 +112,7 @@ OPERATIONS: Final = (
         path=JOBS_PATH,
         name="submitJob",
         handler=submit,
-        summary="Ask for a database to be prepared",
+        summary="Prepare a database",
         body=PrepareRequest,
         replies=(
             Reply(
@@ -137,7 +139,7 @@ OPERATIONS: Final = (
         path=f"{JOBS_PATH}/{{id}}",
         name="getJob",
         handler=get_job,
-        summary="One job with its tasks and what came of it",
+        summary="One job with its tasks and its result",
         parameters=(_JOB_ID,),
         replies=(Reply(status=200, description="The job.", body=JobStatus),),
         refusals=(404,),
@@ -158,11 +160,11 @@ OPERATIONS: Final = (
         name="cancelJob",
         handler=cancel_job,
         summary="Cancel a job",
-        description="What runs for the job is stopped; the job then fails as `cancelled`.",
+        description="Whatever runs for the job is stopped; the job then fails as `cancelled`.",
         parameters=(_JOB_ID,),
         replies=(
-            Reply(status=200, description="The job was at its end before.", body=JobStatus),
-            Reply(status=202, description="The job was asked to end.", body=JobStatus),
+            Reply(status=200, description="The job had already ended.", body=JobStatus),
+            Reply(status=202, description="The job is being cancelled.", body=JobStatus),
         ),
         refusals=(404,),
     ),
@@ -171,7 +173,7 @@ OPERATIONS: Final = (
         path=f"{JOBS_PATH}/{{id}}/events",
         name="followEvents",
         handler=follow_events,
-        summary="A job's events as they happen, up to its terminal status",
+        summary="A job's events as they happen, up to the terminal status",
         description=(
             "One event a line. The stream ends after the terminal status. Ranges are described "
             "at the Range header; one that is malformed, in another unit or of several ranges is "
@@ -181,11 +183,11 @@ OPERATIONS: Final = (
             _JOB_ID,
             Parameter(
                 name="Range",
-                place="header",
+                location="header",
                 description=(
                     "`events=10-24`, `events=10-`, or `events=-5` for the last five. Events are "
-                    "numbered from 0. While the job is not at its end, a range may start at "
-                    "events still to come, `10-` and `-5` go on to the terminal event, and `10-24` "
+                    "numbered from 0. Until the job has ended, a range may start at "
+                    "future events, `10-` and `-5` continue to the terminal event, and `10-24` "
                     "ends early if the job does."
                 ),
             ),

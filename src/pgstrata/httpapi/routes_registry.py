@@ -133,12 +133,10 @@ async def unbind_name(service: Service, request: Request) -> Response:
 
 
 def _unknown(what: str, wanted: str, path: str) -> NotFoundError:
-    return NotFoundError(
-        f"There is no {what} {wanted!r}.", remedy=f"GET {path} lists all there are."
-    )
+    return NotFoundError(f"There is no {what} {wanted!r}.", remedy=f"GET {path} lists them all.")
 
 
-_NAME = Parameter(name="name", place="path", description="The name.")
+_NAME = Parameter(name="name", location="path", description="The name.")
 _STATE_ID = path_id("The state's id.")
 _INSTANCE_ID = path_id("The instance's id.")
 
@@ -148,7 +146,7 @@ OPERATIONS: Final = (
         path="/v1/states",
         name="listStates",
         handler=list_states,
-        summary="The states that are kept",
+        summary="The cached states",
         parameters=(text_parameter("kind", "Only states of this prepare kind."), IMAGE, ID_PREFIX),
         replies=(Reply(status=200, description="The states.", body=State, shape="list"),),
         refusals=(400,),
@@ -178,8 +176,8 @@ OPERATIONS: Final = (
         path="/v1/states/{id}/pin",
         name="pinState",
         handler=pin_state,
-        summary="Let a state stay, however much room is wanted",
-        description="It can still be deleted. The same again changes nothing.",
+        summary="Pin a state; it is not evicted",
+        description="A pinned state can still be deleted. Pinning it again changes nothing.",
         parameters=(_STATE_ID,),
         replies=(Reply(status=200, description="The state, pinned.", body=State),),
         refusals=(404,),
@@ -189,7 +187,7 @@ OPERATIONS: Final = (
         path="/v1/states/{id}/pin",
         name="unpinState",
         handler=unpin_state,
-        summary="Let a state go when room is wanted",
+        summary="Unpin a state; it may be evicted",
         parameters=(_STATE_ID,),
         replies=(Reply(status=200, description="The state, not pinned.", body=State),),
         refusals=(404,),
@@ -199,7 +197,7 @@ OPERATIONS: Final = (
         path="/v1/instances",
         name="listInstances",
         handler=list_instances,
-        summary="The instances there are",
+        summary="The instances",
         parameters=(STATE, IMAGE, ID_PREFIX),
         replies=(
             Reply(status=200, description="The instances.", body=InstanceEntry, shape="list"),
@@ -217,7 +215,7 @@ OPERATIONS: Final = (
             Reply(status=200, description="The instance.", body=InstanceEntry),
             Reply(
                 status=307,
-                description="It was asked for by name and is to be found by its id.",
+                description="It was requested by name; this is its path by id.",
                 headers=("Location",),
             ),
         ),
@@ -238,7 +236,7 @@ OPERATIONS: Final = (
         path="/v1/names",
         name="listNames",
         handler=list_names,
-        summary="The names given to instances",
+        summary="The names of instances",
         parameters=(
             text_parameter("instance", "Only the names of the instance with this id."),
             STATE,
@@ -262,10 +260,10 @@ OPERATIONS: Final = (
         name="bindName",
         handler=bind_name,
         summary="Give an instance a name",
-        description="The instance loses the name it had. The same again changes nothing.",
+        description="The instance loses any other name. Repeating the request changes nothing.",
         parameters=(_NAME,),
         body=NameBinding,
-        replies=(Reply(status=200, description="The name is the instance's.", body=NameEntry),),
+        replies=(Reply(status=200, description="The instance has the name.", body=NameEntry),),
         refusals=(400, 404, 409, 413),
     ),
     Operation(
@@ -274,9 +272,9 @@ OPERATIONS: Final = (
         name="unbindName",
         handler=unbind_name,
         summary="Take a name from its instance",
-        description="The instance itself goes on.",
+        description="The instance itself keeps running.",
         parameters=(_NAME,),
-        replies=(Reply(status=204, description="The name stands for nothing any more."),),
+        replies=(Reply(status=204, description="The name is free."),),
         refusals=(404,),
     ),
 )

@@ -24,7 +24,7 @@ class Parameter:
     """A parameter of an operation, a string. One in the path is required, any other is not."""
 
     name: str
-    place: Literal["path", "query", "header"] = "query"
+    location: Literal["path", "query", "header"] = "query"
     description: str
     pattern: str | None = None
     choices: tuple[str, ...] = ()

@@ -26,8 +26,8 @@ class Jobs(Protocol):
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
 
-    def place_of(self, job_id: str) -> int | None:
-        """A queued job's place in the line for its turn, from 1; None for any other."""
+    def queue_position(self, job_id: str) -> int | None:
+        """A queued job's position in the queue for a slot, from 1; None for any other job."""
 
     async def list_jobs(self, *, prefix: str = "") -> list[Job]:
         """The jobs whose id starts with ``prefix``, newest first."""
@@ -69,7 +69,7 @@ class Registry(Protocol):
         """The state, or None."""
 
     async def pin(self, state_id: str, *, pinned: bool) -> State | None:
-        """Let a state stay whatever room is wanted, or no longer; the state, or None."""
+        """Pin or unpin a state. Returns the state, or None when there is none."""
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -150,4 +150,4 @@ class Service:
     deletion: Deletion
     cache: Cache
     verification: Verification
-    description: EngineInfo
+    engine: EngineInfo

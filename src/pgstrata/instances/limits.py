@@ -7,7 +7,7 @@ from pgstrata.errors import HostLimitError
 from pgstrata.store.base import Store
 
 
-class Host:
+class HostLimits:
     """Refuses what the machine should not be asked for."""
 
     def __init__(
@@ -37,13 +37,13 @@ class Host:
         available = self._available_memory()
         if available < self._least:
             raise HostLimitError(
-                f"{available >> 20} MiB of memory are available, and a server is only started "
-                f"with {self._least >> 20} MiB or more",
+                f"{available >> 20} MiB of memory are available, and starting a server "
+                f"requires {self._least >> 20} MiB",
                 remedy="remove instances that are not needed (pgstrata ls, pgstrata rm), "
                 "or lower instances.minFreeMemory",
             )
 
-    async def check_place(self, instance_id: str) -> None:
+    async def check_count(self, instance_id: str) -> None:
         """Raise ``HostLimitError`` when this instance, which is starting, would be one too many."""
         if self._max_instances:
             await self._check_number(instance_id)
@@ -62,7 +62,7 @@ class Host:
         others = (stored | self._starting) - {instance_id}
         if len(others) >= self._max_instances:
             raise HostLimitError(
-                f"there are {len(others)} instances, and there may be {self._max_instances}",
+                f"there are {len(others)} instances, and at most {self._max_instances} are allowed",
                 remedy="remove some (pgstrata ls, pgstrata rm), give them a --ttl, "
                 "or raise instances.max",
             )

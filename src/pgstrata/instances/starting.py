@@ -7,16 +7,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from pgstrata.cache.cloning import clone_state
-from pgstrata.cache.disk_full import full_disk_told
+from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.errors import ConflictError
-from pgstrata.instances.limits import Host
+from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 
 class InstanceOrder(Model, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class InstanceStarter:
         statefs: StateFS,
         runtime: Runtime,
         store: Store,
-        host: Host,
+        limits: HostLimits,
         default_ttl_seconds: int | None = None,
     ) -> None:
         """``root``: the store's directory, with states and instances below it."""
@@ -48,12 +48,12 @@ class InstanceStarter:
         self._fs = statefs
         self._runtime = runtime
         self._store = store
-        self._host = host
+        self._limits = limits
         self._default_ttl_seconds = default_ttl_seconds
 
-    async def check_host(self) -> None:
+    async def check_limits(self) -> None:
         """Raise ``HostLimitError`` when the machine is not to be asked for a further instance."""
-        await self._host.check()
+        await self._limits.check()
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` when an instance bears this name already."""
@@ -73,18 +73,18 @@ class InstanceStarter:
         if started is not None and await self._runtime.alive(started.server):
             return started
         await self.discard(order.job_id)
-        with self._host.starting(instance_id):
-            await self._host.check_place(instance_id)
+        with self._limits.starting(instance_id):
+            await self._limits.check_count(instance_id)
             return await self._start(order, instance_id)
 
     async def _start(self, order: InstanceOrder, instance_id: str) -> Instance:
         directory = self._directories / instance_id
         server: Server | None = None
-        with full_disk_told(self._root):
+        with map_full_disk(self._root):
             await clone_state(self._fs, self._root / "states" / order.state_id, directory)
         try:
-            with full_disk_told(self._root):
-                self._host.check_memory()
+            with map_full_disk(self._root):
+                self._limits.check_memory()
                 server = await self._runtime.start(order.image_id, directory / DATA)
             now = utc_now()
             ttl = order.ttl_seconds or self._default_ttl_seconds
@@ -99,7 +99,7 @@ class InstanceStarter:
             )
             await self._store.add_instance(instance)
         except BaseException:
-            await to_the_end(self._undo(instance_id, server))
+            await finish(self._undo(instance_id, server))
             raise
         return instance
 
@@ -112,7 +112,7 @@ class InstanceStarter:
     async def recover(self) -> None:
         """Remove what an engine that was killed left of instances that have no row."""
         known = {instance.instance_id for instance in await self._store.instances()}
-        for directory in await self._fs.places(self._directories):
+        for directory in await self._fs.volumes(self._directories):
             if directory.name not in known:
                 server = await self._runtime.owner_of(directory / DATA)
                 await self._remove_files(directory.name, server)

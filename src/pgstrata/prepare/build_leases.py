@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from pgstrata.domain.state import State
 from pgstrata.errors import StoreUnusableError
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class BuildLeases:
         self._store = store
         self._owner = owner
         # An entry lives as long as somebody builds or waits to.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def held(self, item: str) -> AsyncIterator[BuildLease]:
@@ -60,8 +60,8 @@ class BuildLeases:
 
         Waiting can be cancelled.
         """
-        turn = self._turns.setdefault(item, asyncio.Lock())
-        async with turn:
+        lock = self._locks.setdefault(item, asyncio.Lock())
+        async with lock:
             lease = BuildLease(self._store, item, self._owner)
             try:
                 for pause in _pauses():
@@ -71,7 +71,7 @@ class BuildLeases:
                 yield lease
             finally:
                 # Being cancelled while it is asked for does not tell whether it was given.
-                await to_the_end(self._end(lease, item))
+                await finish(self._end(lease, item))
 
     async def _end(self, lease: BuildLease, item: str) -> None:
         try:

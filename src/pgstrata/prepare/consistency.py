@@ -14,7 +14,7 @@ class Situation(Model, frozen=True, kw_only=True):
 
     last: bool
     """Whether no step of the same job follows, so that the server is not needed any more."""
-    clones_open: bool
+    can_clone_live: bool
     """Whether the snapshot backend can copy files that a server has open."""
     lost: str | None
     """What a crash would lose, for people."""
@@ -25,13 +25,13 @@ class Situation(Model, frozen=True, kw_only=True):
 def reason_to_stop(wanted: Consistency, situation: Situation) -> str | None:
     """Why the server has to be stopped for the snapshot, for people; None when it may stay up."""
     if wanted == "clean":
-        return "states are to be clean"
-    if not situation.clones_open:
-        return "the snapshot backend only copies what nobody has open"
+        return "snapshot.consistency is clean"
+    if not situation.can_clone_live:
+        return "the snapshot backend cannot copy open files"
     if situation.lost is not None:
         return f"{situation.lost} would not survive a crash"
     if situation.settings_changed:
-        return "settings that are read at the start were changed"
+        return "settings that are read at start-up were changed"
     if wanted == "auto" and situation.last:
-        return "no step follows, and to start from a clean state takes less time"
+        return "no step follows, and starting from a clean state is faster"
     return None

@@ -37,12 +37,12 @@ from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.runner import JobRunner
 from pgstrata.queue.base import Queue
 from pgstrata.settings import JobLimits
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
 _UNREADABLE = UnreadableJobError(
-    "the job cannot go on: what is stored of it cannot be read by this engine",
+    "the job cannot continue: this engine cannot read what is stored of it",
     remedy="prepare again",
 ).body()
 
@@ -78,14 +78,14 @@ class JobCoordinator:
             limit=limits.max_identical,
             grace_seconds=limits.finished_grace,
         )
-        self._turns = JobSlots(limits.max_parallel)
+        self._job_slots = JobSlots(limits.max_parallel)
         self._runner = JobRunner(
             job_log=job_log,
             kinds=kinds,
             sources=sources,
             executor=executor,
             retention=self._retention,
-            turns=self._turns,
+            job_slots=self._job_slots,
             timeout_seconds=limits.timeout,
             heartbeat_seconds=limits.heartbeat,
             server_settings=server_settings,
@@ -114,9 +114,9 @@ class JobCoordinator:
         """Whether any job is queued or running."""
         return bool(self._runs)
 
-    def place_of(self, job_id: str) -> int | None:
-        """A queued job's place in the line, from 1; None for any other."""
-        return self._turns.place(job_id)
+    def queue_position(self, job_id: str) -> int | None:
+        """A queued job's position in the queue for a slot, from 1; None for any other job."""
+        return self._job_slots.position(job_id)
 
     async def submit(self, request: PrepareRequest) -> Job:
         """Check a request, store it as a queued job and let it run when its turn comes.
@@ -130,13 +130,13 @@ class JobCoordinator:
         await self._executor.resolve_image(request.image_id)
         steps = await kind.steps(request, self._sources)
         if not request.plan_only:
-            await self._executor.check_host()
+            await self._executor.check_limits()
         if request.instance_name is not None:
             await self._executor.check_name(request.instance_name)
         if self._stopping:
             raise EngineStoppingError(
-                "the engine is stopping and takes no more jobs",
-                remedy="ask again in a moment: the next command starts another",
+                "the engine is stopping and accepts no more jobs",
+                remedy="try again in a moment: the next command starts another engine",
             )
         job = Job(
             job_id=uuid.uuid4().hex,
@@ -146,7 +146,7 @@ class JobCoordinator:
             created_at=utc_now(),
         )
         # Stored, it must run, even if the one who asked goes away this very moment.
-        await to_the_end(self._enter(job, steps))
+        await finish(self._enter(job, steps))
         return job
 
     async def recover(self) -> None:
@@ -169,7 +169,7 @@ class JobCoordinator:
         """
         self._stopping = True
         self._runner.drain()
-        for job_id in self._turns.waiting:
+        for job_id in self._job_slots.waiting:
             self._runs[job_id].cancel()
         if self._runs:
             await asyncio.wait(self._runs.values(), timeout=seconds)
@@ -235,7 +235,7 @@ class JobCoordinator:
             try:
                 await self._runner.run(job_id, steps)
             finally:
-                await to_the_end(self._executor.close_workspace(job_id))
+                await finish(self._executor.close_workspace(job_id))
         except asyncio.CancelledError:
             await self._written(lambda: self._end_cancelled(job_id))
             raise
@@ -248,7 +248,7 @@ class JobCoordinator:
             _log.exception("job %s failed unexpectedly", job_id)
             told = machine_error(error) if isinstance(error, OSError) else None
             fault = told or PgstrataError(
-                f"the engine failed at this job: {type(error).__name__}: {error}",
+                f"the engine failed while running the job: {type(error).__name__}: {error}",
                 remedy="see the engine's log (pgstrata engine logs), and report it as a bug",
             )
             body = fault.body()
@@ -263,7 +263,7 @@ class JobCoordinator:
         """
         while True:
             try:
-                return await to_the_end(end())
+                return await finish(end())
             except StoreUnusableError as error:
                 if self._stopping:
                     raise
@@ -272,7 +272,7 @@ class JobCoordinator:
                 await asyncio.sleep(END_AGAIN_SECONDS)
             except asyncio.CancelledError:
                 with suppress(StoreUnusableError):
-                    await to_the_end(end())
+                    await finish(end())
                 raise
 
     async def _end_cancelled(self, job_id: str) -> None:

@@ -39,7 +39,7 @@ class Executor(Protocol):
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         """The PostgreSQL an image stands for. Raises ``InvalidArgumentError``."""
 
-    async def check_host(self) -> None:
+    async def check_limits(self) -> None:
         """Raise ``HostLimitError`` when the machine is not to be asked for a further instance."""
 
     async def check_name(self, name: str) -> None:

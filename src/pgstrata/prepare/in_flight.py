@@ -1,7 +1,7 @@
-"""States that are being built: each by one job, while others that need it watch.
+"""States that are being built: each by one job, while other jobs that need it follow.
 
-Here jobs of one engine find each other. That no other process builds the same state is the build
-lock's business.
+This is how jobs of one engine find each other. Build leases keep any other engine from building the
+same state.
 """
 
 import asyncio
@@ -13,59 +13,59 @@ from pgstrata.runtime.base import LineSink
 
 
 class Build:
-    """One state's building, by one job."""
+    """The build of one state by one job."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         """The job that builds."""
         self._followers: list[LineSink] = []
-        self._over: asyncio.Future[StepFailedError | bool] = (
+        self._outcome: asyncio.Future[StepFailedError | bool] = (
             asyncio.get_running_loop().create_future()
         )
 
-    async def followed(self, line: LineSink) -> bool:
-        """Watch until it is over, hearing each line its tool says from now on.
+    async def follow(self, line: LineSink) -> bool:
+        """Wait for the end of the build, and pass on each line its tool writes from now on.
 
-        True when the state is there. False when its builder gave up without having shown that the
-        step cannot be done (cancelled, say): somebody else has to build then. Raises the builder's
-        ``StepFailedError``: the same step on the same parent fails for everybody.
+        True when the state exists. False when the builder gave up without having shown that the
+        step fails (it was cancelled, for example): somebody else has to build it then. Raises the
+        builder's ``StepFailedError``: the same step on the same parent fails for everybody.
         """
         self._followers.append(line)
         try:
-            outcome = await asyncio.shield(self._over)
+            outcome = await asyncio.shield(self._outcome)
         finally:
             self._followers.remove(line)
         if isinstance(outcome, StepFailedError):
             raise outcome
         return outcome
 
-    def telling(self, line: LineSink) -> LineSink:
-        """A listener for the tool: the builder's own, then everybody who watches."""
+    def broadcast(self, line: LineSink) -> LineSink:
+        """A sink for the tool's output that feeds the builder's own, then every follower's."""
 
-        async def tell(text: str) -> None:
-            for listener in (line, *self._followers):
-                await listener(text)
+        async def pass_on(text: str) -> None:
+            for sink in (line, *self._followers):
+                await sink(text)
 
-        return tell
+        return pass_on
 
     def end(self, outcome: StepFailedError | bool) -> None:
-        self._over.set_result(outcome)
+        self._outcome.set_result(outcome)
 
 
 class InFlight:
-    """What is being built now, by the ids of the states."""
+    """The builds in progress, by the ids of their states."""
 
     def __init__(self) -> None:
-        self._current: dict[str, Build] = {}
+        self._builds: dict[str, Build] = {}
 
-    def of(self, state_id: str) -> Build | None:
-        """The state's building, if someone is at it."""
-        return self._current.get(state_id)
+    def find(self, state_id: str) -> Build | None:
+        """The build of a state, if one is in progress."""
+        return self._builds.get(state_id)
 
     @contextmanager
-    def begun(self, state_id: str, job_id: str) -> Iterator[Build]:
-        """Be the one who builds a state that nobody is building; all who watch are told the end."""
-        build = self._current[state_id] = Build(job_id)
+    def register(self, state_id: str, job_id: str) -> Iterator[Build]:
+        """Be the only builder of a state; every follower learns how the block ends."""
+        build = self._builds[state_id] = Build(job_id)
         outcome: StepFailedError | bool = False
         try:
             yield build
@@ -74,5 +74,5 @@ class InFlight:
             outcome = error
             raise
         finally:
-            del self._current[state_id]
+            del self._builds[state_id]
             build.end(outcome)

@@ -13,7 +13,7 @@ from typing import Final
 from pgstrata.domain.job import Event, Job, Task, Transition
 from pgstrata.errors import PgstrataError
 from pgstrata.queue.base import Queue, up_to
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 TAIL_BYTES: Final = 1024 * 1024
 """How much of a job's latest events stays in memory."""
@@ -108,7 +108,7 @@ class JobLog:
         # Whoever finds the job must find its tail, too.
         self._open[job.job_id] = Tail()
         try:
-            await to_the_end(self._write(job.job_id, self._add(job, events), events))
+            await finish(self._write(job.job_id, self._add(job, events), events))
         except PgstrataError:
             self.close(job.job_id)
             raise
@@ -136,12 +136,12 @@ class JobLog:
         """
         job_id = transition.job.job_id
         commit = self._queue.apply(transition)
-        if not await to_the_end(self._write(job_id, commit, transition.events)):
+        if not await finish(self._write(job_id, commit, transition.events)):
             raise OvertakenError(job_id)
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
         """Add to a job's events; False, and nothing done, when the job is at its end meanwhile."""
-        return await to_the_end(self._write(job_id, self._queue.append(job_id, events), events))
+        return await finish(self._write(job_id, self._queue.append(job_id, events), events))
 
     # Reading
 

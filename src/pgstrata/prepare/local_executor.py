@@ -18,7 +18,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
-from pgstrata.instances.limits import Host
+from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceOrder, InstanceStarter
 from pgstrata.kinds.base import RunnerSide
 from pgstrata.kinds.sources.base import LocalSources
@@ -27,7 +27,7 @@ from pgstrata.prepare.executor import StateOrder
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.runtime.base import LineSink, Runtime
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 
 class _Step(NamedTuple):
@@ -61,8 +61,8 @@ class LocalExecutor:
         kinds: Mapping[str, RunnerSide],
         snapshots: SnapshotOrchestrator,
         store: Store,
-        reservations: InUse,
-        host: Host,
+        in_use: InUse,
+        limits: HostLimits,
         instances: InstanceStarter,
     ) -> None:
         self._runtime = runtime
@@ -70,8 +70,8 @@ class LocalExecutor:
         self._kinds = kinds
         self._snapshots = snapshots
         self._store = store
-        self._reservations = reservations
-        self._host = host
+        self._in_use = in_use
+        self._limits = limits
         self._instances = instances
         self._tree = LocalTree()
         self._works: dict[str, _Work] = {}
@@ -79,8 +79,8 @@ class LocalExecutor:
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         return await self._runtime.resolve(image_id)
 
-    async def check_host(self) -> None:
-        await self._instances.check_host()
+    async def check_limits(self) -> None:
+        await self._instances.check_limits()
 
     async def check_name(self, name: str) -> None:
         await self._instances.check_name(name)
@@ -93,10 +93,10 @@ class LocalExecutor:
         return 0 if deepest is None else deepest + 1
 
     async def acquire(self, state_ids: Sequence[str]) -> str:
-        return self._reservations.acquire(state_ids)
+        return self._in_use.acquire(state_ids)
 
     async def release(self, lease_id: str) -> None:
-        self._reservations.release(lease_id)
+        self._in_use.release(lease_id)
 
     async def run_step(self, order: StateOrder, log: LineSink) -> bool:
         async with AsyncExitStack() as building:
@@ -106,7 +106,7 @@ class LocalExecutor:
             if already_there:
                 await self.close_workspace(order.job_id)
                 return False
-            async with self._undone_on_failure(order.job_id):
+            async with self._undo_on_failure(order.job_id):
                 work = await self._work(order)
                 flushed = await self._run(order, work, log)
                 work.step = _Step(order, flushed, building.pop_all())
@@ -116,11 +116,11 @@ class LocalExecutor:
         work = self._works.get(job_id)
         if work is None or work.step is None or work.server is None:
             raise ConflictError(
-                f"no step of job {job_id} is to be kept", remedy="run the step, then keep its state"
+                f"job {job_id} has no step to keep", remedy="run the step, then keep its state"
             )
         order, flushed, building = work.step
         work.step = None
-        async with building, self._undone_on_failure(job_id):
+        async with building, self._undo_on_failure(job_id):
             still_runs = await self._snapshots.take(
                 work.workspace, _state_of(order), work.server, last=order.last, flushed=flushed
             )
@@ -156,7 +156,7 @@ class LocalExecutor:
 
     async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
         if work.server is None:
-            self._host.check_memory()
+            self._limits.check_memory()
             work.server = await self._runtime.start(order.image_id, work.workspace.data_dir)
         try:
             flushed = await self._kinds[order.step.kind].execute(
@@ -193,12 +193,12 @@ class LocalExecutor:
         return work
 
     @asynccontextmanager
-    async def _undone_on_failure(self, job_id: str) -> AsyncIterator[None]:
+    async def _undo_on_failure(self, job_id: str) -> AsyncIterator[None]:
         try:
-            with self._snapshots.full_disk_told():
+            with self._snapshots.map_full_disk():
                 yield
         except BaseException:
-            await to_the_end(self.close_workspace(job_id))
+            await finish(self.close_workspace(job_id))
             raise
 
 

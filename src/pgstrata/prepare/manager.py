@@ -36,9 +36,9 @@ class Manager:
         """See ``JobLog.wait_for_event``."""
         return await self._job_log.wait_for_event(job_id, number)
 
-    def place_of(self, job_id: str) -> int | None:
-        """See ``JobCoordinator.place_of``."""
-        return self._coordinator.place_of(job_id)
+    def queue_position(self, job_id: str) -> int | None:
+        """See ``JobCoordinator.queue_position``."""
+        return self._coordinator.queue_position(job_id)
 
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""

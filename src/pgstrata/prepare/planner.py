@@ -98,8 +98,8 @@ def drift(before: Iterable[TaskSpec], now: Iterable[TaskSpec]) -> str | None:
         if then.input != today.input and today.input.kind == "image":
             return f"{then.input.id} is {today.input.id} now"
         if then.output_state_id != today.output_state_id:
-            return f"{today.args_summary or today.task_id} is not what it was"
-    return None if len(old) == len(new) else f"there are {len(new)} steps, where {len(old)} were"
+            return f"{today.args_summary or today.task_id} has changed"
+    return None if len(old) == len(new) else f"there are {len(new)} steps instead of {len(old)}"
 
 
 def _executing(specs: Iterable[TaskSpec]) -> list[StateExecuteTask]:

@@ -28,9 +28,9 @@ from pgstrata.prepare.in_flight import InFlight
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
-from pgstrata.prepare.task_log import TaskLog, journal
+from pgstrata.prepare.task_log import TaskLog, open_task_log
 from pgstrata.runtime.base import LineSink
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 
 @dataclass
@@ -46,14 +46,14 @@ class _Run:
     """Of the lease that keeps the states of the chain from being removed to make room."""
     chain: planner.Chain | None = None
     """Known once this run has planned."""
-    unsaid: Transition | None = None
-    """What happened and is not stored yet."""
+    pending: Transition | None = None
+    """What was recorded and is not stored yet."""
 
-    def happened(self, transition: Transition) -> None:
-        """Note a transition, to be stored with the next one that is said."""
+    def record(self, transition: Transition) -> None:
+        """Record a transition, to be stored at the next flush."""
         self.job, self.tasks = transition.job, transitions.tasks_after(self.tasks, transition)
-        self.unsaid = (
-            transition if self.unsaid is None else transitions.joined(self.unsaid, transition)
+        self.pending = (
+            transition if self.pending is None else transitions.merge(self.pending, transition)
         )
 
 
@@ -68,7 +68,7 @@ class JobRunner:
         sources: Sources,
         executor: Executor,
         retention: Retention,
-        turns: JobSlots,
+        job_slots: JobSlots,
         timeout_seconds: float | None,
         heartbeat_seconds: float,
         server_settings: Mapping[str, str],
@@ -81,11 +81,11 @@ class JobRunner:
         self._sources = sources
         self._executor = executor
         self._retention = retention
-        self._turns = turns
+        self._job_slots = job_slots
         self._timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._server_settings = server_settings
-        self._builds = InFlight()
+        self._in_flight = InFlight()
         self._draining = False
 
     def drain(self) -> None:
@@ -93,27 +93,27 @@ class JobRunner:
         self._draining = True
 
     async def run(self, job_id: str, steps: Sequence[Step] | None) -> None:
-        """Wait for the job's turn and carry it to its end or, drained, to where a step ends.
+        """Wait for a slot, then carry the job to its end or, when drained, to the end of a step.
 
         ``steps`` are those its inputs were read for when it was submitted. Raises
         ``PgstrataError`` for what shall be the job's end, and ``OvertakenError`` when it came to
         its end elsewhere.
         """
-        async with self._turns.turn(job_id):
+        async with self._job_slots.hold(job_id):
             job = await self._job_log.load(job_id)
             kind = lookup(self._kinds, job.request.prepare_kind)
             tasks = await self._job_log.tasks(job_id)
             run = _Run(job, tasks, kind, steps)
             try:
-                async with self._in_time(job):
+                async with self._limit_time(job):
                     await self._advance(run)
             finally:
                 if run.lease_id is not None:
-                    await to_the_end(self._executor.release(run.lease_id))
+                    await finish(self._executor.release(run.lease_id))
             await self._retention.trim(run.job.signature)
 
     @asynccontextmanager
-    async def _in_time(self, job: Job) -> AsyncIterator[None]:
+    async def _limit_time(self, job: Job) -> AsyncIterator[None]:
         """Raise ``JobTimeoutError`` in place of what goes on when the job has run for too long."""
         limit = lifecycle.time_limit(job.request.timeout, self._timeout_seconds)
         try:
@@ -124,24 +124,24 @@ class JobRunner:
                 raise
             raise JobTimeoutError(
                 f"the job was stopped: it ran for longer than {limit:g} s",
-                remedy="allow it more time, or prepare again: what it had built is cached",
+                remedy="allow more time, or prepare again: the states it has built are cached",
             ) from None
 
     async def _advance(self, run: _Run) -> None:
         while move := lifecycle.next_move(run.job, run.tasks, planned=run.chain is not None):
             match move:
                 case lifecycle.Begin():
-                    run.happened(transitions.started(run.job, utc_now()))
+                    run.record(transitions.started(run.job, utc_now()))
                 case lifecycle.Plan():
                     await self._plan(run)
                 case lifecycle.Execute() if self._draining:
-                    return await self._say(run)
+                    return await self._flush(run)
                 case lifecycle.Execute(task):
                     await self._execute(run, task)
                 case lifecycle.PrepareInstance(task):
                     await self._prepare_instance(run, task)
                 case lifecycle.SucceedPlanned():
-                    await self._say(run, transitions.plan_succeeded(run.job, utc_now()))
+                    await self._flush(run, transitions.plan_succeeded(run.job, utc_now()))
                 case lifecycle.Cancel():
                     raise CancelledJobError("the job was cancelled")
         return None
@@ -149,20 +149,20 @@ class JobRunner:
     # Planning
 
     async def _plan(self, run: _Run) -> None:
-        steps = run.steps if run.steps is not None else await self._steps_read_again(run)
+        steps = run.steps if run.steps is not None else await self._reread_steps(run)
         image = await self._executor.resolve_image(run.job.request.image_id)
         chain = planner.chain(image.image_id, steps, server_settings=self._server_settings)
         # From before it is looked which are there, until the instance is.
         run.lease_id = await self._executor.acquire(chain.state_ids)
-        done, cached = await self._cached(run, chain)
+        done, cached = await self._find_cached(run, chain)
         specs = planner.tasks(run.job.request, chain, cached)
         before = [task.spec for task in run.tasks]
         drift = planner.drift(before, specs) if run.job.signature is not None else None
         run.chain = chain
         if run.job.signature is not None and drift is None:
-            run.happened(transitions.resumed(run.job, run.tasks, done=done, now=utc_now()))
+            run.record(transitions.resumed(run.job, run.tasks, done=done, now=utc_now()))
             return
-        run.happened(
+        run.record(
             transitions.planned(
                 run.job,
                 specs,
@@ -175,7 +175,7 @@ class JobRunner:
         )
         await self._retention.trim(run.job.signature)
 
-    async def _cached(self, run: _Run, chain: planner.Chain) -> tuple[int, frozenset[str]]:
+    async def _find_cached(self, run: _Run, chain: planner.Chain) -> tuple[int, frozenset[str]]:
         """How many steps of a chain are done, and which of its states are there.
 
         For who only plans, rows tell; who is about to use states looks whether they are whole.
@@ -185,36 +185,36 @@ class JobRunner:
         done = await self._executor.count_clean(chain.state_ids)
         return done, frozenset(chain.state_ids[:done])
 
-    async def _steps_read_again(self, run: _Run) -> Sequence[Step]:
+    async def _reread_steps(self, run: _Run) -> Sequence[Step]:
         """The steps as the inputs are now, which may take its time."""
-        await self._say(run)
-        async with self._journal(run.tasks[0]):
+        await self._flush(run)
+        async with self._open_log(run.tasks[0]):
             return await run.kind.steps(run.job.request, self._sources)
 
     # The tasks
 
     async def _execute(self, run: _Run, task: Task) -> None:
-        async with self._running(run, task) as book:
-            built = await self._built(run, task, book)
+        async with self._run_task(run, task) as task_log:
+            built = await self._ensure_built(run, task, task_log)
         assert isinstance(task.spec, StateExecuteTask)
         done = replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=not built))
-        run.happened(transitions.tasks_moved(run.job, [done], utc_now()))
+        run.record(transitions.tasks_moved(run.job, [done], utc_now()))
 
-    async def _built(self, run: _Run, task: Task, book: TaskLog) -> bool:
-        """See that the task's state is there; whether it was built for this job.
+    async def _ensure_built(self, run: _Run, task: Task, task_log: TaskLog) -> bool:
+        """See to it that the task's state exists. Returns whether this job built it.
 
-        Where another job is building it, that is watched.
+        While another job is building it, this one follows that build.
         """
         order = _state_order(run, task)
-        while build := self._builds.of(order.task.output_state_id):
+        while build := self._in_flight.find(order.task.output_state_id):
             await self._executor.close_workspace(order.job_id)
-            async with self._turns.lent(order.job_id):
-                await book.line(f"job {build.job_id} is building this state")
-                there = await build.followed(book.line)
+            async with self._job_slots.lend(order.job_id):
+                await task_log.line(f"job {build.job_id} is building this state")
+                there = await build.follow(task_log.line)
             if there:
                 return False
-        with self._builds.begun(order.task.output_state_id, order.job_id) as build:
-            return await self._build(order, build.telling(book.line))
+        with self._in_flight.register(order.task.output_state_id, order.job_id) as build:
+            return await self._build(order, build.broadcast(task_log.line))
 
     async def _build(self, order: StateOrder, line: LineSink) -> bool:
         """Have a state built of inputs that stay what was hashed; whether it was not there yet."""
@@ -233,35 +233,35 @@ class JobRunner:
             name=run.job.request.instance_name,
             ttl_seconds=run.job.request.instance_ttl,
         )
-        async with self._running(run, task):
+        async with self._run_task(run, task):
             instance = await self._executor.start_instance(order)
             result = _result(run.job, instance)
             # There is an instance now: a wish to cancel that comes later comes too late.
-            await to_the_end(
-                self._say(run, transitions.succeeded(run.job, task, result, utc_now()))
-            )
+            await finish(self._flush(run, transitions.succeeded(run.job, task, result, utc_now())))
 
     @asynccontextmanager
-    async def _running(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
-        """A task's time of running: said at its start with all before, a journal until its end."""
-        begun = replace(task, status=Status.RUNNING)
-        await self._say(run, transitions.tasks_moved(run.job, [begun], utc_now()))
-        async with self._journal(begun) as book:
-            yield book
+    async def _run_task(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
+        """Store the start of a task with all that was recorded before; keep a log until its end."""
+        running = replace(task, status=Status.RUNNING)
+        await self._flush(run, transitions.tasks_moved(run.job, [running], utc_now()))
+        async with self._open_log(running) as task_log:
+            yield task_log
 
     @asynccontextmanager
-    async def _journal(self, task: Task) -> AsyncIterator[TaskLog]:
+    async def _open_log(self, task: Task) -> AsyncIterator[TaskLog]:
         append = partial(self._job_log.append, task.job_id)
-        async with journal(task, append, heartbeat_seconds=self._heartbeat_seconds) as book:
-            yield book
+        async with open_task_log(
+            task, append, heartbeat_seconds=self._heartbeat_seconds
+        ) as task_log:
+            yield task_log
 
-    async def _say(self, run: _Run, transition: Transition | None = None) -> None:
-        """Store what has happened, up to this transition, as one."""
+    async def _flush(self, run: _Run, transition: Transition | None = None) -> None:
+        """Store what was recorded, and this transition, in one transaction."""
         if transition is not None:
-            run.happened(transition)
-        if run.unsaid is not None:
-            unsaid, run.unsaid = run.unsaid, None
-            await self._job_log.apply(unsaid)
+            run.record(transition)
+        if run.pending is not None:
+            pending, run.pending = run.pending, None
+            await self._job_log.apply(pending)
 
 
 def _chain(run: _Run) -> planner.Chain:

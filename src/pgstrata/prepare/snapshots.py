@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from pgstrata.cache.cloning import clone_state
-from pgstrata.cache.disk_full import full_disk_told
+from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
 from pgstrata.dbms.base import Dbms
@@ -46,21 +46,21 @@ from pgstrata.runtime.base import Runtime
 from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
 MARKER_FORMAT = 1
 
 Keep = Callable[[Path, Path, bytes], Awaitable[None]]
-"""Makes a published place, with its marker, of a workspace."""
+"""Makes a published volume, with its marker, of a workspace."""
 
 Initialise = Callable[[Path], Awaitable[None]]
 """Makes a cluster in an empty data directory."""
 
 
 class Marker(Model, frozen=True, kw_only=True):
-    """Says that a place is whole, and what it holds."""
+    """Says that a volume is whole, and what it holds."""
 
     format: int
     holds: str
@@ -107,7 +107,7 @@ class SnapshotOrchestrator:
         runtime: Runtime,
         dbms: Dbms,
         store: Store,
-        reservations: InUse,
+        in_use: InUse,
         evictor: Evictor,
         owner: str,
         consistency: Consistency = "auto",
@@ -118,7 +118,7 @@ class SnapshotOrchestrator:
         self._dbms = dbms
         self._consistency: Consistency = consistency
         self._store = store
-        self._reservations = reservations
+        self._in_use = in_use
         self._evictor = evictor
         self._leases = BuildLeases(store, owner)
         self._builds: dict[str, _Build] = {}
@@ -144,7 +144,7 @@ class SnapshotOrchestrator:
         """Whether the state is there and whole, and stays. Changes nothing."""
         return (
             await self._store.state(state_id) is not None
-            and not self._reservations.is_leaving(state_id)
+            and not self._in_use.is_leaving(state_id)
             and await self._whole(self._states / state_id, state_id)
         )
 
@@ -158,7 +158,7 @@ class SnapshotOrchestrator:
             state_id = state_ids[position]
             if (
                 state_id in known
-                and not self._reservations.is_leaving(state_id)
+                and not self._in_use.is_leaving(state_id)
                 and await self._whole(self._states / state_id, state_id)
             ):
                 return position
@@ -167,27 +167,27 @@ class SnapshotOrchestrator:
     async def known(self) -> list[str]:
         """The ids of all states there are files or a row of, in order."""
         rows = {state.state_id for state in await self._store.states()}
-        places = {place.name for place in await self._fs.places(self._states)}
-        return sorted(rows | places)
+        volumes = {volume.name for volume in await self._fs.volumes(self._states)}
+        return sorted(rows | volumes)
 
     async def defect(self, state_id: str) -> str | None:
         """Why a state cannot be used, for people; None when it is there and whole."""
-        place = self._states / state_id
+        volume = self._states / state_id
         state = await self._store.state(state_id)
         if state is None:
             return "its files have no row"
-        if defect := await self._defect(place, state_id):
+        if defect := await self._defect(volume, state_id):
             return defect
-        usage = await self._fs.usage(place)
-        return None if usage.exclusive_bytes + usage.shared_bytes else "its files hold nothing"
+        usage = await self._fs.usage(volume)
+        return None if usage.exclusive_bytes + usage.shared_bytes else "its files are empty"
 
     async def throw_out(self, state_id: str) -> Literal["removed", "emptied", "in_use", "sound"]:
         """Remove a state that cannot be used, unless it can be after all.
 
         ``emptied``: its row stays, since others were made from it; it is built again when it is
-        needed. ``in_use``: a job is at work on it, and sees to it itself.
+        needed. ``in_use``: a job is using it and will deal with it itself.
         """
-        with self._reservations.removing([state_id]) as in_the_way:
+        with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
                 return "in_use"
             if await self.defect(state_id) is None:
@@ -202,7 +202,7 @@ class SnapshotOrchestrator:
         ``Evictor.make_room`` does. Waiting for the lease can be cancelled.
         """
         async with self._leases.held(state_id) as lease:
-            await self._reservations.gone(state_id)
+            await self._in_use.wait_removed(state_id)
             clean = await self.is_clean(state_id)
             if not clean:
                 await self._throw_out(state_id)
@@ -214,7 +214,7 @@ class SnapshotOrchestrator:
                 del self._builds[state_id]
 
     async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Workspace:
-        """A writable place for a job's steps, as it is after ``start``; its own until discarded.
+        """A writable volume for a job's steps, as it is after ``start``; its own until discarded.
 
         ``initialise`` makes the base state when ``start`` is an image that has none yet.
         """
@@ -249,7 +249,7 @@ class SnapshotOrchestrator:
             self._consistency,
             Situation(
                 last=last,
-                clones_open=self._fs.clones_open,
+                can_clone_live=self._fs.can_clone_live,
                 lost=await self._dbms.lost_in_a_crash(workspace.data_dir),
                 settings_changed=settings != workspace.start_settings,
             ),
@@ -270,7 +270,7 @@ class SnapshotOrchestrator:
             try:
                 if reason is None:
                     async with self._runtime.freeze(server):
-                        with self._dbms.unnoticed(workspace.data_dir):
+                        with self._dbms.hide_server(workspace.data_dir):
                             await self._keep(workspace, state, self._fs.snapshot, recovers=True)
                 else:
                     keep = self._fs.publish if last else self._fs.snapshot
@@ -281,7 +281,7 @@ class SnapshotOrchestrator:
                 )
             except BaseException:
                 # Files without a row would never be found again; nor is it known if there is one.
-                await to_the_end(self._throw_out(state.state_id))
+                await finish(self._throw_out(state.state_id))
                 raise
         await self._evictor.relieve("after_snapshot")
         return reason is None
@@ -292,67 +292,67 @@ class SnapshotOrchestrator:
         if defect := await self._dbms.defect(workspace.data_dir, recovers=recovers):
             raise StateUnusableError(
                 f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
-                remedy="look at what this step does to the server itself",
+                remedy="check what this step does to the server itself",
             )
-        place = self._states / state.state_id
-        await keep(workspace.directory, place, _marker(state.state_id, recovers=recovers))
+        volume = self._states / state.state_id
+        await keep(workspace.directory, volume, _marker(state.state_id, recovers=recovers))
 
     async def discard(self, workspace: Workspace) -> None:
         """Remove a workspace. Twice is fine."""
         await self._fs.remove(workspace.directory)
 
-    def full_disk_told(self) -> AbstractContextManager[None]:
+    def map_full_disk(self) -> AbstractContextManager[None]:
         """Raise ``DiskFullError`` in place of what a full disk made fail: before cleaning up."""
-        return full_disk_told(self._root)
+        return map_full_disk(self._root)
 
     async def recover(self) -> None:
         """Delete what a kill left half built or half removed. Only while nothing is being built."""
         if await self._store.build_leases():
             await self._store.clear_build_leases()
-        for directory in await self._fs.places(self._work):
+        for directory in await self._fs.volumes(self._work):
             if server := await self._runtime.owner_of(directory / DATA):
                 await self._runtime.stop(server, clean=False)
             await self._fs.remove(directory)
-        states = await self._fs.places(self._states)
-        known = await self._store.existing_states([place.name for place in states])
-        forgotten = [place for place in states if place.name not in known]
-        for place in (*await self._fs.places(self._building), *forgotten):
-            await self._fs.remove(place)
+        states = await self._fs.volumes(self._states)
+        known = await self._store.existing_states([volume.name for volume in states])
+        forgotten = [volume for volume in states if volume.name not in known]
+        for volume in (*await self._fs.volumes(self._building), *forgotten):
+            await self._fs.remove(volume)
         for area in (self._root, *self.areas):
             await self._fs.purge(area)
 
     async def _base(self, image_id: str, initialise: Initialise) -> Path:
-        place = self._bases / image_id.rpartition(":")[2]
-        if await self._whole(place, image_id):
-            return place
+        volume = self._bases / image_id.rpartition(":")[2]
+        if await self._whole(volume, image_id):
+            return volume
         async with self._leases.held(image_id):
-            if not await self._whole(place, image_id):
-                await self._fs.remove(place)
-                await self._make_base(place, image_id, initialise)
-        return place
+            if not await self._whole(volume, image_id):
+                await self._fs.remove(volume)
+                await self._make_base(volume, image_id, initialise)
+        return volume
 
-    async def _make_base(self, place: Path, image_id: str, initialise: Initialise) -> None:
+    async def _make_base(self, volume: Path, image_id: str, initialise: Initialise) -> None:
         async with self._scaffold() as building:
             await self._fs.create(building)
             await initialise(building / DATA)
             if defect := await self._dbms.defect(building / DATA):
                 raise StateUnusableError(f"the base state of {image_id} cannot be kept: {defect}")
-            await self._fs.publish(building, place, _marker(image_id))
+            await self._fs.publish(building, volume, _marker(image_id))
 
     @asynccontextmanager
     async def _scaffold(self) -> AsyncIterator[Path]:
-        """The name of a place to build in; what is still there at the end is removed."""
+        """The name of a volume to build in; what is still there at the end is removed."""
         building = self._building / uuid.uuid4().hex
         try:
             yield building
         finally:
-            await to_the_end(self._fs.remove(building))
+            await finish(self._fs.remove(building))
 
-    async def _whole(self, place: Path, holds: str) -> bool:
-        return await self._defect(place, holds) is None
+    async def _whole(self, volume: Path, holds: str) -> bool:
+        return await self._defect(volume, holds) is None
 
-    async def _defect(self, place: Path, holds: str) -> str | None:
-        raw = await self._fs.marker(place)
+    async def _defect(self, volume: Path, holds: str) -> str | None:
+        raw = await self._fs.marker(volume)
         if raw is None:
             return "there is no marker"
         try:
@@ -360,8 +360,8 @@ class SnapshotOrchestrator:
         except msgspec.DecodeError:
             return "the marker cannot be read"
         if (marker.format, marker.holds) != (MARKER_FORMAT, holds):
-            return f"the marker is that of {marker.holds}, format {marker.format}"
-        return await self._dbms.defect(place / DATA, recovers=marker.recovers)
+            return f"the marker names {marker.holds}, format {marker.format}"
+        return await self._dbms.defect(volume / DATA, recovers=marker.recovers)
 
     async def _throw_out(self, state_id: str) -> bool:
         """Remove a dirty state; whether its row went, too.

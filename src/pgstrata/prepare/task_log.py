@@ -1,4 +1,4 @@
-"""What a task says while it runs: its tool's lines, and a sign of life when it is quiet."""
+"""What a task logs while it runs: its tool's lines, and a heartbeat when the tool is silent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from pgstrata.domain.job import Event, Task
 from pgstrata.domain.model import utc_now
 from pgstrata.prepare.transitions import log_event, task_event
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 FLUSH_SECONDS = 0.05
-"""How long a line may wait for others, so that a talkative tool costs few transactions."""
+"""How long a line may wait for more, so that a chatty tool costs few transactions."""
 
 MAX_PENDING_LINES = 1000
 MAX_PENDING_BYTES = 1024 * 1024
-"""How many lines, and how much of them, may wait; the tool is held back beyond that."""
+"""How many lines, and how many bytes of them, may be pending before the tool has to wait."""
 
 Append = Callable[[Sequence[Event]], Coroutine[None, None, object]]
 
@@ -30,7 +30,7 @@ class TaskLog:
         self._writing = asyncio.Lock()
 
     async def line(self, text: str) -> None:
-        """Note a line of the tool's output."""
+        """Add a line of the tool's output."""
         event = log_event(self._task.task_id, text, utc_now())
         self._pending.append(event)
         self._weight += event.weight
@@ -38,41 +38,41 @@ class TaskLog:
             await self.flush()
 
     async def flush(self) -> bool:
-        """Append what is pending; whether there was anything."""
+        """Append what is pending. Returns whether there was anything."""
         async with self._writing:
             lines, self._pending, self._weight = self._pending, [], 0
             if lines:
-                # The pulse may be cancelled meanwhile; what it took would be lost.
-                await to_the_end(self._append(lines))
+                # The pulse may be cancelled meanwhile, and the lines it has taken would be lost.
+                await finish(self._append(lines))
             return bool(lines)
 
     async def keep_alive(self, heartbeat_seconds: float) -> None:
-        """Append lines as they come, for ever; repeat the task's event when it stays quiet."""
+        """Append lines as they come, for ever; repeat the task's event while there are none."""
         clock = asyncio.get_running_loop().time
-        spoke = clock()
+        last_event = clock()
         while True:
             await asyncio.sleep(min(FLUSH_SECONDS, heartbeat_seconds))
             if await self.flush():
-                spoke = clock()
-            elif clock() - spoke >= heartbeat_seconds:
-                await to_the_end(self._append([task_event(self._task, utc_now())]))
-                spoke = clock()
+                last_event = clock()
+            elif clock() - last_event >= heartbeat_seconds:
+                await finish(self._append([task_event(self._task, utc_now())]))
+                last_event = clock()
 
 
 @asynccontextmanager
-async def journal(
+async def open_task_log(
     task: Task, append: Append, *, heartbeat_seconds: float
 ) -> AsyncIterator[TaskLog]:
-    """A journal for as long as the task runs; everything it was told is appended at the end."""
-    book = TaskLog(task, append)
+    """A log for as long as the task runs; at the end everything written to it is appended."""
+    task_log = TaskLog(task, append)
     pulse = asyncio.create_task(
-        book.keep_alive(heartbeat_seconds), name=f"journal of {task.job_id} {task.task_id}"
+        task_log.keep_alive(heartbeat_seconds), name=f"log of {task.job_id} {task.task_id}"
     )
     try:
-        yield book
+        yield task_log
     finally:
         pulse.cancel()
         await asyncio.wait((pulse,))
-        await book.flush()
+        await task_log.flush()
     if not pulse.cancelled():
         pulse.result()

@@ -64,7 +64,7 @@ def planned(
     """
     tasks = [Task(job_id=job.job_id, status=Status.QUEUED, spec=spec) for spec in specs]
     settled = _settled(tasks, done)
-    said = () if drift is None else (log_event("plan", f"planned anew: {drift}", now),)
+    said = () if drift is None else (log_event("plan", f"planned again: {drift}", now),)
     return Transition(
         job=replace(job, resolved_image_id=image_id, signature=signature),
         expected=_RUNNING,
@@ -165,8 +165,8 @@ def unreadable(remains: Job, error: ErrorBody, now: datetime) -> Transition:
     return replace(failed(remains, (), error, now), replace_tasks=True)
 
 
-def joined(first: Transition, second: Transition) -> Transition:
-    """Two transitions that follow each other at once, as one: half the writing, the same story."""
+def merge(first: Transition, second: Transition) -> Transition:
+    """Merge two transitions that follow each other at once: half the writes, the same events."""
     return replace(
         first,
         job=second.job,

@@ -1,4 +1,4 @@
-"""Looking at every state there is, and at files and rows that have lost each other."""
+"""Checks every state, and finds orphaned rows and files."""
 
 from collections.abc import AsyncIterator
 

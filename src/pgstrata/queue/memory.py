@@ -34,7 +34,7 @@ class MemoryQueue:
         """As the port says. Raises ``ConflictError`` when there is a job with this id."""
         if job.job_id in self._entries:
             raise ConflictError(
-                f"job {job.job_id} exists already", remedy="give the new job an id of its own"
+                f"job {job.job_id} exists already", remedy="give the new job a unique id"
             )
         self._entries[job.job_id] = _Entry(job, events=list(events))
         self._note_end(job)

@@ -98,7 +98,7 @@ class SqliteQueue:
                 connection.execute(_ADD_JOB, _columns(job))
             except sqlite3.IntegrityError as error:
                 raise ConflictError(
-                    f"job {job.job_id} exists already", remedy="give the new job an id of its own"
+                    f"job {job.job_id} exists already", remedy="give the new job a unique id"
                 ) from error
             _number_if_finished(connection, job)
             _append(connection, job.job_id, events)

@@ -27,7 +27,7 @@ class Registry:
         return await self._store.state(state_id)
 
     async def pin(self, state_id: str, *, pinned: bool) -> State | None:
-        """Let a state stay whatever room is wanted, or no longer; the state, or None."""
+        """Pin or unpin a state. Returns the state, or None when there is none."""
         await self._store.set_pinned(state_id, pinned=pinned)
         return await self._store.state(state_id)
 
@@ -77,7 +77,7 @@ class Registry:
         instance = await self._store.instance(instance_id)
         if instance is None:
             raise NotFoundError(
-                f"instance {instance_id} is gone", remedy="name an instance that is there"
+                f"instance {instance_id} is gone", remedy="use an existing instance"
             )
         return await self._name_entry(instance, name)
 

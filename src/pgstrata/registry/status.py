@@ -21,7 +21,7 @@ class EngineInfo:
         self,
         *,
         identity: EngineIdentity,
-        place: StoreStatus,
+        location: StoreStatus,
         snapshots: SnapshotStatus,
         server_user: str | None,
         queue: Queue,
@@ -29,7 +29,7 @@ class EngineInfo:
         runtime: Runtime,
     ) -> None:
         self._identity = identity
-        self._place = place
+        self._location = location
         self._snapshots = snapshots
         self._server_user = server_user
         self._queue = queue
@@ -50,7 +50,7 @@ class EngineInfo:
         jobs = await self._queue.counts()
         return EngineStatus(
             engine=self._identity,
-            store=self._place,
+            store=self._location,
             runtime=RuntimeStatus(
                 server_user=self._server_user,
                 installations=await self._runtime.installations(),

@@ -56,11 +56,11 @@ def socket_dir_for(store: Path) -> Path:
     return _ELSEWHERE / f"pgstrata-{os.geteuid()}-{digest}"
 
 
-def _unfit(place: Path) -> str | None:
+def _unfit(directory: Path) -> str | None:
     """Why a directory cannot have sockets; None when it can."""
-    if len(os.fsencode(place)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
+    if len(os.fsencode(directory)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
         return "is too long a path for sockets"
-    if "," in str(place):
+    if "," in str(directory):
         return "has a comma in its path, where libpq takes one host to end and another to begin"
     return None
 
@@ -112,7 +112,7 @@ class PrivateDir:
         except OSError as error:
             raise ServerError(
                 f"cannot make {self.path}, where servers have their sockets: {error.strerror}",
-                remedy="make it possible, or give the store a short path without commas",
+                remedy="make it possible, or use a store with a short path without commas",
             ) from error
         found = self.path.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (
@@ -121,7 +121,8 @@ class PrivateDir:
         ):
             # Below a shared temporary directory anybody could have been there first.
             raise ServerError(
-                f"{self.path} is not a directory of ours", remedy="remove it and try again"
+                f"{self.path} belongs to another user or is not a directory",
+                remedy="remove it and try again",
             )
         self.path.chmod(0o700)
         self.give_away(self.path)

@@ -95,7 +95,7 @@ class Catalogue:
             hashed = await asyncio.to_thread(_look, installation, layout, known)
         except (OSError, ProgramError) as error:
             raise ServerError(
-                f"PostgreSQL {installation.version} in {installation.bin_dir} is not whole: "
+                f"PostgreSQL {installation.version} in {installation.bin_dir} is incomplete: "
                 f"{error}",
                 remedy="install it again",
             ) from error

@@ -31,14 +31,14 @@ def where_to_get(
     """
     without = f"PostgreSQL {used.version} ({used.source}) has no {extension}"
     having = _with(extension, installations)
-    steps = [f"take --image postgres:{one.version} ({one.source})" for one in having]
+    steps = [f"use --image postgres:{one.version} ({one.source})" for one in having]
     majors = [major for major, extensions in packaged.items() if extension in extensions]
     best = used.major if used.major in majors else max(majors, default=0)
     if best and all(one.major != best for one in having):
         steps.append(f"`{install_command(best)}` and --image postgres:{best}")
     if not steps:
-        return f"{without}, nor has any other here; install the package that brings it"
-    return f"{without}; to have it: {', or '.join(steps)}"
+        return f"{without}, nor has any other here; install the package that contains it"
+    return f"{without}; to get it: {', or '.join(steps)}"
 
 
 def _with(extension: str, installations: Sequence[Installation]) -> list[Installation]:

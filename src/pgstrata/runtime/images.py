@@ -32,8 +32,8 @@ def parse(image_id: str) -> ImageRef:
     match = _IMAGE.fullmatch(image_id)
     if match is None:
         raise InvalidArgumentError(
-            f"{image_id!r} is not an image the native runtime knows",
-            remedy=f"ask for {_SPELLINGS}",
+            f"{image_id!r} is not an image of the native runtime",
+            remedy=f"use {_SPELLINGS}",
         )
     return ImageRef(version=match["version"], digest=match["digest"])
 
@@ -63,7 +63,7 @@ def candidates(ref: ImageRef, installations: Sequence[Installation]) -> tuple[In
     if named:
         raise InvalidArgumentError(
             f"PostgreSQL {named[0].version} cannot be used: {named[0].problem}",
-            remedy=", or ".join(step for step in ("put that right", _install(ref)) if step),
+            remedy=", or ".join(step for step in ("fix that", _install(ref)) if step),
         )
     raise not_installed(ref, installations)
 
@@ -75,7 +75,7 @@ def not_installed(ref: ImageRef, installations: Sequence[Installation]) -> Inval
         what, install = f"the PostgreSQL of {image_id(ref.digest)}", None
     else:
         what, install = f"PostgreSQL {ref.version or ''}".rstrip(), _install(ref)
-    others = "ask for one that is there" if installations else None
+    others = "use an image that is installed" if installations else None
     return InvalidArgumentError(
         f"{what} is not installed; {_inventory(installations)}",
         remedy=", or ".join(step for step in (install, others) if step)
@@ -94,8 +94,8 @@ def _install(ref: ImageRef) -> str | None:
     if command is None:
         return None
     if ref.version is None or ref.version.isdecimal():
-        return f"`{command}` brings it"
-    return f"`{command}` brings the last release of PostgreSQL {major}"
+        return f"`{command}` installs it"
+    return f"`{command}` installs the last release of PostgreSQL {major}"
 
 
 def _worth(installation: Installation) -> tuple[int, tuple[int, int]]:

@@ -62,7 +62,7 @@ class Finder:
     ) -> None:
         """``server_user`` (None for us) has to be able to execute them.
 
-        ``path`` is used in place of ``PATH``; ``home`` is where ``postgres install`` puts servers,
+        ``path`` replaces ``PATH``; ``home`` is where ``postgres install`` puts servers,
         None for its default.
         """
         self._server_user = server_user
@@ -72,11 +72,11 @@ class Finder:
 
     async def find(self) -> tuple[Installation, ...]:
         """Every installation, newest first, each with the problem that keeps it from being used."""
-        places = await asyncio.to_thread(bin_dirs, self._path, self._home)
+        directories = await asyncio.to_thread(bin_dirs, self._path, self._home)
         async with asyncio.TaskGroup() as looks:
             found = [
-                looks.create_task(self._look(place, source), name=f"look at {place}")
-                for place, source in places.items()
+                looks.create_task(self._look(directory, source), name=f"look at {directory}")
+                for directory, source in directories.items()
             ]
         installations = [look.result() for look in found]
         return tuple(sorted(installations, key=lambda one: version_key(one.version), reverse=True))
@@ -100,7 +100,7 @@ class Finder:
                 lacks=await asyncio.to_thread(layout.lacks),
             )
         except (ProgramError, OSError) as error:
-            return structs.replace(installation, problem=f"it is not whole: {error}")
+            return structs.replace(installation, problem=f"it is incomplete: {error}")
         self._usable[bin_dir] = _Seen(
             installation, layout.extension_dir, server_stamp, extensions_stamp
         )
@@ -151,14 +151,14 @@ def _suspects(path: str, home: Path) -> Iterator[tuple[Path, str]]:
         if entry:
             yield Path(entry), "PATH"
     for source, pattern in _PLACES.items():
-        places = sorted(Path("/").glob(pattern.removeprefix("/")))
-        yield from ((place, source) for place in places)
+        directories = sorted(Path("/").glob(pattern.removeprefix("/")))
+        yield from ((directory, source) for directory in directories)
     for package, pattern in _PACKAGES.items():
         spec = importlib.util.find_spec(package)
         for root in (spec and spec.submodule_search_locations) or ():
-            yield from ((place, package) for place in sorted(Path(root).glob(pattern)))
+            yield from ((directory, package) for directory in sorted(Path(root).glob(pattern)))
     # Last: what stood for a version before does so still, when the same is installed once more.
-    yield from ((place / "bin", SOURCE) for place in servers(home).values())
+    yield from ((directory / "bin", SOURCE) for directory in servers(home).values())
 
 
 def _is_file(path: Path) -> bool:

@@ -30,7 +30,7 @@ from pgstrata.runtime.ports import HOST, Ports, is_taken
 from pgstrata.runtime.postmaster import Postmaster, postmaster_of
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
 from pgstrata.system import faults, orphans, processes, subprocesses
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 from pgstrata.system.output import OutputSink, Stream, Tail
 
 __all__ = ["NativeRuntime", "socket_dir_for"]
@@ -115,14 +115,14 @@ class NativeRuntime:
                 return server
         raise ServerError(
             f"no free port was found on {HOST} for the server on {data_dir}",
-            remedy="stop what takes the ports, or try again",
+            remedy="free some ports, or try again",
         )
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
         await postmaster.shut_down(postmaster_of(server), clean=clean)
 
     def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
-        return postmaster.frozen(postmaster_of(server))
+        return postmaster.freeze(postmaster_of(server))
 
     async def alive(self, server: Server) -> bool:
         return postmaster.is_running(postmaster_of(server))
@@ -190,14 +190,14 @@ class NativeRuntime:
         pid, log = self._spawn(argv, data_dir)
         process = _process(pid, image_id=image_id, data_dir=data_dir)
         if process is None:
-            await processes.gone(pid)
+            await processes.wait_exit(pid)
             if is_taken(port):
                 return None
             raise ServerError(
                 f"PostgreSQL {installation.version} ended at once on {data_dir}",
                 details=log.tail(),
             )
-        async with self._undone_on_failure(process, log) as ended:
+        async with self._undo_on_failure(process, log) as ended:
             if await until_ready(process, ended):
                 server = self._server(process, port)
                 with faults.step("server.answer"):
@@ -221,7 +221,7 @@ class NativeRuntime:
         return pid, log
 
     @asynccontextmanager
-    async def _undone_on_failure(
+    async def _undo_on_failure(
         self, process: Postmaster, log: ServerLog
     ) -> AsyncIterator[asyncio.Task[None]]:
         """Watch over a server while it comes up: stopped if that fails, its log told then.
@@ -244,11 +244,13 @@ class NativeRuntime:
             raise
         finally:
             if not whole:
-                await to_the_end(postmaster.shut_down(process, clean=False))
+                await finish(postmaster.shut_down(process, clean=False))
 
     def _reap(self, process: Postmaster) -> asyncio.Task[None]:
         """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""
-        reaper = asyncio.create_task(processes.gone(process.pid), name=f"reaper of {process.pid}")
+        reaper = asyncio.create_task(
+            processes.wait_exit(process.pid), name=f"reaper of {process.pid}"
+        )
         self._reapers.add(reaper)
         reaper.add_done_callback(self._reapers.discard)
         return reaper

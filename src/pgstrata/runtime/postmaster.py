@@ -127,16 +127,16 @@ def owner(data_dir: Path) -> int | None:
     return note.pid if note is not None and works_in(note.pid, data_dir) else None
 
 
-def leaders_below(place: Path) -> list[tuple[int, Path]]:
-    """Every server in a data directory below ``place``, whether it has a pid file or not.
+def leaders_below(root: Path) -> list[tuple[int, Path]]:
+    """Every server in a data directory below ``root``, whether it has a pid file or not.
 
     Its pid with the directory, which may have been removed. A process whose parent works in the
     same directory is no server, but a server's child.
     """
     below = {
         pid: directory
-        for pid in processes.everyone()
-        if (directory := _data_dir_below(pid, place)) is not None
+        for pid in processes.all_pids()
+        if (directory := _data_dir_below(pid, root)) is not None
     }
     return [
         (pid, directory)
@@ -145,16 +145,16 @@ def leaders_below(place: Path) -> list[tuple[int, Path]]:
     ]
 
 
-def _data_dir_below(pid: int, place: Path) -> Path | None:
+def _data_dir_below(pid: int, root: Path) -> Path | None:
     directory = processes.working_dir(pid)
-    if directory is None or not Path(directory).is_relative_to(place):
+    if directory is None or not Path(directory).is_relative_to(root):
         return None
     # A person's shell may be there, too.
     return Path(directory) if processes.program(pid) in _SERVER_PROGRAMS else None
 
 
 @asynccontextmanager
-async def frozen(server: Postmaster) -> AsyncIterator[None]:
+async def freeze(server: Postmaster) -> AsyncIterator[None]:
     """A time in which nobody of a server does anything. Raises ``ServerError`` when it is gone.
 
     A call that writes a page is carried through before its caller stops: no page is half written.
@@ -163,18 +163,18 @@ async def frozen(server: Postmaster) -> AsyncIterator[None]:
         raise ServerError(f"the server on {server.data_dir} (pid {server.pid}) is gone")
     held: list[int] = []
     try:
-        with faults.step("server.hold_still"):
-            await processes.hold_still(server.pid, held)
+        with faults.step("server.freeze"):
+            await processes.freeze(server.pid, held)
         yield
     finally:
-        with faults.step("server.let_go_on"):
-            processes.let_go_on(held)
+        with faults.step("server.resume"):
+            processes.resume(held)
 
 
-def _wake(server: Postmaster) -> None:
+def _resume(server: Postmaster) -> None:
     """Let a server go on that was held still by an engine that was killed over it."""
-    if processes.is_still(server.pid) and is_running(server):
-        processes.let_go_on((server.pid, *processes.children(server.pid)))
+    if processes.is_stopped(server.pid) and is_running(server):
+        processes.resume((server.pid, *processes.children(server.pid)))
 
 
 async def shut_down(server: Postmaster, *, clean: bool) -> None:
@@ -183,7 +183,7 @@ async def shut_down(server: Postmaster, *, clean: bool) -> None:
     Raises ``ServerError`` when it is not ours to stop.
     """
     # What PostgreSQL calls a fast and an immediate shutdown; it waits for its children itself.
-    _wake(server)
+    _resume(server)
     ways = [(signal.SIGINT, _CLEAN_SECONDS)] if clean else []
     for number, patience in (*ways, (signal.SIGQUIT, _AT_ONCE_SECONDS)):
         if not is_running(server):
@@ -191,11 +191,11 @@ async def shut_down(server: Postmaster, *, clean: bool) -> None:
         _send(server, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await processes.gone(server.pid)
+                await processes.wait_exit(server.pid)
                 return
     if is_running(server):
         _send(server, signal.SIGKILL)
-        await processes.gone(server.pid)
+        await processes.wait_exit(server.pid)
     await _clear_orphans(server.data_dir)
 
 
@@ -205,7 +205,7 @@ async def _clear_orphans(data_dir: Path) -> None:
         killed = await asyncio.to_thread(_kill_members, data_dir)
         async with asyncio.TaskGroup() as waiting:
             for pid in killed:
-                waiting.create_task(processes.gone(pid), name=f"end of process {pid}")
+                waiting.create_task(processes.wait_exit(pid), name=f"end of process {pid}")
 
 
 def _kill_members(data_dir: Path) -> list[int]:

@@ -29,7 +29,7 @@ def engine_user() -> str:
     except KeyError as error:
         # initdb and peer authentication look the name up as well.
         raise ServerError(
-            f"user number {os.geteuid()} has no name, and PostgreSQL does not run without one",
+            f"user id {os.geteuid()} has no name, and PostgreSQL does not run without one",
             remedy="add the user to /etc/passwd",
         ) from error
 
@@ -65,21 +65,22 @@ def _for_root(asked: str | None) -> str:
         asked = next((name for name in _PREFERRED if name in known), None)
     if asked is None or asked not in known:
         raise ServerError(
-            f"there is no user {asked or 'to run servers as'}, and PostgreSQL refuses to be root",
+            f"there is no user {asked or 'to run servers as'}, "
+            "and PostgreSQL refuses to run as root",
             remedy="make one with `useradd --system pgstrata`, or set the server user",
         )
     if known[asked] == 0:
         raise ServerError(
-            f"servers cannot run as {asked}: PostgreSQL refuses to be root",
+            f"servers cannot run as {asked}: PostgreSQL refuses to run as root",
             remedy="set the server user to another one, or leave it unset",
         )
     if missing := lacking(*_TO_RUN_AS_ANOTHER):
         names = ", ".join(missing)
         raise ServerError(
-            f"this root cannot run servers as {asked}: it lacks {names}; and PostgreSQL refuses "
-            "to be root",
-            remedy="run pgstrata as an ordinary user (in a container: --user), or give it those "
-            f"rights ({' '.join(f'--cap-add={name}' for name in missing)})",
+            f"this root cannot run servers as {asked}: it lacks {names}, and PostgreSQL refuses "
+            "to run as root",
+            remedy="run pgstrata as an ordinary user (in a container: --user), or add those "
+            f"capabilities ({' '.join(f'--cap-add={name}' for name in missing)})",
         )
     return asked
 

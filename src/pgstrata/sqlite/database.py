@@ -50,7 +50,7 @@ _TROUBLES: dict[int, tuple[str, str]] = {
     sqlite3.SQLITE_FULL: ("cannot grow, the disk is full", "free some space on the store's disk"),
     sqlite3.SQLITE_READONLY: ("is read-only", "make the file and its directory writable"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "make the file and its directory writable"),
-    sqlite3.SQLITE_IOERR: ("cannot be read or written", "look after the store's disk"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "check the store's disk"),
 }
 
 _REFUSED = ("refused a statement", "report this as a bug")
@@ -319,7 +319,7 @@ def _migrate(path: Path, connection: Connection, migrations: tuple[Migration, ..
         )
     if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
         raise StoreUnusableError(
-            f"the database {path} is another program's",
+            f"the database {path} is from another program",
             remedy="move the file away, or choose another store directory",
         )
     for migration in migrations[version:]:

@@ -72,7 +72,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX instances_image ON instances (image_id)",
     ),
     (
-        # Which states may go when room is wanted, and in which order, is answered by an index: so
+        # Which states may be evicted, and in which order, is answered by an index: so
         # each row knows how much stems from it, and how much its loss would cost. Triggers count,
         # since what is counted twice in two places will differ one day.
         "ALTER TABLE states ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",

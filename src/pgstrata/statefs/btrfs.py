@@ -1,4 +1,4 @@
-"""Places whose data directory is a btrfs subvolume, cloned by a snapshot in constant time."""
+"""Volumes whose data directory is a btrfs subvolume, cloned by a snapshot in constant time."""
 
 import errno
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 from pgstrata.errors import StoreUnusableError
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA, Usage
-from pgstrata.statefs.places import (
+from pgstrata.statefs.directories import (
     DATA_MODE,
     DirectoryStateFS,
     begin,
     hidden_sibling,
     hide_and_delete,
     in_one_step,
-    make_place_directory,
+    make_volume_directory,
     move,
     refuse_existing,
     write_marker,
@@ -45,19 +45,19 @@ class BtrfsStateFS(DirectoryStateFS):
         subvolumes.create(data)
         data.chmod(DATA_MODE)  # it had whatever the umask left
 
-    async def clone(self, source: Path, place: Path) -> None:
-        await in_one_step(lambda: self._clone(source / DATA, place), place)
+    async def clone(self, source: Path, volume: Path) -> None:
+        await in_one_step(lambda: self._clone(source / DATA, volume), volume)
 
-    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
-        return await in_thread(self._watches.usage, place, changed_since)
+    async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
+        return await in_thread(self._watches.usage, volume, changed_since)
 
-    async def hide(self, place: Path) -> Path | None:
-        self._watches.forget(place)
-        return await super().hide(place)
+    async def hide(self, volume: Path) -> Path | None:
+        self._watches.forget(volume)
+        return await super().hide(volume)
 
-    def _remove(self, place: Path) -> None:
-        self._watches.forget(place)
-        super()._remove(place)
+    def _remove(self, volume: Path) -> None:
+        self._watches.forget(volume)
+        super()._remove(volume)
 
     def _delete(self, hidden: Path) -> None:
         """Delete. On a disk that is nearly full, the room is wanted back at once.
@@ -74,43 +74,43 @@ class BtrfsStateFS(DirectoryStateFS):
             if os.statvfs(hidden.parent).f_bavail > before.f_bavail:
                 return
 
-    def _clone(self, source: Path, place: Path) -> None:
-        hidden = hidden_sibling(place)
+    def _clone(self, source: Path, volume: Path) -> None:
+        hidden = hidden_sibling(volume)
         try:
-            begin(hidden, place, source)
+            begin(hidden, volume, source)
             _snapshot(source, hidden / DATA, read_only=False)
-            move(hidden, place)
+            move(hidden, volume)
         except BaseException:
             trees.delete(hidden)
             raise
 
-    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
-        await in_thread(self._take, source, place, marker)
+    async def snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
+        await in_thread(self._take, source, volume, marker)
 
-    def _publish(self, building: Path, place: Path, marker: bytes) -> None:
+    def _publish(self, building: Path, volume: Path, marker: bytes) -> None:
         """Publish a snapshot rather than the directory itself."""
-        self._take(building, place, marker)
-        self._sync_name(place)
+        self._take(building, volume, marker)
+        self._sync_name(volume)
         self._watches.forget(building)
         hide_and_delete(building)
 
-    def _take(self, source: Path, place: Path, marker: bytes) -> None:
+    def _take(self, source: Path, volume: Path, marker: bytes) -> None:
         """Publish a snapshot, blocking; its name is on disk with the next commit.
 
         Taking it writes out this subvolume's data and no other's, and commits all metadata, that of
         the marker's content too once it was written out; a sync of the file system would wait for
         whatever the running instances have written as well.
         """
-        refuse_existing(place)
-        hidden = hidden_sibling(place)
+        refuse_existing(volume)
+        hidden = hidden_sibling(volume)
         try:
-            make_place_directory(hidden)
+            make_volume_directory(hidden)
             written = write_marker(hidden, marker)
             if self._durable:
                 with faults.step("statefs.marker.sync"):
                     trees.write_out(written)
             _snapshot(source / DATA, hidden / DATA, read_only=True)
-            move(hidden, place)
+            move(hidden, volume)
         except BaseException:
             trees.delete(hidden)
             raise

@@ -1,9 +1,9 @@
-"""Places as plain copies: for every file system, at the price of every byte."""
+"""Volumes as plain copies: for every file system, at the price of every byte."""
 
 from pathlib import Path
 
 from pgstrata.statefs.base import DATA
-from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
+from pgstrata.statefs.directories import DirectoryStateFS, shown_when_whole
 from pgstrata.system import faults, subprocesses
 
 
@@ -13,8 +13,8 @@ class CopyStateFS(DirectoryStateFS):
     name = "copy"
     shares_data = False
 
-    async def clone(self, source: Path, place: Path) -> None:
-        async with shown_when_whole(place, made_from=source / DATA) as hidden:
+    async def clone(self, source: Path, volume: Path) -> None:
+        async with shown_when_whole(volume, made_from=source / DATA) as hidden:
             options = ("--archive", "--no-target-directory", "--reflink=never", "--sparse=auto")
             with faults.step("statefs.copy"):
                 await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])

@@ -1,4 +1,4 @@
-"""Choosing the snapshot backend of a store, by trying: the one place that knows them by name.
+"""Choosing the snapshot backend of a store, by trying: the one module that knows them by name.
 
 Each is taken through a state's life on a small tree, and the time is taken. A store keeps the
 backend its states were made with, so that one slow moment does not change it.
@@ -25,9 +25,9 @@ from pgstrata.statefs import namespaces, trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.btrfs import BtrfsStateFS
 from pgstrata.statefs.copy import CopyStateFS
+from pgstrata.statefs.directories import DirectoryStateFS
 from pgstrata.statefs.layers import LEFTOVER_PREFIX
 from pgstrata.statefs.overlay import OverlayStateFS
-from pgstrata.statefs.places import DirectoryStateFS
 from pgstrata.statefs.reflink import ReflinkStateFS
 from pgstrata.statefs.threads import in_thread
 from pgstrata.system.capabilities import lacking
@@ -103,7 +103,7 @@ class Trial(Model, frozen=True, kw_only=True):
         if self.defect is not None:
             return f"{self.name}: {self.defect}"
         data = "shares its data" if self.shares_data else "copies all data"
-        return f"{self.name}: a clone of the probe takes {self.seconds * 1000:.1f} ms and {data}"
+        return f"{self.name}: cloning the probe takes {self.seconds * 1000:.1f} ms and {data}"
 
 
 def backend(name: BackendName) -> StateFS:
@@ -151,7 +151,7 @@ def enter_namespace(store: Path, wanted: str = AUTO) -> str:
         if namespaces.join(store):
             return "in the user namespace of the servers that run"
         if wanted != mounting and (wanted != AUTO or _recorded(store) not in (None, mounting)):
-            return "none: the snapshot backend does without"
+            return "none: the snapshot backend needs none"
         namespaces.make()
     except OSError as error:
         return f"none: this user may not make user namespaces ({error.strerror})"
@@ -187,7 +187,7 @@ def _working(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _detection(tried: Sequence[Trial], chosen: Trial, reason: str) -> Detection:
-    lines = [*(trial.told for trial in tried), f"{chosen.name} is taken: {reason}"]
+    lines = [*(trial.told for trial in tried), f"{chosen.name} is used: {reason}"]
     return Detection(name=chosen.name, why="\n".join(lines))
 
 
@@ -204,7 +204,7 @@ async def _by_name(store: Path, wanted: str) -> Detection:
             f"the snapshot backend {name} does not work in {store}: {trial.defect}",
             remedy=f"{_NEEDS[name]}, or set the snapshot backend to {AUTO}",
         )
-    return _detection([trial], trial, "it was asked for by name")
+    return _detection([trial], trial, "it was requested by name")
 
 
 def _known(text: str) -> BackendName | None:
@@ -246,7 +246,7 @@ def _unsupported(number: int) -> str:
 def _unusable(store: Path, reason: str, details: str | None) -> StoreUnusableError:
     return StoreUnusableError(
         f"the store {store} cannot be used: {reason}",
-        remedy="see that the directory exists, is writable and has room, or choose another",
+        remedy="make sure the directory exists, is writable and has free space, or choose another",
         details=details,
     )
 
@@ -263,21 +263,21 @@ async def _life(statefs: StateFS, scratch: Path) -> tuple[str | None, float]:
     clones = [scratch / f"clone-{number}" for number in range(_CLONES)]
     seconds = min([await _timed_clone(statefs, parent, clone) for clone in clones])
     await statefs.publish(clones[0], state, b"marker")
-    heads = [await in_thread(_head, place / DATA) for place in (parent, state)]
+    heads = [await in_thread(_head, volume / DATA) for volume in (parent, state)]
     if heads != [b"o", b"c"]:
         return "a clone and its source are not independent of each other", seconds
     if await statefs.marker(state) != b"marker":
-        return "a published state is not whole", seconds
-    for place in (parent, state, *clones):
-        await statefs.remove(place)
-    left = await statefs.places(scratch)
+        return "a published state is incomplete", seconds
+    for volume in (parent, state, *clones):
+        await statefs.remove(volume)
+    left = await statefs.volumes(scratch)
     return (f"{left[0].name} cannot be removed" if left else None), seconds
 
 
-async def _timed_clone(statefs: StateFS, source: Path, place: Path) -> float:
+async def _timed_clone(statefs: StateFS, source: Path, volume: Path) -> float:
     started = time.perf_counter()
-    await statefs.clone(source, place)
-    await in_thread(_write_first, place / DATA)
+    await statefs.clone(source, volume)
+    await in_thread(_write_first, volume / DATA)
     return time.perf_counter() - started
 
 

@@ -17,7 +17,7 @@ from pgstrata.statefs import trees
 from pgstrata.statefs.base import Usage
 
 LOOKING_SECONDS = 2.0
-"""How long a place is looked at before the rest of it counts as held alone."""
+"""How long a volume is looked at before the rest of it counts as held alone."""
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
 _FIEMAP = 0xC020660B  # FS_IOC_FIEMAP, _IOWR('f', 11, struct fiemap)
@@ -32,16 +32,16 @@ _SHARED = 0x2000
 _UNKNOWN = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
-def usage(place: Path, changed_since: float | None = None) -> Usage:
-    """What a place holds, told apart. Raises ``FileNotFoundError``.
+def usage(volume: Path, changed_since: float | None = None) -> Usage:
+    """What a volume holds, told apart. Raises ``FileNotFoundError``.
 
     Files whose inode did not change since ``changed_since`` (seconds since the epoch) are taken for
     shared without being asked about, which takes a hundredth of the time where few did.
     """
-    return told_apart(trees.everything_in(place), changed_since)
+    return measure(trees.everything_in(volume), changed_since)
 
 
-def told_apart(files: Iterable[tuple[os.stat_result, str]], changed_since: float | None) -> Usage:
+def measure(files: Iterable[tuple[os.stat_result, str]], changed_since: float | None) -> Usage:
     """What these files hold, each known by its status and its name; otherwise as ``usage``."""
     deadline = time.monotonic() + LOOKING_SECONDS
     everything = shared = 0

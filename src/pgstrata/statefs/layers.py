@@ -1,8 +1,8 @@
 """How long a published data directory lives that overlay mounts lie over.
 
-A published place has a file ``LAYER`` beside its data; whoever mounts something over that data
+A published volume has a file ``LAYER`` beside its data; whoever mounts something over that data
 makes a hard link to this file first. So the kernel keeps count, and no kill can make the count
-wrong. A place that is removed while others hold it stays under a hidden name, and goes with the
+wrong. A volume that is removed while others hold it stays under a hidden name, and goes with the
 last of them.
 
 It is done so for every backend: a store may hold clones that were made before its backend was
@@ -22,13 +22,13 @@ from pgstrata.statefs.base import DATA
 from pgstrata.system import faults
 
 MARKER = "marker"
-"""The name of a whole place's marker, beside its data directory."""
+"""The name of a whole volume's marker, beside its data directory."""
 
 LAYER = "layer"
-"""A published place's file that is held; it lists the files with several names."""
+"""A published volume's file that is held; it lists the files with several names."""
 
 LEFTOVER_PREFIX = ".pgstrata-"
-"""How the names of unfinished and of removed places begin."""
+"""How the names of unfinished and of removed volumes begin."""
 
 _DRAFT = ".layer"
 _HELD = "held"
@@ -37,16 +37,16 @@ _LOWER = "lower"
 Names = Sequence[str]
 
 
-def let_be_held(place: Path, links: Callable[[], Sequence[Names]]) -> None:
-    """Make a place one that can be held, unless it is already; ``links`` can be asked for again."""
-    if (place / LAYER).exists():
+def let_be_held(volume: Path, links: Callable[[], Sequence[Names]]) -> None:
+    """Make a volume one that can be held, unless it is one; see ``links``."""
+    if (volume / LAYER).exists():
         return
-    with _locked(place):  # another one's file may be held by now
-        if not (place / LAYER).exists():
-            draft = place / _DRAFT
+    with _locked(volume):  # another one's file may be held by now
+        if not (volume / LAYER).exists():
+            draft = volume / _DRAFT
             with faults.step("statefs.layer"):
                 draft.write_text(json.dumps(links()), encoding="utf-8")
-                draft.rename(place / LAYER)
+                draft.rename(volume / LAYER)
 
 
 def links(holder: Path) -> list[list[str]]:
@@ -55,48 +55,48 @@ def links(holder: Path) -> list[list[str]]:
     return found
 
 
-def hold(place: Path, opened: Path, holder: Path, shown: Path) -> None:
-    """Let ``holder``, which will be renamed to its sibling ``shown``, hold a published place.
+def hold(volume: Path, opened: Path, holder: Path, shown: Path) -> None:
+    """Let ``holder``, which will be renamed to its sibling ``shown``, hold a published volume.
 
-    ``opened`` is the place by its descriptor. Raises ``FileNotFoundError`` when it was removed
+    ``opened`` is the volume by its descriptor. Raises ``FileNotFoundError`` when it was removed
     meanwhile.
     """
     # First where it is, then the hold: one that did not come further is still found by its holder.
-    (holder / _LOWER).symlink_to(os.path.relpath(place, shown))
+    (holder / _LOWER).symlink_to(os.path.relpath(volume, shown))
     with faults.step("statefs.hold"):
         (holder / _HELD).hardlink_to(opened / LAYER)
-    # Whoever removes it makes it no place any more first, and looks for holders then.
-    if not (place.samefile(opened) and (opened / MARKER).exists()):
-        raise FileNotFoundError(errno.ENOENT, "the place was removed", str(place))
+    # Whoever removes it makes it no volume any more first, and looks for holders then.
+    if not (volume.samefile(opened) and (opened / MARKER).exists()):
+        raise FileNotFoundError(errno.ENOENT, "the volume was removed", str(volume))
 
 
-def is_holder(place: Path) -> bool:
-    """Whether a place lies over another."""
-    return os.path.lexists(place / _LOWER)
+def is_holder(volume: Path) -> bool:
+    """Whether a volume lies over another."""
+    return os.path.lexists(volume / _LOWER)
 
 
 def held_by(holder: Path) -> Path | None:
-    """The place that is held, wherever it is now; None when ``holder`` holds none.
+    """The volume that is held, wherever it is now; None when ``holder`` holds none.
 
     Raises ``FileNotFoundError`` when it is gone, as only damage can have it.
     """
     if not is_holder(holder):
         return None
-    for place in _candidates(holder):
-        if _same(place / LAYER, holder / _HELD):
-            return place
+    for volume in _candidates(holder):
+        if _same(volume / LAYER, holder / _HELD):
+            return volume
     raise FileNotFoundError(f"what {holder} lies over is gone: {(holder / _LOWER).readlink()}")
 
 
-def discard(place: Path) -> None:
-    """Delete a place that is hidden, with its mount; leave it alone as long as others hold it."""
-    mounts.unmount(place / DATA)
-    if _is_held(place):
+def discard(volume: Path) -> None:
+    """Delete a volume that is hidden, with its mount; leave it alone as long as others hold it."""
+    mounts.unmount(volume / DATA)
+    if _is_held(volume):
         return
     held = None
     with suppress(FileNotFoundError):
-        held = held_by(place)
-    trees.delete(place)
+        held = held_by(volume)
+    trees.delete(volume)
     if held is not None and held.name.startswith(LEFTOVER_PREFIX) and not _is_held(held):
         trees.delete(held)
 
@@ -111,17 +111,17 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is_held(place: Path) -> bool:
+def _is_held(volume: Path) -> bool:
     try:
-        return (place / LAYER).lstat().st_nlink > 1
+        return (volume / LAYER).lstat().st_nlink > 1
     except (FileNotFoundError, NotADirectoryError):
         return False
 
 
 def _candidates(holder: Path) -> Iterator[Path]:
-    place = Path(os.path.normpath(holder / (holder / _LOWER).readlink()))
-    yield place
-    with suppress(FileNotFoundError), os.scandir(place.parent) as entries:
+    volume = Path(os.path.normpath(holder / (holder / _LOWER).readlink()))
+    yield volume
+    with suppress(FileNotFoundError), os.scandir(volume.parent) as entries:
         for entry in entries:
             if entry.name.startswith(LEFTOVER_PREFIX):
                 yield Path(entry.path)

@@ -1,4 +1,4 @@
-"""Places in memory: for everything above the file system to be run without one."""
+"""Volumes in memory: for everything above the file system to be run without one."""
 
 from itertools import count
 from pathlib import Path
@@ -9,50 +9,50 @@ from pgstrata.system.memory_disk import MemoryDisk
 
 
 class MemoryStateFS:
-    """Keeps places on a ``MemoryDisk``. No call awaits anything, so each is one step."""
+    """Keeps volumes on a ``MemoryDisk``. No call awaits anything, so each is one step."""
 
     name = "memory"
-    clones_open = True
+    can_clone_live = True
 
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk
         self._numbers = count()
 
-    async def create(self, place: Path) -> None:
-        self._refuse_existing(place)
-        self._disk.make_dir(place / DATA)
+    async def create(self, volume: Path) -> None:
+        self._refuse_existing(volume)
+        self._disk.make_dir(volume / DATA)
 
-    async def clone(self, source: Path, place: Path) -> None:
-        self._refuse_existing(place)
-        self._disk.copy_tree(source / DATA, place / DATA)
+    async def clone(self, source: Path, volume: Path) -> None:
+        self._refuse_existing(volume)
+        self._disk.copy_tree(source / DATA, volume / DATA)
 
-    async def publish(self, building: Path, place: Path, marker: bytes) -> None:
-        self._disk.rename(building / DATA, place / DATA)
+    async def publish(self, building: Path, volume: Path, marker: bytes) -> None:
+        self._disk.rename(building / DATA, volume / DATA)
         self._disk.remove_tree(building)
-        self._disk.write(place / MARKER, marker)
+        self._disk.write(volume / MARKER, marker)
 
-    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
-        await self.clone(source, place)
-        self._disk.write(place / MARKER, marker)
+    async def snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
+        await self.clone(source, volume)
+        self._disk.write(volume / MARKER, marker)
 
-    async def marker(self, place: Path) -> bytes | None:
-        return self._disk.read(place / MARKER)
+    async def marker(self, volume: Path) -> bytes | None:
+        return self._disk.read(volume / MARKER)
 
-    async def places(self, area: Path) -> list[Path]:
+    async def volumes(self, area: Path) -> list[Path]:
         return [
             child
             for child in self._disk.children(area)
             if self._disk.read(child) is None and not child.name.startswith(".")
         ]
 
-    async def remove(self, place: Path) -> None:
-        self._disk.remove_tree(place)
+    async def remove(self, volume: Path) -> None:
+        self._disk.remove_tree(volume)
 
-    async def hide(self, place: Path) -> Path | None:
-        if not self._disk.exists(place):
+    async def hide(self, volume: Path) -> Path | None:
+        if not self._disk.exists(volume):
             return None
-        hidden = place.with_name(f"{LEFTOVER_PREFIX}{place.name}-{next(self._numbers)}")
-        self._disk.rename(place, hidden)
+        hidden = volume.with_name(f"{LEFTOVER_PREFIX}{volume.name}-{next(self._numbers)}")
+        self._disk.rename(volume, hidden)
         return hidden
 
     async def delete(self, hidden: Path) -> None:
@@ -63,19 +63,19 @@ class MemoryStateFS:
             if child.name.startswith(LEFTOVER_PREFIX):
                 self._disk.remove_tree(child)
 
-    async def attach(self, place: Path) -> None:
+    async def attach(self, volume: Path) -> None:
         """Nothing here is ever detached."""
 
-    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
+    async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
         """Nothing is shared: a clone is a copy."""
-        if not self._disk.exists(place):
-            raise FileNotFoundError(str(place))
-        return Usage(exclusive_bytes=self._bytes_below(place), shared_bytes=0)
+        if not self._disk.exists(volume):
+            raise FileNotFoundError(str(volume))
+        return Usage(exclusive_bytes=self._bytes_below(volume), shared_bytes=0)
 
     def _bytes_below(self, path: Path) -> int:
         own = len(self._disk.read(path) or b"")
         return own + sum(self._bytes_below(child) for child in self._disk.children(path))
 
-    def _refuse_existing(self, place: Path) -> None:
-        if self._disk.exists(place):
-            raise FileExistsError(str(place))
+    def _refuse_existing(self, volume: Path) -> None:
+        if self._disk.exists(volume):
+            raise FileExistsError(str(volume))

@@ -40,7 +40,7 @@ def make() -> None:
     """Enter a new namespace. Raises ``OSError`` where the system does not allow that."""
     user, group = os.geteuid(), os.getegid()
     check(LIBC.unshare(_NEW_USER | _NEW_MOUNTS))
-    # Who we are stays the same: PostgreSQL refuses to be root, even of a namespace.
+    # Who we are stays the same: PostgreSQL refuses to run as root, even of a namespace.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

@@ -1,10 +1,10 @@
-"""Places that are overlay mounts over published data directories, cloned in constant time.
+"""Volumes that are overlay mounts over published data directories, cloned in constant time.
 
 What is published is a plain directory tree, whole in itself: the files that a step has changed are
 its own, all others are hard links to the files of the state it was made from. So there is never
 more than one layer below a clone however long the chain of states is, and a state needs nothing of
-its parent's. A clone's place holds ``data``, where it is mounted, the two directories the kernel
-wants for that, and what holds the published place (``layers``).
+its parent's. A clone's volume holds ``data``, where it is mounted, the two directories the kernel
+wants for that, and what holds the published volume (``layers``).
 """
 
 import os
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pgstrata.statefs import layers, linking, merging, mounts, trees
 from pgstrata.statefs.base import DATA, Usage
-from pgstrata.statefs.places import (
+from pgstrata.statefs.directories import (
     DirectoryStateFS,
     begin,
     hidden_sibling,
     hide_and_delete,
     in_one_step,
-    make_place_directory,
+    make_volume_directory,
     move,
     refuse_existing,
     shown_when_whole,
@@ -36,81 +36,81 @@ class OverlayStateFS(DirectoryStateFS):
 
     name = "overlay"
     shares_data = True
-    clones_open = False
+    can_clone_live = False
 
-    async def clone(self, source: Path, place: Path) -> None:
+    async def clone(self, source: Path, volume: Path) -> None:
         # Nothing may change below a mount: only what was published is sure not to.
         if await self.marker(source) is None:
-            await self._copy(source, place)
+            await self._copy(source, volume)
         else:
-            await in_one_step(lambda: _clone(source, place), place)
+            await in_one_step(lambda: _clone(source, volume), volume)
 
-    async def snapshot(self, source: Path, place: Path, marker: bytes) -> None:
+    async def snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
         # What lies over what it is itself about to be could not be shared.
-        await self.publish(source, place, marker)
+        await self.publish(source, volume, marker)
         try:
-            await self.clone(place, source)
+            await self.clone(volume, source)
         except BaseException:
-            await self.remove(place)
+            await self.remove(volume)
             raise
 
-    async def attach(self, place: Path) -> None:
-        await in_thread(_attach, place)
+    async def attach(self, volume: Path) -> None:
+        await in_thread(_attach, volume)
 
-    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
-        return await in_thread(_usage, place)
+    async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
+        return await in_thread(_usage, volume)
 
-    async def _copy(self, source: Path, place: Path) -> None:
+    async def _copy(self, source: Path, volume: Path) -> None:
         if await in_thread((source / DATA).is_dir):
             await self.attach(source)
-        async with shown_when_whole(place, made_from=source / DATA) as hidden:
+        async with shown_when_whole(volume, made_from=source / DATA) as hidden:
             options = ("--archive", "--no-target-directory", "--reflink=auto", "--sparse=auto")
             with faults.step("statefs.copy"):
                 await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
 
-    def _publish(self, building: Path, place: Path, marker: bytes) -> None:
-        refuse_existing(place)
+    def _publish(self, building: Path, volume: Path, marker: bytes) -> None:
+        refuse_existing(volume)
         if layers.is_holder(building):
-            self._publish_merged(building, place, marker)
+            self._publish_merged(building, volume, marker)
         else:
-            super()._publish(building, place, marker)
-            _let_be_held(place)
+            super()._publish(building, volume, marker)
+            _let_be_held(volume)
 
-    def _publish_merged(self, building: Path, place: Path, marker: bytes) -> None:
-        hidden = hidden_sibling(place)
+    def _publish_merged(self, building: Path, volume: Path, marker: bytes) -> None:
+        hidden = hidden_sibling(volume)
         try:
-            make_place_directory(hidden)
+            make_volume_directory(hidden)
             with faults.step("statefs.link"):
                 linking.link_tree(_shown(building), hidden / DATA)
             _let_be_held(hidden)
             write_marker(hidden, marker)
             trees.sync_file_system(hidden)
-            move(hidden, place)
+            move(hidden, volume)
         except BaseException:
             trees.delete(hidden)
             raise
-        self._sync_name(place)
+        self._sync_name(volume)
         hide_and_delete(building)
 
 
-def _clone(source: Path, place: Path) -> None:
-    hidden = hidden_sibling(place)
+def _clone(source: Path, volume: Path) -> None:
+    hidden = hidden_sibling(volume)
     try:
-        begin(hidden, place, source / DATA)
-        _mount_over(source, hidden, place)
-        move(hidden, place)
+        begin(hidden, volume, source / DATA)
+        _mount_over(source, hidden, volume)
+        move(hidden, volume)
     except BaseException:
         layers.discard(hidden)
         raise
 
 
-def _mount_over(source: Path, hidden: Path, place: Path) -> None:
+def _mount_over(source: Path, hidden: Path, volume: Path) -> None:
     descriptor = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Whatever may bear its name by now, this is the place that is meant.
+        # Whatever may bear its name by now, this is the volume that is meant.
         opened = Path(f"/proc/self/fd/{descriptor}")
         _let_be_held(opened)
-        layers.hold(source, opened, hidden, place)
+        layers.hold(source, opened, hidden, volume)
         (hidden / _UPPER).mkdir(0o700)
         linking.copy_metadata(opened / DATA, hidden / _UPPER)  # it is what a mount's root shows
         _mount(hidden, opened / DATA)
@@ -128,30 +128,30 @@ def _mount(holder: Path, lower: Path) -> None:
     )
 
 
-def _attach(place: Path) -> None:
+def _attach(volume: Path) -> None:
     """Mount a clone again whose mount has gone with the machine's last run."""
-    source = layers.held_by(place)
-    if source is None or mounts.is_mounted(place / DATA):
+    source = layers.held_by(volume)
+    if source is None or mounts.is_mounted(volume / DATA):
         return
     # It holds a note that the last run ended without a sync, which is how we wanted it.
-    trees.delete(place / _WORK)
-    (place / DATA).rmdir()
-    _mount(place, source / DATA)
+    trees.delete(volume / _WORK)
+    (volume / DATA).rmdir()
+    _mount(volume, source / DATA)
 
 
-def _usage(place: Path) -> Usage:
-    everything = merging.allocated_bytes(_shown(place))
-    own = place / DATA if layers.held_by(place) is None else place / _UPPER
+def _usage(volume: Path) -> Usage:
+    everything = merging.allocated_bytes(_shown(volume))
+    own = volume / DATA if layers.held_by(volume) is None else volume / _UPPER
     alone = min(trees.unlinked_bytes(own), everything)
     return Usage(exclusive_bytes=alone, shared_bytes=everything - alone)
 
 
-def _shown(place: Path) -> merging.Directory:
-    source = layers.held_by(place)
+def _shown(volume: Path) -> merging.Directory:
+    source = layers.held_by(volume)
     if source is None:
-        return merging.plain(place / DATA)
-    return merging.merged(upper=place / _UPPER, lower=source / DATA)
+        return merging.plain(volume / DATA)
+    return merging.merged(upper=volume / _UPPER, lower=source / DATA)
 
 
-def _let_be_held(place: Path) -> None:
-    layers.let_be_held(place, lambda: merging.hard_links(merging.plain(place / DATA)))
+def _let_be_held(volume: Path) -> None:
+    layers.let_be_held(volume, lambda: merging.hard_links(merging.plain(volume / DATA)))

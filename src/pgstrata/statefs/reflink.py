@@ -1,4 +1,4 @@
-"""Places whose files share their blocks: one ``FICLONE`` a file, on XFS, btrfs and others."""
+"""Volumes whose files share their blocks: one ``FICLONE`` a file, on XFS, btrfs and others."""
 
 import tempfile
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from pgstrata.errors import ProgramError
 from pgstrata.statefs import extents
 from pgstrata.statefs.base import DATA, Usage
-from pgstrata.statefs.places import DirectoryStateFS, shown_when_whole
+from pgstrata.statefs.directories import DirectoryStateFS, shown_when_whole
 from pgstrata.statefs.threads import in_thread
 from pgstrata.system import faults, subprocesses
 
@@ -17,8 +17,8 @@ class ReflinkStateFS(DirectoryStateFS):
     name = "reflink"
     shares_data = True
 
-    async def clone(self, source: Path, place: Path) -> None:
-        async with shown_when_whole(place, made_from=source / DATA) as hidden:
+    async def clone(self, source: Path, volume: Path) -> None:
+        async with shown_when_whole(volume, made_from=source / DATA) as hidden:
             # As fast as our own loop over a thousand files, and no thread of ours is busy with it.
             options = ("--archive", "--no-target-directory", "--reflink=always")
             try:
@@ -29,8 +29,8 @@ class ReflinkStateFS(DirectoryStateFS):
                 await in_thread(check_reflinks, hidden)
                 raise
 
-    async def usage(self, place: Path, *, changed_since: float | None = None) -> Usage:
-        return await in_thread(extents.usage, place, changed_since)
+    async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
+        return await in_thread(extents.usage, volume, changed_since)
 
 
 def check_reflinks(directory: Path) -> None:

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,4 +20,4 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     """
     loop = asyncio.get_running_loop()
     in_context = partial(copy_context().run, call, *args, **kwargs)
-    return await to_the_end(loop.run_in_executor(None, in_context))
+    return await finish(loop.run_in_executor(None, in_context))

@@ -1,4 +1,4 @@
-"""Measuring a place again by what changed in it meanwhile, which the kernel tells by inotify.
+"""Measuring a volume again by what changed in it meanwhile, which the kernel tells by inotify.
 
 To look at each of a thousand files takes longer than most steps do, and most steps change ten.
 Every call blocks.
@@ -21,42 +21,42 @@ _LOST = flags.Q_OVERFLOW | flags.IGNORED | flags.ISDIR
 
 
 class Watches:
-    """The places that are measured again and again while they are written to."""
+    """The volumes that are measured again and again while they are written to."""
 
     def __init__(self) -> None:
         self._watched: dict[Path, _Watched] = {}
 
-    def usage(self, place: Path, changed_since: float | None) -> Usage:
-        """What a place holds, as ``StateFS.usage`` says; from the second time on by its changes."""
+    def usage(self, volume: Path, changed_since: float | None) -> Usage:
+        """What a volume holds, as ``StateFS.usage`` says; after the first time by its changes."""
         if changed_since is None:
-            return extents.usage(place)
-        watched = self._watched.get(place)
+            return extents.usage(volume)
+        watched = self._watched.get(volume)
         if watched is not None and (usage := watched.usage()) is not None:
             return usage
-        self.forget(place)
+        self.forget(volume)
         try:
-            watched = _Watched(place)
+            watched = _Watched(volume)
         except OSError:
             # There are as many watches as the system allows.
-            return extents.usage(place, changed_since)
-        self._watched[place] = watched
+            return extents.usage(volume, changed_since)
+        self._watched[volume] = watched
         return watched.first_usage(changed_since)
 
-    def forget(self, place: Path) -> None:
-        """Watch a place no longer. Never watched is fine."""
-        watched = self._watched.pop(place, None)
+    def forget(self, volume: Path) -> None:
+        """Watch a volume no longer. Never watched is fine."""
+        watched = self._watched.pop(volume, None)
         if watched is not None:
             watched.close()
 
     def __del__(self) -> None:
-        for place in tuple(self._watched):
-            self.forget(place)
+        for volume in tuple(self._watched):
+            self.forget(volume)
 
 
 class _Watched:
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self._identity = _identity(place)
+    def __init__(self, volume: Path) -> None:
+        self._volume = volume
+        self._identity = _identity(volume)
         self._events = INotify()
         self._directories: dict[int, str] = {}
         self._held: dict[str, int] = {}
@@ -65,19 +65,19 @@ class _Watched:
     def first_usage(self, changed_since: float) -> Usage:
         """Look at everything, watching each directory from before its files are looked at."""
         try:
-            return extents.told_apart(self._noted(trees.everything_in(self._place)), changed_since)
+            return extents.measure(self._noted(trees.everything_in(self._volume)), changed_since)
         except BaseException:
             self.close()
             raise
 
     def usage(self) -> Usage | None:
-        """What the place holds, None when it must be looked at as a whole."""
+        """What the volume holds, None when it must be looked at as a whole."""
         changed = self._changed()
-        if changed is None or self._identity != _identity(self._place):
+        if changed is None or self._identity != _identity(self._volume):
             return None
         for name in changed:
             self._held.pop(name, None)
-        written = extents.told_apart(self._noted(_existing(changed)), None)
+        written = extents.measure(self._noted(_existing(changed)), None)
         if self._lost:
             return None
         everything = sum(self._held.values())
@@ -124,6 +124,6 @@ def _existing(names: Iterable[str]) -> Iterator[tuple[os.stat_result, str]]:
             yield os.lstat(name), name
 
 
-def _identity(place: Path) -> tuple[int, int]:
-    status = place.lstat()
+def _identity(volume: Path) -> tuple[int, int]:
+    status = volume.lstat()
     return status.st_dev, status.st_ino

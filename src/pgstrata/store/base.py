@@ -166,6 +166,6 @@ class Store(Protocol):
 def lease_lost(state: State) -> ConflictError:
     """The error for a state whose builder has no lease to build it."""
     return ConflictError(
-        f"state {state.state_id} cannot be stored: its builder has no lease to build it any more",
+        f"state {state.state_id} cannot be stored: its builder no longer has the build lease",
         remedy="prepare again",
     )

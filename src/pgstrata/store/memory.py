@@ -80,8 +80,8 @@ class MemoryStore:
             return False
         for descendant in self._descendants(state_id).values():
             raise ConflictError(
-                f"state {state_id} cannot be removed: {descendant} stems from it",
-                remedy="remove what stems from it first",
+                f"state {state_id} cannot be removed: {descendant} depends on it",
+                remedy="remove what depends on it first",
             )
         del self._states[state_id]
         return True
@@ -109,8 +109,8 @@ class MemoryStore:
             for stemming, words in self._descendants(state_id).items():
                 if stemming not in state_ids and stemming not in instance_ids:
                     raise ConflictError(
-                        f"state {state_id} cannot be removed: {words} stems from it",
-                        remedy="remove what stems from it first",
+                        f"state {state_id} cannot be removed: {words} depends on it",
+                        remedy="remove what depends on it first",
                     )
         for state_id in state_ids:
             self._states.pop(state_id, None)
@@ -163,7 +163,7 @@ class MemoryStore:
         if instance.instance_id in self._instances:
             raise ConflictError(
                 f"instance {instance.instance_id} exists already",
-                remedy="give the new instance an id of its own",
+                remedy="give the new instance a unique id",
             )
         if instance.state_id not in self._states:
             raise ConflictError(
@@ -188,7 +188,7 @@ class MemoryStore:
         instance = self._instances.get(instance_id)
         if instance is None:
             raise NotFoundError(
-                f"there is no instance {instance_id}", remedy="name an instance that is there"
+                f"there is no instance {instance_id}", remedy="use an existing instance"
             )
         self._check_free(name, instance_id)
         self._instances[instance_id] = msgspec.structs.replace(instance, name=name)

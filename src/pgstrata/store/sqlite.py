@@ -241,7 +241,7 @@ class SqliteStore:
             instance = _found_instance(connection, _INSTANCE, instance_id)
             if instance is None:
                 raise NotFoundError(
-                    f"there is no instance {instance_id}", remedy="name an instance that is there"
+                    f"there is no instance {instance_id}", remedy="use an existing instance"
                 )
             try:
                 _set_name(connection, instance, name)
@@ -395,8 +395,8 @@ def _use(connection: Connection, instance: Instance) -> None:
 
 def _stemming(state_id: str, stemming: str) -> ConflictError:
     return ConflictError(
-        f"state {state_id} cannot be removed: {stemming} stems from it",
-        remedy="remove what stems from it first",
+        f"state {state_id} cannot be removed: {stemming} depends on it",
+        remedy="remove what depends on it first",
     )
 
 
@@ -443,6 +443,6 @@ def _refuse_instance(
     if bearer is None or bearer[0] == instance.instance_id:
         raise ConflictError(
             f"instance {instance.instance_id} exists already",
-            remedy="give the new instance an id of its own",
+            remedy="give the new instance a unique id",
         ) from error
     raise _taken(instance.name, bearer[0]) from error

@@ -1,4 +1,4 @@
-"""Finishing what must be finished although the one who waits for it is being cancelled."""
+"""Finishing what must be finished even while the waiting task is being cancelled."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -7,8 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def to_the_end(work: Awaitable[T]) -> T:
-    """Carry ``work`` through however often the waiting task is cancelled, then be cancelled.
+async def finish(work: Awaitable[T]) -> T:
+    """Complete ``work`` however often the waiting task is cancelled, and only then be cancelled.
 
     For the last write and the last clean-up; the work itself must be bounded in time.
     """
@@ -20,6 +20,6 @@ async def to_the_end(work: Awaitable[T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        task.exception()  # whatever it was, the cancellation comes first
+        task.exception()  # mark it as retrieved: the cancellation takes precedence
         raise cancelled
     return task.result()

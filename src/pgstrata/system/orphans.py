@@ -57,7 +57,7 @@ async def end_leftovers(store: Path) -> None:
         _log.warning("processes of an earlier engine that do not end: %s", sorted(left))
 
 
-async def end_strays(group: int, mark: str) -> bool:
+async def end_orphans(group: int, mark: str) -> bool:
     """End those who carry the mark of a run and are not in its group; whether there were any."""
     met = False
 
@@ -65,8 +65,8 @@ async def end_strays(group: int, mark: str) -> bool:
         nonlocal met
         found = [
             pid
-            for pid in processes.everyone()
-            if processes.given(pid, MARK) == mark
+            for pid in processes.all_pids()
+            if processes.environ(pid, MARK) == mark
             and processes.started(pid) is not None
             and not _is_in(pid, group)
             and not _is_engine(pid)
@@ -80,12 +80,12 @@ async def end_strays(group: int, mark: str) -> bool:
 
 
 def _leftovers(store: Path) -> list[int]:
-    place, us = os.path.realpath(store), os.getpid()
+    store_path, us = os.path.realpath(store), os.getpid()
     now, spared = processes.started(us) or 0, {us, *processes.ancestors(us)}
     return [
         pid
-        for pid in processes.everyone()
-        if (processes.given(pid, MARK) or "").partition(":")[2] == place
+        for pid in processes.all_pids()
+        if (processes.environ(pid, MARK) or "").partition(":")[2] == store_path
         and pid not in spared
         and 0 < (processes.started(pid) or 0) <= now
         and not _is_engine(pid)

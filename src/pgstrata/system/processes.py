@@ -23,7 +23,7 @@ _STOP_POLL_SECONDS: Final = 0.0005
 _STOP_LOOKS: Final = 20
 """How often it is looked at once whether processes have stopped, which most do in no time."""
 
-_STILL: Final = frozenset({b"T", b"t", b"Z", b"X"})
+_STOPPED: Final = frozenset({b"T", b"t", b"Z", b"X"})
 
 _STAT_BYTES: Final = 4096
 """More than the line has."""
@@ -49,7 +49,7 @@ def started(pid: int) -> int | None:
     return int(fields[_START])
 
 
-def everyone() -> Iterator[int]:
+def all_pids() -> Iterator[int]:
     """The pids of all processes."""
     with contextlib.suppress(OSError):
         yield from (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
@@ -69,16 +69,16 @@ def children(pid: int) -> list[int]:
         ]
     except OSError:
         # The kernel does not tell, or the process is gone.
-        return [one for one in everyone() if next(ancestors(one), None) == pid]
+        return [one for one in all_pids() if next(ancestors(one), None) == pid]
 
 
-def is_still(pid: int) -> bool:
+def is_stopped(pid: int) -> bool:
     """Whether a process does nothing: it is stopped, or it has ended."""
     fields = _stat(pid)
-    return fields is None or fields[_STATE] in _STILL
+    return fields is None or fields[_STATE] in _STOPPED
 
 
-async def hold_still(leader: int, held: list[int]) -> None:
+async def freeze(leader: int, held: list[int]) -> None:
     """Stop a process and its children, and return once none of them does anything.
 
     None of them need be ours to wait for. Whoever was stopped is in ``held``, also when this is
@@ -92,7 +92,7 @@ async def hold_still(leader: int, held: list[int]) -> None:
                 os.kill(pid, signal.SIGSTOP)
         found = _others(leader, held)
         if not found:
-            await _until_still(held)
+            await _until_stopped(held)
             found = _others(leader, held)
 
 
@@ -100,15 +100,15 @@ def _others(leader: int, held: Collection[int]) -> list[int]:
     return [child for child in children(leader) if child not in held]
 
 
-async def _until_still(pids: Sequence[int]) -> None:
+async def _until_stopped(pids: Sequence[int]) -> None:
     looks = 0
-    while pids := [pid for pid in pids if not is_still(pid)]:
+    while pids := [pid for pid in pids if not is_stopped(pid)]:
         looks += 1
         # One that is in a call to the disk stops at its end; nothing tells us.
         await asyncio.sleep(0 if looks < _STOP_LOOKS else _STOP_POLL_SECONDS)
 
 
-def let_go_on(pids: Iterable[int]) -> None:
+def resume(pids: Iterable[int]) -> None:
     """Let stopped processes go on; those that ended are fine."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -135,7 +135,7 @@ def open_files(pid: int) -> list[str]:
     return [path for path in links if path is not None]
 
 
-def given(pid: int, name: str) -> str | None:
+def environ(pid: int, name: str) -> str | None:
     """The environment variable that a process was started with; None if unknown."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
@@ -148,11 +148,11 @@ def given(pid: int, name: str) -> str | None:
     return None
 
 
-async def gone(pid: int) -> None:
+async def wait_exit(pid: int) -> None:
     """Return once a process has ended. A child of ours is waited for, so that no zombie stays."""
     descriptor = _pidfd(pid)
     if descriptor is None:
-        await _gone_by_looking(pid)
+        await _poll_exit(pid)
     else:
         try:
             await _readable(descriptor)
@@ -259,7 +259,7 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-async def _gone_by_looking(pid: int) -> None:
+async def _poll_exit(pid: int) -> None:
     while _runs(pid):  # noqa: ASYNC110 (nothing tells us)
         await asyncio.sleep(POLL_SECONDS)
 

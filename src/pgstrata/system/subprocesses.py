@@ -5,7 +5,7 @@ drained. However the caller leaves, by an error, a cancellation or the program's
 group is gone afterwards: SIGTERM, a grace, SIGKILL. Servers, which shall outlive this process, are
 started by ``start_detached``.
 
-Each program carries a mark, by which its children are found if they leave the group (``strays``).
+Each program carries a mark, by which its children are found if they leave the group (``orphans``).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from typing import IO, TypedDict
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError, ToolMissingError
 from pgstrata.system import faults, orphans
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish
 from pgstrata.system.orphans import GRACE_SECONDS
 from pgstrata.system.output import TAIL_LINES, Lines, OnLine, OutputSink, Stream
 
@@ -234,7 +234,7 @@ async def _owned(process: "subprocess.Popen[bytes]", mark: str) -> AsyncIterator
         yield program
     finally:
         try:
-            await to_the_end(_end(process, program, mark))
+            await finish(_end(process, program, mark))
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
@@ -343,7 +343,7 @@ async def _end(process: "subprocess.Popen[bytes]", program: _Program, mark: str)
     async with asyncio.TaskGroup() as group:
         if not program.alone:
             ending = group.create_task(
-                orphans.end_strays(process.pid, mark), name=f"strays of {process.pid}"
+                orphans.end_orphans(process.pid, mark), name=f"orphans of {process.pid}"
             )
         if not by_itself:
             _signal_group(process.pid, signal.SIGTERM)
@@ -354,7 +354,7 @@ async def _end(process: "subprocess.Popen[bytes]", program: _Program, mark: str)
         await program.ended.wait()
     if not program.alone and (ending.result() or not by_itself):
         # Those who were ended may have started others in their last moments.
-        await orphans.end_strays(process.pid, mark)
+        await orphans.end_orphans(process.pid, mark)
     process.wait()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.cache.disk_full import LEAST_BYTES, full_disk_told, is_for_want_of_room
+from pgstrata.cache.disk_full import LEAST_BYTES, is_for_want_of_room, map_full_disk
 from pgstrata.errors import (
     DiskFullError,
     PgstrataError,
@@ -62,7 +62,7 @@ def test_where_next_to_nothing_is_left_silence_is_taken_for_it_but_not_a_clear_w
 
 
 def test_the_error_names_the_store_what_happened_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DiskFullError) as raised, full_disk_told(tmp_path):
+    with pytest.raises(DiskFullError) as raised, map_full_disk(tmp_path):
         raise StepFailedError(f"could not extend file: {WORDS}", details="the tool's words")
     assert raised.value.message == (
         f"the disk of the store {tmp_path} is full: could not extend file: {WORDS}"
@@ -72,5 +72,5 @@ def test_the_error_names_the_store_what_happened_and_what_to_do(tmp_path: Path) 
 
 
 def test_what_has_other_causes_stays_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(StepFailedError, match="syntax error"), full_disk_told(tmp_path):
+    with pytest.raises(StepFailedError, match="syntax error"), map_full_disk(tmp_path):
         raise StepFailedError("ERROR: syntax error")

@@ -12,7 +12,7 @@ from pgstrata.domain.durations import Seconds
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.sizes import Bytes
 from pgstrata.domain.state import State
-from pgstrata.errors import CacheEnforcementUnavailableError, parted
+from pgstrata.errors import CacheEnforcementUnavailableError, split_details
 from pgstrata.settings import CacheCapacity
 from tests.unit.prepare.heart import Heart, engine, holding, run
 
@@ -67,7 +67,7 @@ def test_the_state_worth_least_goes_when_another_needs_its_room(tmp_path: Path) 
             assert fourth in await kept(heart)
             gone = {first, second, third, fourth} - await kept(heart)
             assert gone
-            places = await heart.statefs.places(tmp_path / "states")
+            places = await heart.statefs.volumes(tmp_path / "states")
             assert {place.name for place in places} == await kept(heart)
             last = await heart.store.last_eviction()
             assert last is not None
@@ -129,7 +129,7 @@ def test_a_state_with_an_instance_stays_and_one_too_young_does_too(tmp_path: Pat
             job = await heart.finish("c")
             assert job.error is not None
             assert job.error.code == "cache_full_unreclaimable"
-            assert parted(job.error.details)[0]
+            assert split_details(job.error.details)[0]
             assert await kept(heart) == {used, young}
             heart.now = lambda: utc_now() + timedelta(hours=2)
             last = await built(heart, "c")
@@ -147,7 +147,7 @@ def test_a_job_that_finds_the_cache_full_leaves_nothing_behind(tmp_path: Path) -
             assert job.error.code == "cache_full_unreclaimable"
             assert len(await kept(heart)) == 1
             for area in ("work", "building"):
-                assert await heart.statefs.places(tmp_path / area) == []
+                assert await heart.statefs.volumes(tmp_path / area) == []
             assert len(heart.runtime.running) == 1
 
     run(scenario())
@@ -230,10 +230,10 @@ def test_states_that_cannot_be_removed_are_told_apart_from_those_that_may_not(
             await built(heart, "a")
             remove = heart.statefs.remove
 
-            async def stubborn(place: Path) -> None:
-                if place.parent.name == "states":
+            async def stubborn(volume: Path) -> None:
+                if volume.parent.name == "states":
                     raise OSError(30, "Read-only file system")
-                await remove(place)
+                await remove(volume)
 
             heart.statefs.remove = stubborn  # type: ignore[method-assign]
             with pytest.raises(CacheEnforcementUnavailableError, match="Read-only"):
@@ -298,7 +298,7 @@ def test_a_state_that_a_job_took_up_just_before_stays(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(await bounded(tmp_path, states=10)) as heart:
             state_id = await built(heart, "a")
-            with holding(heart.reservations, [state_id]):
+            with holding(heart.in_use, [state_id]):
                 assert not await heart.removal.remove(state_id)
             assert await heart.snapshots.is_clean(state_id)
             assert await heart.removal.remove(state_id)
@@ -328,7 +328,7 @@ def test_many_jobs_in_a_small_cache_all_come_to_their_end(tmp_path: Path) -> Non
             assert None in codes
             usage = (await heart.store.count_states()).size_bytes
             assert usage <= (heart.limits.max_bytes or 0)
-            assert heart.reservations.held == frozenset()
+            assert heart.in_use.held == frozenset()
 
     run(scenario())
 
@@ -349,9 +349,7 @@ def test_the_status_tells_what_could_go_and_what_could_not(tmp_path: Path) -> No
             assert status.configured_max_bytes == status.effective_max_bytes
             assert status.min_state_age == "0s"
             assert status.last_eviction is None
-            with holding(
-                heart.reservations, [state.state_id for state in await heart.store.states()]
-            ):
+            with holding(heart.in_use, [state.state_id for state in await heart.store.states()]):
                 assert (await heart.evictor.status()).reclaimable_bytes == 0
 
     run(scenario())

@@ -19,7 +19,7 @@ def scripted(fake: FakeEngine, outcome: str | None) -> None:
 def test_a_sound_cache_is_told_so(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     scripted(fake, None)
     ran = pgstrata("cache", "verify")
-    assert (ran.exit_code, ran.out) == (0, "checked 3 states, all of them whole\n")
+    assert (ran.exit_code, ran.out) == (0, "checked 3 states, all of them sound\n")
 
 
 def test_what_is_wrong_and_left_is_exit_code_1(fake: FakeEngine, pgstrata: Pgstrata) -> None:

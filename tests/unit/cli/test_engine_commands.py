@@ -101,10 +101,10 @@ def test_status_of_the_cache_says_how_full_it_is_and_what_went_last(
     fake.on("GET", "/v1/cache/status", CACHE)
     out = pgstrata("status", "--cache").out
     wanted = (
-        "12, which hold 45.0 GB",
-        "50.0 GB (90%), 60.0 GB wanted",
+        "12, using 45.0 GB",
+        "50.0 GB (90%), 60.0 GB configured",
         "4.0 GB of 55.0 GB free",
-        "7.0 GB; not now: 3 states",
+        "7.0 GB; not evictable: 3 states",
         "less of the disk is free",
         "2 states, 3.0 GB",
         "before step",
@@ -142,7 +142,7 @@ def test_engine_status_of_none_is_exit_code_3(pgstrata: Pgstrata) -> None:
 
 def test_engine_start_finds_one_that_runs(running: FakeEngine, pgstrata: Pgstrata) -> None:
     ran = pgstrata("engine", "start")
-    assert ran.out == f"{running.endpoint}  pid {os.getpid()}  (was running)\n"
+    assert ran.out == f"{running.endpoint}  pid {os.getpid()}  (already running)\n"
 
 
 def test_stopping_an_engine_that_does_not_run_is_fine(pgstrata: Pgstrata) -> None:

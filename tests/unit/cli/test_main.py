@@ -52,7 +52,7 @@ def test_an_unknown_command_is_answered_with_those_there_are(pgstrata: Pgstrata)
     ran = pgstrata("prepare:oracle")
     assert ran.exit_code == 2
     first, second = ran.err.splitlines()
-    assert first == 'error: there is no command "prepare:oracle"'
+    assert first == 'error: unknown command "prepare:oracle"'
     assert all(name in second for name in COMMANDS)
 
 

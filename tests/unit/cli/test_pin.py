@@ -24,10 +24,10 @@ def stocked(fake: FakeEngine) -> FakeEngine:
 def test_a_state_is_pinned_and_unpinned_by_the_beginning_of_its_id(
     stocked: FakeEngine, pgstrata: Pgstrata
 ) -> None:
-    assert pgstrata("pin", STATE[:8]).out == f"state {STATE[:12]} stays\n"
+    assert pgstrata("pin", STATE[:8]).out == f"state {STATE[:12]} is pinned\n"
     ran = pgstrata("unpin", STATE[:8])
     assert ran.err == ""
-    assert ran.out == f"state {STATE[:12]} may go\n"
+    assert ran.out == f"state {STATE[:12]} may be evicted\n"
     assert json.loads(pgstrata("--output", "json", "pin", STATE[:8]).out)["pinned"] is True
 
 

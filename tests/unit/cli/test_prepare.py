@@ -48,7 +48,7 @@ def test_a_job_that_waits_for_its_turn_tells_its_place(
 ) -> None:
     script_job(fake, SUCCESS)
     fake.answers["POST", "/v1/prepare-jobs"].body["queue_place"] = 3
-    assert pgstrata(*PREPARE).err.splitlines()[0] == "queued: number 3 in the line"
+    assert pgstrata(*PREPARE).err.splitlines()[0] == "queued: position 3 in the queue"
 
 
 def test_a_limit_on_the_job_s_time_goes_with_the_request(
@@ -181,7 +181,7 @@ def test_a_plan_shows_each_step_and_whether_it_is_cached(
     script_job(fake, PLANNED)
     ran = pgstrata("plan:psql", "-f", "schema.sql", "-f", "seed.sql")
     assert ran.out.splitlines() == [
-        "STEP  WHAT           STANDING  STATE",
+        "STEP  WHAT           STATUS    STATE",
         f"1     -f schema.sql  cached    {STATE[:12]}",
         f"2     -f seed.sql    to build  {OTHER_STATE[:12]}",
     ]
@@ -254,7 +254,7 @@ def test_waiting_ends_with_the_timeout_and_the_job_goes_on(
     fake.cuts = [Cut(2, "silent")]
     ran = pgstrata("--timeout", "3", *PREPARE)
     assert ran.exit_code == 3
-    assert "takes longer than the time given with --timeout" in ran.err
+    assert "is taking longer than --timeout" in ran.err
     assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []
 
 

@@ -56,7 +56,7 @@ def test_of_options_for_the_same_setting_the_last_counts() -> None:
         (["--max-parallel", "0"], "--max-parallel: orchestrator.jobs.maxParallel must be a whole"),
         (["--set", "instances.max=many"], "--set: instances.max must be a whole number"),
         (["--set", "instances.many=1"], "--set: there is no setting instances.many"),
-        (["--set", "store=/srv"], "--set: store is no setting of the engine's"),
+        (["--set", "store=/srv"], "--set: store is not a setting of the engine"),
         (["--set", "instances.max"], "is not name=value"),
         (["--server-setting", "=off"], "is not name=value"),
     ],

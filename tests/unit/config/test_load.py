@@ -80,7 +80,7 @@ def test_an_unknown_profile_is_answered_with_those_there_are(place: Place) -> No
     place.write_project("profiles: {ci: {image: special}, local: {}}")
     with pytest.raises(InvalidArgumentError) as caught:
         place.load("prod")
-    assert caught.value.remedy == "profiles there are: ci, local"
+    assert caught.value.remedy == "known profiles: ci, local"
 
 
 def test_the_engines_settings_are_read(place: Place) -> None:

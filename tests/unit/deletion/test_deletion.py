@@ -21,9 +21,9 @@ def deletion_of(heart: Heart) -> Deletion:
         store=heart.store,
         runtime=heart.runtime,
         dbms=heart.dbms,
-        reservations=heart.reservations,
+        in_use=heart.in_use,
         removal=heart.removal,
-        disposal=heart.disposal,
+        trash=heart.trash,
     )
 
 
@@ -84,7 +84,7 @@ def test_on_a_disk_too_full_to_note_it_instances_and_states_can_be_deleted(tmp_p
             assert await heart.store.instances() == []
             assert await heart.store.states() == []
             for area in ("instances", "states"):
-                assert await heart.statefs.places(tmp_path / area) == []
+                assert await heart.statefs.volumes(tmp_path / area) == []
 
     run(scenario())
 
@@ -100,7 +100,7 @@ async def a_tree(heart: Heart) -> tuple[str, dict[str, str]]:
 
 async def everything(heart: Heart) -> tuple[object, ...]:
     """All that a deletion could have touched."""
-    places = [await heart.statefs.places(heart.root / area) for area in ("instances", "states")]
+    places = [await heart.statefs.volumes(heart.root / area) for area in ("instances", "states")]
     return await heart.store.states(), await heart.store.instances(), heart.runtime.running, places
 
 
@@ -123,7 +123,7 @@ def test_a_tree_goes_whole_and_its_files_a_little_later(tmp_path: Path) -> None:
             assert await everything(heart) == ([], [], (), [[], []])
             assert heart.disk.children(tmp_path / "states") != []
             held_up.set()
-            await heart.disposal.done()
+            await heart.trash.join()
             for area in ("states", "instances"):
                 assert heart.disk.children(tmp_path / area) == []
 
@@ -135,7 +135,7 @@ def test_files_that_an_engine_had_no_time_to_delete_are_gone_after_the_next_star
 ) -> None:
     async def scenario() -> None:
         heart = Heart(tmp_path)
-        async with engine(heart), heart.disposal:
+        async with engine(heart), heart.trash:
             root, _ = await a_tree(heart)
 
             async def never(hidden: Path) -> None:
@@ -165,7 +165,7 @@ def test_one_connected_client_keeps_the_whole_tree(tmp_path: Path) -> None:
             )
             assert (done.outcome, done.root.blocked) == ("blocked", "blocked_by_descendant")
             assert await everything(heart) == before
-            assert heart.reservations.held == frozenset()
+            assert heart.in_use.held == frozenset()
             done = await deletion_of(heart).delete_state(
                 root, recurse=True, force=True, dry_run=False
             )

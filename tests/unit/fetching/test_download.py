@@ -128,7 +128,7 @@ def test_what_is_not_the_original_is_deleted_and_told(
     registry: Registry, tmp_path: Path, served: bytes
 ) -> None:
     registry.files["/a.tgz"] = served
-    with pytest.raises(ProgramError, match=r"not the a\.tgz it should be: its hash differs"):
+    with pytest.raises(ProgramError, match=r"not the expected a\.tgz: its hash differs"):
         fetch(artifact(), f"{registry.url}/a.tgz", tmp_path, pauses=())
     assert list(tmp_path.iterdir()) == []
 
@@ -159,7 +159,7 @@ def test_a_full_disk_is_told_and_what_came_is_kept(registry: Registry) -> None:
         try:
             with memory_mounted(place / "small") as small:
                 subprocess.run(["mount", "-o", "remount,size=512k", small], check=True)
-                with pytest.raises(DiskFullError, match=f"no room left in {small}"):
+                with pytest.raises(DiskFullError, match=f"no space left in {small}"):
                     fetch(artifact(), f"{registry.url}/a.tgz", small, pauses=())
                 assert (small / "a.tgz.part").stat().st_size > 100_000
                 subprocess.run(["mount", "-o", "remount,size=4m", small], check=True)

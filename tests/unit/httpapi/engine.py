@@ -73,7 +73,7 @@ class MemoryEngine:
             jobs=self,
             registry=self,
             deletion=self,
-            description=self,
+            engine=self,
             cache=Cache(self),
             verification=Verification(self),
         )
@@ -158,7 +158,7 @@ class MemoryEngine:
     async def get(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id)
 
-    def place_of(self, job_id: str) -> int | None:
+    def queue_position(self, job_id: str) -> int | None:
         return self.line.index(job_id) + 1 if job_id in self.line else None
 
     async def list_jobs(self, *, prefix: str = "") -> list[Job]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgstrata.errors import parted
+from pgstrata.errors import split_details
 from pgstrata.httpapi.body import MAX_BODY_BYTES
 from tests.unit.httpapi.driver import BEARER, Client, scenario
 from tests.unit.httpapi.engine import MemoryEngine
@@ -29,7 +29,7 @@ async def test_malformed_json_is_refused(
     answer = await client.ask("POST", JOBS, body=body)
     assert (answer.status, answer.json()["code"]) == (400, "invalid_argument")
     assert said in answer.json()["message"]
-    assert parted(answer.json()["details"])[0]
+    assert split_details(answer.json()["details"])[0]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_an_instance_whose_time_is_over_goes_with_server_and_files_and_no_other(
             await leases.sweep()
             assert await heart.store.instances() == [endless, long]
             assert short.server not in heart.runtime.running
-            assert len(await heart.statefs.places(tmp_path / "instances")) == 2
+            assert len(await heart.statefs.volumes(tmp_path / "instances")) == 2
 
     run(scenario())
 

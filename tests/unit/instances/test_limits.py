@@ -16,7 +16,7 @@ def test_one_instance_too_many_is_refused_before_there_is_a_job(tmp_path: Path) 
             Heart(tmp_path, SETTINGS._replace(instances=InstanceLimits(max=2)))
         ) as heart:
             jobs = [await heart.finish("a") for _ in range(2)]
-            with pytest.raises(HostLimitError, match="there may be 2") as refusal:
+            with pytest.raises(HostLimitError, match="at most 2") as refusal:
                 await heart.manager.submit(heart.request("a"))
             assert refusal.value.remedy
             assert len(await heart.manager.list_jobs()) == 2
@@ -39,7 +39,7 @@ def test_of_many_at_once_only_so_many_get_an_instance(tmp_path: Path) -> None:
             assert codes.count(None) == 3
             assert codes.count("host_limit") == 5
             assert len(await heart.store.instances()) == len(heart.runtime.running) == 3
-            assert len(await heart.statefs.places(tmp_path / "instances")) == 3
+            assert len(await heart.statefs.volumes(tmp_path / "instances")) == 3
 
     run(scenario())
 
@@ -59,6 +59,6 @@ def test_no_server_is_started_with_too_little_memory(tmp_path: Path) -> None:
             assert ended.error is not None
             assert ended.error.code == "host_limit"
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "instances") == []
+            assert await heart.statefs.volumes(tmp_path / "instances") == []
 
     run(scenario())

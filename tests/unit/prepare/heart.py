@@ -22,7 +22,7 @@ from pgstrata.domain.job import Job
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.instances.limits import Host
+from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
 from pgstrata.kinds.sources.memory import MemorySources
@@ -111,19 +111,19 @@ class Heart:
 
     def start_engine(self) -> None:
         """Put an engine together; a second call is what a restart is."""
-        self.reservations = InUse()
-        self.disposal = Trash(self.statefs)
+        self.in_use = InUse()
+        self.trash = Trash(self.statefs)
         self.removal = StateRemoval(
             states=self.root / "states",
             statefs=self.statefs,
             store=self.store,
-            reservations=self.reservations,
+            in_use=self.in_use,
         )
         self.evictor = Evictor(
             limits=self.limits,
             store=self.store,
             removal=self.removal,
-            reservations=self.reservations,
+            in_use=self.in_use,
             disk=lambda: self.measure(),
             now=lambda: self.now(),
         )
@@ -133,12 +133,12 @@ class Heart:
             runtime=self.runtime,
             dbms=self.dbms,
             store=self.store,
-            reservations=self.reservations,
+            in_use=self.in_use,
             evictor=self.evictor,
             owner=uuid.uuid4().hex,
             consistency=self.settings.snapshot.consistency,
         )
-        host = Host(
+        limits = HostLimits(
             store=self.store,
             max_instances=self.settings.instances.max,
             min_free_memory_bytes=self.settings.instances.min_free_memory,
@@ -150,14 +150,14 @@ class Heart:
             kinds={self.recipe.name: MemoryRunner()},
             snapshots=self.snapshots,
             store=self.store,
-            reservations=self.reservations,
-            host=host,
+            in_use=self.in_use,
+            limits=limits,
             instances=InstanceStarter(
                 root=self.root,
                 statefs=self.statefs,
                 runtime=self.runtime,
                 store=self.store,
-                host=host,
+                limits=limits,
                 default_ttl_seconds=self.settings.instances.default_ttl,
             ),
         )
@@ -250,11 +250,11 @@ class Heart:
 
 
 @contextmanager
-def holding(reservations: InUse, state_ids: Iterable[str]) -> Iterator[None]:
+def holding(in_use: InUse, state_ids: Iterable[str]) -> Iterator[None]:
     """A lease on states for as long as this lasts."""
-    lease_id = reservations.acquire(state_ids)
+    lease_id = in_use.acquire(state_ids)
     yield
-    reservations.release(lease_id)
+    in_use.release(lease_id)
 
 
 def run(scenario: Coroutine[None, None, None]) -> None:

@@ -45,7 +45,7 @@ async def check_nothing_is_left(heart: Heart) -> None:
         ("instances", set(instances)),
         ("states", states),
     ):
-        assert {place.name for place in await heart.statefs.places(heart.root / area)} == expected
+        assert {place.name for place in await heart.statefs.volumes(heart.root / area)} == expected
 
 
 async def twins(heart: Heart, moment: int) -> tuple[Job, Job]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from pgstrata.prepare.consistency import Situation, reason_to_stop
 from pgstrata.settings import Consistency
 
-HARMLESS = Situation(last=False, clones_open=True, lost=None, settings_changed=False)
+HARMLESS = Situation(last=False, can_clone_live=True, lost=None, settings_changed=False)
 
 
 def test_between_steps_it_stays_up_where_nothing_is_lost_by_that() -> None:
@@ -27,7 +27,7 @@ def test_what_would_be_lost_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "obstacle", [{"clones_open": False}, {"lost": "something"}, {"settings_changed": True}]
+    "obstacle", [{"can_clone_live": False}, {"lost": "something"}, {"settings_changed": True}]
 )
 @given(last=st.booleans(), wanted=st.sampled_from(["auto", "crash"]))
 def test_no_wish_overrides_an_obstacle(

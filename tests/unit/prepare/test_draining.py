@@ -67,7 +67,7 @@ def test_a_step_that_takes_too_long_is_undone_and_left_for_the_next_engine(tmp_p
             await heart.coordinator.drain(0)
         assert await status(heart, job) is Status.RUNNING
         assert heart.runtime.running == ()
-        assert await heart.statefs.places(tmp_path / "work") == []
+        assert await heart.statefs.volumes(tmp_path / "work") == []
 
     run(scenario())
 

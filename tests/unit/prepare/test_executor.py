@@ -51,11 +51,11 @@ def test_consecutive_steps_use_one_data_directory_and_clone_no_parent_again(
         heart = Heart(tmp_path)
         for order in await orders(heart, "a", "b"):
             assert await build(heart.executor, order, unheard)
-            [workspace] = await heart.statefs.places(tmp_path / "work")
+            [workspace] = await heart.statefs.volumes(tmp_path / "work")
             assert workspace.name == "job"
         assert heart.steps_in(workspace) == ["a", "b"]
         await heart.executor.close_workspace("job")
-        assert await heart.statefs.places(tmp_path / "work") == []
+        assert await heart.statefs.volumes(tmp_path / "work") == []
 
     run(scenario())
 
@@ -65,7 +65,7 @@ def test_after_the_last_step_its_data_directory_itself_is_the_state(tmp_path: Pa
         heart = Heart(tmp_path)
         [order] = await orders(heart, "a")
         await build(heart.executor, replace(order, last=True), unheard)
-        assert await heart.statefs.places(tmp_path / "work") == []
+        assert await heart.statefs.volumes(tmp_path / "work") == []
         assert await heart.snapshots.is_clean(order.task.output_state_id)
 
     run(scenario())
@@ -149,7 +149,7 @@ def test_states_as_a_crash_leaves_them_can_be_had_after_the_last_step_too(tmp_pa
         [order] = await orders(heart, "a")
         await build(heart.executor, replace(order, last=True), unheard)
         assert heart.runtime.running == ()
-        assert await heart.statefs.places(tmp_path / "work") == []
+        assert await heart.statefs.volumes(tmp_path / "work") == []
         place = tmp_path / "states" / order.task.output_state_id
         assert await heart.dbms.defect(place / "data", recovers=True) is None
 
@@ -186,7 +186,7 @@ def test_a_step_that_fails_leaves_neither_state_nor_server_nor_files(tmp_path: P
         assert heart.runtime.running == ()
         assert await heart.store.states() == []
         for area in ("work", "building", "states"):
-            assert await heart.statefs.places(tmp_path / area) == []
+            assert await heart.statefs.volumes(tmp_path / area) == []
 
     run(scenario())
 
@@ -247,7 +247,7 @@ def test_the_base_state_is_the_input_of_a_first_step(tmp_path: Path) -> None:
         [order] = await orders(heart, "a")
         assert order.task.input == TaskInput(kind="image", id=order.image_id)
         await build(heart.executor, order, unheard)
-        [base] = await heart.statefs.places(tmp_path / "bases")
+        [base] = await heart.statefs.volumes(tmp_path / "bases")
         assert heart.steps_in(base) == []
 
     run(scenario())
@@ -282,6 +282,6 @@ def test_an_instance_that_can_neither_be_stored_nor_taken_back_leaves_no_server(
         with pytest.raises(StoreUnusableError):
             await heart.executor.start_instance(wish)
         assert heart.runtime.running == ()
-        assert await heart.statefs.places(tmp_path / "instances") == []
+        assert await heart.statefs.volumes(tmp_path / "instances") == []
 
     run(scenario())

@@ -15,11 +15,11 @@ STATE = "c" * 64
 class Watcher:
     """Someone who follows a build."""
 
-    def __init__(self, builds: InFlight) -> None:
+    def __init__(self, in_flight: InFlight) -> None:
         self.heard: list[str] = []
-        build = builds.of(STATE)
+        build = in_flight.find(STATE)
         assert build is not None
-        self.task = asyncio.create_task(build.followed(self._hear))
+        self.task = asyncio.create_task(build.follow(self._hear))
 
     async def _hear(self, line: str) -> None:
         self.heard.append(line)
@@ -31,23 +31,23 @@ async def unheard(line: str) -> None:
 
 def test_everybody_who_watches_hears_the_tool_and_the_good_end() -> None:
     async def scenario() -> None:
-        builds = InFlight()
-        with builds.begun(STATE, "job") as build:
-            watchers = [Watcher(builds) for _ in range(3)]
+        in_flight = InFlight()
+        with in_flight.register(STATE, "job") as build:
+            watchers = [Watcher(in_flight) for _ in range(3)]
             await asyncio.sleep(0)
-            await build.telling(unheard)("hello")
+            await build.broadcast(unheard)("hello")
         assert [await watcher.task for watcher in watchers] == [True, True, True]
         assert [watcher.heard for watcher in watchers] == [["hello"]] * 3
-        assert builds.of(STATE) is None
+        assert in_flight.find(STATE) is None
 
     run(scenario())
 
 
 def test_a_step_that_failed_has_failed_for_everybody() -> None:
     async def scenario() -> None:
-        builds = InFlight()
-        with suppress(StepFailedError), builds.begun(STATE, "job"):
-            watcher = Watcher(builds)
+        in_flight = InFlight()
+        with suppress(StepFailedError), in_flight.register(STATE, "job"):
+            watcher = Watcher(in_flight)
             await asyncio.sleep(0)
             raise StepFailedError("no such table")
         with pytest.raises(StepFailedError, match="no such table"):
@@ -59,9 +59,9 @@ def test_a_step_that_failed_has_failed_for_everybody() -> None:
 @pytest.mark.parametrize("reason", [asyncio.CancelledError(), ServerError("it did not start")])
 def test_a_builder_that_gives_up_leaves_the_state_to_be_built(reason: BaseException) -> None:
     async def scenario() -> None:
-        builds = InFlight()
-        with suppress(type(reason)), builds.begun(STATE, "job"):
-            watcher = Watcher(builds)
+        in_flight = InFlight()
+        with suppress(type(reason)), in_flight.register(STATE, "job"):
+            watcher = Watcher(in_flight)
             await asyncio.sleep(0)
             raise reason
         assert await watcher.task is False
@@ -71,13 +71,13 @@ def test_a_builder_that_gives_up_leaves_the_state_to_be_built(reason: BaseExcept
 
 def test_one_who_stops_watching_is_told_no_more_and_disturbs_nobody() -> None:
     async def scenario() -> None:
-        builds = InFlight()
-        with builds.begun(STATE, "job") as build:
-            leaving, staying = Watcher(builds), Watcher(builds)
+        in_flight = InFlight()
+        with in_flight.register(STATE, "job") as build:
+            leaving, staying = Watcher(in_flight), Watcher(in_flight)
             await asyncio.sleep(0)
             leaving.task.cancel()
             await asyncio.wait((leaving.task,))
-            await build.telling(unheard)("hello")
+            await build.broadcast(unheard)("hello")
         assert await staying.task
         assert (leaving.heard, staying.heard) == ([], ["hello"])
 

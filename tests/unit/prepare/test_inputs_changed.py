@@ -31,7 +31,7 @@ def test_a_step_whose_input_changed_while_it_ran_keeps_no_state_and_says_so(
             assert [state.prepare_args_normalized for state in await heart.store.states()] == ["a"]
             assert await heart.store.build_leases() == {}
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "work") == []
+            assert await heart.statefs.volumes(tmp_path / "work") == []
 
     run(scenario())
 

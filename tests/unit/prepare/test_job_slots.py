@@ -1,4 +1,4 @@
-"""JobSlots: first come, first served, and back first who lent theirs."""
+"""JobSlots: first come, first served, and those who lent theirs come back first."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -14,10 +14,10 @@ async def settle() -> None:
 
 
 class Line:
-    """Jobs that each want one turn, noted in the order they get it, and held until told."""
+    """Jobs that each want a slot, noted in the order they get it, and held until told."""
 
-    def __init__(self, turns: JobSlots) -> None:
-        self.turns = turns
+    def __init__(self, slots: JobSlots) -> None:
+        self.slots = slots
         self.began: list[str] = []
         self.ends: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -33,39 +33,39 @@ class Line:
         await settle()
 
     async def _work(self, name: str) -> None:
-        async with self.turns.turn(name):
+        async with self.slots.hold(name):
             self.began.append(name)
             await self.ends[name].wait()
 
 
-def test_turns_are_given_in_the_order_they_were_asked_for_and_places_tell_it() -> None:
+def test_slots_are_given_in_the_order_they_were_asked_for_and_positions_tell_it() -> None:
     async def scenario() -> None:
         line = Line(JobSlots(2))
         await line.join("a", "b", "c", "d")
         assert line.began == ["a", "b"]
-        assert [line.turns.place(name) for name in "abcd"] == [None, None, 1, 2]
-        assert line.turns.waiting == ("c", "d")
+        assert [line.slots.position(name) for name in "abcd"] == [None, None, 1, 2]
+        assert line.slots.waiting == ("c", "d")
         await line.end("b")
         assert line.began == ["a", "b", "c"]
-        assert line.turns.place("d") == 1
+        assert line.slots.position("d") == 1
 
     run(scenario())
 
 
-def test_one_who_leaves_the_line_lets_the_others_move_up() -> None:
+def test_a_job_that_leaves_the_queue_lets_the_others_move_up() -> None:
     async def scenario() -> None:
         line = Line(JobSlots(1))
         await line.join("a", "b", "c")
         line.tasks["b"].cancel()
         await settle()
-        assert line.turns.place("c") == 1
+        assert line.slots.position("c") == 1
         await line.end("a")
         assert line.began == ["a", "c"]
 
     run(scenario())
 
 
-def test_a_turn_given_to_one_who_leaves_in_that_moment_is_not_lost() -> None:
+def test_a_slot_given_to_a_job_that_leaves_in_that_moment_is_not_lost() -> None:
     async def scenario() -> None:
         line = Line(JobSlots(1))
         await line.join("a", "b", "c")
@@ -79,17 +79,17 @@ def test_a_turn_given_to_one_who_leaves_in_that_moment_is_not_lost() -> None:
     run(scenario())
 
 
-def test_a_lent_turn_is_used_by_others_and_had_again_before_those_who_wait() -> None:
+def test_a_lent_slot_is_used_by_others_and_returned_before_those_who_wait() -> None:
     async def scenario() -> None:
-        turns = JobSlots(1)
-        line = Line(turns)
+        slots = JobSlots(1)
+        line = Line(slots)
         async with AsyncExitStack() as held:
-            await held.enter_async_context(turns.turn("lender"))
+            await held.enter_async_context(slots.hold("lender"))
             await line.join("a", "b")
             back = asyncio.Event()
 
             async def lend() -> None:
-                async with turns.lent("lender"):
+                async with slots.lend("lender"):
                     await back.wait()
 
             lending = asyncio.create_task(lend())
@@ -97,7 +97,7 @@ def test_a_lent_turn_is_used_by_others_and_had_again_before_those_who_wait() -> 
             assert line.began == ["a"]
             back.set()
             await settle()
-            assert turns.place("lender") is None
+            assert slots.position("lender") is None
             await line.end("a")
             assert lending.done()
             assert line.began == ["a"]
@@ -109,10 +109,10 @@ def test_a_lent_turn_is_used_by_others_and_had_again_before_those_who_wait() -> 
 
 def test_a_lender_that_fails_meanwhile_gives_back_nothing_it_does_not_have() -> None:
     async def scenario() -> None:
-        turns = JobSlots(1)
-        line = Line(turns)
+        slots = JobSlots(1)
+        line = Line(slots)
         with suppress(ZeroDivisionError):
-            async with turns.turn("lender"), turns.lent("lender"):
+            async with slots.hold("lender"), slots.lend("lender"):
                 raise ZeroDivisionError
         await line.join("a", "b")
         assert line.began == ["a"]

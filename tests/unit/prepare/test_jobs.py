@@ -172,7 +172,7 @@ def test_a_failing_step_fails_the_job_with_the_tools_words_and_keeps_the_steps_b
                 "status failed",
             ]
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "work") == []
+            assert await heart.statefs.volumes(tmp_path / "work") == []
             again = await heart.finish("a", plan_only=True)
             assert await heart.cached(again.job_id) == [True]
 
@@ -190,7 +190,7 @@ def test_cancelling_stops_the_tool_and_undoes_the_step(tmp_path: Path) -> None:
             assert ended.error is not None
             assert ended.error.code == "cancelled"
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "work") == []
+            assert await heart.statefs.volumes(tmp_path / "work") == []
             assert len(await heart.store.states()) == 1
 
     run(scenario())
@@ -402,8 +402,8 @@ def test_what_a_killed_engine_left_is_cleared_away_and_instances_stay(tmp_path: 
         heart.start_engine()
         async with engine(heart):
             for area in ("work", "building"):
-                assert await heart.statefs.places(tmp_path / area) == []
-            [instance] = await heart.statefs.places(tmp_path / "instances")
+                assert await heart.statefs.volumes(tmp_path / area) == []
+            [instance] = await heart.statefs.volumes(tmp_path / "instances")
             assert instance.name == kept.result.instance_id
             assert [data_dir_of(server).parent for server in heart.runtime.running] == [instance]
 
@@ -452,7 +452,7 @@ def test_the_instance_of_a_cancelled_start_is_never_seen(tmp_path: Path) -> None
             ended = await heart.end_of(job.job_id)
             assert ended.status is Status.FAILED
             assert await heart.store.instances() == []
-            assert await heart.statefs.places(tmp_path / "instances") == []
+            assert await heart.statefs.volumes(tmp_path / "instances") == []
             assert heart.runtime.running == ()
 
     run(scenario())

@@ -351,7 +351,7 @@ class EngineUnderFire(RuleBasedStateMachine):
                 assert self.heart.steps_in(place) == list(ticket.recipe)
 
     def check_places(self) -> None:
-        root, places = self.heart.root, self.heart.statefs.places
+        root, places = self.heart.root, self.heart.statefs.volumes
         instances = {one.instance_id for one in self.run(self.heart.store.instances())}
         states = {one.state_id for one in self.run(self.heart.store.states())}
         for area, names in (("states", states), ("instances", instances)):

@@ -71,7 +71,7 @@ def test_an_input_that_changed_meanwhile_is_planned_anew_and_that_is_said(tmp_pa
             ended = await heart.end_of(job.job_id)
             assert ended.status is Status.SUCCEEDED
             said = await heart.said(job.job_id)
-            assert "log planned anew: hang is not what it was" in said
+            assert "log planned again: hang has changed" in said
             assert said.count("task plan succeeded") == 2
 
     run(scenario())
@@ -182,7 +182,7 @@ def test_an_instance_made_before_a_kill_goes_when_its_job_is_cancelled(tmp_path:
             assert (await heart.end_of(job.job_id)).status is Status.FAILED
             assert await heart.store.instances() == []
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "instances") == []
+            assert await heart.statefs.volumes(tmp_path / "instances") == []
 
     run(scenario())
 

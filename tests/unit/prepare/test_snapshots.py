@@ -43,7 +43,7 @@ def test_the_base_state_is_made_once_for_all_who_want_it_at_the_same_moment(
             *(heart.snapshots.workspace(f"job-{n}", IMAGE, base) for n in range(10))
         )
         assert base.made == 1
-        assert len(await heart.statefs.places(tmp_path / "work")) == 10
+        assert len(await heart.statefs.volumes(tmp_path / "work")) == 10
 
     run(scenario())
 
@@ -58,7 +58,7 @@ def test_a_base_state_that_could_not_be_made_leaves_nothing_and_is_tried_again(
         with pytest.raises(StateUnusableError, match="no room"):
             await heart.snapshots.workspace("job", IMAGE, base)
         for area in ("bases", "building", "work"):
-            assert await heart.statefs.places(tmp_path / area) == []
+            assert await heart.statefs.volumes(tmp_path / area) == []
         base.error = None
         await heart.snapshots.workspace("job", IMAGE, base)
         assert base.made == 2
@@ -71,7 +71,7 @@ def test_a_damaged_base_state_is_made_again(tmp_path: Path) -> None:
         heart = Heart(tmp_path)
         base = Base(heart)
         await heart.snapshots.workspace("one", IMAGE, base)
-        [place] = await heart.statefs.places(tmp_path / "bases")
+        [place] = await heart.statefs.volumes(tmp_path / "bases")
         heart.disk.remove_tree(place / "data" / "PG_VERSION")
         await heart.snapshots.workspace("two", IMAGE, base)
         assert base.made == 2
@@ -160,7 +160,7 @@ def test_a_cluster_with_a_tablespace_elsewhere_is_not_kept(tmp_path: Path) -> No
             assert job.error.code == "state_unusable"
             assert "/elsewhere" in job.error.message
             assert await heart.store.states() == []
-            assert await heart.statefs.places(tmp_path / "states") == []
+            assert await heart.statefs.volumes(tmp_path / "states") == []
 
     run(scenario())
 
@@ -229,7 +229,7 @@ def test_a_state_whose_row_cannot_be_written_leaves_no_files(tmp_path: Path) -> 
             assert job.error is not None
             assert job.error.message == "the disk is full"
             for area in ("states", "building", "work"):
-                assert await heart.statefs.places(tmp_path / area) == []
+                assert await heart.statefs.volumes(tmp_path / area) == []
 
     run(scenario())
 
@@ -245,6 +245,6 @@ def test_files_of_a_state_without_a_row_are_cleared_away_at_the_start(tmp_path: 
         heart.disk.copy_tree(kept, forgotten)
         heart.start_engine()
         async with engine(heart):
-            assert await heart.statefs.places(tmp_path / "states") == [kept]
+            assert await heart.statefs.volumes(tmp_path / "states") == [kept]
 
     run(scenario())

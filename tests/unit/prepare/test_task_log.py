@@ -1,11 +1,11 @@
-"""The journal: what a task says is kept, whenever the task ends."""
+"""The task log: what a task logs is kept, whenever the task ends."""
 
 import asyncio
 from collections.abc import Sequence
 
 from pgstrata.domain.job import Event, Status, Task
 from pgstrata.domain.plan import PlanTask
-from pgstrata.prepare.task_log import journal
+from pgstrata.prepare.task_log import open_task_log
 from tests.unit.prepare.heart import run
 
 TASK = Task(
@@ -32,10 +32,10 @@ class Slow:
 def test_lines_that_are_being_written_as_the_task_ends_are_written_to_the_end() -> None:
     async def scenario() -> None:
         slow = Slow()
-        async with journal(TASK, slow.append, heartbeat_seconds=60) as book:
-            await book.line("first")
+        async with open_task_log(TASK, slow.append, heartbeat_seconds=60) as task_log:
+            await task_log.line("first")
             await slow.writing.wait()
-            await book.line("second")
+            await task_log.line("second")
             asyncio.get_running_loop().call_soon(slow.let.set)
         assert slow.written == ["first", "second"]
 

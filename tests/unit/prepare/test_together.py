@@ -142,7 +142,7 @@ def test_a_job_that_waits_for_its_turn_tells_its_place(tmp_path: Path) -> None:
             [at_it] = await submitted(heart, 1, "gate")
             await heart.at_gate.wait()
             waiting = [await heart.manager.submit(heart.request(step)) for step in ("a", "b")]
-            places = [heart.manager.place_of(job.job_id) for job in (at_it, *waiting)]
+            places = [heart.manager.queue_position(job.job_id) for job in (at_it, *waiting)]
             assert places == [None, 1, 2]
             heart.gate.set()
             await ends(heart, waiting)
@@ -165,7 +165,7 @@ def test_a_job_that_runs_for_too_long_is_stopped_with_a_code_of_its_own(
             assert job.error.code == "timeout"
             assert (await heart.said(job.job_id))[-2:] == ["error", "status failed"]
             assert heart.runtime.running == ()
-            assert await heart.statefs.places(tmp_path / "work") == []
+            assert await heart.statefs.volumes(tmp_path / "work") == []
 
     run(scenario())
 

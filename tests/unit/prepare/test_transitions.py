@@ -104,7 +104,7 @@ def test_a_new_plan_in_place_of_one_that_does_not_hold_says_why() -> None:
         RUNNING, specs, done=0, image_id="i", signature="s", now=LATER, drift="a.sql changed"
     )
     assert transition.replace_tasks
-    assert transition.events[0].message == "planned anew: a.sql changed"
+    assert transition.events[0].message == "planned again: a.sql changed"
 
 
 def test_a_step_that_broke_off_is_done_if_its_state_is_there() -> None:
@@ -180,7 +180,7 @@ def test_joined_transitions_tell_the_same_story_in_one() -> None:
         started.job, specs, done=0, image_id="i", signature="s", now=LATER
     )
     begun = transitions.tasks_moved(planned.job, [task(STEP, Status.RUNNING)], LATER)
-    whole = transitions.joined(transitions.joined(started, planned), begun)
+    whole = transitions.merge(transitions.merge(started, planned), begun)
     assert whole.expected == {Status.QUEUED}
     assert whole.replace_tasks
     assert whole.job == planned.job

@@ -32,7 +32,7 @@ async def built(heart: Heart, *steps: str) -> str:
     [
         ("no marker", "no marker"),
         ("garbage marker", "cannot be read"),
-        ("another's marker", "that of"),
+        ("another's marker", "the marker names"),
         ("no PG_VERSION", "PG_VERSION is missing"),
         ("pid file", "postmaster.pid"),
         ("size zero", "PG_VERSION is empty"),
@@ -104,7 +104,7 @@ def test_a_state_that_a_job_is_at_work_on_is_left_to_it(tmp_path: Path) -> None:
         async with engine(Heart(tmp_path)) as heart:
             state_id = await built(heart, "a")
             heart.disk.remove_tree(tmp_path / "states" / state_id / "marker")
-            with holding(heart.reservations, [state_id]):
+            with holding(heart.in_use, [state_id]):
                 [finding] = await found(heart, repair=True)
             assert finding.outcome == "in_use"
             assert await heart.store.state(state_id) is not None
@@ -122,11 +122,11 @@ def test_while_a_state_is_thrown_out_a_job_that_needs_it_waits_and_builds_it(
             reached, go_on = asyncio.Event(), asyncio.Event()
             remove = heart.statefs.remove
 
-            async def slow(place: Path) -> None:
-                if place.name == state_id:
+            async def slow(volume: Path) -> None:
+                if volume.name == state_id:
                     reached.set()
                     await go_on.wait()
-                await remove(place)
+                await remove(volume)
 
             heart.statefs.remove = slow  # type: ignore[method-assign]
             mending = asyncio.create_task(found(heart, repair=True))

@@ -80,7 +80,7 @@ def test_everybody_else_needs_a_password(tmp_path: Path) -> None:
 def test_a_link_to_somewhere_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").symlink_to("elsewhere")
-    with pytest.raises(ServerError, match="not a directory of ours"):
+    with pytest.raises(ServerError, match="belongs to another user"):
         make(tmp_path / "run")
 
 
@@ -88,7 +88,7 @@ def test_a_link_to_somewhere_else_is_refused(tmp_path: Path) -> None:
 def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     os.chown(tmp_path / "run", 4711, 4711)
-    with pytest.raises(ServerError, match="not a directory of ours"):
+    with pytest.raises(ServerError, match="belongs to another user"):
         make(tmp_path / "run")
 
 

@@ -53,26 +53,26 @@ def test_those_that_have_it_are_named_newest_first() -> None:
     used = installed("18.1")
     there = [used, installed("15.3", "hstore"), installed("16.2", "hstore"), installed("17.1")]
     told = where_to_get("hstore", used, there, {})
-    assert told.startswith("PostgreSQL 18.1 (a test) has no hstore; to have it: ")
+    assert told.startswith("PostgreSQL 18.1 (a test) has no hstore; to get it: ")
     assert told.endswith(
-        "take --image postgres:16.2 (a test), or take --image postgres:15.3 (a test)"
+        "use --image postgres:16.2 (a test), or use --image postgres:15.3 (a test)"
     )
 
 
 def test_the_command_that_brings_it_is_named_for_the_same_major() -> None:
     told = where_to_get("hstore", installed("15.3"), [installed("15.3")], PACKAGED)
-    assert told.endswith("to have it: `pgstrata postgres install 15` and --image postgres:15")
+    assert told.endswith("to get it: `pgstrata postgres install 15` and --image postgres:15")
 
 
 def test_a_major_that_has_it_is_named_where_the_same_has_not() -> None:
     told = where_to_get("pg_walinspect", installed("15.3"), [], PACKAGED)
-    assert told.endswith("to have it: `pgstrata postgres install 18` and --image postgres:18")
+    assert told.endswith("to get it: `pgstrata postgres install 18` and --image postgres:18")
 
 
 def test_what_is_there_already_is_not_to_be_fetched() -> None:
     used, other = installed("18.1"), installed("18.4", "hstore")
     told = where_to_get("hstore", used, [used, other], PACKAGED)
-    assert told.endswith("to have it: take --image postgres:18.4 (a test)")
+    assert told.endswith("to get it: use --image postgres:18.4 (a test)")
 
 
 def test_one_that_its_version_does_not_stand_for_is_not_named() -> None:
@@ -86,4 +86,4 @@ def test_one_that_its_version_does_not_stand_for_is_not_named() -> None:
 def test_one_that_cannot_be_used_is_not_named() -> None:
     used, other = installed("18.1"), installed("9.6", "hstore", problem="too old")
     told = where_to_get("hstore", used, [used, other], {})
-    assert told.endswith("nor has any other here; install the package that brings it")
+    assert told.endswith("nor has any other here; install the package that contains it")

@@ -107,10 +107,10 @@ def test_a_complete_one_that_has_a_problem_is_passed_over() -> None:
 @pytest.mark.parametrize(
     ("image", "remedy"),
     [
-        ("postgres", "`pgstrata postgres install 18` brings it"),
-        ("postgres:14", "`pgstrata postgres install 14` brings it"),
-        ("postgres:10", "`pgstrata postgres install 10` brings it"),
-        ("postgres:14.2", "`pgstrata postgres install 14` brings the last release"),
+        ("postgres", "`pgstrata postgres install 18` installs it"),
+        ("postgres:14", "`pgstrata postgres install 14` installs it"),
+        ("postgres:10", "`pgstrata postgres install 10` installs it"),
+        ("postgres:14.2", "`pgstrata postgres install 14` installs the last release"),
         ("postgres:9", "install PostgreSQL on this machine"),
         ("postgres:19", "install PostgreSQL on this machine"),
     ],

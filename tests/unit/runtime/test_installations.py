@@ -220,7 +220,7 @@ def test_an_image_whose_server_was_replaced_is_not_run_any_more(tmp_path: Path) 
 def test_an_installation_that_is_not_whole_says_so(tmp_path: Path, part: str) -> None:
     bin_dir = install(tmp_path, "19.77")
     shutil.rmtree(tmp_path / part)
-    with pytest.raises(InvalidArgumentError, match="not whole"):
+    with pytest.raises(InvalidArgumentError, match="incomplete"):
         asyncio.run(catalogue(bin_dir).resolve("postgres:19.77"))
 
 

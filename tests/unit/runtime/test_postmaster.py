@@ -61,7 +61,7 @@ def test_a_zombie_has_ended() -> None:
 
 def test_the_end_of_a_child_is_waited_for_and_no_zombie_stays() -> None:
     child = subprocess.Popen(["true"])
-    asyncio.run(processes.gone(child.pid))
+    asyncio.run(processes.wait_exit(child.pid))
     assert not psutil.pid_exists(child.pid)
     assert child.wait() == 0
 
@@ -69,13 +69,13 @@ def test_the_end_of_a_child_is_waited_for_and_no_zombie_stays() -> None:
 def test_the_end_of_a_process_that_is_gone_is_there_at_once() -> None:
     with subprocess.Popen(["true"]) as child:
         pass
-    asyncio.run(processes.gone(child.pid))
+    asyncio.run(processes.wait_exit(child.pid))
 
 
 def test_without_pidfds_the_end_is_noticed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     child = subprocess.Popen(["true"])
-    asyncio.run(processes.gone(child.pid))
+    asyncio.run(processes.wait_exit(child.pid))
     assert child.wait() == 0
     assert not psutil.pid_exists(child.pid)
 

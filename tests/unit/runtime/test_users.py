@@ -19,7 +19,7 @@ def test_root_may_choose_whom() -> None:
 
 @needs.root
 def test_root_may_not_choose_root() -> None:
-    with pytest.raises(ServerError, match="refuses to be root"):
+    with pytest.raises(ServerError, match="refuses to run as root"):
         choose_server_user("root")
 
 

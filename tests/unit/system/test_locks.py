@@ -45,7 +45,7 @@ def test_a_lock_vanishes_with_its_holder_however_that_ends(path: Path) -> None:
         async with another_process_holding(path) as pid:
             assert try_lock(path) is None
             os.kill(pid, signal.SIGKILL)
-            await processes.gone(pid)
+            await processes.wait_exit(pid)
             with try_lock(path) or pytest.fail("nobody else holds it"):
                 assert try_lock(path) is None
 

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from pgstrata.domain.cache import CheckOutcome, StateCheck
 
 ABOUT = """
-Looks at every cached state, and for files and rows that have lost each other, and says what is
-wrong. With --repair what cannot be used is removed; it is built again when it is needed. Ends with
-exit code 1 when something is wrong and was not mended.
+Checks every cached state, looks for orphaned rows and files, and reports what is wrong. With
+--repair, what cannot be used is removed; it is rebuilt when it is needed. The exit code is 1 when
+something is wrong and was not repaired.
 """
 
 _OUTCOMES: "Mapping[CheckOutcome | None, str]" = {
     "removed": "removed",
     "would_remove": "--repair removes it",
-    "emptied": "its files are removed; it is built again when it is needed",
-    "in_use": "a job is at work on it, and sees to it",
-    "sound": "found whole when looked at again",
+    "emptied": "its files were removed; it is rebuilt when it is needed",
+    "in_use": "a job is using it and will deal with it",
+    "sound": "found sound when checked again",
 }
 _CLEAR = "\r\x1b[K"
 
@@ -70,14 +70,16 @@ def _followed(checks: "Iterable[StateCheck]", *, as_json: bool) -> tuple[int, li
 
 
 def _line(found: _Problem) -> str:
-    outcome = _OUTCOMES.get(found.outcome, "nothing is known of what was done about it")
+    outcome = _OUTCOMES.get(found.outcome, "the outcome is unknown")
     return one_line(f"state {short(found.state_id)}: {found.problem} ({outcome})")
 
 
 def _summary(total: int, problems: int, left: int) -> str:
     if not problems:
-        return f"checked {total} states, all of them whole"
-    return f"checked {total} states, found {problems} that cannot be used, left {left} as they are"
+        return f"checked {total} states, all of them sound"
+    return (
+        f"checked {total} states: {problems} cannot be used, {left} of them were left as they are"
+    )
 
 
 COMMAND = Command(

@@ -6,8 +6,8 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.plugin import Option
 
 ABOUT = """
-Prepares a small bookshop on an engine and a store of its own: shows the plan, builds it step by
-step, runs a query, then prepares it again and shows what that saved. Leaves nothing behind.
+Prepares a small bookshop with an engine and a store of its own: shows the plan, builds it step by
+step, runs a query, then prepares it again and shows how much faster that is. Leaves nothing behind.
 """
 
 
@@ -15,10 +15,10 @@ def run(context: Context, given: Given) -> int:
     """Run the demonstration."""
     if given.words:
         raise InvalidArgumentError(
-            f'demo takes no "{given.words[0]}"', remedy="write `pgstrata demo` alone"
+            f'demo takes no "{given.words[0]}"', remedy="run `pgstrata demo` without arguments"
         )
     if context.json:
-        raise InvalidArgumentError("the demo is for people", remedy="leave out --output json")
+        raise InvalidArgumentError("the demo has no JSON output", remedy="omit --output json")
     from pgstrata.cli.demonstration import demonstrate
 
     return demonstrate(context, keep=given.has("--keep"))
@@ -27,7 +27,7 @@ def run(context: Context, given: Given) -> int:
 COMMAND = Command(
     usage="demo [OPTIONS]",
     about=ABOUT,
-    options=(Option(("--keep",), "leave the engine, its store and the scripts, and say where"),),
+    options=(Option(("--keep",), "keep the engine, its store and the scripts, and show where"),),
     examples=("pgstrata demo", "pgstrata demo --keep"),
     run=run,
 )

@@ -11,7 +11,7 @@ from pgstrata.cli.options import Given, whole_number
 from pgstrata.errors import InvalidArgumentError, NotFoundError
 from pgstrata.kinds.plugin import Option
 
-ABOUT = "Shows the last lines that the engine wrote, and with -f those to come."
+ABOUT = "Shows the last lines of the engine's log, and with -f each new line."
 
 DEFAULT_LINES = 50
 _TAIL_BYTES = 256 * 1024
@@ -22,7 +22,7 @@ def run(context: Context, given: Given) -> int:
     """Show the tail of the log."""
     refuse_endpoint(context)
     if context.json:
-        raise InvalidArgumentError("a log is no JSON document", remedy="leave out --output json")
+        raise InvalidArgumentError("the log is not JSON", remedy="omit --output json")
     wanted = given.read("--lines", whole_number)
     with _opened(context.configuration.engine_log) as log:
         _show(_tail(log, DEFAULT_LINES if wanted is None else wanted))
@@ -37,8 +37,8 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise NotFoundError(
-            f"there is no log to read at {path}: {error.strerror}",
-            remedy="an engine started in the background writes it: `pgstrata engine start`",
+            f"cannot read the log {path}: {error.strerror}",
+            remedy="only an engine started in the background writes one: `pgstrata engine start`",
         ) from error
 
 
@@ -59,7 +59,7 @@ COMMAND = Command(
     about=ABOUT,
     options=(
         STORE,
-        Option(("-f", "--follow"), "go on as it writes, until Ctrl+C"),
+        Option(("-f", "--follow"), "follow the log until Ctrl+C"),
         Option(("-n", "--lines"), f"how many lines; default: {DEFAULT_LINES}", "N"),
     ),
     examples=("pgstrata engine logs", "pgstrata engine logs -f"),

@@ -11,10 +11,10 @@ from pgstrata.domain import durations
 from pgstrata.kinds.plugin import Option
 
 ABOUT = """
-Runs the engine until it is told to stop or, with --idle-timeout, has had nothing to do for that
-long. Told to stop (SIGTERM, Ctrl+C), it takes no more jobs and lets steps that run reach their
-state; told again, it ends at once. Instances outlive it, and jobs that are not at their end go on
-with the next engine. Other commands start it by themselves when they need it.
+Runs the engine until it is told to stop or, with --idle-timeout, has been idle for that long. Told
+to stop (SIGTERM, Ctrl+C), it accepts no more jobs and lets running steps complete; told again, it
+stops at once. Instances outlive it, and unfinished jobs continue with the next engine. Other
+commands start it automatically when they need it.
 """
 
 DEFAULT_LISTEN = ("127.0.0.1", 0)
@@ -61,7 +61,7 @@ COMMAND = Command(
         STORE,
         Option(("--listen",), "where to listen; default: a free port on 127.0.0.1", "HOST:PORT"),
         Option(("--engine-json",), "the discovery file; default: engine.json in the store", "PATH"),
-        Option(("--idle-timeout",), "end after this long without work; never by default", "TIME"),
+        Option(("--idle-timeout",), "stop after this long without work; default: never", "TIME"),
         *engine_options(),
     ),
     examples=(

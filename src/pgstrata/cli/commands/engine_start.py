@@ -7,8 +7,8 @@ from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
 
 ABOUT = """
-Starts the engine if it does not run, waits until it answers and prints where. It ends by itself
-when nobody has asked it anything for half an hour.
+Starts the engine unless it is running, waits until it answers and prints its address. It stops by
+itself after half an hour without a request.
 """
 
 
@@ -26,7 +26,7 @@ def run(context: Context, _given: Given) -> int:
         print(json.dumps({**about, "started": found is None}))
     else:
         print(f"{running.file.endpoint}  pid {running.file.pid}", end="")
-        print("" if found is None else "  (was running)")
+        print("" if found is None else "  (already running)")
     return 0
 
 

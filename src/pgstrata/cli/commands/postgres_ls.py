@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ABOUT = """
 Lists every PostgreSQL found on this machine, where it comes from and which of the usual extensions
-it lacks, and below them what `pgstrata postgres install MAJOR` can fetch for this machine.
+it lacks, followed by those that `pgstrata postgres install MAJOR` can download for this machine.
 """
 
 
@@ -42,7 +42,7 @@ def run(context: Context, given: Given) -> int:
     return 0
 
 
-HEAD = ("VERSION", "FROM", "EXTENSIONS", "PLACE")
+HEAD = ("VERSION", "FROM", "EXTENSIONS", "DIRECTORY")
 
 
 def _rows(

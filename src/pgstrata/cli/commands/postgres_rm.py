@@ -7,9 +7,9 @@ from pgstrata.cli.options import Given
 from pgstrata.cli.postgres_options import home_of, major_of, note
 
 ABOUT = """
-Removes what `pgstrata postgres install` has put here of a major version, and with the last one the
-client programs. It is refused while servers run from it. States that were made with it stay, but
-nothing can be started on them until it is installed again.
+Removes the releases of a major version that `pgstrata postgres install` has installed, and with the
+last one the client programs. Refused while servers run from it. States that were made with it are
+kept, but no server can be started on them until it is installed again.
 """
 
 

@@ -17,30 +17,28 @@ if TYPE_CHECKING:
     from pgstrata.domain.deletion import BlockedBy, DeleteNode, DeleteResult
 
 ABOUT = """
-Removes one thing and, with -r, all that was made from it, and prints the tree. All of it goes or
-nothing. ID is an instance (its id, 8 or more characters of it, or its name), a state (8 or more
-characters) or a job (the whole id).
+Removes one thing and, with -r, everything made from it, and prints the tree. Either all of it is
+removed or nothing. ID is an instance (its id, 8 or more characters of it, or its name), a state (8
+or more characters) or a job (the whole id).
 """
 
 _HINTS: "Mapping[BlockedBy | None, str]" = {
     "active_connections": "--force disconnects its clients",
     "active_tasks": "wait until the job has ended, or use --force",
-    "has_descendants": "--recurse removes what was made from it, too",
+    "has_descendants": "--recurse also removes what was made from it",
 }
 _REASONS: "Mapping[BlockedBy, str]" = {
     "active_connections": "clients are connected",
-    "active_tasks": "a job is at work on it",
+    "active_tasks": "a job is using it",
     "has_descendants": "something was made from it",
-    "blocked_by_descendant": "something below it cannot go",
+    "blocked_by_descendant": "something below it cannot be removed",
 }
 
 
 def run(context: Context, given: Given) -> int:
     """Find what the id stands for, remove it, show the tree."""
     if len(given.words) != 1:
-        raise InvalidArgumentError(
-            "rm needs one ID", remedy="`pgstrata ls --all` lists what there is"
-        )
+        raise InvalidArgumentError("rm needs one ID", remedy="`pgstrata ls --all` lists everything")
     engine = context.engine()
     target = resolve(engine, given.words[0])
     result = _removed(engine, target, given)
@@ -100,8 +98,8 @@ COMMAND = Command(
     about=ABOUT,
     options=(
         Option(("-r", "--recurse"), "with a state: also the states and instances made from it"),
-        Option(("-f", "--force"), "also when clients are connected or a job is at work"),
-        Option(("--dry-run",), "only show what would go"),
+        Option(("-f", "--force"), "even if clients are connected or a job is using it"),
+        Option(("--dry-run",), "only show what would be removed"),
     ),
     examples=(
         "pgstrata rm shop",

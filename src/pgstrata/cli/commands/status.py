@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pgstrata.domain.listing import Counts, EngineStatus
 
 ABOUT = """
-Shows the engine, its store, the PostgreSQL it found and how snapshots are taken. With --cache:
-how much room states take and may take, what could go if more is wanted, and what went last.
+Shows the engine, its store, the PostgreSQL it found and how snapshots are taken. With --cache: how
+much space states use and may use, what can be evicted, and what was evicted last.
 """
 
 _REASONS: Mapping[str, str] = {
-    "usage_above_high_watermark": "it holds more than its high watermark",
-    "free_below_reserve": "less of the disk is free than should be",
+    "usage_above_high_watermark": "the cache is above its high watermark",
+    "free_below_reserve": "less of the disk is free than is reserved",
 }
 
 
@@ -60,15 +60,15 @@ def _lines(status: "EngineStatus", endpoint: str) -> Iterator[str]:
 
 def _installations(found: "Sequence[Installation]") -> Iterator[str]:
     if not found:
-        yield "postgresql  none was found; `pgstrata postgres install 18` brings one"
+        yield "postgresql  none found; `pgstrata postgres install 18` installs one"
     for number, installation in enumerate(found):
         label = "postgresql" if number == 0 else ""
-        place = f"{installation.bin_dir} ({installation.source})"
+        location = f"{installation.bin_dir} ({installation.source})"
         if installation.problem is not None:
             state = f"unusable: {installation.problem}"
         else:
             state = equipment(installation.extensions, installation.lacks)
-        yield f"{label:<10}  {installation.version:<6} {place}  {state}"
+        yield f"{label:<10}  {installation.version:<6} {location}  {state}"
 
 
 def _counts(counts: "Counts") -> Iterator[str]:
@@ -82,16 +82,16 @@ def _counts(counts: "Counts") -> Iterator[str]:
 def _cache_lines(cache: "CacheStatus") -> Iterator[str]:
     most = cache.effective_max_bytes
     part = f" ({cache.usage_bytes / most:.0%})" if most else ""
-    yield f"states      {cache.state_count}, which hold {rounded(cache.usage_bytes)} alone"
+    yield f"states      {cache.state_count}, using {rounded(cache.usage_bytes)}"
     yield f"limit       {rounded(most)}{part}{_from(cache)}"
     yield (
-        f"            above {cache.high_watermark:.0%} states go until "
+        f"            above {cache.high_watermark:.0%} states are evicted until "
         f"{cache.low_watermark:.0%} is left, none younger than {cache.min_state_age}"
     )
     free, total = rounded(cache.store_free_bytes), rounded(cache.store_total_bytes)
-    yield f"disk        {free} of {total} free; {rounded(cache.reserve_bytes)} are to stay so"
+    yield f"disk        {free} of {total} free; {rounded(cache.reserve_bytes)} reserved"
     blocked = _states(cache.blocked_count)
-    yield f"can go      {rounded(cache.reclaimable_bytes)}; not now: {blocked}"
+    yield f"evictable   {rounded(cache.reclaimable_bytes)}; not evictable: {blocked}"
     for reason in cache.pressure_reasons:
         yield f"pressure    {_REASONS.get(reason, reason)}"
     if cache.last_eviction is not None:
@@ -101,8 +101,8 @@ def _cache_lines(cache: "CacheStatus") -> Iterator[str]:
 def _from(cache: "CacheStatus") -> str:
     configured = cache.configured_max_bytes
     if configured is None:
-        return ", as large as the disk suggests"
-    return "" if configured == cache.effective_max_bytes else f", {rounded(configured)} wanted"
+        return ", from the size of the disk"
+    return "" if configured == cache.effective_max_bytes else f", {rounded(configured)} configured"
 
 
 def _states(count: int) -> str:

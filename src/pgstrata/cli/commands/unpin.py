@@ -4,7 +4,7 @@ from pgstrata.cli.command import Command
 from pgstrata.cli.pinning import STATE_NEEDED, pinning
 
 ABOUT = f"""
-Lets a state go again when the cache needs room. {STATE_NEEDED}
+Unpins a state: it may be evicted when the cache needs space. {STATE_NEEDED}
 """
 
 COMMAND = Command(

@@ -8,8 +8,8 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.plugin import Option
 
 ABOUT = """
-Follows a job from its first event to its last, then prints what it was for: DSN=… or the plan.
-Ctrl+C asks whether to stop the job, leave it alone or go on watching.
+Follows a job from its first event to its last, then prints its result: DSN=… or the plan. Ctrl+C
+asks whether to stop the job, detach from it or continue watching.
 """
 
 

@@ -45,7 +45,7 @@ def _cause(messages: Sequence[str]) -> str:
             if line.endswith(":") and len(lines) > 1:
                 line = f"{line} {lines[1]}"
             return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 1] + "…"
-    return "Liquibase failed without a word"
+    return "Liquibase failed without an error message"
 
 
 def _remedy(messages: Sequence[str]) -> str | None:

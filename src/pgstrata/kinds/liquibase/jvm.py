@@ -16,7 +16,7 @@ from pgstrata.errors import ToolMissingError
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
 from pgstrata.runtime.base import LineSink
 from pgstrata.system import subprocesses
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish as to_the_end
 from pgstrata.system.output import Stream
 
 if TYPE_CHECKING:

@@ -47,13 +47,13 @@ class _Plugin:
     command_line = CommandLine(
         words="LIQUIBASE-ARGS",
         prepare=Help(
-            summary="make a database with a Liquibase changelog, or reuse one",
+            summary="make a database from a Liquibase changelog, or reuse one",
             about="""
-Makes a database with Liquibase and prints DSN=… once it answers. Each changeset that would run is
-a step, and every step's outcome is kept: with one more changeset, one more step is built.
-Words after `--`, or from the first that is no option here, are Liquibase's: update, update-count or
-update-to-tag with --changelog-file, --contexts, --labels, --search-path, --defaults-file and
--Dname=value. Liquibase itself comes with `pgstrata liquibase install`.
+Makes a database with Liquibase and prints DSN=… once it accepts connections. Each changeset that
+would run is a step, and the result of every step is kept: adding one changeset builds one more
+step. Arguments after `--`, or from the first that is not an option here, are passed to Liquibase:
+update, update-count or update-to-tag with --changelog-file, --contexts, --labels, --search-path,
+--defaults-file and -Dname=value. Liquibase itself comes with `pgstrata liquibase install`.
 """,
             examples=(
                 "pgstrata prepare:lb -- update --changelog-file=db/changelog.xml",
@@ -67,8 +67,8 @@ update-to-tag with --changelog-file, --contexts, --labels, --search-path, --defa
         plan=Help(
             summary="show a changelog's steps, and which are cached",
             about="""
-Reads the changelog and shows the changesets that would run: which states are there already and
-which would be built. Changes nothing.
+Reads the changelog and shows the changesets that would run: which states are cached and which would
+be built. Changes nothing.
 """,
             examples=(
                 "pgstrata plan:lb -- update --changelog-file=db/changelog.xml",

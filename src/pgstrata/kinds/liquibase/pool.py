@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
 from pgstrata.kinds.liquibase.jvm import Jvm
-from pgstrata.system.cancellation import to_the_end
+from pgstrata.system.cancellation import finish as to_the_end
 
 E = TypeVar("E")
 

@@ -34,11 +34,12 @@ class _Plugin:
     command_line = CommandLine(
         words="PSQL-ARGS",
         prepare=Help(
-            summary="make a database with SQL scripts, or reuse one",
+            summary="make a database from SQL scripts, or reuse one",
             about="""
-Makes a database with psql and prints DSN=… once it answers. Each -f or -c is a step, and every
-step's outcome is kept: what was built before, with the same content, is cloned in milliseconds.
-Words after `--`, or from the first that is no option here, are psql's.
+Makes a database with psql and prints DSN=… once it accepts connections. Each -f or -c is a step,
+and the result of every step is kept: what was built before, with the same content, is cloned in
+milliseconds. Arguments after `--`, or from the first that is not an option here, are passed to
+psql.
 """,
             examples=(
                 "pgstrata prepare:psql -- -f schema.sql -f seed.sql",
@@ -51,8 +52,8 @@ Words after `--`, or from the first that is no option here, are psql's.
         plan=Help(
             summary="show the steps, and which are cached; change nothing",
             about="""
-Reads the scripts and shows the steps they come to: which states are there already and which would
-be built. Changes nothing.
+Reads the scripts and shows their steps: which states are cached and which would be built. Changes
+nothing.
 """,
             examples=(
                 "pgstrata plan:psql -- -f schema.sql -f seed.sql",

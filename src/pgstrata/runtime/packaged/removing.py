@@ -42,11 +42,14 @@ def _of_major(home: Path, major: int) -> dict[str, Path]:
     return found
 
 
-def _check_unused(major: int, places: Sequence[Path]) -> None:
+def _check_unused(major: int, directories: Sequence[Path]) -> None:
     running = [
         process
         for process in psutil.process_iter(["exe", "cwd", "ppid"])
-        if any(Path(process.info["exe"] or "/").is_relative_to(place.resolve()) for place in places)
+        if any(
+            Path(process.info["exe"] or "/").is_relative_to(directory.resolve())
+            for directory in directories
+        )
     ]
     pids = {process.pid for process in running}
     servers = [process for process in running if process.info["ppid"] not in pids]

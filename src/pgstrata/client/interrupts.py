@@ -7,7 +7,7 @@ from types import FrameType
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Take no notice of Ctrl+C meanwhile."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -17,7 +17,7 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def interrupt_put_off() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Have a Ctrl+C that comes meanwhile come at the end of the block instead."""
     came = False
 
