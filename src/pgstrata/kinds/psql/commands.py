@@ -259,7 +259,7 @@ def _goes_on(command: Command, findings: Findings) -> None:
     # A command that fails takes the rest of its line with it, quotes and all, and a COPY that
     # fails leaves its data to be read as script.
     findings.problem(
-        command.start, "after ON_ERROR_STOP is off, what psql reads depends on errors", "leave it on"
+        command.start, "with ON_ERROR_STOP off, what psql reads depends on errors", "leave it on"
     )
 
 
