@@ -26,4 +26,4 @@ def show_plan(context: Context, job: "JobStatus") -> None:
         )
         for number, step in enumerate(steps_of(job.tasks), 1)
     ]
-    print(table(("STEP", "WHAT", "STANDING", "STATE"), rows, columns(sys.stdout)))
+    print(table(("STEP", "WHAT", "STATUS", "STATE"), rows, columns(sys.stdout)))

@@ -181,7 +181,7 @@ def test_a_plan_shows_each_step_and_whether_it_is_cached(
     script_job(fake, PLANNED)
     ran = pgstrata("plan:psql", "-f", "schema.sql", "-f", "seed.sql")
     assert ran.out.splitlines() == [
-        "STEP  WHAT           STANDING  STATE",
+        "STEP  WHAT           STATUS    STATE",
         f"1     -f schema.sql  cached    {STATE[:12]}",
         f"2     -f seed.sql    to build  {OTHER_STATE[:12]}",
     ]
