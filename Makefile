@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JAVA := $(VENV)/.java
 LIQUIBASE := $(VENV)/liquibase
-# Where the PostgreSQL of tests and of the demo is put, unless a place is named.
+# Where the PostgreSQL of tests and of the demo is put, unless another directory is set.
 export PGSTRATA_POSTGRES_HOME ?= $(abspath $(VENV))/postgres
 # The oldest and the newest that are supported, and two between.
 MAJORS := 10 13 15 18
@@ -31,7 +31,7 @@ lint: $(READY) ## formatting, lint, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY) ## format the code and mend what ruff can
+format: $(READY) ## format the code and fix what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

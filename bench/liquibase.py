@@ -2,8 +2,6 @@
 
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,7 +10,7 @@ import psutil
 
 from bench import planning
 from bench.engine import Engine
-from bench.report import Row
+from bench.report import Row, timed
 from tests import changelogs
 from tests.liquibase import launcher, locked, plain_command
 
@@ -41,7 +39,7 @@ def _measure(engine: Engine, directory: Path) -> list[Row]:
     steps = len(_plan(engine, work, words))
     other = _prepared(engine, work, _EMPTY)
     one_more = plain_command(program, other["dsn"], "update-count", "--count=1", *words[1:])
-    forks = [_timed(lambda: _run(one_more, work)) for _ in range(_FORKS)]
+    forks = [timed(lambda: _run(one_more, work)) for _ in range(_FORKS)]
     return [
         Row(
             what=f"{steps} changesets, each with its own state",
@@ -86,9 +84,9 @@ def _round(
     empty = _prepared(engine, work, _EMPTY)
     plain = plain_command(program, empty["dsn"], *words)
     return (
-        _timed(lambda: _run(plain, work)),
-        _timed(lambda: _plan(engine, work, words)),
-        _timed(lambda: _prepared(engine, work, words)),
+        timed(lambda: _run(plain, work)),
+        timed(lambda: _plan(engine, work, words)),
+        timed(lambda: _prepared(engine, work, words)),
     )
 
 
@@ -104,13 +102,6 @@ def _changelog(work: Path, number: int) -> tuple[str, ...]:
 
 def _run(command: list[str], work: Path) -> None:
     subprocess.run(command, cwd=work, check=True, capture_output=True)
-
-
-def _timed(work: Callable[[], object]) -> float:
-    """What it takes, in milliseconds."""
-    started = time.perf_counter()
-    work()
-    return (time.perf_counter() - started) * 1000
 
 
 def _request(work: Path, words: tuple[str, ...], *, plan_only: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from bench.report import Row
+from bench.report import Row, timed
 from pgstrata.kinds.liquibase import installation
 from pgstrata.kinds.liquibase.changelog import scope
 from pgstrata.kinds.liquibase.jvm import Java, Jvm
@@ -53,9 +53,9 @@ def measure(
             own.check()
 
     with _Own(work, changelog, dsn) as own:
-        rounds = [(_timed(planned), _timed(read_anew), _timed(own.check)) for _ in range(_ROUNDS)]
+        rounds = [(timed(planned), timed(read_anew), timed(own.check)) for _ in range(_ROUNDS)]
     cached, again, warm = map(median, zip(*rounds[_WARMING:], strict=True))
-    rounds_cold = [(_timed(read_cold), _timed(own_cold)) for _ in range(_COLD_ROUNDS)]
+    rounds_cold = [(timed(read_cold), timed(own_cold)) for _ in range(_COLD_ROUNDS)]
     cold, base_cold = map(median, zip(*rounds_cold, strict=True))
     against = "a warm Java's own parse and check of it"
     return [
@@ -80,12 +80,6 @@ def measure(
             base=base_cold,
         ),
     ]
-
-
-def _timed(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return (time.perf_counter() - started) * 1000
 
 
 def javas(engine: psutil.Process) -> Iterator[psutil.Process]:

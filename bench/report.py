@@ -1,6 +1,7 @@
 """What was measured, and how it is shown."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -25,6 +26,13 @@ class Row:
     @property
     def within(self) -> bool:
         return self.limit is None or self.figure <= self.limit
+
+
+def timed(work: Callable[[], object]) -> float:
+    """How long a call takes, in milliseconds."""
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) * 1000
 
 
 def show(rows: Sequence[Row]) -> None:

@@ -42,6 +42,21 @@ def reachable_place() -> Iterator[Path]:
 
 
 @contextmanager
+def new_mount(kind: FileSystem | Literal["tmpfs"], size_bytes: int = GIB) -> Iterator[Path]:
+    """A new file system that every user can pass through; where none can be, the test gives up."""
+    with reachable_place() as directory:
+        try:
+            with (
+                memory_mounted(directory / kind)
+                if kind == "tmpfs"
+                else loop_mounted(kind, size_bytes, directory)
+            ) as mount_point:
+                yield mount_point
+        except CannotMountError as error:
+            give_up(error)
+
+
+@contextmanager
 def loop_mounted(kind: FileSystem, size_bytes: int, directory: Path) -> Iterator[Path]:
     """A new file system, mounted below ``directory`` until the end; its image is sparse.
 

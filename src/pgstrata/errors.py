@@ -247,7 +247,7 @@ class MachineError(PgstrataError):
 
 
 class HostLimitError(PgstrataError):
-    """The machine is not to be asked for more: too many instances, or too little memory."""
+    """A limit of the machine is reached: too many instances, or too little memory."""
 
     code = "host_limit"
     http_status = 409
@@ -255,7 +255,7 @@ class HostLimitError(PgstrataError):
 
 
 class CacheFullUnreclaimableError(PgstrataError):
-    """There is no room in the cache, and nothing in it may go."""
+    """The cache is full, and nothing in it may be evicted."""
 
     code = "cache_full_unreclaimable"
     http_status = 507
@@ -271,7 +271,7 @@ class CacheLimitTooSmallError(PgstrataError):
 
 
 class CacheEnforcementUnavailableError(PgstrataError):
-    """Nobody can tell how full the cache is, or nothing can be removed from it."""
+    """The use of the cache cannot be measured, or nothing can be removed from it."""
 
     code = "cache_enforcement_unavailable"
     http_status = 503

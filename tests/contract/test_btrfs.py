@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ import pytest
 
 from pgstrata.cache.disk_full import disk_of
 from pgstrata.errors import StoreUnusableError
-from pgstrata.sqlite.in_place import is_in_place, make_in_place
+from pgstrata.sqlite.in_place import make_in_place
 from pgstrata.statefs import subvolumes, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.btrfs import BtrfsStateFS
@@ -95,6 +96,12 @@ def test_a_clone_takes_the_same_steps_whatever_the_size(area: Path) -> None:
     original, clone = ((volume / DATA / "file").stat() for volume in (state, area / "clone"))
     assert clone.st_ino == original.st_ino
     assert clone.st_ctime_ns == original.st_ctime_ns
+
+
+def is_in_place(path: Path) -> bool:
+    """Whether a file has the attribute C, by which btrfs never copies it on write."""
+    listed = subprocess.run(["lsattr", path], check=True, capture_output=True, text=True)
+    return "C" in listed.stdout.split()[0]
 
 
 def test_a_file_made_in_place_is_never_copied_on_write_and_an_old_one_left_alone(

@@ -509,8 +509,3 @@ def test_a_job_on_its_way_is_not_removed(
 
 def test_an_unknown_job_is_not_removed(runner: asyncio.Runner, queue: Queue) -> None:
     assert not runner.run(queue.remove(job(1).job_id))
-
-
-def test_closing_twice_is_fine(runner: asyncio.Runner, queue: Queue) -> None:
-    runner.run(queue.close())
-    runner.run(queue.close())

@@ -210,12 +210,6 @@ def test_a_refcount_is_never_stored_but_counted(runner: asyncio.Runner, store: S
     assert found.refcount == 2
 
 
-def test_children_know_their_refcount_too(runner: asyncio.Runner, store: Store) -> None:
-    fill(runner, store, state(1), state(2, parent=1))
-    runner.run(store.add_instance(instance(1, of=2)))
-    assert [child.refcount for child in runner.run(store.children(state_id(1)))] == [1]
-
-
 def test_states_are_listed_oldest_first_whatever_the_clock_said(
     runner: asyncio.Runner, store: Store
 ) -> None:
@@ -261,15 +255,6 @@ def test_any_number_of_ids_can_be_asked_for(runner: asyncio.Runner, store: Store
     fill(runner, store, state(70_000))
     asked = map(state_id, range(100_000))
     assert runner.run(store.existing_states(asked)) == {state_id(70_000)}
-
-
-def test_children_are_those_made_directly_oldest_first(
-    runner: asyncio.Runner, store: Store
-) -> None:
-    fill(runner, store, state(1), state(9, parent=1), state(5, parent=9), state(4, parent=1))
-    assert ids(runner.run(store.children(state_id(1)))) == [9, 4]
-    assert ids(runner.run(store.children(state_id(5)))) == []
-    assert ids(runner.run(store.children(state_id(77)))) == []
 
 
 def test_each_instance_is_counted_and_dated_as_a_use_of_its_state(
@@ -698,8 +683,3 @@ def test_an_instance_that_is_extended_says_so(runner: asyncio.Runner, store: Sto
     assert (found.expires_at, found.extensions) == (later, 1)
     assert runner.run(store.expired(NOON)) == []
     assert runner.run(store.next_expiry()) == later
-
-
-def test_closing_twice_is_fine(runner: asyncio.Runner, store: Store) -> None:
-    runner.run(store.close())
-    runner.run(store.close())

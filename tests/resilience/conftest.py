@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.filesystems import GIB, CannotMountError, give_up, loop_mounted, reachable_place
+from tests.filesystems import GIB, new_mount, reachable_place
 from tests.resilience.engine import Engine
 from tests.resilience.stores import store_in
 
@@ -36,12 +36,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="module")
 def btrfs_dir() -> Iterator[Path]:
     """A directory on btrfs that every user can pass through."""
-    with reachable_place() as directory:
-        try:
-            with loop_mounted("btrfs", 4 * GIB, directory) as mount_point:
-                yield mount_point
-        except CannotMountError as error:
-            give_up(error)
+    with new_mount("btrfs", 4 * GIB) as mount_point:
+        yield mount_point
 
 
 @pytest.fixture

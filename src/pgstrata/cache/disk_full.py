@@ -1,7 +1,7 @@
-"""Telling a full disk from the many things that fail because of it.
+"""Recognising a full disk behind the many failures it causes.
 
-The kernel says it with an errno, programs with a line among others, and a server that cannot even
-write its log says nothing at all: then the room that is left speaks for itself.
+The kernel reports it as an errno, programs as a line among others, and a server that cannot write
+its log reports nothing: then the free space decides.
 """
 
 import errno
@@ -39,7 +39,7 @@ _REMEDY = (
 
 @contextmanager
 def map_full_disk(store: Path) -> Iterator[None]:
-    """Raise ``DiskFullError`` in place of what the full disk of the store made fail."""
+    """Raise ``DiskFullError`` in place of an error that the store's full disk has caused."""
     try:
         yield
     except (OSError, PgstrataError) as error:

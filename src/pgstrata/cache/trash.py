@@ -1,6 +1,6 @@
-"""Deleting files in the background: gone for everybody at once, off the disk a little later.
+"""Deleting volumes in the background: invisible at once, deleted a little later.
 
-What an engine that ends has not deleted yet lies under hidden names, and the next one purges it.
+What an engine has not deleted when it stops has a hidden name, and the next engine purges it.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Trash:
-    """Deletes volumes, one after the other. Use it as an async context."""
+    """Deletes volumes, one after another. Use it as an async context."""
 
     def __init__(self, statefs: StateFS) -> None:
         self._fs = statefs
@@ -38,7 +38,7 @@ class Trash:
             await asyncio.wait((self._work,))
 
     async def put(self, volumes: Iterable[Path]) -> None:
-        """Let volumes be gone for every reader on return; their files go later. Twice is fine."""
+        """Make volumes invisible to every reader; their files are deleted later. Twice is fine."""
         for volume in volumes:
             hidden = await self._fs.hide(volume)
             if hidden is not None:

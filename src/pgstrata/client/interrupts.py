@@ -1,4 +1,4 @@
-"""Ctrl+C kept away from what takes a moment and must not be left half done."""
+"""Keeping Ctrl+C from interrupting short work that must not be left half done."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from types import FrameType
 
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """Take no notice of Ctrl+C meanwhile."""
+    """Ignore Ctrl+C until the end of the block."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -18,7 +18,7 @@ def ignore_interrupts() -> Iterator[None]:
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Have a Ctrl+C that comes meanwhile come at the end of the block instead."""
+    """Defer a Ctrl+C to the end of the block."""
     came = False
 
     def note(_number: int, _frame: FrameType | None) -> None:

@@ -48,7 +48,7 @@ class Dbms(Protocol):
         """
 
     def hide_server(self, data_dir: Path) -> AbstractContextManager[None]:
-        """A time in which a data directory tells nothing of its server, which is held still."""
+        """Hide the traces of a frozen server in its data directory until the end of the block."""
 
     async def check_snapshot(self, data_dir: Path) -> None:
         """Raise ``StateUnusableError`` when a copy of ``data_dir`` would not be all of the cluster.

@@ -99,7 +99,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def hide_server(self, data_dir: Path) -> Iterator[None]:
-        # A server looks after its pid file once a minute, but not while it is held still.
+        # A server checks its pid file once a minute, but not while it is frozen.
         with _away(data_dir / _NOTE):
             yield
 

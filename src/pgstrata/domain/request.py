@@ -26,6 +26,6 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
     """Seconds the instance may live."""
     timeout: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
-    """Seconds the job may run, from its turn to its end; then it is stopped."""
+    """Seconds the job may run, from getting a slot to its end; then it is stopped."""
     labels: dict[str, str] = {}
     uncacheable: Uncacheable = "refuse"

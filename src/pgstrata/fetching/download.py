@@ -1,4 +1,4 @@
-"""Downloads that are gone on with after a break, and believed only when their hash is right."""
+"""Downloads that are resumed after an interruption and verified by their hash."""
 
 import base64
 import errno

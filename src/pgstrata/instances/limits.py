@@ -1,4 +1,4 @@
-"""Protecting the machine: how many instances there may be, and how little memory may be left."""
+"""Limits that protect the machine: the number of instances, and the memory left for others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from pgstrata.store.base import Store
 
 
 class HostLimits:
-    """Refuses what the machine should not be asked for."""
+    """Refuses instances and servers that the machine has no capacity for."""
 
     def __init__(
         self,
@@ -27,13 +27,13 @@ class HostLimits:
         self._starting: set[str] = set()
 
     async def check(self) -> None:
-        """Raise ``HostLimitError`` when there could be no further instance now."""
+        """Raise ``HostLimitError`` when no further instance could be started now."""
         self.check_memory()
         if self._max_instances:
             await self._check_number("")
 
     def check_memory(self) -> None:
-        """Raise ``HostLimitError`` when a server must not be started for want of memory."""
+        """Raise ``HostLimitError`` when there is too little memory to start a server."""
         available = self._available_memory()
         if available < self._least:
             raise HostLimitError(
@@ -44,7 +44,7 @@ class HostLimits:
             )
 
     async def check_count(self, instance_id: str) -> None:
-        """Raise ``HostLimitError`` when this instance, which is starting, would be one too many."""
+        """Raise ``HostLimitError`` when this starting instance would be one too many."""
         if self._max_instances:
             await self._check_number(instance_id)
 

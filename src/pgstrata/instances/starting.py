@@ -52,7 +52,7 @@ class InstanceStarter:
         self._default_ttl_seconds = default_ttl_seconds
 
     async def check_limits(self) -> None:
-        """Raise ``HostLimitError`` when the machine is not to be asked for a further instance."""
+        """Raise ``HostLimitError`` when a limit of the machine rules out another instance."""
         await self._limits.check()
 
     async def check_name(self, name: str) -> None:

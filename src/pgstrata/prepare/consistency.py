@@ -1,8 +1,8 @@
 """One decision: may a server stay up while its data directory becomes a state?
 
-What is copied from a server that is only held still is what a crash would leave: a server that
-starts on it replays the log since the last checkpoint first. Nothing that was committed may be lost
-by that, and nothing may come out otherwise than after a start from the state.
+A copy of a frozen server's files is what a crash would leave: a server that starts on it first
+replays the log since the last checkpoint. Nothing committed may be lost by that, and the next step
+must see what it would see after a clean start from the state.
 """
 
 from pgstrata.domain.model import Model
@@ -15,7 +15,7 @@ class Situation(Model, frozen=True, kw_only=True):
     last: bool
     """Whether no step of the same job follows, so that the server is not needed any more."""
     can_clone_live: bool
-    """Whether the snapshot backend can copy files that a server has open."""
+    """Whether the snapshot backend can copy files that a frozen server has open."""
     lost: str | None
     """What a crash would lose, for people."""
     settings_changed: bool

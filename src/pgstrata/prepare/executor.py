@@ -40,7 +40,7 @@ class Executor(Protocol):
         """The PostgreSQL an image stands for. Raises ``InvalidArgumentError``."""
 
     async def check_limits(self) -> None:
-        """Raise ``HostLimitError`` when the machine is not to be asked for a further instance."""
+        """Raise ``HostLimitError`` when a limit of the machine rules out another instance."""
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` when an instance bears this name already."""

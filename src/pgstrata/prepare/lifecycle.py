@@ -1,9 +1,9 @@
-"""A job's life in one function: from where a job and its tasks are, what happens next.
+"""A job's life in one function: given the state of a job and its tasks, what happens next.
 
-``next_move`` decides and touches nothing. The runner carries the move out, says what came of it
-with one of ``transitions``, and asks again. A job that an engine left behind is asked about in the
-same way, so there is no second way through its life: what is done is not done again, and what broke
-off is begun anew.
+``next_move`` decides and has no side effects. The runner makes the move, records the result with
+one of ``transitions``, and asks again. A job left by an earlier engine takes the same path, so
+there is only one way through a job's life: what is done is not repeated, and what was interrupted
+starts again.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask
 
 
 class Begin(Model, frozen=True):
-    """The job's turn has come: say that it runs."""
+    """The job has a slot: record that it is running."""
 
 
 class Plan(Model, frozen=True):
@@ -35,11 +35,11 @@ class PrepareInstance(Model, frozen=True):
 
 
 class SucceedPlanned(Model, frozen=True):
-    """The job was to be planned, and is."""
+    """The job was only to be planned, and it is."""
 
 
 class Cancel(Model, frozen=True):
-    """Someone wished for the job's end before it came to it."""
+    """Cancellation was requested before the job had ended."""
 
 
 Move = Begin | Plan | Execute | PrepareInstance | SucceedPlanned | Cancel

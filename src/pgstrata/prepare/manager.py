@@ -9,7 +9,7 @@ from pgstrata.queue.base import Queue
 
 
 class Manager:
-    """Passes each call on to who answers it; it has no logic of its own."""
+    """Passes each call on to the component that answers it; it has no logic of its own."""
 
     def __init__(self, *, coordinator: JobCoordinator, queue: Queue, job_log: JobLog) -> None:
         self._coordinator = coordinator

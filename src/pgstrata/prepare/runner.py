@@ -1,7 +1,7 @@
-"""The runner: carries one job from wherever it is to its end, move by move.
+"""The runner: takes one job from wherever it is to its end, move by move.
 
-What comes next is said by ``lifecycle``, how it is written down by ``transitions``; the work is the
-executor's. What is done is stored together with what comes next, so that a prepare that finds all
+``lifecycle`` decides what comes next, ``transitions`` how it is recorded; the executor does the
+work. What is done is stored together with what comes next, so that a prepare that finds all
 its states cached costs few transactions.
 """
 

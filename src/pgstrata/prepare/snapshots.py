@@ -302,7 +302,7 @@ class SnapshotOrchestrator:
         await self._fs.remove(workspace.directory)
 
     def map_full_disk(self) -> AbstractContextManager[None]:
-        """Raise ``DiskFullError`` in place of what a full disk made fail: before cleaning up."""
+        """Raise ``DiskFullError`` for what a full disk caused; to be left before cleaning up."""
         return map_full_disk(self._root)
 
     async def recover(self) -> None:

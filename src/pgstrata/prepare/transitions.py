@@ -29,7 +29,7 @@ def submitted(job: Job) -> tuple[Event, ...]:
 
 
 def started(job: Job, now: datetime) -> Transition:
-    """A queued job's turn has come: planning begins."""
+    """A queued job has a slot: planning begins."""
     planning = Task(
         job_id=job.job_id,
         status=Status.RUNNING,

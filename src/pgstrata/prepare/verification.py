@@ -1,4 +1,4 @@
-"""Checks every state, and finds orphaned rows and files."""
+"""Checking every state, and finding orphaned rows and files."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ NEWS_EVERY = 50
 
 
 class Verification:
-    """Checks the cache, and on demand mends it."""
+    """Checks the cache and, on request, repairs it."""
 
     def __init__(self, snapshots: SnapshotOrchestrator) -> None:
         self._snapshots = snapshots

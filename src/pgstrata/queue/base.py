@@ -83,9 +83,6 @@ class Queue(Protocol):
         False, and nothing removed, when it is not at its end or unknown.
         """
 
-    async def close(self) -> None:
-        """Let go of what is held open. Twice is fine."""
-
 
 def up_to(max_bytes: int | None, events: Iterable[Event]) -> list[Event]:
     """The first of the events that weigh at most ``max_bytes`` together; one in any case."""

@@ -130,9 +130,6 @@ class MemoryQueue:
         del self._entries[job_id]
         return True
 
-    async def close(self) -> None:
-        """Nothing is held open."""
-
     def _unfinished_entry(self, job_id: str) -> _Entry | None:
         entry = self._entries.get(job_id)
         return None if entry is None or entry.job.status.terminal else entry

@@ -215,9 +215,6 @@ class SqliteQueue:
 
         return await self._database.look_up(question)
 
-    async def close(self) -> None:
-        """Nothing to let go of: the database is borrowed."""
-
     async def _change_one(self, statement: str, job_id: str, *, step: str) -> bool:
         return await self._database.write(
             lambda connection: connection.execute(statement, (job_id,)).rowcount == 1, step=step

@@ -86,7 +86,7 @@ class Runtime(Protocol):
         """
 
     def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
-        """A time in which the server and all its children do nothing; then they go on.
+        """Freeze the server and all its children until the end of the block.
 
         What it writes is on disk, or in the system's cache, whole page by whole page. Raises
         ``ServerError`` when it is gone.

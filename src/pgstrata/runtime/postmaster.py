@@ -155,9 +155,9 @@ def _data_dir_below(pid: int, root: Path) -> Path | None:
 
 @asynccontextmanager
 async def freeze(server: Postmaster) -> AsyncIterator[None]:
-    """A time in which nobody of a server does anything. Raises ``ServerError`` when it is gone.
+    """Freeze a server with its children. Raises ``ServerError`` when it is gone.
 
-    A call that writes a page is carried through before its caller stops: no page is half written.
+    A system call that writes a page completes before its caller stops: no page is half written.
     """
     if not is_running(server):
         raise ServerError(f"the server on {server.data_dir} (pid {server.pid}) is gone")
@@ -172,7 +172,7 @@ async def freeze(server: Postmaster) -> AsyncIterator[None]:
 
 
 def _resume(server: Postmaster) -> None:
-    """Let a server go on that was held still by an engine that was killed over it."""
+    """Resume a server that was frozen by an engine that was killed meanwhile."""
     if processes.is_stopped(server.pid) and is_running(server):
         processes.resume((server.pid, *processes.children(server.pid)))
 

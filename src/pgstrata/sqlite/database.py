@@ -104,7 +104,7 @@ class Database:
     async def look_up(self, question: Callable[[Connection], T]) -> T:
         """Answer, on the spot, a question that takes but a few rows found by their keys.
 
-        With WAL that waits for nobody and takes less time than telling a thread. Otherwise like
+        With WAL this never waits, and is faster than handing it to a thread. Otherwise like
         ``read``.
         """
         self._check_open()

@@ -40,12 +40,3 @@ def make_in_place(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def is_in_place(path: Path) -> bool:
-    """Whether a file is never copied on write. Raises ``OSError`` where nobody can tell."""
-    with path.open("rb") as file:
-        flags = bytearray(_FLAGS.size)
-        fcntl.ioctl(file, _GET_FLAGS, flags)
-    (value,) = _FLAGS.unpack(flags)
-    return bool(value & _NO_COPY_ON_WRITE)

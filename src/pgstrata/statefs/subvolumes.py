@@ -64,7 +64,7 @@ def destroy(path: Path) -> None:
 
 
 def start_commit(directory: Path) -> None:
-    """Let the file system commit now, which it does by itself every half minute. Does not wait."""
+    """Start a commit, which the file system does by itself every 30 s. Does not wait."""
     with _opened(directory) as descriptor:
         _ioctl(descriptor, _START_SYNC, bytes(8), directory)
 

@@ -59,9 +59,6 @@ class Store(Protocol):
     async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
         """Which of these ids are stored, in one read."""
 
-    async def children(self, state_id: str) -> list[State]:
-        """The states made directly from this one, oldest first."""
-
     async def tree(self, state_id: str) -> Tree | None:
         """A state with all that stems from it, as they are at one moment; None without the state.
 
@@ -158,9 +155,6 @@ class Store(Protocol):
 
     async def remove_instance(self, instance_id: str) -> bool:
         """Remove an instance's row, its name with it. False when there is none."""
-
-    async def close(self) -> None:
-        """Let go of what is held open. Twice is fine."""
 
 
 def lease_lost(state: State) -> ConflictError:

@@ -68,13 +68,6 @@ class MemoryStore:
     async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
         return frozenset(self._states.keys() & state_ids)
 
-    async def children(self, state_id: str) -> list[State]:
-        return [
-            self._counted(state)
-            for state in self._states.values()
-            if state.parent_state_id == state_id
-        ]
-
     async def remove_state(self, state_id: str) -> bool:
         if state_id not in self._states:
             return False
@@ -230,9 +223,6 @@ class MemoryStore:
 
     async def remove_instance(self, instance_id: str) -> bool:
         return self._instances.pop(instance_id, None) is not None
-
-    async def close(self) -> None:
-        """Nothing is held open."""
 
     def _by_expiry(self) -> list[tuple[datetime, Instance]]:
         ending = [

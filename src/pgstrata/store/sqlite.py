@@ -148,9 +148,6 @@ class SqliteStore:
             )
         )
 
-    async def children(self, state_id: str) -> list[State]:
-        return await self._states({"parent_state_id = ?": state_id})
-
     async def remove_state(self, state_id: str) -> bool:
         def change(connection: Connection) -> bool:
             try:
@@ -305,9 +302,6 @@ class SqliteStore:
             lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1,
             step="store.remove_instance",
         )
-
-    async def close(self) -> None:
-        """Nothing to let go of: the database is borrowed."""
 
     async def _one_instance(self, statement: str, key: str) -> Instance | None:
         return await self._database.look_up(

@@ -1,8 +1,8 @@
-"""What the kernel tells of processes: which is which, where they work, what they were given.
+"""What the kernel knows about processes: identity, working directory, environment.
 
-Processes are told apart by pid and birth. A birth is counted from the boot, so setting the clock
-does not change it, unlike a start time in seconds since the epoch. Where there is no ``/proc``
-nothing is known of anybody.
+A process is identified by its pid and its birth. A birth counts from the boot, so setting the clock
+does not change it, unlike a start time in seconds since the epoch. Without ``/proc`` nothing is
+known about any process.
 """
 
 import asyncio
@@ -73,16 +73,16 @@ def children(pid: int) -> list[int]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process does nothing: it is stopped, or it has ended."""
+    """Whether a process is stopped, or has ended."""
     fields = _stat(pid)
     return fields is None or fields[_STATE] in _STOPPED
 
 
 async def freeze(leader: int, held: list[int]) -> None:
-    """Stop a process and its children, and return once none of them does anything.
+    """Stop a process and its children with SIGSTOP, and return once all have stopped.
 
-    None of them need be ours to wait for. Whoever was stopped is in ``held``, also when this is
-    cut off. Children born meanwhile are found: a leader that does nothing has no more.
+    They need not be our children. Each stopped process is added to ``held``, even if this is
+    cancelled. Children born meanwhile are found: a stopped leader has no more.
     """
     found = [leader]
     while found:
@@ -109,7 +109,7 @@ async def _until_stopped(pids: Sequence[int]) -> None:
 
 
 def resume(pids: Iterable[int]) -> None:
-    """Let stopped processes go on; those that ended are fine."""
+    """Resume stopped processes with SIGCONT; those that have ended are ignored."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
@@ -136,7 +136,7 @@ def open_files(pid: int) -> list[str]:
 
 
 def environ(pid: int, name: str) -> str | None:
-    """The environment variable that a process was started with; None if unknown."""
+    """The value of a variable in a process's environment; None if unknown."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -149,7 +149,7 @@ def environ(pid: int, name: str) -> str | None:
 
 
 async def wait_exit(pid: int) -> None:
-    """Return once a process has ended. A child of ours is waited for, so that no zombie stays."""
+    """Wait until a process has exited. A child of ours is reaped, so that no zombie is left."""
     descriptor = _pidfd(pid)
     if descriptor is None:
         await _poll_exit(pid)

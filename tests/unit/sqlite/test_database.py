@@ -415,7 +415,6 @@ def test_every_lookup_and_filtered_list_uses_an_index(
         await queue.apply(Transition(job=a_job(1), expected=frozenset(Status)))
         await store.state("a")
         await store.existing_states(["a", "b"])
-        await store.children("a")
         await store.remove_state("a")
         for kind in (None, "psql"):
             for image_id in (None, "postgres"):
