@@ -21,6 +21,7 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.image import Installation
 from pgstrata.domain.instance import Server
 from pgstrata.errors import InvalidArgumentError, ProgramError
+from pgstrata.runtime.access import socket_dir_for
 from pgstrata.runtime.base import Runtime, ToolCommand, ToolExit
 from pgstrata.runtime.digest import digest
 from pgstrata.runtime.installations import Finder
@@ -243,7 +244,7 @@ def native_runtime(
     """A runtime with its sockets below ``directory``, which the servers' user can reach."""
     return NativeRuntime(
         store=directory,
-        run_dir=directory / "run",
+        run_dir=socket_dir_for(directory),
         password=PASSWORD,
         server_user=None,
         server_settings=SETTINGS,

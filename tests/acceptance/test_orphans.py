@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pgstrata.runtime.access import socket_dir_for
 from pgstrata.system import orphans, processes
 from tests.acceptance.conftest import Terminal
 from tests.clusters import servers_below
@@ -80,7 +81,7 @@ def test_a_server_whose_engine_was_killed_while_it_came_up_is_not_left_over(
     pgstrata("rm", "-f", job["job_id"])
     pgstrata("engine", "stop")
     assert servers_below(pgstrata.store) == []
-    assert list((pgstrata.store / "run").glob(".s.PGSQL.*")) == []
+    assert list(socket_dir_for(pgstrata.store).glob(".s.PGSQL.*")) == []
 
 
 @pytest.mark.parametrize("birth", [True, False])

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from pgstrata.runtime.access import socket_dir_for
+
 ROOT_ENTRIES = frozenset(
     {
         "bases",
@@ -116,11 +118,12 @@ def _all_names(directory: Path) -> set[str]:
 
 
 def _hidden(store: Path) -> Iterator[str]:
-    for area in ("", "bases", "building", "instances", "run", "states", "work"):
+    areas = (store / area for area in ("", "bases", "building", "instances", "states", "work"))
+    for area in (*areas, socket_dir_for(store)):
         with suppress(FileNotFoundError):
-            for name in sorted(_all_names(store / area)):
+            for name in sorted(_all_names(area)):
                 mine = name.startswith(".") and not name.startswith(".s.PGSQL.")
-                if mine and not _is_held(store / area / name):
+                if mine and not _is_held(area / name):
                     yield f"{area}/{name} was left hidden"
 
 
@@ -135,8 +138,8 @@ def _is_held(place: Path) -> bool:
 def _sockets(store: Path, rows: Rows) -> Iterator[str]:
     sockets = {f".s.PGSQL.{one['server']['endpoint']['port']}" for one in rows.instances.values()}
     expected = RULES | sockets | {f"{name}.lock" for name in sockets}
-    for name in sorted(_all_names(store / "run") - expected):
-        yield f"run/{name} is no living server's"
+    for name in sorted(_all_names(socket_dir_for(store)) - expected):
+        yield f"the socket {name} is no living server's"
 
 
 def _subvolumes(store: Path) -> Iterator[str]:
