@@ -171,7 +171,7 @@ def test_one_that_is_broken_is_told_of_and_harms_no_other(shouting: Terminal) ->
         _install_broken(packages, name, text)
     listed = shouting("--help").stdout
     assert "  prepare:torn       cannot be used" in listed
-    assert "  prepare:psql       make a database with SQL scripts" in listed
+    assert "  prepare:psql       make a database from SQL scripts" in listed
     assert _lines(_prepared(shouting, "hello.txt")[0]) == ["HELLO!", "WORLD!"]
     assert shouting.prepare("-c", "select 1").startswith("postgresql://")
     log = (shouting.store / "engine.log").read_text()
@@ -193,4 +193,4 @@ def test_once_it_is_uninstalled_its_states_stay_and_its_jobs_can_be_read(
     [job] = shouting.json("ls", "-j")["jobs"]
     assert job["prepare_kind"] == "shout"
     said = shouting("prepare:shout", "hello.txt", exit_code=2).stderr
-    assert 'there is no command "prepare:shout"' in said
+    assert 'unknown command "prepare:shout"' in said

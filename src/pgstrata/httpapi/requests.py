@@ -43,8 +43,13 @@ class JobRequests:
 
         Raises ``ValueError`` for a field that all requests have, or that has no default.
         """
-        self._decoders[kind] = msgspec.json.Decoder(_model(kind, own))
+        _check(own)
         self._fields[kind] = own
+        # A field of another kind is not used, but a wrong type of it is an error all the same.
+        self._decoders = {
+            name: msgspec.json.Decoder(_model(name, [mine, *self._fields.values()]))
+            for name, mine in self._fields.items()
+        }
 
     @property
     def model(self) -> Any:
@@ -66,17 +71,26 @@ def _taken(request: msgspec.Struct, fields: Iterable[msgspec.structs.FieldInfo])
     return {field.name: getattr(request, field.name) for field in fields}
 
 
-def _model(kind: str, own: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """All fields of a request of this kind."""
+def _check(own: type[msgspec.Struct]) -> None:
     taken = {_KIND, *(field.name for field in _COMMON)}
     fields = msgspec.structs.fields(own)
     if twice := sorted(taken & {field.name for field in fields}):
         raise ValueError(f"it has fields that every request has: {', '.join(twice)}")
     if needed := [field.name for field in fields if field.required]:
         raise ValueError(f"it has fields without a default: {', '.join(needed)}")
+
+
+def _model(kind: str, models: Iterable[type[msgspec.Struct]]) -> type[msgspec.Struct]:
+    """All fields of a request of this kind; of fields with the same name the first model's."""
+    taken = {_KIND, *(field.name for field in _COMMON)}
+    definitions = [*_definitions(PrepareRequest, taken)]
+    for model in models:
+        names = {field.name for field in msgspec.structs.fields(model)} - taken
+        definitions += _definitions(model, names)
+        taken |= names
     return msgspec.defstruct(
         f"{kind.capitalize()}PrepareRequest",
-        [*_definitions(PrepareRequest, taken), *_definitions(own, {f.name for f in fields})],
+        definitions,
         bases=(Model,),
         namespace={"__doc__": f"One prepare request of the kind {kind}."},
         frozen=True,
