@@ -39,9 +39,3 @@ def test_the_guide_shows_lines_that_the_example_has() -> None:
     written = {line.strip() for file in files for line in file.read_text().splitlines()}
     assert len(blocks) >= 5
     assert sorted(lines - written) == []
-
-
-def test_the_place_where_a_kind_starts_is_where_the_documents_say() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    [(file, line, what)] = re.findall(r"`(src/\S+)`, line (\d+) \(`([^`]+)`\)", text)
-    assert (ROOT / file).read_text().splitlines()[int(line) - 1].startswith(what)

@@ -79,7 +79,7 @@ def test_one_that_its_version_does_not_stand_for_is_not_named() -> None:
     bare = structs.replace(installed("18.4", "vector"), lacks=("hstore",))
     complete = installed("18.4", "hstore")
     told = where_to_get("vector", complete, [bare, complete], {})
-    assert told.endswith("nor has any other here; install the package that brings it")
+    assert told.endswith("nor has any other here; install the package that contains it")
     assert "postgres:18.4" in where_to_get("hstore", bare, [bare, complete], {})
 
 
