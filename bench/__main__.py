@@ -27,8 +27,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of each comparison")
     parser.add_argument("--store", type=Path, help="a directory to measure in, as it is")
-    parser.add_argument("--only", choices=("liquibase",), help="measure this part alone")
+    parser.add_argument("--only", choices=("liquibase", "scanning"), help="measure this part alone")
     options = parser.parse_args()
+    if options.only == "scanning":
+        show(scanning.measure())
+        return
     with _place(options.store) as place, running_engine(place / "store") as engine:
         print(
             f"snapshots by {engine.backend}; PostgreSQL {engine.version}; rounds: {options.rounds}"

@@ -12,6 +12,7 @@ from pgstrata.domain.identity import (
     Content,
     canonical,
     digest,
+    list_digest,
     signature,
     state_id,
     step_digest,
@@ -91,3 +92,15 @@ def test_whatever_differs_in_a_job_gives_another_signature() -> None:
         signature(kind="psql", image_id="i", state_id="s", plan_only=True),
     ]
     assert all(one != other for one, other in combinations(signatures, 2))
+
+
+@given(
+    title=st.text(max_size=5),
+    items=st.lists(_CONTENTS, max_size=6),
+    times=st.sampled_from((1, 400)),
+)
+def test_a_list_made_in_pieces_has_the_digest_it_has_as_a_whole(
+    title: str, items: list[Content], times: int
+) -> None:
+    items *= times
+    assert list_digest(title, iter(items)) == digest([title, items])

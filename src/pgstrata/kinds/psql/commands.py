@@ -13,6 +13,7 @@ from pgstrata.kinds.sql.reader import MARGIN, WINDOW, Reader
 
 _LONGEST = 1 << 20
 """How long a command with its arguments may be."""
+_SHOWN = 40
 _TRUE = (b"", b"1", b"on", b"true", b"yes")
 _WHOLE_LINE = frozenset(("!", "copy", "h", "help", "ef", "ev", "sf", "sf+", "sv", "sv+"))
 _INTERACTIVE = frozenset(("password", "prompt", "e", "edit", "ef", "ev"))
@@ -76,18 +77,17 @@ def read_command(reader: Reader, start: int, line_end: int) -> Command:
         command = _read(reader, at, end, line_end)
         if command is not None:
             return command
-    return Command("", start, line_end, (), b"", _TOO_LONG, line_end)
+    name = _name(reader.read(start, start + _SHOWN), 0, _SHOWN)[0]
+    return Command(name, start, line_end, (), b"", _TOO_LONG, line_end)
 
 
 def _read(reader: Reader, at: int, end: int, line_end: int) -> Command | None:
     """Read the command at a place in the window; None when the window ends too early."""
     text, base = reader.window, reader.base
-    named = NAME.match(text, at + 1, end)
-    assert named is not None
-    name = named[0].decode("utf-8", "replace")
+    name, position = _name(text, at, end)
     if name in _WHOLE_LINE:
-        return _read_line(reader, name, base + at, base + named.end(), line_end)
-    words, position = [], named.end()
+        return _read_line(reader, name, base + at, base + position, line_end)
+    words = []
     while (word := read_word(text, position, end)) is not None:
         words.append(word._replace(start=base + word.start, end=base + word.end))
         position = word.end
@@ -100,6 +100,13 @@ def _read(reader: Reader, at: int, end: int, line_end: int) -> Command | None:
     # Two backslashes end a command; one starts the next.
     after += 2 if text.startswith(b"\\\\", after, end) else 0
     return Command(name, base + at, base + position, tuple(words), b"", flaw, base + after)
+
+
+def _name(text: bytes, start: int, end: int) -> tuple[str, int]:
+    """The name of the command whose backslash is at ``start``, and where it ends."""
+    named = NAME.match(text, start + 1, end)
+    assert named is not None
+    return named[0].decode("utf-8", "replace"), named.end()
 
 
 def _read_line(reader: Reader, name: str, start: int, rest: int, line_end: int) -> Command:
@@ -118,6 +125,8 @@ def judge(command: Command, findings: Findings) -> None:
         )
     if (flaw := command.flaw) is not None:
         findings.problem(command.start, f"\\{command.name} {flaw.what}", flaw.remedy)
+    if flaw is _TOO_LONG:
+        return
     if command.name in _INTERACTIVE:
         findings.problem(
             command.start, f"\\{command.name} asks someone at a terminal", "leave it out"

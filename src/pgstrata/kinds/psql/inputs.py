@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -35,6 +36,10 @@ from pgstrata.kinds.sql import reader
 
 MAX_DEPTH = 100
 MAX_INCLUDES = 10_000
+MAX_PARTS = 1_000_000
+"""How many parts all scripts of a step may come to, one that is included twice counting twice."""
+_MOST_PROBLEMS = 1000
+"""How many problems anyone could want to know of."""
 _LONGEST_PATH = 1000  # psql cuts off what its buffers of 1024 bytes do not hold
 
 
@@ -150,9 +155,10 @@ class _Expanding:
     files: dict[PurePath, Seen] = field(default_factory=dict)
     chain: list[tuple[Hashable, str]] = field(default_factory=list)
     includes: int = 0
+    parts: int = 0
 
     def result(self, content: str) -> Expansion:
-        self.problems += _risky(self.bound, self.used)
+        self._note_problems(_risky(self.bound, self.used))
         return Expansion(content, tuple(self.files.values()), tuple(self.problems))
 
     def root(self, path: str) -> str:
@@ -162,10 +168,20 @@ class _Expanding:
 
     def script(self, scanned: Scanned, place: _Place) -> str:
         """The digest of one script with all it includes."""
-        self.problems += (Located(place.name, problem) for problem in scanned.problems)
+        self.parts += len(scanned.parts) + len(scanned.bindings) + len(scanned.interpolations)
+        if self.parts > MAX_PARTS:
+            raise InvalidArgumentError(
+                f"{place.name} is one script too many",
+                remedy="include less, or fewer times: all scripts together refer to files and "
+                f"variables at most {MAX_PARTS} times",
+            )
+        self._note_problems(Located(place.name, problem) for problem in scanned.problems)
         self.bound += ((binding, place.name) for binding in scanned.bindings)
         self.used += ((use, place.name) for use in scanned.interpolations)
         return list_digest("script", (self._part(part, place) for part in scanned.parts))
+
+    def _note_problems(self, problems: Iterable[Located]) -> None:
+        self.problems += islice(problems, _MOST_PROBLEMS - len(self.problems))
 
     def _part(self, part: TextDigest | Reference, place: _Place) -> Content:
         match part:
@@ -229,7 +245,7 @@ class _Expanding:
     def _change_directory(self, part: ChangeDirectory, place: _Place) -> Content:
         if place.optional:
             problem = Problem(part.line, r"\cd may or may not be carried out", r"put it before \if")
-            self.problems.append(Located(place.name, problem))
+            self._note_problems([Located(place.name, problem)])
         path = _tilde(part.path)
         with _located(place.name, part.line):
             self._check_within(path)

@@ -8,6 +8,7 @@ import pytest
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import InvalidArgumentError, UncacheableError
+from pgstrata.kinds.psql import inputs
 from pgstrata.kinds.psql.kind import PsqlRecipe, failure
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.runtime.base import ToolExit
@@ -143,3 +144,67 @@ def test_a_failure_is_told_in_psqls_own_words(stderr: str, message: str) -> None
     assert error.message == message
     assert error.details == (stderr or None)
     assert error.remedy == "correct `-c 'select 1'` and prepare again"
+
+
+FRIENDLY = {
+    "main.sql": "\\set n 1\nselect 'it''s', $a$ \\i x $a$;\n\\i sub/a.sql\n"
+    "\\copy t from '../data.csv' csv\ncopy t from stdin;\n1\n\\.\nselect :n;\n",
+    "sub/a.sql": "\\ir b.sql\n\\cd sub\nselect 'a';\n",
+    "sub/b.sql": f"insert into t values {', '.join(f'({n}, {n!r})' for n in range(20_000))};\n",
+    "data.csv": "1,2\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "digest"),
+    [
+        (
+            ("-f", "main.sql"),
+            None,
+            "39b87f96d1ed86441f05ab773dac57ce915df1df51dea68b1c62ec46bc9b9d1f",
+        ),
+        (
+            ("-f", "-"),
+            "select 1;\n\\i sub/b.sql\n",
+            "c61f93c9c9bb7b5f0b2357c6cf3de38c6654deed3899b657e8517251e000c5b9",
+        ),
+        (
+            ("-c", "select 1"),
+            None,
+            "f2e3327e7548bbedce6470b5c4a1e5b8a89c4968e15460e6aabb927397e5db58",
+        ),
+    ],
+)
+def test_steps_have_the_names_they_had_in_earlier_releases(
+    tmp_path: Path, args: tuple[str, ...], stdin: str | None, digest: str
+) -> None:
+    for name, text in FRIENDLY.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    [step] = _steps(_request(*args, work_dir=str(tmp_path), stdin=stdin))
+    assert step.digest == digest
+
+
+def test_an_argument_that_no_program_could_be_given_is_refused() -> None:
+    for words in (("-c", "x" * 200_000), ("-v", "a=" + "é" * 70_000, "-c", "x")):
+        with pytest.raises(InvalidArgumentError, match="longer than the system lets"):
+            PsqlRecipe().normalize(_request(*words))
+    PsqlRecipe().normalize(_request("-c", "x" * 131_071))
+
+
+def test_what_a_variable_is_bound_to_first_is_told(tmp_path: Path) -> None:
+    script = "\\gset p_\n\\set p_b 'x;'\n\\gset p\nselect :p_b;"
+    (tmp_path / "a.sql").write_text(script)
+    with pytest.raises(UncacheableError, match=r"a\.sql:4: :p_b may .* \(.*a\.sql:1\)"):
+        _steps(_request("-f", f"{tmp_path}/a.sql"))
+
+
+def test_a_long_script_can_be_included_only_so_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "MAX_PARTS", 1000)
+    (tmp_path / "many.sql").write_text("\\lo_import data\n" * 100)
+    (tmp_path / "data").touch()
+    (tmp_path / "main.sql").write_text("\\i many.sql\n" * 9)
+    with pytest.raises(InvalidArgumentError, match="one script too many"):
+        _steps(_request("-f", "main.sql", work_dir=str(tmp_path)))
