@@ -159,5 +159,5 @@ def test_a_data_directory_of_another_user_s_is_defective(tmp_path: Path) -> None
     (tmp_path / "PG_VERSION").write_text("17\n")
     owner = tmp_path.stat().st_uid
     strange = asyncio.run(Postgres(owner=owner + 1).defect(tmp_path))
-    assert strange == f"the data directory is of the user with uid {owner}, not {owner + 1}"
+    assert strange == f"the data directory is owned by uid {owner}, not {owner + 1}"
     assert asyncio.run(Postgres(owner=owner).defect(tmp_path)) == "the control file is missing"

@@ -81,7 +81,7 @@ def test_an_image_that_is_not_here_is_refused_with_what_is_here(rig: Rig, image:
     with pytest.raises(InvalidArgumentError) as refused:
         asyncio.run(rig.runtime.resolve(image))
     assert newest.version in refused.value.message
-    assert "ask for one that is there" in (refused.value.remedy or "")
+    assert "use an image that is installed" in (refused.value.remedy or "")
 
 
 def test_a_new_cluster_is_at_rest(rig: Rig) -> None:
