@@ -16,7 +16,7 @@ from pgstrata.errors import ToolMissingError
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
 from pgstrata.runtime.base import LineSink
 from pgstrata.system import subprocesses
-from pgstrata.system.cancellation import finish as to_the_end
+from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Stream
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Jvm:
         try:
             await self._start(installation, work_dir, env)
         except BaseException:
-            await to_the_end(self.close())
+            await finish(self.close())
             raise
 
     async def call(self, function: Callable[[Java], T], line: LineSink | None = None) -> T:
@@ -184,12 +184,12 @@ class Jvm:
                         async with asyncio.timeout(_QUIET_SECONDS):
                             await mark.heard.wait()
         except asyncio.CancelledError:
-            await to_the_end(self.close())
+            await finish(self.close())
             with suppress(Exception):
-                await to_the_end(work)
+                await finish(work)
             raise
         except _ConnectionLostError as error:
-            await to_the_end(self.close())
+            await finish(self.close())
             raise JvmLostError("\n".join(self._said[-_TAIL_LINES:]) or str(error)) from None
         finally:
             self._sink = None

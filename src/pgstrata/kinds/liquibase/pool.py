@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Generic, TypeVar
 
 from pgstrata.kinds.liquibase.jvm import Jvm
-from pgstrata.system.cancellation import finish as to_the_end
+from pgstrata.system.cancellation import finish
 
 E = TypeVar("E")
 
@@ -40,7 +40,7 @@ class Pool(Generic[E]):
             try:
                 yield jvm
             finally:
-                await to_the_end(self._give_back(environment, jvm))
+                await finish(self._give_back(environment, jvm))
 
     async def close(self) -> None:
         """End all that are not lent."""
