@@ -6,6 +6,7 @@ its log reports nothing: then the free space decides.
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,12 @@ from pgstrata.errors import (
 
 ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 _WORDS = tuple(os.strerror(number) for number in sorted(ERRNOS))
+
+# Besides the kernel's words: PostgreSQL's own for a write that took less than it was given (md.c,
+# mdextend), and its SQLSTATE, which is all that psql shows with `VERBOSITY sqlstate`.
+_SAID = re.compile(
+    "|".join([*map(re.escape, _WORDS), r"wrote only \d+ of \d+ bytes", r"ERROR: +53100\b"])
+)
 
 _BROKEN_OFF = (
     "server closed the connection",
@@ -63,7 +70,7 @@ def is_for_want_of_room(error: OSError | PgstrataError, free: int) -> bool:
             return True
     said = f"{error.message}\n{error.details or ''}"
     broken_off = free < LEAST_BYTES and any(words in said for words in _BROKEN_OFF)
-    return broken_off or any(words in said for words in _WORDS)
+    return broken_off or bool(_SAID.search(said))
 
 
 def disk_of(path: Path) -> Disk:

@@ -34,6 +34,8 @@ def test_other_errors_of_the_kernel_are_not_the_disks() -> None:
     "error",
     [
         StepFailedError(f"ERROR: could not extend file: {WORDS}"),
+        StepFailedError('ERROR:  could not extend file "base/5/1": wrote only 4096 of 8192 bytes'),
+        StepFailedError("psql:big.sql:3: ERROR:  53100"),
         ProgramError("`cp` ended with exit code 1", details=f"cp: error writing: {WORDS}"),
         ServerError("PostgreSQL does not start", details=f"FATAL: could not write: {WORDS}"),
     ],
