@@ -128,13 +128,17 @@ def test_over_http_it_has_fields_of_its_own_and_the_document_says_so(shouting: T
         return session.post(jobs, json=asked, timeout=30)
 
     files = [str(shouting.work / "hello.txt")]
-    accepted = submit(shout_files=files, shout_times=3, psql_args=7, unheard_of="x")
+    accepted = submit(shout_files=files, shout_times=3, psql_args=["-f", "no.sql"], unheard_of=7)
     assert accepted.status_code == 201, accepted.text
     events = session.get(f"{engine['endpoint']}{accepted.headers['Location']}/events", timeout=60)
     assert events.text.splitlines()[-1].endswith('"status":"succeeded"}')
 
     for wrong, problem in (
         ({"shout_files": "hello.txt"}, "`shout_files` must be an array, not a string."),
+        (
+            {"shout_files": files, "psql_args": 7},
+            "`psql_args` must be an array, not a whole number.",
+        ),
         ({"shout_files": files, "shout_times": 0}, "`shout_times` must be a whole number >= 1."),
     ):
         refused = submit(**wrong)

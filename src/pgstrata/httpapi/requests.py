@@ -1,8 +1,7 @@
 """Job requests on the wire: what every kind takes, beside what each takes of its own.
 
 A request is flat, and which fields it has follows from its ``prepare_kind``. For each kind there
-is a model with all of them, which decodes its requests and describes them in the OpenAPI document
-alike.
+is a model with all of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,7 +53,7 @@ class JobRequests:
     @property
     def model(self) -> Any:
         """The type of all requests, for their description."""
-        return reduce(or_, (decoder.type for decoder in self._decoders.values()))
+        return reduce(or_, (_model(kind, [own]) for kind, own in self._fields.items()))
 
     def read(self, body: bytes) -> PrepareRequest:
         """A request. Raises ``InvalidArgumentError`` for what is not JSON or does not fit."""

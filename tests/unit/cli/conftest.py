@@ -30,7 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(directory)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PGSTRATA_STORE", str(tmp_path / "store"))
-    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "NO_COLOR"):
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "NO_COLOR", "PGSTRATA_POSTGRES_HOME"):
         monkeypatch.delenv(name, raising=False)
     return directory
 
