@@ -16,6 +16,7 @@ import msgspec
 from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import Model, from_plain, to_plain
+from pgstrata.domain.reason import Evidence, StepRecord
 from pgstrata.errors import PgstrataError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.prepare.executor import Executor, StateOrder
@@ -34,6 +35,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "check_name": (str,),
     "existing_states": (list[str],),
     "count_clean": (list[str],),
+    "evidence": (list[str], StepRecord | None),
     "acquire": (list[str],),
     "release": (str,),
     "run_step": (StateOrder,),
@@ -100,6 +102,9 @@ class PipeExecutor:
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         return await self._ask(int, "count_clean", state_ids)
+
+    async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
+        return await self._ask(Evidence, "evidence", state_ids, step)
 
     async def acquire(self, state_ids: Sequence[str]) -> str:
         return await self._ask(str, "acquire", state_ids)

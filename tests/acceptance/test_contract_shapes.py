@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 import requests
@@ -103,6 +104,10 @@ def test_what_a_job_and_all_that_comes_of_it_look_like(client: Client) -> None:
         shapes.StateExecuteEntry,
         shapes.PrepareInstanceEntry,
     }
+    assert _reasons(planned) == ["never_built"]
+    assert _reasons(job) == ["never_built", "parent_missing"]
+    changed = client.prepared("-c", "create table other ()", plan_only=True)
+    assert _reasons(changed) == ["input_changed"]
     states = client.ask("GET", "states", list[shapes.StateEntry])
     assert [state.refcount for state in states] == [0, 1]
     client.ask("GET", f"states/{job.result.state_id}", shapes.StateEntry)
@@ -111,6 +116,12 @@ def test_what_a_job_and_all_that_comes_of_it_look_like(client: Client) -> None:
     assert client.ask("GET", "instances/shop", shapes.InstanceEntry) == instance
     [name] = client.ask("GET", "names", list[shapes.NameEntry])
     assert client.ask("GET", "names/shop", shapes.NameEntry) == name
+
+
+def _reasons(job: shapes.JobStatus) -> list[str]:
+    assert not isinstance(job.tasks, msgspec.UnsetType)
+    steps = [task for task in job.tasks if isinstance(task, shapes.StateExecute)]
+    return [step.reason.code for step in steps if isinstance(step.reason, shapes.Reason)]
 
 
 def test_what_deletions_look_like(client: Client) -> None:

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgstrata.domain.plan import StateExecuteTask
+from pgstrata.domain.reason import Evidence, StepRecord, step_record
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError, InvalidArgumentError, StepFailedError
 from pgstrata.instances.starting import InstanceOrder
@@ -127,6 +128,32 @@ def test_a_chain_is_built_step_by_step_and_known_afterwards(run: Run) -> None:
             await build(executor, order)
             assert await executor.existing_states(ids(chain)) == set(ids(chain)[:count])
             assert await executor.count_clean(ids(chain)) == count
+
+    run(scenario)
+
+
+def record_of(order: StateOrder) -> StepRecord:
+    return step_record(order.task.output_state_id, order.task.input, order.step)
+
+
+def test_what_a_state_was_made_of_is_evidence_for_steps_like_it(run: Run) -> None:
+    async def scenario(executor: Executor) -> None:
+        [built], [other] = [await orders(executor, text) for text in ("a", "b")]
+        assert await executor.evidence(ids([other]), record_of(other)) == Evidence()
+        await build(executor, built)
+        found = await executor.evidence(ids([other]), record_of(other))
+        assert found == Evidence(alike=(record_of(built),))
+        assert await executor.evidence(ids([other]), None) == Evidence()
+
+    run(scenario)
+
+
+def test_a_whole_state_is_no_evidence_of_one_that_went(run: Run) -> None:
+    async def scenario(executor: Executor) -> None:
+        [order] = await orders(executor, "a")
+        await build(executor, order)
+        found = await executor.evidence(ids([order]), record_of(order))
+        assert found == Evidence(stored=tuple(ids([order])))
 
     run(scenario)
 

@@ -235,6 +235,7 @@ def test_the_same_content_has_the_same_digest_by_any_name(recipes: Recipes) -> N
     recipes.write("c", "select 1;")
     [one], [other] = _steps(recipes, "a"), _steps(recipes, "c")
     assert one.digest == other.digest
+    assert not one.uncacheable
 
 
 def test_other_content_has_another_digest(recipes: Recipes) -> None:
@@ -242,6 +243,22 @@ def test_other_content_has_another_digest(recipes: Recipes) -> None:
     recipes.write("a", "select 3;")
     [after] = _steps(recipes, "a")
     assert before.digest != after.digest
+
+
+def test_of_a_step_that_was_edited_some_part_differs_and_the_others_are_the_same(
+    recipes: Recipes,
+) -> None:
+    [before] = _steps(recipes, "a")
+    recipes.write("a", "select 3;")
+    [after] = _steps(recipes, "a")
+    assert before.parts.keys() == after.parts.keys()
+    assert len(before.parts.items() - after.parts.items()) == 1
+
+
+def test_the_same_content_has_the_same_parts_whatever_they_are_called(recipes: Recipes) -> None:
+    recipes.write("c", "select 1;")
+    [one], [other] = _steps(recipes, "a"), _steps(recipes, "c")
+    assert sorted(one.parts.values()) == sorted(other.parts.values())
 
 
 def test_a_missing_script_is_refused_by_name(recipes: Recipes) -> None:
@@ -265,6 +282,7 @@ def test_what_cannot_be_known_is_run_if_asked_to_under_a_new_digest_each_time(
     [one] = _steps(recipes, "a", uncacheable="run")
     [other] = _steps(recipes, "a", uncacheable="run")
     assert one.digest != other.digest
+    assert one.uncacheable
 
 
 def test_inputs_that_stay_as_they_were_pass_the_check(recipes: Recipes) -> None:

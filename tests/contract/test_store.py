@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -11,10 +12,12 @@ import pytest
 
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Endpoint, Instance, Server
+from pgstrata.domain.plan import TaskInput
+from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
-from pgstrata.store.base import Store
+from pgstrata.store.base import REMOVALS_KEPT, Store
 from pgstrata.store.memory import MemoryStore
 from pgstrata.store.sqlite import SqliteStore
 
@@ -35,12 +38,28 @@ def runner() -> Iterator[asyncio.Runner]:
 def store(
     request: pytest.FixtureRequest, runner: asyncio.Runner, tmp_path: Path
 ) -> Iterator[Store]:
-    adapter: Adapter = request.param
+    with opened(request.param, runner, tmp_path, REMOVALS_KEPT) as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def short_memory(
+    request: pytest.FixtureRequest, runner: asyncio.Runner, tmp_path: Path
+) -> Iterator[Store]:
+    """A store that remembers three removals."""
+    with opened(request.param, runner, tmp_path, 3) as store:
+        yield store
+
+
+@contextmanager
+def opened(
+    adapter: Adapter, runner: asyncio.Runner, directory: Path, removals_kept: int
+) -> Iterator[Store]:
     if adapter == "memory":
-        yield MemoryStore()
+        yield MemoryStore(removals_kept=removals_kept)
         return
-    database = runner.run(Database.open(tmp_path / "pgstrata.db"))
-    yield SqliteStore(database)
+    database = runner.run(Database.open(directory / "pgstrata.db"))
+    yield SqliteStore(database, removals_kept=removals_kept)
     runner.run(database.close())
 
 
@@ -319,6 +338,175 @@ def test_a_state_that_an_instance_stems_from_is_not_removed(
         runner.run(store.remove_state(state_id(1)))
     runner.run(store.remove_instance(clone.instance_id))
     assert runner.run(store.remove_state(state_id(1)))
+
+
+def made_of(
+    number: int,
+    *,
+    start: str = IMAGE,
+    title: str = "-f a.sql",
+    kind: str = "psql",
+    digest: str = "",
+) -> StepRecord:
+    return StepRecord(
+        state_id=state_id(number),
+        start=TaskInput(kind="image" if start.startswith("postgres") else "state", id=start),
+        kind=kind,
+        title=title,
+        digest=digest or f"digest {number}",
+        parts={"/a.sql": f"part {number}"},
+    )
+
+
+def built(runner: asyncio.Runner, store: Store, *steps: StepRecord) -> None:
+    """Store a state for each step, and what it was made of."""
+    for step in steps:
+        parent = step.start.id if step.start.kind == "state" else None
+        number = int(step.state_id, 16)
+        added = msgspec.structs.replace(state(number, kind=step.kind), parent_state_id=parent)
+        runner.run(store.add_state(added, step=step))
+
+
+def alike(runner: asyncio.Runner, store: Store, step: StepRecord) -> list[int]:
+    found = runner.run(store.evidence([], step)).alike
+    return [int(one.state_id, 16) for one in found]
+
+
+def test_of_a_step_those_of_the_same_start_and_kind_are_alike(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    built(
+        runner,
+        store,
+        made_of(1),
+        made_of(2, kind="lb"),
+        made_of(3, start=OTHER_IMAGE),
+        made_of(4, start=state_id(1)),
+        made_of(5, start=state_id(1), kind="lb"),
+        made_of(6, start=state_id(3)),
+    )
+    assert alike(runner, store, made_of(99)) == [1]
+    assert alike(runner, store, made_of(99, start=state_id(1))) == [4]
+    assert alike(runner, store, made_of(99, start=state_id(2))) == []
+
+
+def test_what_is_alike_comes_back_as_it_was_stored(runner: asyncio.Runner, store: Store) -> None:
+    built(runner, store, made_of(1))
+    assert runner.run(store.evidence([], made_of(2))).alike == (made_of(1),)
+
+
+def test_the_newest_with_the_same_title_come_first_and_then_the_newest_of_all(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    same = [made_of(number) for number in range(1, 10)]
+    others = [made_of(number, title=f"-f {number}.sql") for number in range(21, 30)]
+    built(runner, store, *same, *others)
+    assert alike(runner, store, made_of(99)) == [9, 8, 7, 6, 29, 28, 27, 26]
+
+
+def test_the_same_step_from_another_image_or_under_other_settings_is_alike(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    built(
+        runner,
+        store,
+        made_of(1, start=OTHER_IMAGE, digest="same", title="-f ../a.sql"),
+        made_of(2, start=state_id(1), digest="same"),
+        made_of(3, digest="same"),
+    )
+    assert alike(runner, store, made_of(99, digest="same")) == [3, 1]
+    assert alike(runner, store, made_of(99, start=state_id(3), digest="same")) == []
+
+
+def test_a_state_is_not_like_itself(runner: asyncio.Runner, store: Store) -> None:
+    built(runner, store, *map(made_of, range(1, 10)))
+    assert alike(runner, store, made_of(8)) == [9, 7, 6, 5]
+
+
+def test_what_a_state_was_made_of_stays_when_its_row_is_replaced_and_goes_with_it(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    built(runner, store, made_of(1), made_of(2))
+    fill(runner, store, msgspec.structs.replace(state(1), size_bytes=7))
+    assert alike(runner, store, made_of(99)) == [2, 1]
+    runner.run(store.remove_state(state_id(2)))
+    runner.run(store.remove_all(state_ids=[state_id(1)], instance_ids=[]))
+    assert alike(runner, store, made_of(99)) == []
+
+
+def test_a_state_built_again_is_the_newest(runner: asyncio.Runner, store: Store) -> None:
+    built(runner, store, made_of(1), made_of(2), made_of(1, title="-f b.sql"))
+    assert runner.run(store.evidence([], made_of(99))).alike == (
+        made_of(2),
+        made_of(1, title="-f b.sql"),
+    )
+
+
+def test_a_step_is_not_kept_of_a_state_that_is_refused(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    with pytest.raises(ConflictError):
+        runner.run(store.add_state(state(2, parent=1), step=made_of(2)))
+    assert alike(runner, store, made_of(99)) == []
+
+
+@pytest.mark.parametrize("why", ["evicted", "dirty", "removed"])
+def test_why_a_state_was_removed_is_remembered(
+    runner: asyncio.Runner, store: Store, why: RemovedFor
+) -> None:
+    fill(runner, store, state(1), state(2), state(3))
+    before = datetime.now(UTC)
+    runner.run(store.remove_state(state_id(1), why="evicted"))
+    fill(runner, store, state(1))
+    runner.run(store.remove_state(state_id(1), why=why))
+    runner.run(store.remove_state(state_id(77), why=why))
+    found = runner.run(store.evidence(map_ids(1, 2, 77, 88), None))
+    assert {key: one.why for key, one in found.removals.items()} == {state_id(1): why}
+    assert before <= found.removals[state_id(1)].at <= datetime.now(UTC)
+    assert found.stored == (state_id(2),)
+
+
+def map_ids(*numbers: int) -> list[str]:
+    return [state_id(number) for number in numbers]
+
+
+def test_states_removed_together_were_removed_by_someone(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(2, parent=1))
+    runner.run(store.remove_all(state_ids=map_ids(1, 2, 77), instance_ids=[]))
+    found = runner.run(store.evidence(map_ids(1, 2, 77), None))
+    assert {key: one.why for key, one in found.removals.items()} == dict.fromkeys(
+        map_ids(1, 2), "removed"
+    )
+
+
+def test_a_state_that_could_not_be_removed_is_not_remembered_as_such(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(2, parent=1))
+    with pytest.raises(ConflictError):
+        runner.run(store.remove_state(state_id(1), why="evicted"))
+    with pytest.raises(ConflictError):
+        runner.run(store.remove_all(state_ids=map_ids(1), instance_ids=[]))
+    assert runner.run(store.evidence(map_ids(1), None)).removals == {}
+
+
+def test_only_the_latest_removals_are_remembered(
+    runner: asyncio.Runner, short_memory: Store
+) -> None:
+    numbers = range(1, 10)
+    fill(runner, short_memory, *map(state, numbers))
+    for number in numbers:
+        runner.run(short_memory.remove_state(state_id(number), why="evicted"))
+    found = runner.run(short_memory.evidence(map_ids(*numbers), None))
+    assert sorted(found.removals) == map_ids(7, 8, 9)
+
+
+def test_evidence_is_found_of_any_number_of_states(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(70_000))
+    found = runner.run(store.evidence(map_ids(*range(100_000)), None))
+    assert found == Evidence(stored=(state_id(70_000),))
 
 
 @pytest.mark.parametrize("name", ["dev", None])

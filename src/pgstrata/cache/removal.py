@@ -22,7 +22,7 @@ class StateRemoval:
         return self._states / state_id
 
     async def remove(self, state_id: str) -> bool:
-        """Remove a state that nothing stems from; row first, so that nobody starts from it.
+        """Evict a state that nothing stems from; row first, so that nobody starts from it.
 
         False, and nothing is changed, when a job holds it. Raises ``ConflictError`` when a state or
         an instance stems from it.
@@ -31,10 +31,10 @@ class StateRemoval:
             if in_the_way:
                 return False
             try:
-                await self._store.remove_state(state_id)
+                await self._store.remove_state(state_id, why="evicted")
             except StoreUnusableError:
                 # On a full disk there is room for that once the files are gone.
                 await self._fs.remove(self.volume_of(state_id))
-                await self._store.remove_state(state_id)
+                await self._store.remove_state(state_id, why="evicted")
             await self._fs.remove(self.volume_of(state_id))
         return True

@@ -23,7 +23,10 @@ def show_plan(context: Context, job: "JobStatus") -> None:
             relative(title(step), context.work_dir),
             "cached" if step.cached else "to build",
             short(step.output_state_id),
+            ""
+            if step.cached or step.reason is None
+            else relative(step.reason.text, context.work_dir),
         )
         for number, step in enumerate(steps_of(job.tasks), 1)
     ]
-    print(table(("STEP", "WHAT", "STATUS", "STATE"), rows, columns(sys.stdout)))
+    print(table(("STEP", "WHAT", "STATUS", "STATE", "REASON"), rows, columns(sys.stdout)))

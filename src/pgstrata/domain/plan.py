@@ -34,6 +34,10 @@ class Step(Model, frozen=True, kw_only=True):
     """All that was read for it, and what was looked for and is not there."""
     uncacheable: bool = False
     """Whether not all that can change its result could be known."""
+    parts: dict[str, str] = {}
+    """The inputs that ``digest`` covers, by the name a person would use, each with a hex digest.
+
+    The digest of an input whose name does not matter, such as a file, does not cover the name."""
     env: dict[str, str] = {}
     """Variables that the request gives its tool."""
     tool: str | None = None
@@ -41,6 +45,31 @@ class Step(Model, frozen=True, kw_only=True):
     changeset_id: str | None = None
     changeset_author: str | None = None
     changeset_path: str | None = None
+
+
+ReasonCode = Literal[
+    "cached",
+    "input_changed",
+    "parent_missing",
+    "evicted",
+    "dirty",
+    "removed",
+    "never_built",
+    "uncacheable",
+]
+
+
+class Reason(Model, frozen=True, kw_only=True):
+    """Why a step's state is cached or must be built."""
+
+    code: ReasonCode
+    text: str
+    """For people."""
+    input: str | None = None
+    """The name of an input that differs from those of the most similar cached state."""
+
+
+CACHED = Reason(code="cached", text="its state is in the cache")
 
 
 class TaskInput(Model, frozen=True, kw_only=True):
@@ -73,6 +102,8 @@ class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="
     task_hash: str
     output_state_id: str
     cached: bool
+    reason: Reason | None = None
+    """Why it is ``cached`` or not; None where an earlier version made the plan."""
     args_summary: str | None = None
     changeset_id: str | None = None
     changeset_author: str | None = None

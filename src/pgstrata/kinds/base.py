@@ -37,7 +37,8 @@ class RecipeSide(Protocol):
         """Read every input from ``sources`` and split the request into steps, at least one.
 
         A step's ``inputs`` are all that was read for it and all that was looked for in vain: by
-        them it is noticed when one changes before the step has run.
+        them it is noticed when one changes before the step has run. Its ``parts`` name what
+        its digest covers, so that a plan can say what differs.
 
         Raises ``InvalidArgumentError`` when an input is missing or cannot be read, and
         ``UncacheableError`` when one cannot be known and the request does not say to run it.

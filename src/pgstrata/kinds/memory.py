@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePosixPath
 
-from pgstrata.domain.identity import Content, step_digest
+from pgstrata.domain.identity import Content, digest, step_digest
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import Step
@@ -66,6 +66,8 @@ class MemoryRecipe:
             work_dir=Path("/"),
             stdin=text,
             inputs=(seen.input,),
+            uncacheable=UNKNOWABLE in text,
+            parts={script: digest(text)},
         )
 
 

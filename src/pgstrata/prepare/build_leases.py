@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
+from pgstrata.domain.reason import StepRecord
 from pgstrata.domain.state import State
 from pgstrata.errors import StoreUnusableError
 from pgstrata.store.base import Store
@@ -31,12 +32,13 @@ class BuildLease:
         self._owner = owner
         self._ended = False
 
-    async def complete(self, state: State) -> None:
+    async def complete(self, state: State, step: StepRecord | None = None) -> None:
         """Store the state that was built, which ends the lease in the same transaction.
 
-        Raises ``ConflictError`` when the lease is not there any more.
+        ``step`` is what it was made of. Raises ``ConflictError`` when the lease is not there any
+        more.
         """
-        await self._store.add_state(state, built_by=self._owner)
+        await self._store.add_state(state, built_by=self._owner, step=step)
         self._ended = True
 
     async def end(self) -> None:

@@ -14,6 +14,7 @@ from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import StateExecuteTask, Step
+from pgstrata.domain.reason import Evidence, StepRecord
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.runtime.base import LineSink
 
@@ -50,6 +51,12 @@ class Executor(Protocol):
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         """How many states of a chain, from its start, need no building."""
+
+    async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
+        """What may explain why these states must be built, and what resembles ``step``.
+
+        As ``Store.evidence`` says, but stored states that are dirty count as removed.
+        """
 
     async def acquire(self, state_ids: Sequence[str]) -> str:
         """Keep these states from being removed to make room; the id of the lease that does.

@@ -10,12 +10,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from pgstrata.cache.in_use import InUse
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import TaskInput
+from pgstrata.domain.reason import Evidence, Removal, StepRecord, step_record
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StepFailedError
 from pgstrata.instances.limits import HostLimits
@@ -92,6 +95,16 @@ class LocalExecutor:
         deepest = await self._snapshots.deepest_clean(state_ids)
         return 0 if deepest is None else deepest + 1
 
+    async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
+        found = await self._store.evidence(state_ids, step)
+        dirty = {
+            state_id: Removal(why="dirty", at=utc_now())
+            for state_id in found.stored
+            if not self._in_use.is_leaving(state_id)
+            and not await self._snapshots.is_clean(state_id)
+        }
+        return replace(found, removals={**found.removals, **dirty})
+
     async def acquire(self, state_ids: Sequence[str]) -> str:
         return self._in_use.acquire(state_ids)
 
@@ -122,7 +135,12 @@ class LocalExecutor:
         work.step = None
         async with building, self._undo_on_failure(job_id):
             still_runs = await self._snapshots.take(
-                work.workspace, _state_of(order), work.server, last=order.last, flushed=flushed
+                work.workspace,
+                _state_of(order),
+                work.server,
+                step=step_record(order.task.output_state_id, order.task.input, order.step),
+                last=order.last,
+                flushed=flushed,
             )
             if not still_runs:
                 work.server = None

@@ -5,12 +5,14 @@ step like any other, so that a plan explains itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
+from types import MappingProxyType
 
 from pgstrata.domain import identity
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import (
     PlanTask,
     PrepareInstanceTask,
+    Reason,
     ResolveImageTask,
     StateExecuteTask,
     Step,
@@ -47,8 +49,16 @@ def chain(image_id: str, steps: Sequence[Step], *, server_settings: Mapping[str,
     return Chain(image_id=image_id, steps=tuple(steps), state_ids=tuple(names[1:]))
 
 
-def tasks(request: PrepareRequest, states: Chain, cached: Set[str]) -> tuple[TaskSpec, ...]:
-    """All tasks of a job in their order. ``cached``: which of the chain's states there are."""
+def tasks(
+    request: PrepareRequest,
+    states: Chain,
+    cached: Set[str],
+    reasons: Mapping[str, Reason] = MappingProxyType({}),
+) -> tuple[TaskSpec, ...]:
+    """All tasks of a job in their order. ``cached``: which of the chain's states there are.
+
+    ``reasons``: why each of the chain's states is cached or not (``reasons.explain``).
+    """
     resolving = (
         ()
         if request.image_id == states.image_id
@@ -67,6 +77,7 @@ def tasks(request: PrepareRequest, states: Chain, cached: Set[str]) -> tuple[Tas
             task_hash=step.digest,
             output_state_id=state_id,
             cached=state_id in cached,
+            reason=reasons.get(state_id),
             args_summary=step.title,
             changeset_id=step.changeset_id,
             changeset_author=step.changeset_author,

@@ -17,12 +17,13 @@ from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
-from pgstrata.domain.plan import PrepareInstanceTask, StateExecuteTask, Step
+from pgstrata.domain.plan import PrepareInstanceTask, Reason, StateExecuteTask, Step
+from pgstrata.domain.reason import Evidence
 from pgstrata.errors import CancelledJobError, JobTimeoutError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.kinds.base import RecipeSide, lookup
 from pgstrata.kinds.sources.base import Sources
-from pgstrata.prepare import lifecycle, planner, transitions
+from pgstrata.prepare import lifecycle, planner, reasons, transitions
 from pgstrata.prepare.executor import Executor, StateOrder
 from pgstrata.prepare.in_flight import InFlight
 from pgstrata.prepare.job_log import JobLog
@@ -155,12 +156,12 @@ class JobRunner:
         # From before it is looked which are there, until the instance is.
         run.lease_id = await self._executor.acquire(chain.state_ids)
         done, cached = await self._find_cached(run, chain)
-        specs = planner.tasks(run.job.request, chain, cached)
+        specs = planner.tasks(run.job.request, chain, cached, await self._explain(chain, cached))
         before = [task.spec for task in run.tasks]
         drift = planner.drift(before, specs) if run.job.signature is not None else None
         run.chain = chain
         if run.job.signature is not None and drift is None:
-            run.record(transitions.resumed(run.job, run.tasks, done=done, now=utc_now()))
+            run.record(transitions.resumed(run.job, run.tasks, specs, done=done, now=utc_now()))
             return
         run.record(
             transitions.planned(
@@ -185,6 +186,14 @@ class JobRunner:
         done = await self._executor.count_clean(chain.state_ids)
         return done, frozenset(chain.state_ids[:done])
 
+    async def _explain(self, chain: planner.Chain, cached: frozenset[str]) -> dict[str, Reason]:
+        """Why each state is cached or not. Costs a read only when one is missing."""
+        evidence = Evidence()
+        if missing := reasons.missing(chain, cached):
+            first = reasons.first_missing(chain, cached)
+            evidence = await self._executor.evidence(missing, first)
+        return reasons.explain(chain, cached, evidence)
+
     async def _reread_steps(self, run: _Run) -> Sequence[Step]:
         """The steps as the inputs are now, which may take its time."""
         await self._flush(run)
@@ -197,7 +206,8 @@ class JobRunner:
         async with self._run_task(run, task) as task_log:
             built = await self._ensure_built(run, task, task_log)
         assert isinstance(task.spec, StateExecuteTask)
-        done = replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=not built))
+        spec = replace(task.spec, cached=False) if built else transitions.found_cached(task.spec)
+        done = replace(task, status=Status.SUCCEEDED, spec=spec)
         run.record(transitions.tasks_moved(run.job, [done], utc_now()))
 
     async def _ensure_built(self, run: _Run, task: Task, task_log: TaskLog) -> bool:

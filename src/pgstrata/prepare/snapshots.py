@@ -38,6 +38,7 @@ from pgstrata.dbms.base import Dbms
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
+from pgstrata.domain.reason import StepRecord
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError
 from pgstrata.prepare.build_leases import BuildLease, BuildLeases
@@ -233,16 +234,17 @@ class SnapshotOrchestrator:
         server: Server,
         *,
         last: bool,
+        step: StepRecord | None = None,
         flushed: str | None = None,
     ) -> bool:
         """Keep what is in ``workspace`` as ``state``, whose build lease must be held.
 
         Returns whether the ``server`` on it still runs: it does where nothing is lost by freezing
         it while its files are cloned. Else it is stopped cleanly; the workspace itself becomes the
-        state and, unless that was the ``last`` step, is made anew from that. ``flushed`` is what
-        the dbms's ``flush_query`` gave the step's tool, if it has asked it. Raises
-        ``StateUnusableError`` when the data directory is not one that can be kept, and what
-        ``Evictor.make_room`` does.
+        state and, unless that was the ``last`` step, is made anew from that. ``step`` is what it
+        was made of, ``flushed`` what the dbms's ``flush_query`` gave the step's tool, if it has
+        asked it. Raises ``StateUnusableError`` when the data directory is not one that can be
+        kept, and what ``Evictor.make_room`` does.
         """
         settings = await self._dbms.start_settings(workspace.data_dir)
         reason = reason_to_stop(
@@ -277,7 +279,7 @@ class SnapshotOrchestrator:
                     await self._keep(workspace, state, keep, recovers=False)
                 took = time.monotonic() - build.monotonic
                 await build.lease.complete(
-                    msgspec.structs.replace(measured, build_seconds=round(took, 3))
+                    msgspec.structs.replace(measured, build_seconds=round(took, 3)), step
                 )
             except BaseException:
                 # Files without a row would never be found again; nor is it known if there is one.
@@ -370,7 +372,7 @@ class SnapshotOrchestrator:
         stays for them. Without files it is dirty, and the rebuilt state takes its place.
         """
         try:
-            await self._store.remove_state(state_id)
+            await self._store.remove_state(state_id, why="dirty")
         except ConflictError:
             await self._hold_nothing(state_id)
             return False

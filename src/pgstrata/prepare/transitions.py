@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task, Transition
 from pgstrata.domain.plan import (
+    CACHED,
     PlanTask,
     PrepareInstanceTask,
     ResolveImageTask,
@@ -74,13 +75,16 @@ def planned(
     )
 
 
-def resumed(job: Job, tasks: Sequence[Task], *, done: int, now: datetime) -> Transition:
+def resumed(
+    job: Job, tasks: Sequence[Task], specs: Sequence[TaskSpec], *, done: int, now: datetime
+) -> Transition:
     """A job goes on with the plan it has: what the disk says of its steps goes.
 
     The states of the first ``done`` steps are there, so these steps are done; every other one is
-    still to do, wherever it was when the last run of the job broke off.
+    still to do, wherever it was when the last run of the job broke off. ``specs`` is the same plan
+    as it would be made now: it says why a step that was cached then has to be run.
     """
-    settled = _settled(tasks, done)
+    settled = _settled(_replan_lost(tasks, specs), done)
     moved = [task for before, task in zip(tasks, settled, strict=True) if task != before]
     return tasks_moved(job, moved, now)
 
@@ -102,11 +106,32 @@ def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
     return tuple(settled)
 
 
+def _replan_lost(tasks: Sequence[Task], specs: Sequence[TaskSpec]) -> list[Task]:
+    """The tasks; those whose cached states are gone as they would be planned now."""
+    lost = {
+        spec.task_id: spec
+        for spec in specs
+        if isinstance(spec, StateExecuteTask) and not spec.cached
+    }
+    return [
+        replace(task, spec=lost[task.task_id])
+        if isinstance(task.spec, StateExecuteTask) and task.spec.cached and task.task_id in lost
+        else task
+        for task in tasks
+    ]
+
+
 def _done_before(task: Task) -> Task:
     """A step whose state is there: built by this job if it had begun the step, else cached."""
     assert isinstance(task.spec, StateExecuteTask)
     cached = task.spec.cached if task.status is Status.SUCCEEDED else task.status is Status.QUEUED
-    return replace(task, status=Status.SUCCEEDED, spec=replace(task.spec, cached=cached))
+    spec = found_cached(task.spec) if cached else replace(task.spec, cached=False)
+    return replace(task, status=Status.SUCCEEDED, spec=spec)
+
+
+def found_cached(spec: StateExecuteTask) -> StateExecuteTask:
+    """A step as a hit: its state was found, whatever had been planned."""
+    return replace(spec, cached=True, reason=CACHED)
 
 
 def tasks_moved(job: Job, tasks: Sequence[Task], now: datetime) -> Transition:

@@ -241,6 +241,31 @@ MIGRATIONS: tuple[Migration, ...] = (
         WHERE CASE WHEN json_valid(CAST(body AS TEXT))
             THEN json_type(CAST(body AS TEXT), '$.request') = 'object' END
         """,
+        # What states were made of, to be compared with what must be built. Not in their rows,
+        # which lists read. The newest have the highest numbers.
+        """
+        CREATE TABLE state_steps (
+            seq INTEGER PRIMARY KEY,
+            state_id TEXT NOT NULL UNIQUE REFERENCES states (state_id) ON DELETE CASCADE,
+            start TEXT NOT NULL, -- a state's id, or an image's
+            from_image INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            title TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            body BLOB NOT NULL
+        )
+        """,
+        "CREATE INDEX state_steps_alike ON state_steps (start, kind, title)",
+        "CREATE INDEX state_steps_siblings ON state_steps (start, kind)",
+        "CREATE INDEX state_steps_first ON state_steps (digest) WHERE from_image = 1",
+        # Why the latest removed states were removed.
+        """
+        CREATE TABLE removed_states (
+            seq INTEGER PRIMARY KEY,
+            state_id TEXT NOT NULL UNIQUE,
+            body BLOB NOT NULL
+        )
+        """,
     ),
 )
 """A database of version N has had the first N of these. What was released is never edited."""

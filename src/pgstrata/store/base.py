@@ -7,8 +7,14 @@ from typing import Protocol
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import Model
+from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError
+
+REMOVALS_KEPT = 10_000
+"""For how many removed states a store remembers why they were removed."""
+ALIKE_AT_MOST = 4
+"""How many states are looked up for each way in which one may resemble another."""
 
 
 class Tree(Model, frozen=True, kw_only=True):
@@ -26,11 +32,14 @@ class Store(Protocol):
     ``State.refcount`` is never stored: it is counted from the instances whenever a state is read.
     """
 
-    async def add_state(self, state: State, *, built_by: str | None = None) -> None:
+    async def add_state(
+        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+    ) -> None:
         """Store a state; the same id again replaces its row, but that a pinned one stays pinned.
 
-        ``built_by`` is the owner of its build lease, which ends with this. Raises ``ConflictError``
-        when its parent is not stored, or that owner has no lease to build it (any more).
+        ``built_by`` is the owner of its build lease, which ends with this. ``step`` is what it was
+        made of; None keeps what is known of that. Raises ``ConflictError`` when its parent is not
+        stored, or that owner has no lease to build it (any more).
         """
 
     async def lease_build(self, item: str, owner: str) -> bool:
@@ -65,8 +74,17 @@ class Store(Protocol):
         It may be deep: a state may stem from hundreds of others.
         """
 
-    async def remove_state(self, state_id: str) -> bool:
-        """Remove a state's row. False when there is none.
+    async def evidence(self, state_ids: Collection[str], step: StepRecord | None) -> Evidence:
+        """What may explain why these states are not in the cache, in one read.
+
+        Alike are a few other states made by steps with the kind and start of ``step``: first those
+        with its title, then any, the newest first. If it starts from an image, so are some that
+        the same step made from another image or under other settings. The time this takes does not
+        grow with the number of states.
+        """
+
+    async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
+        """Remove a state's row, and remember why. False when there is none.
 
         Raises ``ConflictError`` when another state or an instance stems from it.
         """
@@ -74,10 +92,10 @@ class Store(Protocol):
     async def remove_all(
         self, *, state_ids: Collection[str], instance_ids: Collection[str]
     ) -> None:
-        """Remove the rows of all of these, in one transaction. One that is gone already is fine.
+        """Remove the rows of all of these on request, in one transaction.
 
-        Raises ``ConflictError``, and nothing is removed, when anything else stems from one of the
-        states.
+        One that is gone already is fine. Raises ``ConflictError``, and nothing is removed, when
+        anything else stems from one of the states.
         """
 
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:

@@ -7,21 +7,28 @@ import msgspec
 
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
+from pgstrata.domain.model import utc_now
+from pgstrata.domain.reason import Evidence, Removal, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
-from pgstrata.store.base import Tree, lease_lost
+from pgstrata.store.base import ALIKE_AT_MOST, REMOVALS_KEPT, Tree, lease_lost
 
 
 class MemoryStore:
     """A ``Store`` that lives as long as its process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, removals_kept: int = REMOVALS_KEPT) -> None:
         self._states: dict[str, State] = {}
+        self._steps: dict[str, StepRecord] = {}
+        self._removals: dict[str, Removal] = {}
+        self._removals_kept = removals_kept
         self._instances: dict[str, Instance] = {}
         self._last_eviction: Eviction | None = None
         self._build_leases: dict[str, str] = {}
 
-    async def add_state(self, state: State, *, built_by: str | None = None) -> None:
+    async def add_state(
+        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+    ) -> None:
         parent = state.parent_state_id
         if parent is not None and (parent == state.state_id or parent not in self._states):
             raise ConflictError(
@@ -36,6 +43,9 @@ class MemoryStore:
         if before is not None:
             state = msgspec.structs.replace(state, pinned=before.pinned)
         self._states[state.state_id] = state
+        if step is not None:
+            self._steps.pop(state.state_id, None)  # the newest is the last
+            self._steps[state.state_id] = step
 
     async def lease_build(self, item: str, owner: str) -> bool:
         return self._build_leases.setdefault(item, owner) == owner
@@ -68,7 +78,28 @@ class MemoryStore:
     async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
         return frozenset(self._states.keys() & state_ids)
 
-    async def remove_state(self, state_id: str) -> bool:
+    async def evidence(self, state_ids: Collection[str], step: StepRecord | None) -> Evidence:
+        return Evidence(
+            removals={each: self._removals[each] for each in state_ids if each in self._removals},
+            stored=tuple(each for each in state_ids if each in self._states),
+            alike=() if step is None else self._alike(step),
+        )
+
+    def _alike(self, step: StepRecord) -> tuple[StepRecord, ...]:
+        newest = [one for one in reversed(self._steps.values()) if one.state_id != step.state_id]
+        siblings = [one for one in newest if (one.start, one.kind) == (step.start, step.kind)]
+        found = (
+            *[one for one in siblings if one.title == step.title][:ALIKE_AT_MOST],
+            *siblings[:ALIKE_AT_MOST],
+            *[
+                one
+                for one in newest
+                if step.start.kind == one.start.kind == "image" and one.digest == step.digest
+            ][:ALIKE_AT_MOST],
+        )
+        return tuple({one.state_id: one for one in found}.values())
+
+    async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
         if state_id not in self._states:
             return False
         for descendant in self._descendants(state_id).values():
@@ -76,8 +107,17 @@ class MemoryStore:
                 f"state {state_id} cannot be removed: {descendant} depends on it",
                 remedy="remove what depends on it first",
             )
-        del self._states[state_id]
+        self._drop_state(state_id, why)
         return True
+
+    def _drop_state(self, state_id: str, why: RemovedFor) -> None:
+        if self._states.pop(state_id, None) is None:
+            return
+        self._steps.pop(state_id, None)
+        self._removals.pop(state_id, None)  # the newest is the last
+        self._removals[state_id] = Removal(why=why, at=utc_now())
+        while len(self._removals) > self._removals_kept:
+            del self._removals[next(iter(self._removals))]
 
     async def tree(self, state_id: str) -> Tree | None:
         if state_id not in self._states:
@@ -106,7 +146,7 @@ class MemoryStore:
                         remedy="remove what depends on it first",
                     )
         for state_id in state_ids:
-            self._states.pop(state_id, None)
+            self._drop_state(state_id, "removed")
         for instance_id in instance_ids:
             self._instances.pop(instance_id, None)
 

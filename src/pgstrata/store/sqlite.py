@@ -11,11 +11,12 @@ import msgspec
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import from_plain, to_plain
+from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
-from pgstrata.store import sqlite_cache
-from pgstrata.store.base import Tree, lease_lost
+from pgstrata.store import sqlite_cache, sqlite_evidence
+from pgstrata.store.base import REMOVALS_KEPT, Tree, lease_lost
 
 _ADD_STATE = """
     INSERT INTO states
@@ -85,10 +86,13 @@ _decode_instance = msgspec.json.Decoder(Instance, dec_hook=from_plain).decode
 class SqliteStore:
     """A ``Store`` whose transactions are SQLite's. The database stays its opener's to close."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, removals_kept: int = REMOVALS_KEPT) -> None:
         self._database = database
+        self._removals_kept = removals_kept
 
-    async def add_state(self, state: State, *, built_by: str | None = None) -> None:
+    async def add_state(
+        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+    ) -> None:
         def change(connection: Connection) -> None:
             if built_by is not None:
                 ended = connection.execute(_END_BUILD, (state.state_id, built_by))
@@ -102,6 +106,8 @@ class SqliteStore:
                     f"parent {state.parent_state_id}",
                     remedy="build the parent first",
                 ) from error
+            if step is not None:
+                sqlite_evidence.add_step(connection, step)
 
         await self._database.write(change, step="store.add_state")
 
@@ -148,8 +154,14 @@ class SqliteStore:
             )
         )
 
-    async def remove_state(self, state_id: str) -> bool:
+    async def evidence(self, state_ids: Collection[str], step: StepRecord | None) -> Evidence:
+        return await self._database.look_up(
+            lambda connection: sqlite_evidence.evidence(connection, state_ids, step)
+        )
+
+    async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
         def change(connection: Connection) -> bool:
+            self._note_removed(connection, [state_id], why)
             try:
                 return connection.execute(_REMOVE_STATE, (state_id,)).rowcount == 1
             except sqlite3.IntegrityError as error:
@@ -176,6 +188,7 @@ class SqliteStore:
         def change(connection: Connection) -> None:
             if found := sqlite_cache.stemming_from(connection, state_ids, instance_ids):
                 raise _stemming(*found)
+            self._note_removed(connection, state_ids, "removed")
             sqlite_cache.remove(connection, state_ids, instance_ids)
 
         await self._database.write(change, step="store.remove_all")
@@ -302,6 +315,11 @@ class SqliteStore:
             lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1,
             step="store.remove_instance",
         )
+
+    def _note_removed(
+        self, connection: Connection, state_ids: Collection[str], why: RemovedFor
+    ) -> None:
+        sqlite_evidence.note_removed(connection, state_ids, why, kept=self._removals_kept)
 
     async def _one_instance(self, statement: str, key: str) -> Instance | None:
         return await self._database.look_up(

@@ -10,6 +10,7 @@ import pytest
 from pgstrata.cache.capacity import Disk
 from pgstrata.domain.durations import Seconds
 from pgstrata.domain.model import utc_now
+from pgstrata.domain.reason import RemovedFor
 from pgstrata.domain.sizes import Bytes
 from pgstrata.domain.state import State
 from pgstrata.errors import CacheEnforcementUnavailableError, split_details
@@ -267,10 +268,10 @@ class SlowRows:
         self._remove = heart.store.remove_state
         heart.store.remove_state = self.remove_state  # type: ignore[method-assign]
 
-    async def remove_state(self, state_id: str) -> bool:
+    async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
         self.reached.set()
         await self.go_on.wait()
-        return await self._remove(state_id)
+        return await self._remove(state_id, why=why)
 
 
 def test_a_job_that_wants_a_state_just_as_it_goes_builds_it_again(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ TASKS: list[dict[str, Any]] = [
         "task_hash": "1" * 64,
         "output_state_id": STATE,
         "cached": True,
+        "reason": {"code": "cached", "text": "its state is in the cache"},
         "args_summary": "-f schema.sql",
     },
     {

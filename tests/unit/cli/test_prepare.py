@@ -20,6 +20,7 @@ from tests.unit.cli.script import (
     PLANNED,
     STATE,
     SUCCESS,
+    TASKS,
     script_job,
 )
 from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
@@ -181,11 +182,35 @@ def test_a_plan_shows_each_step_and_whether_it_is_cached(
     script_job(fake, PLANNED)
     ran = pgstrata("plan:psql", "-f", "schema.sql", "-f", "seed.sql")
     assert ran.out.splitlines() == [
-        "STEP  WHAT           STATUS    STATE",
+        "STEP  WHAT           STATUS    STATE         REASON",
         f"1     -f schema.sql  cached    {STATE[:12]}",
         f"2     -f seed.sql    to build  {OTHER_STATE[:12]}",
     ]
     assert fake.submitted["plan_only"] is True
+
+
+@pytest.mark.parametrize("elsewhere", ["", "/elsewhere/"])
+def test_a_plan_says_why_a_step_is_to_be_built_and_names_files_as_seen_from_here(
+    fake: FakeEngine, pgstrata: Pgstrata, project: Path, elsewhere: str
+) -> None:
+    seed = f"{elsewhere or f'{project}/'}seed.sql"
+    reason = {"code": "input_changed", "text": f"{seed} differs", "input": seed}
+    tasks = [
+        task | ({"reason": reason} if task["task_id"] == "execute-1" else {}) for task in TASKS
+    ]
+    script_job(fake, PLANNED)
+    fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", JOB | {"tasks": tasks})
+    assert pgstrata("plan:psql", "-f", "seed.sql").out.splitlines() == [
+        "STEP  WHAT           STATUS    STATE         REASON",
+        f"1     -f schema.sql  cached    {STATE[:12]}",
+        f"2     -f seed.sql    to build  {OTHER_STATE[:12]}  {elsewhere}seed.sql differs",
+    ]
+    document = json.loads(pgstrata("--output", "json", "plan:psql", "-f", "seed.sql").out)
+    assert [task["reason"]["code"] for task in document["tasks"] if "reason" in task] == [
+        "cached",
+        "input_changed",
+    ]
+    assert document["tasks"][2]["reason"] == reason
 
 
 def test_a_plan_as_json_is_the_job_with_its_tasks(fake: FakeEngine, pgstrata: Pgstrata) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from pgstrata.domain.reason import StepRecord
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StoreUnusableError
 from pgstrata.prepare.build_leases import BuildLeases
@@ -114,9 +115,11 @@ class CountingStore(MemoryStore):
         self.writes += 1
         await super().end_build(item, owner)
 
-    async def add_state(self, state: State, *, built_by: str | None = None) -> None:
+    async def add_state(
+        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+    ) -> None:
         self.writes += 1
-        await super().add_state(state, built_by=built_by)
+        await super().add_state(state, built_by=built_by, step=step)
 
 
 def test_a_lease_costs_one_write_beside_that_of_the_state() -> None:

@@ -108,7 +108,9 @@ def test_from_wherever_it_broke_off_a_job_does_what_is_missing_and_nothing_twice
 ) -> None:
     statuses = [DONE, *[DONE] * done_before, *([AT_IT] if at_it else []), *[TO_DO] * 3][:4]
     job, plan = RUNNING, tasks(*statuses)
-    resumed = transitions.resumed(job, plan, done=done_on_disk, now=NOW)
+    resumed = transitions.resumed(
+        job, plan, [task.spec for task in plan], done=done_on_disk, now=NOW
+    )
     plan = transitions.tasks_after(plan, resumed)
     carried_out = []
     while isinstance(move := next_move(job, plan, planned=True), lifecycle.Execute):

@@ -7,6 +7,7 @@ import pytest
 
 from pgstrata.dbms.memory import CLEAN, CONTROL_FILE
 from pgstrata.domain.plan import TaskInput
+from pgstrata.domain.reason import StepRecord
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError, StateUnusableError, StoreUnusableError
 from pgstrata.store.memory import MemoryStore
@@ -217,7 +218,9 @@ def test_when_the_builder_is_cancelled_one_who_waited_builds_the_state(tmp_path:
 
 def test_a_state_whose_row_cannot_be_written_leaves_no_files(tmp_path: Path) -> None:
     class FullStore(MemoryStore):
-        async def add_state(self, state: State, *, built_by: str | None = None) -> None:
+        async def add_state(
+            self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+        ) -> None:
             raise StoreUnusableError("the disk is full")
 
     async def scenario() -> None:

@@ -5,7 +5,15 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from pgstrata.domain.job import ErrorBody, Job, Result, Status, Task, Transition
-from pgstrata.domain.plan import PlanTask, PrepareInstanceTask, StateExecuteTask, TaskInput
+from pgstrata.domain.plan import (
+    CACHED,
+    PlanTask,
+    PrepareInstanceTask,
+    Reason,
+    StateExecuteTask,
+    TaskInput,
+    TaskSpec,
+)
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.prepare import transitions
 
@@ -107,9 +115,36 @@ def test_a_new_plan_in_place_of_one_that_does_not_hold_says_why() -> None:
     assert transition.events[0].message == "planned again: a.sql changed"
 
 
+def specs(tasks: list[Task]) -> list[TaskSpec]:
+    return [task.spec for task in tasks]
+
+
+def test_a_step_whose_cached_state_was_lost_meanwhile_says_why_it_is_to_do() -> None:
+    cached = replace(STEP, cached=True, reason=CACHED)
+    dirty = replace(STEP, reason=Reason(code="dirty", text="its files were not whole"))
+    tasks = [task(cached, Status.SUCCEEDED), task(SECOND, Status.QUEUED)]
+    transition = transitions.resumed(RUNNING, tasks, [dirty, SECOND], done=0, now=LATER)
+    assert [moved.spec for moved in transition.tasks] == [dirty]
+
+
+def test_a_step_that_broke_off_keeps_the_reason_why_it_was_to_do() -> None:
+    why = Reason(code="never_built", text="none like it is known")
+    tasks = [task(replace(STEP, reason=why), Status.RUNNING)]
+    now = [replace(STEP, cached=True, reason=CACHED)]
+    [done] = transitions.resumed(RUNNING, tasks, now, done=1, now=LATER).tasks
+    assert done.spec == replace(STEP, cached=False, reason=why)
+
+
+def test_a_step_that_was_to_do_and_whose_state_is_there_now_is_a_hit() -> None:
+    why = Reason(code="never_built", text="none like it is known")
+    tasks = [task(replace(STEP, reason=why), Status.QUEUED)]
+    [done] = transitions.resumed(RUNNING, tasks, specs(tasks), done=1, now=LATER).tasks
+    assert done.spec == replace(STEP, cached=True, reason=CACHED)
+
+
 def test_a_step_that_broke_off_is_done_if_its_state_is_there() -> None:
     tasks = [task(STEP, Status.RUNNING), task(SECOND, Status.QUEUED), task(INSTANCE, Status.QUEUED)]
-    transition = transitions.resumed(RUNNING, tasks, done=1, now=LATER)
+    transition = transitions.resumed(RUNNING, tasks, specs(tasks), done=1, now=LATER)
     assert told(transition) == ["execute-0 succeeded"]
     done = transition.tasks[0].spec
     assert isinstance(done, StateExecuteTask)
@@ -122,7 +157,9 @@ def test_a_step_that_broke_off_is_still_to_do_if_its_state_is_not_there() -> Non
         task(SECOND, Status.RUNNING),
         task(INSTANCE, Status.QUEUED),
     ]
-    assert told(transitions.resumed(RUNNING, tasks, done=1, now=LATER)) == ["execute-1 queued"]
+    assert told(transitions.resumed(RUNNING, tasks, specs(tasks), done=1, now=LATER)) == [
+        "execute-1 queued"
+    ]
 
 
 def test_a_step_whose_state_was_lost_meanwhile_is_to_do_again() -> None:
@@ -131,7 +168,7 @@ def test_a_step_whose_state_was_lost_meanwhile_is_to_do_again() -> None:
         task(SECOND, Status.RUNNING),
         task(INSTANCE, Status.QUEUED),
     ]
-    transition = transitions.resumed(RUNNING, tasks, done=0, now=LATER)
+    transition = transitions.resumed(RUNNING, tasks, specs(tasks), done=0, now=LATER)
     assert told(transition) == ["execute-0 queued", "execute-1 queued"]
 
 

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from pgstrata.domain.cache import Totals
 from pgstrata.domain.job import Status
+from pgstrata.domain.plan import TaskInput
+from pgstrata.domain.reason import Evidence, StepRecord
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.prepare import transitions
 from pgstrata.queue.sqlite import SqliteQueue
@@ -112,6 +114,21 @@ def test_what_an_old_store_says_of_errors_is_told_as_it_is_now(tmp_path: Path) -
                 _, log, error, _ = await queue.events(job.job_id)
                 assert error.error == job.error
                 assert log.message == 'a "remedy"'
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_claimed_of_what_an_old_store_s_states_were_made_of(path: Path) -> None:
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            store = SqliteStore(database)
+            [first, *_] = await store.states()
+            start = TaskInput(kind="image", id=first.image_id)
+            step = StepRecord(
+                state_id=state_id(9), start=start, kind="psql", title="", digest="", parts={}
+            )
+            found = await store.evidence([state_id(1), state_id(9)], step)
+            assert found == Evidence(stored=(state_id(1),))
 
     asyncio.run(scenario())
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pgstrata.domain.identity import Content, step_digest
+from pgstrata.domain.identity import Content, digest, step_digest
 from pgstrata.kinds.liquibase.changelog import UNKNOWN_VERSION
 from pgstrata.kinds.liquibase.listing import Found, Listing
 from pgstrata.kinds.liquibase.recipe import Recipe
@@ -62,6 +62,27 @@ def digest_of(found: Found, context: Context, header: str = "") -> str:
         content["parameters"] = context.recipe.parameters
         content["env"] = context.env
     return step_digest(NAME, content)
+
+
+def parts_of(found: Found, context: Context, header: str = "") -> dict[str, str]:
+    """The inputs that ``digest_of`` covers, named for people (``Step.parts``)."""
+    files = found.files[len(found.files) - len(found.contents) :]
+    parts = {seen.input.name: content for seen, content in zip(files, found.contents, strict=True)}
+    named: dict[str, Content] = {
+        "changeset": [
+            *(found.key, found.checksum, found.attributes, found.more),
+            *(found.conditions, found.sql if found.complete else None),
+        ],
+        "Liquibase": context.installation,
+    }
+    if header:
+        named["preconditions of the changelog"] = header
+    if found.rewritten:
+        named["contexts and labels"] = [context.recipe.contexts, context.recipe.labels]
+    if not found.complete or context.extended:
+        named["environment"] = context.env
+        named |= {f"parameter {name}": text for name, text in context.recipe.parameters.items()}
+    return parts | {name: digest([name, content]) for name, content in named.items()}
 
 
 def empty_digest(listing: Listing, context: Context) -> str:

@@ -353,6 +353,7 @@ def _step(
             *(tool.files if tool else ()),
         ),
         uncacheable=uncacheable,
+        parts=planned.parts,
         env=env,
         tool=None if tool is None else str(tool.program),
         changeset_id=found and found.key.id,

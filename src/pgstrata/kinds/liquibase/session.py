@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pgstrata.kinds.liquibase.applying import Link, Target
 from pgstrata.kinds.liquibase.changelog import Changelog, Key
-from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest
+from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest, parts_of
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 from pgstrata.kinds.liquibase.leavings import left_in_session
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
@@ -29,6 +29,8 @@ class Planned(NamedTuple):
     found: Found | None
     """None for the step of a recipe without changesets."""
     digest: str
+    parts: dict[str, str]
+    """See ``Step.parts``."""
 
 
 class Session:
@@ -121,13 +123,14 @@ class Session:
         header = "\n".join((self.listing.header, *self.listing.header_conditions))
         changesets = self.listing.changesets
         if not changesets:
-            return [Planned(None, empty_digest(self.listing, self.context))]
+            return [Planned(None, empty_digest(self.listing, self.context), {})]
         # The first step checks the preconditions of the changelog as a whole.
         first, *rest = changesets
-        return [
-            Planned(first, digest_of(first, self.context, header)),
-            *(Planned(found, digest_of(found, self.context)) for found in rest),
-        ]
+        return [self._plan(first, header), *map(self._plan, rest)]
+
+    def _plan(self, found: Found, header: str = "") -> Planned:
+        of = (found, self.context, header)
+        return Planned(found, digest_of(*of), parts_of(*of))
 
 
 def _after_own_writing(listing: Listing) -> Iterator[Key]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
-from pgstrata.domain.identity import Content, step_digest
+from pgstrata.domain.identity import Content, digest, step_digest
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
@@ -65,13 +65,16 @@ class PsqlRecipe:
         self, request: PrepareRequest, arguments: PsqlArguments, sources: Sources
     ) -> tuple[Step, ...]:
         work_dir = work_dir_of(request, sources)
+        common_parts = _common_parts(arguments)
         steps = []
         for source in arguments.sources:
             located = _located(source, work_dir, request)
             expansion = self._expand(sources, located, work_dir, arguments, request.stdin)
             if expansion.problems and request.uncacheable == "refuse":
                 raise _uncacheable(expansion.problems)
-            steps.append(_step(source, located, expansion, work_dir, arguments, request.stdin))
+            steps.append(
+                _step(source, located, expansion, work_dir, arguments, request.stdin, common_parts)
+            )
         return tuple(steps)
 
     def _expand(
@@ -199,6 +202,7 @@ def _step(
     work_dir: Path,
     arguments: PsqlArguments,
     stdin: str | None,
+    common_parts: dict[str, str],
 ) -> Step:
     content: dict[str, Content] = {
         "source": "command" if isinstance(source, Command) else "script",
@@ -217,7 +221,30 @@ def _step(
         work_dir=work_dir,
         stdin=stdin if isinstance(source, Stdin) else None,
         inputs=tuple(seen.input for seen in expansion.files),
+        uncacheable=bool(expansion.problems),
+        parts=_parts(source, expansion, stdin) | common_parts,
     )
+
+
+def _parts(source: Source, expansion: Expansion, stdin: str | None) -> dict[str, str]:
+    """A step's own parts: each of its files by itself, a command, standard input."""
+    inputs = (seen.input for seen in expansion.files)
+    parts = {one.name: one.digest for one in inputs if one.digest is not None}
+    match source:
+        case Command(words):
+            parts |= {"-c": digest(words), "-c in place of -f": digest(True)}
+        case Stdin():
+            parts["standard input"] = digest(stdin)
+    return parts
+
+
+def _common_parts(arguments: PsqlArguments) -> dict[str, str]:
+    """The parts that all steps have in common. Their names matter, so the digests cover them."""
+    variables = {**arguments.variables, **arguments.flag_variables}
+    flags: dict[str, Content] = {f"variable {name}": value for name, value in variables.items()}
+    if arguments.single_transaction:
+        flags["-1"] = True
+    return {name: digest([name, value]) for name, value in flags.items()}
 
 
 def _args(source: Source, arguments: PsqlArguments) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated, BinaryIO
 
 import msgspec
 
-from pgstrata.domain.identity import step_digest
+from pgstrata.domain.identity import digest, step_digest
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import Step
@@ -74,6 +74,12 @@ class ShoutRecipe:
             title=f"shout {name}",
             work_dir=Path("/"),
             inputs=(seen.input,),
+            uncacheable=not known,
+            parts={
+                name: seen.input.digest or "",
+                "shout_times": digest(fields.shout_times),
+                "the setting kinds.shout.mark": digest(self._mark),
+            },
         )
 
     def _digest(self, seen: Seen, fields: ShoutFields, nonce: int | None) -> str:

@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from pgstrata.domain.plan import Input
 from pgstrata.kinds.liquibase.changelog import UNKNOWN_VERSION, Key
-from pgstrata.kinds.liquibase.identity import Context, digest_of, problems
+from pgstrata.kinds.liquibase.identity import Context, digest_of, parts_of, problems
 from pgstrata.kinds.liquibase.listing import Found
 from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.sources.base import Seen
 
 RECIPE = Recipe(command="update", changelog_file="a.xml", search_path=("/x",))
 CONTEXT = Context(RECIPE, {}, {"liquibase": "4.28.0", "driver": "42", "extensions": None})
@@ -23,8 +25,11 @@ FOUND = Found(
     conditions=(),
     sql=("select 1;",),
     complete=True,
-    files=(),
-    contents=(),
+    files=tuple(
+        Seen(Input(name=name, digest=digest), None)
+        for name, digest in (("/x/a.xml", "ab"), ("/x/rows.csv", "cd"))
+    ),
+    contents=("cd",),
 )
 
 
@@ -47,17 +52,23 @@ FOUND = Found(
     ids=str,
 )
 def test_whatever_can_change_the_outcome_changes_the_digest(change: dict[str, Any]) -> None:
-    assert digest_of(FOUND._replace(**change), CONTEXT) != digest_of(FOUND, CONTEXT)
+    other = FOUND._replace(**change)
+    assert digest_of(other, CONTEXT) != digest_of(FOUND, CONTEXT)
+    assert parts_of(other, CONTEXT) != parts_of(FOUND, CONTEXT)
 
 
 def test_another_liquibase_or_other_jars_make_another_digest() -> None:
     newer = CONTEXT._replace(installation={**CONTEXT.installation, "liquibase": "4.29.0"})
     digests = {digest_of(FOUND, context) for context in (CONTEXT, newer, EXTENDED)}
     assert len(digests) == 3
+    parts = {parts_of(FOUND, context)["Liquibase"] for context in (CONTEXT, newer, EXTENDED)}
+    assert len(parts) == 3
 
 
 def test_the_changelogs_preconditions_count_where_they_are_checked() -> None:
     assert digest_of(FOUND, CONTEXT, "runningAs postgres") != digest_of(FOUND, CONTEXT)
+    more = parts_of(FOUND, CONTEXT, "runningAs postgres").keys() - parts_of(FOUND, CONTEXT).keys()
+    assert more == {"preconditions of the changelog"}
 
 
 def test_parameters_and_variables_count_only_where_they_cannot_be_seen() -> None:
@@ -74,6 +85,9 @@ def test_parameters_and_variables_count_only_where_they_cannot_be_seen() -> None
     assert digest_of(FOUND, other) == digest_of(FOUND, CONTEXT)
     unseen = FOUND._replace(complete=False)
     assert digest_of(unseen, other) != digest_of(unseen, CONTEXT)
+    assert parts_of(FOUND, other) == parts_of(FOUND, CONTEXT)
+    here, there = parts_of(unseen, CONTEXT), parts_of(unseen, other)
+    assert {name for name, _ in here.items() ^ there.items()} == {"environment", "parameter a"}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +112,12 @@ def test_what_cannot_be_known_is_named(change: dict[str, Any], what: str) -> Non
     [problem] = problems(FOUND._replace(**change), CONTEXT)
     assert what in problem.what
     assert problem.remedy
+
+
+def test_a_changesets_parts_are_the_data_it_reads_and_itself_and_liquibase() -> None:
+    parts = parts_of(FOUND, CONTEXT)
+    assert parts.keys() == {"/x/rows.csv", "changeset", "Liquibase"}
+    assert parts["/x/rows.csv"] == "cd"
 
 
 def test_code_of_ones_own_is_known_by_its_jars() -> None:

@@ -92,6 +92,68 @@ def test_what_can_be_known_has_its_usual_digest_where_anything_may_be_run() -> N
     assert one == other
 
 
+def _differing(one: Step, other: Step) -> set[str]:
+    return {name for name, _ in one.parts.items() ^ other.parts.items()}
+
+
+@pytest.mark.parametrize("edited", ["a.sql", "b.sql", "c.csv"])
+def test_a_file_that_was_edited_is_the_part_that_differs(tmp_path: Path, edited: str) -> None:
+    (tmp_path / "a.sql").write_text("\\i b.sql\nselect 1;")
+    (tmp_path / "b.sql").write_text("\\copy t from 'c.csv'\n")
+    (tmp_path / "c.csv").write_text("1\n")
+    request = _request("-v", "tenant=acme", "-f", "a.sql", work_dir=str(tmp_path))
+    [before] = _steps(request)
+    files = {f"{tmp_path}/{name}" for name in ("a.sql", "b.sql", "c.csv")}
+    assert before.parts.keys() == files | {"variable tenant"}
+    with (tmp_path / edited).open("a") as file:
+        file.write("-- more\n")
+    [after] = _steps(request)
+    assert _differing(before, after) == {f"{tmp_path}/{edited}"}
+
+
+def test_a_file_that_moved_is_the_same_part_by_another_name(tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_text("\\i b.sql\n")
+    (tmp_path / "b.sql").write_text("select 1;")
+    [before] = _steps(_request("-f", "a.sql", work_dir=str(tmp_path)))
+    (tmp_path / "sub").mkdir()
+    for name in ("a.sql", "b.sql"):
+        (tmp_path / name).rename(tmp_path / "sub" / name)
+    [after] = _steps(_request("-f", "a.sql", work_dir=str(tmp_path / "sub")))
+    assert not before.parts.keys() & after.parts.keys()
+    assert sorted(before.parts.values()) == sorted(after.parts.values())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differing"),
+    [
+        (["-v", "x=1"], ["-v", "x=2"], {"variable x"}),
+        (["-v", "x=1"], ["-v", "y=1"], {"variable x", "variable y"}),
+        (["-v", "x"], [], {"variable x"}),
+        (["-1"], [], {"-1"}),
+        (["-q"], [], {"variable QUIET"}),
+        (["-A"], [], set()),
+    ],
+)
+def test_each_variable_and_flag_that_counts_is_a_part_by_its_name(
+    one: list[str], other: list[str], differing: set[str]
+) -> None:
+    [first], [second] = (_steps(_request(*flags, "-c", "x")) for flags in (one, other))
+    assert _differing(first, second) == differing
+
+
+def test_a_command_and_standard_input_are_parts_too() -> None:
+    [command], [longer] = (_steps(_request("-c", sql)) for sql in ("select 1", "select 1;"))
+    assert _differing(command, longer) == {"-c"}
+    [script], [other] = (_steps(_request("-f", "-", stdin=sql)) for sql in ("select 1", "x"))
+    assert _differing(script, other) == {"standard input"}
+    assert _differing(command, script) == {"-c", "standard input", "-c in place of -f"}
+
+
+def test_equal_variables_of_different_names_are_different_parts() -> None:
+    [step] = _steps(_request("-v", "x=1", "-v", "y=1", "-c", "x"))
+    assert len(set(step.parts.values())) == len(step.parts)
+
+
 def _digest(*flags: str) -> str:
     [step] = _steps(_request(*flags, "-c", "x"))
     return step.digest

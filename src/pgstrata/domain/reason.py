@@ -1,0 +1,64 @@
+"""What is kept about states so that a plan can say why a step is a hit or a miss."""
+
+from datetime import datetime
+from typing import Literal
+
+from pgstrata.domain import identity
+from pgstrata.domain.model import Model
+from pgstrata.domain.plan import Step, TaskInput
+
+RemovedFor = Literal["evicted", "dirty", "removed"]
+"""``evicted``: to make room. ``dirty``: missing or damaged files. ``removed``: on request."""
+
+ALL_PARTS = "inputs"
+"""The name of the only part that is kept of a step with too many parts."""
+_MOST_PARTS = 200
+_LONGEST_TITLE = 200  # characters; a title may be a whole command
+_DIGEST_LENGTH = 16  # a collision would only spoil a reason's text
+
+
+class StepRecord(Model, frozen=True, kw_only=True):
+    """What a state was made of: small, stored with it, and only ever compared."""
+
+    state_id: str
+    start: TaskInput
+    kind: str
+    title: str
+    """The step's, cut where it is too long."""
+    digest: str
+    """The step's."""
+    parts: dict[str, str]
+    """See ``Step.parts``; ``ALL_PARTS`` alone where there are too many."""
+
+
+class Removal(Model, frozen=True, kw_only=True):
+    """The removal of a state."""
+
+    why: RemovedFor
+    at: datetime
+
+
+class Evidence(Model, frozen=True, kw_only=True):
+    """What may explain why states of a chain must be built."""
+
+    removals: dict[str, Removal] = {}
+    """By the state's id; only the latest removals are known."""
+    stored: tuple[str, ...] = ()
+    """The ids of those that have a row nevertheless."""
+    alike: tuple[StepRecord, ...] = ()
+    """What a few states were made of that may resemble the first step to run, likeliest first."""
+
+
+def step_record(state_id: str, start: TaskInput, step: Step) -> StepRecord:
+    """What is kept of the step that makes this state."""
+    parts = step.parts
+    if len(parts) > _MOST_PARTS:
+        parts = {ALL_PARTS: identity.digest(parts)}
+    return StepRecord(
+        state_id=state_id,
+        start=start,
+        kind=step.kind,
+        title=step.title[:_LONGEST_TITLE],
+        digest=step.digest,
+        parts={name: digest[:_DIGEST_LENGTH] for name, digest in parts.items()},
+    )
