@@ -33,7 +33,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "resolve_image": (str,),
     "check_limits": (),
     "check_name": (str,),
-    "existing_states": (list[str],),
     "count_clean": (list[str],),
     "evidence": (list[str], StepRecord | None),
     "acquire": (list[str],),
@@ -96,9 +95,6 @@ class PipeExecutor:
 
     async def check_name(self, name: str) -> None:
         await self._ask(type(None), "check_name", name)
-
-    async def existing_states(self, state_ids: Sequence[str]) -> frozenset[str]:
-        return await self._ask(frozenset[str], "existing_states", state_ids)
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         return await self._ask(int, "count_clean", state_ids)

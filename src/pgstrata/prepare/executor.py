@@ -46,9 +46,6 @@ class Executor(Protocol):
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` when an instance bears this name already."""
 
-    async def existing_states(self, state_ids: Sequence[str]) -> frozenset[str]:
-        """Which of these states are in the cache, as far as a plan needs to know."""
-
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         """How many states of a chain, from its start, need no building."""
 

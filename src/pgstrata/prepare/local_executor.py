@@ -88,9 +88,6 @@ class LocalExecutor:
     async def check_name(self, name: str) -> None:
         await self._instances.check_name(name)
 
-    async def existing_states(self, state_ids: Sequence[str]) -> frozenset[str]:
-        return await self._store.existing_states(state_ids)
-
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         deepest = await self._snapshots.deepest_clean(state_ids)
         return 0 if deepest is None else deepest + 1

@@ -177,14 +177,10 @@ class JobRunner:
         await self._retention.trim(run.job.signature)
 
     async def _find_cached(self, run: _Run, chain: planner.Chain) -> tuple[int, frozenset[str]]:
-        """How many steps of a chain are done, and which of its states are there.
-
-        For who only plans, rows tell; who is about to use states looks whether they are whole.
-        """
-        if run.job.request.plan_only:
-            return 0, await self._executor.existing_states(chain.state_ids)
-        done = await self._executor.count_clean(chain.state_ids)
-        return done, frozenset(chain.state_ids[:done])
+        """How many steps of a chain are done, and which of its states need no building."""
+        clean = await self._executor.count_clean(chain.state_ids)
+        done = 0 if run.job.request.plan_only else clean
+        return done, frozenset(chain.state_ids[:clean])
 
     async def _explain(self, chain: planner.Chain, cached: frozenset[str]) -> dict[str, Reason]:
         """Why each state is cached or not. Costs a read only when one is missing."""

@@ -242,6 +242,7 @@ def test_a_state_whose_files_are_not_whole_says_so_while_it_is_there_and_afterwa
             await heart.store.remove_instance(job.result.instance_id)
             marker = heart.root / "states" / job.result.state_id / "marker"
             heart.disk.remove_tree(marker)
+            assert codes(await told(heart, "a", "b")) == ["cached", "dirty"]
             rebuilt = await heart.finish("a", "b")
             assert codes(await reasons_of(heart, rebuilt.job_id)) == ["cached", "dirty"]
 
@@ -249,6 +250,20 @@ def test_a_state_whose_files_are_not_whole_says_so_while_it_is_there_and_afterwa
             await heart.store.remove_instance(rebuilt.result.instance_id)
             heart.disk.remove_tree(marker)
             assert await heart.snapshots.throw_out(job.result.state_id) == "removed"
+            assert codes(await told(heart, "a", "b")) == ["cached", "dirty"]
+
+    run(scenario())
+
+
+def test_a_damaged_state_that_an_instance_was_made_from_says_so_even_when_emptied(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a", "b")
+            assert job.result is not None
+            heart.disk.remove_tree(heart.root / "states" / job.result.state_id / "marker")
+            assert await heart.snapshots.throw_out(job.result.state_id) == "emptied"
             assert codes(await told(heart, "a", "b")) == ["cached", "dirty"]
 
     run(scenario())
