@@ -69,9 +69,9 @@ def parts_of(found: Found, context: Context, header: str = "") -> dict[str, str]
     files = found.files[len(found.files) - len(found.contents) :]
     parts = {seen.input.name: content for seen, content in zip(files, found.contents, strict=True)}
     named: dict[str, Content] = {
-        "changeset": [
-            *(found.key, found.checksum, found.attributes, found.more),
-            *(found.conditions, found.sql if found.complete else None),
+        f"changeset {found.key}": [
+            *(found.checksum, found.attributes, found.more, found.conditions),
+            found.sql if found.complete else None,
         ],
         "Liquibase": context.installation,
     }

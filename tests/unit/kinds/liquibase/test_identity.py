@@ -116,8 +116,18 @@ def test_what_cannot_be_known_is_named(change: dict[str, Any], what: str) -> Non
 
 def test_a_changesets_parts_are_the_data_it_reads_and_itself_and_liquibase() -> None:
     parts = parts_of(FOUND, CONTEXT)
-    assert parts.keys() == {"/x/rows.csv", "changeset", "Liquibase"}
+    assert parts.keys() == {"/x/rows.csv", "changeset a.xml::1::ada", "Liquibase"}
     assert parts["/x/rows.csv"] == "cd"
+
+
+@pytest.mark.parametrize("key", [Key("b.xml", "1", "ada"), Key("a.xml", "2", "ada")], ids=str)
+def test_another_changeset_is_another_part_and_not_an_edited_one(key: Key) -> None:
+    another, edited = FOUND._replace(key=key), FOUND._replace(checksum="9:def")
+    assert parts_of(FOUND, CONTEXT).keys() == parts_of(edited, CONTEXT).keys()
+    assert parts_of(FOUND, CONTEXT).keys() ^ parts_of(another, CONTEXT).keys() == {
+        "changeset a.xml::1::ada",
+        f"changeset {key}",
+    }
 
 
 def test_code_of_ones_own_is_known_by_its_jars() -> None:
