@@ -78,7 +78,7 @@ class ShoutRecipe:
             parts={
                 name: seen.input.digest or "",
                 "shout_times": digest(fields.shout_times),
-                "the setting kinds.shout.mark": digest(self._mark),
+                "setting shout.mark": digest(self._mark),
             },
         )
 
