@@ -6,8 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -176,6 +182,15 @@ class NativeRig:
         data_dir = self.empty()
         subprocess.run(["cp", "-a", f"{self._template}/.", data_dir], check=True)
         return data_dir
+
+    @asynccontextmanager
+    async def serving(self, data_dir: Path | None = None) -> AsyncIterator[Server]:
+        """A server on a cluster of its own, or on the given one."""
+        server = await self.runtime.start(self.image, data_dir or self.cluster())
+        try:
+            yield server
+        finally:
+            await self.runtime.stop(server)
 
     def write(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)

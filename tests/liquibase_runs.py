@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from pgstrata.domain.instance import Server
@@ -13,21 +14,12 @@ from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.sources.local import LocalTree
+from pgstrata.system.processes import program
 from tests.clusters import NativeRig
 from tests.liquibase import dump, history, launcher, locked, plain_update, settings
 
 LOCAL = LocalTree()
 """This machine's own files."""
-
-
-@asynccontextmanager
-async def serving(rig: NativeRig) -> AsyncIterator[Server]:
-    """A server with an empty database."""
-    server = await rig.runtime.start(rig.image, rig.cluster())
-    try:
-        yield server
-    finally:
-        await rig.runtime.stop(server)
 
 
 @asynccontextmanager
@@ -56,6 +48,11 @@ async def run(
     return said
 
 
+def javas() -> list[int]:
+    """The pids of the Javas that this process has running."""
+    return [child.pid for child in psutil.Process().children() if program(child.pid) == "java"]
+
+
 async def unheard(line: str) -> None:
     """Whatever it says."""
 
@@ -81,7 +78,7 @@ def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
 
     async def scenario() -> int:
         newest = (await rig.runtime.installations())[0]
-        async with liquibase() as kind, serving(rig) as stepped, serving(rig) as plain:
+        async with liquibase() as kind, rig.serving() as stepped, rig.serving() as plain:
             steps = await kind.steps(request(work_dir, *words), LOCAL)
             for step in steps:
                 await kind.execute(step, LOCAL, stepped, rig.runtime, unheard)

@@ -16,7 +16,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history, jhipster
-from tests.liquibase_runs import LOCAL, compare, liquibase, request, run, serving, unheard
+from tests.liquibase_runs import LOCAL, compare, javas, liquibase, request, run, unheard
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,7 @@ def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
     )
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             said = await run(rig, kind, server, steps)
             assert [line for line in said if "session of its own" in line] == [
@@ -303,7 +303,7 @@ def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(
     query = "select current_setting('intervalstyle') || ' ' || current_setting('search_path')"
 
     async def scenario() -> list[str | None]:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             return [
                 await kind.execute(step, LOCAL, server, rig.runtime, unheard, flush_query=query)
@@ -333,7 +333,7 @@ def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
     )  # fmt: skip
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as together, serving(rig) as apart:
+        async with liquibase() as kind, rig.serving() as together, rig.serving() as apart:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, together, steps)
             for number, step in enumerate(steps):
@@ -386,7 +386,7 @@ def test_a_failing_changeset_is_told_with_its_statement_and_postgresqls_message(
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2, "select * from nope"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, server, steps)
 
@@ -403,7 +403,7 @@ def test_the_changelogs_own_preconditions_are_checked_before_its_first_changeset
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(condition, one(1))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, server, steps)
 
@@ -418,7 +418,7 @@ def test_liquibases_words_arrive_with_the_step_that_made_them(
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2))})
 
     async def scenario() -> list[list[str]]:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             return [await run(rig, kind, server, (step,)) for step in steps]
 
@@ -438,7 +438,7 @@ def test_a_server_that_was_stopped_since_the_last_step_is_not_told_of(
         async with liquibase() as kind:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             for step in steps:
-                async with serving(rig) as server:
+                async with rig.serving() as server:
                     said = await run(rig, kind, server, (step,))
             return said
 
@@ -454,11 +454,11 @@ def test_one_java_serves_a_plan_and_all_its_steps(rig: NativeRig, tmp_path: Path
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(*map(one, range(1, 6)))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
-            [pid] = kind.idle_pids
+            [pid] = javas()
             await run(rig, kind, server, steps)
-            assert kind.idle_pids == (pid,)
+            assert javas() == [pid]
         assert not psutil.pid_exists(pid)
 
     asyncio.run(scenario())
@@ -473,7 +473,7 @@ def test_the_same_again_needs_no_java(tmp_path: Path) -> None:
             steps = await kind.steps(asked, LOCAL)
             await kind.close()
             assert await kind.steps(asked, LOCAL) == steps
-            assert kind.idle_pids == ()
+            assert javas() == []
 
     asyncio.run(scenario())
 
@@ -484,12 +484,12 @@ def test_a_java_that_was_killed_is_replaced_and_runs_what_was_planned(
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             first, second = await kind.steps(
                 request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL
             )
             await run(rig, kind, server, (first,))
-            [pid] = kind.idle_pids
+            [pid] = javas()
             await killed(pid)
             await run(rig, kind, server, (second,))
             assert [row[0] for row in history(server.endpoint.dsn)] == ["1", "2"]
@@ -501,7 +501,7 @@ def test_a_changeset_that_changed_since_its_plan_is_not_run(rig: NativeRig, tmp_
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select 2"))})
             await kind.close()
@@ -515,9 +515,9 @@ def test_a_killed_java_fails_the_step_it_ran(rig: NativeRig, tmp_path: Path) -> 
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
-            [pid] = kind.idle_pids
+            [pid] = javas()
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
             await killed(pid)
@@ -531,9 +531,9 @@ def test_a_cancelled_step_leaves_no_java(rig: NativeRig, tmp_path: Path) -> None
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
-            [pid] = kind.idle_pids
+            [pid] = javas()
             java = psutil.Process(pid)
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
@@ -549,7 +549,7 @@ def test_a_server_that_is_killed_fails_the_step_it_ran(rig: NativeRig, tmp_path:
     changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)

@@ -13,7 +13,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history
-from tests.liquibase_runs import LOCAL, liquibase, request, run, serving, unheard
+from tests.liquibase_runs import LOCAL, liquibase, request, run, unheard
 
 _Changesets = list[tuple[str, str]]
 
@@ -64,7 +64,7 @@ async def planned(kind: LiquibaseKind, directory: Path) -> tuple[Step, ...]:
 
 def test_what_was_planned_is_what_runs_in_that_order(rig: NativeRig, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await planned(kind, tmp_path)
             keys = [(step.changeset_path, step.changeset_id) for step in steps]
             assert keys == [(name, number) for name in FORMATS for number in ("2", "1")]
@@ -80,7 +80,7 @@ def test_what_was_planned_is_what_runs_in_that_order(rig: NativeRig, tmp_path: P
 
 def test_what_changed_since_its_plan_is_named_and_not_run(rig: NativeRig, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with liquibase() as kind, serving(rig) as server:
+        async with liquibase() as kind, rig.serving() as server:
             steps = await planned(kind, tmp_path)
             write(tmp_path, *FORMATS, says="changed")
             # A Java that read the files when they were planned would run what it read.

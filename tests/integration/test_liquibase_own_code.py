@@ -12,7 +12,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history, launcher
-from tests.liquibase_runs import LOCAL, liquibase, request, rows, run, serving, unheard
+from tests.liquibase_runs import LOCAL, liquibase, request, rows, run, unheard
 from tests.own_code import compiled, pack
 
 UPDATE = ("update", "--changelog-file=a.xml")
@@ -61,7 +61,7 @@ def test_it_runs_and_its_jar_is_part_of_what_a_state_is_named_by(
     jar = pack(tmp_path / "own.jar", classes, word="one")
 
     async def scenario() -> None:
-        async with liquibase(jars=(jar,)) as kind, serving(rig) as server:
+        async with liquibase(jars=(jar,)) as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, *UPDATE), LOCAL)
             await run(rig, kind, server, steps)
             assert rows(rig, server, "select note from notes") == [("one",), ("there is one",)]
@@ -133,7 +133,7 @@ def test_a_file_it_reads_counts_if_the_changeset_names_it_and_fails_the_step_if_
     jar = pack(tmp_path / "own.jar", classes, word="one")
 
     async def scenario() -> InputChangedError:
-        async with liquibase(jars=(jar,)) as kind, serving(rig) as server:
+        async with liquibase(jars=(jar,)) as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, *UPDATE), LOCAL)
             await run(rig, kind, server, steps[:2])
             assert rows(rig, server, "select note from notes") == [("from a file",)]

@@ -7,8 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -64,15 +63,6 @@ def rig(directory: Path) -> NativeRig:
     return rig
 
 
-@asynccontextmanager
-async def serving(rig: NativeRig, data_dir: Path | None = None) -> AsyncIterator[Server]:
-    server = await rig.runtime.start(rig.image, data_dir or rig.cluster())
-    try:
-        yield server
-    finally:
-        await rig.runtime.stop(server)
-
-
 async def psql(rig: NativeRig, server: Server, *commands: str) -> list[str]:
     """What psql writes; every command must succeed."""
     lines: list[str] = []
@@ -105,9 +95,9 @@ def test_a_server_outlives_the_engine_that_started_it(rig: NativeRig, directory:
 def test_what_was_written_is_there_after_a_clean_stop(rig: NativeRig) -> None:
     async def write_and_read() -> list[str]:
         data_dir = rig.cluster()
-        async with serving(rig, data_dir) as server:
+        async with rig.serving(data_dir) as server:
             await psql(rig, server, "create unlogged table kept as select 7 as n")
-        async with serving(rig, data_dir) as server:
+        async with rig.serving(data_dir) as server:
             return await psql(rig, server, "select n from kept")
 
     assert asyncio.run(write_and_read()) == ["7"]
@@ -115,7 +105,7 @@ def test_what_was_written_is_there_after_a_clean_stop(rig: NativeRig) -> None:
 
 def test_clients_need_the_password(rig: NativeRig) -> None:
     async def knock() -> None:
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             dsn = server.endpoint.dsn
             with connected(dsn) as connection:
                 assert connection.execute("select 1").fetchone() == (1,)
@@ -128,7 +118,7 @@ def test_clients_need_the_password(rig: NativeRig) -> None:
 
 def test_other_roles_need_a_password_on_the_socket_too(rig: NativeRig) -> None:
     async def knock() -> None:
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             await psql(rig, server, "create role guest login password 'open'")
             with pytest.raises(psycopg.OperationalError, match="password"):
                 psycopg.connect(
@@ -140,7 +130,7 @@ def test_other_roles_need_a_password_on_the_socket_too(rig: NativeRig) -> None:
 
 def test_nobody_else_can_enter_the_socket_directory(rig: NativeRig) -> None:
     async def look() -> os.stat_result:
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             return server.endpoint.socket_dir.stat()
 
     assert stat.S_IMODE(asyncio.run(look()).st_mode) == 0o700
@@ -148,7 +138,7 @@ def test_nobody_else_can_enter_the_socket_directory(rig: NativeRig) -> None:
 
 def test_nobody_else_can_read_the_log(rig: NativeRig) -> None:
     async def look() -> os.stat_result:
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             return (data_dir_of(server).parent / "server.log").stat()
 
     assert stat.S_IMODE(asyncio.run(look()).st_mode) == 0o600
@@ -156,7 +146,7 @@ def test_nobody_else_can_read_the_log(rig: NativeRig) -> None:
 
 def test_servers_never_run_as_root(rig: NativeRig) -> None:
     async def look() -> set[int]:
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             return {process.uids().real for process in postmaster.members(data_dir_of(server))}
 
     uids = asyncio.run(look())
@@ -166,7 +156,7 @@ def test_servers_never_run_as_root(rig: NativeRig) -> None:
 
 def test_a_server_listens_on_loopback_only(rig: NativeRig) -> None:
     async def look() -> set[str]:
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             return {
                 connection.laddr.ip
                 for connection in psutil.Process(pid_of(server)).net_connections()
@@ -193,7 +183,7 @@ def test_a_setting_left_in_the_cluster_locks_nobody_out(rig: NativeRig, setting:
         data_dir = rig.cluster()
         with (data_dir / "postgresql.auto.conf").open("a") as file:
             file.write(f"{setting}\n")
-        async with serving(rig, data_dir) as server:
+        async with rig.serving(data_dir) as server:
             return await rig.dbms.connections(server)
 
     assert asyncio.run(restart()) == 0
@@ -201,7 +191,7 @@ def test_a_setting_left_in_the_cluster_locks_nobody_out(rig: NativeRig, setting:
 
 def test_a_script_that_changes_the_password_does_not_lock_the_engine_out(rig: NativeRig) -> None:
     async def change() -> list[str]:
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             await psql(rig, server, "alter role postgres password 'another'")
             return await psql(rig, server, "select current_user")
 
@@ -224,7 +214,7 @@ def test_the_engines_environment_does_not_show(
     async def show() -> list[str]:
         data_dir = rig.empty()
         await rig.runtime.initialise(rig.image, data_dir)
-        async with serving(rig, data_dir) as server:
+        async with rig.serving(data_dir) as server:
             return await psql(
                 rig,
                 server,
@@ -287,7 +277,7 @@ def test_a_broken_data_directory_is_told_in_the_servers_own_words(rig: NativeRig
     data_dir = rig.cluster()
 
     async def start_and_break() -> None:
-        async with serving(rig, data_dir):
+        async with rig.serving(data_dir):
             pass
         (data_dir / "postgresql.conf").write_text("nonsense here\n")
         await rig.runtime.start(rig.image, data_dir)
@@ -306,7 +296,7 @@ def test_a_cluster_whose_database_was_dropped_does_not_count_as_up(rig: NativeRi
     data_dir = rig.cluster()
 
     async def drop_and_restart() -> None:
-        async with serving(rig, data_dir) as server:
+        async with rig.serving(data_dir) as server:
             with connected(f"{server.endpoint.dsn.removesuffix('postgres')}template1") as other:
                 other.execute("drop database postgres")
         await rig.runtime.start(rig.image, data_dir)
@@ -380,7 +370,7 @@ def test_a_cancelled_tool_takes_its_children_with_it(rig: NativeRig) -> None:
         async def note(_line: str) -> None:
             begun.set()
 
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             before = below_us(server)
             command = ToolCommand(
                 tool="psql", args=("-c", "\\! echo begun; sleep 600"), work_dir=Path("/")
@@ -402,7 +392,7 @@ def test_a_tool_may_be_named_by_its_whole_path(rig: NativeRig) -> None:
     async def run_it() -> ToolExit:
         async def ignore(_line: str) -> None: ...
 
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             command = ToolCommand(tool=sys.executable, args=("-c", ""), work_dir=Path("/"))
             return await run_by_lines(rig.runtime, server, command, ignore)
 
@@ -413,7 +403,7 @@ def test_an_error_keeps_the_last_lines_only(rig: NativeRig) -> None:
     async def complain() -> ToolExit:
         async def ignore(_line: str) -> None: ...
 
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             script = "import sys; [print(n, file=sys.stderr) for n in range(1000)]; sys.exit(3)"
             command = ToolCommand(tool=sys.executable, args=("-c", script), work_dir=Path("/"))
             return await run_by_lines(rig.runtime, server, command, ignore)
@@ -436,7 +426,7 @@ def test_streams_come_apart_as_the_bytes_they_are_each_in_its_own_order(rig: Nat
         async def keep(stream: Stream, piece: bytes) -> None:
             written[stream] += piece
 
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             command = ToolCommand(tool=sys.executable, args=("-c", script), work_dir=Path("/"))
             await rig.runtime.run(server, command, keep)
 
@@ -452,7 +442,7 @@ def test_commands_may_bring_variables_of_their_own(rig: NativeRig) -> None:
         async def keep(line: str) -> None:
             lines.append(line)
 
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             command = ToolCommand(
                 tool="psql",
                 args=("-Atc", "show application_name"),
@@ -493,7 +483,7 @@ def test_psql_reads_strings_as_the_scanner_did_whatever_the_database_is_set_to(
 
     async def scenario() -> None:
         [step] = await PsqlRecipe().steps(request, LocalTree())
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             await psql(rig, server, "alter role postgres set standard_conforming_strings = off")
             await PsqlRunner().execute(step, LocalTree(), server, rig.runtime, keep)
 

@@ -17,7 +17,7 @@ from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memory import MemorySources
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
-from tests.liquibase_runs import liquibase, request, rows, serving, unheard
+from tests.liquibase_runs import liquibase, request, rows, unheard
 
 TREE = {
     "main.sql": "\\i tables/book.sql\n\\copy book from 'data/books.csv' csv\n\\cd data\n"
@@ -75,7 +75,7 @@ def test_psql_reads_scripts_and_data_from_afar(rig: NativeRig, tmp_path: Path, m
         assert sorted(one.name for one in steps[0].inputs) == [
             f"/app/{name}" for name in sorted(TREE.keys() - {"unused.sql"})
         ]
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             await run(rig, PSQL.runner, server, sources, steps)
             titles = rows(rig, server, "select title from titles order by 1")
             assert titles == [("one",), ("three",), ("three",), ("two",)]
@@ -90,7 +90,7 @@ def test_a_failure_is_told_with_the_script_s_name_and_line(
     async def scenario() -> StepFailedError:
         sources = make(tmp_path, TREE)
         steps = await PSQL.recipe.steps(psql_request("-f", "unused.sql"), sources)
-        async with serving(rig) as server:
+        async with rig.serving() as server:
             with pytest.raises(StepFailedError) as failed:
                 await run(rig, PSQL.runner, server, sources, steps)
             return failed.value
@@ -110,7 +110,7 @@ def test_liquibase_reads_a_changelog_below_a_directory(rig: NativeRig, tmp_path:
     async def scenario() -> None:
         sources = below_a_directory(tmp_path, tree)
         asked = request(Path("/app"), "update", "--changelog-file=a.xml")
-        async with liquibase() as planning, liquibase() as elsewhere, serving(rig) as server:
+        async with liquibase() as planning, liquibase() as elsewhere, rig.serving() as server:
             steps = await planning.steps(asked, sources)
             here = await planning.steps(
                 request(tmp_path / "app", "update", "--changelog-file=a.xml"), LocalTree()

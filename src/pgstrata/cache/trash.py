@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from pgstrata.statefs.base import StateFS
+from pgstrata.system.cancellation import cancel
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +35,7 @@ class Trash:
         traceback: TracebackType | None,
     ) -> None:
         if self._work is not None:
-            self._work.cancel()
-            await asyncio.wait((self._work,))
+            await cancel(self._work)
 
     async def put(self, volumes: Iterable[Path]) -> None:
         """Make volumes invisible to every reader; their files are deleted later. Twice is fine."""

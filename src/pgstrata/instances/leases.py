@@ -16,6 +16,7 @@ from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import utc_now
 from pgstrata.errors import NotFoundError, PgstrataError
 from pgstrata.store.base import Store
+from pgstrata.system.cancellation import cancel
 
 _log = logging.getLogger(__name__)
 
@@ -56,8 +57,7 @@ class Leases:
         traceback: TracebackType | None,
     ) -> None:
         if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait((self._watch,))
+            await cancel(self._watch)
 
     async def watch(self) -> None:
         """End or extend each lease in its time, for ever."""

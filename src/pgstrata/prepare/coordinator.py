@@ -37,7 +37,7 @@ from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.runner import JobRunner
 from pgstrata.queue.base import Queue
 from pgstrata.settings import JobLimits
-from pgstrata.system.cancellation import finish
+from pgstrata.system.cancellation import cancel, finish
 
 _log = logging.getLogger(__name__)
 
@@ -103,11 +103,7 @@ class JobCoordinator:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping = True
-        runs = list(self._runs.values())
-        for run in runs:
-            run.cancel()
-        if runs:
-            await asyncio.wait(runs)
+        await cancel(*self._runs.values())
 
     @property
     def busy(self) -> bool:

@@ -1,4 +1,4 @@
-"""Finishing what must be finished even while the waiting task is being cancelled."""
+"""Cancelling, and finishing what must be finished even while the waiting task is cancelled."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -23,3 +23,11 @@ async def finish(work: Awaitable[T]) -> T:
         task.exception()  # mark it as retrieved: the cancellation takes precedence
         raise cancelled
     return task.result()
+
+
+async def cancel(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait until they have ended; how they ended is not asked."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -151,12 +151,6 @@ class Jvm:
         """Whether it can be used."""
         return self._process is not None and self._process.running
 
-    @property
-    def pid(self) -> int:
-        """The process."""
-        assert self._process is not None
-        return self._process.pid
-
     async def start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
         """Start Java. Raises ``ProgramError``; nothing is left running then."""
         try:

@@ -96,11 +96,6 @@ class LiquibaseKind:
     def name(self) -> str:
         return NAME
 
-    @property
-    def idle_pids(self) -> tuple[int, ...]:
-        """The Javas that wait for work."""
-        return self._pool.pids
-
     async def close(self) -> None:
         """End every Java that waits for work."""
         await self._pool.close()

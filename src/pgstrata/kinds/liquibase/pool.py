@@ -50,11 +50,6 @@ class Pool(Generic[E]):
                 await self._reaper
         await self._keep(0)
 
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The processes that wait for work."""
-        return tuple(jvm.pid for _, _, jvm in self._idle if jvm.alive)
-
     def _take(self, environment: E, fits: Callable[[Jvm], bool]) -> Jvm | None:
         usable = [one for one in self._idle if one[1] == environment and one[2].alive]
         if not usable:
