@@ -8,7 +8,7 @@ decided in ``lifecycle``.
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,6 @@ from typing import Self
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.job import ErrorBody, Job, Status
 from pgstrata.domain.model import utc_now
-from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
     CancelledJobError,
@@ -34,7 +33,7 @@ from pgstrata.prepare.executor import Executor
 from pgstrata.prepare.job_log import JobLog, OvertakenError
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
-from pgstrata.prepare.runner import JobRunner
+from pgstrata.prepare.runner import JobRunner, Submission
 from pgstrata.queue.base import Queue
 from pgstrata.settings import JobLimits
 from pgstrata.system.cancellation import cancel, finish
@@ -123,7 +122,7 @@ class JobCoordinator:
         """
         kind = lookup(self._kinds, request.prepare_kind)
         arguments = kind.normalize(request)
-        await self._executor.resolve_image(request.image_id)
+        image = await self._executor.resolve_image(request.image_id)
         steps = await kind.steps(request, self._sources)
         if not request.plan_only:
             await self._executor.check_limits()
@@ -142,7 +141,7 @@ class JobCoordinator:
             created_at=utc_now(),
         )
         # Stored, it must run, even if the one who asked goes away this very moment.
-        await finish(self._enter(job, steps))
+        await finish(self._enter(Submission(job, image, steps)))
         return job
 
     async def recover(self) -> None:
@@ -204,12 +203,13 @@ class JobCoordinator:
 
     # Runs of jobs
 
-    async def _enter(self, job: Job, steps: Sequence[Step]) -> None:
+    async def _enter(self, submission: Submission) -> None:
+        job = submission.job
         await self._job_log.add(job, transitions.submitted(job))
-        await self._start(job.job_id, steps)
+        await self._start(job.job_id, submission)
 
-    async def _start(self, job_id: str, steps: Sequence[Step] | None = None) -> None:
-        run = asyncio.create_task(self._run(job_id, steps), name=f"job {job_id}")
+    async def _start(self, job_id: str, submission: Submission | None = None) -> None:
+        run = asyncio.create_task(self._run(job_id, submission), name=f"job {job_id}")
         self._runs[job_id] = run
         run.add_done_callback(lambda _: self._ended(job_id))
         # A task that is cancelled before its first step never runs at all, and nothing would then
@@ -225,11 +225,11 @@ class JobCoordinator:
         if run := self._runs.get(job_id):
             await asyncio.wait((run,))
 
-    async def _run(self, job_id: str, steps: Sequence[Step] | None) -> None:
+    async def _run(self, job_id: str, submission: Submission | None) -> None:
         """One run of a job: however it ends, the job is at its end or left for ``recover``."""
         try:
             try:
-                await self._runner.run(job_id, steps)
+                await self._runner.run(job_id, submission)
             finally:
                 await finish(self._executor.close_workspace(job_id))
         except asyncio.CancelledError:

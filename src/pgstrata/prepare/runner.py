@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from pgstrata.domain import identity
+from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
@@ -34,6 +36,15 @@ from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import finish
 
 
+class Submission(NamedTuple):
+    """A job as it was submitted, with what was found out to accept it."""
+
+    job: Job
+    image: ResolvedImage
+    steps: Sequence[Step]
+    """As its inputs were then."""
+
+
 @dataclass
 class _Run:
     """One run of a job: the job and its tasks as this run knows them."""
@@ -41,8 +52,8 @@ class _Run:
     job: Job
     tasks: tuple[Task, ...]
     kind: RecipeSide
-    steps: Sequence[Step] | None
-    """Those its inputs were read for when it was submitted; None after a restart."""
+    submission: Submission | None
+    """None after a restart."""
     lease_id: str | None = None
     """Of the lease that keeps the states of the chain from being removed to make room."""
     chain: planner.Chain | None = None
@@ -93,18 +104,22 @@ class JobRunner:
         """Let every run end where its job's next step would begin."""
         self._draining = True
 
-    async def run(self, job_id: str, steps: Sequence[Step] | None) -> None:
+    async def run(self, job_id: str, submission: Submission | None = None) -> None:
         """Wait for a slot, then carry the job to its end or, when drained, to the end of a step.
 
-        ``steps`` are those its inputs were read for when it was submitted. Raises
-        ``PgstrataError`` for what shall be the job's end, and ``OvertakenError`` when it came to
-        its end elsewhere.
+        ``submission`` is what is known of a job that was submitted to this engine; others are
+        loaded. Raises ``PgstrataError`` for what shall be the job's end, and ``OvertakenError``
+        when it came to its end elsewhere.
         """
         async with self._job_slots.hold(job_id):
-            job = await self._job_log.load(job_id)
+            tasks: tuple[Task, ...] = ()
+            if submission is not None:
+                job = submission.job
+            else:
+                job = await self._job_log.load(job_id)
+                tasks = await self._job_log.tasks(job_id)
             kind = lookup(self._kinds, job.request.prepare_kind)
-            tasks = await self._job_log.tasks(job_id)
-            run = _Run(job, tasks, kind, steps)
+            run = _Run(job, tasks, kind, submission)
             try:
                 async with self._limit_time(job):
                     await self._advance(run)
@@ -150,8 +165,11 @@ class JobRunner:
     # Planning
 
     async def _plan(self, run: _Run) -> None:
-        steps = run.steps if run.steps is not None else await self._reread_steps(run)
-        image = await self._executor.resolve_image(run.job.request.image_id)
+        if run.submission is not None:
+            _, image, steps = run.submission
+        else:
+            steps = await self._reread_steps(run)
+            image = await self._executor.resolve_image(run.job.request.image_id)
         chain = planner.chain(image.image_id, steps, server_settings=self._server_settings)
         # From before it is looked which are there, until the instance is.
         run.lease_id = await self._executor.acquire(chain.state_ids)

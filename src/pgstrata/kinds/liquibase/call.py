@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -15,6 +16,9 @@ from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.memo import Memo
 
+# A request is normalized first and made into steps then, and the same requests come again.
+_parsed = lru_cache(maxsize=16)(arguments.parse)
+
 
 def arguments_of(request: PrepareRequest) -> Arguments:
     """The request's arguments and environment, no file read. Raises ``InvalidArgumentError``."""
@@ -25,7 +29,7 @@ def arguments_of(request: PrepareRequest) -> Arguments:
             "a program cannot be given the character NUL, which the request has in it",
             remedy="leave it out",
         )
-    given = arguments.parse(fields.liquibase_args)
+    given = _parsed(fields.liquibase_args)
     defaults.of_environment(fields.liquibase_env)
     if request.stdin:
         raise InvalidArgumentError(

@@ -5,6 +5,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from pgstrata.domain.identity import Content, digest, step_digest
@@ -147,8 +148,12 @@ def failure(step: Step, ended: ToolExit) -> StepFailedError:
     )
 
 
+# A request is normalized first and made into steps then, and the same requests come again.
+_parsed = lru_cache(maxsize=16)(parse)
+
+
 def _arguments(request: PrepareRequest) -> PsqlArguments:
-    arguments = parse(fields_of(request, PsqlFields).psql_args)
+    arguments = _parsed(fields_of(request, PsqlFields).psql_args)
     if arguments.needs_stdin and request.stdin is None:
         raise InvalidArgumentError(
             "`-f -` reads standard input, and the request has none",
