@@ -12,18 +12,21 @@ export PGSTRATA_POSTGRES_HOME ?= $(abspath $(VENV))/postgres
 MAJORS := 10 13 15 18
 POSTGRES := $(MAJORS:%=$(VENV)/.postgres-%)
 
-.PHONY: help demo test lint format docs pins bench clean
+.PHONY: help demo test test-all lint format docs pins bench clean
 
 help: ## show what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(READY) ## set everything up and run the main job on the bundled example
 	@$(BIN)/pgstrata postgres install 18 --if-needed || echo "the demo takes the PostgreSQL there is"
 	$(BIN)/pgstrata demo
 
-test: $(JAVA) $(LIQUIBASE) $(POSTGRES) ## set everything up and run all tests
+test: SELECTED := -m "not slow"
+test: ## set everything up and run the tests
+test-all: ## the same, with those that take long
+test test-all: $(JAVA) $(LIQUIBASE) $(POSTGRES)
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile \
-		--no-loadscope-reorder $(PYTEST_ARGS)
+		--no-loadscope-reorder $(SELECTED) $(PYTEST_ARGS)
 
 lint: $(READY) ## formatting, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .

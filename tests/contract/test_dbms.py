@@ -13,7 +13,10 @@ from tests.clusters import MemoryRig, Rig, rig_below
 from tests.servers import data_dir_of
 
 
-@pytest.fixture(scope="module", params=["memory", "native 15", "native 16", "native 18"])
+@pytest.fixture(
+    scope="module",
+    params=["memory", "native 15", pytest.param("native 16", marks=pytest.mark.slow), "native 18"],
+)
 def rig(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Rig]:
     adapter, _, version = request.param.partition(" ")
     if adapter == "memory":

@@ -66,7 +66,9 @@ _ASTRAY = re.compile(r": error: |^LINE \d+:.*(?i:copy)")
 Psql = Callable[[bytes], Printed]
 
 
-@pytest.fixture(scope="module", params=["10", "13", "15", "17", "18"])
+@pytest.fixture(
+    scope="module", params=["10", "13", "15", pytest.param("17", marks=pytest.mark.slow), "18"]
+)
 def psql(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Psql]:
     """Runs a script on one major, with the psql that is beside its server; the markers printed."""
     directory = reachable_dir / f"psql-{request.param}"

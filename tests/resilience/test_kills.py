@@ -63,19 +63,27 @@ reached: set[str] = set()
 """The steps that traces came by, over all backends."""
 
 
+at_every_moment = pytest.mark.parametrize(
+    "every_moment", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
+"""A step is come by many times, in several scenarios: once is enough for most runs of the tests."""
+
+
+@at_every_moment
 def test_no_kill_on_btrfs_loses_or_leaves_anything(
-    btrfs_dir: Path, tally: Callable[[str], None]
+    every_moment: bool, btrfs_dir: Path, tally: Callable[[str], None]
 ) -> None:
-    survive_all("btrfs", btrfs_dir, tally, of="")
+    survive_all("btrfs", btrfs_dir, tally, of="", every_moment=every_moment)
 
 
+@at_every_moment
 @pytest.mark.parametrize("backend", ["copy", "overlay"])
 def test_no_kill_in_the_middle_of_files_loses_or_leaves_anything(
-    backend: str, reachable_dir: Path, tally: Callable[[str], None]
+    backend: str, every_moment: bool, reachable_dir: Path, tally: Callable[[str], None]
 ) -> None:
     if backend == "overlay" and not needs.IS_ROOT:
         needs.missing_root("only root can mount")
-    survive_all(backend, reachable_dir, tally, of="statefs.")
+    survive_all(backend, reachable_dir, tally, of="statefs.", every_moment=every_moment)
 
 
 def test_every_step_of_a_prepare_was_come_by() -> None:
@@ -86,8 +94,10 @@ def test_every_step_of_a_prepare_was_come_by() -> None:
     assert faults.STEPS - reached == BESIDE_PREPARES
 
 
-def survive_all(backend: str, directory: Path, tally: Callable[[str], None], *, of: str) -> None:
-    """Kill and recover at all points whose names begin with ``of``."""
+def survive_all(
+    backend: str, directory: Path, tally: Callable[[str], None], *, of: str, every_moment: bool
+) -> None:
+    """Kill and recover at all points whose names begin with ``of``, at each moment or at one."""
     with chain(directory, backend) as first:
         traces: Traces = {scenario: first.trace(scenario) for scenario in SCENARIOS}
         restart = first.trace_recovery(Stop, Kill("engine_json.remove.before", 1))
@@ -110,6 +120,8 @@ def survive_all(backend: str, directory: Path, tally: Callable[[str], None], *, 
     twice = [case for case in twice if case.again and case.again.point.startswith(of)]
     if of:  # the snapshot backend is tried in the same way whichever it is
         once = [case for case in once if case.scenario is not Start]
+    if not every_moment:
+        once = list(by_point(once).values())
     survived, failures = survive(directory, backend, [*once, *twice])
     points = {kill.point for case in (*once, *twice) for kill in case[1:] if kill is not None}
     tally(
@@ -129,6 +141,11 @@ def cases(traces: Traces) -> Iterator[Case]:
             begin = after_common_beginning(points, traces[Build])
             end = begin + len(points) - len(traces[Build])
         yield from (Case(scenario, kill) for kill in moments(points, begin, end))
+
+
+def by_point(cases: Iterable[Case]) -> dict[str, Case]:
+    """One case for each fault point."""
+    return {case.kill.point: case for case in cases}
 
 
 def survive(directory: Path, backend: str, todo: Iterable[Case]) -> tuple[int, list[str]]:
