@@ -1,9 +1,9 @@
-"""Every setting of the engine's, once: its type, its default and what it means.
+"""Every setting of the engine, once: its type, its default and its meaning.
 
-A setting's key is where it stands: ``cache.capacity.maxBytes`` is ``Settings.cache.capacity``'s
-``max_bytes``. What may be written for it follows from its type. Command-line options, variables,
-the documentation and the JSON Schema are all made from here, by ``config``; what is a command's own
-business is in ``config.model``.
+A setting's key is its path: ``cache.capacity.maxBytes`` is ``max_bytes`` of
+``Settings.cache.capacity``. Its type determines which values are accepted. ``config`` makes
+command-line options, variables, the documentation and the JSON Schema from these classes; a
+command's own settings are in ``config.model``.
 """
 
 import os
@@ -18,13 +18,13 @@ from pgstrata.domain.sizes import Bytes
 Backend = Literal["auto", "btrfs", "overlay", "reflink", "copy"]
 
 Consistency = Literal["auto", "clean", "crash"]
-"""What states have to be like: stopped cleanly, or as a crash leaves them where that loses nothing;
-``auto`` takes whichever costs less."""
+"""How states are left: stopped cleanly, or as after a crash where that loses nothing; ``auto``
+takes whichever costs less."""
 
 
 THROW_AWAY_SETTINGS: dict[str, str] = {
-    # Nothing here must survive a power cut: a state is made durable as files, after the server has
-    # stopped, and an instance is there to be thrown away.
+    # Nothing here must survive a power failure: a state is made durable as files, after the server
+    # has stopped, and an instance is meant to be thrown away.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -41,15 +41,15 @@ THROW_AWAY_SETTINGS: dict[str, str] = {
 """PostgreSQL settings for databases that are thrown away; each can be overridden."""
 
 OWN_SERVER_SETTINGS: dict[str, str] = {
-    "listen_addresses": "servers listen on loopback alone",
+    "listen_addresses": "servers listen on loopback only",
     "port": "each server gets a free one",
-    "unix_socket_directories": "sockets lie in the store",
-    "hba_file": "access is the store's business",
-    "ident_file": "access is the store's business",
+    "unix_socket_directories": "sockets are in the store",
+    "hba_file": "the store controls access",
+    "ident_file": "the store controls access",
     "client_encoding": "scripts are read as UTF-8",
     "standard_conforming_strings": "scripts are read with it on",
 }
-"""Server settings that nobody else may set, each with the reason."""
+"""Server settings that users may not set, each with the reason."""
 
 
 class SnapshotSettings(NamedTuple):
@@ -88,7 +88,7 @@ class ServerSettings(NamedTuple):
     settings: Annotated[
         Mapping[str, str],
         Setting(
-            "a setting of PostgreSQL's for every server",
+            "a PostgreSQL setting for every server",
             default="for throw-away use",
             option="--server-setting NAME=VALUE",
             restart=True,
@@ -103,12 +103,12 @@ class ServerSettings(NamedTuple):
 
     @property
     def own_settings(self) -> dict[str, str]:
-        """Those of ``settings`` that servers would not have without being told."""
+        """Those of ``settings`` that differ from what every server is started with."""
         return dict(self.settings.items() - THROW_AWAY_SETTINGS.items())
 
 
 class PostgresSettings(NamedTuple):
-    """Where PostgreSQL that was fetched is."""
+    """Where fetched PostgreSQL servers are."""
 
     home: Annotated[
         Path | None,
@@ -122,7 +122,7 @@ class PostgresSettings(NamedTuple):
 
 
 class LiquibaseSettings(NamedTuple):
-    """Where Liquibase comes from, and how many Javas run it."""
+    """Where Liquibase comes from, and how many Java processes run it."""
 
     home: Annotated[
         Path | None,
@@ -141,16 +141,14 @@ class LiquibaseSettings(NamedTuple):
     ] = None
     exec: Annotated[
         Path | None,
-        Setting(
-            "a Liquibase of your own that carries out every step", default="ours", restart=True
-        ),
+        Setting("your own Liquibase, to run every step", default="the built-in way", restart=True),
     ] = None
     max_running: int = max(2, os.cpu_count() or 1)
-    """How many Javas work at once."""
+    """How many Java processes work at once."""
     max_idle: int = 2
-    """How many wait for more work."""
+    """How many idle ones are kept."""
     idle_seconds: float = 120.0
-    """How long one waits."""
+    """How long an idle one is kept."""
 
 
 class JobLimits(NamedTuple):
@@ -159,7 +157,7 @@ class JobLimits(NamedTuple):
     max_parallel: Annotated[
         int,
         Setting(
-            "how many jobs work at once; the others wait in a line",
+            "how many jobs work at once; the others wait in a queue",
             least=1,
             default="twice the cores",
             option="--max-parallel N",
@@ -168,7 +166,7 @@ class JobLimits(NamedTuple):
     max_identical: Annotated[
         int,
         Setting(
-            "how many finished jobs that asked for the same are kept; 0 for all",
+            "how many finished jobs with the same request are kept; 0 for all",
             option="--max-identical N",
         ),
     ] = 2
@@ -185,19 +183,19 @@ class JobLimits(NamedTuple):
         ),
     ] = Seconds(10)
     finished_grace: float = 5.0
-    """For how many seconds a finished job is kept at least, whatever ``max_identical`` says."""
+    """Seconds for which a finished job is kept at least, whatever ``max_identical`` says."""
     heartbeat: float = 0.5
-    """For how many seconds a task may be silent before its last event is repeated."""
+    """Seconds that a task may be silent before its last event is repeated."""
 
 
 class OrchestratorSettings(NamedTuple):
-    """How jobs are carried out."""
+    """How jobs are run."""
 
     jobs: JobLimits = JobLimits()
 
 
 class CacheCapacity(NamedTuple):
-    """How much states may hold. What that comes to on a disk is ``prepare.capacity``'s."""
+    """How much states may hold; ``cache.capacity`` works out what that means for a disk."""
 
     max_bytes: Annotated[
         Bytes | None,
@@ -208,18 +206,16 @@ class CacheCapacity(NamedTuple):
         Setting("what stays free on the store's disk", default="a twentieth of it, at most 10 GiB"),
     ] = None
     high_watermark: Annotated[
-        Share, Setting("above this part of what states may hold, some are removed")
+        Share, Setting("above this fraction of what states may hold, some are evicted")
     ] = Share(0.9)
-    low_watermark: Annotated[Share, Setting("until no more than this part of it is left")] = Share(
-        0.8
-    )
-    min_state_age: Annotated[Seconds, Setting("no younger state is removed to make room")] = (
-        Seconds(600)
-    )
+    low_watermark: Annotated[
+        Share, Setting("states are evicted until no more than this fraction is left")
+    ] = Share(0.8)
+    min_state_age: Annotated[Seconds, Setting("no younger state is evicted")] = Seconds(600)
 
 
 class CacheSettings(NamedTuple):
-    """What is kept of states."""
+    """Which states are kept."""
 
     capacity: CacheCapacity = CacheCapacity()
 
@@ -228,11 +224,11 @@ class InstanceLimits(NamedTuple):
     """How many instances there may be, and for how long."""
 
     default_ttl: Annotated[
-        Seconds | None, Setting("how long an instance lives when nobody says", least=1)
+        Seconds | None, Setting("how long an instance lives without a --ttl", least=1)
     ] = None
     max: Annotated[int, Setting("how many instances there may be; 0 for no limit")] = 0
     min_free_memory: Annotated[
-        Bytes, Setting("a server is only started while so much memory is available")
+        Bytes, Setting("no server is started while less memory is available")
     ] = Bytes(128 << 20)
 
 
@@ -247,4 +243,4 @@ class Settings(NamedTuple):
     postgres: PostgresSettings = PostgresSettings()
     liquibase: LiquibaseSettings = LiquibaseSettings()
     kinds: Mapping[str, Any] = {}
-    """The settings of other packages' kinds that something was said for, by their sections."""
+    """Settings given for kinds from other packages, by section."""

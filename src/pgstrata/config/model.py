@@ -1,4 +1,4 @@
-"""What a command works with: its own settings, each once, and what was said for the engine."""
+"""A command's configuration: its own settings, each once, and those given for the engine."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +12,12 @@ LOG_FILE = "engine.log"
 
 
 class Configuration(NamedTuple):
-    """What a command works with: settings of its own, and what was said for the engine."""
+    """A command's own settings, and those given for the engine."""
 
     store: Annotated[
         Path,
         Setting(
-            "the directory with everything in it",
+            "the store's directory",
             default="`/var/lib/pgstrata` for root, otherwise `~/.local/share/pgstrata`",
             option="--store DIR",
         ),
@@ -38,7 +38,7 @@ class Configuration(NamedTuple):
     image: Annotated[
         str,
         Setting(
-            "which PostgreSQL: postgres is the newest, postgres:17 the newest of that major",
+            "which PostgreSQL: postgres for any, postgres:17 for that major",
             option="--image IMAGE",
         ),
     ] = "postgres"
@@ -47,14 +47,14 @@ class Configuration(NamedTuple):
         Setting("how long to wait for the engine", least=1, option="--timeout TIME"),
     ] = None
     engine: Mapping[str, Any] = {}
-    """What was said for the engine, by key; everything else is left to it."""
+    """Settings given for the engine, by key; it decides all others."""
 
     @property
     def engine_json(self) -> Path:
-        """Where the store's engine says how to reach it."""
+        """The file in which the store's engine says how to reach it."""
         return self.store / ENGINE_FILE
 
     @property
     def engine_log(self) -> Path:
-        """What an engine in the background writes."""
+        """The output of an engine in the background."""
         return self.store / LOG_FILE

@@ -69,7 +69,7 @@ class ShoutRecipe:
         return Step(
             kind=self.name,
             digest=self._digest(seen, fields, None if known else self._unknown),
-            # The runner learns of a request what stands here.
+            # All that the runner learns about the request.
             args=(name, str(fields.shout_times), self._mark),
             title=f"shout {name}",
             work_dir=Path("/"),
@@ -102,15 +102,15 @@ class ShoutRunner:
         flush_query: str | None = None,
     ) -> str | None:
         name, times, mark = step.args
-        place = local_path(sources.local_root, PurePosixPath(name))
+        path = local_path(sources.local_root, PurePosixPath(name))
         command = ToolCommand(
             tool="psql",
             args=(
                 *("-X", "-q", "-v", "ON_ERROR_STOP=1"),
                 *("-v", f"mark={mark}", "-v", f"times={times}", "-f", "-"),
             ),
-            work_dir=place.parent,
-            stdin=_script(place.name),
+            work_dir=path.parent,
+            stdin=_script(path.name),
         )
         ended = await run_by_lines(runtime, server, command, line)
         if ended.exit_code != 0:
