@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from pgstrata.fetching import npm, pypi
-from pgstrata.fetching.download import Artifact, fetch, opened
+from pgstrata.fetching.download import Artifact, fetch, open_url
 from pgstrata.runtime.packaged import pins as pinned
 from pgstrata.runtime.packaged.unpacking import extension_in
 
@@ -108,12 +108,12 @@ def _extensions(registry: str, pin: pinned.ServerPin, stray: set[str]) -> tuple[
 
 
 def _json(url: str, accept: str = "application/json") -> Any:
-    with opened(url, {"Accept": accept}) as answer:
+    with open_url(url, {"Accept": accept}) as answer:
         return json.load(answer)
 
 
 def _size(url: str) -> int:
-    with opened(url) as answer:
+    with open_url(url) as answer:
         return int(answer.headers["Content-Length"])
 
 

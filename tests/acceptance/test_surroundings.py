@@ -244,7 +244,7 @@ def test_where_nobody_may_make_namespaces_all_works_and_status_says_so(ordinary:
     ordinary.environment["TMPDIR"] = str(ordinary.work)
     assert "DSN=postgresql://" in ordinary("demo").stdout
     status = ordinary("status").stdout
-    assert "mounts      none: this user may not make user namespaces (" in status
+    assert "mounts      none: this user may not create user namespaces (" in status
     assert "overlay: not possible to this user" in status
     assert "servers     run as the user of the engine" in status
     assert ordinary.json("status")["snapshots"]["backend"] != "overlay"

@@ -59,7 +59,7 @@ def test_it_is_told_what_was_tried_and_what_came_of_it(stores: Stores) -> None:
     assert "not possible on this file system" in tried[0]
     assert re.search(r"takes [0-9.]+ ms and shares its data", tried[1])
     assert "not possible on this file system" in tried[2]
-    assert choice == "overlay is used: nothing else here shares its data"
+    assert choice == "overlay is used: no other backend can share data here"
 
 
 def test_a_store_keeps_the_backend_its_states_were_made_with(stores: Stores) -> None:
@@ -98,9 +98,13 @@ def trial(name: BackendName, milliseconds: float, *, shares_data: bool = True) -
 @pytest.mark.parametrize(
     ("working", "taken", "reason"),
     [
-        ([trial("copy", 9, shares_data=False)], "copy", "nothing here shares"),
-        ([trial("reflink", 90), trial("copy", 1, shares_data=False)], "reflink", "nothing else"),
-        ([trial("btrfs", 3), trial("overlay", 1), trial("reflink", 2)], "btrfs", "none is clearly"),
+        ([trial("copy", 9, shares_data=False)], "copy", "no backend can share"),
+        ([trial("reflink", 90), trial("copy", 1, shares_data=False)], "reflink", "no other"),
+        (
+            [trial("btrfs", 3), trial("overlay", 1), trial("reflink", 2)],
+            "btrfs",
+            "no other backend that",
+        ),
         (
             [trial("btrfs", 30), trial("overlay", 2), trial("reflink", 5)],
             "overlay",

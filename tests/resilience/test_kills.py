@@ -40,7 +40,7 @@ Traces = dict[type[Scenario], list[str]]
 
 TWICE: tuple[tuple[type[Scenario], Kill], ...] = (
     (Cold, Kill("initdb.before", 1)),
-    (Build, Kill("statefs.make_place.after", 1)),
+    (Build, Kill("statefs.make_volume.after", 1)),
     (Build, Kill("store.add_state.before", 2)),
     (Build, Kill("store.add_instance.after", 1)),
 )

@@ -1,4 +1,4 @@
-"""What an engine answers when it cannot do what it was asked, as the error that it stands for."""
+"""An engine's error responses as errors."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ _REMEDIES: Mapping[type[PgstrataError], str] = {
 
 
 def error_from(status: int, data: bytes) -> PgstrataError:
-    """The error that an answer with a status of 400 and above stands for."""
+    """The error in a response with a status of 400 or above."""
     try:
         body = decode(data, ErrorBody)
     except msgspec.DecodeError:
@@ -32,6 +32,6 @@ def error_from(status: int, data: bytes) -> PgstrataError:
         )
     kind = error_class(body.code, status)
     remedy, words = split_details(body.details)
-    # The engine's own advice on what it does not find speaks of routes.
-    told = None if kind is NotFoundError else remedy
-    return kind(body.message, remedy=told or _REMEDIES.get(kind), details=words, code=body.code)
+    # The engine's own remedy for something it does not find is about HTTP routes.
+    advice = None if kind is NotFoundError else remedy
+    return kind(body.message, remedy=advice or _REMEDIES.get(kind), details=words, code=body.code)

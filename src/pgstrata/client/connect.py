@@ -1,4 +1,4 @@
-"""From a configuration to an engine that answers: one named, one found, or one started."""
+"""Connects to the engine of a configuration: one that is configured, found or started."""
 
 from pgstrata.api.jobs import JobAccepted
 from pgstrata.client import discovery
@@ -10,17 +10,17 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import EngineStoppingError, InvalidArgumentError
 
 _STOPPING_SECONDS = 60.0
-"""How long to wait for the end of an engine that is about to."""
+"""How long to wait for the exit of an engine that is stopping."""
 
 
 def connect(configuration: Configuration) -> Engine:
     """The engine to talk to, started if there is none.
 
-    A configured endpoint is taken at its word: that engine is some one else's to start. Raises
-    ``PgstrataError`` when the engine does not start.
+    The engine at a configured endpoint is neither checked nor started. Raises ``PgstrataError`` if
+    the engine does not start.
     """
     if configuration.endpoint is not None:
-        return _named(configuration, configuration.endpoint)
+        return _configured(configuration, configuration.endpoint)
     found = discovery.find(configuration.engine_json, configuration.timeout)
     return (found or start(configuration)).engine
 
@@ -28,9 +28,9 @@ def connect(configuration: Configuration) -> Engine:
 def submit(
     configuration: Configuration, engine: Engine, request: PrepareRequest
 ) -> tuple[Engine, JobAccepted]:
-    """Hand in a prepare request: to the next engine, if the one there is about to end.
+    """Submit a prepare request; to the next engine, if the current one is stopping.
 
-    Returns the engine that has the job, and what it answered. Raises ``PgstrataError``.
+    Returns the engine that has the job, and its response. Raises ``PgstrataError``.
     """
     stopping = discovery.read(configuration.engine_json)
     try:
@@ -60,9 +60,9 @@ def start(configuration: Configuration) -> discovery.Found:
 
 
 def serve_options(configuration: Configuration) -> list[str]:
-    """What was said for the engine, as options of ``engine serve``.
+    """The settings given for the engine, as options of ``engine serve``.
 
-    The engine runs in its store's directory, where it does not see the caller's project.
+    The engine runs in its store's directory, so it does not read the caller's project files.
     """
     return [
         word
@@ -71,7 +71,7 @@ def serve_options(configuration: Configuration) -> list[str]:
     ]
 
 
-def _named(configuration: Configuration, endpoint: str) -> Engine:
+def _configured(configuration: Configuration, endpoint: str) -> Engine:
     if configuration.token is None:
         raise InvalidArgumentError(
             f"there is no token for the engine at {endpoint}",

@@ -1,7 +1,7 @@
-"""Finding the engine of a store through the ``engine.json`` it wrote.
+"""Finds the engine of a store through the ``engine.json`` it wrote.
 
-The file outlives an engine that was killed, and its pid and port may be others' by now: it is
-believed only when its process lives and the engine that answers there says it is the same one.
+The file outlives an engine that was killed, and its pid and port may have been reused: it counts
+only if its process runs and the engine that answers there is the same one.
 """
 
 import os
@@ -29,7 +29,7 @@ class Found(NamedTuple):
 
 
 def read(engine_json: Path) -> EngineFile | None:
-    """The file's contents; None when it is missing, unreadable or not what an engine writes."""
+    """The file's contents; None if it is missing, unreadable or not an engine's."""
     try:
         return decode(engine_json.read_bytes(), EngineFile)
     except (OSError, msgspec.DecodeError):
@@ -37,9 +37,9 @@ def read(engine_json: Path) -> EngineFile | None:
 
 
 def find(engine_json: Path, timeout: float | None = None) -> Found | None:
-    """The engine that wrote the file, its connection open, if it is there and is the same one.
+    """The engine that wrote the file, with an open connection, if it is still running.
 
-    ``timeout`` is what requests to it may take, in seconds.
+    ``timeout`` limits requests to it, in seconds.
     """
     file = read(engine_json)
     if file is None or not alive(file.pid):
@@ -57,9 +57,9 @@ def find(engine_json: Path, timeout: float | None = None) -> Found | None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process with this number runs; one that only waits to be reaped does not."""
+    """Whether a process with this pid runs; a zombie does not."""
     try:
-        # 0 and below would ask for whole process groups.
+        # 0 and below would mean whole process groups.
         if pid <= 0:
             return False
         os.kill(pid, 0)
@@ -71,7 +71,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_exit(pid: int, seconds: float) -> bool:
-    """Wait for a process's end, for so long at most; whether it has ended."""
+    """Wait for a process's exit, for at most this long, and return whether it has ended."""
     deadline = time.monotonic() + seconds
     while alive(pid):
         if time.monotonic() > deadline:
@@ -81,12 +81,12 @@ def wait_exit(pid: int, seconds: float) -> bool:
 
 
 def _is_zombie(pid: int) -> bool:
-    # No one may ever reap it: the first process of a container often does not.
+    # It may never be reaped: the first process of a container often does not.
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return False
-    # The name before the state is in brackets and may hold anything, brackets too.
+    # The name before the state is in brackets and may contain anything, even brackets.
     return fields.rpartition(b") ")[2].startswith(b"Z")
 
 

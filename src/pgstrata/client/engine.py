@@ -1,4 +1,4 @@
-"""The engine as its clients see it: one method for each thing one can ask."""
+"""The engine as its clients see it: one method for each request."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,10 +25,10 @@ _PATHS: dict[DeleteKind, str] = {
 
 
 class Engine:
-    """An engine that was found, by its HTTP contract.
+    """An engine that was found, through its HTTP contract.
 
-    Every method raises ``PgstrataError``: ``UnreachableError`` when the engine goes away, or the
-    error that its answer stands for. Filters that are None do not filter.
+    Every method raises ``PgstrataError``: ``UnreachableError`` if the engine goes away, or the
+    error in its response. Filters that are None do not filter.
     """
 
     def __init__(self, http: Http) -> None:
@@ -40,11 +40,11 @@ class Engine:
         return self._http.address.url
 
     def another(self) -> "Engine":
-        """The same engine over a connection of its own, for use beside a stream."""
+        """The same engine over another connection, for use beside a stream."""
         return Engine(self._http.another())
 
     def health(self) -> Health:
-        """Which engine answers."""
+        """The identity of the engine that answers."""
         return self._get("/v1/health", Health)
 
     def status(self) -> EngineStatus:
@@ -56,7 +56,7 @@ class Engine:
         return self._get("/v1/cache/status", CacheStatus)
 
     def verify_cache(self, *, repair: bool) -> Iterator[StateCheck]:
-        """What is wrong with states, and how far the check is, as it goes."""
+        """Check all states, with the defects found and the progress as they come."""
         query = {"repair": "true"} if repair else {}
         return self._http.lines("/v1/cache/verify", StateCheck, method="POST", query=query)
 
@@ -66,7 +66,7 @@ class Engine:
         return self._read(self._http.ask(method, f"/v1/states/{segment(state_id)}/pin"), State)
 
     def submit(self, request: PrepareRequest) -> JobAccepted:
-        """Hand in a prepare request."""
+        """Submit a prepare request."""
         return self._read(
             self._http.ask("POST", JOBS_PATH, body=request_body(request)), JobAccepted
         )
@@ -76,13 +76,13 @@ class Engine:
         return self._get(f"{JOBS_PATH}/{segment(job_id)}", JobStatus)
 
     def cancel(self, job_id: str) -> None:
-        """Wish a job to stop. One that is at its end is fine."""
+        """Request that a job stop. It may have ended already."""
         _raise_for(self._http.ask("POST", f"{JOBS_PATH}/{segment(job_id)}/cancel"))
 
     def events(
         self, job_id: str, start: int = 0, *, silence: float | None = None
     ) -> Iterator[Event]:
-        """A job's events from number ``start`` on, as they come, until its last one."""
+        """A job's events from number ``start`` on, as they come, to the last one."""
         headers = {"Range": f"events={start}-"} if start else {}
         path = f"{JOBS_PATH}/{segment(job_id)}/events"
         return self._http.lines(path, Event, headers=headers, silence=silence)
@@ -94,14 +94,14 @@ class Engine:
         state: str | None = None,
         image: str | None = None,
     ) -> list[NameEntry]:
-        """The names of an instance, of a state's instances, of an image's."""
+        """The names of an instance, of a state's instances, or of an image's instances."""
         filters = {"instance": instance, "state": state, "image": image}
         return self._get("/v1/names", list[NameEntry], **filters)
 
     def instances(
         self, *, id_prefix: str | None = None, state: str | None = None, image: str | None = None
     ) -> list[InstanceEntry]:
-        """The instances there are."""
+        """The instances."""
         filters = {"id_prefix": id_prefix, "state": state, "image": image}
         return self._get("/v1/instances", list[InstanceEntry], **filters)
 
@@ -128,17 +128,17 @@ class Engine:
             return None
 
     def remove(self, kind: DeleteKind, item_id: str, **flags: bool) -> DeleteResult:
-        """Remove one thing; the result may also be that it is ``blocked``."""
+        """Remove one item; the result may also say that it is ``blocked``."""
         wanted = {flag: "true" for flag, on in flags.items() if on}
         answer = self._http.ask("DELETE", f"{_PATHS[kind]}/{segment(item_id)}", query=wanted)
         if answer.status == 409:
-            # Or it is an error.
+            # Unless it is an error.
             with suppress(UnreachableError):
                 return answer.read(DeleteResult)
         return self._read(answer, DeleteResult)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._http.close()
 
     def _get(self, path: str, kind: type[T], /, **filters: str | None) -> T:

@@ -1,4 +1,4 @@
-"""JSON over HTTP to one engine: requests, answers and streams of JSON lines."""
+"""JSON over HTTP to one engine: requests, responses and streams of JSON lines."""
 
 import http.client
 import time
@@ -18,10 +18,10 @@ Body = msgspec.Struct | Mapping[str, Any]
 """What can be sent as JSON."""
 
 _STALE_SECONDS = 2.0
-"""A connection idle for longer may be closed by the engine just as it is used again."""
+"""The engine may close a connection that is idle for longer, just as it is used again."""
 
-_NEAR = 20
-"""How many characters around one that cannot be sent are shown."""
+_CONTEXT_CHARS = 20
+"""How many characters are shown on each side of one that cannot be sent."""
 
 
 class Address(NamedTuple):
@@ -32,11 +32,11 @@ class Address(NamedTuple):
     host: str
     port: int
     path: str
-    """What comes before ``/v1``: empty, unless the engine sits behind a proxy."""
+    """The prefix of ``/v1``: empty, unless the engine is behind a proxy."""
 
 
 def parse_endpoint(url: str) -> Address:
-    """Take ``http://host:port`` apart. Raises ``InvalidArgumentError``."""
+    """Parse ``http://host:port``. Raises ``InvalidArgumentError``."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -51,21 +51,21 @@ def parse_endpoint(url: str) -> Address:
 
 
 class Answer(NamedTuple):
-    """A status and what came with it, from one address."""
+    """A response's status and body, from one address."""
 
     status: int
     data: bytes
     address: Address
 
     def read(self, kind: type[T]) -> T:
-        """The model that it is. Raises ``UnreachableError`` when it is another thing."""
+        """Decode the body. Raises ``UnreachableError`` if it is something else."""
         return _decoded(self.data, kind, self.address)
 
 
 class Http:
-    """Speaks to one address, over one connection for as long as that lasts.
+    """Talks to one address, over one connection as long as that is open.
 
-    Every method raises ``UnreachableError`` when the engine cannot be reached, goes away, does not
+    Every method raises ``UnreachableError`` if the engine cannot be reached, goes away, does not
     answer in time, or answers with something that no engine would.
     """
 
@@ -84,9 +84,9 @@ class Http:
         query: Mapping[str, str | None] | None = None,
         body: Body | None = None,
     ) -> Answer:
-        """One request and its answer, whatever its status.
+        """Send a request and return its response, whatever its status.
 
-        Raises ``InvalidArgumentError`` for a body that is no text.
+        Raises ``InvalidArgumentError`` for a body that is not valid text.
         """
         try:
             response = self._send(method, path, query, body, {})
@@ -94,7 +94,7 @@ class Http:
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         except KeyboardInterrupt:
-            # The answer is still to come, and must not be taken for the next one's.
+            # The response is still to come, and must not be taken for that of the next request.
             self.close()
             raise
         return Answer(response.status, data, self.address)
@@ -109,11 +109,11 @@ class Http:
         query: Mapping[str, str | None] | None = None,
         silence: float | None = None,
     ) -> Iterator[T]:
-        """The models of a JSON-lines answer, one by one, as they come.
+        """The models of a JSON-lines response, one by one, as they come.
 
-        ``silence`` is how many seconds nothing may come. Raises the error that a status of 400 or
-        above stands for. A stream that is cut off raises ``UnreachableError``; one that the engine
-        ends in good order just ends.
+        ``silence`` is how many seconds may pass without data. Raises the error of a response with a
+        status of 400 or above. A stream that is cut off raises ``UnreachableError``; one that the
+        engine completes just ends.
         """
         try:
             response = self._send(method, path, query, None, headers or {}, silence)
@@ -123,11 +123,11 @@ class Http:
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         finally:
-            # A stream is left half-read when its reader loses interest or is interrupted.
+            # A reader that stops early or is interrupted leaves a stream half-read.
             self.close()
 
     def another(self) -> "Http":
-        """The same, with a connection of its own."""
+        """The same address, with a connection of its own."""
         return Http(self.address, self._token, self._timeout)
 
     def allow(self, timeout: float | None) -> None:
@@ -137,7 +137,7 @@ class Http:
             self._connection.sock.settimeout(timeout)
 
     def close(self) -> None:
-        """Let go of the connection; the next request opens another."""
+        """Close the connection; the next request opens another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -192,14 +192,14 @@ class Http:
 
 
 def segment(text: str) -> str:
-    """A part of a path, whatever is in it."""
+    """Quote a segment of a path."""
     return quote(text, safe="")
 
 
 def _reason(error: OSError | http.client.HTTPException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return str(error) or "the connection broke"
+    return str(error) or "the connection was lost"
 
 
 def _models(response: http.client.HTTPResponse, kind: type[T], address: Address) -> Iterator[T]:
@@ -215,9 +215,9 @@ def _encoded(body: Body) -> bytes:
         return ENCODER.encode(body)
     except UnicodeEncodeError as error:
         # The names of files and the words of a command line may be any bytes.
-        near = error.object[max(0, error.start - _NEAR) : error.end + _NEAR]
+        start, end = max(0, error.start - _CONTEXT_CHARS), error.end + _CONTEXT_CHARS
         raise InvalidArgumentError(
-            f"what is asked is not UTF-8, near {near!a}",
+            f"the request is not UTF-8, near {error.object[start:end]!a}",
             remedy="give the file or the directory another name",
         ) from error
 

@@ -1,4 +1,4 @@
-"""Keeping Ctrl+C from interrupting short work that must not be left half done."""
+"""Keeps Ctrl+C from interrupting short work that must not be left half done."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Starting the engine of a store when there is none."""
+"""Starts the engine of a store if none runs."""
 
 import fcntl
 import os
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 DEFAULT_IDLE = "30m"
-"""How long an engine that a command started stays when no one asks it anything."""
+"""How long an engine that a command started stays without requests."""
 
 _POLL_SECONDS = 0.02
 _LOST_RACE_SECONDS = 2.0
-"""How long to look for the engine that holds the store when our own could not get it."""
+"""How long to look for the engine that locked the store, if our own could not."""
 _END_SECONDS = 5.0
 _STORE_IN_USE = 3
-"""The exit code of an engine that cannot have its store, among other reasons."""
+"""The exit code of an engine whose store is in use, among other causes."""
 _TAIL_LINES = 15
 
 
 def serve_command(store: Path, arguments: Sequence[str]) -> list[str]:
     """The command that runs the engine of a store in the foreground."""
-    # -P: a file in the store must never pass for one of the engine's modules.
+    # -P: a file in the store must never be imported as one of the engine's modules.
     python = [sys.executable, "-P", "-X", "utf8", "-m", "pgstrata"]
     return [*python, "engine", "serve", "--store", str(store), *arguments]
 
@@ -40,16 +40,16 @@ def serve_command(store: Path, arguments: Sequence[str]) -> list[str]:
 def start(
     store: Path, engine_json: Path, command: Sequence[str], *, timeout: float | None = None
 ) -> Found:
-    """Start an engine in the background and return once it answers, or find the one that won.
+    """Start an engine in the background and return once it answers, or find another's.
 
-    Two commands at once start one engine: they take turns, and the second finds the first's. An
-    engine started by hand at the same moment makes ours give way, and is found as well. Raises
-    ``UnreachableError``, with the engine's own words, when none answers in the end.
+    Two commands at the same time start one engine: they wait for each other, and the second finds
+    the first's. If an engine is started by hand at the same moment, ours exits, and that one is
+    found. Raises ``UnreachableError``, with the engine's own output, if none answers in the end.
     """
     deadline = time.monotonic() + START_SECONDS
     _make(store)
     log = store / LOG_FILE
-    with _turn(store, deadline):
+    with _start_lock(store, deadline):
         found = find(engine_json, timeout)
         if found is not None:
             return found
@@ -62,7 +62,7 @@ def start(
                 child = start_detached(command, log=log, cwd=store, env=os.environ)
             found = _await(child, engine_json, deadline, timeout)
         except KeyboardInterrupt:
-            # Nobody has been told of this engine.
+            # No client knows about this engine yet.
             if child is not None:
                 with ignore_interrupts():
                     _end(child)
@@ -75,7 +75,7 @@ def start(
 def _await(
     child: "subprocess.Popen[bytes]", engine_json: Path, deadline: float, timeout: float | None
 ) -> Found | None:
-    """The engine, or None when the child ended in vain or the time is over."""
+    """The engine, or None if the child exited and no other answers, or the deadline has passed."""
     running = True
     while time.monotonic() < deadline:
         found = find(engine_json, timeout)
@@ -116,8 +116,8 @@ def _make(store: Path) -> None:
     try:
         if not store.is_dir():
             store.mkdir(parents=True, exist_ok=True)
-            # Servers that run as another user must be able to pass through, whatever the umask
-            # says, not to look around.
+            # Servers that run as another user must be able to enter it, but not to list it,
+            # whatever the umask.
             store.chmod(0o711)
     except OSError as error:
         raise PgstrataError(
@@ -127,8 +127,8 @@ def _make(store: Path) -> None:
 
 
 @contextmanager
-def _turn(store: Path, deadline: float) -> Iterator[None]:
-    """Hold the store's lock for starting engines, or go on without when the time is over."""
+def _start_lock(store: Path, deadline: float) -> Iterator[None]:
+    """Hold the store's lock for starting engines, or continue without it after the deadline."""
     try:
         lock = os.open(store / "engine.start", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -137,14 +137,14 @@ def _turn(store: Path, deadline: float) -> Iterator[None]:
             remedy="set PGSTRATA_STORE to a directory you own",
         ) from error
     try:
-        while not _taken(lock) and time.monotonic() < deadline:
+        while not _try_lock(lock) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         yield
     finally:
         os.close(lock)
 
 
-def _taken(lock: int) -> bool:
+def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The dbms port: what PostgreSQL needs around a snapshot, and what can be asked of a server."""
+"""The dbms port: what PostgreSQL needs around a snapshot, and queries to a server."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,56 +8,54 @@ from pgstrata.domain.instance import Server
 
 
 class Dbms(Protocol):
-    """Knows what a data directory must be like, and how to ask a running server."""
+    """Knows what makes a data directory usable, and how to query a running server."""
 
     async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
-        """Why a data directory at rest cannot be used as a state (for people), or None if it can.
+        """Why an unused data directory cannot be used as a state (for people), or None if it can.
 
-        Looked at: it is there and the servers' user owns it, ``PG_VERSION`` is there and not
-        empty, no ``postmaster.pid`` is left, and the control file says that the cluster was shut
-        down cleanly; or, with ``recovers``, that it was in use, so that a server on it recovers
-        first.
+        It must exist and be owned by the servers' user, have a ``PG_VERSION`` that is not empty and
+        no ``postmaster.pid``, and its control file must say that the cluster was shut down cleanly;
+        or, with ``recovers``, that it was in use, so that a server started on it recovers first.
         """
 
     async def lost_in_a_crash(self, data_dir: Path) -> str | None:
-        """What of the cluster a crash would empty (for people), or None: unlogged relations."""
+        """An unlogged relation, which a crash would empty (for people), or None."""
 
     async def start_settings(self, data_dir: Path) -> bytes:
-        """What stands in the files that a server takes its settings from when it starts."""
+        """The content of the files from which a server reads its settings when it starts."""
 
     @property
     def flush_query(self) -> str:
-        """The query that ``flush`` begins with, for a tool that has a session of a server open.
+        """The query that ``flush`` starts with, for a tool that has a session of a server open.
 
-        It writes out the log of all that was committed before; its first value is text that only
+        It writes out the log of everything committed before; its first value is text that only
         ``flush`` understands.
         """
 
     async def flush(self, server: Server, *, flushed: str | None = None) -> None:
-        """Have all that was committed in the files, so that a copy recovers to it, and soon.
+        """Write everything committed to the files, so that a copy recovers to it quickly.
 
-        ``flushed``: what ``flush_query`` gave a tool after that was committed; None to ask it here.
-        Raises ``ServerError``.
+        ``flushed``: the value that ``flush_query`` returned to a tool after the commits; None to
+        run the query here. Raises ``ServerError``.
         """
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
-        """Drop every replication slot of the server on a data directory; their names.
+        """Drop every replication slot of the server on a data directory, and return their names.
 
-        No copy's would ever be read.
-        Raises ``ServerError``.
+        No one would ever read from a copy's slot. Raises ``ServerError``.
         """
 
     def hide_server(self, data_dir: Path) -> AbstractContextManager[None]:
-        """Hide the traces of a frozen server in its data directory until the end of the block."""
+        """Hide a frozen server's traces in its data directory until the end of the block."""
 
     async def check_snapshot(self, data_dir: Path) -> None:
-        """Raise ``StateUnusableError`` when a copy of ``data_dir`` would not be all of the cluster.
+        """Raise ``StateUnusableError`` if a copy of ``data_dir`` would not be the whole cluster.
 
-        That is so when a tablespace lies outside it; the error names the tablespace's location.
+        That is so if a tablespace is outside of it; the error names the tablespace's location.
         """
 
     async def connections(self, server: Server) -> int:
-        """How many clients are connected to the server, not counting the one that asks.
+        """How many clients are connected to the server, not counting this query.
 
-        Raises ``ServerError`` when the server cannot be asked.
+        Raises ``ServerError`` if the server cannot be queried.
         """

@@ -1,4 +1,4 @@
-"""The engine's own way into a server: its private socket, as the superuser, without a password."""
+"""The engine's own connections: by the private socket, as the superuser, without a password."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ _CONNECT_SECONDS = 10
 
 
 def _conninfo(server: Server) -> str:
-    """How the engine connects; nothing is left to its environment, where libpq looks for more."""
+    """The connection string, which leaves nothing for libpq to read from the environment."""
     endpoint = server.endpoint
     return make_conninfo(
         host=str(endpoint.socket_dir),
@@ -31,10 +31,9 @@ def _conninfo(server: Server) -> str:
 
 
 async def check_it_answers(server: Server) -> None:
-    """Connect and go: a server that lets one in is ready for queries in that database.
+    """Connect and disconnect: a server that accepts a connection is ready for queries.
 
-    That also fills the caches that its first client would have to. Raises ``ServerError`` when the
-    server refuses.
+    That also fills caches for its first client. Raises ``ServerError`` if the server refuses.
     """
     async with bare_connection(server):
         pass
@@ -42,43 +41,43 @@ async def check_it_answers(server: Server) -> None:
 
 @asynccontextmanager
 async def bare_connection(server: Server) -> AsyncIterator[PGconn]:
-    """A connection of libpq's own, at a quarter of a whole ``AsyncConnection``'s price.
+    """A plain libpq connection, which takes a quarter of the time of an ``AsyncConnection``.
 
-    Every start and most steps wait for one. Raises ``ServerError`` when the server refuses.
+    Every start and most steps wait for one. Raises ``ServerError`` if the server refuses.
     """
     connection = pq.PGconn.connect_start(_conninfo(server).encode())
     try:
         while (status := connection.connect_poll()) != PollingStatus.OK:
             if status == PollingStatus.FAILED:
-                raise _silent(server, connection.get_error_message())
-            await _turn(connection.socket, writing=status == PollingStatus.WRITING)
+                raise _no_answer(server, connection.get_error_message())
+            await _wait_ready(connection.socket, writing=status == PollingStatus.WRITING)
         yield connection
     finally:
         connection.finish()
 
 
 async def answer(server: Server, connection: PGconn, query: str) -> bytes | None:
-    """The first value that a query gives, if it gives any. Raises ``ServerError``."""
+    """The first value that a query returns, if any. Raises ``ServerError``."""
     try:
         connection.send_query(query.encode())
         value = None
         while result := await _next_result(connection):
             if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-                raise _silent(server, result.get_error_message())
+                raise _no_answer(server, result.get_error_message())
             value = result.get_value(0, 0) if result.ntuples else None
     except Error as error:
-        raise _silent(server, str(error)) from error
+        raise _no_answer(server, str(error)) from error
     return value
 
 
 async def _next_result(connection: PGconn) -> PGresult | None:
     while connection.is_busy():
-        await _turn(connection.socket, writing=False)
+        await _wait_ready(connection.socket, writing=False)
         connection.consume_input()
     return connection.get_result()
 
 
-async def _turn(descriptor: int, *, writing: bool) -> None:
+async def _wait_ready(descriptor: int, *, writing: bool) -> None:
     """Wait until a socket can be read from or written to."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
@@ -92,17 +91,17 @@ async def _turn(descriptor: int, *, writing: bool) -> None:
         remove(descriptor)
 
 
-def _silent(server: Server, reason: str) -> ServerError:
-    told = reason.strip().replace("\n", " ")
+def _no_answer(server: Server, reason: str) -> ServerError:
+    line = reason.strip().replace("\n", " ")
     return ServerError(
-        f"{server.title} (port {server.endpoint.port}) does not answer: {told}",
-        remedy=f"look at its log, {server.log}",
+        f"{server.title} (port {server.endpoint.port}) does not answer: {line}",
+        remedy=f"see its log, {server.log}",
     )
 
 
 @asynccontextmanager
 async def engine_connection(server: Server) -> AsyncIterator[AsyncConnection]:
-    """A connection in autocommit, closed at the end. Raises ``ServerError`` when anything fails."""
+    """A connection in autocommit mode, closed at the end. Raises ``ServerError``."""
     try:
         connection = await AsyncConnection.connect(
             _conninfo(server), connect_timeout=_CONNECT_SECONDS, autocommit=True
@@ -110,4 +109,4 @@ async def engine_connection(server: Server) -> AsyncIterator[AsyncConnection]:
         async with connection:
             yield connection
     except Error as error:
-        raise _silent(server, str(error)) from error
+        raise _no_answer(server, str(error)) from error

@@ -16,7 +16,7 @@ CONTROL_FILE = Path("global", "pg_control")
 CLEAN = b"shut down"
 IN_PRODUCTION = b"in production"
 UNLOGGED = Path("unlogged")
-"""A file that names an unlogged relation, where there is one."""
+"""A file that names an unlogged relation, if there is one."""
 SETTINGS_FILE = Path("postgresql.auto.conf")
 
 _CUT_SHORT = "the control file is cut short"
@@ -28,7 +28,7 @@ _CONTROL_DEFECTS = {
 
 
 class MemoryProcess(Model, frozen=True, kw_only=True):
-    """A server that is an entry of a table: what its handle holds."""
+    """A server that is an entry of a table: the content of its handle."""
 
     pid: int
     image_id: str
@@ -36,7 +36,7 @@ class MemoryProcess(Model, frozen=True, kw_only=True):
 
     @property
     def handle(self) -> str:
-        """All of this as text."""
+        """All fields as text."""
         return msgspec.json.encode(self, enc_hook=to_plain).decode()
 
 
@@ -49,9 +49,9 @@ def process_of(server: Server) -> MemoryProcess:
 
 
 class MemoryDbms:
-    """Reads data directories that hold what matters as plain words.
+    """Reads data directories whose files contain plain words.
 
-    A tablespace is a file below ``pg_tblspc`` that holds the path of its location.
+    A tablespace is a file below ``pg_tblspc`` that contains the path of its location.
     """
 
     def __init__(self, disk: MemoryDisk) -> None:
@@ -95,14 +95,14 @@ class MemoryDbms:
 
     @contextmanager
     def hide_server(self, data_dir: Path) -> Iterator[None]:
-        note = data_dir / PID_FILE
-        told = self._disk.read(note)
-        self._disk.remove_tree(note)
+        pid_file = data_dir / PID_FILE
+        content = self._disk.read(pid_file)
+        self._disk.remove_tree(pid_file)
         try:
             yield
         finally:
-            if told is not None:
-                self._disk.write(note, told)
+            if content is not None:
+                self._disk.write(pid_file, content)
 
     async def check_snapshot(self, data_dir: Path) -> None:
         for link in self._disk.children(data_dir / "pg_tblspc"):

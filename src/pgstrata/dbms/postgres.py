@@ -1,4 +1,4 @@
-"""What PostgreSQL's files say about a cluster at rest, and what its servers say of themselves."""
+"""Checks PostgreSQL's files in data directories, and queries its servers."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from pgstrata.system import faults
 _STATE = struct.Struct("=QIIi")
 """The head of ``global/pg_control`` (``ControlFileData`` in PostgreSQL's
 src/include/catalog/pg_control.h): system identifier, version of the file's layout, version of the
-catalogue, and the state, in the machine's byte order. It has begun like this since 8.1."""
+catalogue, and the state, in the machine's byte order. It has started like this since 8.1."""
 
 _SHUT_DOWN = 1  # DB_SHUTDOWNED
 _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
@@ -31,14 +31,14 @@ select pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), redo_l
        pg_catalog.set_config('synchronous_commit', 'on', true)
 from pg_catalog.pg_control_checkpoint()
 """
-"""How many bytes were logged since the last checkpoint. A message that goes into the log makes this
-a transaction that writes, so its end waits until it and all before it are written: see
+"""How many bytes were logged since the last checkpoint. The message in the log makes this a writing
+transaction, so its commit waits until it and everything before it is written: see
 RecordTransactionCommit in PostgreSQL's src/backend/access/transam/xact.c."""
 
 _INIT_FORK = "_init"
 
-_NOTE = "postmaster.pid"
-"""What a server writes of itself for as long as it runs."""
+_PID_FILE = "postmaster.pid"
+"""What a server writes about itself while it runs."""
 
 _SETTINGS_FILES = ("postgresql.conf", "postgresql.auto.conf")
 
@@ -54,14 +54,14 @@ _STATES = {
 
 
 class Postgres:
-    """Reads data directories, and asks running servers."""
+    """Reads data directories, and queries running servers."""
 
     def __init__(self, *, owner: int | None = None) -> None:
-        """``owner``: the uid that data directories must be of, which is that of the servers."""
+        """``owner``: the uid that must own data directories, which is that of the servers."""
         self._owner = owner
 
     async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
-        # A few looks at files just read or written take less time than telling a thread of them.
+        # Reading a few files that are cached takes less time than handing it to a thread.
         return _defect(data_dir, _IN_PRODUCTION if recovers else _SHUT_DOWN, self._owner)
 
     async def lost_in_a_crash(self, data_dir: Path) -> str | None:
@@ -87,7 +87,7 @@ class Postgres:
                     await answer(server, connection, "checkpoint")
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
-        # Hardly ever is there one, and to look at the directory takes no connection.
+        # There is rarely one, and reading the directory takes no connection.
         if not any((data_dir / "pg_replslot").iterdir()):
             return ()
         async with engine_connection(server) as connection:
@@ -100,15 +100,15 @@ class Postgres:
     @contextlib.contextmanager
     def hide_server(self, data_dir: Path) -> Iterator[None]:
         # A server checks its pid file once a minute, but not while it is frozen.
-        with _away(data_dir / _NOTE):
+        with _removed(data_dir / _PID_FILE):
             yield
 
     async def check_snapshot(self, data_dir: Path) -> None:
-        elsewhere = await asyncio.to_thread(_first_elsewhere, data_dir)
-        if elsewhere is not None:
-            link, location = elsewhere
+        outside = await asyncio.to_thread(_first_outside, data_dir)
+        if outside is not None:
+            link, location = outside
             raise StateUnusableError(
-                f"{_what_is(link)} is kept in {location}, which all copies would share",
+                f"{_describe(link)} is kept in {location}, which all copies would share",
                 remedy="keep everything in the default tablespace: a state is one directory",
             )
 
@@ -155,15 +155,15 @@ def _control_defect(path: Path, wanted: int) -> str | None:
     state = _STATE.unpack(head)[3]
     if state == wanted:
         return None
-    said = _STATES.get(state, f"in the unknown state {state}")
+    name = _STATES.get(state, f"in the unknown state {state}")
     if wanted == _IN_PRODUCTION:
-        return f"the cluster was not in use: it is {said}"
-    return f"the cluster was not shut down cleanly: it is {said}"
+        return f"the cluster was not in use: it is {name}"
+    return f"the cluster was not shut down cleanly: it is {name}"
 
 
 @contextlib.contextmanager
-def _away(file: Path) -> Iterator[None]:
-    """A time in which a small file is not there; it has its owner and mode again at the end."""
+def _removed(file: Path) -> Iterator[None]:
+    """Remove a small file until the end of the block; it gets its owner and mode back."""
     content, status = file.read_bytes(), file.stat()
     with faults.step("server.forget"):
         file.unlink()
@@ -171,20 +171,20 @@ def _away(file: Path) -> Iterator[None]:
         yield
     finally:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, status.st_mode & 0o777)
-        with os.fdopen(descriptor, "wb") as again:
-            again.write(content)
+        with os.fdopen(descriptor, "wb") as restored:
+            restored.write(content)
             os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
 def _first_init_fork(data_dir: Path) -> Path | None:
-    """An unlogged relation's file that its emptiness is copied from after a crash.
+    """The file with which an unlogged relation is reset after a crash, if there is one.
 
-    Every one has it from the moment it is made, in whichever database, whether that lets anybody
-    connect or not: src/backend/storage/file/reinit.c.
+    Every unlogged relation has one as soon as it is created, in any database, even in one that
+    allows no connections: src/backend/storage/file/reinit.c.
     """
     databases = chain((data_dir / "base").iterdir(), (data_dir / "pg_tblspc").glob("*/*/*/"))
     for database in databases:
-        # Hundreds of names in each: no Path is made of any but the one that is looked for.
+        # There are hundreds of names in each: make no Path of them.
         with contextlib.suppress(NotADirectoryError):
             for name in os.listdir(database):  # noqa: PTH208
                 if name.endswith(_INIT_FORK):
@@ -192,15 +192,15 @@ def _first_init_fork(data_dir: Path) -> Path | None:
     return None
 
 
-def _first_elsewhere(data_dir: Path) -> tuple[Path, Path] | None:
-    """The first part of a cluster that is kept elsewhere: the link to it, and where it leads.
+def _first_outside(data_dir: Path) -> tuple[Path, Path] | None:
+    """The first part of a cluster outside its data directory: the link to it, and its target.
 
-    A link that leads back into the data directory counts: it would in every copy, too.
+    A link back into the data directory counts: in a copy it would still lead to the original.
     """
     tablespaces = sorted((data_dir / "pg_tblspc").glob("*"))
     links = (link for link in (data_dir / "pg_wal", *tablespaces) if link.is_symlink())
     return next(((link, link.readlink()) for link in links), None)
 
 
-def _what_is(link: Path) -> str:
+def _describe(link: Path) -> str:
     return "the write-ahead log" if link.name == "pg_wal" else f"tablespace {link.name}"

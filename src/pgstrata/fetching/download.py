@@ -18,38 +18,38 @@ from pgstrata.domain.model import Model
 from pgstrata.errors import DiskFullError, ProgramError
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)
-"""Seconds to wait before each further try of a download that broke off and did not get on."""
+"""Seconds to wait before each retry of an interrupted download without progress."""
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes there are by now, and how many there are to be."""
+"""Called with the number of bytes received so far, and the total."""
 
 _TIMEOUT = 60.0
 _CHUNK = 256 * 1024
-_PASSING = (408, 425, 429)
-"""Statuses below 500 that another try may not meet again."""
+_TRANSIENT = (408, 425, 429)
+"""Statuses below 500 that may not occur again on a retry."""
 
 
 class Artifact(Model, frozen=True, kw_only=True):
     """A file whose content is known beforehand."""
 
     name: str
-    """Its file name, as registries have it."""
+    """Its file name in the registry."""
     integrity: str
-    """Its digest as npm writes it: the algorithm, a hyphen, and the digest in base64."""
+    """Its digest in npm's format: the algorithm, a hyphen, and the digest in base64."""
     size: int
     """In bytes."""
 
     def is_in(self, path: Path) -> bool:
-        """Whether a file is this one, whatever it is called."""
+        """Whether a file has this content, whatever its name."""
         return path.stat().st_size == self.size and _integrity(path, self.integrity)
 
 
 class _Rejected(Exception):  # noqa: N818 - turned into an error for people where it is caught
-    """What came is not what it should be."""
+    """The content received is not the expected one."""
 
 
 def silent(_got: int, _size: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore the progress."""
 
 
 def fetch(
@@ -60,34 +60,34 @@ def fetch(
     progress: Progress = silent,
     pauses: Sequence[float] = PAUSES,
 ) -> Path:
-    """Have the file in ``directory``, going on with what an earlier try left of it; its path.
+    """Fetch the file into ``directory``, resuming an earlier download, and return its path.
 
-    Nobody else may be fetching it there. What is not the file it should be is deleted. Raises
-    ``ProgramError`` when it cannot be had, ``DiskFullError``.
+    No other process may be fetching it there. A file with other content is deleted. Raises
+    ``ProgramError`` if it cannot be fetched, ``DiskFullError``.
     """
     target = directory / artifact.name
     if target.is_file() and artifact.is_in(target):
         return target
     part = target.with_name(f"{target.name}.part")
-    went_on = part.exists()
+    resumed = part.exists()
     try:
         _receive(artifact, url, part, progress, pauses)
         _check(artifact, part)
     except _Rejected:
         part.unlink(missing_ok=True)
-        raise _not_the_original(artifact, url, went_on=went_on) from None
+        raise _not_the_original(artifact, url, resumed=resumed) from None
     return part.replace(target)
 
 
-def opened(url: str, headers: dict[str, str] | None = None) -> Any:
-    """What is at a URL, to be read; a name and password in it are sent as HTTP wants them."""
+def open_url(url: str, headers: dict[str, str] | None = None) -> Any:
+    """The response of a URL; a name and password in it are sent by HTTP authentication."""
     parts = urlsplit(url)
-    request = urllib.request.Request(bare(url), headers=headers or {})  # noqa: S310 - the registry is the user's own choice
+    request = urllib.request.Request(without_login(url), headers=headers or {})  # noqa: S310 - the registry is the user's own choice
     if parts.username is not None:
-        said = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        word = base64.b64encode(said.encode()).decode()
-        # Not for the place that a registry may send us on to.
-        request.add_unredirected_header("Authorization", f"Basic {word}")
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        credentials = base64.b64encode(login.encode()).decode()
+        # Not for a server that the registry may redirect to.
+        request.add_unredirected_header("Authorization", f"Basic {credentials}")
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT)  # noqa: S310
     except urllib.error.HTTPError as error:
@@ -95,15 +95,15 @@ def opened(url: str, headers: dict[str, str] | None = None) -> Any:
         raise
 
 
-def bare(url: str) -> str:
-    """A URL without the name and password it may have, to be shown."""
+def without_login(url: str) -> str:
+    """A URL without its name and password, to be shown."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 @contextmanager
-def room_needed(directory: Path) -> Iterator[None]:
-    """Turn the system's word for a full disk into ``DiskFullError``."""
+def report_full_disk(directory: Path) -> Iterator[None]:
+    """Turn the system's error for a full disk into ``DiskFullError``."""
     try:
         yield
     except OSError as error:
@@ -124,18 +124,18 @@ def _check(artifact: Artifact, part: Path) -> None:
 def _receive(
     artifact: Artifact, url: str, part: Path, progress: Progress, pauses: Sequence[float]
 ) -> None:
-    """Have all bytes in ``part``, trying again as long as that gets on."""
+    """Receive all bytes into ``part``, retrying as long as there is progress."""
     waits = iter(pauses)
     while True:
         before = _size(part)
         try:
-            _go_on(artifact, url, part, progress)
+            _resume(artifact, url, part, progress)
             return
         except urllib.error.HTTPError as error:
             reason = f"{error.code} {error.reason}"
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise _Rejected from None
-            if error.code < 500 and error.code not in _PASSING:
+            if error.code < 500 and error.code not in _TRANSIENT:
                 raise _unobtainable(artifact, url, reason) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
@@ -147,19 +147,19 @@ def _receive(
         time.sleep(pause)
 
 
-def _go_on(artifact: Artifact, url: str, part: Path, progress: Progress) -> None:
+def _resume(artifact: Artifact, url: str, part: Path, progress: Progress) -> None:
     start = _size(part)
     if start == artifact.size:
         return
     if start > artifact.size:
         raise _Rejected
-    with opened(url, {"Range": f"bytes={start}-"} if start else None) as answer:
+    with open_url(url, {"Range": f"bytes={start}-"} if start else None) as answer:
         if answer.status != http.client.PARTIAL_CONTENT:
             start = 0
-        told = answer.headers.get("Content-Length")
-        if told is not None and start + int(told) != artifact.size:
+        length = answer.headers.get("Content-Length")
+        if length is not None and start + int(length) != artifact.size:
             raise _Rejected
-        with room_needed(part.parent), part.open("r+b" if part.exists() else "wb") as file:
+        with report_full_disk(part.parent), part.open("r+b" if part.exists() else "wb") as file:
             file.truncate(start)
             file.seek(start)
             _copy(answer, file, start, artifact.size, progress)
@@ -170,7 +170,7 @@ def _go_on(artifact: Artifact, url: str, part: Path, progress: Progress) -> None
 def _copy(answer: Any, file: Any, got: int, size: int, progress: Progress) -> None:
     while chunk := answer.read1(_CHUNK):
         file.write(chunk)
-        file.flush()  # what came is to be there after a kill
+        file.flush()  # so that a kill loses nothing of it
         got += len(chunk)
         if got > size:
             raise _Rejected
@@ -190,15 +190,15 @@ def _integrity(path: Path, wanted: str) -> bool:
 
 def _unobtainable(artifact: Artifact, url: str, reason: str) -> ProgramError:
     return ProgramError(
-        f"{artifact.name} cannot be fetched from {bare(url)}: {reason}",
+        f"{artifact.name} cannot be fetched from {without_login(url)}: {reason}",
         remedy="check that the registry can be reached, or use a local file: --from",
     )
 
 
-def _not_the_original(artifact: Artifact, url: str, *, went_on: bool) -> ProgramError:
-    again = "run it again to start from the beginning, or " if went_on else ""
+def _not_the_original(artifact: Artifact, url: str, *, resumed: bool) -> ProgramError:
+    again = "run it again to start from the beginning, or " if resumed else ""
     return ProgramError(
-        f"the file at {bare(url)} is not the expected {artifact.name}: "
+        f"the file at {without_login(url)} is not the expected {artifact.name}: "
         "its hash differs, and it was deleted",
         remedy=f"{again}use a registry that has the original, or a local file: --from",
     )

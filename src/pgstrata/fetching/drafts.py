@@ -1,4 +1,4 @@
-"""Directories that are there whole or not at all."""
+"""Directories that exist completely or not at all."""
 
 import shutil
 import tempfile
@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pgstrata.errors import ProgramError
-from pgstrata.fetching.download import room_needed
+from pgstrata.fetching.download import report_full_disk
 
 _MARK = ".draft-"
 
 
 @contextmanager
 def draft(target: Path) -> Iterator[Path]:
-    """A new directory that takes ``target``, and what is there now goes, once the block is done.
+    """A new directory that replaces ``target`` at the end of the block.
 
-    Everybody may pass it and look into it, whatever the umask says. Raises ``ProgramError`` when
-    it cannot be made, ``DiskFullError``.
+    All users may enter and read it, whatever the umask. Raises ``ProgramError`` if it cannot be
+    made, ``DiskFullError``.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def draft(target: Path) -> Iterator[Path]:
             remedy="choose another directory: --to DIR",
         ) from error
     try:
-        with room_needed(target.parent):
+        with report_full_disk(target.parent):
             yield made
             made.chmod(0o755)
             shutil.rmtree(target, ignore_errors=True)
@@ -38,13 +38,13 @@ def draft(target: Path) -> Iterator[Path]:
 
 
 def hidden(target: Path) -> Path:
-    """Take a directory's name away in one step; where it is now, to be deleted."""
+    """Rename a directory in one step, and return its hidden path, to be deleted."""
     aside = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
     return target.replace(aside)
 
 
 def clear_drafts(directory: Path) -> None:
-    """Remove what drafts in a directory were left by a kill; nobody may be making any there."""
+    """Remove drafts in a directory that kills left; no process may be making any there."""
     for left in directory.glob(f"{_MARK}*"):
         shutil.rmtree(left, ignore_errors=True)
 

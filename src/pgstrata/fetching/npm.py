@@ -1,4 +1,4 @@
-"""The npm registry that this machine is set to use."""
+"""The npm registry that this machine is configured to use."""
 
 import asyncio
 import re
@@ -13,38 +13,38 @@ _REGISTRY = re.compile(r"^\s*registry\s*=\s*(\S+)", re.MULTILINE)
 
 
 def registry(env: Mapping[str, str]) -> str:
-    """The registry's URL, with a slash at its end. Not to be called where a loop runs."""
+    """The registry's URL, with a slash at its end. Must not be called in an event loop."""
     found = (
         env.get("NPM_CONFIG_REGISTRY")
         or env.get("npm_config_registry")
-        or asyncio.run(_asked_npm(env))
-        or _configured(env)
+        or asyncio.run(_from_npm(env))
+        or _from_files(env)
         or _PUBLIC
     )
     return found.rstrip("/") + "/"
 
 
 def archive(package: str, version: str) -> str:
-    """Where a package's archive is, below any registry."""
+    """The path of a package's archive in any registry."""
     return f"{package}/-/{archive_name(package, version)}"
 
 
 def archive_name(package: str, version: str) -> str:
-    """What a package's archive is called; a scope is no part of that."""
+    """The file name of a package's archive, which does not include its scope."""
     return f"{package.rpartition('/')[2]}-{version}.tgz"
 
 
-async def _asked_npm(env: Mapping[str, str]) -> str | None:
+async def _from_npm(env: Mapping[str, str]) -> str | None:
     npm = shutil.which("npm", path=env.get("PATH"))
     if npm is None:
         return None
     ended = await subprocesses.run([npm, "config", "get", "registry"], env=env, check=False)
-    said = ended.stdout.strip()
-    return said if ended.exit_code == 0 and said.startswith("http") else None
+    url = ended.stdout.strip()
+    return url if ended.exit_code == 0 and url.startswith("http") else None
 
 
-def _configured(env: Mapping[str, str]) -> str | None:
-    """What ``.npmrc`` files say, for machines without npm itself."""
+def _from_files(env: Mapping[str, str]) -> str | None:
+    """The registry in ``.npmrc`` files, for machines without npm itself."""
     homes = [Path(env["HOME"]) / ".npmrc"] if env.get("HOME") else []
     for path in (*homes, Path("/etc/npmrc")):
         if path.is_file():

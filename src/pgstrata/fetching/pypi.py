@@ -1,4 +1,4 @@
-"""The Python package index that this machine is set to use, and where in it a file is."""
+"""The Python package index that this machine is configured to use, and the URLs of its files."""
 
 import configparser
 import http.client
@@ -10,29 +10,29 @@ from pathlib import Path
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 from pgstrata.errors import ProgramError
-from pgstrata.fetching.download import bare, opened
+from pgstrata.fetching.download import open_url, without_login
 
 _PUBLIC = "https://pypi.org/simple"
 _JSON = "application/vnd.pypi.simple.v1+json"
 
 
 def index(env: Mapping[str, str]) -> str:
-    """The index's URL as pip would take it: from its variables, then its files."""
+    """The index's URL as pip determines it: from its variables, then its files."""
     return env.get("PIP_INDEX_URL") or _configured(env) or _PUBLIC
 
 
 def url_of(index_url: str, project: str, file_name: str) -> str:
-    """Where a project's file is. Raises ``ProgramError``."""
+    """The URL of a project's file. Raises ``ProgramError``."""
     page = f"{index_url.rstrip('/')}/{project}/"
     try:
-        with opened(page, {"Accept": f"{_JSON}, text/html;q=0.5"}) as answer:
+        with open_url(page, {"Accept": f"{_JSON}, text/html;q=0.5"}) as answer:
             kind = answer.headers.get_content_type()
             links = dict(_links(answer.read().decode("utf-8", "replace"), kind))
             base = answer.geturl()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise _without(file_name, page, str(error)) from None
+        raise _unobtainable(file_name, page, str(error)) from None
     if file_name not in links:
-        raise _without(file_name, page, "it is not listed there")
+        raise _unobtainable(file_name, page, "it is not listed there")
     return _with_login(urljoin(base, urldefrag(links[file_name]).url), page)
 
 
@@ -58,7 +58,7 @@ class _Page(HTMLParser):
 
 
 def _with_login(url: str, page: str) -> str:
-    """The URL with the page's name and password, where it is on the same server."""
+    """The URL with the page's name and password, if it is on the same server."""
     login, at, server = urlsplit(page).netloc.rpartition("@")
     parts = urlsplit(url)
     return parts._replace(netloc=f"{login}{at}{server}").geturl() if parts.netloc == server else url
@@ -78,7 +78,7 @@ def _configured(env: Mapping[str, str]) -> str | None:
 
 
 def _files(env: Mapping[str, str]) -> Iterator[Path]:
-    """Where pip keeps its settings, what counts most first."""
+    """The files with pip's settings, in order of precedence."""
     if given := env.get("PIP_CONFIG_FILE"):
         yield Path(given)
     yield Path(sys.prefix) / "pip.conf"
@@ -90,8 +90,8 @@ def _files(env: Mapping[str, str]) -> Iterator[Path]:
     yield Path("/etc/pip.conf")
 
 
-def _without(file_name: str, page: str, reason: str) -> ProgramError:
+def _unobtainable(file_name: str, page: str, reason: str) -> ProgramError:
     return ProgramError(
-        f"{file_name} cannot be had from {bare(page)}: {reason}",
+        f"{file_name} cannot be fetched from {without_login(page)}: {reason}",
         remedy="check that the index can be reached, or use a local file: --from",
     )

@@ -1,9 +1,9 @@
 """Who may connect to a server and how: the private directory of sockets and its rules.
 
-The engine comes in through a socket in a directory that nobody else can enter, as the superuser,
-recognised by the kernel: no password is hashed, and a script that changes one locks nobody out.
-Everybody else comes with a password. The rules lie beside the sockets, not in the data directory,
-so that no state carries them and no script changes them.
+The engine connects through a socket in a directory that no other user can enter, as the superuser,
+by peer authentication: no password is hashed, and a script that changes one locks nobody out. All
+other clients need a password. The rules are beside the sockets, not in the data directory, so that
+no state contains them and no script changes them.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from pgstrata.system import faults
 SUPERUSER = "postgres"
 
 _SOCKET_PATH_BYTES = 103
-"""How long a socket's path may be on every system (107 on Linux, 103 on macOS)."""
+"""The longest path of a socket that every system allows (107 on Linux, 103 on macOS)."""
 
 _LONGEST_SOCKET = "/.s.PGSQL.65535"
 
-_ELSEWHERE = Path("/tmp")  # noqa: S108 - what is made there is closed to others, or refused
-"""Where sockets lie whose store is no place for them, whatever ``TMPDIR`` says: no path is shorter,
+_FALLBACK_ROOT = Path("/tmp")  # noqa: S108 - a directory here is closed to others, or refused
+"""Where sockets are if the store cannot have them, whatever ``TMPDIR`` says: no path is shorter,
 and a private temporary directory would keep the servers' user out."""
 
 # A server makes the lock file first, with its pid and data directory, and removes it last.
@@ -45,23 +45,23 @@ host all all 127.0.0.1/32 scram-sha-256
 
 
 def socket_dir_for(store: Path) -> Path:
-    """A place for a store's sockets that clients can be told: in the store if it can be.
+    """The directory for a store's sockets, in the store if its path is usable in a DSN.
 
-    Always the same place for the same store. Nothing is made.
+    Always the same for the same store. Does not create it.
     """
     inside = store.absolute() / "run"
-    if _unfit(inside) is None:
+    if _unusable_reason(inside) is None:
         return inside
     digest = hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:16]
-    return _ELSEWHERE / f"pgstrata-{os.geteuid()}-{digest}"
+    return _FALLBACK_ROOT / f"pgstrata-{os.geteuid()}-{digest}"
 
 
-def _unfit(directory: Path) -> str | None:
-    """Why a directory cannot have sockets; None when it can."""
+def _unusable_reason(directory: Path) -> str | None:
+    """Why a directory cannot have sockets; None if it can."""
     if len(os.fsencode(directory)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
         return "is too long a path for sockets"
     if "," in str(directory):
-        return "has a comma in its path, where libpq takes one host to end and another to begin"
+        return "has a comma in its path, which libpq takes for the end of a host name"
     return None
 
 
@@ -69,31 +69,31 @@ class PrivateDir:
     """A directory that only the server's user (and root) can enter, with the access rules in it."""
 
     def __init__(self, path: Path, *, server_user: str, engine_user: str) -> None:
-        """Make the directory, or take over the one an earlier engine made.
+        """Create the directory, or take over the one that an earlier engine made.
 
-        Raises ``ServerError`` when it cannot be made or have sockets, or somebody else owns it.
+        Raises ``ServerError`` if it cannot be made or have sockets, or another user owns it.
         """
         self.path = path
         self._owner = pwd.getpwnam(server_user)
-        if reason := _unfit(path):
+        if reason := _unusable_reason(path):
             raise ServerError(f"{path} {reason}", remedy="choose another directory")
         self._make()
         self.hba_file = self._write(_HBA_FILE, _HBA)
         self.ident_file = self._write(_IDENT_FILE, _ident((engine_user, server_user)))
 
     def password_file(self, password: str) -> Path:
-        """A new file with the password for initdb to read. The caller removes it."""
+        """Write the password to a new file for initdb to read. The caller removes it."""
         return self._new_file(_PASSWORD_FILE, password + "\n")
 
     def give_away(self, path: Path) -> None:
-        """Make a directory the server user's, where that is not the user we are."""
+        """Change a directory's owner to the servers' user, if that is not our own."""
         if os.geteuid() == 0:
             os.chown(path, self._owner.pw_uid, self._owner.pw_gid, follow_symlinks=False)
 
     def clear_leftovers(self) -> None:
-        """Remove sockets of servers that are gone, and files that were never put in their place.
+        """Remove sockets of servers that are gone, and files that were never renamed to their name.
 
-        Only while no server is being started.
+        Call it only while no server is starting.
         """
         for lock in self.path.glob(f"{_SOCKET}*{_LOCK}"):
             if not _is_held(lock):
@@ -119,7 +119,7 @@ class PrivateDir:
             os.geteuid(),
             self._owner.pw_uid,
         ):
-            # Below a shared temporary directory anybody could have been there first.
+            # Any user could have made it first in a shared temporary directory.
             raise ServerError(
                 f"{self.path} belongs to another user or is not a directory",
                 remedy="remove it and try again",
@@ -128,14 +128,14 @@ class PrivateDir:
         self.give_away(self.path)
 
     def _write(self, name: str, text: str) -> Path:
-        # Servers that are still running may read it at this moment: replaced whole.
+        # Running servers may be reading it: replace it as a whole.
         draft = self._new_file(name, text)
         with faults.step("access.rename"):
             return draft.replace(self.path / name)
 
     def _new_file(self, name: str, text: str) -> Path:
-        # We may be root in a directory of the server's user, whom any script can act as: nothing
-        # that lies there is opened, and no name is followed twice.
+        # We may be root in a directory of the servers' user, which any script can act as: open no
+        # existing file, and resolve no name twice.
         descriptor, path = tempfile.mkstemp(prefix=f"{name}.", dir=self.path)
         with faults.step("access.write"), os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
@@ -145,7 +145,7 @@ class PrivateDir:
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether the server that made a socket's lock file is there."""
+    """Whether the server that made a socket's lock file is still running."""
     try:
         text = lock.read_text(errors="replace")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The installations of this machine as images, remembered for as long as their files stay."""
+"""The installations of this machine as images, remembered until their files change."""
 
 import asyncio
 import math
@@ -15,8 +15,8 @@ from pgstrata.runtime.installations import Finder
 from pgstrata.runtime.layout import FileStamp, Layout, file_stamp, layout_of
 
 _FRESH_SECONDS = 1.0
-"""How long a look at all files of an installation counts: it takes milliseconds, and a job shall
-not wait for what was done for another one just now."""
+"""For how long a check of an installation's files counts: it takes milliseconds, and a job should
+not repeat what was just done for another one."""
 
 
 class _Hashed(Model, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Catalogue:
         return await self._finder.find()
 
     async def resolve(self, wanted: str) -> ResolvedImage:
-        """The image meant. Raises ``InvalidArgumentError``, saying what there is."""
+        """The image meant. Raises ``InvalidArgumentError``, listing the installations."""
         looked_at, found = self._found.get(wanted, (-math.inf, None))
         if found is None or time.monotonic() - looked_at >= self._fresh_seconds:
             looked_at = time.monotonic()
@@ -55,7 +55,7 @@ class Catalogue:
     async def installation(self, resolved_id: str) -> Installation:
         """The installation that a resolved image stands for.
 
-        Raises ``ServerError`` when it is not here any more.
+        Raises ``ServerError`` if it is not installed any more.
         """
         for known in self._hashed.values():
             if known.image_id == resolved_id and _server_unchanged(known):
@@ -121,7 +121,7 @@ def _look(installation: Installation, layout: Layout, known: _Hashed | None) -> 
 
 
 def _server_unchanged(known: _Hashed) -> bool:
-    """Whether the server binary, at least, is still the one that was hashed."""
+    """Whether at least the server binary is still the one that was hashed."""
     try:
         server = (known.installation.bin_dir / "postgres").stat()
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""An image's digest: what an installation consists of, wherever it lies.
+"""An image's digest: the content of an installation, whatever its directory.
 
-Two installations with the same digest make the same cluster and run it alike. So it covers what
-is executed and what initdb copies from, and what sorts text: the C library, and any that an
-installation brings along.
+Two installations with the same digest make the same cluster and run it in the same way. So it
+covers the programs, what initdb copies from, and what sorts text: the C library, and any library
+that the installation bundles.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ def digest(version: str, layout: Layout) -> str:
 
 
 def stamp(layout: Layout) -> Stamp:
-    """Something quick that differs when any of the files may have changed."""
+    """A value that is quick to get, and differs if any of the files may have changed."""
     return sorted((file.path, *file_stamp(file.status)) for file in layout.files())
 
 
 def c_library() -> str:
-    """The C library and its version: text sorts as it says."""
+    """The C library and its version, which determine how text sorts."""
     return " ".join(platform.libc_ver()).strip() or f"{platform.system()} {platform.release()}"
 
 

@@ -1,4 +1,4 @@
-"""Extensions that a server lacks: noticed in a tool's words, and where to get them. Pure."""
+"""Extensions that a server lacks: found in a tool's error output, and where to get them. Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,14 @@ from pgstrata.domain.image import Installation
 from pgstrata.runtime.images import ImageRef, candidates, install_command, version_key
 
 _UNAVAILABLE = re.compile(
-    # From PostgreSQL 13 on, and what older ones say in its place.
+    # The message from PostgreSQL 13 on, and the older one.
     r'extension "([^"\n]+)" is not available'
     r'|could not open extension control file "[^"\n]*/([^"/\n]+)\.control": No such file'
 )
 
 
 def unavailable_in(said: str) -> str | None:
-    """The extension that could not be made for want of its files, if a tool complained of one."""
+    """The extension whose files are missing, if a tool's error output names one."""
     found = _UNAVAILABLE.search(said)
     return (found[1] or found[2]) if found else None
 
@@ -25,12 +25,12 @@ def where_to_get(
     installations: Sequence[Installation],
     packaged: Mapping[int, Sequence[str]],
 ) -> str:
-    """What to do when a server of the installation ``used`` lacks an extension.
+    """What to do if a server of the installation ``used`` lacks an extension.
 
-    ``packaged`` is what each major version that can be installed has.
+    ``packaged`` has the extensions of each major version that can be installed.
     """
     without = f"PostgreSQL {used.version} ({used.source}) has no {extension}"
-    having = _with(extension, installations)
+    having = _providers(extension, installations)
     steps = [f"use --image postgres:{one.version} ({one.source})" for one in having]
     majors = [major for major, extensions in packaged.items() if extension in extensions]
     best = used.major if used.major in majors else max(majors, default=0)
@@ -41,8 +41,8 @@ def where_to_get(
     return f"{without}; to get it: {', or '.join(steps)}"
 
 
-def _with(extension: str, installations: Sequence[Installation]) -> list[Installation]:
-    """Those that have it, as far as their version stands for them, newest first."""
+def _providers(extension: str, installations: Sequence[Installation]) -> list[Installation]:
+    """Those that have it and that their version selects, newest first."""
     versions = {one.version for one in installations if one.problem is None}
     chosen = (candidates(ImageRef(version=version), installations)[0] for version in versions)
     having = [one for one in chosen if extension in one.extensions]

@@ -1,4 +1,4 @@
-"""Image names: what can be asked for, and which installation is meant. Pure."""
+"""Image names: which are valid, and which installation each means. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ _IMAGE = re.compile(
 _SPELLINGS = "postgres, postgres:16, postgres:16.4 or postgres@sha256:<64 hex>"
 
 PACKAGED_MAJORS = range(10, 19)
-"""What ``postgres install`` brings, on one platform or another."""
+"""What ``postgres install`` can install, on at least one platform."""
 
 
 class ImageRef(Model, frozen=True, kw_only=True):
-    """An image's name, taken apart. Neither part given means the best there is."""
+    """A parsed image name. With neither part it means the best installation."""
 
     version: str | None = None
-    """A major version, or a whole one."""
+    """A major version, or a full one."""
     digest: str | None = None
     """64 lower-case hex characters."""
 
 
 def parse(image_id: str) -> ImageRef:
-    """Take an image's name apart. Raises ``InvalidArgumentError`` when it is none."""
+    """Parse an image's name. Raises ``InvalidArgumentError``."""
     match = _IMAGE.fullmatch(image_id)
     if match is None:
         raise InvalidArgumentError(
@@ -44,22 +44,22 @@ def image_id(digest: str) -> str:
 
 
 def version_key(version: str) -> tuple[int, int]:
-    """Orders versions; a version before its release (``18beta1``) comes before ``18.0``."""
+    """Orders versions; a pre-release (``18beta1``) comes before ``18.0``."""
     major, _, minor = version.partition(".")
     number = re.match(r"[0-9]+", major)
     return (int(number[0]) if number else 0, int(minor) if minor.isdecimal() else -1)
 
 
 def candidates(ref: ImageRef, installations: Sequence[Installation]) -> tuple[Installation, ...]:
-    """The installations that the version asked for leaves, the best first, the usable ones only.
+    """The usable installations of the version asked for, the best first.
 
-    One that has more of what most people expect is better than a newer one that has less. Raises
-    ``InvalidArgumentError``, saying what there is, when that leaves none.
+    One that lacks fewer of the usual extensions is better than a newer one that lacks more. Raises
+    ``InvalidArgumentError``, listing the installations, if there are none.
     """
     named = [one for one in installations if _matches(ref.version, one)]
     usable = [one for one in named if one.problem is None]
     if usable:
-        return tuple(sorted(usable, key=_worth, reverse=True))
+        return tuple(sorted(usable, key=_rank, reverse=True))
     if named:
         raise InvalidArgumentError(
             f"PostgreSQL {named[0].version} cannot be used: {named[0].problem}",
@@ -71,7 +71,7 @@ def candidates(ref: ImageRef, installations: Sequence[Installation]) -> tuple[In
 def not_installed(ref: ImageRef, installations: Sequence[Installation]) -> InvalidArgumentError:
     """The error for an image that nothing here matches."""
     if ref.digest is not None:
-        # Which package it was in, nobody can tell.
+        # A digest does not tell which package it was in.
         what, install = f"the PostgreSQL of {image_id(ref.digest)}", None
     else:
         what, install = f"PostgreSQL {ref.version or ''}".rstrip(), _install(ref)
@@ -84,7 +84,7 @@ def not_installed(ref: ImageRef, installations: Sequence[Installation]) -> Inval
 
 
 def install_command(major: int) -> str | None:
-    """The command that brings a major version; None when there is none."""
+    """The command that installs a major version; None if none does."""
     return f"pgstrata postgres install {major}" if major in PACKAGED_MAJORS else None
 
 
@@ -98,7 +98,7 @@ def _install(ref: ImageRef) -> str | None:
     return f"`{command}` installs the last release of PostgreSQL {major}"
 
 
-def _worth(installation: Installation) -> tuple[int, tuple[int, int]]:
+def _rank(installation: Installation) -> tuple[int, tuple[int, int]]:
     return (-len(installation.lacks), version_key(installation.version))
 
 

@@ -1,4 +1,4 @@
-"""Makes clusters with initdb, alike on every machine."""
+"""Makes clusters with initdb, identically on every machine."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.system import subprocesses
 
 _LOCALES = ("C.UTF-8", "C")
-"""The same wherever they are; the first one sorts alike and knows letters, but not every C library
-has it."""
+"""Both are the same on every machine and sort in the same way. The first one also classifies
+letters, but not every C library has it."""
 
 _WAL_SEGMENT_MB = 4
-"""Every state holds a segment or two, and a copying backend copies them. With 4 MB a new cluster is
-8 MB smaller than with PostgreSQL's 16 and loads data as fast; with 1 MB loading is slower."""
+"""Every state contains a segment or two, and a copying backend copies them. With 4 MB a new cluster
+is 8 MB smaller than with PostgreSQL's 16 MB and loads data as fast; with 1 MB loading is slower."""
 
 
 async def initdb(
@@ -33,7 +33,7 @@ async def initdb(
 
 
 def argv(bin_dir: Path, major: int, data_dir: Path, password_file: Path, locale: str) -> list[str]:
-    """initdb's command line, as the major version knows it."""
+    """initdb's command line, with the options that the major version knows."""
     return [
         str(bin_dir / "initdb"),
         f"--pgdata={data_dir}",
@@ -50,5 +50,5 @@ def argv(bin_dir: Path, major: int, data_dir: Path, password_file: Path, locale:
 
 
 def refuses_locale(ended: subprocesses.Ended) -> bool:
-    """Whether initdb ended because the C library does not know the locale."""
+    """Whether initdb failed because the C library does not know the locale."""
     return ended.exit_code != 0 and "invalid locale" in ended.stderr

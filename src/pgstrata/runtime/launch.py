@@ -1,4 +1,4 @@
-"""Brings one server process up: its command line, and the wait until it answers."""
+"""Starts one server process: its command line, and the wait until it is ready."""
 
 import asyncio
 import os
@@ -22,10 +22,10 @@ _LOOK_SECONDS = 0.001
 
 
 class ServerLog:
-    """What a server writes from now on: the file may hold the words of earlier ones."""
+    """What a server writes from now on: the file may have lines of earlier ones."""
 
     def __init__(self, path: Path) -> None:
-        """Make the file if need be, for our eyes only: statements that fail are quoted in it."""
+        """Create the file if needed, readable only by its owner: it quotes failed statements."""
         self.path = path
         with faults.step("server.log"):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -45,7 +45,7 @@ class ServerLog:
 def server_argv(
     bin_dir: Path, data_dir: Path, port: int, access: PrivateDir, settings: Mapping[str, str]
 ) -> list[str]:
-    """The server's command line. What stands here wins over every file in the data directory."""
+    """The server's command line. It overrides every file in the data directory."""
     fixed = {
         "listen_addresses": HOST,
         "port": str(port),
@@ -53,7 +53,7 @@ def server_argv(
         "unix_socket_permissions": "0700",
         "hba_file": str(access.hba_file),
         "ident_file": str(access.ident_file),
-        # What a server that does not start has to say must be found in one place.
+        # If a server does not start, all its messages must be in one file.
         "logging_collector": "off",
         "log_destination": "stderr",
         # A clone of a database that archives must not write to that database's archive.
@@ -66,7 +66,7 @@ def server_argv(
 
 
 def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> int:
-    """Start the server's process; its pid. The caller waits for its end.
+    """Start the server's process and return its pid. The caller waits for its exit.
 
     Raises ``ProgramError``.
     """
@@ -74,23 +74,23 @@ def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> in
         process: subprocess.Popen[bytes] = subprocesses.start_detached(
             argv, log=log, cwd=data_dir, env=MINIMAL_ENV, user=user
         )
-    # It is waited for by its pid and may outlive us: to the object it is over, or it would warn.
+    # It is waited for by its pid and may outlive us. Popen must think it exited, or it would warn.
     process.returncode = 0
     return process.pid
 
 
 async def until_ready(server: Postmaster, ended: asyncio.Task[None]) -> bool:
-    """Wait until the server accepts connections; False when it ended before that.
+    """Wait until the server accepts connections; False if it ended before that.
 
     ``ended`` is done once the process has ended.
     """
-    # No server is up any sooner, and every look takes time from it.
+    # No server is ready sooner, and every look at its pid file takes CPU time from it.
     await asyncio.sleep(_FIRST_LOOK_SECONDS)
     while not ended.done():
         note = read_pid_file(server.data_dir)
-        # The note may be that of another server, which is why ours is about to give up.
+        # The pid file may be another server's, in which case ours is about to give up.
         if note is not None and note.pid == server.pid and note.ready:
             return True
-        # PostgreSQL tells nobody but its pid file.
+        # PostgreSQL announces it only in its pid file.
         await asyncio.sleep(_LOOK_SECONDS)
     return False

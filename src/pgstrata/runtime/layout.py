@@ -1,4 +1,4 @@
-"""Where the parts of an installation are, and what they say of it."""
+"""Where the parts of an installation are, and what can be learned from them."""
 
 import mmap
 import os
@@ -16,24 +16,24 @@ from pgstrata.system import subprocesses
 
 _PROGRAMS = ("postgres", "initdb", "psql")
 
-_OWN = "postgresql"
-"""The subdirectory for PostgreSQL's files where ``lib`` and ``share`` are not its alone."""
+_SUBDIR = "postgresql"
+"""PostgreSQL's subdirectory of ``lib`` and ``share``, if other software uses these, too."""
 
 _SHARED_ROOTS = (Path("/usr"), Path("/usr/local"))
-"""Where libraries are everybody's; what they are is told by the C library's version."""
+"""Where libraries belong to the system; the C library's version stands for them."""
 
 _LIBRARY = re.compile(r"\.(?:so|dylib)(?:\.|$)")
 
 _CONTROL = ".control"
 
 _ICU_FUNCTION = b"ucol_open"
-"""What every server that uses ICU calls, whatever version's suffix the name has."""
+"""A function that every server with ICU calls; its name may have a version suffix."""
 
 FileStamp = tuple[int, int, int, int]
 
 
 def file_stamp(seen: os.stat_result) -> FileStamp:
-    """Inode, size and times of a file: differs whenever its content may have changed."""
+    """Inode, size and times of a file: different whenever its content may have changed."""
     return (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
@@ -41,7 +41,7 @@ class File(NamedTuple):
     """A file of an installation."""
 
     name: str
-    """Does not depend on where the installation lies."""
+    """Does not depend on the installation's directory."""
     path: str
     status: os.stat_result
 
@@ -54,20 +54,20 @@ class Layout(Model, frozen=True, kw_only=True):
     library_dir: Path
     """Of loadable modules (``pkglibdir``)."""
     bundled_dir: Path | None = None
-    """Of libraries that it brings along: ICU, for instance, which sorts text."""
+    """Of the libraries that it bundles, such as ICU, which sorts text."""
 
     @property
     def extension_dir(self) -> Path:
-        """Where the files are that declare extensions."""
+        """The directory of the extensions' control files."""
         return self.share_dir / "extension"
 
     def files(self) -> Iterator[File]:
-        """Every file that counts for what a cluster is and does."""
+        """Every file that can affect a cluster or its behaviour."""
         for name in _PROGRAMS:
             path = self.bin_dir / name
             yield File(f"bin/{name}", str(path), path.stat())
-        yield from _below("share", self.share_dir)
-        for file in _below("lib", self.library_dir):
+        yield from _files_below("share", self.share_dir)
+        for file in _files_below("lib", self.library_dir):
             if file.path.endswith((".so", ".dylib")):
                 yield file
         if self.bundled_dir is not None:
@@ -76,7 +76,7 @@ class Layout(Model, frozen=True, kw_only=True):
                     yield File(f"bundled/{path.name}", str(path), path.stat())
 
     def extensions(self) -> tuple[str, ...]:
-        """What can be made by ``CREATE EXTENSION``, in alphabetical order."""
+        """What ``CREATE EXTENSION`` can create, in alphabetical order."""
         try:
             names = os.listdir(self.extension_dir)  # noqa: PTH208 - hundreds, once a second
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class Layout(Model, frozen=True, kw_only=True):
         )
 
     def lacks(self) -> tuple[str, ...]:
-        """Which of what most people expect is not there."""
+        """Which of the usual extensions (``EXPECTED``) are missing."""
         there = {*self.extensions(), *((ICU,) if self._has_icu() else ())}
         return tuple(name for name in EXPECTED if name not in there)
 
@@ -99,29 +99,29 @@ class Layout(Model, frozen=True, kw_only=True):
 
 
 async def layout_of(bin_dir: Path) -> Layout:
-    """Where an installation's parts are, as it says itself, or as the server looks for them.
+    """Where an installation's parts are, by its pg_config, or where the server looks for them.
 
-    Raises ``ProgramError`` when they are not there.
+    Raises ``ProgramError`` if they are missing.
     """
     if not (bin_dir / "pg_config").is_file():
         return _relocated(bin_dir)
-    asked = [await _ask(bin_dir, "--sharedir"), await _ask(bin_dir, "--pkglibdir")]
-    for directory in asked:
+    directories = [await _pg_config(bin_dir, option) for option in ("--sharedir", "--pkglibdir")]
+    for directory in directories:
         if not directory.is_dir():
             raise ProgramError(
-                f"{bin_dir / 'pg_config'} names {directory}, which is not there",
+                f"{bin_dir / 'pg_config'} names {directory}, which does not exist",
                 remedy="install that PostgreSQL again",
             )
-    return Layout(bin_dir=bin_dir, share_dir=asked[0], library_dir=asked[1])
+    return Layout(bin_dir=bin_dir, share_dir=directories[0], library_dir=directories[1])
 
 
 def _relocated(bin_dir: Path) -> Layout:
-    """A server looks for its files where they lay from its programs when it was built.
+    """A moved server finds its files relative to its programs, as they were when it was built.
 
     Raises ``ProgramError``.
     """
     library_dir = _beside(bin_dir, "lib", "plpgsql.*")
-    bundled = library_dir.parent if library_dir.name == _OWN else library_dir
+    bundled = library_dir.parent if library_dir.name == _SUBDIR else library_dir
     return Layout(
         bin_dir=bin_dir,
         share_dir=_beside(bin_dir, "share", "postgres.bki"),
@@ -130,25 +130,25 @@ def _relocated(bin_dir: Path) -> Layout:
     )
 
 
-def _beside(bin_dir: Path, name: str, sign: str) -> Path:
+def _beside(bin_dir: Path, name: str, known_file: str) -> Path:
     root = bin_dir.parent / name
-    for directory in (root / _OWN, root):
-        if next(directory.glob(sign), None) is not None:
+    for directory in (root / _SUBDIR, root):
+        if next(directory.glob(known_file), None) is not None:
             return directory
     raise ProgramError(
-        f"there is no pg_config in {bin_dir}, and no {sign} in {root / _OWN} or {root}",
+        f"there is no pg_config in {bin_dir}, and no {known_file} in {root / _SUBDIR} or {root}",
         remedy="install that PostgreSQL again, with pg_config",
     )
 
 
-async def _ask(bin_dir: Path, option: str) -> Path:
+async def _pg_config(bin_dir: Path, option: str) -> Path:
     ended = await subprocesses.run((bin_dir / "pg_config", option), env=MINIMAL_ENV)
     return Path(ended.stdout.strip())
 
 
-def _below(prefix: str, root: Path) -> Iterator[File]:
-    # Looked through whenever an image is resolved, a thousand files in a few milliseconds: without
-    # a Path for each of them.
+def _files_below(prefix: str, root: Path) -> Iterator[File]:
+    # Runs whenever an image is resolved, over a thousand files in a few milliseconds: without a
+    # Path for each of them.
     waiting = [(prefix, str(root))]
     while waiting:
         name, directory = waiting.pop()
@@ -157,5 +157,5 @@ def _below(prefix: str, root: Path) -> Iterator[File]:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append((f"{name}/{entry.name}", entry.path))
                 else:
-                    with suppress(FileNotFoundError):  # a link to what is not installed
+                    with suppress(FileNotFoundError):  # a link to a file that is not installed
                         yield File(f"{name}/{entry.name}", entry.path, entry.stat())

@@ -49,19 +49,19 @@ class ToolRun(Model, frozen=True, kw_only=True):
     hangs: bool = False
     """Whether it writes its lines and then never ends by itself."""
     gate: asyncio.Event | None = None
-    """What it waits for after its lines, if anything."""
+    """An event it waits for after its lines, if any."""
 
 
 def succeed(_server: Server, _command: ToolCommand) -> ToolRun:
-    """A tool that has nothing to say and succeeds."""
+    """A tool that prints nothing and succeeds."""
     return ToolRun()
 
 
 class MemoryRuntime:
-    """Keeps servers in a table and what they leave behind on the disk.
+    """Keeps servers in a table, and their files on the disk.
 
     ``tool`` decides what a command does, and may change the disk as that tool would; it raises
-    ``ProgramError`` for a tool that cannot be started. ``commands`` is every command that was run.
+    ``ProgramError`` for a tool that cannot be started. ``commands`` has every command that was run.
     """
 
     def __init__(
@@ -178,11 +178,11 @@ class MemoryRuntime:
 
     @property
     def running(self) -> tuple[Server, ...]:
-        """Every server that runs, the oldest first."""
+        """Every running server, the oldest first."""
         return tuple(self._servers.values())
 
     def kill(self, server: Server) -> None:
-        """End a server as ``kill -9`` does: it leaves its pid file and an unclean cluster."""
+        """End a server as ``kill -9`` does, leaving its pid file and an unclean cluster."""
         del self._servers[process_of(server).pid]
 
     async def _version(self, image_id: str) -> str:

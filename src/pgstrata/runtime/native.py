@@ -36,13 +36,13 @@ from pgstrata.system.output import OutputSink, Stream, Tail
 __all__ = ["NativeRuntime", "socket_dir_for"]
 
 _START_SECONDS = 60.0
-"""How long a server may take to answer: one that recovers from a crash has much to do first."""
+"""How long a server may take to answer: one that recovers from a crash has a lot to do first."""
 
 _PORT_ATTEMPTS = 5
 
 
 class NativeRuntime:
-    """Runs servers as detached processes, which outlive the engine and are found again by it."""
+    """Runs servers as detached processes, which outlive the engine; the next one finds them."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class NativeRuntime:
         finder: Finder | None = None,
         ports: Ports | None = None,
     ) -> None:
-        """Take ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
+        """Use ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
 
-        ``store`` is the directory below which all data directories lie.
-        ``postgres_home`` is where ``postgres install`` puts servers, None for its default.
-        ``server_user`` is the user servers run as, None to choose (the attribute of that name
-        holds the choice, None for the user we are); ``password`` is the superuser's in every
-        cluster. Raises ``ServerError`` when the user or the directory cannot be used.
+        ``store`` contains all data directories. ``postgres_home`` is where ``postgres install``
+        puts servers, None for its default. ``server_user`` is the user servers run as, None to
+        choose (the attribute of that name holds the choice, None for our own); ``password`` is the
+        superuser's in every cluster. Raises ``ServerError`` if the user or the directory cannot be
+        used.
         """
         self._store = store
         self.server_user = choose_server_user(server_user)
@@ -102,7 +102,7 @@ class NativeRuntime:
         if ended.exit_code != 0:
             raise ServerError(
                 f"PostgreSQL {installation.version} cannot make a cluster in {data_dir}",
-                remedy=self._way_in(data_dir),
+                remedy=self._access_remedy(data_dir),
                 details=ended.stderr,
             )
 
@@ -154,7 +154,7 @@ class NativeRuntime:
             await output(stream, piece)
 
         exit_code = await subprocesses.stream(
-            # A tool that is named by its whole path is taken from there.
+            # A tool given by its full path is run from there.
             (installation.bin_dir / command.tool, *command.args),
             on_output=pass_on,
             cwd=command.work_dir,
@@ -176,7 +176,7 @@ class NativeRuntime:
         )
 
     async def close(self) -> None:
-        """Let go of the servers: they go on, and are not waited for any more."""
+        """Stop waiting for the servers' exit; they keep running."""
         reapers, self._reapers = self._reapers, set()
         for reaper in reapers:
             reaper.cancel()
@@ -185,7 +185,7 @@ class NativeRuntime:
     async def _start_on(
         self, port: int, image_id: str, installation: Installation, data_dir: Path
     ) -> Server | None:
-        """One attempt; None when somebody else has taken the port."""
+        """One attempt; None if another program has taken the port."""
         argv = server_argv(installation.bin_dir, data_dir, port, self._access, self._settings)
         pid, log = self._spawn(argv, data_dir)
         process = _process(pid, image_id=image_id, data_dir=data_dir)
@@ -194,7 +194,7 @@ class NativeRuntime:
             if is_taken(port):
                 return None
             raise ServerError(
-                f"PostgreSQL {installation.version} ended at once on {data_dir}",
+                f"PostgreSQL {installation.version} exited immediately on {data_dir}",
                 details=log.tail(),
             )
         async with self._undo_on_failure(process, log) as ended:
@@ -207,7 +207,7 @@ class NativeRuntime:
                 return None
             raise ServerError(
                 f"PostgreSQL {installation.version} does not start on {data_dir}",
-                remedy=self._way_in(data_dir),
+                remedy=self._access_remedy(data_dir),
             )
 
     def _spawn(self, argv: list[str], data_dir: Path) -> tuple[int, ServerLog]:
@@ -224,16 +224,16 @@ class NativeRuntime:
     async def _undo_on_failure(
         self, process: Postmaster, log: ServerLog
     ) -> AsyncIterator[asyncio.Task[None]]:
-        """Watch over a server while it comes up: stopped if that fails, its log told then.
+        """Stop a server if the block, in which it starts, fails; the error gets the server's log.
 
-        What is given is done when the server has ended.
+        The block gets a task that is done when the server has ended.
         """
         ended = self._reap(process)
-        whole = False
+        succeeded = False
         try:
             async with asyncio.timeout(_START_SECONDS):
                 yield ended
-            whole = True
+            succeeded = True
         except TimeoutError:
             raise ServerError(
                 f"the server on {process.data_dir} did not answer within {_START_SECONDS:.0f} s",
@@ -243,11 +243,11 @@ class NativeRuntime:
             error.details = log.tail()
             raise
         finally:
-            if not whole:
+            if not succeeded:
                 await finish(postmaster.shut_down(process, clean=False))
 
     def _reap(self, process: Postmaster) -> asyncio.Task[None]:
-        """Wait for a server of ours for as long as it runs, so that it never stays a zombie."""
+        """Wait for the exit of a server that we started, so that it never stays a zombie."""
         reaper = asyncio.create_task(
             processes.wait_exit(process.pid), name=f"reaper of {process.pid}"
         )
@@ -271,8 +271,8 @@ class NativeRuntime:
             handle=process.handle,
         )
 
-    def _way_in(self, data_dir: Path) -> str | None:
-        """What to do when the server's user cannot get at a data directory; None when it can."""
+    def _access_remedy(self, data_dir: Path) -> str | None:
+        """What to do if the servers' user cannot reach a data directory; None if it can."""
         blocking = self.server_user and blocked_by(data_dir, self.server_user)
         if not blocking:
             return None
@@ -303,6 +303,6 @@ def _tool_env(endpoint: Endpoint, installation: Installation) -> dict[str, str]:
         "PGPASSWORD": endpoint.password,
         "PGDATABASE": endpoint.database,
         "PGCONNECT_TIMEOUT": "10",
-        # A person's own settings must not change what a recipe does.
+        # A user's own settings must not change what a recipe does.
         "PSQLRC": os.devnull,
     }

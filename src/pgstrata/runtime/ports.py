@@ -9,29 +9,29 @@ HOST = "127.0.0.1"
 
 
 class Ports:
-    """Hands out ports that are free now, never the same one twice at a time."""
+    """Reserves ports that are free now, never the same one twice at a time."""
 
     def __init__(self) -> None:
-        self._handed_out: set[int] = set()
+        self._reserved: set[int] = set()
 
     @contextmanager
     def reserved(self) -> Iterator[int]:
-        """A free port, not handed out again until the block is left.
+        """A free port, not given to anyone else until the end of the block.
 
         Another program may still take it first; see ``is_taken``.
         """
-        # The kernel may name a port again as soon as it is let go of, long before the server for
-        # which it was meant has taken it.
-        while (port := self.pick()) in self._handed_out:
+        # The kernel may choose a port again as soon as it is closed, long before the server that it
+        # is meant for has opened it.
+        while (port := self.pick()) in self._reserved:
             pass
-        self._handed_out.add(port)
+        self._reserved.add(port)
         try:
             yield port
         finally:
-            self._handed_out.discard(port)
+            self._reserved.discard(port)
 
     def pick(self) -> int:
-        """A port nobody uses at this moment, by the kernel's choice."""
+        """A currently free port, chosen by the kernel."""
         with _tcp() as probe:
             probe.bind((HOST, 0))
             port: int = probe.getsockname()[1]
@@ -39,7 +39,7 @@ class Ports:
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody listens on the port."""
+    """Whether a program listens on the port."""
     with _tcp() as probe:
         try:
             probe.bind((HOST, port))
@@ -52,6 +52,6 @@ def is_taken(port: int) -> bool:
 
 def _tcp() -> socket.socket:
     probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    # As PostgreSQL does, or connections that ended a moment ago would make a port look taken.
+    # As PostgreSQL does; otherwise recently closed connections would make a port look taken.
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return probe

@@ -1,8 +1,8 @@
-"""What a server's process and its pid file tell, and the signals it is stopped with.
+"""What a server's process and its pid file say, and the signals that stop it.
 
-Nothing here starts anything. A process is only ever signalled after its birth was compared: pids
-are used again. Its start time in seconds since the epoch is a makeshift, for servers whose birth
-was never noted: it moves when the clock is set.
+Nothing here starts anything. A process is signalled only after its birth was compared, because pids
+are reused. Its start time in seconds since the epoch is a fallback for servers whose birth was
+never recorded: it moves when the clock is set.
 """
 
 import asyncio
@@ -24,39 +24,38 @@ from pgstrata.system import faults, processes
 PID_FILE = "postmaster.pid"
 
 _SAME_START_SECONDS = 2.0
-"""By how much two readings of one start time may differ: the kernel counts from boot, and the
-moment of boot moves a little when the clock is set."""
+"""How much two readings of one start time may differ: the kernel counts from boot, and the boot
+time moves a little when the clock is set."""
 
 _SERVER_PROGRAMS = ("postgres", "setpriv")
-"""What a server's process runs; the second for a moment, on its way to the first as another user.
-"""
+"""What a server's process runs; setpriv only briefly, to start postgres as another user."""
 
 _CLEAN_SECONDS = 60.0
-"""How long a server may take to write everything out before it is stopped the hard way."""
+"""How long a clean shutdown may take before the server is stopped immediately."""
 
-_AT_ONCE_SECONDS = 10.0
-"""As long again as PostgreSQL itself gives its children before it kills them."""
+_IMMEDIATE_SECONDS = 10.0
+"""Twice as long as PostgreSQL itself gives its children before it kills them."""
 
 
 class Postmaster(Model, frozen=True, kw_only=True):
-    """A server's own process, told apart from every other by pid and birth.
+    """A server's main process, identified by pid and birth.
 
-    This is what the handle of a native runtime's ``Server`` holds.
+    This is what the handle of a native runtime's ``Server`` contains.
     """
 
     pid: int
     started: float
-    """When the process started, in seconds since the epoch: only as right as the clock."""
+    """When the process started, in seconds since the epoch: only as accurate as the clock."""
     image_id: str
-    """The PostgreSQL it is of, whose tools fit it."""
+    """The PostgreSQL that it runs, whose tools fit it."""
     data_dir: Path
     birth: str | None = None
-    """What the kernel tells of the process's start that no clock moves (``processes.birth``).
-    None where the kernel does not tell it, and in rows written before it was noted."""
+    """The process's start as the kernel reports it, whatever the clock (``processes.birth``).
+    None if the kernel does not report it, and in rows written before it was recorded."""
 
     @property
     def handle(self) -> str:
-        """All of this as text."""
+        """All fields as text."""
         return msgspec.json.encode(self, enc_hook=to_plain).decode()
 
 
@@ -69,17 +68,17 @@ def postmaster_of(server: Server) -> Postmaster:
 
 
 class PidFile(Model, frozen=True, kw_only=True):
-    """What a server says of itself in its data directory."""
+    """What a server writes about itself in its data directory."""
 
     pid: int
     data_dir: str
     started: int
-    """When it noted the time, in whole seconds since the epoch."""
+    """When it wrote this, in whole seconds since the epoch."""
     ready: bool
 
 
 def read_pid_file(data_dir: Path) -> PidFile | None:
-    """The pid file, or None when there is none, or it is not (yet) one."""
+    """The pid file, or None if it does not exist or is incomplete."""
     try:
         lines = (data_dir / PID_FILE).read_text(encoding="utf-8", errors="replace").split("\n")
     except (FileNotFoundError, NotADirectoryError):
@@ -92,9 +91,9 @@ def read_pid_file(data_dir: Path) -> PidFile | None:
 
 
 def started_at(pid: int) -> float | None:
-    """When a process that runs was started, in seconds since the epoch; None when it is gone.
+    """When a running process was started, in seconds since the epoch; None if it is gone.
 
-    One that has ended and was not waited for yet is gone.
+    A zombie counts as gone.
     """
     try:
         process = psutil.Process(pid)
@@ -106,14 +105,14 @@ def started_at(pid: int) -> float | None:
 
 
 def is_running(server: Postmaster) -> bool:
-    """Whether the process is there and is the one that was started as this server."""
+    """Whether the process exists and is the one that was started as this server."""
     if server.birth is not None:
         return processes.birth(server.pid) == server.birth
     started = started_at(server.pid)
     if started is None:
         return False
-    # Noted before births were. If the clock was set since, what the kernel says of its directory
-    # and what it wrote down there tell as much.
+    # Recorded before births were. If the clock was set since, its working directory and its pid
+    # file identify it as well.
     same_start = abs(started - server.started) < _SAME_START_SECONDS
     return same_start or owner(server.data_dir) == server.pid
 
@@ -121,17 +120,17 @@ def is_running(server: Postmaster) -> bool:
 def owner(data_dir: Path) -> int | None:
     """The pid of the server that works in a data directory, found by its pid file.
 
-    The kernel must agree: it is a PostgreSQL and works there.
+    The kernel must confirm that it is PostgreSQL and works there.
     """
     note = read_pid_file(data_dir)
     return note.pid if note is not None and works_in(note.pid, data_dir) else None
 
 
 def leaders_below(root: Path) -> list[tuple[int, Path]]:
-    """Every server in a data directory below ``root``, whether it has a pid file or not.
+    """Every server in a data directory below ``root``, with or without a pid file.
 
-    Its pid with the directory, which may have been removed. A process whose parent works in the
-    same directory is no server, but a server's child.
+    Each is a pid with the directory, which may have been removed. A process whose parent works in
+    the same directory is a server's child, not a server.
     """
     below = {
         pid: directory
@@ -149,13 +148,13 @@ def _data_dir_below(pid: int, root: Path) -> Path | None:
     directory = processes.working_dir(pid)
     if directory is None or not Path(directory).is_relative_to(root):
         return None
-    # A person's shell may be there, too.
+    # A user's shell may have the same working directory.
     return Path(directory) if processes.program(pid) in _SERVER_PROGRAMS else None
 
 
 @asynccontextmanager
 async def freeze(server: Postmaster) -> AsyncIterator[None]:
-    """Freeze a server with its children. Raises ``ServerError`` when it is gone.
+    """Freeze a server with its children. Raises ``ServerError`` if it is gone.
 
     A system call that writes a page completes before its caller stops: no page is half written.
     """
@@ -172,7 +171,7 @@ async def freeze(server: Postmaster) -> AsyncIterator[None]:
 
 
 def _resume(server: Postmaster) -> None:
-    """Resume a server that was frozen by an engine that was killed meanwhile."""
+    """Resume a server whose engine was killed while it was frozen."""
     if processes.is_stopped(server.pid) and is_running(server):
         processes.resume((server.pid, *processes.children(server.pid)))
 
@@ -180,17 +179,17 @@ def _resume(server: Postmaster) -> None:
 async def shut_down(server: Postmaster, *, clean: bool) -> None:
     """Stop a server and return once it and its children are gone. It may be gone already.
 
-    Raises ``ServerError`` when it is not ours to stop.
+    Raises ``ServerError`` if it runs as another user.
     """
-    # What PostgreSQL calls a fast and an immediate shutdown; it waits for its children itself.
+    # PostgreSQL's fast and immediate shutdown; it waits for its children itself.
     _resume(server)
-    ways = [(signal.SIGINT, _CLEAN_SECONDS)] if clean else []
-    for number, patience in (*ways, (signal.SIGQUIT, _AT_ONCE_SECONDS)):
+    fast = [(signal.SIGINT, _CLEAN_SECONDS)] if clean else []
+    for number, seconds in (*fast, (signal.SIGQUIT, _IMMEDIATE_SECONDS)):
         if not is_running(server):
             break
         _send(server, number)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 await processes.wait_exit(server.pid)
                 return
     if is_running(server):
@@ -200,7 +199,7 @@ async def shut_down(server: Postmaster, *, clean: bool) -> None:
 
 
 async def _clear_orphans(data_dir: Path) -> None:
-    """Kill what a server that did not end by itself left working in its data directory."""
+    """Kill the children that a killed server left working in its data directory."""
     if owner(data_dir) is None:
         killed = await asyncio.to_thread(_kill_members, data_dir)
         async with asyncio.TaskGroup() as waiting:
@@ -209,11 +208,11 @@ async def _clear_orphans(data_dir: Path) -> None:
 
 
 def _kill_members(data_dir: Path) -> list[int]:
-    met = members(data_dir)
-    for process in met:
+    found = members(data_dir)
+    for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    return [process.pid for process in met]
+    return [process.pid for process in found]
 
 
 def members(data_dir: Path) -> list[psutil.Process]:
@@ -231,17 +230,17 @@ def _send(server: Postmaster, number: signal.Signals) -> None:
         except PermissionError as error:
             raise ServerError(
                 f"the server on {server.data_dir} (pid {server.pid}) runs as another user",
-                remedy="run pgstrata as the user it was started by, or as root",
+                remedy="run pgstrata as the user that started it, or as root",
             ) from error
 
 
 def works_in(pid: int, data_dir: Path) -> bool:
-    """Whether a process is a PostgreSQL's and works in a data directory, as the kernel says."""
+    """Whether the kernel reports that a process is PostgreSQL and works in a data directory."""
     try:
         process = psutil.Process(pid)
-        # PostgreSQL changes to its data directory at start and stays there, its children too.
-        # So may somebody's shell, hence the program. One that is ending has none any more while
-        # it lets go of its memory, and after that of its files: it has its name then.
+        # PostgreSQL and its children change to the data directory at start and stay there. A user's
+        # shell may be there as well, so the program is checked. An exiting process has no program
+        # while the kernel frees its memory and then its files, but it still has a name.
         program = Path(process.exe()).name or process.name()
         return program == "postgres" and Path(process.cwd()).samefile(data_dir)
     except (psutil.Error, OSError):

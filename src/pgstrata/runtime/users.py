@@ -1,4 +1,4 @@
-"""Which user of the operating system servers run as, and what that user can reach."""
+"""Which operating system user servers run as, and what that user can reach."""
 
 import os
 import pwd
@@ -16,14 +16,14 @@ _TO_RUN_AS_ANOTHER: tuple[Capability, ...] = (
     "CAP_SETGID",
     "CAP_SETUID",
 )
-"""What root does with servers of another user: give them files, become that user, look at what
-they keep, and stop them."""
+"""What root needs for servers of another user: to give them files, switch to that user, read their
+files, and stop them."""
 
 _PREFERRED = ("pgstrata", "postgres", "nobody")
 
 
 def engine_user() -> str:
-    """The name of the user this process runs as. Raises ``ServerError`` when it has none."""
+    """The name of the user this process runs as. Raises ``ServerError`` if it has none."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError as error:
@@ -35,9 +35,9 @@ def engine_user() -> str:
 
 
 def choose_server_user(asked: str | None) -> str | None:
-    """The user that servers run as: None for the one we are, another one when we are root.
+    """The user that servers run as: None for our own, another one if we are root.
 
-    Raises ``ServerError`` when the one asked for cannot be.
+    Raises ``ServerError`` if servers cannot run as the one asked for.
     """
     if os.geteuid() == 0:
         return _for_root(asked)
@@ -50,11 +50,11 @@ def choose_server_user(asked: str | None) -> str | None:
 
 
 def blocked_by(path: Path, user: str) -> Path | None:
-    """The first directory on the way to ``path`` whose mode keeps ``user`` from passing, if any."""
+    """The first parent directory of ``path`` that ``user`` may not enter, if any."""
     entry = pwd.getpwnam(user)
     groups = os.getgrouplist(user, entry.pw_gid)
     for ancestor in reversed(path.absolute().parents):
-        if not _may_pass(ancestor.stat(), entry.pw_uid, groups):
+        if not _may_enter(ancestor.stat(), entry.pw_uid, groups):
             return ancestor
     return None
 
@@ -85,7 +85,7 @@ def _for_root(asked: str | None) -> str:
     return asked
 
 
-def _may_pass(directory: os.stat_result, uid: int, groups: list[int]) -> bool:
+def _may_enter(directory: os.stat_result, uid: int, groups: list[int]) -> bool:
     if directory.st_uid == uid:
         return bool(directory.st_mode & stat.S_IXUSR)
     if directory.st_gid in groups:

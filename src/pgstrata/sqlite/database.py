@@ -1,8 +1,8 @@
-"""The one SQLite database of a store: its file, its transactions, and the thread they run on.
+"""A store's SQLite database: its file, its transactions, and the thread they run on.
 
-Whatever concerns SQLite itself is settled here, and every ``sqlite3`` error leaves as
-``StoreUnusableError``. The tables are in ``schema``; what their rows mean is left to the queue and
-the store.
+Everything about SQLite itself is handled here, and every ``sqlite3`` error becomes a
+``StoreUnusableError``. The tables are in ``schema``; the meaning of their rows is left to the queue
+and the store.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from pgstrata.system import faults
 T = TypeVar("T")
 V = TypeVar("V")
 BUSY_SECONDS = 5.0
-"""How long to wait for another program that holds the database locked."""
+"""How long to wait while another program locks the database."""
 
 _SWITCH_PAUSE_SECONDS = 0.005
 
@@ -41,7 +41,7 @@ _TROUBLES: dict[int, tuple[str, str]] = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         "is damaged",
-        "move the file away; states are then built again when they are needed",
+        "move the file away; states will be built again when needed",
     ),
     sqlite3.SQLITE_BUSY: (
         "is locked by another program",
@@ -55,11 +55,11 @@ _TROUBLES: dict[int, tuple[str, str]] = {
 
 _REFUSED = ("refused a statement", "report this as a bug")
 
-_PLAINLY: AbstractContextManager[None] = nullcontext()
+_NO_STEP: AbstractContextManager[None] = nullcontext()
 
 
 class Database:
-    """An open database. It belongs to whoever opened it; queue and store only borrow it."""
+    """An open database. Its opener owns it; queue and store only borrow it."""
 
     def __init__(
         self, path: Path, worker: "_Worker", connection: Connection, reader: Connection
@@ -78,16 +78,16 @@ class Database:
         busy_seconds: float = BUSY_SECONDS,
         migrations: tuple[Migration, ...] = MIGRATIONS,
     ) -> Self:
-        """Open the database at ``path``; make it, or bring its schema up to date, if need be.
+        """Open the database at ``path``; create it, or update its schema, if needed.
 
-        Raises ``StoreUnusableError`` when the file is not a database, damaged, written by a newer
-        pgstrata, cannot be opened, or stays locked for ``busy_seconds``.
+        Raises ``StoreUnusableError`` if the file is not a database, is damaged, was written by a
+        newer pgstrata, cannot be opened, or stays locked for ``busy_seconds``.
         """
         worker = _Worker(f"database {path.name}")
         try:
             opening = partial(copy_context().run, _open, path, busy_seconds, migrations)
             connection = await worker.call(opening)
-            # Never waits: it belongs to the event loop's thread.
+            # It is used in the event loop's thread, so it never waits.
             reader = sqlite3.connect(path, timeout=0, isolation_level=None)
         except BaseException:
             worker.stop()
@@ -95,14 +95,14 @@ class Database:
         return cls(path, worker, connection, reader)
 
     async def read(self, question: Callable[[Connection], T]) -> T:
-        """Answer a question from the database as it is at one moment.
+        """Run a query in one transaction, on a consistent snapshot of the database.
 
-        Raises ``StoreUnusableError`` when the database cannot be read.
+        Raises ``StoreUnusableError`` if the database cannot be read.
         """
         return await self._run("BEGIN", question)
 
     async def look_up(self, question: Callable[[Connection], T]) -> T:
-        """Answer, on the spot, a question that takes but a few rows found by their keys.
+        """Run a query for a few rows by their keys, directly in the event loop.
 
         With WAL this never waits, and is faster than handing it to a thread. Otherwise like
         ``read``.
@@ -115,21 +115,21 @@ class Database:
                 _refuse(self._path, error)
         except (sqlite3.Error, msgspec.DecodeError) as error:
             _refuse(self._path, error)
-        # Some other program keeps even readers out; that can be waited for, but not here.
+        # Another program locks out even readers; wait for that in the thread.
         return await self.read(question)
 
     async def write(self, change: Callable[[Connection], T], *, step: str | None = None) -> T:
-        """Make a change in one transaction: whole, or not at all when ``change`` raises.
+        """Make a change in one transaction, which is rolled back if ``change`` raises.
 
-        Once asked for it is carried out to its end, even if the caller is cancelled meanwhile.
-        ``step`` names its commit among the fault points. Raises ``StoreUnusableError`` when the
-        database cannot be written.
+        Once requested it runs to its end, even if the caller is cancelled meanwhile. ``step`` names
+        its commit among the fault points. Raises ``StoreUnusableError`` if the database cannot be
+        written.
         """
         committing = nullcontext() if step is None else faults.step(step)
         return await self._run("BEGIN IMMEDIATE", change, committing)
 
     async def close(self) -> None:
-        """Carry out what was asked for already, then close. Twice is fine."""
+        """Finish the requests made so far, then close. May be called again."""
         if self._closed:
             return
         self._closed = True
@@ -154,7 +154,7 @@ class Database:
         self,
         begin: str,
         work: Callable[[Connection], T],
-        committing: AbstractContextManager[None] = _PLAINLY,
+        committing: AbstractContextManager[None] = _NO_STEP,
     ) -> T:
         self._check_open()
         try:
@@ -172,25 +172,25 @@ class Database:
 
 
 class _Worker:
-    """One thread that carries out calls in their order, each to its end.
+    """A thread that runs calls in order, each to its end.
 
-    ``run_in_executor`` would do, at half as much again for each call, and a prepare that finds all
-    its states cached makes a dozen of them.
+    ``run_in_executor`` would work, but takes half as long again for each call, and a prepare with
+    all states cached makes a dozen of them.
     """
 
     def __init__(self, name: str) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        # A daemon, so that a database nobody closed does not keep the program from ending; a
-        # transaction cut off by that end is rolled back when the file is opened next.
+        # A daemon, so that a database left open does not keep the program from ending; a
+        # transaction interrupted by that is rolled back when the file is opened next.
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     async def call(self, function: Callable[[], T]) -> T:
-        """What ``function`` returns or raises in the thread."""
+        """Run ``function`` in the thread, and return or raise what it does."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._calls.put(lambda: _carry_out(function, answer, loop))
-        return await answer
+        result: asyncio.Future[T] = loop.create_future()
+        self._calls.put(lambda: _call(function, result, loop))
+        return await result
 
     def stop(self) -> None:
         """Wait for the calls made so far and end the thread."""
@@ -202,31 +202,31 @@ class _Worker:
             call()
 
 
-def _carry_out(
-    function: Callable[[], T], answer: "asyncio.Future[T]", loop: asyncio.AbstractEventLoop
+def _call(
+    function: Callable[[], T], future: "asyncio.Future[T]", loop: asyncio.AbstractEventLoop
 ) -> None:
     try:
         result = function()
     except BaseException as error:  # noqa: BLE001 - it is the caller's, who waits in another thread
-        _tell(loop, answer, answer.set_exception, error)
+        _resolve(loop, future, future.set_exception, error)
     else:
-        _tell(loop, answer, answer.set_result, result)
+        _resolve(loop, future, future.set_result, result)
 
 
-def _tell(
+def _resolve(
     loop: asyncio.AbstractEventLoop,
-    answer: "asyncio.Future[T]",
-    say: Callable[[V], None],
-    what: V,
+    future: "asyncio.Future[T]",
+    set_outcome: Callable[[V], None],
+    outcome: V,
 ) -> None:
     def unless_cancelled() -> None:
-        if not answer.done():
-            say(what)
+        if not future.done():
+            set_outcome(outcome)
 
     try:
         loop.call_soon_threadsafe(unless_cancelled)
     except RuntimeError:
-        # The loop was closed meanwhile: nobody waits for the answer any more.
+        # The loop was closed meanwhile, so nothing waits for the result any more.
         return
 
 
@@ -234,7 +234,7 @@ def _in_transaction(
     connection: Connection,
     begin: str,
     work: Callable[[Connection], T],
-    committing: AbstractContextManager[None] = _PLAINLY,
+    committing: AbstractContextManager[None] = _NO_STEP,
 ) -> T:
     try:
         connection.execute(begin)
@@ -243,7 +243,7 @@ def _in_transaction(
             connection.commit()
         return result
     finally:
-        # Only a transaction that failed is still open; SQLite ends some of those by itself.
+        # Only a failed transaction is still open here; SQLite ends some of those by itself.
         if connection.in_transaction:
             connection.rollback()
 
@@ -273,19 +273,19 @@ def _open(path: Path, busy_seconds: float, migrations: tuple[Migration, ...]) ->
 
 
 def _make_private(path: Path) -> None:
-    """See to it that the file is there and its owner's alone: DSNs with passwords are in it."""
+    """Make sure that the file exists, readable only by its owner: it contains passwords."""
     try:
         with faults.step("database.create"):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
-        # Not opened to change it: closing any descriptor of a file drops all POSIX locks that
-        # this process has on it, another connection's among them.
+        # Change the mode by path: closing any descriptor of a file drops all POSIX locks that this
+        # process has on it, including those of other connections.
         path.chmod(0o600)
 
 
 def _switch_to_wal(connection: Connection, busy_seconds: float) -> None:
-    # Of several programs that open a new file at once, SQLite lets one switch and refuses the
-    # others on the spot, whatever their timeout; a moment later the switch has been made.
+    # If several programs open a new file at once, SQLite lets one switch and fails the others
+    # immediately, whatever their timeout; a moment later the switch has been made.
     deadline = time.monotonic() + busy_seconds
     while True:
         try:
@@ -298,9 +298,9 @@ def _switch_to_wal(connection: Connection, busy_seconds: float) -> None:
 
 
 def _configure(connection: Connection) -> None:
-    # With WAL, NORMAL keeps every commit through the death of this process, and the file sound
-    # through a power cut. Only then may the last commits be missing, and what they told of is
-    # found as dirty and built again; that is not worth an fsync for each commit.
+    # With WAL, NORMAL keeps every commit if this process is killed, and the file consistent after a
+    # power failure. Only that may lose the last commits, and their states are then found dirty and
+    # built again, which is not worth an fsync for each commit.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
 
@@ -309,7 +309,7 @@ def _migrate(path: Path, connection: Connection, migrations: tuple[Migration, ..
     if _version(connection) == len(migrations):
         return
     connection.execute("BEGIN IMMEDIATE")
-    # Read again: another program may have been quicker.
+    # Read again: another program may have migrated it meanwhile.
     version = _version(connection)
     if version > len(migrations):
         raise StoreUnusableError(
@@ -342,7 +342,7 @@ def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError | OSError) ->
         full = error.errno == errno.ENOSPC
         trouble, remedy = _TROUBLES[sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR]
     else:
-        trouble = "holds a row that cannot be read"
+        trouble = "contains a row that cannot be read"
         remedy = "use the pgstrata that wrote it, or move the file away"
     raise StoreUnusableError(
         f"the database {path} {trouble}", remedy=remedy, details=str(error)
@@ -350,5 +350,5 @@ def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError | OSError) ->
 
 
 def _kind(error: sqlite3.Error) -> int:
-    # The low byte of the code is the kind of the error. Those of the Python module have no code.
+    # The low byte of the code is the kind of error. Errors of the Python module have no code.
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

@@ -1,7 +1,7 @@
-"""Files whose pages are written where they are, on a file system that would copy them.
+"""Files whose pages are overwritten in place, even on a copy-on-write file system.
 
-SQLite maps its index of the write-ahead log into memory. On btrfs each page that is written needs
-new room then, and where a full disk has none the kernel kills the program (SIGBUS).
+SQLite maps its index of the write-ahead log into memory. On btrfs each page that is written then
+needs new space, and if a full disk has none, the kernel kills the program (SIGBUS).
 """
 
 import errno
@@ -10,8 +10,8 @@ import os
 import struct
 from pathlib import Path
 
-# FS_IOC_GETFLAGS and FS_IOC_SETFLAGS of the kernel's include/uapi/linux/fs.h: their numbers speak
-# of a long, what is passed is an int.
+# FS_IOC_GETFLAGS and FS_IOC_SETFLAGS of the kernel's include/uapi/linux/fs.h: their numbers encode
+# the size of a long, but what is passed is an int.
 _FLAGS = struct.Struct("=I4x")
 _GET_FLAGS = 0x80086601
 _SET_FLAGS = 0x40086602
@@ -21,9 +21,9 @@ _UNKNOWN = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS
 
 
 def make_in_place(path: Path) -> None:
-    """Make an empty file, ours alone, that is never copied on write; one there is left as it is.
+    """Make an empty private file without copy-on-write, unless the file exists.
 
-    Where the file system does not know of that, it is a file like any other. Blocks.
+    On a file system without that attribute it is an ordinary file. Blocks.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

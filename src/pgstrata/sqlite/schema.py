@@ -1,7 +1,7 @@
 """The tables of a store's database, and how each version of them is made from the one before.
 
-A body is a whole object as JSON. A column beside a body is there to be searched by, or to change
-without the body; where both say something, the column is right.
+A body is a whole object as JSON. A column beside a body is for searching, or may change without
+the body; if both have a value, the column's is the right one.
 """
 
 Migration = tuple[str, ...]
@@ -72,17 +72,16 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX instances_image ON instances (image_id)",
     ),
     (
-        # Which states may be evicted, and in which order, is answered by an index: so
-        # each row knows how much stems from it, and how much its loss would cost. Triggers count,
-        # since what is counted twice in two places will differ one day.
+        # An index gives the states that may be evicted, in order: so each row has the number of its
+        # dependents, and what its loss would cost. Triggers do the counting, since code in two
+        # places would differ one day.
         "ALTER TABLE states ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE states ADD COLUMN created REAL NOT NULL DEFAULT 0",  # seconds since the epoch
         "ALTER TABLE states ADD COLUMN size_bytes INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE states ADD COLUMN worth REAL NOT NULL DEFAULT 0",
         "ALTER TABLE states ADD COLUMN dependents INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE instances ADD COLUMN expires REAL",
-        # What an old state took to build is not known: all count as equally dear, the older as
-        # the lesser.
+        # How long an old state took to build is not known: all count the same, older ones less.
         """
         UPDATE states SET
             created = strftime('%s', json_extract(CAST(body AS TEXT), '$.created_at')),
@@ -136,12 +135,12 @@ MIGRATIONS: tuple[Migration, ...] = (
             UPDATE states SET dependents = dependents - 1 WHERE state_id = OLD.state_id;
         END
         """,
-        # The one row says what the last eviction did.
+        # Its one row is the last eviction.
         "CREATE TABLE last_eviction (row INTEGER PRIMARY KEY CHECK (row = 1), body BLOB NOT NULL)",
     ),
     (
-        # What to do about an error had a field of its own, beside the tool's words, and has become
-        # the first line of these. A body that is no JSON is left for whoever reads it to find out.
+        # An error's remedy was a field of its own, beside the tool's message, and has become the
+        # first line of details. A body that is not JSON is left for its reader to report.
         *(
             statement.replace("every_body", table)
             for table in ("jobs", "events")
@@ -168,8 +167,8 @@ MIGRATIONS: tuple[Migration, ...] = (
                 """,
             )
         ),
-        # A server has become what it takes to connect to it, and a handle, which holds as text
-        # what was there before. A body that is no JSON is left for whoever reads it to find out.
+        # A server has become an endpoint and a handle, which contains the earlier fields as text.
+        # A body that is not JSON is left for its reader to report.
         """
         UPDATE instances SET body = (
             WITH old (body, pid, data_dir, password) AS (
@@ -215,8 +214,8 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
         # What is being built (a state's id, or an image's for its base), and by which engine.
         "CREATE TABLE build_leases (item TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID",
-        # What a request has of its kind's own went from among the other fields into `fields`. A
-        # body that is no JSON is left for whoever reads it to find out.
+        # A request's fields of its kind's own moved from among the other fields into `fields`. A
+        # body that is not JSON is left for its reader to report.
         """
         UPDATE jobs SET body = CAST(
             json_set(
@@ -268,4 +267,4 @@ MIGRATIONS: tuple[Migration, ...] = (
         """,
     ),
 )
-"""A database of version N has had the first N of these. What was released is never edited."""
+"""A database of version N has had the first N of these. A released one is never edited."""

@@ -25,14 +25,14 @@ from pgstrata.statefs.watching import Watches
 from pgstrata.system import faults
 
 _NEARLY_FULL = 8
-"""A disk is nearly full when no more than this part of it is free: one eighth."""
+"""A disk is nearly full if at most one eighth of it is free."""
 
 _COMMITS = 5
 _COMMIT_SECONDS = 0.05
 
 
 class BtrfsStateFS(DirectoryStateFS):
-    """Snapshots data directories; what is published is a read-only snapshot."""
+    """Snapshots data directories; a published volume is a read-only snapshot."""
 
     name = "btrfs"
     shares_data = True
@@ -43,7 +43,7 @@ class BtrfsStateFS(DirectoryStateFS):
 
     def _make_data(self, data: Path) -> None:
         subvolumes.create(data)
-        data.chmod(DATA_MODE)  # it had whatever the umask left
+        data.chmod(DATA_MODE)  # whatever the umask
 
     async def clone(self, source: Path, volume: Path) -> None:
         await in_one_step(lambda: self._clone(source / DATA, volume), volume)
@@ -60,9 +60,9 @@ class BtrfsStateFS(DirectoryStateFS):
         super()._remove(volume)
 
     def _delete(self, hidden: Path) -> None:
-        """Delete. On a disk that is nearly full, the room is wanted back at once.
+        """Delete, and on a nearly full disk have the space freed soon.
 
-        After one commit the kernel begins to delete a subvolume, after another its room is free.
+        After one commit the kernel starts to delete a subvolume; after another its space is free.
         """
         super()._delete(hidden)
         before = os.statvfs(hidden.parent)
@@ -95,11 +95,11 @@ class BtrfsStateFS(DirectoryStateFS):
         hide_and_delete(building)
 
     def _take(self, source: Path, volume: Path, marker: bytes) -> None:
-        """Publish a snapshot, blocking; its name is on disk with the next commit.
+        """Publish a snapshot, blocking; the next commit makes its name durable.
 
-        Taking it writes out this subvolume's data and no other's, and commits all metadata, that of
-        the marker's content too once it was written out; a sync of the file system would wait for
-        whatever the running instances have written as well.
+        A snapshot writes out the data of this subvolume only, and commits all metadata, including
+        that of the marker, whose content is written out first. Syncing the whole file system would
+        also wait for everything that running instances have written.
         """
         refuse_existing(volume)
         hidden = hidden_sibling(volume)
@@ -124,6 +124,6 @@ def _snapshot(source: Path, data: Path, *, read_only: bool) -> None:
         if error.errno == errno.EINVAL:
             raise StoreUnusableError(
                 f"{source} is not a btrfs subvolume: it was made by another snapshot backend",
-                remedy="name that backend in the configuration, or remove what it made",
+                remedy="set that backend in the configuration, or remove what it made",
             ) from error
         raise

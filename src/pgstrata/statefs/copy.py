@@ -1,4 +1,4 @@
-"""Volumes as plain copies: for every file system, at the price of every byte."""
+"""Volumes as plain copies: for any file system, but every byte is copied."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pgstrata.system import faults, subprocesses
 
 
 class CopyStateFS(DirectoryStateFS):
-    """Copies data directories byte by byte, but for their holes."""
+    """Copies data directories byte by byte, except for holes."""
 
     name = "copy"
     shares_data = False

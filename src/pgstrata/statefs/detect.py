@@ -1,7 +1,7 @@
-"""Choosing the snapshot backend of a store, by trying: the one module that knows them by name.
+"""Chooses a store's snapshot backend by trying: the only module that knows the backends by name.
 
-Each is taken through a state's life on a small tree, and the time is taken. A store keeps the
-backend its states were made with, so that one slow moment does not change it.
+Each is taken through a state's life on a small tree, and timed. A store keeps the backend its
+states were made with, so that one slow moment does not change it.
 """
 
 import errno
@@ -41,12 +41,12 @@ _BACKENDS: dict[BackendName, type[DirectoryStateFS]] = {
     "reflink": ReflinkStateFS,
     "copy": CopyStateFS,
 }
-"""Every backend; one must be clearly faster to be taken in place of an earlier one."""
+"""Every backend, in order of preference; a later one is used only if it is clearly faster."""
 
 _NEEDS: dict[BackendName, str] = {
     "btrfs": "put the store on a btrfs file system",
-    "overlay": "put the store on ext4, XFS or btrfs, and run the engine as root or where everybody "
-    "may make user namespaces",
+    "overlay": "put the store on ext4, XFS or btrfs, and run the engine as root or where every "
+    "user may create user namespaces",
     "reflink": "put the store on XFS, btrfs or another file system with reflinks",
     "copy": "install GNU cp",
 }
@@ -55,13 +55,13 @@ _UNSUPPORTED = frozenset(
     {
         errno.ENOTTY,  # the file system does not know the request
         errno.EOPNOTSUPP,
-        errno.EINVAL,  # what FICLONE says where files cannot share blocks
+        errno.EINVAL,  # FICLONE's, if files cannot share blocks
         errno.EXDEV,
         errno.ENOSYS,
-        errno.EPERM,  # not root, or a sandbox that lets the request through to no one
+        errno.EPERM,  # not root, or a sandbox that denies the request to every user
     }
 )
-"""The errnos that mean that a backend cannot work here; any other is trouble with the store."""
+"""The errnos that mean that a backend cannot work here; any other is a problem of the store."""
 
 
 _RECORD = "snapshot-backend"
@@ -72,11 +72,11 @@ _SMALL_BYTES = 8 << 10
 _LARGE_BYTES = 1 << 20
 _CLONES = 2
 """How often a clone is timed; the faster one counts."""
-_CLEARLY = 10
-"""How many times faster a backend must be to be taken in place of an earlier one: what the probe
-does not show is worth some milliseconds. A btrfs snapshot costs the same whatever it holds and may
-be taken of a server that stays up; what overlay publishes costs a hard link for each file, and each
-step a stop and a start."""
+_CLEARLY_FASTER = 10
+"""How many times faster a backend must be than an earlier one to replace it: what the probe does
+not show is worth some milliseconds. A btrfs snapshot costs the same whatever its size, and the
+server may stay up; overlay needs a hard link for each file it publishes, and stops and starts the
+server at each step."""
 
 
 class Detection(Model, frozen=True, kw_only=True):
@@ -84,22 +84,22 @@ class Detection(Model, frozen=True, kw_only=True):
 
     name: BackendName
     why: str
-    """One line for each backend that was tried, saying what came of it, and one for the choice."""
+    """A line with the result for each backend that was tried, and one for the choice."""
 
 
 class Trial(Model, frozen=True, kw_only=True):
-    """What came of trying a backend."""
+    """The result of trying a backend."""
 
     name: BackendName
     shares_data: bool
     defect: str | None = None
-    """Why it does not work; None when it does."""
+    """Why it does not work; None if it does."""
     seconds: float = 0.0
-    """What a clone takes until something was written to it."""
+    """The time from cloning to the end of the first writes."""
 
     @property
-    def told(self) -> str:
-        """For people, in a line."""
+    def summary(self) -> str:
+        """One line for people."""
         if self.defect is not None:
             return f"{self.name}: {self.defect}"
         data = "shares its data" if self.shares_data else "copies all data"
@@ -107,17 +107,17 @@ class Trial(Model, frozen=True, kw_only=True):
 
 
 def backend(name: BackendName) -> StateFS:
-    """The backend of this name."""
+    """The backend with this name."""
     return _BACKENDS[name]()
 
 
 async def detect(store: Path, wanted: str = AUTO) -> Detection:
-    """Choose the backend for the directory ``store`` by doing there what a backend does.
+    """Choose the backend for the directory ``store`` by trying backends there.
 
-    ``auto`` keeps the store's own if it works, and otherwise takes the fastest of those that share
-    their data; any other ``wanted`` is that one or none. Raises ``InvalidArgumentError`` for a name
-    that is not known, ``BackendUnavailableError`` when the backend asked for does not work here,
-    ``StoreUnusableError`` when nothing can be kept here.
+    ``auto`` keeps the store's backend if it works, and otherwise takes the fastest of those that
+    share data; any other ``wanted`` is that backend or none. Raises ``InvalidArgumentError`` for an
+    unknown name, ``BackendUnavailableError`` if the backend asked for does not work here,
+    ``StoreUnusableError`` if none does.
     """
     if wanted != AUTO:
         return await _by_name(store, wanted)
@@ -126,40 +126,40 @@ async def detect(store: Path, wanted: str = AUTO) -> Detection:
     if tried and tried[0].defect is None:
         return _detection(tried, tried[0], "the states of this store were made with it")
     for name in _BACKENDS:
-        # One that copies is never taken where one that shares works, so its time tells nothing.
+        # One that copies is never used if one that shares works, so it need not be timed.
         if name != recorded and (_BACKENDS[name].shares_data or not _working(tried)):
             tried.append(await _try(name, store))
     working = _working(tried)
     if not working:
         raise StoreUnusableError(
-            f"no snapshot backend works in {store}: {'; '.join(trial.told for trial in tried)}",
+            f"no snapshot backend works in {store}: {'; '.join(trial.summary for trial in tried)}",
             remedy="put the store on another file system",
         )
     return _detection(tried, *choose(working))
 
 
 def enter_namespace(store: Path, wanted: str = AUTO) -> str:
-    """Let a process that is not root mount, if the backend that is ``wanted`` may need that.
+    """Let a process that is not root mount, if the ``wanted`` backend may need that.
 
-    To be called while it has one thread only. Where the system does not allow it, nothing changes:
-    trying the backend will tell. Blocks. Returns what holds then, for people.
+    To be called while the process has only one thread. If the system does not allow it, nothing
+    changes, and trying the backend will fail. Blocks. Returns how it may mount now, for people.
     """
     if not namespaces.needed():
         return "none: this root lacks CAP_SYS_ADMIN" if lacking("CAP_SYS_ADMIN") else "by root"
     mounting = OverlayStateFS.name
     try:
         if namespaces.join(store):
-            return "in the user namespace of the servers that run"
+            return "in the user namespace of the running servers"
         if wanted != mounting and (wanted != AUTO or _recorded(store) not in (None, mounting)):
             return "none: the snapshot backend needs none"
         namespaces.make()
     except OSError as error:
-        return f"none: this user may not make user namespaces ({error.strerror})"
-    return "in a user namespace of the engine's own"
+        return f"none: this user may not create user namespaces ({error.strerror})"
+    return "in the engine's own user namespace"
 
 
 def remember(store: Path, name: BackendName) -> None:
-    """Note which backend the states of a store are made with from now on. Blocks."""
+    """Record the backend that a store's states are made with from now on. Blocks."""
     if _recorded(store) != name:
         draft = store / f".{_RECORD}.{os.getpid()}"
         draft.write_text(f"{name}\n")
@@ -167,19 +167,19 @@ def remember(store: Path, name: BackendName) -> None:
 
 
 def choose(working: Sequence[Trial]) -> tuple[Trial, str]:
-    """Which of the backends that work to take, in their order, and why."""
+    """Which of the working backends, in their order, to use, and why."""
     sharing = [trial for trial in working if trial.shares_data]
     best, *others = sharing or working
     for other in others:
-        if other.seconds * _CLEARLY < best.seconds:
+        if other.seconds * _CLEARLY_FASTER < best.seconds:
             best = other
     if not sharing:
-        return best, "nothing here shares its data"
+        return best, "no backend can share data here"
     if len(sharing) == 1:
-        return best, "nothing else here shares its data"
+        return best, "no other backend can share data here"
     if best is sharing[0]:
-        return best, "of those that share their data, none is clearly faster"
-    return best, "it shares its data and is clearly faster"
+        return best, "no other backend that shares data is clearly faster"
+    return best, "it shares data and is clearly faster"
 
 
 def _working(trials: Sequence[Trial]) -> list[Trial]:
@@ -187,7 +187,7 @@ def _working(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _detection(tried: Sequence[Trial], chosen: Trial, reason: str) -> Detection:
-    lines = [*(trial.told for trial in tried), f"{chosen.name} is used: {reason}"]
+    lines = [*(trial.summary for trial in tried), f"{chosen.name} is used: {reason}"]
     return Detection(name=chosen.name, why="\n".join(lines))
 
 
@@ -215,7 +215,7 @@ def _recorded(store: Path) -> BackendName | None:
     try:
         return _known((store / _RECORD).read_text(errors="replace").strip())
     except OSError:
-        return None  # whatever is wrong with the store, trying will tell
+        return None  # if something is wrong with the store, trying will report it
 
 
 async def _try(name: BackendName, store: Path) -> Trial:
@@ -254,7 +254,7 @@ def _unusable(store: Path, reason: str, details: str | None) -> StoreUnusableErr
 async def _life(statefs: StateFS, scratch: Path) -> tuple[str | None, float]:
     """Take a backend through a state's life.
 
-    What is wrong with the outcome, if anything, and the seconds that a clone took.
+    Returns its defect, if any, and the seconds that a clone took.
     """
     original, parent, state = (scratch / name for name in ("original", "parent", "state"))
     await statefs.create(original)
@@ -282,14 +282,14 @@ async def _timed_clone(statefs: StateFS, source: Path, volume: Path) -> float:
 
 
 def _fill(data: Path) -> None:
-    """Make a few of the files that a cluster has, one of them large."""
+    """Make a few files like those of a cluster, one of them large."""
     (data / "large").write_bytes(b"o" * _LARGE_BYTES)
     for number in range(_SMALL_FILES):
         (data / f"small-{number}").write_bytes(b"o" * _SMALL_BYTES)
 
 
 def _write_first(data: Path) -> None:
-    """Write as little as can be to a few files, as a server does first."""
+    """Write a byte to each of a few files, like the first writes of a server."""
     for name in ("large", "small-0", "small-1", "small-2"):
         with (data / name).open("r+b") as file:
             file.write(b"c")

@@ -1,8 +1,8 @@
-"""What all backends that keep volumes as directories have in common.
+"""The common part of all backends that keep volumes as directories.
 
 A volume is made and filled under a hidden name and shown by a rename; it is removed by a rename to
-a hidden name. So whatever is killed, only hidden names are left behind, for ``purge``. How a data
-directory is copied and how it is made durable is each backend's own.
+a hidden name. So a kill leaves only hidden names behind, for ``purge``. Each backend decides how it
+copies a data directory and makes it durable.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 from pgstrata.statefs.threads import in_thread
 from pgstrata.system import faults
 
-PLACE_MODE = 0o711
-"""A server that runs as another user gets to its data directory, and can list nothing above it."""
+VOLUME_MODE = 0o711
+"""A server that runs as another user can reach its data directory, but list nothing above it."""
 DATA_MODE = 0o700
 _MARKER_MODE = 0o600
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -32,12 +32,12 @@ class DirectoryStateFS(ABC):
 
     name: str
     can_clone_live = True
-    """The kernel writes out what it has of a file before it copies it or shares its blocks."""
+    """The kernel writes out a file's dirty pages before it copies it or shares its blocks."""
     shares_data: bool
-    """Whether a clone holds no data of its own until it is written to."""
+    """Whether a clone takes no space for data until it is written to."""
 
     def __init__(self, *, durable: bool = True) -> None:
-        """``durable``: whether what is published must survive a power cut."""
+        """``durable``: whether published volumes must survive a power failure."""
         self._durable = durable
 
     async def create(self, volume: Path) -> None:
@@ -61,7 +61,7 @@ class DirectoryStateFS(ABC):
             await in_thread(layers.discard, copy)
 
     async def marker(self, volume: Path) -> bytes | None:
-        return _read_marker(volume)  # a hundred bytes: telling a thread takes longer
+        return _read_marker(volume)  # a hundred bytes: handing it to a thread takes longer
 
     async def volumes(self, area: Path) -> list[Path]:
         return await in_thread(_directories, area, hidden=False)
@@ -80,7 +80,7 @@ class DirectoryStateFS(ABC):
             with faults.step("statefs.purge"):
                 await in_thread(layers.discard, leftover)
 
-    async def attach(self, volume: Path) -> None:  # noqa: B027 - files are seen where they lie
+    async def attach(self, volume: Path) -> None:  # noqa: B027 - its files are always visible
         pass
 
     async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
@@ -92,7 +92,7 @@ class DirectoryStateFS(ABC):
             self._delete(hidden)
 
     def _delete(self, hidden: Path) -> None:
-        """Delete what is hidden."""
+        """Delete a hidden volume."""
         delete_hidden(hidden)
 
     def _make_data(self, data: Path) -> None:
@@ -100,12 +100,12 @@ class DirectoryStateFS(ABC):
         data.mkdir(DATA_MODE)
 
     def _publish(self, building: Path, volume: Path, marker: bytes) -> None:
-        """Publish, blocking. One sync for the data and the marker: neither is seen before."""
+        """Publish, blocking, with one sync for the data and the marker, which appear after it."""
         refuse_existing(volume)
         for other in building.iterdir():
             if other.name != DATA:
                 with faults.step("statefs.clear"):
-                    other.unlink()  # a server's log, which may quote what failed
+                    other.unlink()  # a server's log, which may quote statements that failed
         written = write_marker(building, marker)
         try:
             self._sync(building)
@@ -125,19 +125,19 @@ class DirectoryStateFS(ABC):
 
 
 def hidden_sibling(volume: Path) -> Path:
-    """A new name for a volume that is not to be seen, in the same directory."""
+    """A new hidden name for a volume, in the same directory."""
     return volume.with_name(f"{LEFTOVER_PREFIX}{volume.name}-{secrets.token_hex(8)}")
 
 
 def make_volume_directory(path: Path) -> None:
-    """Make a volume's own directory; the area it lies in must be there."""
-    with faults.step("statefs.make_place"):
-        path.mkdir(PLACE_MODE)
-        path.chmod(PLACE_MODE)
+    """Make a volume's own directory; its parent must exist."""
+    with faults.step("statefs.make_volume"):
+        path.mkdir(VOLUME_MODE)
+        path.chmod(VOLUME_MODE)
 
 
 def write_marker(directory: Path, marker: bytes) -> Path:
-    """Write a marker, not durably yet, and return its path."""
+    """Write a marker, without syncing it, and return its path."""
     path = directory / MARKER
     with faults.step("statefs.marker.write"):
         path.write_bytes(marker)
@@ -146,16 +146,16 @@ def write_marker(directory: Path, marker: bytes) -> Path:
 
 
 def refuse_existing(volume: Path) -> None:
-    """Raise ``FileExistsError`` when there is anything of this name."""
+    """Raise ``FileExistsError`` if anything has this name."""
     if os.path.lexists(volume):
         raise FileExistsError(errno.EEXIST, "the volume exists already", str(volume))
 
 
 def move(source: Path, volume: Path) -> None:
-    """Give a volume its name, in one step. Raises ``FileExistsError`` when there is one.
+    """Give a volume its name, in one step. Raises ``FileExistsError`` if the name is taken.
 
-    A rename replaces a directory only when that is empty, which a volume never is; so looking
-    first is enough, even with another process at work on the same name.
+    A rename replaces a directory only if that is empty, which a volume never is; so checking first
+    is enough, even if another process uses the same name.
     """
     refuse_existing(volume)
     try:
@@ -168,20 +168,23 @@ def move(source: Path, volume: Path) -> None:
 
 
 def hide_and_delete(volume: Path) -> None:
-    """Make a volume invisible in one step, then delete it. Nothing there is fine."""
+    """Make a volume invisible in one step, then delete it, if it exists."""
     hidden = hide(volume)
     if hidden is not None:
         delete_hidden(hidden)
 
 
 def delete_hidden(hidden: Path) -> None:
-    """Delete what ``hide`` has hidden."""
+    """Delete a volume by the name that ``hide`` returned."""
     with faults.step("statefs.delete"):
         layers.discard(hidden)
 
 
 def hide(volume: Path) -> Path | None:
-    """Make a volume invisible in one step; its hidden name, or None when nothing is left of it."""
+    """Make a volume invisible in one step.
+
+    Returns its hidden name, or None if nothing is left of it.
+    """
     hidden = hidden_sibling(volume)
     try:
         with faults.step("statefs.hide"):
@@ -197,27 +200,27 @@ def hide(volume: Path) -> Path | None:
 
 
 def _delete_in_place(volume: Path) -> None:
-    """Delete where a full disk has no room for another name: not to be taken for whole first."""
+    """Delete on a disk too full for another name, the marker first, so that it is not complete."""
     (volume / MARKER).unlink(missing_ok=True)
     layers.discard(volume)
 
 
 async def in_one_step(make: Callable[[], None], volume: Path) -> None:
-    """Have a thread make ``volume`` in one blocking call; cancelled meanwhile, none is left.
+    """Make ``volume`` in a thread with one blocking call; if cancelled, no volume is left.
 
-    For what takes hardly longer than telling a thread.
+    For calls that hardly take longer than starting the thread.
     """
-    whole = False
+    made = False
 
-    def note() -> None:
-        nonlocal whole
+    def call() -> None:
+        nonlocal made
         make()
-        whole = True
+        made = True
 
     try:
-        await in_thread(note)
+        await in_thread(call)
     except asyncio.CancelledError:
-        if whole:
+        if made:
             await in_thread(hide_and_delete, volume)
         raise
 
@@ -226,7 +229,7 @@ async def in_one_step(make: Callable[[], None], volume: Path) -> None:
 async def shown_when_whole(volume: Path, made_from: Path | None = None) -> AsyncIterator[Path]:
     """A hidden directory to fill, which becomes ``volume`` at the end, or is deleted on any error.
 
-    Raises ``FileExistsError`` at once when ``volume`` exists, and ``FileNotFoundError`` when the
+    Raises ``FileExistsError`` immediately if ``volume`` exists, and ``FileNotFoundError`` if the
     data directory it is ``made_from`` does not.
     """
     hidden = hidden_sibling(volume)
@@ -240,7 +243,7 @@ async def shown_when_whole(volume: Path, made_from: Path | None = None) -> Async
 
 
 def begin(hidden: Path, volume: Path, made_from: Path | None) -> None:
-    """Make the hidden directory that is to become ``volume``; raises as ``StateFS.clone`` says."""
+    """Make the hidden directory that will become ``volume``; raises like ``StateFS.clone``."""
     if made_from is not None and not made_from.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no data directory to clone", str(made_from))
     refuse_existing(volume)
@@ -256,7 +259,7 @@ async def _show(hidden: Path, volume: Path) -> None:
 
 
 def _hide_again(hidden: Path, volume: Path) -> None:
-    # Once the hidden name is gone, the volume of this name is the one that had it.
+    # If the hidden name is gone, it was renamed to this volume.
     if not os.path.lexists(hidden):
         volume.rename(hidden)
 
@@ -269,7 +272,7 @@ def _read_marker(volume: Path) -> bytes | None:
 
 
 def _directories(area: Path, *, hidden: bool) -> list[Path]:
-    """The leftovers or the volumes in an area, by name; none when there is no such directory."""
+    """The leftovers or the volumes in an area, by name; none if it does not exist."""
     try:
         with os.scandir(area) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]

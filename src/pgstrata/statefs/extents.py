@@ -1,4 +1,4 @@
-"""Blocks that files share: which of a file's bytes are its own, and sharing all of them.
+"""Blocks that files share: how many of a file's bytes are shared, and how to share all of them.
 
 ``struct fiemap`` and ``struct fiemap_extent`` are those of the kernel's
 ``include/uapi/linux/fiemap.h``. Every call blocks.
@@ -17,7 +17,7 @@ from pgstrata.statefs import trees
 from pgstrata.statefs.base import Usage
 
 LOOKING_SECONDS = 2.0
-"""How long a volume is looked at before the rest of it counts as held alone."""
+"""How long a volume is examined before the rest of it counts as exclusive."""
 
 _FICLONE = 0x40049409  # _IOW(0x94, 9, int) in the kernel's include/uapi/linux/fs.h
 _FIEMAP = 0xC020660B  # FS_IOC_FIEMAP, _IOWR('f', 11, struct fiemap)
@@ -33,16 +33,16 @@ _UNKNOWN = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS
 
 
 def usage(volume: Path, changed_since: float | None = None) -> Usage:
-    """What a volume holds, told apart. Raises ``FileNotFoundError``.
+    """The exclusive and shared bytes of a volume. Raises ``FileNotFoundError``.
 
-    Files whose inode did not change since ``changed_since`` (seconds since the epoch) are taken for
-    shared without being asked about, which takes a hundredth of the time where few did.
+    Files whose inode did not change since ``changed_since`` (seconds since the epoch) count as
+    shared without being examined, which takes a hundredth of the time if only a few changed.
     """
     return measure(trees.everything_in(volume), changed_since)
 
 
 def measure(files: Iterable[tuple[os.stat_result, str]], changed_since: float | None) -> Usage:
-    """What these files hold, each known by its status and its name; otherwise as ``usage``."""
+    """The bytes of these files, each given by its status and its name; otherwise like ``usage``."""
     deadline = time.monotonic() + LOOKING_SECONDS
     everything = shared = 0
     for status, name in files:
@@ -58,7 +58,7 @@ def measure(files: Iterable[tuple[os.stat_result, str]], changed_since: float | 
 
 
 def shared_bytes(name: str) -> int:
-    """The bytes of a file that others hold, too; none where the file system does not tell."""
+    """How many bytes of a file are shared with others; none if the file system does not say."""
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -74,15 +74,15 @@ def shared_bytes(name: str) -> int:
 
 
 def share_blocks(source: int, target: int) -> None:
-    """Make an open file hold what another does, by reference. Raises the kernel's ``OSError``."""
+    """Make an open file share all blocks of another. Raises the kernel's ``OSError``."""
     fcntl.ioctl(target, _FICLONE, source)
 
 
 def _extents(descriptor: int) -> Iterator[tuple[int, int]]:
-    """Length and flags of a file's extents, in their order.
+    """Length and flags of a file's extents, in order.
 
-    What was overwritten but not written out yet is still shared, as far as the file system knows;
-    so it is written out first. Whoever is asked about is about to be made durable anyway.
+    To the file system, blocks that were overwritten but not written out yet are still shared, so
+    the file is written out first. It is about to be made durable anyway.
     """
     start = 0
     while True:

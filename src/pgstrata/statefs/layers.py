@@ -1,11 +1,11 @@
-"""How long a published data directory lives that overlay mounts lie over.
+"""How long a published data directory is kept that is the lower layer of overlay mounts.
 
-A published volume has a file ``LAYER`` beside its data; whoever mounts something over that data
-makes a hard link to this file first. So the kernel keeps count, and no kill can make the count
-wrong. A volume that is removed while others hold it stays under a hidden name, and goes with the
-last of them.
+A published volume has a file ``LAYER`` beside its data. A clone that is mounted over that data
+first makes a hard link to this file: it *holds* the volume. So the kernel counts the holders, and
+no kill can make the count wrong. A volume that is removed while it is held stays under a hidden
+name, and is deleted with the last holder.
 
-It is done so for every backend: a store may hold clones that were made before its backend was
+This applies to every backend: a store may contain clones that were made before its backend was
 changed. Every call blocks.
 """
 
@@ -22,13 +22,13 @@ from pgstrata.statefs.base import DATA
 from pgstrata.system import faults
 
 MARKER = "marker"
-"""The name of a whole volume's marker, beside its data directory."""
+"""The name of a complete volume's marker, beside its data directory."""
 
 LAYER = "layer"
-"""A published volume's file that is held; it lists the files with several names."""
+"""The file of a published volume that holders link to; it lists the files with several links."""
 
 LEFTOVER_PREFIX = ".pgstrata-"
-"""How the names of unfinished and of removed volumes begin."""
+"""The prefix of the names of unfinished and of removed volumes."""
 
 _DRAFT = ".layer"
 _HELD = "held"
@@ -37,11 +37,11 @@ _LOWER = "lower"
 Names = Sequence[str]
 
 
-def let_be_held(volume: Path, links: Callable[[], Sequence[Names]]) -> None:
-    """Make a volume one that can be held, unless it is one; see ``links``."""
+def make_holdable(volume: Path, links: Callable[[], Sequence[Names]]) -> None:
+    """Write a volume's ``LAYER`` file, unless it has one; see ``links``."""
     if (volume / LAYER).exists():
         return
-    with _locked(volume):  # another one's file may be held by now
+    with _locked(volume):  # another thread may be writing it, and its file be held
         if not (volume / LAYER).exists():
             draft = volume / _DRAFT
             with faults.step("statefs.layer"):
@@ -50,46 +50,46 @@ def let_be_held(volume: Path, links: Callable[[], Sequence[Names]]) -> None:
 
 
 def links(holder: Path) -> list[list[str]]:
-    """The files with several names in what is held, by these names."""
+    """The files with several links in the held volume, each as its names."""
     found: list[list[str]] = json.loads((holder / _HELD).read_text(encoding="utf-8"))
     return found
 
 
 def hold(volume: Path, opened: Path, holder: Path, shown: Path) -> None:
-    """Let ``holder``, which will be renamed to its sibling ``shown``, hold a published volume.
+    """Make ``holder``, which will be renamed to its sibling ``shown``, hold a published volume.
 
-    ``opened`` is the volume by its descriptor. Raises ``FileNotFoundError`` when it was removed
+    ``opened`` is the volume by its descriptor. Raises ``FileNotFoundError`` if it was removed
     meanwhile.
     """
-    # First where it is, then the hold: one that did not come further is still found by its holder.
+    # The symbolic link first: after a kill in between, the holder still leads to the volume.
     (holder / _LOWER).symlink_to(os.path.relpath(volume, shown))
     with faults.step("statefs.hold"):
         (holder / _HELD).hardlink_to(opened / LAYER)
-    # Whoever removes it makes it no volume any more first, and looks for holders then.
+    # A removal hides the volume first, and looks for holders after that.
     if not (volume.samefile(opened) and (opened / MARKER).exists()):
         raise FileNotFoundError(errno.ENOENT, "the volume was removed", str(volume))
 
 
 def is_holder(volume: Path) -> bool:
-    """Whether a volume lies over another."""
+    """Whether a volume is mounted over another."""
     return os.path.lexists(volume / _LOWER)
 
 
 def held_by(holder: Path) -> Path | None:
-    """The volume that is held, wherever it is now; None when ``holder`` holds none.
+    """The held volume, wherever it is now; None if ``holder`` holds none.
 
-    Raises ``FileNotFoundError`` when it is gone, as only damage can have it.
+    Raises ``FileNotFoundError`` if it is gone, which only damage can cause.
     """
     if not is_holder(holder):
         return None
     for volume in _candidates(holder):
         if _same(volume / LAYER, holder / _HELD):
             return volume
-    raise FileNotFoundError(f"what {holder} lies over is gone: {(holder / _LOWER).readlink()}")
+    raise FileNotFoundError(f"the lower layer of {holder} is gone: {(holder / _LOWER).readlink()}")
 
 
 def discard(volume: Path) -> None:
-    """Delete a volume that is hidden, with its mount; leave it alone as long as others hold it."""
+    """Delete a hidden volume with its mount, unless others hold it."""
     mounts.unmount(volume / DATA)
     if _is_held(volume):
         return

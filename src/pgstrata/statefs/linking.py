@@ -1,4 +1,4 @@
-"""Directory trees made out of others without copying what they hold, where that can be.
+"""Makes directory trees from others, without copying their files where possible.
 
 Every call blocks.
 """
@@ -16,14 +16,14 @@ from pgstrata.statefs.merging import PREFIXES, Directory
 
 _NOT_LINKED = frozenset(
     {
-        errno.EMLINK,  # 65,000 names are as many as a file of ext4 can have
-        errno.EXDEV,  # a subvolume of its own, made by another backend
+        errno.EMLINK,  # a file on ext4 can have at most 65,000 links
+        errno.EXDEV,  # another subvolume, made by another backend
     }
 )
 
 
 def link_tree(directory: Directory, target: Path) -> None:
-    """Make ``target`` the same tree: directories of its own, files shared by hard links."""
+    """Make ``target`` the same tree, with its own directories, and files shared by hard links."""
     target.mkdir(0o700)
     for entry in directory.entries():
         child = target / entry.name
@@ -35,7 +35,7 @@ def link_tree(directory: Directory, target: Path) -> None:
 
 
 def unshare(root: Path, names: Sequence[str]) -> None:
-    """Give the names of one file a file of their own, and of their own alone."""
+    """Give the names of one file their own copy of it, which no other tree shares."""
     paths = [root / name for name in names]
     directories = [(path.parent, path.parent.stat()) for path in paths]
     draft = paths[0].with_name(f".{secrets.token_hex(8)}")
@@ -78,8 +78,8 @@ def _copy(source: str, target: Path) -> None:
     if stat.S_ISLNK(mode):
         target.symlink_to(Path(source).readlink())
     elif stat.S_ISREG(mode):
-        with Path(source).open("rb") as given, target.open("xb") as taken:
-            _copy_content(given.fileno(), taken.fileno())
+        with Path(source).open("rb") as original, target.open("xb") as copy:
+            _copy_content(original.fileno(), copy.fileno())
     else:
         os.mknod(target, mode)
     copy_metadata(source, target)
@@ -93,7 +93,7 @@ def _copy_content(source: int, target: int) -> None:
 
 
 def _copy_data(source: int, target: int) -> None:
-    """Copy what is not a hole."""
+    """Copy everything except holes."""
     size = os.fstat(source).st_size
     os.ftruncate(target, size)
     begin = _data_after(source, 0)

@@ -1,4 +1,4 @@
-"""Volumes in memory: for everything above the file system to be run without one."""
+"""Volumes in memory, to run everything above the file system without one."""
 
 from itertools import count
 from pathlib import Path
@@ -64,7 +64,7 @@ class MemoryStateFS:
                 self._disk.remove_tree(child)
 
     async def attach(self, volume: Path) -> None:
-        """Nothing here is ever detached."""
+        """Do nothing: volumes in memory are always visible."""
 
     async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
         """Nothing is shared: a clone is a copy."""

@@ -1,8 +1,7 @@
-"""What an overlay mount shows, read from its two layers without mounting them.
+"""The tree that an overlay mount shows, read from its two layers without mounting them.
 
-How the upper layer says that something of the lower one is gone, replaced or renamed is told in the
-kernel's Documentation/filesystems/overlayfs.rst. The lower layer is a plain tree. Every call
-blocks.
+The kernel's Documentation/filesystems/overlayfs.rst says how the upper layer marks files of the
+lower one as removed, replaced or renamed. The lower layer is a plain tree. Every call blocks.
 """
 
 import errno
@@ -17,12 +16,12 @@ from typing import NamedTuple
 _BLOCK_BYTES = 512
 
 PREFIXES = ("trusted.overlay.", "user.overlay.")
-"""How the names of overlay's own attributes begin: root's, and everybody else's."""
+"""The prefixes of overlay's own attributes: root's, and other users'."""
 
 _NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM})
 
 Names = tuple[str, ...]
-"""Names of one file, below the root of its tree."""
+"""The names of one file, relative to the root of its tree."""
 
 
 class Entry(NamedTuple):
@@ -30,10 +29,10 @@ class Entry(NamedTuple):
 
     name: str
     path: str
-    """Where what it stands for lies: in the upper layer if it is there."""
+    """The path of the file or directory, in the upper layer if that has it."""
     inode: int
     directory: "Directory | None"
-    """The directory it stands for; None for anything else."""
+    """The directory with this name; None for anything else."""
 
 
 class Directory:
@@ -46,13 +45,13 @@ class Directory:
 
     @property
     def path(self) -> str:
-        """The directory whose owner, mode and times are shown."""
+        """The directory whose owner, mode and times the mount shows."""
         path = self._upper or self._lower
         assert path is not None
         return path
 
     def entries(self) -> Iterator[Entry]:
-        """All that is in it, in no order."""
+        """All its entries, in no particular order."""
         hidden: set[str] = set()
         for entry in _scan(self._upper):
             hidden.add(entry.name)
@@ -76,7 +75,7 @@ class Directory:
         return Directory(upper=None, lower=entry.path, lower_root=self._lower_root)
 
     def _lower_of(self, entry: "os.DirEntry[str]") -> str | None:
-        """The directory of the lower layer that one of the upper layer adds to."""
+        """The directory of the lower layer that one of the upper layer is merged with."""
         if _attribute(entry.path, "opaque") == b"y":
             return None
         moved_from = _attribute(entry.path, "redirect")
@@ -89,17 +88,17 @@ class Directory:
 
 
 def merged(*, upper: Path, lower: Path) -> Directory:
-    """The root of what ``upper`` mounted over ``lower`` shows."""
+    """The root of the tree that ``upper`` mounted over ``lower`` shows."""
     return Directory(upper=str(upper), lower=str(lower), lower_root=str(lower))
 
 
 def plain(path: Path) -> Directory:
-    """The root of a tree that is no overlay."""
+    """The root of a tree that is not an overlay."""
     return Directory(upper=None, lower=str(path), lower_root=str(path))
 
 
 def hard_links(directory: Directory) -> list[Names]:
-    """Which files of a tree have several names in it, with these names."""
+    """The files with several links in a tree, each as its names."""
     by_inode: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for name, entry in _files(directory, ""):
         by_inode[entry.inode].append((name, entry.path))
@@ -113,9 +112,9 @@ def hard_links(directory: Directory) -> list[Names]:
 
 
 def allocated_bytes(directory: Directory) -> int:
-    """Bytes that a tree holds on disk, shared ones included, a file with several names once.
+    """Bytes that a tree takes on disk, shared ones included, a file with several links once.
 
-    What vanishes meanwhile does not count. Raises ``FileNotFoundError`` when there is no such tree.
+    Files that vanish meanwhile do not count. Raises ``FileNotFoundError`` if the tree is missing.
     """
     os.lstat(directory.path)
     return _BLOCK_BYTES * _blocks(directory, set())

@@ -16,8 +16,8 @@ _OPTIONS = (
     # Nothing in a layer may depend on another one's inodes or file handles, so that a store can be
     # moved or copied.
     *("index=off", "metacopy=off", "nfs_export=off", "xino=off"),
-    # A file that is copied up would be written out at once, and the server would wait for it. What
-    # is published is written out then; what is not is there to be thrown away.
+    # Without it, a file that is copied up is synced while the server waits. Volumes are synced when
+    # they are published; all others are meant to be thrown away.
     "volatile",
 )
 
@@ -28,7 +28,7 @@ _NOT_PERMITTED = errno.EPERM
 def mount_overlay(*, lower: int | Path, upper: Path, work: Path, target: Path) -> None:
     """Mount ``upper`` over ``lower``, a directory or a descriptor of one, on ``target``.
 
-    What is renamed afterwards, above or below, goes on being part of the mount.
+    The directories may be renamed afterwards; they remain part of the mount.
     """
     with ExitStack() as opened:
         layers = {"upperdir": upper, "workdir": work, "lowerdir": lower}
@@ -40,9 +40,9 @@ def mount_overlay(*, lower: int | Path, upper: Path, work: Path, target: Path) -
 
 
 def unmount(target: Path) -> None:
-    """Take off whatever is mounted on ``target`` itself, in use or not. Nothing there is fine.
+    """Unmount everything that is mounted on ``target`` itself, even if it is in use.
 
-    Without the right to it, mounts stay as they are.
+    Without permission, mounts stay as they are.
     """
     while True:
         try:
@@ -54,7 +54,7 @@ def unmount(target: Path) -> None:
 
 
 def is_mounted(target: Path) -> bool:
-    """Whether something is mounted on a directory that lies in its parent's file system.
+    """Whether something is mounted on a directory, which must be on its parent's file system.
 
     Raises ``FileNotFoundError``.
     """
@@ -69,12 +69,12 @@ def _unmount_one(target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
-        # Whoever is in there keeps what it has open, and finds nothing new.
+        # Processes that use it keep their open files, but find nothing new.
         check(LIBC.umount2(path, _UMOUNT_NOFOLLOW | _MNT_DETACH), target)
 
 
 def _short(layer: int | Path, opened: ExitStack) -> str:
-    """A name for a layer without characters that mean something to the kernel, and short.
+    """A short name for a layer, without characters that are special to the kernel.
 
     All options together must fit into one page.
     """
@@ -85,5 +85,5 @@ def _short(layer: int | Path, opened: ExitStack) -> str:
 
 
 def _options_of_user() -> tuple[str, ...]:
-    # Only root of the machine may write the attributes that a renamed directory is marked with.
+    # Only the machine's root may write the attributes that mark a renamed directory.
     return ("redirect_dir=on",) if namespaces.is_first() else ("userxattr",)

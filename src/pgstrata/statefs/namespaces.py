@@ -1,8 +1,8 @@
-"""A namespace in which somebody who is not root may mount.
+"""A namespace in which a user who is not root may mount.
 
-The engine enters it when it starts, and the servers it starts are in there, too: they keep it for
-as long as one of them runs, whatever becomes of the engine, and the next engine joins them. Outside
-of it nobody sees what is mounted. Every call blocks.
+The engine enters it when it starts, and its servers run in it, too. It exists as long as one of
+them runs, even if the engine ends, and the next engine joins it. Mounts are not visible outside.
+Every call blocks.
 """
 
 import os
@@ -16,7 +16,7 @@ _NEW_USER = 0x10000000  # CLONE_NEWUSER and CLONE_NEWNS of the kernel's include/
 _NEW_MOUNTS = 0x00020000
 
 _PID_FILES = "*/*/upper/postmaster.pid"
-"""Where the servers on mounted data directories note their pids, as seen without the mount."""
+"""The pid files of servers on mounted data directories, as seen from outside the mounts."""
 
 
 def needed() -> bool:
@@ -25,9 +25,9 @@ def needed() -> bool:
 
 
 def join(store: Path) -> bool:
-    """Enter the namespace of the servers that run on mounts below ``store``; False without any.
+    """Enter the namespace of the servers that run on mounts below ``store``; False if none runs.
 
-    The process must have one thread only, as for ``make``. Raises ``OSError``.
+    The process must have only one thread, as for ``make``. Raises ``OSError``.
     """
     for pid in _servers(store):
         with suppress(ProcessLookupError):  # it ended meanwhile
@@ -37,17 +37,17 @@ def join(store: Path) -> bool:
 
 
 def make() -> None:
-    """Enter a new namespace. Raises ``OSError`` where the system does not allow that."""
+    """Enter a new namespace. Raises ``OSError`` if the system does not allow that."""
     user, group = os.geteuid(), os.getegid()
     check(LIBC.unshare(_NEW_USER | _NEW_MOUNTS))
-    # Who we are stays the same: PostgreSQL refuses to run as root, even of a namespace.
+    # Map our own ids to themselves: PostgreSQL refuses to run as root, even of a namespace.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
 def is_first() -> bool:
-    """Whether this process is in no user namespace but the machine's own."""
+    """Whether this process is in the machine's initial user namespace."""
     return Path("/proc/self/uid_map").read_text().split() == ["0", "0", str((1 << 32) - 1)]
 
 
@@ -62,17 +62,17 @@ def _enter(pid: int) -> None:
 def _servers(store: Path) -> Iterator[int]:
     for file in store.glob(_PID_FILES):
         with suppress(OSError, ValueError):
-            pid = _noted_in(file)
-            # Pids are used again: only the server itself sees this file where it is mounted.
+            pid = _read_pid(file)
+            # Pids are reused: only the server itself sees this file in its mounted data directory.
             seen = file.parent.with_name("data") / file.name
-            if _noted_in(Path(f"/proc/{pid}/root{seen}")) == pid and not _with_us(pid):
+            if _read_pid(Path(f"/proc/{pid}/root{seen}")) == pid and not _shares_namespace(pid):
                 yield pid
 
 
-def _noted_in(file: Path) -> int:
+def _read_pid(file: Path) -> int:
     with file.open("rb") as stream:
         return int(stream.readline())
 
 
-def _with_us(pid: int) -> bool:
+def _shares_namespace(pid: int) -> bool:
     return Path(f"/proc/{pid}/ns/mnt").samefile("/proc/self/ns/mnt")

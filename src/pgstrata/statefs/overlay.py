@@ -1,10 +1,10 @@
 """Volumes that are overlay mounts over published data directories, cloned in constant time.
 
-What is published is a plain directory tree, whole in itself: the files that a step has changed are
-its own, all others are hard links to the files of the state it was made from. So there is never
-more than one layer below a clone however long the chain of states is, and a state needs nothing of
-its parent's. A clone's volume holds ``data``, where it is mounted, the two directories the kernel
-wants for that, and what holds the published volume (``layers``).
+A published volume is a complete, plain directory tree: the files that a step changed are its own,
+all others are hard links to the files of the state it was made from. So a clone never has more than
+one lower layer, however long the chain of states, and a state needs nothing of its parent's. A
+clone's volume contains ``data``, its mount point, the two directories that the kernel needs for the
+mount, and the links that hold the published volume (``layers``).
 """
 
 import os
@@ -32,21 +32,21 @@ _WORK = "work"
 
 
 class OverlayStateFS(DirectoryStateFS):
-    """Mounts clones over published states; only root can, or who is in a namespace of their own."""
+    """Mounts clones over published states, as root or in a namespace of our own."""
 
     name = "overlay"
     shares_data = True
     can_clone_live = False
 
     async def clone(self, source: Path, volume: Path) -> None:
-        # Nothing may change below a mount: only what was published is sure not to.
+        # Nothing may change below a mount, and only published volumes never change.
         if await self.marker(source) is None:
             await self._copy(source, volume)
         else:
             await in_one_step(lambda: _clone(source, volume), volume)
 
     async def snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
-        # What lies over what it is itself about to be could not be shared.
+        # A live workspace cannot share the files that it is being published as.
         await self.publish(source, volume, marker)
         try:
             await self.clone(volume, source)
@@ -74,15 +74,15 @@ class OverlayStateFS(DirectoryStateFS):
             self._publish_merged(building, volume, marker)
         else:
             super()._publish(building, volume, marker)
-            _let_be_held(volume)
+            _make_holdable(volume)
 
     def _publish_merged(self, building: Path, volume: Path, marker: bytes) -> None:
         hidden = hidden_sibling(volume)
         try:
             make_volume_directory(hidden)
             with faults.step("statefs.link"):
-                linking.link_tree(_shown(building), hidden / DATA)
-            _let_be_held(hidden)
+                linking.link_tree(_tree(building), hidden / DATA)
+            _make_holdable(hidden)
             write_marker(hidden, marker)
             trees.sync_file_system(hidden)
             move(hidden, volume)
@@ -107,12 +107,12 @@ def _clone(source: Path, volume: Path) -> None:
 def _mount_over(source: Path, hidden: Path, volume: Path) -> None:
     descriptor = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Whatever may bear its name by now, this is the volume that is meant.
+        # Another volume may have its name by now; the descriptor still refers to this one.
         opened = Path(f"/proc/self/fd/{descriptor}")
-        _let_be_held(opened)
+        _make_holdable(opened)
         layers.hold(source, opened, hidden, volume)
         (hidden / _UPPER).mkdir(0o700)
-        linking.copy_metadata(opened / DATA, hidden / _UPPER)  # it is what a mount's root shows
+        linking.copy_metadata(opened / DATA, hidden / _UPPER)  # the mount's root shows these
         _mount(hidden, opened / DATA)
     finally:
         os.close(descriptor)
@@ -129,29 +129,29 @@ def _mount(holder: Path, lower: Path) -> None:
 
 
 def _attach(volume: Path) -> None:
-    """Mount a clone again whose mount has gone with the machine's last run."""
+    """Mount a clone again whose mount was lost when the machine was restarted."""
     source = layers.held_by(volume)
     if source is None or mounts.is_mounted(volume / DATA):
         return
-    # It holds a note that the last run ended without a sync, which is how we wanted it.
+    # It records that the last mount was volatile; the kernel refuses to mount it again as it is.
     trees.delete(volume / _WORK)
     (volume / DATA).rmdir()
     _mount(volume, source / DATA)
 
 
 def _usage(volume: Path) -> Usage:
-    everything = merging.allocated_bytes(_shown(volume))
+    everything = merging.allocated_bytes(_tree(volume))
     own = volume / DATA if layers.held_by(volume) is None else volume / _UPPER
-    alone = min(trees.unlinked_bytes(own), everything)
-    return Usage(exclusive_bytes=alone, shared_bytes=everything - alone)
+    exclusive = min(trees.unlinked_bytes(own), everything)
+    return Usage(exclusive_bytes=exclusive, shared_bytes=everything - exclusive)
 
 
-def _shown(volume: Path) -> merging.Directory:
+def _tree(volume: Path) -> merging.Directory:
     source = layers.held_by(volume)
     if source is None:
         return merging.plain(volume / DATA)
     return merging.merged(upper=volume / _UPPER, lower=source / DATA)
 
 
-def _let_be_held(volume: Path) -> None:
-    layers.let_be_held(volume, lambda: merging.hard_links(merging.plain(volume / DATA)))
+def _make_holdable(volume: Path) -> None:
+    layers.make_holdable(volume, lambda: merging.hard_links(merging.plain(volume / DATA)))

@@ -1,4 +1,4 @@
-"""Volumes whose files share their blocks: one ``FICLONE`` a file, on XFS, btrfs and others."""
+"""Volumes whose files share their blocks: one ``FICLONE`` per file, on XFS, btrfs and others."""
 
 import tempfile
 from pathlib import Path
@@ -19,13 +19,13 @@ class ReflinkStateFS(DirectoryStateFS):
 
     async def clone(self, source: Path, volume: Path) -> None:
         async with shown_when_whole(volume, made_from=source / DATA) as hidden:
-            # As fast as our own loop over a thousand files, and no thread of ours is busy with it.
+            # As fast as our own loop over a thousand files, and without keeping a thread busy.
             options = ("--archive", "--no-target-directory", "--reflink=always")
             try:
                 with faults.step("statefs.copy"):
                     await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
             except ProgramError:
-                # cp says only in words why; the kernel says it with an errno.
+                # cp reports the cause only as text, the kernel as an errno.
                 await in_thread(check_reflinks, hidden)
                 raise
 

@@ -1,9 +1,9 @@
 """Btrfs subvolumes through the kernel's own interface.
 
 Request numbers and structures are those of the kernel's ``include/uapi/linux/btrfs.h``
-(``struct btrfs_ioctl_vol_args``, ``struct btrfs_ioctl_vol_args_v2``), encoded as
-``include/uapi/asm-generic/ioctl.h`` says. Every call blocks, and raises ``OSError`` with the
-kernel's errno: ``ENOTTY`` on another file system, ``EINVAL`` for a source that is no subvolume.
+(``struct btrfs_ioctl_vol_args``, ``struct btrfs_ioctl_vol_args_v2``), encoded as in
+``include/uapi/asm-generic/ioctl.h``. Every call blocks, and raises ``OSError`` with the kernel's
+errno: ``ENOTTY`` on another file system, ``EINVAL`` for a source that is not a subvolume.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ _ROOT_INODE = 256  # BTRFS_FIRST_FREE_OBJECTID: the inode number of every subvol
 
 
 def create(path: Path) -> None:
-    """Make an empty subvolume, its mode 0777 less the umask."""
+    """Make an empty subvolume with mode 0777 minus the umask."""
     with _opened(path.parent) as parent:
         _ioctl(parent, _SUBVOL_CREATE, _VOL_ARGS.pack(0, _name(path)), path)
 
@@ -45,8 +45,8 @@ def create(path: Path) -> None:
 def snapshot(source: Path, path: Path, *, read_only: bool) -> None:
     """Make ``path`` a snapshot of the subvolume ``source``.
 
-    What was written to ``source`` before is on disk afterwards, and so is every change of the
-    file system's metadata made before: a snapshot is taken by committing a transaction.
+    Everything written to ``source`` before is then on disk, and so is every earlier change to the
+    file system's metadata: a snapshot is taken by committing a transaction.
     """
     flags = _SUBVOL_RDONLY if read_only else 0
     with _opened(path.parent) as parent, _opened(source) as origin:
@@ -54,10 +54,10 @@ def snapshot(source: Path, path: Path, *, read_only: bool) -> None:
 
 
 def destroy(path: Path) -> None:
-    """Delete a subvolume with all it holds; the kernel frees its space in the background.
+    """Delete a subvolume and its content; the kernel frees its space in the background.
 
-    Raises ``OSError``: ``ENOTEMPTY`` when other subvolumes lie in it, ``EPERM`` when the file
-    system is not mounted with ``user_subvol_rm_allowed`` and the caller is not root.
+    Raises ``OSError``: ``ENOTEMPTY`` if it contains other subvolumes, ``EPERM`` if the file system
+    is not mounted with ``user_subvol_rm_allowed`` and the caller is not root.
     """
     with _opened(path.parent) as parent:
         _ioctl(parent, _SNAP_DESTROY, _VOL_ARGS.pack(0, _name(path)), path)
@@ -70,7 +70,7 @@ def start_commit(directory: Path) -> None:
 
 
 def make_writable(path: Path) -> None:
-    """Let a subvolume be written to again; one that can be already is left alone."""
+    """Make a read-only subvolume writable again."""
     with _opened(path) as root:
         (flags,) = _FLAGS.unpack(_ioctl(root, _SUBVOL_GETFLAGS, _FLAGS.pack(0), path))
         if flags & _SUBVOL_RDONLY:
@@ -99,7 +99,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _ioctl(descriptor: int, request: int, argument: bytes, path: Path) -> bytes:
-    # Only a mutable argument may be this long, and only then are other threads let run meanwhile.
+    # Only a mutable argument may be this long, and only with one do other threads run meanwhile.
     buffer = bytearray(argument)
     try:
         fcntl.ioctl(descriptor, request, buffer)

@@ -1,7 +1,7 @@
-"""What is done to a whole directory tree: deleting it, measuring it, making it durable.
+"""Operations on whole directory trees: deleting, measuring and syncing them.
 
-Every call blocks. Subvolumes are known here, whichever backend asks: a store may hold some that
-were made before its backend was changed.
+Every call blocks. Subvolumes are handled for every backend: a store may contain some that were made
+before its backend was changed.
 """
 
 import ctypes
@@ -17,19 +17,20 @@ from pgstrata.statefs import mounts, subvolumes
 from pgstrata.system import faults
 from pgstrata.system.libc import LIBC, check
 
-_BLOCK_BYTES = 512  # st_blocks counts these whatever the file system's own block size
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
 _DELETE_ATTEMPTS = 100
 
-_NOT_DESTROYED_AT_ONCE = frozenset(
+_DELETE_AS_DIRECTORY = frozenset(
     {
-        errno.ENOTEMPTY,  # other subvolumes lie in it
-        errno.EPERM,  # only root may, as it is mounted
+        errno.ENOTEMPTY,  # it contains other subvolumes
+        errno.EPERM,  # with these mount options only root may
         errno.EACCES,
         errno.EROFS,  # read-only, and the caller is not root
-        errno.ENOTTY,  # a directory of another file system that happens to look like one
+        errno.ENOTTY,  # a directory on another file system that happens to look like one
         errno.EINVAL,
     }
 )
+"""The errnos after which a subvolume's files are deleted one by one."""
 
 _OFFSET = ctypes.c_int64(0)
 _WRITE_AND_WAIT = 1 | 2 | 4
@@ -37,27 +38,27 @@ _WRITE_AND_WAIT = 1 | 2 | 4
 
 
 def delete(path: Path) -> None:
-    """Delete a directory with all it holds, subvolumes and read-only ones included.
+    """Delete a directory and its content, including subvolumes, even read-only ones.
 
-    What is mounted within it is taken off first and not touched. Nothing there is fine. Raises
-    ``OSError``, ``ENOTEMPTY`` when someone keeps adding to it.
+    File systems mounted within it are unmounted first and not touched. Does nothing if it does not
+    exist. Raises ``OSError``, ``ENOTEMPTY`` if another process keeps adding to it.
     """
     with suppress(FileNotFoundError):
         _delete(path, path.lstat())
 
 
 def _delete(path: Path, status: os.stat_result) -> None:
-    if subvolumes.may_be_subvolume(status) and _destroyed(path):
+    if subvolumes.may_be_subvolume(status) and _destroy(path):
         return
     _delete_contents_and_self(path, status.st_dev)
 
 
-def _destroyed(path: Path) -> bool:
-    """Try to be rid of a subvolume at once; if that cannot be, make it writable."""
+def _destroy(path: Path) -> bool:
+    """Try to delete a subvolume as a whole; if that fails, make it writable and return False."""
     try:
         subvolumes.destroy(path)
     except OSError as error:
-        if error.errno not in _NOT_DESTROYED_AT_ONCE:
+        if error.errno not in _DELETE_AS_DIRECTORY:
             raise
     else:
         return True
@@ -70,7 +71,7 @@ def _destroyed(path: Path) -> bool:
 
 
 def _delete_contents_and_self(path: Path, device: int) -> None:
-    # A program of a killed process may still be writing here; it gives up when its directory goes.
+    # A child of a killed process may still be writing here; it fails once its directory is gone.
     for _ in range(_DELETE_ATTEMPTS):
         _delete_contents(path, device)
         try:
@@ -84,41 +85,41 @@ def _delete_contents_and_self(path: Path, device: int) -> None:
 
 
 def _delete_contents(path: Path, device: int) -> None:
-    with _listed(path) as entries:
+    with _scan(path) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _delete_inner(Path(entry.path), device)
+                _delete_subdirectory(Path(entry.path), device)
             else:
                 with suppress(FileNotFoundError):
                     os.unlink(entry.path)  # noqa: PTH108 - a Path for each file doubles the time
 
 
-def _listed(path: Path) -> "os._ScandirIterator[str]":
+def _scan(path: Path) -> "os._ScandirIterator[str]":
     try:
         return os.scandir(path)
     except PermissionError:
-        # The kernel keeps a directory beside an overlay mount that not even its owner may look at.
+        # The kernel keeps a directory beside an overlay mount that not even its owner may read.
         path.chmod(0o700)
         return os.scandir(path)
 
 
-def _delete_inner(path: Path, device: int) -> None:
+def _delete_subdirectory(path: Path, device: int) -> None:
     with suppress(FileNotFoundError):
         status = path.lstat()
         if status.st_dev != device:
-            # What is mounted there is not part of the tree; on a subvolume there is nothing.
+            # A mounted file system is not part of the tree. Or it is a subvolume: nothing happens.
             mounts.unmount(path)
             status = path.lstat()
         _delete(path, status)
 
 
 def allocated_bytes(path: Path) -> int:
-    """Bytes a tree holds on disk, holes left out; raises and counts as ``everything_in`` does."""
+    """Bytes that a tree takes on disk, without holes; raises and counts like ``everything_in``."""
     return sum(allocated(status) for status, _ in everything_in(path))
 
 
 def unlinked_bytes(path: Path) -> int:
-    """Those of the bytes a tree holds that no name outside of it holds as well."""
+    """Bytes that a tree takes on disk in files without links outside of it."""
     bytes_held = 0
     names: Counter[tuple[int, int]] = Counter()
     linked: dict[tuple[int, int], os.stat_result] = {}
@@ -137,14 +138,14 @@ def unlinked_bytes(path: Path) -> int:
 
 
 def allocated(status: os.stat_result) -> int:
-    """Bytes that are allocated for one file or directory."""
+    """Bytes allocated for one file or directory."""
     return status.st_blocks * _BLOCK_BYTES
 
 
 def everything_in(path: Path) -> Iterator[tuple[os.stat_result, str]]:
-    """A directory and all it holds, each with its name; a file with several names comes once.
+    """A directory and everything in it, each with its name; a file with several links only once.
 
-    Files that vanish meanwhile do not come. Raises ``FileNotFoundError`` when ``path`` is missing.
+    Files that vanish meanwhile are left out. Raises ``FileNotFoundError`` if ``path`` is missing.
     """
     seen: set[tuple[int, int]] = set()
     for status, name in _all_names(path):
@@ -176,13 +177,13 @@ def _statuses(directory: str) -> list[tuple[os.stat_result, str]]:
 
 
 def sync_file_system(path: Path) -> None:
-    """Write out all that the file system of ``path`` has not yet: the one call for many files."""
+    """Sync the whole file system of ``path``, which is one call for many files."""
     with _opened(path) as descriptor, faults.step("statefs.sync"):
         check(LIBC.syncfs(descriptor), path)
 
 
 def write_out(path: Path) -> None:
-    """Have a file's content on the disk; what says where it is there comes with the next commit."""
+    """Write a file's content to the disk; its metadata follows with the next commit."""
     with _opened(path) as descriptor:
         check(LIBC.sync_file_range(descriptor, _OFFSET, _OFFSET, _WRITE_AND_WAIT), path)
 

@@ -1,7 +1,7 @@
-"""Measuring a volume again by what changed in it meanwhile, which the kernel tells by inotify.
+"""Measures a volume again by what changed in it meanwhile, as reported by inotify.
 
-To look at each of a thousand files takes longer than most steps do, and most steps change ten.
-Every call blocks.
+Examining each of a thousand files takes longer than most steps, and most steps change ten. Every
+call blocks.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from pgstrata.statefs.base import Usage
 
 _CHANGES = flags.MODIFY | flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
 _LOST = flags.Q_OVERFLOW | flags.IGNORED | flags.ISDIR
-"""The kernel could not keep up, a directory went, or there is one more or less."""
+"""The kernel could not keep up, or a directory was added or removed."""
 
 
 class Watches:
-    """The volumes that are measured again and again while they are written to."""
+    """The volumes that are measured repeatedly while they are written to."""
 
     def __init__(self) -> None:
         self._watched: dict[Path, _Watched] = {}
 
     def usage(self, volume: Path, changed_since: float | None) -> Usage:
-        """What a volume holds, as ``StateFS.usage`` says; after the first time by its changes."""
+        """A volume's usage, as ``StateFS.usage``; after the first time from its changes."""
         if changed_since is None:
             return extents.usage(volume)
         watched = self._watched.get(volume)
@@ -37,13 +37,13 @@ class Watches:
         try:
             watched = _Watched(volume)
         except OSError:
-            # There are as many watches as the system allows.
+            # The system's limit of watches is reached.
             return extents.usage(volume, changed_since)
         self._watched[volume] = watched
         return watched.first_usage(changed_since)
 
     def forget(self, volume: Path) -> None:
-        """Watch a volume no longer. Never watched is fine."""
+        """Stop watching a volume, if it is watched."""
         watched = self._watched.pop(volume, None)
         if watched is not None:
             watched.close()
@@ -63,21 +63,21 @@ class _Watched:
         self._lost = False
 
     def first_usage(self, changed_since: float) -> Usage:
-        """Look at everything, watching each directory from before its files are looked at."""
+        """Examine everything, watching each directory before its files are examined."""
         try:
-            return extents.measure(self._noted(trees.everything_in(self._volume)), changed_since)
+            return extents.measure(self._record(trees.everything_in(self._volume)), changed_since)
         except BaseException:
             self.close()
             raise
 
     def usage(self) -> Usage | None:
-        """What the volume holds, None when it must be looked at as a whole."""
+        """The volume's usage; None if the whole volume must be examined again."""
         changed = self._changed()
         if changed is None or self._identity != _identity(self._volume):
             return None
         for name in changed:
             self._held.pop(name, None)
-        written = extents.measure(self._noted(_existing(changed)), None)
+        written = extents.measure(self._record(_existing(changed)), None)
         if self._lost:
             return None
         everything = sum(self._held.values())
@@ -90,14 +90,14 @@ class _Watched:
         self._events.close()
         self._lost = True
 
-    def _noted(
+    def _record(
         self, files: Iterable[tuple[os.stat_result, str]]
     ) -> Iterator[tuple[os.stat_result, str]]:
         for status, name in files:
             if stat.S_ISDIR(status.st_mode):
                 self._watch(name)
             elif status.st_nlink > 1:
-                self._lost = True  # what happens to it under its other name is not told of here
+                self._lost = True  # changes under its other name are not reported here
             self._held[name] = trees.allocated(status)
             yield status, name
 
@@ -108,7 +108,7 @@ class _Watched:
             self._lost = True
 
     def _changed(self) -> set[str] | None:
-        """The names of what changed since the last look; None when that is not known."""
+        """The names of the files that changed since the last call; None if that is not known."""
         changed = set()
         for event in [] if self._lost else self._events.read(timeout=0):
             if event.mask & _LOST:

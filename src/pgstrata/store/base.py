@@ -1,4 +1,4 @@
-"""The store port: what is known of states, instances and names."""
+"""The store port: metadata of states, instances and names."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -18,12 +18,12 @@ ALIKE_AT_MOST = 4
 
 
 class Tree(Model, frozen=True, kw_only=True):
-    """A state with everything that stems from it."""
+    """A state with all its descendants."""
 
     states: tuple[State, ...]
     """The state itself first, parents before children."""
     instances: tuple[Instance, ...]
-    """All of their instances, newest first."""
+    """All their instances, newest first."""
 
 
 class Store(Protocol):
@@ -43,19 +43,19 @@ class Store(Protocol):
         """
 
     async def lease_build(self, item: str, owner: str) -> bool:
-        """Let one owner alone build something: a state, or by an image's id its base.
+        """Let only one owner build an item: a state, or a base by its image's id.
 
-        False while another owner has the lease. Twice is fine.
+        False while another owner has the lease. May be called again.
         """
 
     async def end_build(self, item: str, owner: str) -> None:
-        """End an owner's lease; without one nothing happens."""
+        """End an owner's lease, if it has one."""
 
     async def build_leases(self) -> dict[str, str]:
-        """The owner of each lease, by what is built."""
+        """The owner of each lease, by the item that is built."""
 
     async def clear_build_leases(self) -> None:
-        """End all leases, whoever has them."""
+        """End the leases of all owners."""
 
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""
@@ -99,60 +99,59 @@ class Store(Protocol):
         """
 
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
-        """Let a state stay whatever happens, or not. False when there is none."""
+        """Protect a state from eviction, or end that. False if there is none."""
 
     async def count_states(self) -> Totals:
-        """How many states there are and what they hold, without looking at each."""
+        """The number and total size of all states, in constant time."""
 
     async def evictable(
         self, *, created_before: datetime, limit: int, but_not: Collection[str] = ()
     ) -> list[State]:
-        """The first ``limit`` states that may go, those worth least (``state.worth``) first.
+        """The first ``limit`` states that may be evicted, by ascending worth (``state.worth``).
 
-        Nothing stems from them, they are not pinned, not in ``but_not``, and no younger than
-        ``created_before``. The time it takes does not grow with the number of states.
+        They have no children or instances, are not pinned, not in ``but_not``, and no younger than
+        ``created_before``. The time this takes does not grow with the number of states.
         """
 
     async def not_evictable(
         self, *, created_before: datetime, but_not: Collection[str] = ()
     ) -> Totals:
-        """The states that could not go, even if all go that can, one after the other.
+        """The states that would remain even if all evictable ones were evicted, one by one.
 
-        Those are the pinned ones, the younger ones, those in ``but_not``, those with instances, and
-        what all of them stem from.
+        They are the pinned ones, the younger ones, those in ``but_not``, those with instances, and
+        the ancestors of all of these.
         """
 
     async def note_eviction(self, eviction: Eviction) -> None:
-        """Keep what an eviction did, in place of the one before."""
+        """Store the result of an eviction, in place of the previous one."""
 
     async def last_eviction(self) -> Eviction | None:
-        """What the last eviction did, or None when there was none yet."""
+        """The result of the last eviction, or None if there was none yet."""
 
     async def add_instance(self, instance: Instance) -> None:
-        """Store a new instance, its name bound with it, and count it as a use of its state.
+        """Store a new instance, bind its name, and count it as a use of its state.
 
         That raises the state's ``use_count`` by 1 and sets ``last_used_at`` to the instance's
         ``created_at``.
 
-        Raises ``ConflictError`` when the name is another living instance's, or its state is not
-        stored.
+        Raises ``ConflictError`` if another instance has the name, or its state is not stored.
         """
 
     async def instance(self, instance_id: str) -> Instance | None:
         """The instance, or None."""
 
     async def instance_named(self, name: str) -> Instance | None:
-        """The instance that bears this name, or None."""
+        """The instance with this name, or None."""
 
     async def bind_name(self, name: str, instance_id: str) -> None:
-        """Give an instance this name, in place of the one it has. The same again is fine.
+        """Give an instance this name, in place of the one it has. It may have it already.
 
-        Raises ``NotFoundError`` when the instance is not stored, ``ConflictError`` when the name
-        is another instance's.
+        Raises ``NotFoundError`` if the instance is not stored, ``ConflictError`` if another
+        instance has the name.
         """
 
     async def unbind_name(self, name: str) -> bool:
-        """Take the name from the instance that bears it. False when none does."""
+        """Take the name from the instance that has it. False if none does."""
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -163,16 +162,16 @@ class Store(Protocol):
         """How many instances there are."""
 
     async def expired(self, now: datetime) -> list[Instance]:
-        """The instances whose time is over, the longest expired first."""
+        """The expired instances, the longest expired first."""
 
     async def next_expiry(self) -> datetime | None:
-        """When the next instance's time is over, or was; None when none has an end."""
+        """When the next instance expires, or has expired; None if none ever does."""
 
     async def extend(self, instance_id: str, expires_at: datetime) -> bool:
-        """Let an instance live until then, and count it as an extension. False without it."""
+        """Let an instance live until then, and count the extension. False if it is missing."""
 
     async def remove_instance(self, instance_id: str) -> bool:
-        """Remove an instance's row, its name with it. False when there is none."""
+        """Remove an instance's row with its name. False if there is none."""
 
 
 def lease_lost(state: State) -> ConflictError:

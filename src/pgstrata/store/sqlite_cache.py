@@ -1,4 +1,4 @@
-"""What the SQLite store is asked for the cache's sake: which states may go, what goes together."""
+"""The SQLite store's queries for the cache: which states may be evicted, and trees of states."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -13,11 +13,11 @@ STATES = """
         (SELECT COUNT(*) FROM instances WHERE instances.state_id = states.state_id)
     FROM states
 """
-"""All that each ``State`` is made of."""
+"""All columns of a ``State``."""
 INSTANCES = "SELECT body FROM instances"
 
-# The partial index states_evictable holds just these, in this order: no more rows are looked at
-# than are wanted, and those that are young or in use.
+# The partial index states_evictable contains just these, in this order: the only rows read are the
+# result and those that are young or in use.
 _MAY_GO = """
     WHERE dependents = 0 AND pinned = 0 AND created <= :created
         AND state_id NOT IN (SELECT value FROM json_each(:but_not))
@@ -70,7 +70,7 @@ _decode_eviction = msgspec.json.Decoder(Eviction).decode
 
 
 def listed(ids: Collection[str]) -> str:
-    """Any number of ids as one parameter, so that a statement is prepared once."""
+    """Any number of ids as one parameter, so that a statement is prepared only once."""
     return msgspec.json.encode(list(ids)).decode()
 
 
@@ -102,7 +102,7 @@ def totals(connection: Connection) -> Totals:
 
 
 def below(connection: Connection, state_id: str) -> tuple[list[StateRow], list[bytes]]:
-    """A state with the states that stem from it, parents first, and all their instances' bodies."""
+    """A state with its descendants, parents first, and the bodies of all their instances."""
     key = {"state_id": state_id}
     instances = connection.execute(_INSTANCES_BELOW, key)
     return connection.execute(_STATES_BELOW, key).fetchall(), [body for (body,) in instances]
@@ -111,7 +111,7 @@ def below(connection: Connection, state_id: str) -> tuple[list[StateRow], list[b
 def stemming_from(
     connection: Connection, state_ids: Collection[str], instance_ids: Collection[str]
 ) -> tuple[str, str] | None:
-    """One of the states, and in words what stems from it beside all of these; None without."""
+    """One of the states with a dependent outside these, described for people; None without."""
     values = {"states": listed(state_ids), "instances": listed(instance_ids)}
     found: tuple[str, str] | None = connection.execute(_STEMMING, values).fetchone()
     return found
@@ -120,9 +120,9 @@ def stemming_from(
 def remove(
     connection: Connection, state_ids: Collection[str], instance_ids: Collection[str]
 ) -> None:
-    """Remove rows of which nothing else stems."""
+    """Remove rows that no other row depends on."""
     connection.execute(_REMOVE_INSTANCES, (listed(instance_ids),))
-    # One statement: which of them is a parent does not matter then.
+    # In one statement, so that the order of parents and children does not matter.
     connection.execute(_REMOVE_STATES, (listed(state_ids),))
 
 

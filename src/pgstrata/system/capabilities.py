@@ -1,4 +1,4 @@
-"""Which of root's rights this process has: a container may keep any of them from its root."""
+"""Which capabilities this process has: a container may withhold any of them from its root."""
 
 from pathlib import Path
 from typing import Final, Literal
@@ -26,7 +26,7 @@ _BITS: Final[dict[Capability, int]] = {
 
 
 def lacking(*wanted: Capability) -> tuple[Capability, ...]:
-    """Those of the rights that this process does not have; none where that is not known."""
+    """Those of the capabilities that this process lacks; none if that is not known."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -1,8 +1,8 @@
-"""The environment variables that have a say, and the end of all others.
+"""The environment variables that are used, and the removal of all others.
 
-Libraries look into the environment as well: libpq obeys some forty variables, others decide how a
-library is imported or how a program that we start behaves. An engine that was started with one of
-them set would go on so for everybody. So what is not named here is forgotten before it is read.
+Libraries read the environment, too: libpq obeys some forty variables, and others determine how a
+library is imported or how a program that we start behaves. An engine started with one of them set
+would apply it for all its clients. So variables not named here are removed before they are read.
 """
 
 import os
@@ -24,16 +24,16 @@ NAMES: Final = frozenset(
 PREFIXES: Final = (
     "PGSTRATA_",
     *("NPM_CONFIG_", "npm_config_"),
-    "PYTHON",  # it has been obeyed already, and the engine that a command starts is to run as we do
+    "PYTHON",  # already obeyed, and the engine that a command starts should run as we do
 )
 
 
 def forget_others() -> None:
-    """Take every other variable from this process, its libraries and the programs it starts.
+    """Remove all other variables for this process, its libraries and the programs it starts.
 
-    For a process that is ours alone, before anything is imported that may look.
+    For a process that runs only pgstrata, before it imports anything that may read them.
     """
     for name in list(os.environ):
-        # The system cannot take away one without a name, and nobody can ask for it.
+        # The system cannot remove a variable with an empty name, and nothing can read it.
         if name and name not in NAMES and not name.startswith(PREFIXES):
             del os.environ[name]

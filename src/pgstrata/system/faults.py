@@ -1,9 +1,9 @@
-"""Fault points: the places where a test can make the engine die or a step fail.
+"""Fault points, where a test can kill the engine or make a step fail.
 
-Whatever a kill may cut off (a write, a rename, a spawn, a commit) is a *step*, done inside
+Everything that a kill may interrupt (a write, a rename, a spawn, a commit) is a *step*, done inside
 ``step(name)``. Each step has two points, ``name.before`` and ``name.after``. Nothing happens there
-unless the engine's environment says so; ``CONTRIBUTING.md`` tells how. All steps are declared here,
-and the resilience tests kill the engine at every one of them.
+unless the engine's environment says so; see ``CONTRIBUTING.md``. All steps are declared here, and
+the resilience tests kill the engine at every one of them.
 """
 
 import errno
@@ -57,7 +57,7 @@ STEPS = frozenset(
         "statefs.layer",
         "statefs.link",
         "statefs.make_data",
-        "statefs.make_place",
+        "statefs.make_volume",
         "statefs.marker.sync",
         "statefs.marker.write",
         "statefs.mount",
@@ -82,20 +82,20 @@ STEPS = frozenset(
         "store.unbind_name",
     }
 )
-"""Every step there is."""
+"""Every step."""
 
 FAULTS = "PGSTRATA_FAULTS"
-"""What happens where: ``POINT=ACTION@N`` (the Nth time; 1 when left out), separated by commas.
-``N+`` means the Nth time and ever after. An action is ``kill`` or an errno's name."""
+"""The faults, separated by commas: ``POINT=ACTION@N`` for the Nth time (by default the first), or
+``N+`` from the Nth time on. An action is ``kill`` or an errno's name."""
 
 TRACE = "PGSTRATA_FAULTS_TRACE"
-"""A file to which each point is appended, one a line, as it is reached."""
+"""A file to which each point is appended as it is reached, one per line."""
 
 WHILE = "PGSTRATA_FAULTS_WHILE"
 """A file; points are counted only while it exists."""
 
 Reach = Callable[[str], None]
-"""Does what is to be done at a point."""
+"""Called with the name of each point that is reached."""
 
 _RULE = re.compile(r"(?P<point>[a-z_.]+)=(?P<action>kill|E[A-Z0-9]+)(@(?P<nth>\d+)(?P<on>\+)?)?")
 _UNARMED = nullcontext()
@@ -103,21 +103,21 @@ _reach: ContextVar[Reach | None] = ContextVar("reach", default=None)
 
 
 def step(name: str) -> AbstractContextManager[None]:
-    """The context in which a step is done; its second point is left out when it raises."""
+    """The context in which a step is done; its second point is not reached if it raises."""
     reach = _reach.get()
     return _UNARMED if reach is None else _Step(name, reach)
 
 
 def arm(reach: Reach | None) -> None:
-    """Have ``reach`` called at every point that this context comes by, with its tasks and threads.
+    """Have ``reach`` called at every point in this context, including its tasks and threads.
 
-    None for nothing.
+    None disarms them.
     """
     _reach.set(reach)
 
 
 def arm_from(environment: Mapping[str, str]) -> None:
-    """Do what the environment's variables say, if anything. Raises ``InvalidArgumentError``."""
+    """Arm the faults in the environment, if any. Raises ``InvalidArgumentError``."""
     rules = [_Rule(text) for text in environment.get(FAULTS, "").split(",") if text]
     trace = environment.get(TRACE)
     if not rules and trace is None:
@@ -165,7 +165,7 @@ class _Rule:
             or not (found["action"] == "kill" or hasattr(errno, found["action"]))
         ):
             raise InvalidArgumentError(
-                f"{FAULTS} holds {text!r}",
+                f"{FAULTS} contains {text!r}, which is invalid",
                 remedy="write POINT=kill@N or POINT=ENOSPC@N, with a point declared in faults.py",
             )
         self.point = found["point"]
@@ -174,23 +174,23 @@ class _Rule:
         self._ever_after = found["on"] is not None
 
     def apply(self, times: int) -> None:
-        """Act, if the point's being reached for that many times is what is waited for."""
+        """Act, if the rule is for the point being reached that many times."""
         if times == self._nth or (self._ever_after and times > self._nth):
             self._action()
 
 
 class _Plan:
-    """What an environment asks for. Points are reached from several threads."""
+    """The faults of an environment. Points are reached from several threads."""
 
     def __init__(self, rules: list[_Rule], *, trace: Path | None, only_while: Path | None) -> None:
         self._rules = rules
         self._trace = trace
         self._only_while = only_while
         self._times: Counter[str] = Counter()
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
 
     def reached(self, point: str) -> None:
-        with self._one_at_a_time:
+        with self._lock:
             if self._only_while is not None and not self._only_while.exists():
                 return
             self._times[point] += 1

@@ -8,7 +8,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def check(result: int, path: Path | None = None) -> None:
-    """Raise the ``OSError`` of a call that failed, naming what it was about."""
+    """Raise the ``OSError`` of a failed call, with its path."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), None if path is None else str(path))

@@ -1,7 +1,7 @@
-"""Locks between processes: the operating system's, on a file, which vanish with their holder.
+"""Locks between processes: the operating system's, on a file, which end with their holder.
 
-A lock file is never deleted, not even by its last holder: whoever is about to take it has the old
-file open, and would share the lock with the one who takes it on a new file of that name.
+A lock file is never deleted, not even by its last holder: a process that is about to lock it has
+the old file open, and would hold the lock together with one that locks a new file of that name.
 """
 
 import fcntl
@@ -16,16 +16,16 @@ from pgstrata.system import faults
 
 
 class HeldLock:
-    """A lock that is held until it is closed or this process ends."""
+    """A lock, held until it is closed or this process ends."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
     def close(self) -> None:
-        """Let go of the lock. Twice is fine."""
+        """Release the lock. May be called again."""
         if self._descriptor is None:
             return
-        # Closing alone would leave it with a child that was forked and has not yet called exec.
+        # Closing alone would leave it to a child that was forked and has not called exec yet.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
         self._descriptor = None
@@ -43,10 +43,10 @@ class HeldLock:
 
 
 def wait_for(path: Path, *, waiting: Callable[[], None]) -> HeldLock:
-    """Take the lock on a file, for a program without an event loop, which Ctrl+C ends.
+    """Take the lock on a file, waiting for it; for a program without an event loop.
 
-    ``waiting`` is called first where another holds it. Raises ``StoreUnusableError`` when the file
-    cannot be opened.
+    ``waiting`` is called first if another process holds it. Ctrl+C ends the wait. Raises
+    ``StoreUnusableError`` if the file cannot be opened.
     """
     descriptor = _open(path)
     try:
@@ -60,9 +60,9 @@ def wait_for(path: Path, *, waiting: Callable[[], None]) -> HeldLock:
 
 
 def try_lock(path: Path) -> HeldLock | None:
-    """Take the lock on a file and note this process's pid in it; None when another holds it.
+    """Take the lock on a file and write this process's pid to it; None if another holds it.
 
-    Raises ``StoreUnusableError`` when the file cannot be opened or written.
+    Raises ``StoreUnusableError`` if the file cannot be opened or written.
     """
     descriptor = _open(path)
     if not _take(descriptor):
@@ -83,10 +83,9 @@ def try_lock(path: Path) -> HeldLock | None:
 
 
 def read_holder(path: Path) -> int | None:
-    """The pid of the process that took the lock last by ``try_lock``; None when none is noted.
+    """The pid of the process that took the lock last by ``try_lock``; None if there is none.
 
-    It tells who holds the lock only to one who has just failed to take it: a note outlives its
-    writer.
+    That process holds the lock only if taking it has just failed: the pid outlives its process.
     """
     try:
         return int(path.read_text())
@@ -95,8 +94,8 @@ def read_holder(path: Path) -> int | None:
 
 
 def _open(path: Path) -> int:
-    # An open file description of its own makes the lock hold against this process too. Python
-    # marks it close-on-exec, so that a server started meanwhile does not keep the lock.
+    # With its own open file description, the lock excludes this process, too. Python marks it
+    # close-on-exec, so that a server started meanwhile does not keep the lock.
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -1,10 +1,10 @@
-"""A tiny file tree in memory, for the adapters that keep no files."""
+"""A small file tree in memory, for the adapters that keep no files."""
 
 from pathlib import Path
 
 
 class MemoryDisk:
-    """Directories and files by absolute path; the directories above an entry are made with it."""
+    """Directories and files by absolute path; parent directories are made as needed."""
 
     def __init__(self) -> None:
         self._entries: dict[Path, bytes | None] = {}  # None for a directory
@@ -17,27 +17,27 @@ class MemoryDisk:
         self._entries[path] = content
 
     def read(self, path: Path) -> bytes | None:
-        """A file's content; None when there is no such file."""
+        """A file's content; None if there is no such file."""
         return self._entries.get(path)
 
     def make_dir(self, path: Path) -> None:
-        """Make a directory; one that is there already is fine. Raises ``NotADirectoryError``."""
+        """Make a directory, if it does not exist. Raises ``NotADirectoryError``."""
         for directory in (path, *path.parents):
             if self._entries.setdefault(directory, None) is not None:
                 raise NotADirectoryError(str(directory))
 
     def exists(self, path: Path) -> bool:
-        """Whether there is a file or directory of this name."""
+        """Whether there is a file or directory with this path."""
         return path in self._entries
 
     def children(self, path: Path) -> list[Path]:
-        """What lies directly in a directory, by name; empty when there is no such directory."""
+        """The entries of a directory, by name; empty if there is no such directory."""
         return sorted(entry for entry in self._entries if entry.parent == path and entry != path)
 
     def copy_tree(self, source: Path, target: Path) -> None:
-        """Copy a file or a directory with all it holds.
+        """Copy a file or a directory with its content.
 
-        Raises ``FileNotFoundError`` without a source, ``FileExistsError`` when there is a target.
+        Raises ``FileNotFoundError`` without a source, ``FileExistsError`` if there is a target.
         """
         if source not in self._entries:
             raise FileNotFoundError(str(source))
@@ -48,12 +48,12 @@ class MemoryDisk:
         self._entries.update(copies)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Move a file or a directory with all it holds; raises what ``copy_tree`` raises."""
+        """Move a file or a directory with its content; raises like ``copy_tree``."""
         self.copy_tree(source, target)
         self.remove_tree(source)
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a file or a directory with all it holds; nothing there is fine."""
+        """Remove a file or a directory with its content, if it exists."""
         for entry in self._at(path):
             del self._entries[entry]
 

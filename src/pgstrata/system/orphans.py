@@ -1,8 +1,8 @@
-"""Programs that got away from who started them, found again by their mark.
+"""Programs that outlived the one that started them, found by their mark.
 
-Each program carries a mark, an environment variable, with the store it works for and a word for
-this one run of it. Its children inherit the mark, so those who left its group are found by it, and
-so are those who were left over by an engine that was killed.
+Each program has a mark, an environment variable with the store that it works for and an id of this
+run. Its children inherit the mark, so it leads to those that left the process group, and to those
+that a killed engine left behind.
 """
 
 import logging
@@ -16,23 +16,23 @@ from typing import Final
 from pgstrata.system import processes
 
 MARK: Final = "PGSTRATA_PROGRAM"
-"""The variable that tells whose a program is: ``<run>:<store>``."""
+"""The variable that identifies a program's run and store: ``<run>:<store>``."""
 
 GRACE_SECONDS: Final = 1.0
 """How long a program may take to end after SIGTERM before it is killed."""
 
 _ENGINE_LOCK = "/engine.lock"
-"""What every engine holds open, and nobody else."""
+"""A file that every engine has open, and no other process."""
 
 _log = logging.getLogger(__name__)
 
-# A process may hold several engines, each with a store of its own; it is the engine's tasks that
-# start programs, through dozens of calls that need not know of it.
+# A process may have several engines, each with its own store; an engine's tasks start programs
+# through dozens of calls that need not know about it.
 _store: ContextVar[str] = ContextVar("store", default="")
 
 
 def mark_for(store: Path) -> None:
-    """Mark the programs that this context starts from now on, with its tasks, as a store's."""
+    """Mark the programs that this context and its tasks start from now on as a store's."""
     _store.set(os.path.realpath(store))
 
 
@@ -42,15 +42,15 @@ def new_mark() -> str:
 
 
 def unmarked(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a program that shall outlive this process."""
+    """An environment for a program that outlives this process."""
     return {name: value for name, value in environment.items() if name != MARK}
 
 
 async def end_leftovers(store: Path) -> None:
-    """End the programs that an engine of this store left when it was killed, with their children.
+    """End the programs that a killed engine of this store left behind, with their children.
 
-    Those were started before this process. Other engines are spared, even if such a program
-    started them, and so are the programs that started this one.
+    Only programs started before this process are ended. Other engines are spared, even if such a
+    program started them, and so are the programs that started this one.
     """
     left = await processes.end_all(lambda: _leftovers(store), grace_seconds=GRACE_SECONDS)
     if left:
@@ -58,11 +58,11 @@ async def end_leftovers(store: Path) -> None:
 
 
 async def end_orphans(group: int, mark: str) -> bool:
-    """End those who carry the mark of a run and are not in its group; whether there were any."""
-    met = False
+    """End the processes with the mark of a run outside its group; whether there were any."""
+    found_any = False
 
     def find() -> list[int]:
-        nonlocal met
+        nonlocal found_any
         found = [
             pid
             for pid in processes.all_pids()
@@ -71,12 +71,12 @@ async def end_orphans(group: int, mark: str) -> bool:
             and not _is_in(pid, group)
             and not _is_engine(pid)
         ]
-        met = met or bool(found)
+        found_any = found_any or bool(found)
         return found
 
     if left := await processes.end_all(find, grace_seconds=GRACE_SECONDS):
         _log.warning("processes that do not end: %s", sorted(left))
-    return met
+    return found_any
 
 
 def _leftovers(store: Path) -> list[int]:

@@ -17,32 +17,32 @@ from typing import Final
 POLL_SECONDS: Final = 0.01
 
 _ROUNDS: Final = 5
-"""How often those who are left are killed: some may be born while others are."""
+"""How often the remaining processes are killed: new ones may be born meanwhile."""
 
 _STOP_POLL_SECONDS: Final = 0.0005
 _STOP_LOOKS: Final = 20
-"""How often it is looked at once whether processes have stopped, which most do in no time."""
+"""How often to check without a pause whether processes have stopped; most stop immediately."""
 
 _STOPPED: Final = frozenset({b"T", b"t", b"Z", b"X"})
 
 _STAT_BYTES: Final = 4096
-"""More than the line has."""
+"""More than the longest line."""
 
 # Fields of /proc/PID/stat after the name in brackets: see proc(5).
 _STATE, _PARENT, _START = 0, 1, 19
 
 
 def birth(pid: int) -> str | None:
-    """What no other process has in common with this one: the boot, and the ticks since then.
+    """What tells a process from all others with its pid: the boot and the ticks since then.
 
-    None when it has ended, even if nobody has waited for it yet, or nothing is known.
+    None if it has ended, even if it was not waited for yet, or if nothing is known.
     """
     ticks, boot = started(pid), _boot()
     return None if ticks is None or boot is None else f"{boot}:{ticks}"
 
 
 def started(pid: int) -> int | None:
-    """When a process was started, in clock ticks since the boot; None when it has ended."""
+    """When a process was started, in clock ticks since the boot; None if it has ended."""
     fields = _stat(pid)
     if fields is None or fields[_STATE] in (b"Z", b"X"):
         return None
@@ -68,7 +68,7 @@ def children(pid: int) -> list[int]:
             int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         ]
     except OSError:
-        # The kernel does not tell, or the process is gone.
+        # The kernel does not provide it, or the process is gone.
         return [one for one in all_pids() if next(ancestors(one), None) == pid]
 
 
@@ -82,7 +82,7 @@ async def freeze(leader: int, held: list[int]) -> None:
     """Stop a process and its children with SIGSTOP, and return once all have stopped.
 
     They need not be our children. Each stopped process is added to ``held``, even if this is
-    cancelled. Children born meanwhile are found: a stopped leader has no more.
+    cancelled. Children born meanwhile are found, and a stopped leader has no new ones.
     """
     found = [leader]
     while found:
@@ -104,7 +104,7 @@ async def _until_stopped(pids: Sequence[int]) -> None:
     looks = 0
     while pids := [pid for pid in pids if not is_stopped(pid)]:
         looks += 1
-        # One that is in a call to the disk stops at its end; nothing tells us.
+        # A process in a disk operation stops at its end, without any notification.
         await asyncio.sleep(0 if looks < _STOP_LOOKS else _STOP_POLL_SECONDS)
 
 
@@ -116,7 +116,7 @@ def resume(pids: Iterable[int]) -> None:
 
 
 def working_dir(pid: int) -> str | None:
-    """The directory a process works in, as the kernel calls it, removed or not; None if unknown."""
+    """A process's working directory, even if it was removed; None if unknown."""
     return _link(pid, "cwd")
 
 
@@ -127,7 +127,7 @@ def program(pid: int) -> str | None:
 
 
 def open_files(pid: int) -> list[str]:
-    """The paths of the files that a process has open, as far as it can be known."""
+    """The paths of the files that a process has open, as far as known."""
     try:
         links = [_link(pid, f"fd/{entry.name}") for entry in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:
@@ -162,10 +162,10 @@ async def wait_exit(pid: int) -> None:
 
 
 async def end_all(find: Callable[[], Collection[int]], *, grace_seconds: float) -> Collection[int]:
-    """End every process that ``find`` finds, SIGTERM first, and wait until they are gone.
+    """End every process that ``find`` returns, SIGTERM first, and wait until they are gone.
 
-    ``find`` runs in a thread, and again until it finds nobody; it must know each process for sure.
-    Returns those who would not go, even killed.
+    ``find`` runs in a thread, repeatedly until it finds none; it must identify processes reliably.
+    Returns those that remain even though they were killed.
     """
     found = await asyncio.to_thread(find)
     if not found:
@@ -182,19 +182,19 @@ async def _signal(
     pids: Collection[int],
     number: signal.Signals,
     find: Callable[[], Collection[int]],
-    patience: float,
+    seconds: float,
 ) -> None:
-    """Send a signal to processes and give them so many seconds to end."""
+    """Send a signal to processes and wait up to so many seconds for their end."""
     held = [(pid, descriptor) for pid in pids if (descriptor := _pidfd(pid)) is not None]
     try:
-        # A pid may be another's by now, but not that of a process that is held and still found.
+        # A pid may have been reused, but not if there is a pidfd and the process is still found.
         still = await asyncio.to_thread(find)
         for pid, descriptor in held:
             if pid in still:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     signal.pidfd_send_signal(descriptor, number)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 for _, descriptor in held:
                     await _readable(descriptor)
     finally:
@@ -226,7 +226,7 @@ def _stat(pid: int) -> list[bytes] | None:
         return None
     finally:
         os.close(descriptor)
-    # The name may hold anything, brackets too.
+    # The name may contain anything, even brackets.
     return line.rpartition(b") ")[2].split()
 
 
@@ -238,7 +238,7 @@ def _link(pid: int, name: str) -> str | None:
 
 
 def _pidfd(pid: int) -> int | None:
-    """A descriptor that turns readable at the process's end; None where there is no such thing."""
+    """A descriptor that becomes readable when the process ends; None if it cannot be had."""
     open_pidfd: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
     if open_pidfd is None:
         return None
@@ -260,7 +260,7 @@ async def _readable(descriptor: int) -> None:
 
 
 async def _poll_exit(pid: int) -> None:
-    while _runs(pid):  # noqa: ASYNC110 (nothing tells us)
+    while _runs(pid):  # noqa: ASYNC110 (there is no notification)
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -268,7 +268,7 @@ def _runs(pid: int) -> bool:
     if _boot() is not None:
         return started(pid) is not None
     try:
-        # Without /proc a child of ours that has ended must be waited for to be seen as gone.
+        # Without /proc, our own child must be waited for before it counts as gone.
         _reap(pid)
         os.kill(pid, 0)
     except ProcessLookupError:

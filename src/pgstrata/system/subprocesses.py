@@ -1,11 +1,11 @@
-"""The one place where programs start.
+"""The only module that starts programs.
 
-A program gets an argument list (never a shell), a process group of its own, and both its pipes are
-drained. However the caller leaves, by an error, a cancellation or the program's end, the whole
-group is gone afterwards: SIGTERM, a grace, SIGKILL. Servers, which shall outlive this process, are
-started by ``start_detached``.
+A program gets an argument list (never a shell) and its own process group, and both its pipes are
+drained. Whether the caller leaves by an error, a cancellation or the program's end, the whole group
+is gone afterwards: SIGTERM, a grace period, SIGKILL. Servers outlive this process, and are started
+by ``start_detached``.
 
-Each program carries a mark, by which its children are found if they leave the group (``orphans``).
+Each program has a mark that leads to children that leave the group (``orphans``).
 """
 
 import asyncio
@@ -42,13 +42,13 @@ class Ended(Model, frozen=True, kw_only=True):
     """How a program ended."""
 
     exit_code: int
-    """128 + n when signal n ended it, as a shell says it."""
+    """As a shell reports it: 128 + n if signal n ended it."""
     stdout: str
     stderr: str
 
 
 def describe(argv: Sequence[str | Path]) -> str:
-    """A command as one would type it."""
+    """A command as typed in a shell."""
     return shlex.join(str(word) for word in argv)
 
 
@@ -61,11 +61,11 @@ async def run(
     stdin: bytes | None = None,
     check: bool = True,
 ) -> Ended:
-    """Run a program to its end and return what it wrote.
+    """Run a program to its end and return its output.
 
-    ``user`` runs it as another user, with that user's groups, which only root can. Raises
-    ``ProgramError`` when it cannot be started and, with ``check``, when its exit code is not 0;
-    that error shows the command, how it ended and the tail of stderr.
+    ``user`` runs it as another user, with that user's groups, which only root can do. Raises
+    ``ProgramError`` if it cannot be started and, with ``check``, if its exit code is not 0; that
+    error shows the command, how it ended and the tail of stderr.
     """
     written: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
 
@@ -96,13 +96,13 @@ async def stream(
 ) -> int:
     """Run a program, pass on its output as it comes, and return its exit code.
 
-    A slow ``on_output`` slows the program down; nothing piles up, and nothing that the program
-    wrote is lost. An error in ``on_output`` ends the program and is raised. Children that left its
-    group are ended when it does not end by itself; with ``thorough`` in any case. Raises
-    ``ProgramError`` when the program cannot be started.
+    A slow ``on_output`` slows the program down; nothing is buffered without limit, and no output
+    of the program is lost. An error in ``on_output`` ends the program and is raised. Children that
+    left its group are ended if it does not end by itself; with ``thorough`` in any case. Raises
+    ``ProgramError`` if the program cannot be started.
     """
     mark = orphans.new_mark()
-    with _given(stdin) as source, faults.step("program.spawn"):
+    with _input_file(stdin) as source, faults.step("program.spawn"):
         process = _start(
             argv,
             stdin=source,
@@ -126,24 +126,24 @@ async def stream(
                 await program.ended.wait()
                 at_end = await _let_drain(pumps, outlets, process.pid)
         except ExceptionGroup as errors:
-            # Only the listener can fail, and the first time it does is what matters.
+            # Only the listener can fail, and its first failure is what matters.
             raise errors.exceptions[0] from None
-        program.alone = at_end and not thorough
+        program.nothing_left = at_end and not thorough
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 async def _let_drain(
     pumps: Sequence[asyncio.Task[None]], outlets: Sequence["_Outlet"], group: int
 ) -> bool:
-    """Let all that a program wrote come through, but wait for nobody else who holds its pipes.
+    """Pass on all output of a program that ended, but do not wait for others that hold its pipes.
 
-    Whether nobody else did.
+    Returns whether there were no others.
     """
     _done, open_pumps = await asyncio.wait(pumps, timeout=GRACE_SECONDS)
     if not open_pumps:
         return True
     _signal_group(group, signal.SIGKILL)
-    # The listener may be slow, and all that the program wrote is in the pipes by now.
+    # The listener may be slow, and the rest of the program's output is in the pipes by now.
     for outlet in outlets:
         outlet.finish()
     await asyncio.wait(open_pumps)
@@ -158,9 +158,9 @@ def start_detached(
     env: Mapping[str, str],
     user: str | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start a program that outlives this process, in a session of its own, its output in ``log``.
+    """Start a program that outlives this process, in its own session, with its output in ``log``.
 
-    The caller reaps it when it ends while this process lives. Raises ``ProgramError``.
+    The caller reaps it if it ends while this process runs. Raises ``ProgramError``.
     """
     with log.open("ab") as output:
         return _start(
@@ -182,8 +182,8 @@ def _start(
     env: Mapping[str, str],
     user: str | None,
 ) -> "subprocess.Popen[bytes]":
-    # Not asyncio's own subprocesses: waiting for one of those goes on, in some versions of Python,
-    # while anybody, a grandchild for instance, holds one of its pipes.
+    # Not asyncio's own subprocesses: in some versions of Python, waiting for one continues while
+    # any process, such as a grandchild, holds one of its pipes.
     command, identity = _as_user(argv, user)
     try:
         return subprocess.Popen(
@@ -199,13 +199,13 @@ def _start(
     except OSError as error:
         message = f"cannot start `{describe(argv)}`: {error.strerror}"
         if error.errno in _NOT_A_PROGRAM:
-            raise ToolMissingError(message, remedy=f"see what is wrong with {argv[0]}") from error
+            raise ToolMissingError(message, remedy=f"check {argv[0]}") from error
         raise ProgramError(message) from error
 
 
 @contextmanager
-def _given(stdin: bytes | None) -> Iterator[IO[bytes] | int]:
-    """Standard input: a file without a name, which a program may read or leave as it likes."""
+def _input_file(stdin: bytes | None) -> Iterator[IO[bytes] | int]:
+    """Standard input: an unnamed file, which a program need not read to its end."""
     if stdin is None:
         yield subprocess.DEVNULL
         return
@@ -216,17 +216,17 @@ def _given(stdin: bytes | None) -> Iterator[IO[bytes] | int]:
 
 
 class _Program:
-    """A program that runs, and what is known of its end."""
+    """A running program, and how it ended."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
-        self.alone = False
-        """Whether it ended by itself and nobody need be looked for who left its group."""
+        self.nothing_left = False
+        """Whether it ended by itself, and no children outside its group need be looked for."""
 
 
 @asynccontextmanager
 async def _owned(process: "subprocess.Popen[bytes]", mark: str) -> AsyncIterator[_Program]:
-    """A program for as long as it runs; at the end of the context it is over with all its own."""
+    """A running program; at the end of the context it has ended with all its children."""
     loop, program = asyncio.get_running_loop(), _Program()
     descriptor = os.pidfd_open(process.pid)
     loop.add_reader(descriptor, program.ended.set)
@@ -254,45 +254,45 @@ class _Outlet:
         self._pipe = pipe.fileno()
         self._name = name
         self._on_output = on_output
-        self._owed: int | None = None
-        """How many bytes are still to be read; None for all that come."""
-        self._news = asyncio.Event()
+        self._remaining: int | None = None
+        """How many bytes are left to read; None for all that come."""
+        self._wakeup = asyncio.Event()
         os.set_blocking(self._pipe, False)
 
     def finish(self) -> None:
-        """Read what is in the pipe by now, and nothing that comes later."""
-        self._owed = _waiting_in(self._pipe)
-        self._news.set()
+        """Read what is in the pipe now, and nothing that comes later."""
+        self._remaining = _unread_bytes(self._pipe)
+        self._wakeup.set()
 
     async def pump(self) -> None:
-        """Pass on what comes, to the pipe's end."""
+        """Pass on output until the pipe's end."""
         while chunk := await self._read():
             await self._on_output(self._name, chunk)
 
     async def _read(self) -> bytes:
         """The next bytes; none at the end."""
-        while self._owed != 0:
-            # However much a program writes, others have their turn.
+        while self._remaining != 0:
+            # However much a program writes, other tasks run in between.
             await asyncio.sleep(0)
             try:
-                chunk = os.read(self._pipe, min(_CHUNK_BYTES, self._owed or _CHUNK_BYTES))
+                chunk = os.read(self._pipe, min(_CHUNK_BYTES, self._remaining or _CHUNK_BYTES))
             except BlockingIOError:
                 await self._readable()
                 continue
-            if self._owed is not None:
-                self._owed -= len(chunk)
+            if self._remaining is not None:
+                self._remaining -= len(chunk)
             return chunk
         return b""
 
     async def _readable(self) -> None:
         """Wait until there is something to read, or ``finish`` was called."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self._pipe, self._news.set)
+        loop.add_reader(self._pipe, self._wakeup.set)
         try:
-            await self._news.wait()
+            await self._wakeup.wait()
         finally:
             loop.remove_reader(self._pipe)
-        self._news.clear()
+        self._wakeup.clear()
 
 
 async def _pump_lines(pipe: IO[bytes], name: Stream, on_line: OnLine) -> None:
@@ -301,7 +301,7 @@ async def _pump_lines(pipe: IO[bytes], name: Stream, on_line: OnLine) -> None:
     await lines.finish()
 
 
-def _waiting_in(pipe: int) -> int:
+def _unread_bytes(pipe: int) -> int:
     """How many bytes were written to a pipe and not read yet."""
     answer = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
     return int.from_bytes(answer, byteorder=sys.byteorder)
@@ -314,34 +314,34 @@ class _Identity(TypedDict, total=False):
 
 
 def _as_user(argv: Sequence[str | Path], user: str | None) -> tuple[list[str], _Identity]:
-    """The command and Popen's arguments that run it as a user, with none of our own groups."""
+    """The command and Popen's arguments that run it as a user, without our own groups."""
     words = [str(word) for word in argv]
     if user is None:
         return words, {}
-    become, identity = _becoming(user)
-    return [*become, *words], identity
+    prefix, identity = _switch_to(user)
+    return [*prefix, *words], identity
 
 
 @cache
-def _becoming(user: str) -> tuple[list[str], _Identity]:
-    """Words to put before a command so that it runs as a user, or what to tell Popen instead."""
+def _switch_to(user: str) -> tuple[list[str], _Identity]:
+    """Words to put before a command to run it as a user, or Popen's arguments instead."""
     entry = pwd.getpwnam(user)
     groups = os.getgrouplist(user, entry.pw_gid)
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return [], {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
-    # Popen changes identity only after a full fork, which for a process of our size costs more
-    # than starting this small program with vfork does.
+    # Popen changes the user only after a full fork, which for a process of our size costs more than
+    # starting this small program with vfork.
     listed = ",".join(str(group) for group in groups)
     uid, gid = entry.pw_uid, entry.pw_gid
     return [setpriv, f"--reuid={uid}", f"--regid={gid}", f"--groups={listed}", "--"], {}
 
 
 async def _end(process: "subprocess.Popen[bytes]", program: _Program, mark: str) -> None:
-    """End what is left of the program's group, and those who left it, and wait for them."""
+    """End the rest of the program's group and the children that left it, and wait for them."""
     by_itself = program.ended.is_set()
     async with asyncio.TaskGroup() as group:
-        if not program.alone:
+        if not program.nothing_left:
             ending = group.create_task(
                 orphans.end_orphans(process.pid, mark), name=f"orphans of {process.pid}"
             )
@@ -352,24 +352,24 @@ async def _end(process: "subprocess.Popen[bytes]", program: _Program, mark: str)
                     await program.ended.wait()
         _signal_group(process.pid, signal.SIGKILL)
         await program.ended.wait()
-    if not program.alone and (ending.result() or not by_itself):
-        # Those who were ended may have started others in their last moments.
+    if not program.nothing_left and (ending.result() or not by_itself):
+        # Processes that were ended may have started others in their last moments.
         await orphans.end_orphans(process.pid, mark)
     process.wait()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    # The leader was started as leader of its own session, so its pid is the group's number; no
-    # other group can take that number while a member is left.
+    # The program was started as leader of its own session, so its pid is the group's id; no other
+    # group can get that id while a member is left.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
 
 
 class Companion:
-    """A program that serves this process, and lives no longer than its owner wants.
+    """A program that serves this process, and ends with it at the latest.
 
-    Its standard input is a pipe that nobody writes to and that ends with this process, however
-    that ends: the program is to end when it does.
+    Its standard input is a pipe that is never written to, and is closed when this process ends for
+    any reason; the program must then end, too.
     """
 
     def __init__(self, pid: int, program: _Program) -> None:
@@ -382,7 +382,7 @@ class Companion:
         return not self._program.ended.is_set()
 
     def kill(self) -> None:
-        """End it at once, with its children."""
+        """Kill it with its children."""
         _signal_group(self.pid, signal.SIGKILL)
 
     async def wait(self) -> None:
@@ -394,9 +394,9 @@ class Companion:
 async def companion(
     argv: Sequence[str | Path], *, on_line: OnLine, cwd: Path, env: Mapping[str, str]
 ) -> AsyncIterator[Companion]:
-    """Keep a program running, passing on each line of its output; it is over at the end.
+    """Keep a program running until the end of the context, passing on each line of its output.
 
-    Raises ``ProgramError`` when the program cannot be started.
+    Raises ``ProgramError`` if the program cannot be started.
     """
     mark = orphans.new_mark()
     process = _start(

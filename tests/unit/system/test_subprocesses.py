@@ -330,9 +330,9 @@ def test_as_another_user_a_program_has_that_users_groups_and_none_of_ours(
 ) -> None:
     if not with_setpriv:
         monkeypatch.setattr("shutil.which", lambda name: None)
-    subprocesses._becoming.cache_clear()
+    subprocesses._switch_to.cache_clear()
     nobody = pwd.getpwnam("nobody")
     ended = asyncio.run(subprocesses.run(["/usr/bin/id"], user="nobody", cwd=Path("/")))
-    subprocesses._becoming.cache_clear()
+    subprocesses._switch_to.cache_clear()
     assert f"uid={nobody.pw_uid}(nobody) gid={nobody.pw_gid}" in ended.stdout
     assert "root" not in ended.stdout

@@ -1,13 +1,13 @@
-"""The directory with every PostgreSQL that ``pgstrata postgres install`` has brought.
+"""The directory with every PostgreSQL that ``pgstrata postgres install`` has installed.
 
     18.4/             one server: bin, lib and share; its client programs are links in bin
-    clients-18.6.3/   the client programs, once for all
-    .downloads/       what was fetched and is not unpacked yet, whole or in part
+    clients-18.6.3/   the client programs, once for all servers
+    .downloads/       complete or partial downloads that are not unpacked yet
     .draft-…/         what is being unpacked or removed
-    .lock             held by who changes anything here
+    .lock             held by the process that changes anything here
 
-A directory of its version stays as it is until it is removed: servers run from it, and states are
-named by what is in it.
+A version's directory is not changed until it is removed: servers run from it, and states are named
+by its content.
 """
 
 import os
@@ -24,13 +24,13 @@ ROOT_HOME = Path("/var/lib/pgstrata-postgres")
 """Root's: servers run as another user, who cannot enter root's own directories."""
 
 SOURCE = "pgstrata postgres install"
-"""What is said of where such an installation comes from."""
+"""The source shown for such an installation."""
 
 _MODE = 0o755
 
 
 def default_home(env: Mapping[str, str]) -> Path:
-    """Where it is when nobody says: the system's for root, else the user's own (XDG)."""
+    """Its default path: the system's for root, else the user's own (XDG)."""
     if os.geteuid() == 0:
         return ROOT_HOME
     base = env.get("XDG_DATA_HOME")
@@ -39,7 +39,7 @@ def default_home(env: Mapping[str, str]) -> Path:
 
 
 def servers(home: Path) -> dict[str, Path]:
-    """The directory of every version that is there, newest first."""
+    """The directory of every installed version, newest first."""
     found = {path.name: path for path in home.glob("[0-9]*.[0-9]*") if (path / "bin").is_dir()}
     return dict(sorted(found.items(), key=lambda item: version_key(item[0]), reverse=True))
 
@@ -56,10 +56,10 @@ def clients(home: Path) -> dict[Path, list[Path]]:
 
 @contextmanager
 def changing(home: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the directory against all others who would change it, and clear what kills left.
+    """Lock the directory against other changes, and remove what killed processes left.
 
-    It is made if need be, for everybody to look into, whatever the umask. ``waiting`` is called
-    when another has it. Raises ``ProgramError``.
+    The directory is created if needed, readable by all users, whatever the umask. ``waiting`` is
+    called if another process holds the lock. Raises ``ProgramError``.
     """
     try:
         _make(home)

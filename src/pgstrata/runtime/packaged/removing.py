@@ -1,4 +1,4 @@
-"""Removes what was installed, unless a server still runs from it."""
+"""Removes installed servers, unless one still runs."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from pgstrata.runtime.packaged.home import changing, clients, servers
 
 
 def remove(home: Path, major: int, tell: Callable[[str], None] = print) -> tuple[str, ...]:
-    """Remove every version of a major one, and client programs nobody links to any more.
+    """Remove every release of a major version, and client programs without links to them.
 
-    Returns the versions removed. Raises ``NotFoundError`` when there is none, ``ConflictError``
-    when servers run from one.
+    Returns the versions removed. Raises ``NotFoundError`` if there are none, ``ConflictError`` if
+    servers run from one.
     """
-    _of_major(home, major)  # nothing is made where there is nothing
+    _of_major(home, major)  # so that a home is not created only to find it empty
     with changing(home, lambda: tell("waiting for another install …")):
         found = _of_major(home, major)
         _check_unused(major, list(found.values()))

