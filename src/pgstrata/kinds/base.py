@@ -1,8 +1,8 @@
-"""The kind ports: how a request becomes steps, and how a step is carried out.
+"""The kind ports: how a request becomes steps, and how a step is run.
 
 A kind has two sides. The recipe side runs where the sources are and knows no server; the runner
-side runs where the server is and knows no request. A step crosses from one to the other as plain
-data: what the runner needs to know stands in it, or in the files that it names by digest.
+side runs where the server is and knows no request. A step passes from one to the other as plain
+data: everything the runner needs is in it, or in the files that it names by digest.
 """
 
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 
 class RecipeSide(Protocol):
-    """From a request and its sources to steps."""
+    """Turns a request and its sources into steps."""
 
     @property
     def name(self) -> str:
-        """What ``prepare_kind`` calls it, and its steps."""
+        """Its name in ``prepare_kind`` and in its steps."""
 
     def normalize(self, request: PrepareRequest) -> str:
         """The request's arguments in one canonical spelling, for people and for listings.
 
-        Looks at the arguments alone, not at any file. Raises ``InvalidArgumentError``.
+        Depends only on the arguments, not on any file. Raises ``InvalidArgumentError``.
         """
 
     async def steps(self, request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
@@ -40,13 +40,13 @@ class RecipeSide(Protocol):
         them it is noticed when one changes before the step has run. Its ``parts`` name what
         its digest covers, so that a plan can say what differs.
 
-        Raises ``InvalidArgumentError`` when an input is missing or cannot be read, and
-        ``UncacheableError`` when one cannot be known and the request does not say to run it.
+        Raises ``InvalidArgumentError`` if an input is missing or cannot be read, and
+        ``UncacheableError`` if one cannot be known and the request does not say to run it.
         """
 
 
 class RunnerSide(Protocol):
-    """From a step to a change in a server."""
+    """Turns a step into a change in a server."""
 
     async def execute(
         self,
@@ -58,29 +58,29 @@ class RunnerSide(Protocol):
         *,
         flush_query: str | None = None,
     ) -> str | None:
-        """Carry the step out against a running server of ``runtime``, with the kind's own tool.
+        """Run the step against a running server of ``runtime``, with the kind's own tool.
 
-        ``sources`` hold the step's inputs as its digest has them (``Sources.hold``): below their
-        ``local_root`` a tool finds each at its path. What the tool says is passed on line by line
-        as it comes. Cancelled, the tool is gone before this returns. Raises ``StepFailedError``
-        with the tool's own words when the step fails, ``ProgramError`` when the tool cannot be
-        started.
+        ``sources`` hold the step's inputs with the content of its digest (``Sources.hold``): a tool
+        finds each at its path below their ``local_root``. The tool's output is passed on line by
+        line as it comes. If cancelled, the tool is gone before this returns. Raises
+        ``StepFailedError`` with the tool's own message if the step fails, ``ProgramError`` if the
+        tool cannot be started.
 
-        ``flush_query`` is the dbms's query of that name, for when all is done. A tool whose session
-        stays asks it there, in a session like a new one, and its first value is returned; others
-        return None.
+        ``flush_query`` is the dbms's query of that name, to be run after the step. A tool that
+        keeps its session runs it there, in a state like that of a new session, and returns its
+        first value; others return None.
         """
 
 
 class Kind(NamedTuple):
-    """One way of saying how a database is made."""
+    """A way of describing how a database is made."""
 
     recipe: RecipeSide
     runner: RunnerSide
 
 
 def lookup(kinds: Mapping[str, T], name: str) -> T:
-    """What there is of the kind of this name. Raises ``InvalidArgumentError`` if nothing is."""
+    """The entry of the kind with this name. Raises ``InvalidArgumentError`` if there is none."""
     try:
         return kinds[name]
     except KeyError:
@@ -91,9 +91,9 @@ def lookup(kinds: Mapping[str, T], name: str) -> T:
 
 
 def fields_of(request: PrepareRequest, model: type[T]) -> T:
-    """The request's own fields of its kind, as that kind's model of them.
+    """The request's fields of its kind's own, as that kind's model.
 
-    Raises ``InvalidArgumentError`` when they do not fit it.
+    Raises ``InvalidArgumentError`` if they do not fit the model.
     """
     try:
         return msgspec.convert(request.fields, model)

@@ -1,4 +1,4 @@
-"""A kind without a tool of its own: for tests of everything around a kind."""
+"""A kind without a tool of its own, for tests of everything around a kind."""
 
 from pathlib import Path, PurePosixPath
 
@@ -27,9 +27,7 @@ class MemoryFields(Model, frozen=True, kw_only=True):
 
 
 class MemoryRecipe:
-    """Takes each of the request's ``scripts`` for the name of a file at the root of the sources,
-    and that for a step.
-    """
+    """Makes a step of each of the request's ``scripts``, which name files at the sources' root."""
 
     def __init__(self, name: str = "memory") -> None:
         self._name = name

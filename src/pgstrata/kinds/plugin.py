@@ -1,8 +1,8 @@
-"""What a kind says of itself, so that nothing else need know it: the place where a new one starts.
+"""How a kind describes itself, so that nothing else need know it: where a new kind starts.
 
-A package registers an object like ``KindPlugin`` under the entry point group ``pgstrata.kinds``.
-The command line imports this module and the plugin's for every command of the kind: they need
-nothing but the standard library until they are asked for more.
+A package registers an object like ``KindPlugin`` in the entry point group ``pgstrata.kinds``. The
+command line imports this module and the plugin's for every command of the kind: importing them must
+need only the standard library.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Option(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How it is asked for in what was given."""
+        """Its name for the methods of ``Given``."""
         return next((flag for flag in self.flags if flag.startswith("--")), self.flags[0])
 
 
@@ -46,19 +46,19 @@ class Given(Protocol):
         """The value given last for an option, or None."""
 
     def read(self, name: str, convert: Callable[[str], T]) -> T | None:
-        """The last value, converted; a ``ValueError`` of ``convert`` is told as wrong usage."""
+        """The last value, converted; a ``ValueError`` of ``convert`` becomes a usage error."""
 
     def read_every(self, name: str, convert: Callable[[str], T]) -> list[T]:
-        """All values, converted like that."""
+        """All values, converted in the same way."""
 
 
 class Caller(NamedTuple):
-    """Who calls the command line."""
+    """Where the command line was called from."""
 
     work_dir: Path
     """The directory that relative paths start from."""
     stdin: Callable[[], str]
-    """Reads standard input to its end, for a request that carries it."""
+    """Reads standard input to its end, for a request that contains it."""
 
 
 class Help(NamedTuple):
@@ -71,14 +71,14 @@ class Help(NamedTuple):
 
 
 class CommandLine(NamedTuple):
-    """The commands ``prepare:NAME`` and ``plan:NAME``, beside what those of all kinds have."""
+    """The commands ``prepare:NAME`` and ``plan:NAME``, apart from what all kinds share."""
 
     words: str
-    """What its arguments are called in the usage line: ``PSQL-ARGS``."""
+    """The name of its arguments in the usage line, such as ``PSQL-ARGS``."""
     prepare: Help
     plan: Help
     request: Callable[[Given, Caller], dict[str, Any]]
-    """The fields that a command line comes to: the kind's own and, if it reads that, ``stdin``.
+    """The request's fields for a command line: the kind's own and, if it reads that, ``stdin``.
 
     Paths in them are absolute. Raises ``InvalidArgumentError``.
     """
@@ -86,11 +86,11 @@ class CommandLine(NamedTuple):
 
 
 class KindPlugin(Protocol):
-    """A kind as it is found by its entry point, whose name is its own."""
+    """A kind as registered by its entry point, which has the same name."""
 
     @property
     def name(self) -> str:
-        """What ``prepare_kind`` calls it: lower-case letters, digits, ``_`` and ``-``."""
+        """Its name in ``prepare_kind``: lower-case letters, digits, ``_`` and ``-``."""
 
     @property
     def command_line(self) -> CommandLine:
@@ -98,22 +98,23 @@ class KindPlugin(Protocol):
 
     @property
     def section(self) -> str:
-        """Where its settings stand in the configuration; mostly its name."""
+        """The section of its settings in the configuration; usually its name."""
 
     def settings(self) -> "type[tuple[Any, ...]] | None":
-        """Its settings: a ``NamedTuple`` whose fields are marked with ``domain.setting.Setting``,
-        as in ``pgstrata.settings``, each with a default. None where nothing can be set.
+        """Its settings: a ``NamedTuple`` whose fields are annotated with
+        ``domain.setting.Setting``, as in ``pgstrata.settings``, each with a default. None if it has
+        none.
         """
 
     def request_fields(self) -> "type[msgspec.Struct]":
-        """The fields that a request of this kind has of its own, each with a default.
+        """The fields of this kind's own in a request, each with a default.
 
-        No name is one that all requests have. A kind's own are best begun with its name.
+        None has the name of a field that all requests have; start them with the kind's name.
         """
 
     def open(self, settings: Any) -> "AbstractAsyncContextManager[Kind]":
         """Its two sides, for as long as an engine runs.
 
-        ``settings`` is what its settings come to; None if it has none. Where only one side is
-        needed the other costs nothing: neither starts anything before it is asked to work.
+        ``settings`` is an instance of its settings, None if it has none. A side that is not used
+        costs nothing: neither starts anything before it has work.
         """

@@ -1,4 +1,4 @@
-"""The kinds there are: our own, and those of other installed packages."""
+"""All kinds: the built-in ones, and those of other installed packages."""
 
 import re
 from importlib import import_module
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "pgstrata.kinds"
-"""The entry points that kinds are found by."""
+"""The entry points of kinds."""
 
 BUILT_IN = {
     "psql": "pgstrata.kinds.psql.plugin:PLUGIN",
     "lb": "pgstrata.kinds.liquibase.plugin:PLUGIN",
 }
-"""Our own entry points once more: to read all packages' takes longer than a cached prepare may."""
+"""Our own entry points again: reading those of all packages takes longer than a cached prepare."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 class Broken(NamedTuple):
-    """A kind that is registered and cannot be used."""
+    """A kind that is registered but cannot be used."""
 
     name: str
     package: str
@@ -31,9 +31,9 @@ class Broken(NamedTuple):
 
 
 def find(name: str) -> KindPlugin | None:
-    """The kind of this name. Other packages' are looked for only if it is none of our own.
+    """The kind with this name. Other packages are searched only if it is not built in.
 
-    Raises ``InvalidArgumentError`` when it is registered and cannot be used.
+    Raises ``InvalidArgumentError`` if it is registered but cannot be used.
     """
     if name in BUILT_IN:
         return _built_in(name)
@@ -48,13 +48,13 @@ def find(name: str) -> KindPlugin | None:
 
 
 def every() -> tuple[dict[str, KindPlugin], tuple[Broken, ...]]:
-    """All kinds that can be used by their names, our own first, and those that cannot."""
+    """All usable kinds by name, the built-in ones first, and the broken ones."""
     plugins, broken = others()
     return {**{name: _built_in(name) for name in BUILT_IN}, **plugins}, broken
 
 
 def others() -> tuple[dict[str, KindPlugin], tuple[Broken, ...]]:
-    """The same without our own."""
+    """The same without the built-in ones."""
     from importlib.metadata import entry_points
 
     plugins: dict[str, KindPlugin] = {}
@@ -67,7 +67,7 @@ def others() -> tuple[dict[str, KindPlugin], tuple[Broken, ...]]:
             continue
         try:
             plugins[entry.name] = _checked(entry.name, entry.load())
-        except Exception as error:  # noqa: BLE001 - code of others must not take ours down
+        except Exception as error:  # noqa: BLE001 - others' code must not break ours
             broken.append(_broken(entry, f"{type(error).__name__}: {error}"))
     return plugins, tuple(broken)
 

@@ -1,10 +1,10 @@
-"""Running exactly one changeset of a changelog against a server, as ``update`` would run it."""
+"""Runs exactly one changeset of a changelog against a server, as ``update`` would."""
 
 import itertools
 from typing import Any, NamedTuple
 
 from pgstrata.domain.instance import Endpoint
-from pgstrata.kinds.liquibase.changelog import Changelog, Key, entered, surroundings
+from pgstrata.kinds.liquibase.changelog import Changelog, Key, entered, scope_values
 from pgstrata.kinds.liquibase.jvm import Java
 
 _numbers = itertools.count()
@@ -15,13 +15,13 @@ class Target(NamedTuple):
 
     endpoint: Endpoint
     handle: str
-    """Its runtime's: another server may have its port later."""
+    """The runtime's: another server may have the same port later."""
 
     @property
     def url(self) -> str:
-        """Its address, as JDBC wants it, never the same twice.
+        """Its JDBC URL, never the same twice.
 
-        Liquibase remembers which addresses it found up to date.
+        Liquibase remembers which URLs it found up to date.
         """
         name = f"pgstrata-{next(_numbers)}"
         at = f"{self.endpoint.host}:{self.endpoint.port}/{self.endpoint.database}"
@@ -29,10 +29,10 @@ class Target(NamedTuple):
 
 
 class Link:
-    """A connection to a server with all that Liquibase knows of it, kept between changesets.
+    """A connection to a server with all that Liquibase knows about it, kept between changesets.
 
     In Liquibase's memory the lock is held from the first changeset on; in the database it is held
-    only while one runs, so that no state is a locked one.
+    only while one runs, so that no state is locked.
     """
 
     def __init__(self, java: Java, changelog: Changelog, target: Target) -> None:
@@ -51,7 +51,7 @@ class Link:
                 changelog.accessor,
             )
         )
-        self._around = surroundings(
+        self._around = scope_values(
             java, {"resourceAccessor": changelog.accessor, "database": self._database}
         )
         self._begun: _Begun | None = None
@@ -60,7 +60,7 @@ class Link:
         """Run one changeset under Liquibase's lock, with validation; none if there is no key.
 
         ``first``: whether it is the first of its recipe, which checks the preconditions of the
-        changelog as a whole. Raises Java's exceptions; the link is of no use after one.
+        changelog as a whole. Raises Java's exceptions; the link is unusable after one.
         """
         with entered(self._java, self._around):
             begun = self._begun
@@ -74,25 +74,25 @@ class Link:
                 self._database, self._changelog.contexts, self._changelog.labels
             )
             alone.iterator.run(begun.visitor, begun.environment)
-            # Whatever fails before this leaves a server that is thrown away, with its lock.
+            # After a failure before this, the server is thrown away with its lock.
             begun.lock.release()
 
     def ask(self, query: str) -> str | None:
-        """The first value of a query, in a session like a new one, once a changeset has run."""
+        """The first value of a query, in a fresh session; None before a changeset has run."""
         return None if self._begun is None else self._begun.lock.ask(query)
 
     def close(self) -> None:
-        """Disconnect, and let Liquibase forget the database, which it keeps in singletons."""
+        """Disconnect, and make Liquibase forget the database, which it keeps in singletons."""
         java = self._java
         self._histories().resetAll()
         java("liquibase.lockservice.LockServiceFactory").getInstance().resetAll()
         executors = java("java.lang.Class").forName("liquibase.executor.ExecutorService")
         java("liquibase.Scope").getCurrentScope().getSingleton(executors).reset()
-        # Liquibase's own way asks the server first, and warns if that is gone, as it mostly is.
+        # Liquibase's own close queries the server first, and warns if it is gone, as it usually is.
         self._database.getConnection().getUnderlyingConnection().close()
 
     def _begin(self) -> "_Begun":
-        """Make Liquibase's tables where they are missing, take its lock and read its history."""
+        """Create Liquibase's tables if missing, take its lock and read its history."""
         java, database = self._java, self._database
         self._histories().getChangeLogService(database).init()
         locks = java("liquibase.lockservice.LockServiceFactory").getInstance()
@@ -127,7 +127,7 @@ class Link:
 
 
 class _Begun(NamedTuple):
-    """What every changeset on one link is run with."""
+    """What every changeset on one link uses."""
 
     lock: "_Lock"
     alone: "_Alone"
@@ -136,10 +136,10 @@ class _Begun(NamedTuple):
 
 
 class _Alone:
-    """A changelog of one changeset: its validation costs what one changeset costs."""
+    """A changelog with a single changeset, so that only that is validated."""
 
     def __init__(self, java: Java, whole: Changelog, *, first: bool) -> None:
-        """``first``: whether it has the preconditions of the whole."""
+        """``first``: whether it has the preconditions of the whole changelog."""
         self._whole = whole
         self.changelog = java("liquibase.changelog.DatabaseChangeLog")(whole.recipe.changelog_file)
         self.changelog.setChangeLogParameters(whole.parameters)
@@ -149,33 +149,33 @@ class _Alone:
         self.iterator = java("liquibase.changelog.ChangeLogIterator")(self.changelog, java.list())
 
     def hold(self, key: Key | None) -> None:
-        """Hold this changeset in place of the one before; none if there is no key."""
-        # Py4J's own ``clear`` makes one call for each item and one too many.
+        """Contain this changeset in place of the previous one; none if there is no key."""
+        # Py4J's own ``clear`` makes one call for each item, and one too many.
         self._held.removeAll(self._held)
         if key is not None:
             self.changelog.addChangeSet(self._whole.selected[key])
 
 
 class _Lock:
-    """Liquibase's lock in the database, in the statements that Liquibase takes it with."""
+    """Liquibase's lock in the database, taken with Liquibase's own statements."""
 
     def __init__(self, java: Java, database: Any) -> None:
         self._java = java
         self._connection = database.getConnection().getUnderlyingConnection()
         self._statement = self._connection.createStatement()
-        # In a session like a new one Liquibase sets its path first.
+        # Liquibase sets its search path at the start of a session.
         path = self.ask("select pg_catalog.current_setting('search_path')")
         taking = self._sql("LockDatabaseChangeLogStatement", database)
         self._taking = f"{taking}; SET search_path TO {path}"
         self._releasing = self._sql("UnlockDatabaseChangeLogStatement", database)
 
     def take_again(self) -> None:
-        """Take it."""
+        """Take it again."""
         self._statement.execute(self._taking)
         self._connection.setAutoCommit(False)
 
     def release(self) -> None:
-        """Give it back. The session is like a new one then: nothing reaches the next changeset."""
+        """Release it, and reset the session, so that nothing reaches the next changeset."""
         self._connection.setAutoCommit(True)
         self._statement.execute(self._releasing)
         self._statement.execute("DISCARD ALL")

@@ -1,4 +1,4 @@
-"""Liquibase's arguments: what they ask for, in whatever spelling, and what is refused by name."""
+"""Liquibase's arguments, in any spelling, and those that are refused by name."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from pgstrata.kinds.liquibase import options
 from pgstrata.kinds.liquibase.recipe import Command
 
 _NEEDS = {"update-count": "count", "update-to-tag": "tag"}
-_PLACES = ("defaultsfile", "searchpath")
+_PATHS = ("defaultsfile", "searchpath")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Arguments:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def normalized(self) -> str:
-        """The call in one spelling: the command first, what changes nothing left out."""
+        """The call in one spelling: the command first, without options that have no effect."""
         return shlex.join(self.words())
 
     def words(self) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ class Arguments:
 
 
 def parse(words: Sequence[str]) -> Arguments:
-    """Read arguments. Raises ``InvalidArgumentError`` naming the first that cannot be used."""
+    """Parse arguments. Raises ``InvalidArgumentError`` naming the first that cannot be used."""
     commands: list[Command] = []
     values: dict[str, str] = {}
     parameters: dict[str, str] = {}
@@ -54,24 +54,24 @@ def parse(words: Sequence[str]) -> Arguments:
             "there is no command among Liquibase's arguments"
             if not commands
             else f"there are {len(commands)} commands among Liquibase's arguments",
-            remedy="say what to do: update --changelog-file=FILE",
+            remedy="give exactly one: update --changelog-file=FILE",
         )
     _check_fit(commands[0], values)
     return Arguments(commands[0], values, parameters)
 
 
 def checked(name: str) -> str | None:
-    """An option's key, None when it changes nothing. Raises ``InvalidArgumentError``."""
+    """An option's key, None if it has no effect. Raises ``InvalidArgumentError``."""
     key = options.key(name)
     if reason := options.REFUSED.get(key):
-        raise InvalidArgumentError(f"{name} is not to be given: {reason}", remedy="leave it out")
+        raise InvalidArgumentError(f"{name} is not accepted: {reason}", remedy="leave it out")
     if key in options.INERT:
         return None
     if key not in options.MEANINGFUL:
         raise InvalidArgumentError(
             f"{name} is not supported",
-            remedy=f"leave it out; known are {', '.join(sorted(set(options.MEANINGFUL.values())))} "
-            "and -Dname=value",
+            remedy="leave it out; supported are "
+            f"{', '.join(sorted(set(options.MEANINGFUL.values())))} and -Dname=value",
         )
     return _CANONICAL[key]
 
@@ -80,15 +80,15 @@ _CANONICAL = {key: options.key(name) for key, name in options.MEANINGFUL.items()
 
 
 def absolute(words: Sequence[str], directory: str) -> tuple[str, ...]:
-    """The same arguments with paths that a caller means relative to a directory in full."""
+    """The same arguments, with paths that are relative to a caller's directory made absolute."""
     found = []
     for name, value in _pairs(words):
         key = options.key(name) if name.startswith("--") else ""
         if value is None or name.startswith("-D"):
             found.append(name if value is None else f"{name}={value}")
-        elif key in _PLACES:
-            whole = ",".join(str(PurePath(directory, part)) for part in value.split(","))
-            found.append(f"{name}={whole}")
+        elif key in _PATHS:
+            paths = ",".join(str(PurePath(directory, part)) for part in value.split(","))
+            found.append(f"{name}={paths}")
         else:
             found.append(f"{name}={value}")
     return tuple(found)
@@ -115,7 +115,7 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
 
 def _parameter(name: str, value: str | None) -> str:
     if not name or value is None:
-        raise InvalidArgumentError(f"-D{name} is no parameter", remedy="write -Dname=value")
+        raise InvalidArgumentError(f"-D{name} is not a parameter", remedy="write -Dname=value")
     return name
 
 
@@ -123,7 +123,7 @@ def _command(word: str) -> Command:
     name = options.COMMANDS.get(options.key(word))
     if name is None:
         raise InvalidArgumentError(
-            f"the command {word} is not to be prepared with",
+            f"the command {word} is not supported",
             remedy=f"use one of {', '.join(options.COMMANDS.values())}",
         )
     return cast(Command, name)
@@ -148,5 +148,5 @@ def _check_fit(command: Command, values: Mapping[str, str]) -> None:
         raise InvalidArgumentError(f"{command} needs --{needed}", remedy=f"add --{needed}=VALUE")
     if command == "update-count" and not re.fullmatch(r"[1-9][0-9]{0,8}", values["count"]):
         raise InvalidArgumentError(
-            f"--count={values['count']} is no number of changesets", remedy="give a whole number"
+            f"--count={values['count']} is not a number of changesets", remedy="use a whole number"
         )

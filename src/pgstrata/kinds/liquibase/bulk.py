@@ -1,7 +1,7 @@
-"""A method called on each of many of Java's objects, in a few calls from here.
+"""Calls a method on each of many Java objects, in a few calls from here.
 
-A call into Java costs more than most of what is called. Java makes a function of any method it
-has, and maps lists with it: no class of ours is needed for that, and no call for each object.
+A call into Java takes longer than most of the methods called. Java can turn any method into a
+function and map lists with it, which needs no class of ours, and no call for each object.
 """
 
 import secrets
@@ -13,7 +13,7 @@ from pgstrata.kinds.liquibase.jvm import Java
 
 T = TypeVar("T")
 
-# No text of anybody's has these in it: they are made up by each process.
+# Random for each process, so that no text contains them.
 _BETWEEN = secrets.token_hex(16)
 _NULL = secrets.token_hex(16)
 
@@ -23,7 +23,7 @@ _PRIMITIVE = {"boolean": "java.lang.Boolean"}
 
 
 class Rows(NamedTuple):
-    """A list of Java's objects, and for each the number of what it belongs to."""
+    """A list of Java objects, and for each the number of its owner."""
 
     objects: Any
     owners: Sequence[int]
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
 
 
 class Bulk:
-    """Makes functions of methods and calls them on rows. Only for Java's own thread."""
+    """Turns methods into functions and calls them on rows. Only for Java's own thread."""
 
     def __init__(self, java: Java) -> None:
         self._java = java
@@ -45,14 +45,14 @@ class Bulk:
         collectors = java("java.util.stream.Collectors")
         self._to_list = java.lasting("to list", collectors.toList)
         self._to_text = java.lasting("to text", lambda: collectors.joining(_BETWEEN))
-        # Counts as well as a number of Java's, which would become one of ours on its way here.
+        # A counter: a Java number would become a Python one on its way here.
         semaphore = java("java.util.concurrent.Semaphore")
         self._begun = java.lasting("begun", lambda: semaphore(0))
         self._count = java.lasting("count", self._counter)
         self._counted = False
         self._owners: Sequence[int] = ()
         self._text = java.lasting("text", self._as_text)
-        self._given = java.lasting("given", self._predicate)
+        self._not_null = java.lasting("not null", self._predicate)
         self._is_null = self.function("java.util.Objects", "isNull", _OBJECT)
         self._size = self.function(_COLLECTION, "size")
         self._stream = self.function(_COLLECTION, "stream")
@@ -60,7 +60,7 @@ class Bulk:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """While this lasts, ``owner`` is known."""
+        """Track ``owner`` until the end of the block."""
         self._counted = True
         try:
             yield
@@ -69,7 +69,7 @@ class Bulk:
 
     @property
     def owner(self) -> int:
-        """What the row that is at work belongs to, for those who are called back meanwhile."""
+        """The owner of the row being processed, for callbacks from Java."""
         return self._owners[int(self._begun.availablePermits()) - 1]
 
     def function(
@@ -83,30 +83,30 @@ class Bulk:
     ) -> Any:
         """A method as a function of one object: its own, or with ``on`` its first argument.
 
-        ``more`` are its last arguments. A ``safe`` one comes to null where the method throws.
+        ``more`` are its last arguments. A ``safe`` one returns null if the method throws.
         """
         key = (owner, name, parameters, safe)
 
-        def found() -> Any:
+        def look_up() -> Any:
             return self._handle(owner, name, *parameters, safe=safe)
 
         if on is None and not more:
-            return self._java.lasting(("function", key), lambda: self._made(found()))
-        handle = self._java.lasting(("handle", key), found)
+            return self._java.lasting(("function", key), lambda: self._as_function(look_up()))
+        handle = self._java.lasting(("handle", key), look_up)
         if on is not None:
             handle = handle.bindTo(on)
         if more:
             handle = self._handles.insertArguments(handle, 1, self._array(_OBJECT, more))
-        return self._made(handle)
+        return self._as_function(handle)
 
     def map(self, rows: Rows, function: Any) -> Rows:
-        """What the function makes of each."""
+        """The function's result for each."""
         if not rows.owners:
             return rows
         return Rows(self._begin(rows).map(function).collect(self._to_list), rows.owners)
 
     def texts(self, rows: Rows, *functions: Any) -> list[str | None]:
-        """What the functions, one after the other, make of each, as text; None for null."""
+        """The result of applying the functions in turn to each, as text; None for null."""
         if not rows.owners:
             return []
         stream = self._begin(rows)
@@ -116,7 +116,7 @@ class Bulk:
         return [None if text == _NULL else text for text in str(joined).split(_BETWEEN)]
 
     def flat(self, lists: Rows) -> Rows:
-        """The items of all lists; each belongs to what its list did."""
+        """The items of all lists, each with the owner of its list."""
         if not lists.owners:
             return lists
         sizes = self.texts(lists, self._size)
@@ -129,17 +129,17 @@ class Bulk:
         return self.flat(self.map(arrays, self._as_list))
 
     def present(self, rows: Rows) -> tuple[Rows, set[int]]:
-        """Those that are not null, and what the others belong to."""
+        """Those that are not null, and the owners of the others."""
         nulls = [text == "true" for text in self.texts(rows, self._is_null)]
         kept = [owner for owner, null in zip(rows.owners, nulls, strict=True) if not null]
         dropped = {owner for owner, null in zip(rows.owners, nulls, strict=True) if null}
         if not dropped:
             return rows, dropped
-        present = rows.objects.stream().filter(self._given).collect(self._to_list)
+        present = rows.objects.stream().filter(self._not_null).collect(self._to_list)
         return Rows(present, kept), dropped
 
     def only(self, rows: Rows, wanted: Sequence[bool]) -> tuple[Rows, set[int]]:
-        """Those that are wanted, and what the others belong to."""
+        """Those that are wanted, and the owners of the others."""
         if all(wanted):
             return rows, set()
         copy = self._java("java.util.ArrayList")(rows.objects)
@@ -159,14 +159,14 @@ class Bulk:
         release = self._handle("java.util.concurrent.Semaphore", "release").bindTo(self._begun)
         anything = self._java.list(self._class(_OBJECT))
         counting = self._handles.dropArguments(release, 0, anything)
-        return self._made(counting, "Consumer")
+        return self._as_function(counting, "Consumer")
 
     def _as_text(self) -> Any:
         string = "java.lang.String"
         return self.function("java.util.Objects", "toString", _OBJECT, string, more=(_NULL,))
 
     def _predicate(self) -> Any:
-        return self._made(self._handle("java.util.Objects", "nonNull", _OBJECT), "Predicate")
+        return self._as_function(self._handle("java.util.Objects", "nonNull", _OBJECT), "Predicate")
 
     def _handle(self, owner: str, name: str, *parameters: str, safe: bool = False) -> Any:
         types = self._java.lasting(
@@ -178,9 +178,9 @@ class Bulk:
         handle = lookup.unreflect(method)
         if parameters and parameters[-1].startswith("["):
             handle = handle.asFixedArity()
-        return self._caught(handle) if safe else handle
+        return self._null_on_error(handle) if safe else handle
 
-    def _caught(self, handle: Any) -> Any:
+    def _null_on_error(self, handle: Any) -> Any:
         objects = handle.asType(handle.type().generic())
         thrown = self._class("java.lang.Throwable")
         null = self._handles.constant(self._class(_OBJECT), None)
@@ -188,7 +188,7 @@ class Bulk:
             objects, thrown, self._handles.dropArguments(null, 0, self._java.list(thrown))
         )
 
-    def _made(self, handle: Any, kind: str = "Function") -> Any:
+    def _as_function(self, handle: Any, kind: str = "Function") -> Any:
         interface = self._class(f"java.util.function.{kind}")
         return self._java("java.lang.invoke.MethodHandleProxies").asInterfaceInstance(
             interface, handle

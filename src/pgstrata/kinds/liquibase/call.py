@@ -1,4 +1,4 @@
-"""A request's call of Liquibase: its arguments, environment and defaults files put together."""
+"""A request's call of Liquibase: its arguments, environment and defaults files combined."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ _parsed = lru_cache(maxsize=16)(arguments.parse)
 
 
 def arguments_of(request: PrepareRequest) -> Arguments:
-    """The request's arguments and environment, no file read. Raises ``InvalidArgumentError``."""
+    """The request's arguments, without any file. Raises ``InvalidArgumentError``."""
     fields = fields_of(request, LiquibaseFields)
     texts = (*fields.liquibase_args, *chain.from_iterable(fields.liquibase_env.items()))
     if any("\0" in text for text in (*texts, fields.liquibase_exec or "")):
         raise InvalidArgumentError(
-            "a program cannot be given the character NUL, which the request has in it",
+            "the request contains the character NUL, which no program can be given",
             remedy="leave it out",
         )
     given = _parsed(fields.liquibase_args)
@@ -41,7 +41,7 @@ def arguments_of(request: PrepareRequest) -> Arguments:
 def recipe_of(
     request: PrepareRequest, work_dir: Path, sources: Sources, texts: Memo[str]
 ) -> Recipe:
-    """The recipe a request comes to; ``texts`` reads defaults files.
+    """The recipe of a request; ``texts`` reads defaults files.
 
     Raises ``InvalidArgumentError``.
     """
@@ -54,7 +54,8 @@ def recipe_of(
     for root in map(PurePosixPath, recipe.search_path):
         if not sources.is_directory(root) and sources.look(root).input.digest is None:
             raise InvalidArgumentError(
-                f"there is no {root}, which the search path names", remedy="correct --search-path"
+                f"the search path names {root}, which does not exist",
+                remedy="correct --search-path",
             )
     return recipe
 
@@ -85,7 +86,7 @@ def _recipe(given: Arguments, work_dir: Path) -> Recipe:
 
 
 def java_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables that Java gets, all of which a changelog may have substituted."""
+    """The variables that Java gets, all of which a changelog may use."""
     own = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     return own | {name: value for name, value in env.items() if options.of_variable(name) is None}
 
@@ -115,14 +116,14 @@ def _roots(given: str | None, work_dir: Path) -> tuple[PurePath, ...]:
     roots = [work_dir / part for part in parts]
     if any("," in str(root) for root in roots):
         raise InvalidArgumentError(
-            f"{work_dir} has a comma in it, which parts a search path",
-            remedy="prepare from a directory whose name has none",
+            f"{work_dir} has a comma in it, which separates directories of a search path",
+            remedy="prepare from a directory without a comma in its path",
         )
     return tuple(PurePosixPath(os.path.normpath(root)) for root in roots)
 
 
 def _relative(changelog: str, roots: tuple[PurePath, ...]) -> str:
-    """The changelog as the history shall name it: from a root of the search path."""
+    """The changelog's name in the history: relative to a root of the search path."""
     plain = changelog.replace("\\", "/").removeprefix("classpath:")
     if not plain.startswith("/"):
         return str(PurePosixPath(os.path.normpath(plain)))
@@ -131,5 +132,5 @@ def _relative(changelog: str, roots: tuple[PurePath, ...]) -> str:
             return str(PurePosixPath(os.path.normpath(plain)).relative_to(root))
     raise InvalidArgumentError(
         f"the changelog {changelog} is in no directory of the search path",
-        remedy="name the directory it is to be found from with --search-path=DIR",
+        remedy="add its directory to the search path with --search-path=DIR",
     )

@@ -1,7 +1,7 @@
 """A changelog as Liquibase reads it, and which of its changesets would run.
 
-Everything here runs in Java's thread. Reading needs no server: the database every recipe starts
-from is empty, so what would run follows from the changelog, its filters and the dialect alone.
+Everything here runs in Java's thread. Reading needs no server: every recipe starts from an empty
+database, so what would run depends only on the changelog, its filters and the dialect.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,16 +19,16 @@ CHANGESET = "liquibase.changelog.ChangeSet"
 _OFFLINE = "offline:postgresql?outputLiquibaseSql=none&catalog=postgres"
 
 UNKNOWN_VERSION = 719_204_638
-"""What a changelog is told the server's version is, to be found again where it uses that."""
+"""The server version given to changelogs, recognisable wherever one uses it."""
 _OFFLINE_VERSION = 999
 
 
 class InvalidChangelogError(Exception):
-    """Liquibase finds a changelog not valid; the message is its own."""
+    """Liquibase finds a changelog invalid; the message is its own."""
 
 
 class Key(NamedTuple):
-    """What names a changeset in Liquibase's history."""
+    """What identifies a changeset in Liquibase's history."""
 
     path: str
     id: str
@@ -39,11 +39,11 @@ class Key(NamedTuple):
 
 
 class Selected:
-    """The changesets that would run, in their order."""
+    """The changesets that would run, in order."""
 
     def __init__(self, bulk: Bulk, objects: Any) -> None:
         self.rows = Rows(objects, range(objects.size()))
-        """Java's objects for them, each belonging to its own number."""
+        """Java's objects for them, each its own owner."""
         columns = (
             map(str, bulk.texts(self.rows, bulk.function(CHANGESET, name)))
             for name in ("getFilePath", "getId", "getAuthor")
@@ -57,7 +57,7 @@ class Selected:
 
 
 class Changelog:
-    """A parsed changelog: the very objects that are listed are those that are run."""
+    """A parsed changelog: the same objects are listed and run."""
 
     def __init__(
         self, java: Java, recipe: Recipe, sources: Sources, local_root: Path = Path("/")
@@ -68,8 +68,8 @@ class Changelog:
         self.bulk = Bulk(java)
         roots = [PurePosixPath(root) for root in recipe.search_path]
         self.recorder = Recorder(java, roots, sources, local_root)
-        # Beside the recipe's files there are Liquibase's own, such as the schemas of XML
-        # changelogs, and what extensions bring.
+        # Besides the recipe's files there are Liquibase's own, such as the schemas of XML
+        # changelogs, and those in extensions.
         own = java("liquibase.resource.ClassLoaderResourceAccessor")()
         self.accessor = java("liquibase.resource.CompositeResourceAccessor")(
             java.list(self.recorder, own)
@@ -91,7 +91,7 @@ class Changelog:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """What Liquibase finds around it where there is no server."""
+        """Liquibase's scope without a server."""
         with (
             self.recorder.reading(),
             scope(self._java, {"resourceAccessor": self.accessor, "database": self.offline}),
@@ -99,7 +99,7 @@ class Changelog:
             yield
 
     def environment(self, database: Any) -> Any:
-        """What Liquibase runs the changelog for."""
+        """Liquibase's runtime environment for a database."""
         return self._java("liquibase.RuntimeEnvironment")(database, self.contexts, self.labels)
 
     def _parameters(self) -> Any:
@@ -120,9 +120,9 @@ class Changelog:
         return parser.parse(path, self.parameters, self.accessor)
 
     def _validate(self) -> None:
-        """Check what can be without a server.
+        """Check everything that can be checked without a server.
 
-        Preconditions of the changelog as a whole cannot: the first step checks them.
+        That excludes the preconditions of the changelog as a whole: the first step checks them.
         """
         visitor = self._java("liquibase.changelog.visitor.ValidatingVisitor")(self._java.list())
         self._visit(visitor, self._filters())
@@ -162,22 +162,22 @@ class Changelog:
 
 @contextmanager
 def scope(java: Java, values: Mapping[str, Any]) -> Iterator[None]:
-    """What Liquibase finds around it while the context lasts."""
-    with entered(java, surroundings(java, values)):
+    """Run the block with these values in Liquibase's scope."""
+    with entered(java, scope_values(java, values)):
         yield
 
 
-def surroundings(java: Java, values: Mapping[str, Any]) -> Any:
-    """What is to be found around Liquibase, to be entered."""
-    given = java("java.util.HashMap")()
+def scope_values(java: Java, values: Mapping[str, Any]) -> Any:
+    """The values of a scope of Liquibase's, to be entered."""
+    scoped = java("java.util.HashMap")()
     for name, value in values.items():
-        given.put(name, value)
-    return given
+        scoped.put(name, value)
+    return scoped
 
 
 @contextmanager
 def entered(java: Java, around: Any) -> Iterator[None]:
-    """The time in which Liquibase finds these surroundings."""
+    """Run the block in a scope of Liquibase's with these values."""
     number = java.enter(around)
     try:
         yield

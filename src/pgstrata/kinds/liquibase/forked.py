@@ -1,7 +1,7 @@
-"""A Liquibase of the user's own, called for each step: slower, and for those who ask for it.
+"""The user's own Liquibase, called for each step: slower, and only on request.
 
-What the changelog comes to is still read through its jars, so that states have the same names.
-Its command line cannot name a changeset: it runs the next one that has not run.
+The changelog is still read through its jars, so that states have the same names. Its command line
+cannot select a changeset: it runs the next one that has not run.
 """
 
 import os
@@ -25,13 +25,13 @@ _FRAMES = re.compile(r"^\t(?:at |\.\.\. ).*\n?", re.MULTILINE)
 
 
 def home_beside(program: Path) -> Path | None:
-    """The directory of the Liquibase that a program belongs to, if it shows."""
+    """The directory of the Liquibase that a program belongs to, if its path shows that."""
     beside = program.resolve().parent
     return beside if (beside / "internal" / "lib").is_dir() else None
 
 
 async def home_told(program: Path, env: Mapping[str, str]) -> Path:
-    """The directory of the Liquibase that a program says it runs. Raises ``ToolMissingError``."""
+    """The directory of the Liquibase that a program reports. Raises ``ToolMissingError``."""
     ended = await subprocesses.run([program, "--version"], env=env, check=False)
     found = _HOME.search(ended.stdout)
     if found is None:
@@ -89,11 +89,11 @@ def command(
 
 
 def failure(step: Step, ended: ToolExit) -> StepFailedError:
-    """The error to report when it ended with an exit code other than 0."""
-    said = _FRAMES.sub("", ended.stderr_tail).strip("\n")
-    reasons = _CAUSE.findall(said) or _FAILURE.findall(said)[:1]
+    """The error to report if it ended with an exit code other than 0."""
+    output = _FRAMES.sub("", ended.stderr_tail).strip("\n")
+    reasons = _CAUSE.findall(output) or _FAILURE.findall(output)[:1]
     return step_failure(
         step.title,
         reasons or [f"liquibase ended with exit code {ended.exit_code}"],
-        details=said,
+        details=output,
     )

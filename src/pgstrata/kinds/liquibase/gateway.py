@@ -1,6 +1,6 @@
-"""Py4J's two ends: calls from here into Java, and from Java back here.
+"""Py4J's two directions: calls from here into Java, and from Java back here.
 
-Imported only where a Java is started, since it takes the package ``py4j``.
+Imported only when Java is started, since it needs the package ``py4j``.
 """
 
 import logging
@@ -21,14 +21,14 @@ from py4j.protocol import Py4JNetworkError
 _LOCALHOST = "127.0.0.1"
 _SEGMENT = 1460
 
-# A Java that ends is told of by whoever used it.
+# Its caller reports a Java process that ends.
 logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 
 class Gateways:
-    """A Java's own gateway, and a second one in the same Java that can call us back.
+    """A Java process's first gateway, and a second one that can call us back.
 
-    The first is made on Java's command line and knows no token to call back with.
+    The first is made on Java's command line and has no token for calling back.
     """
 
     def __init__(self, port: int, token: str) -> None:
@@ -49,13 +49,13 @@ class Gateways:
         self.server.start(True)
         self._second = _gateway(self.server.getListeningPort(), token)
         self.client: Any = self._second._gateway_client
-        """What Java's objects are reached through."""
-        # Objects of ours that Java calls are known to the gateway they were handed to.
+        """The connection to Java's objects."""
+        # Our objects that Java calls are known to the gateway that they were passed to.
         self._callbacks.pool = self._second.gateway_property.pool
         self._callbacks.gateway_client = self.client
 
     def close(self) -> None:
-        """Let go of every socket and thread; Java may be gone."""
+        """Close every socket and thread; Java may be gone."""
         with suppress(Exception):
             self._callbacks.shutdown()
         for gateway in (self._second, self.first):
@@ -64,15 +64,15 @@ class Gateways:
 
 
 class _Client(GatewayClient):  # type: ignore[misc]
-    """Sends each command once. Py4J's own tries again, which for a lost Java leaks sockets, and
-    could have Java do a thing twice."""
+    """Sends each command once. Py4J's own client retries, which leaks sockets if Java is gone, and
+    could make Java do something twice."""
 
     def __init__(self, parameters: GatewayParameters, properties: GatewayProperty) -> None:
         super().__init__(gateway_parameters=parameters, gateway_property=properties)
         self._lost = False
 
     def send_command(self, command: str, retry: bool = True, binary: bool = False) -> Any:
-        """Py4J's. Raises ``Py4JNetworkError`` when Java is gone, from then on."""
+        """Py4J's method. Raises ``Py4JNetworkError`` once Java is gone."""
         if self._lost:
             raise Py4JNetworkError("Java is gone")
         connection = self._get_connection()
@@ -89,8 +89,8 @@ class _Client(GatewayClient):  # type: ignore[misc]
 
     def _create_connection(self) -> GatewayConnection:
         connection = GatewayConnection(self.gateway_parameters, self.gateway_property)
-        # Java writes a long answer in pieces and sends the last once those before it are
-        # acknowledged: at once after two full segments, but 40 ms later after less.
+        # Java writes a long answer in pieces, and sends the last only when the earlier ones are
+        # acknowledged: immediately after two full segments, but 40 ms later after less.
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT)
         try:
             connection.start()

@@ -1,4 +1,4 @@
-"""What a changeset's state is named by, and what of it cannot be known beforehand. Pure."""
+"""What names a changeset's state, and what about it cannot be known beforehand. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ class Context(NamedTuple):
 
     @property
     def extended(self) -> bool:
-        """Whether there are jars of the user's."""
+        """Whether the user added jars."""
         return self.installation["extensions"] is not None
 
 
@@ -58,7 +58,7 @@ def digest_of(found: Found, context: Context, header: str = "") -> str:
     if found.rewritten:
         content["filters"] = [context.recipe.contexts, context.recipe.labels]
     if not found.complete or context.extended:
-        # What is substituted only as it runs, or read by code that we know nothing of.
+        # They may be substituted only when it runs, or read by unknown code.
         content["parameters"] = context.recipe.parameters
         content["env"] = context.env
     return step_digest(NAME, content)
@@ -86,7 +86,7 @@ def parts_of(found: Found, context: Context, header: str = "") -> dict[str, str]
 
 
 def empty_digest(listing: Listing, context: Context) -> str:
-    """The digest of the step of a recipe that has no changeset to run."""
+    """The digest of the only step of a recipe without changesets to run."""
     content: dict[str, Content] = {
         "installation": context.installation,
         "header": listing.header,
@@ -96,7 +96,7 @@ def empty_digest(listing: Listing, context: Context) -> str:
 
 
 def problems(found: Found, context: Context) -> Iterator[Problem]:
-    """What cannot be known of a changeset."""
+    """What cannot be known about a changeset."""
     if "executeCommand" in found.changes:
         yield Problem("executeCommand runs a program", "do without it")
     if not context.extended:
@@ -114,7 +114,7 @@ def problems(found: Found, context: Context) -> Iterator[Problem]:
 
 
 def header_problems(listing: Listing, context: Context) -> Iterator[Problem]:
-    """What cannot be known of a changelog's own preconditions."""
+    """What cannot be known about a changelog's own preconditions."""
     if not context.extended:
         yield from _own_code(listing.header_conditions)
     yield from _version((listing.header,))
@@ -126,8 +126,8 @@ def _own_code(names: tuple[str, ...]) -> Iterator[Problem]:
     for name in names:
         if what := _OWN_CODE.get(name):
             yield Problem(
-                f"a {what} of one's own can do anything ({name})",
-                "put its jar into liquibase.jars, so that its content counts",
+                f"a custom {what} can do anything ({name})",
+                "add its jar to liquibase.jars, so that its content counts",
             )
 
 

@@ -1,4 +1,4 @@
-"""Where Java and Liquibase's jars are, and what of them is part of a state's name."""
+"""Where Java and Liquibase's jars are, and what about them is part of a state's name."""
 
 import hashlib
 import importlib.util
@@ -13,35 +13,35 @@ from pgstrata.domain.model import Model
 from pgstrata.errors import ToolMissingError
 
 NEEDED = ("liquibase-core", "postgresql", "snakeyaml", "opencsv", "commons-io", "commons-lang3")
-"""The jars Liquibase needs for PostgreSQL, by how their files' names begin."""
+"""The jars that Liquibase needs for PostgreSQL, by the prefixes of their names."""
 
 USEFUL = ("commons-text", "commons-collections4", "picocli")
-"""Jars that are taken where they are: for some formats of data, and for a command line."""
+"""Jars that are used if they exist, for some data formats and for a command line."""
 
 _INSTALL = (
     "`pgstrata liquibase install` fetches it; or say where its jars are, in liquibase.home or "
     "PGSTRATA_LIQUIBASE_HOME"
 )
 _NOT_IN_A_CLASS_PATH = re.compile("[:\U00010000-\U0010ffff]")
-"""What parts one jar from the next, and what Java 17 cannot encode in a file's URL."""
+"""The separator of jars, and what Java 17 cannot encode in a file's URL."""
 
 _SUBDIRECTORIES = (".", "internal/lib", "lib")
 
 
 class Installation(Model, frozen=True, kw_only=True):
-    """A Java and a Liquibase that can be used."""
+    """A usable Java and Liquibase."""
 
     java: Path
     jars: tuple[Path, ...]
-    """Liquibase's own and what it needs."""
+    """Liquibase's own and those it needs."""
     extensions: tuple[Path, ...]
-    """The user's jars, which can change whatever Liquibase does."""
+    """The user's jars, which can change anything that Liquibase does."""
     version: str
     """Liquibase's."""
     driver: str
     """The JDBC driver's version."""
     extensions_digest: str | None
-    """Hex SHA-256 of the content of all extensions; None where there are none."""
+    """Hex SHA-256 of the content of all extensions; None if there are none."""
 
     @property
     def classpath(self) -> tuple[Path, ...]:
@@ -50,7 +50,7 @@ class Installation(Model, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> Mapping[str, str | None]:
-        """What of this can change the outcome of a changeset."""
+        """The parts of this that can change the outcome of a changeset."""
         return {
             "liquibase": self.version,
             "driver": self.driver,
@@ -65,14 +65,14 @@ def find(
     java: Path | None,
     env: Mapping[str, str],
 ) -> Installation:
-    """The installation these settings mean. Raises ``ToolMissingError`` saying what is missing."""
+    """The installation for these settings. Raises ``ToolMissingError`` naming what is missing."""
     jars = own_jars(home or default_home(env))
     extra = tuple(_extensions(extensions))
     for jar in (*jars, *extra):
         if _NOT_IN_A_CLASS_PATH.search(str(jar)):
             raise ToolMissingError(
-                f"Java can load nothing from {jar}: there is a colon in its path, or a character "
-                "beyond U+FFFF",
+                f"Java cannot load {jar}: there is a colon in its path, or a character beyond "
+                "U+FFFF",
                 remedy="put it into another directory",
             )
     return Installation(
@@ -93,12 +93,12 @@ def default_home(env: Mapping[str, str]) -> Path:
 
 
 def check_py4j() -> Path:
-    """Py4J's own jar. Raises ``ToolMissingError`` when the package is not there."""
+    """Py4J's own jar. Raises ``ToolMissingError`` if the package is missing."""
     try:
         from py4j.java_gateway import find_jar_path
     except ImportError:
         raise ToolMissingError(
-            "the Python package py4j is missing, which Liquibase is driven through",
+            "the Python package py4j is missing, which is needed to run Liquibase",
             remedy="pip install 'pgstrata[liquibase]'",
         ) from None
     return Path(find_jar_path())
@@ -106,8 +106,8 @@ def check_py4j() -> Path:
 
 def own_jars(home: Path) -> tuple[Path, ...]:
     """Liquibase's jars and those it needs, its own first. Raises ``ToolMissingError``."""
-    places = [home / name for name in _SUBDIRECTORIES]
-    found = [(name, _jar(places, name)) for name in NEEDED]
+    directories = [home / name for name in _SUBDIRECTORIES]
+    found = [(name, _jar(directories, name)) for name in NEEDED]
     missing = [name for name, path in found if path is None]
     if len(missing) == len(NEEDED):
         raise ToolMissingError(f"there is no Liquibase in {home}", remedy=_INSTALL)
@@ -116,13 +116,13 @@ def own_jars(home: Path) -> tuple[Path, ...]:
             f"the Liquibase in {home} lacks {', '.join(f'{name}.jar' for name in missing)}",
             remedy=_INSTALL,
         )
-    useful = [_jar(places, name) for name in USEFUL]
+    useful = [_jar(directories, name) for name in USEFUL]
     return tuple(path for path in (*(path for _, path in found), *useful) if path is not None)
 
 
-def _jar(places: Sequence[Path], name: str) -> Path | None:
-    for place in places:
-        for path in sorted(place.glob(f"{name}*.jar"), reverse=True):
+def _jar(directories: Sequence[Path], name: str) -> Path | None:
+    for directory in directories:
+        for path in sorted(directory.glob(f"{name}*.jar"), reverse=True):
             rest = path.stem.removeprefix(name)
             if not rest or (rest[0] == "-" and rest[1:2].isdigit()):
                 return path
@@ -147,7 +147,7 @@ def _java(given: Path | None, env: Mapping[str, str]) -> Path:
         if os.access(given, os.X_OK) and given.is_file():
             return given
         raise ToolMissingError(
-            f"{given} is no program that can be run", remedy="correct liquibase.java"
+            f"{given} is not an executable program", remedy="correct liquibase.java"
         )
     if env.get("JAVA_HOME"):
         path = Path(env["JAVA_HOME"]) / "bin" / "java"
@@ -176,9 +176,7 @@ def _manifest(jar: Path, name: str) -> str:
         with zipfile.ZipFile(jar) as archive:
             text = archive.read("META-INF/MANIFEST.MF").decode("utf-8", "replace")
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ToolMissingError(
-            f"{jar} is no jar that can be read: {error}", remedy=_INSTALL
-        ) from None
+        raise ToolMissingError(f"{jar} is not a readable jar: {error}", remedy=_INSTALL) from None
     for line in text.splitlines():
         if line.startswith(f"{name}: "):
             return line.partition(": ")[2].strip()

@@ -1,7 +1,7 @@
-"""One Java process with Liquibase in it, spoken to through Py4J from one thread of its own.
+"""A Java process with Liquibase in it, called through Py4J from a single thread.
 
-Liquibase keeps what it works with by thread, so every call comes from the same one. The process
-reads a pipe that ends with ours, and ends then too; killing it ends the call that is under way.
+Liquibase keeps its context per thread, so every call comes from the same one. The process reads a
+pipe that is closed when ours ends, and then ends too; killing it ends the call in progress.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _OPTIONS = (
 
 
 class JavaError(Exception):
-    """An exception that Java threw: its own message, and those of its causes, the first last."""
+    """An exception that Java threw: its message and those of its causes, the innermost last."""
 
     def __init__(self, messages: tuple[str, ...], classes: tuple[str, ...]) -> None:
         super().__init__(messages[0])
@@ -53,7 +53,7 @@ class JavaError(Exception):
 
 
 class JvmLostError(Exception):
-    """The process ended under a call; the message is what it said last."""
+    """The process ended during a call; the message is its last output."""
 
 
 class Java:
@@ -65,10 +65,10 @@ class Java:
         self._classes: dict[str, Any] = {}
         system = self("java.lang.System")
         self._outlet = system.err
-        # One pipe for all that is said, so that it comes in order.
+        # One pipe for all output, so that it comes in order.
         system.setOut(self._outlet)
         scope = self("liquibase.Scope")
-        # Asked for by name each time, a method of a class costs Java a look for it.
+        # Kept, since Java would look up a method by name for each call.
         self.enter, self.exit = scope.enter, scope.exit
         self._first = self._kept = self._held.keys()
         self._lasting: dict[object, Any] = {}
@@ -78,23 +78,23 @@ class Java:
         if name not in self._classes:
             from py4j.java_gateway import JavaClass
 
-            # Found by way of its packages, each use of a class would ask Java for every part.
+            # Through its packages, each use of a class would ask Java for every part of its name.
             self._classes[name] = JavaClass(name, self._client)
         return self._classes[name]
 
     def say(self, line: str) -> None:
-        """Write a line to where Java's own go."""
+        """Write a line to Java's own output."""
         self._outlet.println(line)
 
     def list(self, *items: Any) -> Any:
-        """A list of Java's."""
+        """A Java list."""
         made = self("java.util.ArrayList")()
         for item in items:
             made.add(item)
         return made
 
     def lasting(self, key: object, make: Callable[[], Any]) -> Any:
-        """The object that ``make`` got when ``key`` was first asked for; Java keeps it."""
+        """The object that ``make`` returned when ``key`` was first used; Java keeps it."""
         if key not in self._lasting:
             made = self._lasting[key] = make()
             self._first.add(made._target_id)
@@ -103,21 +103,21 @@ class Java:
         return self._lasting[key]
 
     def keep_all(self) -> None:
-        """Keep everything that Java holds for us by now."""
+        """Keep everything that Java holds for us now."""
         self._kept = self._held.keys()
 
     def forget(self) -> None:
-        """Let Java forget what came since ``keep_all``: it holds all it ever told us about."""
+        """Make Java forget everything since ``keep_all``: it holds every object we ever got."""
         self._held.retain(self._kept)
 
     def forget_all(self) -> None:
-        """Let Java forget what came since the start."""
+        """Make Java forget everything since the start."""
         self._kept = self._first
         self._held.retain(self._kept)
 
 
 class _Held:
-    """What a gateway holds for us, seen through the other one, which that does not change."""
+    """What a gateway holds for us, read through the other one so that nothing is added to it."""
 
     def __init__(self, gateways: "Gateways") -> None:
         self._through = gateways.first
@@ -131,7 +131,7 @@ class _Held:
 
 
 class Jvm:
-    """A running Java. ``memory`` is the caller's own, for what belongs to this process."""
+    """A running Java. ``memory`` is for the caller, for what belongs to this process."""
 
     def __init__(self) -> None:
         self.memory: dict[str, Any] = {}
@@ -152,7 +152,7 @@ class Jvm:
         return self._process is not None and self._process.running
 
     async def start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
-        """Start Java. Raises ``ProgramError``; nothing is left running then."""
+        """Start Java. Raises ``ProgramError``, leaving nothing running."""
         try:
             await self._start(installation, work_dir, env)
         except BaseException:
@@ -160,10 +160,10 @@ class Jvm:
             raise
 
     async def call(self, function: Callable[[Java], T], line: LineSink | None = None) -> T:
-        """Run a function of Java's classes in Java's thread, passing on what is said meanwhile.
+        """Run a function of Java's classes in Java's thread, passing on output meanwhile.
 
-        Cancelled, the whole process is ended before this returns. Raises ``JavaError`` when Java
-        throws, ``JvmLostError`` when the process dies.
+        If cancelled, the whole process is ended before this returns. Raises ``JavaError`` if Java
+        throws, ``JvmLostError`` if the process dies.
         """
         self._sink, self._said = line, []
         loop = asyncio.get_running_loop()
@@ -189,7 +189,7 @@ class Jvm:
             self._sink = None
 
     async def close(self) -> None:
-        """End the process. Twice is fine."""
+        """End the process. May be called again."""
         parts, self._parts = self._parts, AsyncExitStack()
         if self._process is not None:
             # It has nothing to save.
@@ -242,7 +242,7 @@ class Jvm:
             greeting.cancel()
         raise ToolMissingError(
             f"{installation.java} does not start Liquibase",
-            remedy="see what it says; Java 11 or newer is needed",
+            remedy="see its output; Java 11 or newer is needed",
             details="\n".join(self._said[-_TAIL_LINES:]) or None,
         )
 
@@ -276,7 +276,7 @@ class Jvm:
 
 
 class _Mark:
-    """A line said after all else: once it is heard, so is everything before it."""
+    """A line written after all other output: when it arrives, so has everything before it."""
 
     def __init__(self) -> None:
         self.line = f"said by {secrets.token_hex(8)}"
@@ -289,7 +289,7 @@ class _ConnectionLostError(Exception):
 
 
 def _translated(function: Callable[[Java], T], java: Java) -> T:
-    """Call the function, with Py4J's exceptions made our own while still in Java's thread."""
+    """Call the function, and translate Py4J's exceptions while still in Java's thread."""
     from py4j.protocol import Py4JJavaError, Py4JNetworkError
 
     try:
@@ -302,7 +302,7 @@ def _translated(function: Callable[[Java], T], java: Java) -> T:
 
 @contextmanager
 def java_errors_ignored() -> Iterator[list[str]]:
-    """Go on after an exception of Java's; what is given holds its message then."""
+    """Continue after a Java exception; the list then has its message."""
     from py4j.protocol import Py4JJavaError
 
     failed: list[str] = []
@@ -313,7 +313,7 @@ def java_errors_ignored() -> Iterator[list[str]]:
 
 
 def _java_error(thrown: Any) -> JavaError:
-    """What Java threw, as plain text."""
+    """A Java exception as plain text."""
     messages, classes = [], []
     while thrown is not None:
         name = str(thrown.getClass().getName())

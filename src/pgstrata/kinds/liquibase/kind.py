@@ -47,7 +47,7 @@ _ATTEMPTS = 3
 
 
 class _Environment(NamedTuple):
-    """What a Java is started for."""
+    """The environment that a Java process is started for."""
 
     installation: Installation
     work_dir: Path
@@ -55,11 +55,11 @@ class _Environment(NamedTuple):
 
 
 class _OwnTool(NamedTuple):
-    """A Liquibase of the user's own."""
+    """The user's own Liquibase."""
 
     program: Path
     files: tuple[Input, ...]
-    """Its jars, which are looked up anew by each of its calls."""
+    """Its jars, which each of its calls loads again."""
 
 
 class _Plan(NamedTuple):
@@ -68,15 +68,15 @@ class _Plan(NamedTuple):
 
 
 class LiquibaseKind:
-    """Makes steps of changelogs, and runs them in a Java that is kept for a while.
+    """Makes steps of changelogs, and runs them in a Java process that is kept for a while.
 
-    It is both sides of the kind: a Java that has parsed a changelog for its plan runs it, too. A
+    It is both sides of the kind: a Java that has parsed a changelog for its plan also runs it. A
     runner whose Java has not parsed it does so first.
 
-    Java reads files by itself, so a changelog must lie below its sources' ``local_root``.
+    Java reads files by itself, so a changelog must be below its sources' ``local_root``.
 
-    It remembers the plans of the last ``memo_size`` recipes, so that to prepare the same again
-    costs one look at each file's inode and no Java.
+    It remembers the plans of the last ``memo_size`` recipes, so that preparing the same again only
+    checks each file's inode, without Java.
     """
 
     def __init__(self, settings: LiquibaseSettings | None = None, memo_size: int = 64) -> None:
@@ -97,7 +97,7 @@ class LiquibaseKind:
         return NAME
 
     async def close(self) -> None:
-        """End every Java that waits for work."""
+        """End every idle Java."""
         await self._pool.close()
 
     def normalize(self, request: PrepareRequest) -> str:
@@ -197,7 +197,7 @@ class LiquibaseKind:
     async def _parsed_again(
         self, jvm: Jvm, context: Context, sources: LocalSources, line: LineSink
     ) -> Session:
-        """A changelog for a step of an earlier plan. Raises ``InputChangedError``."""
+        """Parse a changelog for a step of an earlier plan. Raises ``InputChangedError``."""
         try:
             return await jvm.call(
                 lambda java: self._parse(java, jvm, context, sources, sources.local_root), line
@@ -208,7 +208,7 @@ class LiquibaseKind:
             messages = (str(error),)
         changelog = context.recipe.changelog_file
         raise InputChangedError(
-            f"{changelog} or a file it needs changed and is not valid any more",
+            f"{changelog} or a file it needs changed and is no longer valid",
             remedy="correct it and prepare again",
             details=invalid_changelog(changelog, messages).details,
         )
@@ -216,7 +216,7 @@ class LiquibaseKind:
     async def _read(
         self, environment: _Environment, context: Context, sources: Sources, root: Path
     ) -> Session:
-        """Parse and list a changelog, whose files stay as they are meanwhile."""
+        """Parse and list a changelog, and again if its files change meanwhile."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 session = await self._read_once(environment, context, sources, root)
@@ -252,7 +252,7 @@ class LiquibaseKind:
     def _parse(
         self, java: Java, jvm: Jvm, context: Context, sources: Sources, root: Path
     ) -> Session:
-        """Parse a changelog into a Java's memory, in place of the one it held."""
+        """Parse a changelog into a Java's memory, in place of the previous one."""
         earlier: Session | None = jvm.memory.pop(_SESSION, None)
         if earlier is not None:
             earlier.close()
@@ -277,18 +277,18 @@ class LiquibaseKind:
                 env=os.environ,
             )
         )
-        # A directory counts, too: there may be a jar more in it some day.
-        directories = (place for place in self._settings.jars if place.is_dir())
-        places = (*found.classpath, *directories)
-        self._found[tool] = found, {place: stamp_at(place) for place in places}
+        # A directory counts, too: jars may be added to it.
+        directories = (path for path in self._settings.jars if path.is_dir())
+        paths = (*found.classpath, *directories)
+        self._found[tool] = found, {path: stamp_at(path) for path in paths}
         return found
 
     async def _own_tool(self, program: Path, sources: Sources) -> _OwnTool:
         def read() -> tuple[Input, ...]:
-            listings = ((place, sources.list(place)) for place in self._found[program][1])
+            listings = ((path, sources.list(path)) for path in self._found[program][1])
             return tuple(
-                sources.look(place).input if listing is None else listing.seen.input
-                for place, listing in listings
+                sources.look(path).input if listing is None else listing.seen.input
+                for path, listing in listings
             )
 
         return _OwnTool(program, await asyncio.to_thread(read))
@@ -376,26 +376,26 @@ def _local_root(sources: Sources) -> Path:
     if sources.local_root is None:
         raise InvalidArgumentError(
             "Liquibase reads changelogs from directories of the engine's machine, and these "
-            "sources are in none",
+            "sources are not in one",
             remedy="prepare where the files are",
         )
     return sources.local_root
 
 
 def _tool(fields: LiquibaseFields, settings: LiquibaseSettings, sources: Sources) -> Path | None:
-    """The Liquibase of the user's own that was asked for."""
+    """The user's own Liquibase, if the request or the settings name one."""
     given = Path(fields.liquibase_exec) if fields.liquibase_exec else settings.exec
     if given is None:
         return None
     if not in_place(sources):
         raise InvalidArgumentError(
-            f"liquibase_exec {given} is a program of another machine than the sources",
+            f"liquibase_exec {given} is not on the machine of the sources",
             remedy="leave it out, or prepare where the files are",
         )
     if not given.is_absolute() or not os.access(given, os.X_OK) or not given.is_file():
         raise InvalidArgumentError(
-            f"liquibase_exec {given} is no absolute path of a program",
-            remedy="name the liquibase to call, or leave it out for the engine's own",
+            f"liquibase_exec {given} is not the absolute path of a program",
+            remedy="name the liquibase to call, or leave it out for the built-in one",
         )
     return given
 
@@ -407,7 +407,7 @@ def _key(step: Step) -> Key | None:
 
 
 def _held(jvm: Jvm, context: Context, root: Path) -> Session | None:
-    """What a Java holds, if it was parsed for the same."""
+    """The session in a Java's memory, if it has the same context."""
     session: Session | None = jvm.memory.get(_SESSION)
     if session is None or (session.context, session.local_root) != (context, root):
         return None
@@ -422,8 +422,8 @@ async def _untouched(sources: Sources, seen: tuple[Seen, ...]) -> bool:
     return await asyncio.to_thread(sources.first_touched, seen) is None
 
 
-def _as_stamped(places: dict[Path, Stamp | None]) -> bool:
-    return all(stamp_at(place) == stamp for place, stamp in places.items())
+def _as_stamped(stamps: dict[Path, Stamp | None]) -> bool:
+    return all(stamp_at(path) == stamp for path, stamp in stamps.items())
 
 
 def _text(file: BinaryIO) -> str:

@@ -1,4 +1,4 @@
-"""What SQL leaves in its session for what comes next, where that has a session of its own. Pure."""
+"""Session state that SQL leaves behind, which the next changeset does not see. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _SHOWN = 60
 
 
 def left_in_session(statements: Iterable[str]) -> str | None:
-    """The beginning of the first statement that sets or makes something for its session alone."""
+    """The beginning of the first statement that sets or creates something only for its session."""
     for statement in statements:
         beginning = statement[:_LOOKED_AT].encode("utf-8", "surrogatepass")
         text = without_comments(beginning)

@@ -1,4 +1,4 @@
-"""Which changesets of a changelog would run, and for each all that can change what it does."""
+"""The changesets of a changelog that would run, each with everything that can affect it."""
 
 import re
 from collections.abc import Iterator
@@ -18,41 +18,41 @@ _FILE = re.compile(r'^\s*\w*(?:[fF]ile|[pP]ath)="([^"\n]*)"', re.MULTILINE)
 
 
 class Found(NamedTuple):
-    """A changeset that would run, with all that can change what it does."""
+    """A changeset that would run, with everything that can affect it."""
 
     key: Key
     checksum: str
     attributes: str
-    """All it consists of, as Liquibase writes that down, with parameters replaced."""
+    """Its content as serialized by Liquibase, with parameters replaced."""
     more: tuple[str, ...]
-    """What is not among the attributes: inherited contexts and labels, how SQL is rewritten."""
+    """What the attributes lack: inherited contexts and labels, how SQL is rewritten."""
     repeats: bool
-    """Whether it would run again, or may leave no trace in the history that it ran."""
+    """Whether it would run again, or may leave no entry in the history."""
     rewritten: bool
     """Whether its SQL is rewritten, which may depend on the contexts it runs in."""
     changes: tuple[str, ...]
     """The names of its changes."""
     conditions: tuple[str, ...]
-    """The names of its preconditions, with the value of each property they ask for."""
+    """The names of its preconditions, with the value of each property they check."""
     sql: tuple[str, ...]
-    """The statements it comes to, as far as they do not depend on a database."""
+    """Its statements, as far as they do not depend on a database."""
     complete: bool
     """Whether ``sql`` has all statements that do not come from a database or a data file."""
     files: tuple[Seen, ...]
     """The files it reads, its own changelog first."""
     contents: tuple[str, ...]
-    """The digests of those it reads beside its changelog."""
+    """The digests of those files, apart from its changelog."""
 
 
 class Listing(NamedTuple):
-    """What a changelog comes to."""
+    """A changelog's changesets and preconditions."""
 
     changesets: tuple[Found, ...]
     header: str
     """The preconditions of the changelog as a whole."""
     header_conditions: tuple[str, ...]
     looked_at: tuple[Seen, ...]
-    """Every place that was looked at, there or not."""
+    """Every path that was looked at, whether it exists or not."""
 
 
 def list_changesets(java: Java, changelog: Changelog) -> Listing:
@@ -70,7 +70,7 @@ def list_changesets(java: Java, changelog: Changelog) -> Listing:
 
 
 class _Reader:
-    """Asks one thing of all changesets at a time; their files are read on the way."""
+    """Asks one question for all changesets at a time; their files are read along the way."""
 
     def __init__(self, java: Java, changelog: Changelog) -> None:
         self._java = java
@@ -122,13 +122,13 @@ class _Reader:
             )
 
     def header(self) -> tuple[str, tuple[str, ...]]:
-        """The preconditions of the changelog as a whole, and their names but for the nesting."""
+        """The preconditions of the changelog as a whole, and their names without the nesting."""
         rows, _ = self._bulk.present(
             Rows(self._java.list(self._changelog.parsed.getPreconditions()), (0,))
         )
         names = [name for names in self._conditions.names(rows) for name in names]
         own = tuple(name for name in names if name not in NESTING)
-        # Each included changelog adds preconditions of its own, mostly none.
+        # Each included changelog adds its own preconditions, usually none.
         return "".join(self._texts(rows, self._serialized)) if own else "", own
 
     def _checksums(self) -> list[str]:
@@ -142,22 +142,22 @@ class _Reader:
         return Generator(self._bulk, generators, self._changelog.offline)
 
     def _preconditions(self) -> tuple[list[tuple[str, ...]], list[bool]]:
-        """The names of each changeset's, and whether it would run again, or leave no trace."""
+        """For each changeset their names, and whether it would run again or leave no entry."""
         get = self._bulk.function(CHANGESET, "getPreconditions")
         containers, _ = self._bulk.present(self._bulk.map(self._changesets, get))
         grouped = containers.grouped(self._conditions.names(containers), self._count)
-        goes_on = containers.grouped(self._conditions.goes_on(containers), self._count)
-        flags = zip(self._each("isAlwaysRun"), self._each("getFailOnError"), goes_on, strict=True)
+        on = containers.grouped(self._conditions.may_continue(containers), self._count)
+        flags = zip(self._each("isAlwaysRun"), self._each("getFailOnError"), on, strict=True)
         return (
             [names[0] if names else () for names in grouped],
-            [always == "true" or fail == "false" or any(on) for always, fail, on in flags],
+            [always == "true" or fail == "false" or any(skip) for always, fail, skip in flags],
         )
 
     def _files(self, index: int, attributes: str, own: PurePath | None) -> tuple[PurePath, ...]:
         """The files a changeset reads, its own changelog first.
 
-        Those that attributes name Liquibase finds in part past its accessor. Such a name may start
-        at a root of the search path or at the changelog's directory.
+        Liquibase finds some of those named by attributes without its accessor. Such a name may be
+        relative to a root of the search path or to the changelog's directory.
         """
         taken = self._taken[index]
         with self._recorder.noting(lambda: taken):
@@ -175,28 +175,28 @@ class _Reader:
             self._bulk.function(CHANGESET, "getChangeLog"),
             self._bulk.function(changelog, "getPhysicalFilePath"),
         )
-        return [self._place(path) for path in paths]
+        return [self._find(path) for path in paths]
 
-    def _place(self, path: str) -> PurePath | None:
+    def _find(self, path: str) -> PurePath | None:
         for root in self._changelog.recipe.search_path:
-            place = PurePosixPath(root) / path
-            if place in self._recorder.contents:
-                return place
+            full = PurePosixPath(root) / path
+            if full in self._recorder.contents:
+                return full
         return None
 
     def _items(self, name: str) -> Rows:
-        """The items of the lists that a method of each changeset comes to."""
+        """The items of the lists that a method of each changeset returns."""
         function = self._bulk.function(CHANGESET, name)
         return self._bulk.flat(self._bulk.map(self._changesets, function))
 
     def _each(self, name: str) -> list[str]:
-        """What a method of each changeset comes to."""
+        """The results of a method of each changeset."""
         return self._texts(self._changesets, self._bulk.function(CHANGESET, name))
 
     def _grouped(self, rows: Rows, function: Any) -> list[tuple[str, ...]]:
-        """What a function makes of each row, by changeset."""
+        """The results of a function for each row, by changeset."""
         return rows.grouped(self._texts(rows, function), self._count)
 
     def _texts(self, rows: Rows, function: Any, *functions: Any) -> list[str]:
-        # Nothing is written as Python does.
+        # Java's null becomes the text "None".
         return [str(text) for text in self._bulk.texts(rows, function, *functions)]

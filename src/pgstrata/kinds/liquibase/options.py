@@ -1,6 +1,6 @@
-"""Liquibase's options: which a recipe may use, which change nothing, which are refused and why.
+"""Liquibase's options: those a recipe may use, those without effect, and those refused, and why.
 
-An option is known by its name without dashes in lower case, so that ``--changelog-file``,
+An option's key is its name without dashes in lower case, so that ``--changelog-file``,
 ``changeLogFile`` and ``LIQUIBASE_COMMAND_CHANGELOG_FILE`` are the same.
 """
 
@@ -21,7 +21,7 @@ MEANINGFUL = {
     "count": "--count",
     "tag": "--tag",
 }
-"""Options a recipe is made of, by what they are called in its normal form."""
+"""Options of a recipe, with their names in its normal form."""
 
 INERT = frozenset(
     {
@@ -40,13 +40,13 @@ INERT = frozenset(
         "monitorperformance",
     }
 )
-"""Options about what Liquibase says, not about what it does."""
+"""Options that affect Liquibase's output, but not what it does."""
 
 FLAGS = frozenset({"showbanner", "headless", "reportenabled"})
-"""Options of those that may stand without a value."""
+"""Those of them that need no value."""
 
 _CONNECTION = "pgstrata connects Liquibase to the server that the step runs on"
-_CLASSES = "jars are the engine's business: put extensions into its liquibase.jars"
+_CLASSES = "the engine decides about jars: add extensions to its liquibase.jars"
 
 REFUSED = {
     "url": _CONNECTION,
@@ -65,8 +65,8 @@ REFUSED = {
     "propertyproviderclass": _CLASSES,
     "classpath": _CLASSES,
     "includesystemclasspath": _CLASSES,
-    "logfile": "what Liquibase says arrives as the job's log",
-    "outputfile": "what Liquibase says arrives as the job's log",
+    "logfile": "Liquibase's output goes to the job's log",
+    "outputfile": "Liquibase's output goes to the job's log",
 }
 """Options that are refused whatever their value, with the reason."""
 
@@ -76,18 +76,18 @@ NOT_IN_FILES = frozenset(
         *("referenceurl", "referenceusername", "referencepassword", "referencedriver"),
     }
 )
-"""Options for other ways of running a changelog, which a defaults file may have all the same."""
+"""Options for other ways of running a changelog, which are ignored in a defaults file."""
 
 
 def key(name: str) -> str:
-    """An option's name in the spelling that options are known by."""
+    """An option's key for any spelling of its name."""
     return name.replace("-", "").replace("_", "").replace(".", "").lower()
 
 
 def of_variable(name: str) -> str | None:
-    """The key of the option that Liquibase reads from a variable, in any spelling it knows.
+    """The key of the option that Liquibase reads from a variable, in any spelling it accepts.
 
-    None for a variable that it takes no option from.
+    None for a variable that is not an option.
     """
     found = key(name)
     if not found.startswith("liquibase"):

@@ -1,4 +1,4 @@
-"""What the Liquibase kind says of itself."""
+"""The Liquibase kind's description of itself."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def request(given: Given, caller: Caller) -> dict[str, Any]:
-    """The request's fields that a command line for Liquibase comes to."""
+    """The request's fields for a Liquibase command line."""
     if not given.words:
         raise InvalidArgumentError(
             "there is nothing to prepare",

@@ -1,4 +1,4 @@
-"""A few Javas kept ready: each serves one call at a time, and goes when nobody needs it."""
+"""A pool of Java processes: each serves one call at a time, and ends when it has been idle."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +12,7 @@ E = TypeVar("E")
 
 
 class Pool(Generic[E]):
-    """Lends Javas for an environment, at most ``limit`` at once, and keeps a few between uses."""
+    """Lends Java processes for an environment, at most ``limit`` at once, and keeps a few idle."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class Pool(Generic[E]):
 
     @asynccontextmanager
     async def lent(self, environment: E, fits: Callable[[Jvm], bool]) -> AsyncIterator[Jvm]:
-        """A Java for this environment, if there is a choice one that ``fits``.
+        """A Java process for this environment, preferably one that ``fits``.
 
-        Raises ``ProgramError`` when none can be started.
+        Raises ``ProgramError`` if none can be started.
         """
         async with self._slots:
             jvm = self._take(environment, fits) or await self._start(environment)
@@ -43,7 +43,7 @@ class Pool(Generic[E]):
                 await finish(self._give_back(environment, jvm))
 
     async def close(self) -> None:
-        """End all that are not lent."""
+        """End all that are idle."""
         if self._reaper is not None:
             self._reaper.cancel()
             with suppress(asyncio.CancelledError):
@@ -68,14 +68,14 @@ class Pool(Generic[E]):
             self._reaper = asyncio.create_task(self._reap(), name="reaper of idle Javas")
 
     async def _keep(self, number: int) -> None:
-        """End all idle ones but the latest few."""
+        """End all idle ones except the latest few."""
         excess = len(self._idle) - number
         dropped, self._idle = self._idle[: max(excess, 0)], self._idle[max(excess, 0) :]
         for _, _, jvm in dropped:
             await jvm.close()
 
     async def _reap(self) -> None:
-        """End each that has been idle for long, as long as there are any."""
+        """End each one that has been idle for too long, until none are left."""
         while self._idle:
             now = asyncio.get_running_loop().time()
             await asyncio.sleep(max(self._idle[0][0] + self._idle_seconds - now, 0.01))

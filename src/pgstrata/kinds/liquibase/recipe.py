@@ -1,4 +1,4 @@
-"""What a request for Liquibase comes to, as plain data."""
+"""A request for Liquibase as plain data."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ Command = Literal["update", "update-count", "update-to-tag"]
 
 
 class Recipe(Model, frozen=True, kw_only=True):
-    """A changelog and all that says how to read it."""
+    """A changelog and everything that determines how to read it."""
 
     command: Command
     changelog_file: str
     """As Liquibase names it in its history: relative to the search path, with ``/``."""
     search_path: tuple[str, ...]
-    """Absolute directories, or archives, that files are looked for in."""
+    """Absolute directories, or archives, in which files are looked for."""
     contexts: str = ""
     labels: str = ""
     count: int | None = None
@@ -22,7 +22,7 @@ class Recipe(Model, frozen=True, kw_only=True):
     tag: str | None = None
     """The tag to stop at, for ``update-to-tag``."""
     parameters: dict[str, str] = {}
-    """Values for ``${name}``, which come before those of the changelog."""
+    """Values for ``${name}``, which override those of the changelog."""
 
     def words(self) -> tuple[str, ...]:
         """The recipe as arguments of Liquibase's command line."""

@@ -1,8 +1,8 @@
-"""Liquibase's way to files, which notes every one it takes, and every one it finds missing.
+"""Liquibase's access to files, which records every file that is read or found missing.
 
-Liquibase looks files up through one object; this is that object, called from Java. It finds what
-Liquibase's own would find, and looks at each file in the sources before Java does, so that what is
-read is known. Java itself reads below the sources' ``local_root``.
+Liquibase looks files up through one object; this is that object, called from Java. It finds the
+same files as Liquibase's own, and looks at each one in the sources before Java does, so that what
+is read is known. Java itself reads below the sources' ``local_root``.
 """
 
 import os
@@ -16,7 +16,7 @@ from pgstrata.kinds.sources.base import Seen, Sources, local_path
 
 
 class Recorder:
-    """A ``ResourceAccessor`` over directories and archives that keeps what was asked of it."""
+    """A ``ResourceAccessor`` over directories and archives that records what it is asked for."""
 
     def __init__(
         self, java: jvm.Java, roots: Sequence[PurePath], sources: Sources, local_root: Path
@@ -25,11 +25,11 @@ class Recorder:
         self._sources = sources
         self._inner = _accessor(java, [local_path(local_root, root) for root in roots])
         self.seen: dict[PurePath, Seen] = {}
-        """Every place that was looked at, as it was when that was done first."""
+        """Every path that was looked at, as it was the first time."""
         self.contents: dict[PurePath, str] = {}
         """The digest of each file among those."""
         self.taken: dict[PurePath, None] = {}
-        """The files that were taken since this was last emptied, in their order."""
+        """The files that were read since this was last cleared, in order."""
         self._noting: Callable[[], dict[PurePath, None]] = lambda: self.taken
         self._found: dict[str, Any] | None = None
         for root in self._roots:
@@ -38,7 +38,7 @@ class Recorder:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """While this lasts, a path is where it was first found: ``seen`` tells if that is wrong."""
+        """Remember where each path is found until the end of the block; ``seen`` shows changes."""
         self._found = {}
         try:
             yield
@@ -47,7 +47,7 @@ class Recorder:
 
     @contextmanager
     def noting(self, taken: Callable[[], dict[PurePath, None]]) -> Iterator[None]:
-        """Note files where that says, each as it is taken, instead of in ``taken``."""
+        """Record files in the result of ``taken``, evaluated for each, instead of in ``taken``."""
         before, self._noting = self._noting, taken
         try:
             yield
@@ -55,15 +55,15 @@ class Recorder:
             self._noting = before
 
     def take(self, path: str) -> None:
-        """Take the files at a path, as Java finds them in the roots."""
+        """Record the files at a path, as Java finds them in the roots."""
         relative = _relative(path)
         for root in self._roots:
             if self._sources.is_directory(root):
                 self._look(root / relative)
 
-    def take_at(self, place: PurePath) -> None:
-        """Take the file at a place, if there is one."""
-        self._look(PurePosixPath(os.path.normpath(place)))
+    def take_at(self, path: PurePath) -> None:
+        """Record the file at a full path, if there is one."""
+        self._look(PurePosixPath(os.path.normpath(path)))
 
     def getAll(self, path: str) -> Any:  # noqa: N802 - Java's name
         """Called by Java: the files at a path."""
@@ -100,7 +100,7 @@ class Recorder:
         return False
 
     class Java:
-        """What this is to Java."""
+        """The Java interface of this class."""
 
         implements = ("liquibase.resource.ResourceAccessor",)
 
@@ -109,28 +109,28 @@ class Recorder:
         if listing is None:
             self.seen.setdefault(directory, self._sources.look(directory))
             return
-        # A listing depends on which files there are; what is in them is read later.
+        # A listing depends on the names of files; their content is read later.
         self.seen.setdefault(directory, listing.seen)
         for name in listing.names:
             if self._sources.is_directory(directory / name):
                 self._walk(directory / name)
 
-    def _look(self, place: PurePath) -> None:
-        if self._sources.is_directory(place):
-            listing = self._sources.list(place)
+    def _look(self, path: PurePath) -> None:
+        if self._sources.is_directory(path):
+            listing = self._sources.list(path)
             if listing is not None:
-                self.seen.setdefault(place, listing.seen)
+                self.seen.setdefault(path, listing.seen)
                 return
-        seen = self._sources.look(place)
-        # Java may have read what was there before: a change in between must show.
-        self.seen.setdefault(place, seen)
+        seen = self._sources.look(path)
+        # Java may have read the earlier content: a change in between must show.
+        self.seen.setdefault(path, seen)
         if seen.input.digest is not None:
-            self.contents[place] = seen.input.digest
-            self._noting()[place] = None
+            self.contents[path] = seen.input.digest
+            self._noting()[path] = None
 
 
 def _relative(path: str) -> str:
-    """A path as Liquibase takes it: without scheme and leading slashes, dots resolved."""
+    """A path as Liquibase reads it: without scheme and leading slashes, dots resolved."""
     plain = path.replace("\\", "/").removeprefix("classpath*:").removeprefix("classpath:")
     return os.path.normpath(plain.lstrip("/") or ".")
 

@@ -16,7 +16,7 @@ _HISTORY = "databasechangelog"
 
 
 class DriftError(Exception):
-    """A changeset is not what it was when it was planned, or reads what it was not known to."""
+    """A changeset changed since it was planned, or reads files that were not known."""
 
     def __init__(self, message: str, remedy: str = "prepare again") -> None:
         super().__init__(message)
@@ -52,12 +52,12 @@ class Session:
         self._link: Link | None = None
 
     def left_by(self, key: Key | None) -> str | None:
-        """What a changeset sets for its session alone, if there are others to miss it."""
+        """What a changeset sets only for its session, if others follow that would miss it."""
         found = self._followed.get(key)
         return None if found is None else left_in_session(found.sql)
 
     def is_as_planned(self, uncacheable: bool, key: Key | None, digest: str) -> bool:
-        """Whether a changeset is what it was when its step got its digest."""
+        """Whether a changeset is the same as when its step got its digest."""
         return uncacheable or self._digests.get(key) == digest
 
     def run(
@@ -68,17 +68,17 @@ class Session:
         target: Target,
         flush_query: str | None = None,
     ) -> str | None:
-        """Run one changeset against a server, with None only make Liquibase's tables.
+        """Run one changeset against a server; without a key, only create Liquibase's tables.
 
-        ``digest`` is its step's and ``reads`` the files it may read, None for whatever they are.
-        Returns the first value of the ``flush_query``, if there is one. Raises ``DriftError``.
+        ``digest`` is its step's and ``reads`` the files that it may read; None allows any. Returns
+        the first value of the ``flush_query``, if there is one. Raises ``DriftError``.
         """
         if key not in self._digests or digest not in (None, self._digests[key]):
             raise DriftError(f"{key or self.context.recipe.changelog_file} changed")
         taken = self._changelog.recorder.taken
         taken.clear()
         link = self._linked(target)
-        # A link is kept only after all went well on it.
+        # A link is kept only if everything succeeded on it.
         self._link = None
         try:
             link.run(key, first=key == next(iter(self._digests)))
@@ -106,11 +106,11 @@ class Session:
             self._link = None
 
     def _linked(self, target: Target) -> Link:
-        """The link to a server, a new one unless it is the one of the last changeset."""
+        """The link to a server: the last changeset's if it is the same server, or a new one."""
         if self._link is not None and self._link.target == target:
             return self._link
         self.close()
-        # What the last link and its runs left in Java's hands.
+        # Objects of the last link and its runs that Java still holds.
         self._java.forget()
         return Link(self._java, self._changelog, target)
 
@@ -134,10 +134,10 @@ class Session:
 
 
 def _after_own_writing(listing: Listing) -> Iterator[Key]:
-    """The changesets after which Liquibase must read its history anew.
+    """The changesets after which Liquibase must read its history again.
 
-    They, or ones before them, may write there themselves, which Liquibase would not notice; what
-    comes next must be the same whether it comes at once or is built on the state another day.
+    They, or earlier ones, may write to the history themselves, which Liquibase would not notice;
+    the next changeset must give the same result now as when it is built on the state later.
     """
     found = False
     for changeset in listing.changesets:

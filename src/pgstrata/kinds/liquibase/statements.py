@@ -1,4 +1,4 @@
-"""The SQL that changes come to, as far as it follows from the changelog alone."""
+"""The SQL of changes, as far as it depends only on the changelog."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ class Statements(NamedTuple):
     texts: list[tuple[str, ...]]
     """Those of each changeset, with their delimiters."""
     unknown: set[int]
-    """The changesets of which there are more, that do not follow from the changelog alone."""
+    """The changesets with more statements, which depend on more than the changelog."""
 
 
 class Generator:

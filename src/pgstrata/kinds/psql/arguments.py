@@ -1,6 +1,6 @@
-"""psql's argument list: read as psql reads it, and said again in one canonical spelling.
+"""psql's argument list: parsed as psql does, and written in one canonical spelling.
 
-The command line imports this too, so it needs nothing but the standard library.
+The command line imports this too, so it needs only the standard library.
 """
 
 import re
@@ -47,24 +47,24 @@ Source = File | Stdin | Command
 
 @dataclass(frozen=True)
 class PsqlArguments:
-    """What a list of psql arguments says."""
+    """A parsed list of psql arguments."""
 
     sources: tuple[Source, ...]
-    """In the order they run in."""
+    """In the order in which they run."""
     variables: Mapping[str, str | None]
-    """By name; None is a variable that is to be unset."""
+    """By name; None unsets the variable."""
     single_transaction: bool = False
     output_flags: tuple[tuple[str, ...], ...] = ()
     """Flags, each with its value, that change what psql prints."""
     flag_variables: Mapping[str, str] = field(default_factory=dict)
-    """What those flags set variables to, over what ``variables`` says."""
+    """Variables set by those flags, which override ``variables``."""
 
     @property
     def needs_stdin(self) -> bool:
         return Stdin() in self.sources
 
     def normalized(self) -> str:
-        """One canonical spelling, quoted for a shell; of those that mean the same, all alike."""
+        """One canonical spelling, quoted for a shell, the same for all lists that mean the same."""
         words = list(self.variable_words())
         words += ["-1"] if self.single_transaction else []
         words += [word for flag in sorted(set(self.output_flags)) for word in flag]
@@ -90,88 +90,88 @@ def source_words(source: Source) -> tuple[str, str]:
 
 
 def parse(args: Sequence[str]) -> PsqlArguments:
-    """Read an argument list as psql does.
+    """Parse an argument list as psql does.
 
-    Raises ``InvalidArgumentError`` for what psql would not understand, and for what has no
-    meaning in a recipe: connections, terminals, files to write.
+    Raises ``InvalidArgumentError`` for what psql would not accept, and for what has no meaning in a
+    recipe: connections, terminals, output files.
     """
     for word in args:
         if len(word) > _LONGEST or len(word.encode("utf-8", "surrogateescape")) > _LONGEST:
             _refuse(
-                f"an argument is longer than the system lets programs have them ({_LONGEST} bytes)",
-                "put what it says into a file, and name that with -f",
+                f"an argument is longer than the system allows ({_LONGEST} bytes)",
+                "put it into a file, and name that with -f",
             )
         if "\0" in word:
             _refuse("an argument contains a NUL character", "remove it")
     reading = _Reading()
-    for option, value, _place in _options(args):
+    for option, value, _index in _options(args):
         reading.take(option, value)
     return reading.result()
 
 
 def absolute(args: Sequence[str], work_dir: str) -> tuple[str, ...]:
-    """The same arguments with every path of ``-f`` absolute, and all else as it was.
+    """The same arguments with every path of ``-f`` made absolute, and otherwise unchanged.
 
-    Raises ``InvalidArgumentError`` as ``parse`` does.
+    Raises ``InvalidArgumentError`` like ``parse``.
     """
     parse(args)
     words = list(args)
-    for option, value, place in _options(args):
+    for option, value, index in _options(args):
         if option.use is not Use.FILE or value is None or value == "-":
             continue
-        word = words[place]
-        words[place] = word[: len(word) - len(value)] + str(PurePosixPath(work_dir, value))
+        word = words[index]
+        words[index] = word[: len(word) - len(value)] + str(PurePosixPath(work_dir, value))
     return tuple(words)
 
 
 class _Given(NamedTuple):
     option: Option
     value: str | None
-    place: int
-    """Where in the list the value ends."""
+    last_index: int
+    """The index of the word that ends the value."""
 
 
 def _options(args: Sequence[str]) -> Iterator[_Given]:
     """Walk an argument list as getopt_long does."""
-    places = iter(range(len(args)))
-    for place in places:
-        word = args[place]
+    indexes = iter(range(len(args)))
+    for index in indexes:
+        word = args[index]
         if word == "--":
-            if rest := args[place + 1 :]:
+            if rest := args[index + 1 :]:
                 _refuse_positional(rest[0])
             return
         if word.startswith("--"):
-            yield _long_option(args, place, places)
+            yield _long_option(args, index, indexes)
         elif len(word) > 1 and word.startswith("-"):
-            yield from _letters(args, place, places)
+            yield from _letters(args, index, indexes)
         else:
             _refuse_positional(word)
 
 
-def _letters(args: Sequence[str], place: int, places: Iterator[int]) -> Iterator[_Given]:
-    word = args[place]
-    for index, letter in enumerate(word[1:], start=1):
+def _letters(args: Sequence[str], index: int, indexes: Iterator[int]) -> Iterator[_Given]:
+    word = args[index]
+    for position, letter in enumerate(word[1:], start=1):
         option = BY_LETTER.get(letter)
         if option is None:
             _refuse(f"psql has no option -{letter}", _ONLY_RECIPES)
         if option.value:
-            rest = word[index + 1 :]
+            rest = word[position + 1 :]
             if rest:
-                yield _Given(option, rest, place)
+                yield _Given(option, rest, index)
             else:
-                yield _next_word(option, args, places)
+                yield _next_word(option, args, indexes)
             return
-        yield _Given(option, None, place)
+        yield _Given(option, None, index)
 
 
-def _long_option(args: Sequence[str], place: int, places: Iterator[int]) -> _Given:
-    name, equals, value = args[place][2:].partition("=")
+def _long_option(args: Sequence[str], index: int, indexes: Iterator[int]) -> _Given:
+    name, equals, value = args[index][2:].partition("=")
     option = _named(name)
     if option.value and not equals:
-        return _next_word(option, args, places)
+        return _next_word(option, args, indexes)
     if equals and not (option.value or option.optional_value):
         _refuse(f"option --{name} takes no value", "leave out what follows the equals sign")
-    return _Given(option, value if equals else None, place)
+    return _Given(option, value if equals else None, index)
 
 
 def _named(name: str) -> Option:
@@ -186,11 +186,11 @@ def _named(name: str) -> Option:
     return BY_NAME[candidates[0]]
 
 
-def _next_word(option: Option, args: Sequence[str], places: Iterator[int]) -> _Given:
-    place = next(places, None)
-    if place is None:
-        _refuse(f"option {option.spelling} lacks its value", "write the value behind the option")
-    return _Given(option, args[place], place)
+def _next_word(option: Option, args: Sequence[str], indexes: Iterator[int]) -> _Given:
+    index = next(indexes, None)
+    if index is None:
+        _refuse(f"option {option.spelling} lacks its value", "write the value after the option")
+    return _Given(option, args[index], index)
 
 
 @dataclass
@@ -220,11 +220,11 @@ class _Reading:
             case (Use.IMPLIED, _) | (Use.WRITES_FILE, "/dev/null"):
                 pass
             case use, _:
-                _refuse(f"option {option.spelling} is not for a recipe", _REMEDIES[use])
+                _refuse(f"option {option.spelling} cannot be used in a recipe", _REMEDIES[use])
 
     def _take_file(self, path: str) -> None:
         if not path:
-            _refuse("option -f names no file", "write the script's path behind -f")
+            _refuse("option -f names no file", "write the script's path after -f")
         if path == "-" and Stdin() in self.sources:
             _refuse("standard input can be read only once", "give `-f -` once")
         self.sources.append(Stdin() if path == "-" else File(path))
@@ -237,7 +237,7 @@ class _Reading:
                 "write -v NAME=VALUE, NAME of letters, digits, _",
             )
         if name in ("SINGLELINE", "SINGLESTEP"):
-            _refuse(f"variable {name} is not for a recipe", "leave it out")
+            _refuse(f"variable {name} cannot be used in a recipe", "leave it out")
         if name == "ON_ERROR_STOP":
             _check_error_stop(value if equals else None)
             return

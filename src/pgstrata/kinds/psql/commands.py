@@ -1,4 +1,4 @@
-r"""psql's backslash commands: which of them read, write or run something beside the script."""
+r"""psql's backslash commands: which of them read, write or run something outside the script."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _SPELL_OUT = "write the value itself in place of the variable"
 
 
 class Flaw(NamedTuple):
-    """What is wrong with how a command is written."""
+    """A defect in the way a command is written."""
 
     what: str
     remedy: str
@@ -46,26 +46,26 @@ class Command:
     end: int
     """Where its last argument ends."""
     words: tuple[Word, ...]
-    """Empty for a command that takes the rest of the line as it is."""
+    """Empty for a command that takes the rest of the line unparsed."""
     rest: bytes
-    """What such a command takes."""
+    """The rest of the line for such a command."""
     flaw: Flaw | None
     after: int
-    """Where psql goes on reading."""
+    """Where psql continues reading."""
 
     @property
     def sends(self) -> bool:
-        """Whether the statement before it is done with afterwards."""
+        """Whether it ends the statement before it."""
         return self.name in _SENDS
 
     @property
     def repeats(self) -> bool:
-        """Whether it sends the statement before the last one again, if there is none since."""
+        """Whether it sends the last statement again, if there is none since."""
         return self.sends and self.name not in ("r", "reset")
 
     @property
     def first(self) -> Word | None:
-        """The first argument, as commands take it that let a semicolon follow."""
+        """The first argument, for commands that a semicolon may follow."""
         return self.words[0].without_semicolons() if self.words else None
 
 
@@ -82,7 +82,7 @@ def read_command(reader: Reader, start: int, line_end: int) -> Command:
 
 
 def _read(reader: Reader, at: int, end: int, line_end: int) -> Command | None:
-    """Read the command at a place in the window; None when the window ends too early."""
+    """Read the command at an index in the window; None if the window ends too early."""
     text, base = reader.window, reader.base
     name, position = _name(text, at, end)
     if name in _WHOLE_LINE:
@@ -118,7 +118,7 @@ def _read_line(reader: Reader, name: str, start: int, rest: int, line_end: int) 
 
 
 def judge(command: Command, findings: Findings) -> None:
-    """Note what the command refers to, and what cannot be known about it."""
+    """Record what the command refers to, and what cannot be known about it."""
     if any(word.shell for word in command.words):
         findings.problem(
             command.start, f"\\{command.name} runs a shell command in backquotes", _SPELL_OUT
@@ -129,7 +129,7 @@ def judge(command: Command, findings: Findings) -> None:
         return
     if command.name in _INTERACTIVE:
         findings.problem(
-            command.start, f"\\{command.name} asks someone at a terminal", "leave it out"
+            command.start, f"\\{command.name} needs a user at a terminal", "leave it out"
         )
     if (handler := _HANDLERS.get(command.name)) is not None:
         handler(command, findings)
@@ -172,7 +172,7 @@ def _cd(command: Command, findings: Findings) -> None:
     word = command.first
     if findings.optional:
         findings.problem(
-            command.start, r"\cd may or may not be carried out", r"put it before any \if and \q"
+            command.start, r"\cd may or may not be executed", r"put it before any \if and \q"
         )
     elif word is None:
         findings.change_directory(command.start, command.end, b"~")
@@ -204,7 +204,7 @@ def _copy(command: Command, findings: Findings) -> None:
 
 
 def takes_data(command: Command) -> bool:
-    r"""Whether the lines behind a ``\copy`` are its data."""
+    r"""Whether the lines after a ``\copy`` are its data."""
     if command.name != "copy":
         return False
     copy = slash_copy(command.rest)
@@ -252,7 +252,7 @@ def _set(command: Command, findings: Findings) -> None:
         findings.problem(command.start, rf"\set {variable} changes how psql reads", "leave it out")
     elif variable == "ON_ERROR_STOP":
         if value.lower() not in _TRUE:
-            _goes_on(command, findings)
+            _forbid_continuing(command, findings)
     elif not all(word.known for word in values) or not is_inert(value.decode("utf-8", "replace")):
         findings.bind(variable, command.start)
     for found in forbidden.find(value):
@@ -261,12 +261,12 @@ def _set(command: Command, findings: Findings) -> None:
 
 def _unset(command: Command, findings: Findings) -> None:
     if command.words and command.words[0].value == b"ON_ERROR_STOP":
-        _goes_on(command, findings)
+        _forbid_continuing(command, findings)
 
 
-def _goes_on(command: Command, findings: Findings) -> None:
-    # A command that fails takes the rest of its line with it, quotes and all, and a COPY that
-    # fails leaves its data to be read as script.
+def _forbid_continuing(command: Command, findings: Findings) -> None:
+    # After a failed command psql skips the rest of its line, even open quotes, and the data of a
+    # failed COPY is read as script.
     findings.problem(
         command.start, "with ON_ERROR_STOP off, what psql reads depends on errors", "leave it on"
     )
@@ -281,7 +281,7 @@ def _gset(command: Command, findings: Findings) -> None:
 def _connect(command: Command, findings: Findings) -> None:
     if any(word.variable for word in command.words):
         findings.problem(
-            command.start, f"\\{command.name} connects to what a variable says", _SPELL_OUT
+            command.start, f"\\{command.name} connects to the value of a variable", _SPELL_OUT
         )
     elsewhere = any(word.value != b"-" for word in command.words[2:])
     if elsewhere or any(b"=" in word.value or b"://" in word.value for word in command.words):

@@ -1,4 +1,4 @@
-r"""The argument of ``\copy``, taken apart as psql does."""
+r"""The argument of ``\copy``, parsed as psql does."""
 
 import re
 from typing import Literal, NamedTuple
@@ -24,14 +24,14 @@ class SlashCopy(NamedTuple):
     direction: Literal["from", "to"]
     target: Target
     start: int
-    """Where the target's token is."""
+    """Where the target's token starts."""
     end: int
     path: bytes
     """The file's path, for the target ``file``."""
 
 
 def slash_copy(text: bytes) -> SlashCopy | None:
-    """Read the rest of the line behind the command; None when psql may read it otherwise."""
+    """Parse the rest of the line after the command; None if psql may parse it differently."""
     tokens = _Tokens(text)
     word = tokens.next(_TABLE_TOKEN)
     if word == b"binary":
@@ -49,7 +49,7 @@ def slash_copy(text: bytes) -> SlashCopy | None:
 
 
 class _Tokens:
-    """Reads tokens one after the other; empty at the end and where nothing fits."""
+    """Reads tokens in turn; they are empty at the end and where nothing matches."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
@@ -73,14 +73,14 @@ class _Tokens:
         return following in (b"", b" ", b"\t", b"\r", b"\n", b";")
 
     def skip_query(self) -> bytes:
-        """Pass by a query, its parenthesis already open, and read the token behind it."""
+        """Skip a query whose parenthesis is open, and read the token after it."""
         depth = 1
         while depth and (word := self.next(_QUERY_TOKEN)):
             depth += {b"(": 1, b")": -1}.get(word, 0)
         return b"" if depth else self.next(_QUERY_TOKEN)
 
     def skip_table(self) -> bytes:
-        """Pass by the rest of ``[schema.]table [(columns)]`` and read the token behind it."""
+        """Skip the rest of ``[schema.]table [(columns)]``, and read the token after it."""
         word = self.next(_TABLE_TOKEN)
         while word == b".":
             self.next(_TABLE_TOKEN)

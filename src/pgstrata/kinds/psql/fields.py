@@ -1,4 +1,4 @@
-"""What a request for the psql kind has of its own."""
+"""The psql kind's own fields of a request."""
 
 from pgstrata.domain.model import Model
 

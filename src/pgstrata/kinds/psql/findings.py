@@ -1,4 +1,4 @@
-"""What a scan has found so far."""
+"""What a scan of a script has found so far."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,16 +20,16 @@ from pgstrata.kinds.sql import reader
 MOST = 100_000
 """How many references, and how many variables, a script may have."""
 _MOST_PROBLEMS = 1000
-"""How many problems anyone could want to know of."""
+"""The most problems that are reported."""
 _LONGEST_NAME = 1000
 _SPLIT = "split the script"
 
 
 @dataclass
 class Findings:
-    """Gathers a script's parts in their order. Positions are counted in bytes from its start.
+    """Collects a script's parts in order. Positions are in bytes from its start.
 
-    Until the end, positions stand where there will be the numbers of lines.
+    Until the end, ``line`` fields contain positions in place of line numbers.
     """
 
     text: reader.Text
@@ -44,7 +44,7 @@ class Findings:
 
     @property
     def optional(self) -> bool:
-        """Whether psql may never come to the present place."""
+        """Whether psql may never reach the current position."""
         return self.left or self.conditional > 0
 
     def problem(self, position: int, what: str, remedy: str) -> None:
@@ -82,7 +82,7 @@ class Findings:
         self._refer(ChangeDirectory(start, end, self._path(start, path), start))
 
     def _path(self, position: int, path: bytes) -> str:
-        """The path as text; what is wrong with it is a problem, and a stand-in the answer."""
+        """The path as text, or a substitute; anything wrong with it is recorded as a problem."""
         if path.startswith(b"~") and path != b"~" and not path.startswith(b"~/"):
             self.problem(position, "the path starts at a user's home", "write the path in full")
         try:
@@ -98,7 +98,7 @@ class Findings:
             self._references.append(reference)
 
     def script(self) -> Script:
-        """All that was found, with the text between it."""
+        """Everything found, with the text in between."""
         interpolations = self._interpolations.values()
         found = (*self._references, *self._problems, *self._bindings, *interpolations)
         line = _lines(self.text, (one.line for one in found))
@@ -113,18 +113,18 @@ class Findings:
         )
 
     def _segments(self) -> Iterable[Segment]:
-        taken = 0
+        position = 0
         for reference in self._references:
-            if reference.start > taken:
-                yield Text(taken, reference.start)
+            if reference.start > position:
+                yield Text(position, reference.start)
             yield reference
-            taken = reference.end
-        if taken < len(self.text):
-            yield Text(taken, len(self.text))
+            position = reference.end
+        if position < len(self.text):
+            yield Text(position, len(self.text))
 
 
 def _lines(text: reader.Text, positions: Iterable[int]) -> dict[int, int]:
-    """The number of the line, from 1, that each of the positions is in."""
+    """The number of each position's line, from 1."""
     lines = {}
     line, counted = 1, 0
     for position in sorted(set(positions)):

@@ -1,8 +1,8 @@
-r"""All that one step reads: its script with what that includes, and the data files they copy.
+r"""Everything that one step reads: its script with its includes, and the data files they copy.
 
-The digest is over the expanded content: an include counts as the content of its file, a data file
-as its own digest, so what files are called and where they lie leaves it alone. It is a tree: every
-script's digest is over the digests of its parts in their order.
+The digest is that of the expanded content: an include counts as the content of its file, a data
+file as its own digest, so names and directories of files do not matter. It is a tree: every
+script's digest is over the digests of its parts in order.
 """
 
 import hashlib
@@ -37,20 +37,20 @@ from pgstrata.kinds.sql import reader
 MAX_DEPTH = 100
 MAX_INCLUDES = 10_000
 MAX_PARTS = 1_000_000
-"""How many parts all scripts of a step may come to, one that is included twice counting twice."""
+"""How many parts all scripts of a step may have; one that is included twice counts twice."""
 _MOST_PROBLEMS = 1000
-"""How many problems anyone could want to know of."""
-_LONGEST_PATH = 1000  # psql cuts off what its buffers of 1024 bytes do not hold
+"""The most problems that are reported."""
+_LONGEST_PATH = 1000  # psql truncates paths to its buffers of 1024 bytes
 
 
 class TextDigest(NamedTuple):
-    """A part of a script that refers to nothing, by its content's name."""
+    """A part of a script that refers to nothing, by the digest of its content."""
 
     sha256: str
 
 
 class Scanned(NamedTuple):
-    """A scanned script whose text is kept by name alone."""
+    """A scanned script, with digests in place of its text."""
 
     parts: tuple[TextDigest | Reference, ...]
     problems: tuple[Problem, ...]
@@ -66,11 +66,11 @@ class Located(NamedTuple):
 
 
 class Expansion(NamedTuple):
-    """All that a step's source comes to."""
+    """A step's source with everything it reads."""
 
     digest: str
     files: tuple[Seen, ...]
-    """Every file that was read, and those that were looked for and are not there."""
+    """Every file that was read, or looked for and not found."""
     problems: tuple[Located, ...]
 
 
@@ -99,7 +99,7 @@ def _scan_file(file: BinaryIO) -> Scanned:
 
 
 class Inputs:
-    """Reads what steps refer to, and remembers scripts for the next time."""
+    """Reads the files that steps refer to, and remembers scanned scripts."""
 
     def __init__(self, memo_size: int) -> None:
         self.scripts = Memo(_scan_file, memo_size)
@@ -113,8 +113,8 @@ class Inputs:
     ) -> Expansion:
         """Expand a script. ``bindings``: the variables that have risky values from the start.
 
-        Raises ``InvalidArgumentError`` when a file is missing or cannot be read, or when a script
-        includes itself.
+        Raises ``InvalidArgumentError`` if a file is missing or cannot be read, or a script includes
+        itself.
         """
         expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings])
         return expanding.result(expanding.root(str(path)))
@@ -127,18 +127,18 @@ class Inputs:
         work_dir: PurePath,
         bindings: Iterable[Binding] = (),
     ) -> Expansion:
-        """Expand a script that is no file; ``name`` is what to call it. Raises the same."""
+        """Expand a script that is not a file; ``name`` is shown for it. Raises the same."""
         expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings])
-        return expanding.result(expanding.script(script, _Place(name, "", False)))
+        return expanding.result(expanding.script(script, _Origin(name, "", False)))
 
 
-class _Place(NamedTuple):
-    """A script on its way: where psql takes it to be."""
+class _Origin(NamedTuple):
+    """Where psql finds a script."""
 
     name: str
     """For people."""
     path: str
-    """As psql knows it: relative to the directory psql was in when it opened it."""
+    """As psql knows it: relative to its directory when it opened the script."""
     optional: bool
 
 
@@ -158,56 +158,56 @@ class _Expanding:
     parts: int = 0
 
     def result(self, content: str) -> Expansion:
-        self._note_problems(_risky(self.bound, self.used))
+        self._add_problems(_risky(self.bound, self.used))
         return Expansion(content, tuple(self.files.values()), tuple(self.problems))
 
     def root(self, path: str) -> str:
-        content = self._include(_Place(path, path, False))
+        content = self._include(_Origin(path, path, False))
         assert content is not None
         return content
 
-    def script(self, scanned: Scanned, place: _Place) -> str:
-        """The digest of one script with all it includes."""
+    def script(self, scanned: Scanned, origin: _Origin) -> str:
+        """The digest of one script with all its includes."""
         self.parts += len(scanned.parts) + len(scanned.bindings) + len(scanned.interpolations)
         if self.parts > MAX_PARTS:
             raise InvalidArgumentError(
-                f"{place.name} is one script too many",
+                f"{origin.name} is one script too many",
                 remedy="include less, or fewer times: all scripts together refer to files and "
                 f"variables at most {MAX_PARTS} times",
             )
-        self._note_problems(Located(place.name, problem) for problem in scanned.problems)
-        self.bound += ((binding, place.name) for binding in scanned.bindings)
-        self.used += ((use, place.name) for use in scanned.interpolations)
-        return list_digest("script", (self._part(part, place) for part in scanned.parts))
+        self._add_problems(Located(origin.name, problem) for problem in scanned.problems)
+        self.bound += ((binding, origin.name) for binding in scanned.bindings)
+        self.used += ((use, origin.name) for use in scanned.interpolations)
+        return list_digest("script", (self._part(part, origin) for part in scanned.parts))
 
-    def _note_problems(self, problems: Iterable[Located]) -> None:
+    def _add_problems(self, problems: Iterable[Located]) -> None:
         self.problems += islice(problems, _MOST_PROBLEMS - len(self.problems))
 
-    def _part(self, part: TextDigest | Reference, place: _Place) -> Content:
+    def _part(self, part: TextDigest | Reference, origin: _Origin) -> Content:
         match part:
             case TextDigest(sha256):
                 return ["text", sha256]
             case Include():
-                return self._included(part, place)
+                return self._included(part, origin)
             case DataFile():
-                return self._data(part, place)
+                return self._data(part, origin)
             case ChangeDirectory():
-                return self._change_directory(part, place)
+                return self._change_directory(part, origin)
 
-    def _included(self, part: Include, place: _Place) -> Content:
+    def _included(self, part: Include, origin: _Origin) -> Content:
         path = _tilde(part.path)
-        start = os.path.dirname(place.path) if part.relative and place.path else ""  # noqa: PTH120
-        optional = place.optional or part.optional
-        with _located(place.name, part.line):
+        start = os.path.dirname(origin.path) if part.relative and origin.path else ""  # noqa: PTH120
+        optional = origin.optional or part.optional
+        with _located(origin.name, part.line):
             self._check_within(path, start)
             if start and not path.startswith("/"):
                 path = str(PurePosixPath(start) / path)
-            content = self._include(_Place(path, path, optional))
+            content = self._include(_Origin(path, path, optional))
         return ["missing"] if content is None else ["include", content]
 
-    def _include(self, place: _Place) -> str | None:
-        """The digest of an included script; None when it is not there and need not be."""
-        path = place.path
+    def _include(self, origin: _Origin) -> str | None:
+        """The digest of an included script; None if it is missing and optional."""
+        path = origin.path
         self.includes += 1
         if self.includes > MAX_INCLUDES or len(self.chain) >= MAX_DEPTH:
             raise InvalidArgumentError(
@@ -216,59 +216,59 @@ class _Expanding:
             )
         full = self._resolve(path)
         seen, scanned = self.inputs.scripts.read(self.sources, full)
-        self._note(full, seen, optional=place.optional)
+        self._record(full, seen, optional=origin.optional)
         if scanned is None:
             return None
         with self._entered(seen.stamp, path):
-            return self.script(scanned, place)
+            return self.script(scanned, origin)
 
     @contextmanager
     def _entered(self, stamp: Hashable, path: str) -> Iterator[None]:
         if any(stamp == known for known, _name in self.chain):
             names = " > ".join([*(name for _known, name in self.chain), path])
             raise InvalidArgumentError(
-                f"{path} includes itself: {names}", remedy="break the circle of includes"
+                f"{path} includes itself: {names}", remedy="remove the circular include"
             )
         self.chain.append((stamp, path))
         yield
         self.chain.pop()
 
-    def _data(self, part: DataFile, place: _Place) -> Content:
-        with _located(place.name, part.line):
+    def _data(self, part: DataFile, origin: _Origin) -> Content:
+        with _located(origin.name, part.line):
             path = _tilde(part.path)
             self._check_within(path)
             full = self._resolve(path)
             seen = self.sources.look(full)
-            self._note(full, seen, optional=place.optional or part.optional)
+            self._record(full, seen, optional=origin.optional or part.optional)
         return ["missing"] if seen.input.digest is None else ["data", seen.input.digest]
 
-    def _change_directory(self, part: ChangeDirectory, place: _Place) -> Content:
-        if place.optional:
-            problem = Problem(part.line, r"\cd may or may not be carried out", r"put it before \if")
-            self._note_problems([Located(place.name, problem)])
+    def _change_directory(self, part: ChangeDirectory, origin: _Origin) -> Content:
+        if origin.optional:
+            problem = Problem(part.line, r"\cd may or may not be executed", r"put it before \if")
+            self._add_problems([Located(origin.name, problem)])
         path = _tilde(part.path)
-        with _located(place.name, part.line):
+        with _located(origin.name, part.line):
             self._check_within(path)
         self.directory = str(PurePosixPath(self.directory) / path)
         return ["directory"]
 
     def _check_within(self, path: str, start: str = "") -> None:
-        """Refuse a path that psql would look for outside the tree it is given."""
+        """Refuse a path that psql would look for outside its tree."""
         if in_place(self.sources):
             return
         if path.startswith("/"):
             raise InvalidArgumentError(
-                f"{path} is a path of one machine, and the sources may be on another",
-                remedy="write it from the working directory, or with \\ir from the script",
+                f"{path} is an absolute path, and the sources may be on another machine",
+                remedy="write it relative to the working directory, or with \\ir to the script",
             )
         below = str(PurePosixPath(self.directory, start, path)).lstrip("/")
         if os.path.normpath(below).split("/")[0] == "..":
             raise InvalidArgumentError(
-                f"{path} leads out of the sources", remedy="include what is among them"
+                f"{path} leads out of the sources", remedy="include only files within them"
             )
 
     def _resolve(self, path: str) -> PurePath:
-        """Where psql finds a path: it takes out ``name/..`` by the letter, unlike the system."""
+        """Where psql finds a path: unlike the system, it removes ``name/..`` textually."""
         plain = PurePosixPath(self.directory, os.path.normpath(path))
         if len(os.fsencode(plain)) > _LONGEST_PATH:
             raise InvalidArgumentError(f"{plain} is too long for psql", remedy="shorten the path")
@@ -280,7 +280,7 @@ class _Expanding:
             )
         return plain
 
-    def _note(self, path: PurePath, seen: Seen, *, optional: bool) -> None:
+    def _record(self, path: PurePath, seen: Seen, *, optional: bool) -> None:
         if seen.input.digest is None and not optional:
             raise InvalidArgumentError(
                 f"{path} does not exist", remedy="correct the path, or create the file"
@@ -290,12 +290,12 @@ class _Expanding:
 
 
 class _LocatedError(InvalidArgumentError):
-    """Says already where the file was asked for."""
+    """An error that already has the position of the reference."""
 
 
 @contextmanager
 def _located(script: str, line: int) -> Iterator[None]:
-    """Say in errors where the file was asked for; the innermost place is the one to know."""
+    """Add the position of the reference to errors; only the innermost one is added."""
     try:
         yield
     except _LocatedError:
@@ -311,7 +311,7 @@ def _tilde(path: str) -> str:
 
 
 def home() -> str:
-    """The directory psql takes for ``~``, which is not looked up in the environment."""
+    """The directory that psql uses for ``~``, which does not depend on the environment."""
     return pwd.getpwuid(os.geteuid()).pw_dir
 
 
@@ -333,6 +333,6 @@ def _risky(
 
 
 def _explain(use: Interpolation, binding: Binding, binder: str) -> Problem:
-    place = f"{binder}:{binding.line}" if binding.line else binder
-    what = f":{use.name} may hold more than a plain value ({place})"
+    position = f"{binder}:{binding.line}" if binding.line else binder
+    what = f":{use.name} may hold more than a plain value ({position})"
     return Problem(use.line, what, f"write :'{use.name}' or :\"{use.name}\"")

@@ -1,4 +1,4 @@
-"""The psql kind: every ``-f`` and ``-c`` is a step, named by the content of all it reads."""
+"""The psql kind: every ``-f`` and ``-c`` is a step, named by the content of everything it reads."""
 
 import asyncio
 import re
@@ -44,8 +44,8 @@ _FAILURE = re.compile(r"^(?:psql:.*?: )?(?:ERROR|FATAL|PANIC|error|fatal):", re.
 class PsqlRecipe:
     """Makes steps of psql scripts and commands.
 
-    It remembers what it read of the last ``memo_size`` scripts and as many data files, so that to
-    prepare the same again costs one look at each file's inode.
+    It remembers the last ``memo_size`` scripts and as many data files, so that preparing the same
+    again only checks each file's inode.
     """
 
     def __init__(self, memo_size: int = 4096) -> None:
@@ -102,7 +102,7 @@ class PsqlRecipe:
 
 
 class PsqlRunner:
-    """Runs each step in a psql of its own."""
+    """Runs each step in its own psql."""
 
     async def execute(
         self,
@@ -121,7 +121,7 @@ class PsqlRunner:
 
 
 def command(step: Step, root: Path) -> ToolCommand:
-    """The call of psql that carries out a step, whose files are below ``root``."""
+    """The psql command that runs a step, whose files are below ``root``."""
     *flags, option, source = step.args
     if option == "-f" and source != "-":
         source = str(local_path(root, PurePath(source)))
@@ -133,14 +133,14 @@ def command(step: Step, root: Path) -> ToolCommand:
         env={
             # Some releases of psql take ~ from HOME, others from the password file.
             "HOME": home(),
-            # The scanner took it for granted; a database, a role or a server may differ.
+            # The scanner assumes it; a database, a role or a server may have another setting.
             "PGOPTIONS": "-c standard_conforming_strings=on",
         },
     )
 
 
 def failure(step: Step, ended: ToolExit) -> StepFailedError:
-    """The error to report when psql ended with an exit code other than 0."""
+    """The error to report if psql ended with an exit code other than 0."""
     return StepFailedError(
         _failure_line(ended),
         remedy=f"correct `{_one_line(step.title)}` and prepare again",
@@ -162,7 +162,7 @@ def _arguments(request: PrepareRequest) -> PsqlArguments:
     if request.stdin and not arguments.needs_stdin:
         raise InvalidArgumentError(
             "the request has standard input that no argument reads",
-            remedy="add `-f -` where it shall run, or leave it out",
+            remedy="add `-f -` where it should run, or leave it out",
         )
     return arguments
 
@@ -258,7 +258,7 @@ def _args(source: Source, arguments: PsqlArguments) -> tuple[str, ...]:
         *arguments.variable_words(),
         *(word for flag in arguments.output_flags for word in flag),
         *(("-1",) if arguments.single_transaction else ()),
-        # The last two: ``command`` counts on it.
+        # These must be last: ``command`` relies on it.
         *source_words(source),
     )
 

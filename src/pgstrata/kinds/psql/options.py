@@ -5,23 +5,23 @@ from typing import NamedTuple
 
 
 class Use(Enum):
-    """What an option is to a recipe."""
+    """How an option is used in a recipe."""
 
     FILE = auto()
     COMMAND = auto()
     VARIABLE = auto()
     SINGLE_TRANSACTION = auto()
     OUTPUT = auto()
-    """Changes how psql prints, and nothing in the database unless a script asks for it."""
+    """Changes how psql prints, and nothing in the database unless a script reads it."""
     IMPLIED = auto()
-    """Always given anyway."""
+    """Always set anyway."""
     CONNECTION = auto()
-    """Which server, database and user psql connects to; that is pgstrata's part."""
+    """Which server, database and user psql connects to; pgstrata decides that."""
     INTERACTIVE = auto()
-    """For a person at a terminal, or in place of running a script."""
+    """For use at a terminal, or instead of running a script."""
     WRITES_FILE = auto()
     LINEWISE = auto()
-    """Takes the end of a line for the end of a statement."""
+    """Ends statements at the end of a line."""
 
 
 class Option(NamedTuple):
@@ -33,7 +33,7 @@ class Option(NamedTuple):
     value: bool = False
     optional_value: bool = False
     sets: tuple[str, str] | None = None
-    """The variable it sets, which scripts can read, and to what."""
+    """The variable it sets, which scripts can read, and its value."""
 
     @property
     def spelling(self) -> str:

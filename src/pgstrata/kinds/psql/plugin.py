@@ -1,4 +1,4 @@
-"""What the psql kind says of itself."""
+"""The psql kind's description of itself."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def request(given: Given, caller: Caller) -> dict[str, Any]:
-    """The request's fields that a command line for psql comes to."""
+    """The request's fields for a psql command line."""
     if not given.words:
         raise InvalidArgumentError(
             "there is nothing to prepare", remedy="name a script: -- -f schema.sql -f seed.sql"

@@ -2,8 +2,8 @@ r"""Finds what a psql script refers to, by reading it the way psql does.
 
 psql reads line by line: SQL up to a backslash, then a command with its arguments, then SQL again.
 It sends a statement at its semicolon, and if that was COPY ... FROM STDIN the next lines are data.
-Where releases of psql differ, or where only the server could tell, the script has a problem; a
-script psql or the server would fail on may be read otherwise, since a failed step makes no state.
+Where releases of psql differ, or only the server could tell, the script has a problem. A script on
+which psql or the server would fail may be read differently, since a failed step makes no state.
 """
 
 import re
@@ -26,12 +26,12 @@ _SPACE_BETWEEN = "put a space between"
 
 _QUOTE_AT_ONCE = re.compile(rb"\$|\w?&?'")
 _STDIN = re.compile(rb"(?i:stdin)")
-_WHEREABOUTS = re.compile(rb":(?:['\"]|\{\?)?(?P<name>HOST|PORT)\b")
-"""Variables that psql itself sets to what is another value each time a step is run."""
+_SERVER_ADDRESS = re.compile(rb":(?:['\"]|\{\?)?(?P<name>HOST|PORT)\b")
+"""Variables that psql itself sets to another value each time a step is run."""
 
 
 def scan(text: Text) -> Script:
-    """What the script refers to. Never fails, whatever the text; takes time in its proportion."""
+    """What the script refers to. Never fails, whatever the text, and takes linear time."""
     return _Scan(text).run()
 
 
@@ -42,7 +42,7 @@ def scan_command(text: Text) -> Script:
         findings.problem(0, "there is a NUL byte in it", "remove it")
     elif reader.at(0, b"\\"):
         judge(read_command(reader, 0, len(text)), findings)
-        _forbid_whereabouts(findings, reader)
+        _forbid_server_address(findings, reader)
     else:
         _forbid(findings, 0, len(text))
     return findings.script()
@@ -53,14 +53,14 @@ def _forbid(findings: Findings, start: int, end: int) -> None:
         findings.problem(found.start, found.what, found.remedy)
 
 
-def _forbid_whereabouts(findings: Findings, reader: Reader) -> None:
-    # Even in a comment, though there it does no harm: nobody writes these by accident.
+def _forbid_server_address(findings: Findings, reader: Reader) -> None:
+    # Even in a comment, where it would do no harm: it is not written by accident.
     position = reader.start
-    while (found := reader.find(_WHEREABOUTS, position)) is not None:
+    while (found := reader.find(_SERVER_ADDRESS, position)) is not None:
         findings.problem(
             reader.base + found.start(),
-            f"the variable {found['name'].decode()} says where this one server runs",
-            "write nothing into a state that only its first server knows",
+            f"the variable {found['name'].decode()} has the address of this one server",
+            "do not store it: every clone of the state runs elsewhere",
         )
         position = reader.base + found.end()
 
@@ -76,18 +76,18 @@ class _Scan:
         self._reader = Reader(text, self._position)
         self._lexer = Lexer(self._reader)
         self._sql_start = 0
-        """Where the SQL starts that was not yet searched for what is forbidden."""
+        """Where the SQL starts that was not searched for forbidden parts yet."""
         self._statement = 0
-        """Where the statement's first token is, if a statement starts here."""
+        """The position of the statement's first token, if a statement starts here."""
         self._unreadable = 0
-        """Up to where an attempt to read a COPY statement came in vain."""
+        """How far a failed attempt to read a COPY statement got."""
         self._nested_comment = False
         self._in_doubt = False
-        """Whether psql may not take a semicolon for the end of a statement."""
+        """Whether a semicolon may not end the statement for psql."""
         self._has_data = False
         """Whether there was a COPY ... FROM STDIN with its data."""
         self._line = (0, -1)
-        """The line that was looked at last; found once, as one line may hold many commands."""
+        """The line used last; found only once, as one line may have many commands."""
 
     def run(self) -> Script:
         if (nul := self._reader.after(b"\0", self._position)) is not None:
@@ -103,7 +103,7 @@ class _Scan:
             self._problem(
                 0, "there are comments within comments beside COPY ... FROM STDIN", _ALONE
             )
-        _forbid_whereabouts(self._findings, self._reader)
+        _forbid_server_address(self._findings, self._reader)
         return self._findings.script()
 
     def _take(self, token: Token) -> None:
@@ -127,17 +127,17 @@ class _Scan:
                 self._from(token)
             case Kind.STUCK, _:
                 self._problem(
-                    token.start, "letters stuck to a number stand before a quote", _SPACE_BETWEEN
+                    token.start, "a quote directly follows a number and letters", _SPACE_BETWEEN
                 )
             case Kind.LONG_TAG, _:
                 self._problem(token.start, "the tag of a dollar quote is too long", "shorten it")
             case Kind.BROKEN, _:
                 self._problem(
                     token.start,
-                    "the string may go on behind a carriage return",
+                    "the string may continue after a carriage return",
                     "end lines with \\n alone",
                 )
-                # To psql all the rest is quoted, or nearly.
+                # For psql nearly all the rest is quoted.
                 self._position = self._end
 
     def _interpolate(self, token: Token) -> None:
@@ -163,12 +163,12 @@ class _Scan:
         judge(command, self._findings)
         if command.repeats and self._has_data and self._is_void(start):
             what = f"\\{command.name} may repeat a COPY ... FROM STDIN"
-            self._problem(start, what, "write the statement before it once more")
+            self._problem(start, what, "write the statement again before it")
         self._end_sql(start)
         self._continue_after(command)
 
     def _is_void(self, end: int) -> bool:
-        """Whether there is nothing up to here, or variables alone, which can be empty."""
+        """Whether there is nothing up to here except variables, which can be empty."""
         position = self._sql_start
         while position < end:
             token = self._lexer.token(position)
@@ -220,7 +220,7 @@ class _Scan:
         self._start_statement()
 
     def _ends_line(self) -> bool:
-        r"""Whether nothing but ``\g`` and a comment follows on the line."""
+        r"""Whether only ``\g`` and a comment follow on the line."""
         reader, position = self._reader, self._position
         for command in (rb"\gx", rb"\g"):
             if reader.at(position, command):
@@ -233,7 +233,7 @@ class _Scan:
         return position == self._end or reader.at(position, b"\n")
 
     def _data(self, start: int, end: int) -> None:
-        """Pass by the data that follow the line in which ``end`` is."""
+        """Skip the data after the line of ``end``."""
         if self._findings.conditional:
             self._problem(start, r"COPY ... FROM STDIN is inside \if", r"put it before any \if")
         if self._in_doubt:

@@ -1,4 +1,4 @@
-"""What a scan of a psql script finds, as data."""
+"""The results of scanning a psql script, as data."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _MEANINGFUL_WORDS = frozenset(
 
 
 class Text(NamedTuple):
-    """A part of the script that refers to nothing: where it starts and ends, in bytes."""
+    """A part of the script that refers to nothing, with its start and end in bytes."""
 
     start: int
     end: int
@@ -29,7 +29,7 @@ class Include(NamedTuple):
     relative: bool
     """Whether the path starts at the script's own directory."""
     optional: bool
-    """Whether psql may never come here, so that the file need not exist."""
+    """Whether psql may never reach it, so that the file need not exist."""
 
 
 class DataFile(NamedTuple):
@@ -43,7 +43,7 @@ class DataFile(NamedTuple):
 
 
 class ChangeDirectory(NamedTuple):
-    r"""``\cd path``: where relative paths start from here on."""
+    r"""``\cd path``: the directory that later relative paths start from."""
 
     start: int
     end: int
@@ -64,16 +64,16 @@ class Problem(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """A psql variable gets a value that may change how psql reads what follows."""
+    """A psql variable gets a value that may change how psql reads the rest."""
 
     name: str
     line: int
     prefix: bool = False
-    """Whether it is every variable whose name starts so."""
+    """Whether it applies to every variable whose name starts like this."""
 
 
 class Interpolation(NamedTuple):
-    """A psql variable is put into the script as it is, and read as if it had been written there."""
+    """A psql variable is interpolated unquoted, and read as part of the script."""
 
     name: str
     line: int
@@ -81,7 +81,7 @@ class Interpolation(NamedTuple):
 
 @dataclass(frozen=True)
 class Script:
-    """A scanned script. The segments in their order are all of it."""
+    """A scanned script. Its segments, in order, cover all of it."""
 
     segments: tuple[Segment, ...]
     problems: tuple[Problem, ...] = ()
@@ -91,10 +91,10 @@ class Script:
 
 
 def is_inert(value: str) -> bool:
-    """Whether a variable's value is harmless where it is interpolated without quotes.
+    """Whether a variable's value is harmless if it is interpolated without quotes.
 
-    It then neither opens a quote nor ends a statement, is no backslash command, and cannot make a
-    statement a COPY.
+    Then it neither opens a quote nor ends a statement, is not a backslash command, and cannot turn
+    a statement into a COPY.
     """
     if len(value) > _LONGEST_VALUE or not _INERT.fullmatch(value):
         return False

@@ -1,4 +1,4 @@
-"""The statements that psql's lexer itself has to do with: COPY and CREATE FUNCTION."""
+"""The statements that psql's lexer treats specially: COPY and CREATE FUNCTION."""
 
 from typing import Literal, NamedTuple
 
@@ -9,19 +9,19 @@ Target = Literal["stdin", "file", "program", "other"]
 _UNREADABLE = frozenset(
     (Kind.NESTED, Kind.DOLLAR, Kind.STRAY, Kind.BROKEN, Kind.UNCLOSED, Kind.LONG_TAG)
 )
-"""What makes a COPY statement one that is not understood."""
+"""Tokens that make a COPY statement unreadable."""
 
 
 class CopyStatement(NamedTuple):
-    """A COPY statement, as far as psql's lexer can tell."""
+    """A COPY statement, as far as psql's lexer knows it."""
 
     target: Target | None
-    """Where the data come from or go to. Other: it needs no care. None: it cannot be told."""
+    """Where the data comes from or goes to. Other: harmless. None: unknown."""
     end: int
-    """Where its last token ends: at a semicolon, a backslash, or the text's end; or at what makes
-    it unreadable."""
+    """Where its last token ends: at a semicolon, a backslash, the text's end, or an unreadable
+    token."""
     variables: tuple[tuple[str, int], ...]
-    """Variables interpolated in it, and where."""
+    """Variables interpolated in it, with their positions."""
 
 
 def copy_statement(lexer: Lexer, start: int) -> CopyStatement:
@@ -52,13 +52,13 @@ def _copy_target(direction: bytes, target: bytes) -> Target:
     if not direction or target == b"stdout":
         return "other"
     if target == b"stdin":
-        # The server takes COPY ... TO STDIN for TO STDOUT.
+        # The server treats COPY ... TO STDIN like TO STDOUT.
         return "stdin" if direction == b"from" else "other"
     return "program" if target == b"program" else "file"
 
 
 def makes_routine(lexer: Lexer, position: int) -> bool:
-    """Whether it is a function or a procedure that the CREATE creates that ends at ``position``."""
+    """Whether the CREATE that ends at ``position`` creates a function or a procedure."""
     text, position = _after_space(lexer, position)
     if text == b"or":
         text, position = _after_space(lexer, position)
@@ -69,7 +69,7 @@ def makes_routine(lexer: Lexer, position: int) -> bool:
 
 
 def _after_space(lexer: Lexer, position: int) -> tuple[bytes, int]:
-    """The word behind some space, comments and variables, and where it ends."""
+    """The word after some space, comments and variables, and where it ends."""
     start = position
     while (token := lexer.token(position)) is not None:
         if token.kind not in GAPS and token.kind is not Kind.VARIABLE:
@@ -79,9 +79,9 @@ def _after_space(lexer: Lexer, position: int) -> tuple[bytes, int]:
 
 
 def routine_end(lexer: Lexer, start: int) -> int | None:
-    """Where the CREATE FUNCTION at ``start`` ends, at its semicolon; None when it cannot be told.
+    """Where the CREATE FUNCTION at ``start`` ends, at its semicolon; None if that is unknown.
 
-    In these statements alone, psql takes no semicolon between a BEGIN and its END for their end.
+    Only in these statements, psql does not end the statement at a semicolon between BEGIN and END.
     """
     parentheses, blocks, position = 0, 0, start
     while (token := lexer.token(position)) is not None:

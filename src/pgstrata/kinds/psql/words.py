@@ -1,7 +1,7 @@
-r"""The arguments of psql's backslash commands: where they end, and what they say.
+r"""The arguments of psql's backslash commands: where they end, and their values.
 
 A command's arguments end with the line, or at a backslash outside of quotes. psql replaces
-variables and runs backquoted text in them; neither can be known, so both are only noticed here.
+variables and runs backquoted text in them; neither can be known, so both are only detected here.
 """
 
 import re
@@ -31,7 +31,7 @@ class Word(NamedTuple):
     start: int
     end: int
     value: bytes
-    """What psql makes of it, apart from variables and backquotes."""
+    """Its value to psql, apart from variables and backquotes."""
     plain_tail: int
     """How many bytes at its end are outside of any quotes."""
     variable: bool = False
@@ -39,14 +39,14 @@ class Word(NamedTuple):
     shell: bool = False
     """Whether text in backquotes, a shell command, is part of it."""
     unfinished: bool = False
-    """Whether a quote in it is never closed; psql takes this and all that follows for nothing."""
+    """Whether a quote in it is never closed; psql then ignores this word and all that follow."""
 
     @property
     def known(self) -> bool:
         return not (self.variable or self.shell or self.unfinished)
 
     def without_semicolons(self) -> "Word":
-        """The word as commands read it that let a statement's semicolon follow."""
+        """The word for commands that a statement's semicolon may follow."""
         tail = self.value[len(self.value) - self.plain_tail :]
         return self._replace(value=self.value[: len(self.value) - _semicolons(tail)])
 
@@ -56,7 +56,7 @@ def _semicolons(tail: bytes) -> int:
 
 
 def read_word(text: bytes, start: int, end: int) -> Word | None:
-    """The next argument between ``start`` and ``end``; None when there is no more."""
+    """The next argument between ``start`` and ``end``; None if there are no more."""
     space = SPACES.match(text, start, end)
     assert space is not None
     word = Word(space.end(), space.end(), b"", 0)
@@ -78,7 +78,7 @@ def _longer(word: Word, piece: re.Match[bytes]) -> tuple[Word, bytes]:
             if end is not None:
                 value = _ESCAPE.sub(_unescape, piece.string[piece.end() : end - 1])
                 return word._replace(end=end, plain_tail=0), value
-        # Double quotes stay: psql takes them for part of a file's name.
+        # Double quotes stay: for psql they are part of a file's name.
         case "double":
             return word._replace(end=piece.end(), plain_tail=0), piece[0]
         case "variable":
@@ -89,7 +89,7 @@ def _longer(word: Word, piece: re.Match[bytes]) -> tuple[Word, bytes]:
 
 
 def _closed(text: bytes, position: int, end: int) -> int | None:
-    """Where the text in single quotes ends that starts here; None when it does not."""
+    """Where the single-quoted text that starts here ends; None if it is not closed."""
     while position < end:
         plain = _UNESCAPED.match(text, position, end)
         assert plain is not None

@@ -1,9 +1,9 @@
-"""Reads input files so that what is read can be relied on, and remembers what was made of them.
+"""Reads input files reliably, and remembers what was made of them.
 
-A file is opened once, locked for sharing, and read between two looks at its inode that must agree.
-The time of an inode's last change moves in ticks, so a file that changed a moment ago could change
-again unseen: such a file is waited for. That makes a file's device, inode, size and times a name
-for its content, which is what the memo goes by.
+A file is opened once, locked for sharing, and read between two checks of its inode, which must
+agree. The time of an inode's last change moves in ticks, so a file that changed a moment ago could
+change again unnoticed: such a file is waited for. A file's device, inode, size and times then
+identify its content, and are the memo's key.
 """
 
 import errno
@@ -30,7 +30,7 @@ _LOCKS_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
 
 
 class Stamp(NamedTuple):
-    """A file as the disk knows it: enough to notice any later change to it."""
+    """A file's inode data: enough to notice any later change to it."""
 
     device: int
     inode: int
@@ -40,11 +40,11 @@ class Stamp(NamedTuple):
 
 
 ABSENT = Stamp(0, 0, 0, 0, 0)
-"""A file that is not there. No file has inode 0."""
+"""A file that does not exist. No file has inode 0."""
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """What a stat says."""
+    """The stamp in a ``stat`` result."""
     return Stamp(
         device=status.st_dev,
         inode=status.st_ino,
@@ -55,7 +55,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def stamp_at(path: Path) -> Stamp | None:
-    """What is at a path now; None when that cannot be told."""
+    """The stamp of the file at a path now; None if it cannot be determined."""
     try:
         return stamp_of(path.stat())
     except (FileNotFoundError, NotADirectoryError):
@@ -65,7 +65,7 @@ def stamp_at(path: Path) -> Stamp | None:
 
 
 class Files(Generic[T]):
-    """Reads files and makes something of each, once for each content. Safe for many threads."""
+    """Reads files and calls ``make`` once for each content. Thread-safe."""
 
     def __init__(self, make: Callable[[BinaryIO], T], memo_size: int) -> None:
         self._make = make
@@ -74,12 +74,12 @@ class Files(Generic[T]):
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> tuple[Stamp, T]:
-        """The file as it is, and what is made of it.
+        """The file's stamp, and the result of ``make``.
 
-        Raises ``FileNotFoundError`` when there is none, and ``InvalidArgumentError`` when it is
-        not a regular file, cannot be read, is locked, or does not stop changing.
+        Raises ``FileNotFoundError`` if there is none, and ``InvalidArgumentError`` if it is not a
+        regular file, cannot be read, is locked, or keeps changing.
         """
-        with _told(path):
+        with _report_errors(path):
             stamp = stamp_of(path.stat())
             with self._lock:
                 if stamp in self._memo:
@@ -95,14 +95,14 @@ class Files(Generic[T]):
 
 
 def read_once(path: Path, make: Callable[[BinaryIO], T]) -> tuple[Stamp, T]:
-    """The file as it is, and what is made of it; raises as ``Files.read`` does."""
-    with _told(path):
+    """The file's stamp, and the result of ``make``; raises like ``Files.read``."""
+    with _report_errors(path):
         stamp, made, _settled = _read(path, make)
     return stamp, made
 
 
 def _read(path: Path, make: Callable[[BinaryIO], T]) -> tuple[Stamp, T, bool]:
-    """The same, and whether the file's stamp is one to remember it by."""
+    """The same, and whether the stamp may be remembered."""
     with _opened(path) as file:
         _share(file, path)
         for _ in range(_ATTEMPTS):
@@ -118,8 +118,8 @@ def _read(path: Path, make: Callable[[BinaryIO], T]) -> tuple[Stamp, T, bool]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Say what the system says of a path in words of ours."""
+def _report_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors for a path into our own."""
     try:
         yield
     except NotADirectoryError as error:
@@ -135,7 +135,7 @@ def _told(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    # Not blocking, or a pipe that no one writes to would hold us up before we see that it is one.
+    # Non-blocking, or opening a pipe without a writer would hang before it is recognised as one.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -160,14 +160,14 @@ def _share(file: BinaryIO, path: Path) -> None:
                 raise
         if time.monotonic() > deadline:
             raise InvalidArgumentError(
-                f"{path} is locked by someone who writes to it",
-                remedy="prepare again once they are done",
+                f"{path} is locked by a program that writes to it",
+                remedy="prepare again once it is done",
             )
         time.sleep(0.02)
 
 
 def _settle(file: BinaryIO) -> bool:
-    """Wait until the file's last change is a tick ago; False if its times lie in the future."""
+    """Wait until the file's last change is a tick ago; False if its times are in the future."""
     status = os.fstat(file.fileno())
     age = time.time_ns() - status.st_ctime_ns
     if 0 <= age < TICK_NS:

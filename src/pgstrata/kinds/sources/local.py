@@ -1,4 +1,4 @@
-"""Sources on this machine: its own tree, or a directory that stands for one."""
+"""Sources on this machine: its own tree, or a directory that represents one."""
 
 import asyncio
 import hashlib
@@ -23,10 +23,10 @@ _UNNAMEABLE = "\0"
 
 
 class LocalTree:
-    """A directory of this machine, by default the root: then paths are the machine's own.
+    """A directory of this machine; by default the root, so that paths are the machine's own.
 
-    It remembers the digests of the last ``memo_size`` files by what the disk knows of them, so that
-    to look at one again costs no reading.
+    It remembers the digests of the last ``memo_size`` files by their stamps, so that looking at one
+    again does not read it.
     """
 
     def __init__(self, root: Path = ROOT, memo_size: int = 16384) -> None:
@@ -61,10 +61,10 @@ class LocalTree:
     def list(self, path: PurePath) -> Listing | None:
         if _UNNAMEABLE in str(path):
             return None
-        place = self._at(path)
+        directory = self._at(path)
         try:
-            stamp = stamp_of(place.stat())
-            names = tuple(sorted(entry.name for entry in place.iterdir()))
+            stamp = stamp_of(directory.stat())
+            names = tuple(sorted(entry.name for entry in directory.iterdir()))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -78,7 +78,7 @@ class LocalTree:
         try:
             return self._at(path).is_dir()
         except OSError:
-            # It may not be looked at, or its name is too long.
+            # Access is denied, or its name is too long.
             return False
 
     def real(self, path: PurePath) -> PurePath:
@@ -103,7 +103,7 @@ class LocalTree:
         await self._check_untouched(seen)
 
     async def _verify(self, inputs: Sequence[Input]) -> tuple[Seen, ...]:
-        # Off the event loop: what is not remembered any more is read again.
+        # Off the event loop: files that are no longer remembered are read again.
         return await asyncio.to_thread(lambda: tuple(map(self._verified, inputs)))
 
     def _verified(self, known: Input) -> Seen:
@@ -118,7 +118,7 @@ class LocalTree:
         return seen
 
     async def _check_untouched(self, seen: Sequence[Seen]) -> None:
-        # A few looks take less time than telling a thread of them.
+        # Checking a few takes less time than handing it to a thread.
         few = len(seen) <= _FEW
         touched = (
             self.first_touched(seen) if few else await asyncio.to_thread(self.first_touched, seen)
@@ -129,7 +129,7 @@ class LocalTree:
     def _at(self, path: PurePath) -> Path:
         if self._root == ROOT:
             return Path(path)
-        # What goes up from a tree's top is at its top.
+        # ``..`` at the top of a tree leads to the top.
         return local_path(self._root, PurePath(os.path.normpath(path)))
 
 

@@ -1,4 +1,4 @@
-"""What was made of contents, kept by their digests: the same file is not parsed twice."""
+"""Results kept by the digests of contents, so that no file is parsed twice."""
 
 import threading
 from collections import OrderedDict
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """Makes something of each content, once, and keeps the last ``size``. Safe for threads."""
+    """Calls ``make`` once for each content, and keeps the last ``size`` results. Thread-safe."""
 
     def __init__(self, make: Callable[[BinaryIO], T], size: int) -> None:
         self._make = make
@@ -21,9 +21,9 @@ class Memo(Generic[T]):
         self._lock = threading.Lock()
 
     def read(self, sources: Sources, path: PurePath) -> tuple[Seen, T | None]:
-        """The file at a path, and what is made of it; None when there is no file.
+        """The file at a path, and the result for it; None if there is no file.
 
-        Raises as ``Sources.look`` does.
+        Raises like ``Sources.look``.
         """
         seen = sources.look(path)
         if seen.input.digest is None:

@@ -1,4 +1,4 @@
-"""Sources held in memory, as files sent from elsewhere are; tools get them in a directory."""
+"""Sources in memory, as for files sent from elsewhere; tools get them in a directory."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ class _Blob(NamedTuple):
     content: bytes
     digest: str
     version: int
-    """Which of all changes to the tree it came with."""
+    """The number of the change to the tree that it came with."""
 
 
 class MemorySources:
@@ -46,7 +46,7 @@ class MemorySources:
             self._blobs[_normal(PurePosixPath(name))] = _Blob(content, sha, self._version)
 
     def remove(self, name: str) -> None:
-        """Remove a file. Raises ``KeyError`` when there is none."""
+        """Remove a file. Raises ``KeyError`` if there is none."""
         with self._lock:
             self._version += 1
             del self._blobs[_normal(PurePosixPath(name))]
@@ -58,7 +58,7 @@ class MemorySources:
         seen, blob = self._looked(path)
         if blob is None:
             raise FileNotFoundError(str(path))
-        # A file of the system's, since what reads it may want its descriptor.
+        # A real file, since its reader may need a descriptor.
         with tempfile.TemporaryFile() as file:
             file.write(blob.content)
             file.seek(0)
@@ -107,27 +107,27 @@ class MemorySources:
         with self._lock:
             blobs = dict(self._blobs)
         for path, blob in blobs.items():
-            place = local_path(root, path)
-            place.parent.mkdir(parents=True, exist_ok=True)
+            file = local_path(root, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
             if path in wanted:
-                place.write_bytes(blob.content)
+                file.write_bytes(blob.content)
 
     def _check_untouched(self, seen: Sequence[Seen]) -> None:
         if touched := self.first_touched(seen):
             raise changed(touched.input)
 
     def _looked(self, path: PurePath) -> tuple[Seen, _Blob | None]:
-        place = _normal(path)
+        normal = _normal(path)
         with self._lock:
-            blob = self._blobs.get(place)
+            blob = self._blobs.get(normal)
         if blob is not None:
             found = Input(name=str(path), digest=blob.digest, size=len(blob.content))
-            return Seen(found, (str(place), blob.version)), blob
+            return Seen(found, (str(normal), blob.version)), blob
         if self.is_directory(path):
             raise InvalidArgumentError(
                 f"{path} is not a regular file", remedy="name a file that can be read twice"
             )
-        return Seen(Input(name=str(path), digest=None), (str(place), None)), None
+        return Seen(Input(name=str(path), digest=None), (str(normal), None)), None
 
     def _now(self, known: Input) -> Seen:
         path = PurePosixPath(known.name)

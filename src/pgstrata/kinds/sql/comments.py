@@ -9,20 +9,20 @@ _ALL_BLANK = bytes(byte if byte == ord("\n") else ord(" ") for byte in range(256
 
 
 def without_comments(sql: bytes) -> bytes:
-    """The SQL with every comment outside of quotes made blank, line for line."""
+    """The SQL with every comment outside of quotes replaced by blanks; lines stay the same."""
     return b"".join(blanked(sql, 0, len(sql)))
 
 
 def blanked(text: Text, start: int, end: int) -> Iterator[bytes]:
     """The same for a part of a text, in pieces of about a window each."""
     pieces: list[bytes] = []
-    held = 0
+    length = 0
     for piece in _pieces(text, start, end):
         pieces.append(piece)
-        held += len(piece)
-        if held >= WINDOW:
+        length += len(piece)
+        if length >= WINDOW:
             yield b"".join(pieces)
-            pieces, held = [], 0
+            pieces, length = [], 0
     yield b"".join(pieces)
 
 

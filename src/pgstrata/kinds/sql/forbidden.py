@@ -1,7 +1,7 @@
-"""SQL whose result hangs on more than the SQL: files the server reads, a lexer psql is switched to.
+"""SQL that depends on more than its text: files of the server, settings that change psql's lexer.
 
-It is looked for in strings and function bodies too, as text, since they are often SQL themselves.
-What a program composes piece by piece cannot be found so; what people write can.
+It is searched for in strings and function bodies too, as text, since they are often SQL themselves.
+That does not find what a program composes piece by piece, but it finds what people write.
 """
 
 import re
@@ -23,7 +23,7 @@ from pgstrata.kinds.sql.suspects import (
 __all__ = ["Forbidden", "copy_of", "find", "unsafe_encoding"]
 
 _ENOUGH = 1000
-"""How many findings anyone could want to know of."""
+"""The most findings that are reported."""
 _BEGINNINGS = {
     b"copy": Phase.COPY,
     b"wrapper": Phase.WRAPPER,
@@ -39,7 +39,7 @@ _FUNCTIONS = (
     b"lo_import",
 )
 _WORDS = (*_BEGINNINGS, *_FUNCTIONS)
-# Each alternative starts as it is, which lets Python pass by other text fast.
+# Each alternative starts with a literal, which lets Python skip other text fast.
 _BEGINNING = re.compile(b"|".join(word + rb"(?<!\w" + word + rb")\b" for word in _WORDS))
 _BEGINNING_OR_PARENTHESIS = re.compile(_BEGINNING.pattern + rb"|\)")
 
@@ -60,13 +60,16 @@ _TARGET = re.compile(
 
 
 def find(sql: Text, start: int = 0, end: int | None = None) -> tuple[Forbidden, ...]:
-    """What is forbidden in the SQL, or in a part of it, in no order; of very much the beginning."""
+    """What is forbidden in the SQL, or in a part of it, in no particular order.
+
+    If there is very much, only the beginning.
+    """
     end = len(sql) if end is None else end
     if end - start <= WINDOW and not _promising(sql[start:end].lower()):
         return ()
     if not _search(windows(sql, start, end), start):
         return ()
-    # Only now, since it takes longer: comments may say what they like.
+    # Comments may contain anything. Only now, since removing them takes longer.
     return tuple(_search(blanked(sql, start, end), start))
 
 
@@ -83,26 +86,26 @@ def _search(pieces: Iterable[bytes], start: int) -> list[Forbidden]:
 
 
 class _Search:
-    """Reads SQL once, a token at a time, with all that may turn out to be forbidden in hand.
+    """Reads SQL once, a token at a time, keeping everything that may turn out to be forbidden.
 
-    Of suspects that have come equally far only one is kept, so that there are never many.
+    Of suspects in the same phase only one is kept, so that there are never many.
     """
 
     def __init__(self, start: int) -> None:
         self.found: list[Forbidden] = []
         self._buffer = b""
         self._base = start
-        """Where the buffer starts."""
+        """The position of the buffer in the SQL."""
         self._at = 0
-        """Where in the buffer to read on."""
+        """The position in the buffer to continue from."""
         self._suspects: list[Suspect] = []
         self._query = False
-        """Whether there was a COPY with a parenthesis behind it."""
+        """Whether there was a COPY followed by a parenthesis."""
         self._promising = False
-        """Whether any of the words is in the buffer at all."""
+        """Whether any of the words is in the buffer."""
 
     def feed(self, piece: bytes) -> None:
-        """Read on, as far as enough follows."""
+        """Continue with a piece, except for its last ``MARGIN`` bytes."""
         if len(self.found) >= _ENOUGH:
             return
         kept = max(0, self._at - BEHIND)
@@ -113,7 +116,7 @@ class _Search:
         self._read(len(self._buffer) - MARGIN)
 
     def finish(self) -> None:
-        """Read what is left."""
+        """Read the rest."""
         self._read(len(self._buffer))
         end = Token("end", b"", self._base + self._at, None)
         for suspect in self._suspects:
@@ -126,7 +129,7 @@ class _Search:
             self._step(self._token())
 
     def _skip(self, stop: int) -> bool:
-        """Pass by what begins nothing; whether something begins before ``stop``."""
+        """Skip what starts nothing; whether something starts before ``stop``."""
         if not self._query and not self._promising:
             self._at = stop
             return False
@@ -162,7 +165,7 @@ class _Search:
         self._at += len(token.text)
 
     def _leave_joined(self, before: Iterable[Suspect]) -> None:
-        """What was joined ends at the first quote it can end at."""
+        """Drop what was joined at the first quote that can end it."""
         ended = {one.start for one in before if one.phase is Phase.JOINT and not one.comment}
         self._suspects = [
             one
@@ -174,17 +177,17 @@ class _Search:
         for index, kept in enumerate(self._suspects):
             if (kept.phase, kept.comment) == (suspect.phase, suspect.comment):
                 if kept.start != suspect.start:
-                    # It may be as long as the one that was opened last.
+                    # It may get as long as the one that was opened last.
                     opened = max(kept.opened, suspect.opened)
                     self._suspects[index] = kept._replace(opened=opened, several=True)
                 return
         self._suspects.append(suspect)
 
     def _begin(self, token: Token) -> None:
-        """Suspect what begins with this token."""
+        """Add the suspect that starts with this token, if any."""
         if token.text == b")" and self._query:
             self._keep(Suspect(Phase.QUERY, token.start))
-        # Of a very long word that comes in pieces, the last one is no word.
+        # The last piece of a very long word that comes in pieces is not a word.
         if token.text not in _WORDS or not _BEGINNING.match(self._buffer, self._at):
             return
         if token.text in _FUNCTIONS:

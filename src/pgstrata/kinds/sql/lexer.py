@@ -1,8 +1,8 @@
 """SQL as psql's lexer sees it: where strings, comments and words end, never what they mean.
 
 Scripts are bytes, as psql reads them: a byte above 127 can be part of a word, as in every encoding
-psql reads safely. Every pattern here is a run of bytes of one class, or a few bytes; what goes on
-longer, and what is inside something else, is a state of the lexer.
+that psql reads safely. Every pattern here matches a run of bytes of one class, or a few bytes;
+anything longer, or nested, is a state of the lexer.
 """
 
 import re
@@ -14,11 +14,11 @@ from pgstrata.kinds.sql.reader import MARGIN, WINDOW, Reader
 
 _LONGEST_TAG = 1000
 _LONGEST_WORD = 64
-"""How much of a word's text a token has: more than any keyword."""
+"""How many bytes of a word a token contains: more than any keyword has."""
 
 
 class Kind(IntEnum):
-    """What sort of token it is."""
+    """The kind of a token."""
 
     SPACE = auto()
     COMMENT = auto()
@@ -31,21 +31,21 @@ class Kind(IntEnum):
     NAME = auto()
     """A name in double quotes."""
     VARIABLE = auto()
-    """A psql variable that is put in as it is: ``:name``."""
+    """A psql variable that is interpolated unquoted: ``:name``."""
     PARAMETER = auto()
     """``$1`` and so on."""
     MARK = auto()
     """Anything else, a byte at a time."""
     UNCLOSED = auto()
-    """A string, a name or a comment that goes on to the end."""
+    """A string, a name or a comment that is not closed before the end."""
     BROKEN = auto()
-    """An escape string that is never closed, or goes on behind a carriage return."""
+    """An escape string that is never closed, or continues after a carriage return."""
     STRAY = auto()
     """A dollar sign that opens no quote."""
     STUCK = auto()
-    """A number that letters are stuck to, and a quote to them. Releases of psql differ on it."""
+    """A number directly followed by letters and a quote. Releases of psql differ on it."""
     LONG_TAG = auto()
-    """The start of a dollar quote whose tag nobody would write."""
+    """The start of a dollar quote with an unreasonably long tag."""
 
 
 GAPS = frozenset((Kind.SPACE, Kind.COMMENT, Kind.NESTED))
@@ -58,12 +58,11 @@ class Token(NamedTuple):
     start: int
     end: int
     text: bytes = b""
-    """In lower case, of words, variables and marks, and of what opens something that is not closed;
-    the beginning, if it is long."""
+    """In lower case, for words, variables, marks, and the opening of something that is not closed;
+    only the beginning, if it is long."""
 
 
-# What a token begins with, or all of it if it is short. No alternative starts as another does, but
-# for those that come before it.
+# The start of a token, or all of it if it is short. No alternative starts like a later one.
 _NEXT = re.compile(
     rb"""(?P<space>  [ \t\n\r\f\v]+)
        | (?P<line>   --)
@@ -78,8 +77,8 @@ _NEXT = re.compile(
        | (?P<mark>   ::|.)""",
     re.VERBOSE | re.DOTALL,
 )
-# What skimming stops at. Each alternative starts with a byte as it is, without a group or a class:
-# that lets Python pass by all other bytes ten times as fast.
+# Where skimming stops. Each alternative starts with a literal byte, without a group or a class,
+# which lets Python skip all other bytes ten times as fast.
 _SKIM = re.compile(
     "|".join(
         (
@@ -107,7 +106,7 @@ _BLANK_LINES = re.compile(rb"[ \t\f\v\r]*")
 _TAG = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]{0,%d})?\$" % (_LONGEST_TAG - 1))
 _LONG_TAG = re.compile(rb"\$[A-Za-z_\x80-\xff][\w\x80-\xff]{%d}" % _LONGEST_TAG)
 
-# What may stand before a quote without a space between, apart from dollar signs.
+# What may come directly before a quote, apart from dollar signs.
 _STUCK_BYTES = bytes(byte for byte in range(256) if re.match(rb"[\w.\x80-\xff]", bytes([byte])))
 _STUCK = frozenset(_STUCK_BYTES)
 _PIECE = re.compile(
@@ -119,13 +118,13 @@ _PIECE = re.compile(
 
 
 class Lexer:
-    """Finds tokens: all of them, one after the other, or only some."""
+    """Finds tokens: each one in turn, or only some."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
     def token(self, position: int) -> Token | None:
-        """The token that starts here; None at the end."""
+        """The token that starts at a position; None at the end."""
         reader = self._reader
         found = reader.match(_NEXT, position)
         if found is None:
@@ -150,7 +149,7 @@ class Lexer:
                 return self._quoted(position, found[0])
 
     def gap(self, position: int) -> tuple[int, bool]:
-        """Where white space and comments end, and whether there are comments in comments."""
+        """Where white space and comments end, and whether any comments are nested."""
         nested = False
         while (token := self.token(position)) is not None and token.kind in GAPS:
             nested |= token.kind is Kind.NESTED
@@ -158,11 +157,11 @@ class Lexer:
         return position, nested
 
     def skim(self, position: int) -> Token | None:
-        """The next token, of those that one looks for who passes by most of the SQL.
+        """The next token of interest to a reader that skips most of the SQL.
 
         That is a comment, a variable, a semicolon, a backslash, the words COPY, CREATE and FROM,
-        and what makes SQL hard to read: STUCK, BROKEN, UNCLOSED, LONG_TAG. ``position`` must be
-        where a token starts.
+        and what makes SQL hard to read: STUCK, BROKEN, UNCLOSED, LONG_TAG. A token must start at
+        ``position``.
         """
         reader = self._reader
         while (found := reader.find(_SKIM, position)) is not None:
@@ -193,7 +192,7 @@ class Lexer:
         return None
 
     def variable(self, token: Token) -> str:
-        """The name in a VARIABLE token; of a very long one, its beginning."""
+        """The name in a VARIABLE token; only its beginning, if it is very long."""
         reader = self._reader
         name = reader.read(token.start + 1, min(token.end, token.start + MARGIN))
         return name.decode("utf-8", "replace")
@@ -209,7 +208,7 @@ class Lexer:
     def _at_quote(self, position: int, start: int, end: int, found: re.Match[bytes]) -> Token:
         """The token that a quote, a dollar sign or an ampersand is part of.
 
-        The letters before it may make it another: ``e'``, ``a$b$``.
+        The letters before it may change what it is: ``e'``, ``a$b$``.
         """
         mark = found[0][:1]
         if start > position and found.string[found.start() - 1] in _STUCK:
@@ -232,9 +231,9 @@ class Lexer:
         return Token(Kind.STRING, start, end)
 
     def _run_before(self, start: int, end: int) -> tuple[int, re.Match[bytes]] | None:
-        """The run of letters, digits and dots that ends here: where it starts, its last piece.
+        """The run of letters, digits and dots that ends at ``end``: its start, and its last piece.
 
-        None for a run of a length that nobody would write.
+        None for a run of unreasonable length.
         """
         reader = self._reader
         start = max(start, end - WINDOW)
@@ -269,9 +268,9 @@ class Lexer:
         return Token(Kind.BROKEN, start, reader.end)
 
     def _continues(self, position: int) -> bool:
-        r"""Whether an escape string goes on here: behind a line's end that is only \r.
+        r"""Whether an escape string continues here, after a line that ends with only \r.
 
-        The same behind \n starts a string without escapes, since psql reads line by line.
+        After \n the same starts a string without escapes, since psql reads line by line.
         """
         reader = self._reader
         position = reader.run(_BLANK, position)
@@ -310,9 +309,9 @@ class Lexer:
 
 
 def _stands_alone(quoted: re.Match[bytes], start: int) -> bool:
-    """Whether nothing before a string or a name changes it, as is soon seen of nearly all.
+    """Whether nothing before a string or a name changes it: a quick check that settles most.
 
-    What is before it starts at ``start`` at the earliest.
+    Nothing before ``start`` belongs to it.
     """
     text, at = quoted.string, quoted.start()
     if at == start or text[at - 1] not in _STUCK:

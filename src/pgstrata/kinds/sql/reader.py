@@ -1,7 +1,7 @@
-"""Text of any length, looked at through a window.
+"""Text of any length, read through a window.
 
-No call into C is handed more than a window: such a call holds the interpreter's lock from its
-start to its end, and the event loop waits for as long.
+No call into C gets more than a window: such a call holds the interpreter's lock until it returns,
+and the event loop waits for it.
 """
 
 import os
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 WINDOW = 1 << 16
-"""How many bytes are looked at in one go."""
+"""How many bytes are read at once."""
 MARGIN = 1 << 11
-"""How many bytes behind the place that is read are sure to be in the window, if there are any."""
+"""How many bytes after the current position are in the window, if there are any."""
 BEHIND = 16
 """The same for those before it."""
 
@@ -23,14 +23,14 @@ class Text(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, where: slice, /) -> bytes:
-        """The bytes between two places that are not past its end."""
+        """The bytes between two positions that are not past its end."""
 
 
 class FileText:
-    """The content of an open file, as long as it was at first.
+    """The content of an open file, with the length it had at first.
 
-    What a file lacks that became shorter meanwhile reads as zeros, so who reads it must see
-    afterwards whether it changed.
+    If the file becomes shorter, the rest reads as zeros, so the reader must check afterwards
+    whether it changed.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -65,7 +65,7 @@ class StringText:
 
 
 def windows(text: Text, start: int, end: int) -> Iterator[bytes]:
-    """The bytes between two places, a window at a time."""
+    """The bytes between two positions, a window at a time."""
     for position in range(start, end, WINDOW):
         yield text[position : min(position + WINDOW, end)]
 
@@ -73,7 +73,7 @@ def windows(text: Text, start: int, end: int) -> Iterator[bytes]:
 class Reader:
     """Reads a part of a text, mostly forwards.
 
-    ``window`` holds the bytes from ``base`` on, around the place that was asked for last.
+    ``window`` has the bytes from ``base`` on, around the position used last.
     """
 
     def __init__(self, text: Text, start: int = 0, end: int | None = None) -> None:
@@ -84,7 +84,7 @@ class Reader:
         self.base = start
 
     def look(self, position: int, ahead: int = MARGIN) -> int:
-        """Bring a place and so many bytes behind it into the window; say where in it it is."""
+        """Bring a position and so many bytes after it into the window, and return its index."""
         offset = position - self.base
         if offset < BEHIND or offset + ahead > len(self.window):
             self._move(position, ahead)
@@ -98,11 +98,11 @@ class Reader:
 
     @property
     def last(self) -> bool:
-        """Whether the window reaches to the end."""
+        """Whether the window reaches the end."""
         return self.base + len(self.window) == self.end
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes between two places that are at most ``MARGIN`` apart."""
+        """The bytes between two positions that are at most ``MARGIN`` apart."""
         at = self.look(start)
         return self.window[at : at + end - start]
 
@@ -112,9 +112,9 @@ class Reader:
         return pattern.match(self.window, at)
 
     def find(self, pattern: re.Pattern[bytes], position: int) -> re.Match[bytes] | None:
-        """Search for a pattern that looks at no more than ``MARGIN`` bytes, from a place on.
+        """Search from a position for a pattern that looks at no more than ``MARGIN`` bytes.
 
-        The match counts from ``base``.
+        The match is relative to ``base``.
         """
         while True:
             at = self.look(position)
@@ -125,7 +125,7 @@ class Reader:
             position = self.base + (safe + 1 if found is None else found.start())
 
     def after(self, literal: bytes, position: int) -> int | None:
-        """Where the first ``literal`` from a place on ends; it is at most ``MARGIN`` bytes long."""
+        """Where the next ``literal``, of at most ``MARGIN`` bytes, ends; None if there is none."""
         while True:
             at = self.look(position)
             found = self.window.find(literal, at)
@@ -146,6 +146,6 @@ class Reader:
                 return position
 
     def at(self, position: int, expected: bytes) -> bool:
-        """Whether a few bytes are there."""
+        """Whether the bytes at a position are the expected ones."""
         at = self.look(position)
         return self.window.startswith(expected, at)

@@ -1,4 +1,4 @@
-"""What may turn out to be forbidden, as it is read token by token. Pure."""
+"""Suspects: what may turn out to be forbidden, as it is read token by token. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ USE_COPY = r"read client files with \copy ... from 'file'"
 _LONGEST_COLUMNS = 10_000
 _LONGEST_JOINED = 400
 _LONGEST_ENCODING = 63
-"""PostgreSQL knows no encoding by a longer name."""
+"""PostgreSQL has no encoding with a longer name."""
 _UNSAFE_ENCODING = re.compile(
     r"sjis|shiftjis(?:2004)?|mskanji|(?:win|windows)(?:932|936|949|950)|big5|gbk|uhc|gb18030|johab"
 )
@@ -24,55 +24,55 @@ class Forbidden(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A piece of SQL as text, in lower case. Quotes are marks like any other here."""
+    """A piece of SQL as text, in lower case. Here quotes are marks like any other."""
 
     group: str
     """space, newline, word, dotted (signs that are part of names), join, quote, mark or end."""
     text: bytes
     start: int
     target: str | None
-    """Whether ``program`` is here, or with what a ``file`` that is named to COPY may start."""
+    """``program`` if that word is here, ``file`` if COPY's file could start here."""
 
 
 class Phase(IntEnum):
-    """How far something has been read."""
+    """How far a suspect has been read."""
 
     COPY = auto()
     TABLE = auto()
-    """Where a part of the table's name must follow."""
+    """Before a part of the table's name."""
     NAME = auto()
-    """Just behind a part of the table's name: what touches it belongs to it."""
+    """Directly after a part of the table's name: what touches it belongs to it."""
     NAMED = auto()
-    """Behind it and a gap."""
+    """After it and a gap."""
     QUOTED = auto()
     """In a name in double quotes."""
     CUT = auto()
-    """Behind a quote that may end a string to which something is joined: ``'copy ' || t``."""
+    """After a quote that may end a string to which something is joined: ``'copy ' || t``."""
     JOINING = auto()
-    """Where what is joined must follow."""
+    """Before what is joined."""
     JOINED = auto()
     """In what is joined."""
     JOINT = auto()
-    """Behind what may join the next string."""
+    """After what may join the next string."""
     COLUMNS = auto()
-    """In the parentheses behind the table's name."""
+    """In the parentheses after the table's name."""
     LISTED = auto()
-    """Behind these parentheses."""
+    """After these parentheses."""
     TARGET = auto()
-    """Behind FROM or TO."""
+    """After FROM or TO."""
     QUERY = auto()
-    """Behind a parenthesis that may end the query of a COPY."""
+    """After a parenthesis that may end the query of a COPY."""
     WRAPPER = auto()
     QUOTED_WRAPPER = auto()
     STRINGS = auto()
-    """Just behind standard_conforming_strings."""
+    """Directly after standard_conforming_strings."""
     STRINGS_SET = auto()
-    """Where what sets it must follow."""
+    """Before what sets it."""
     STRINGS_VALUE = auto()
     STRINGS_QUOTED = auto()
-    """Just behind the quote of its value."""
+    """Directly after the quote of its value."""
     ENCODING = auto()
-    """Just behind client_encoding."""
+    """Directly after client_encoding."""
     ENCODING_SET = auto()
     ENCODING_VALUE = auto()
     ENCODING_NAME = auto()
@@ -100,13 +100,13 @@ class Suspect(NamedTuple):
     phase: Phase
     start: int
     comment: bytes = b""
-    """What opened the comment it is in at present."""
+    """The opening of the comment it is in, if any."""
     opened: int = 0
     """Where its columns, or what is joined, start."""
     name: bytes = b""
     """Of an encoding, as far as it was read."""
     several: bool = False
-    """Whether it stands for others that started later."""
+    """Whether it represents others that started later."""
 
 
 def unsafe_encoding(name: str) -> bool:
@@ -117,13 +117,13 @@ def unsafe_encoding(name: str) -> bool:
 
 
 def copy_of(start: int, *, program: bool) -> Forbidden:
-    """COPY between a table and a program, or a file, of the server's."""
+    """COPY between a table and a program, or a file, on the server."""
     what = "COPY runs a program" if program else "COPY reads or writes a file of the server"
     return Forbidden(start, what, USE_COPY)
 
 
 def follow(suspect: Suspect, token: Token) -> Iterator[Suspect | Forbidden]:
-    """What becomes of a suspect at the next token: nothing, if that clears it of suspicion."""
+    """What a suspect becomes at the next token: nothing, if that shows it to be harmless."""
     phase, text = suspect.phase, token.text
     gap = token.group in ("space", "newline")
     if suspect.comment:
@@ -206,8 +206,8 @@ def _follow_strings(suspect: Suspect, token: Token) -> Iterator[Suspect | Forbid
         case Phase.STRINGS_VALUE | Phase.STRINGS_QUOTED if text in (b"on", b"true", b"default"):
             pass
         case _:
-            what = "standard_conforming_strings may be set to something else than on"
-            remedy = "write E'...' where a backslash shall escape"
+            what = "standard_conforming_strings may be set to something other than on"
+            remedy = "write E'...' where backslashes are escapes"
             yield Forbidden(suspect.start, what, remedy)
 
 

@@ -112,7 +112,7 @@ def test_a_command_that_does_not_update_is_refused_by_name(command: str) -> None
         (("update", "update", FILE), "2 commands"),
         (("update", "--changelog-file"), "--changelog-file has no value"),
         (("update", "--changelog-file="), "--changelog-file has no value"),
-        (("update", FILE, "-Dname"), "-Dname is no parameter"),
+        (("update", FILE, "-Dname"), "-Dname is not a parameter"),
         (("update", FILE, "--count=1"), "--count has no meaning"),
         (("update", FILE, "--tag=v1"), "--tag has no meaning"),
         (("update-count", FILE), "needs --count"),

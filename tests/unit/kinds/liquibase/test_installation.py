@@ -63,7 +63,7 @@ def test_a_jar_that_no_class_path_can_name_is_refused(
     home = tmp_path / name
     for name in NEEDED:
         jar(home / f"{name}.jar")
-    with pytest.raises(ToolMissingError, match=f"from {home}.* colon"):
+    with pytest.raises(ToolMissingError, match=f"load {home}.* colon"):
         find(home=home, extensions=(), java=java, env={})
 
 

@@ -297,16 +297,16 @@ def test_two_trees_have_one_digest_only_when_all_their_contents_are_the_same(
 
 
 AFAR = [
-    ("\\i /etc/passwd", "/etc/passwd is a path of one machine"),
-    ("\\ir /app/b.sql", "/app/b.sql is a path of one machine"),
-    ("\\copy t from '/etc/passwd'", "/etc/passwd is a path of one machine"),
-    ("\\i ~/b.sql", "is a path of one machine"),
-    ("\\cd /", "/ is a path of one machine"),
+    ("\\i /etc/passwd", "/etc/passwd is an absolute path"),
+    ("\\ir /app/b.sql", "/app/b.sql is an absolute path"),
+    ("\\copy t from '/etc/passwd'", "/etc/passwd is an absolute path"),
+    ("\\i ~/b.sql", "is an absolute path"),
+    ("\\cd /", "/ is an absolute path"),
     ("\\i ../../b.sql", "leads out of the sources"),
     ("\\ir sub/../../../b.sql", "leads out of the sources"),
     ("\\cd ..\n\\cd ..", "leads out of the sources"),
     ("\\if :x\n\\i ../../b.sql\n\\endif", "leads out of the sources"),
-    ("\\i sub/c.sql", "/b.sql is a path of one machine"),
+    ("\\i sub/c.sql", "/b.sql is an absolute path"),
 ]
 
 

@@ -257,7 +257,7 @@ def test_a_change_of_directory_is_found() -> None:
         (b"\\if 1\n\\copy t from stdin\n\\.\n\\endif", r"inside \if"),
         (b"copy t from 1a$$stdin;", "file of the server"),
         (b"copy $a$ from stdin;", "not understood"),
-        (b"select 1a$$ \\i x $$;", "stuck to a number"),
+        (b"select 1a$$ \\i x $$;", "directly follows a number"),
         (b"select E'a'\r'b\\'';", "carriage return"),
         (b"\xef\xbb\xbf$$x$$", "byte order mark"),
         (b"select 1;\0", "NUL"),
