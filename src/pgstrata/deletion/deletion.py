@@ -1,9 +1,9 @@
-"""Deleting instances and states: the whole tree that hangs on one goes, or nothing does.
+"""Deletes instances and states: a whole tree or nothing.
 
-The states of the tree are claimed first, so that no job begins to use them, then everything is
-looked at, and only when nothing is in the way the rows go, in one transaction. That is the moment
-of deletion: a kill before it has changed nothing, and after it the next start clears away what is
-left. Then servers are stopped, files are hidden, and deleted in the background.
+The states of the tree are claimed first, so that no job starts to use them. Then everything is
+checked, and if nothing blocks the deletion, the rows are deleted in one transaction. A kill before
+that has changed nothing; after a kill later on, the next start removes the rest. Then servers are
+stopped, and files are hidden and deleted in the background.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from pgstrata.store.base import Store, Tree
 from pgstrata.system.cancellation import finish
 
 SERVERS_AT_ONCE = 8
-"""How many servers are asked, or stopped, at the same time."""
+"""How many servers are queried, or stopped, at the same time."""
 
 
 class Deletion:
@@ -40,7 +40,7 @@ class Deletion:
         removal: StateRemoval,
         trash: Trash,
     ) -> None:
-        """``instances``: the directory that has each one's files, by its id."""
+        """``instances``: the directory with each one's files, by its id."""
         self._instances = instances
         self._store = store
         self._runtime = runtime
@@ -54,7 +54,7 @@ class Deletion:
     ) -> DeleteResult:
         """Delete an instance; one with connected clients only with ``force``.
 
-        Raises ``NotFoundError``, ``ServerError`` when its server cannot be asked for its clients.
+        Raises ``NotFoundError``, ``ServerError`` if its server cannot be queried for its clients.
         """
         instance = await self._store.instance(instance_id)
         if instance is None:
@@ -71,11 +71,11 @@ class Deletion:
     async def delete_state(
         self, state_id: str, *, recurse: bool, force: bool, dry_run: bool
     ) -> DeleteResult:
-        """Delete a state; with ``recurse`` all that stems from it, too.
+        """Delete a state; with ``recurse`` all its descendants, too.
 
-        With ``force`` also when clients are connected or jobs are at work on it: those fail.
-        Raises ``NotFoundError``, ``ServerError`` as ``delete_instance`` does, ``ConflictError``
-        when something was made from it just now.
+        With ``force`` even if clients are connected or jobs are using it: those fail. Raises
+        ``NotFoundError``, ``ServerError`` like ``delete_instance``, ``ConflictError`` if something
+        was made from it just now.
         """
         tree = await self._tree(state_id)
         if dry_run or (not recurse and (len(tree.states) > 1 or tree.instances)):
@@ -83,11 +83,11 @@ class Deletion:
             return _untouched(node, dry_run=dry_run)
         ids = [state.state_id for state in tree.states]
         with self._in_use.removing(ids, even_held=force) as in_the_way:
-            # Whatever was made from it until this moment is in the tree now; no job begins to.
+            # Everything made from it so far is in the tree now, and no job starts to use it.
             tree = await self._tree(state_id)
             node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
             if node.blocked is None and not force:
-                # Counting takes its time: a client may have come while others were counted.
+                # Counting takes time: a client may have connected while others were counted.
                 node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
             if node.blocked:
                 return _untouched(node, dry_run=False)
@@ -108,10 +108,10 @@ class Deletion:
         return state_node(tree, uses, recurse=recurse, force=force, held=in_use)
 
     async def _uses(self, instances: Sequence[Instance], *, force: bool) -> Mapping[str, Use]:
-        turns = asyncio.Semaphore(SERVERS_AT_ONCE)
+        slots = asyncio.Semaphore(SERVERS_AT_ONCE)
 
         async def use_of(instance: Instance) -> Use:
-            async with turns:
+            async with slots:
                 return await self._use(instance, force=force)
 
         found = await asyncio.gather(*map(use_of, instances))
@@ -123,7 +123,7 @@ class Deletion:
         try:
             return Use(alive=True, connections=await self._dbms.connections(instance.server))
         except ServerError:
-            # A server that answers nobody any more can still be got rid of.
+            # A server that no longer answers can still be removed.
             if not force:
                 raise
             return Use(alive=True, connections=0)
@@ -133,7 +133,7 @@ class Deletion:
         try:
             await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
         except StoreUnusableError:
-            # On a full disk there is room for that once the files are gone.
+            # On a full disk there is space for that once the files are gone.
             await self._remove_files(state_ids, instances)
             await self._trash.join()
             await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
@@ -141,10 +141,10 @@ class Deletion:
             await self._remove_files(state_ids, instances)
 
     async def _remove_files(self, state_ids: Sequence[str], instances: Sequence[Instance]) -> None:
-        turns = asyncio.Semaphore(SERVERS_AT_ONCE)
+        slots = asyncio.Semaphore(SERVERS_AT_ONCE)
 
         async def stop(instance: Instance) -> None:
-            async with turns:
+            async with slots:
                 await self._runtime.stop(instance.server, clean=False)
 
         await asyncio.gather(*map(stop, instances))

@@ -1,4 +1,4 @@
-"""A tree of things to delete, made of what is known of them. Pure."""
+"""Trees of items to delete. Pure."""
 
 from collections.abc import Mapping, Set
 
@@ -18,7 +18,7 @@ class Use(Model, frozen=True, kw_only=True):
 
 
 def instance_node(instance: Instance, use: Use, *, force: bool) -> DeleteNode:
-    """An instance: blocked by its clients, unless they are to be disconnected."""
+    """An instance, blocked by its clients unless ``force`` disconnects them."""
     return DeleteNode(
         kind="instance",
         id=instance.instance_id,
@@ -31,19 +31,19 @@ def instance_node(instance: Instance, use: Use, *, force: bool) -> DeleteNode:
 def state_node(
     tree: Tree, uses: Mapping[str, Use], *, recurse: bool, force: bool, held: Set[str]
 ) -> DeleteNode:
-    """A state with all that stems from it.
+    """A state with all its descendants.
 
-    ``uses``: each instance's, by its id. ``held``: the states that jobs are at work on. Without
-    ``recurse``, whatever stems from it is in its way, and not shown.
+    ``uses``: each instance's, by its id. ``held``: the states that jobs are using. Without
+    ``recurse``, any descendants block it and are not shown.
     """
     root = tree.states[0].state_id
     if not recurse:
-        stemming = len(tree.states) > 1 or bool(tree.instances)
-        at_work = root in held and not force
+        has_descendants = len(tree.states) > 1 or bool(tree.instances)
+        used = root in held and not force
         return DeleteNode(
             kind="state",
             id=root,
-            blocked="has_descendants" if stemming else "active_tasks" if at_work else None,
+            blocked="has_descendants" if has_descendants else "active_tasks" if used else None,
         )
     below: dict[str | None, list[DeleteNode]] = {}
     for instance in reversed(tree.instances):

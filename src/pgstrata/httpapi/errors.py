@@ -25,10 +25,10 @@ def error_answer(error: PgstrataError, *, headers: Mapping[str, str] | None = No
 
 
 class ErrorBoundary:
-    """The outermost layer: whatever is raised further in leaves as an error body.
+    """The outermost layer, which turns any exception into an error body.
 
-    Once an answer has begun there is no telling in it any more. The error goes on to the server
-    then, which breaks the connection off, so that nobody takes half an answer for a whole one.
+    Once a response has started that is no longer possible. The exception is then passed on to the
+    server, which closes the connection, so that no client takes half a response for a whole one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -45,7 +45,7 @@ class ErrorBoundary:
         try:
             await self._app(scope, receive, send_noting)
         except ClientDisconnect:
-            # It left before its request was whole: there is nobody to answer.
+            # The client left before its request was complete: no one would read a response.
             return
         except Exception as error:
             if begun or scope["type"] != "http":

@@ -27,10 +27,10 @@ class _Head(Model, frozen=True, kw_only=True):
 
 
 class JobRequests:
-    """Reads job requests of the kinds it was told of."""
+    """Reads job requests of the known kinds."""
 
     def __init__(self, fields: Mapping[str, type[msgspec.Struct]] | None = None) -> None:
-        """``fields``: what a request of each kind has of its own; raises as ``add`` does."""
+        """``fields``: the own fields of each kind; raises like ``add``."""
         self._fields: dict[str, type[msgspec.Struct]] = {}
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         self._head = msgspec.json.Decoder(_Head)

@@ -1,4 +1,4 @@
-"""The stream of a job's events: one a line, as they happen, until the job is at its end."""
+"""The stream of a job's events: one per line, as they happen, until the job ends."""
 
 import asyncio
 from typing import Final
@@ -18,10 +18,10 @@ ACCEPT_RANGES: Final = {"Accept-Ranges": "events"}
 
 
 class EventStream:
-    """An answer that follows a job.
+    """A response that follows a job.
 
-    It reads only as fast as the client does. When the client goes away it ends at once, wherever
-    it is, and the job knows nothing of it.
+    It reads only as fast as the client does. If the client goes away it ends immediately, without
+    affecting the job.
     """
 
     def __init__(self, jobs: Jobs, job_id: str, window: Window) -> None:
@@ -76,7 +76,7 @@ async def _cancel_when_gone(receive: Receive, pump: asyncio.Task[None]) -> None:
 
 
 def _ends(events: list[Event]) -> bool:
-    """Whether the last of these is the terminal status, after which a job says nothing."""
+    """Whether the last of these is the terminal status, which is a job's last event."""
     if not events or events[-1].type != "status":
         return False
     status = events[-1].status

@@ -1,7 +1,7 @@
-"""Leases: instances whose time is over are removed, unless someone is using them.
+"""Leases: expired instances are removed, unless clients are connected.
 
-One that is used gets more time, and says so. What expired while there was no engine goes when the
-next one starts.
+One with clients gets more time, and its entry says so. Instances that expired while no engine ran
+are removed when the next one starts.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Leases:
             await cancel(self._watch)
 
     async def watch(self) -> None:
-        """End or extend each lease in its time, for ever."""
+        """End or extend each lease when it expires, for ever."""
         while True:
             try:
                 await self.sweep()
@@ -71,12 +71,12 @@ class Leases:
             await self._sleep(pause(ends, self._now()))
 
     async def sweep(self) -> None:
-        """Remove each instance whose time is over; one that is used gets more."""
+        """Remove each expired instance; one with clients gets more time."""
         for instance in await self._store.expired(self._now()):
             try:
                 await self._end(instance)
             except NotFoundError:
-                continue  # somebody was quicker
+                continue  # it was removed meanwhile
             except PgstrataError as error:
                 _log.warning(
                     "instance %s could not be removed at its end: %s", instance.instance_id, error

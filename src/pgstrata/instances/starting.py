@@ -30,7 +30,7 @@ class InstanceOrder(Model, frozen=True, kw_only=True):
 
 
 class InstanceStarter:
-    """Starts instances and takes back those that nobody was told of."""
+    """Starts instances, and removes those that no client knows about."""
 
     def __init__(
         self,
@@ -104,13 +104,13 @@ class InstanceStarter:
         return instance
 
     async def discard(self, job_id: str) -> None:
-        """Remove the instance started for a job, if there is one: nobody was told of it."""
+        """Remove the instance started for a job, if there is one: no client knows about it."""
         started = await self._store.instance(identity.instance_id(job_id))
         if started is not None:
             await self._undo(started.instance_id, started.server)
 
     async def recover(self) -> None:
-        """Remove what an engine that was killed left of instances that have no row."""
+        """Remove what a killed engine left of instances that have no row."""
         known = {instance.instance_id for instance in await self._store.instances()}
         for directory in await self._fs.volumes(self._directories):
             if directory.name not in known:
@@ -119,7 +119,7 @@ class InstanceStarter:
 
     async def _undo(self, instance_id: str, server: Server | None) -> None:
         try:
-            # Being cancelled while the row is written does not tell whether it was.
+            # If this was cancelled while the row was being written, the row may exist.
             await self._store.remove_instance(instance_id)
         finally:
             await self._remove_files(instance_id, server)

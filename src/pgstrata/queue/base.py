@@ -32,10 +32,10 @@ class Queue(Protocol):
         """
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
-        """Add events to a job that is not at its end. False, and nothing added, otherwise."""
+        """Add events to an unfinished job. For another job adds nothing and returns False."""
 
     async def request_cancel(self, job_id: str) -> bool:
-        """Note the wish to cancel. False when the job is at its end or unknown; twice is fine."""
+        """Record a request to cancel. False if the job has ended or is unknown. May be repeated."""
 
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
@@ -44,19 +44,19 @@ class Queue(Protocol):
         """The jobs whose id starts with ``prefix``, newest first."""
 
     async def counts(self) -> JobCounts:
-        """How many jobs there are, without looking at each."""
+        """The numbers of jobs, without reading each."""
 
     async def unfinished(self) -> list[Job]:
-        """The jobs that are queued or running, oldest first, but for ``unreadable`` ones."""
+        """The jobs that are queued or running, oldest first, except for ``unreadable`` ones."""
 
     async def unreadable(self) -> list[Job]:
-        """What can still be told of jobs that are queued or running but cannot be read whole.
+        """What is left of jobs that are queued or running but cannot be read completely.
 
-        Another version wrote them, or they were damaged. They are to be brought to an end.
+        Another version wrote them, or they were damaged. The caller must end them.
         """
 
     async def finished_alike(self, signature: str) -> list[Job]:
-        """The jobs at their end that have this signature, the latest to finish first."""
+        """The finished jobs with this signature, the latest to finish first."""
 
     async def tasks(self, job_id: str | None = None) -> list[Task]:
         """The tasks of one job in their order, or of all jobs, newest job first."""
@@ -71,16 +71,16 @@ class Queue(Protocol):
     ) -> list[Event]:
         """Events of a job from number ``start`` on, at most ``limit``; empty past the end.
 
-        ``max_bytes``: no more than weigh that much together, but one in any case if there is one.
+        ``max_bytes``: at most so many that their sizes add up to that, but at least one, if any.
         """
 
     async def count_events(self, job_id: str) -> int:
-        """How many events the job has; 0 when it is unknown."""
+        """How many events the job has; 0 if it is unknown."""
 
     async def remove(self, job_id: str) -> bool:
-        """Remove a job that is at its end, with its tasks and events.
+        """Remove a finished job, with its tasks and events.
 
-        False, and nothing removed, when it is not at its end or unknown.
+        Returns False, and removes nothing, if it has not ended or is unknown.
         """
 
 

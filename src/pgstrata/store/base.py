@@ -14,7 +14,7 @@ from pgstrata.errors import ConflictError
 REMOVALS_KEPT = 10_000
 """For how many removed states a store remembers why they were removed."""
 ALIKE_AT_MOST = 4
-"""How many states are looked up for each way in which one may resemble another."""
+"""How many states are looked up for each kind of similarity."""
 
 
 class Tree(Model, frozen=True, kw_only=True):
@@ -35,11 +35,11 @@ class Store(Protocol):
     async def add_state(
         self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
     ) -> None:
-        """Store a state; the same id again replaces its row, but that a pinned one stays pinned.
+        """Store a state. If its id exists, its row is replaced, but a pinned state stays pinned.
 
         ``built_by`` is the owner of its build lease, which ends with this. ``step`` is what it was
-        made of; None keeps what is known of that. Raises ``ConflictError`` when its parent is not
-        stored, or that owner has no lease to build it (any more).
+        made of; None keeps what is already known. Raises ``ConflictError`` if its parent is not
+        stored, or that owner no longer has a lease to build it.
         """
 
     async def lease_build(self, item: str, owner: str) -> bool:
@@ -69,24 +69,24 @@ class Store(Protocol):
         """Which of these ids are stored, in one read."""
 
     async def tree(self, state_id: str) -> Tree | None:
-        """A state with all that stems from it, as they are at one moment; None without the state.
+        """A state with all its descendants, in one consistent read; None without the state.
 
-        It may be deep: a state may stem from hundreds of others.
+        It may be deep: a state may have hundreds of ancestors.
         """
 
     async def evidence(self, state_ids: Collection[str], step: StepRecord | None) -> Evidence:
         """What may explain why these states are not in the cache, in one read.
 
-        Alike are a few other states made by steps with the kind and start of ``step``: first those
-        with its title, then any, the newest first. If it starts from an image, so are some that
-        the same step made from another image or under other settings. The time this takes does not
+        Similar states are a few made by steps with the kind and start of ``step``: first those with
+        its title, then any, the newest first. If it starts from an image, they include some that
+        the same step made from another image or with other settings. The time this takes does not
         grow with the number of states.
         """
 
     async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
-        """Remove a state's row, and remember why. False when there is none.
+        """Remove a state's row, and remember why. False if there is none.
 
-        Raises ``ConflictError`` when another state or an instance stems from it.
+        Raises ``ConflictError`` if it has a child or an instance.
         """
 
     async def remove_all(
@@ -94,8 +94,8 @@ class Store(Protocol):
     ) -> None:
         """Remove the rows of all of these on request, in one transaction.
 
-        One that is gone already is fine. Raises ``ConflictError``, and nothing is removed, when
-        anything else stems from one of the states.
+        Some may be gone already. Raises ``ConflictError``, and removes nothing, if one of the
+        states has any other child or instance.
         """
 
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:

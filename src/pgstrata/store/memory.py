@@ -192,7 +192,7 @@ class MemoryStore:
         return self._last_eviction
 
     async def add_instance(self, instance: Instance) -> None:
-        """As the port says. Raises ``ConflictError`` also when the instance's id is not new."""
+        """As in the port. Also raises ``ConflictError`` if the instance's id is not new."""
         if instance.instance_id in self._instances:
             raise ConflictError(
                 f"instance {instance.instance_id} exists already",
@@ -291,7 +291,7 @@ class MemoryStore:
             )
 
     def _descendants(self, state_id: str) -> dict[str, str]:
-        """The ids of what stems from a state directly, each with what it is in words."""
+        """The ids of a state's children and instances, each with a description for people."""
         children = {
             state.state_id: f"state {state.state_id}"
             for state in self._states.values()

@@ -84,7 +84,7 @@ _decode_instance = msgspec.json.Decoder(Instance, dec_hook=from_plain).decode
 
 
 class SqliteStore:
-    """A ``Store`` whose transactions are SQLite's. The database stays its opener's to close."""
+    """A ``Store`` whose transactions are SQLite's. The opener of the database closes it."""
 
     def __init__(self, database: Database, *, removals_kept: int = REMOVALS_KEPT) -> None:
         self._database = database
@@ -229,7 +229,7 @@ class SqliteStore:
         return await self._database.look_up(sqlite_cache.last_eviction)
 
     async def add_instance(self, instance: Instance) -> None:
-        """As the port says. Raises ``ConflictError`` also when the instance's id is not new."""
+        """As in the port. Also raises ``ConflictError`` if the instance's id is not new."""
 
         def change(connection: Connection) -> None:
             try:
@@ -344,17 +344,17 @@ class SqliteStore:
 
 
 def _with_prefix(filters: dict[str, str | None], column: str, prefix: str) -> dict[str, str | None]:
-    """Filters together with a prefix of an id, as a range that an index can answer."""
+    """Filters combined with a prefix of an id, as a range that an index can answer."""
     if not prefix:
         return filters
-    # A prefix is all but unique. The plus sign keeps SQLite from another filter's index, which
+    # A prefix is almost unique. The plus sign keeps SQLite from using another filter's index, which
     # would find many more rows.
     others = {f"+{condition}": value for condition, value in filters.items()}
     return others | {f"{column} >= ?": prefix, f"{column} < ?": prefix + _LAST_CHARACTER}
 
 
 def _where(filters: dict[str, str | None]) -> tuple[str, list[str]]:
-    """The filters that are given, as a WHERE clause and its values."""
+    """The filters that are not None, as a WHERE clause and its values."""
     given = {condition: value for condition, value in filters.items() if value is not None}
     return ("WHERE " + " AND ".join(given) if given else ""), list(given.values())
 
@@ -444,7 +444,7 @@ def _taken(name: str | None, bearer: str) -> ConflictError:
 def _refuse_instance(
     connection: Connection, instance: Instance, error: sqlite3.IntegrityError
 ) -> NoReturn:
-    """Say what stands in the way of a new instance."""
+    """Raise the error for an instance that cannot be stored."""
     if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         raise ConflictError(
             f"instance {instance.instance_id} cannot be stored without its "

@@ -1,4 +1,4 @@
-"""What the SQLite store keeps so that a plan can say why its states are not in the cache."""
+"""The SQLite store's records that let a plan say why its states are not in the cache."""
 
 from collections.abc import Collection
 from sqlite3 import Connection
@@ -25,7 +25,7 @@ _LIKE = """
     SELECT state_id, body FROM state_steps
     WHERE state_id <> :state_id AND {} ORDER BY seq DESC LIMIT :limit
 """
-# Before the rows are deleted, so that only states that exist are noted.
+# Run before the rows are deleted, so that only existing states are recorded.
 _NOTE_REMOVED = """
     INSERT OR REPLACE INTO removed_states (state_id, body)
     SELECT state_id, :body FROM states WHERE state_id IN (SELECT value FROM json_each(:states))

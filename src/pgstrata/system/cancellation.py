@@ -26,7 +26,7 @@ async def finish(work: Awaitable[T]) -> T:
 
 
 async def cancel(*tasks: asyncio.Task[None]) -> None:
-    """Cancel tasks and wait until they have ended; how they ended is not asked."""
+    """Cancel tasks and wait until they have ended, however they end."""
     for task in tasks:
         task.cancel()
     if tasks:
