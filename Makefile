@@ -6,8 +6,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JAVA := $(VENV)/.java
 LIQUIBASE := $(VENV)/liquibase
-# Where the PostgreSQL of tests and of the demo is put, unless another directory is set.
+# Where the PostgreSQL of tests and of the demo is put, unless another directory is set. What root
+# starts runs as another user, who cannot enter a clone in root's home.
+REACHED := import os, pathlib; here = pathlib.Path().resolve(); \
+	print(os.geteuid() != 0 or all(d.stat().st_mode & 1 for d in (here, *here.parents)))
+ifneq ($(shell $(PYTHON) -c '$(REACHED)'),False)
 export PGSTRATA_POSTGRES_HOME ?= $(abspath $(VENV))/postgres
+else
+export PGSTRATA_POSTGRES_HOME ?= /var/lib/pgstrata-postgres
+endif
 # The oldest and the newest that are supported, and two between.
 MAJORS := 10 13 15 18
 POSTGRES := $(MAJORS:%=$(VENV)/.postgres-%)
