@@ -74,7 +74,7 @@ def said(dsn: str) -> tuple[object, ...]:
     return row
 
 
-def with_leavings(pgstrata: Terminal) -> None:
+def with_dotfiles(pgstrata: Terminal) -> None:
     """Give the home what libpq, psql and Liquibase look for there."""
     for name in (".pgpass", ".pg_service.conf", ".psqlrc", ".liquibase", ".npmrc"):
         (pgstrata.home / name).write_text("nonsense\n")
@@ -98,7 +98,7 @@ def test_no_variable_has_a_say_in_what_psql_prepares(
 ) -> None:
     calm = dict(pgstrata.environment)
     pgstrata.environment |= hostile
-    with_leavings(pgstrata)
+    with_dotfiles(pgstrata)
     pgstrata.write("größer.sql", SAID)
     words = ("prepare:psql", "--", "-f", "größer.sql", "-c", "select pg_sleep(0)")
     first = pgstrata(*words)
@@ -121,7 +121,7 @@ def test_no_variable_has_a_say_in_what_psql_prepares(
 def test_no_variable_has_a_say_in_what_liquibase_prepares(pgstrata: Terminal, own: bool) -> None:
     home = liquibase_home()
     pgstrata.environment |= dict.fromkeys(LIBPQ, "nonsense") | OTHERS
-    with_leavings(pgstrata)
+    with_dotfiles(pgstrata)
     pgstrata.environment["PGSTRATA_LIQUIBASE_HOME"] = str(home)
     pgstrata.write("a.xml", changelogs.xml(changelogs.changeset(1, f"<sql>{SAID}</sql>")))
     program = ("--liquibase-exec", launcher(pgstrata.work)) if own else ()

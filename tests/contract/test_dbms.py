@@ -123,9 +123,9 @@ def test_a_cluster_that_was_stopped_cleanly_is_none_that_recovers(rig: Rig) -> N
 
 
 def test_what_a_crash_would_empty_is_found(rig: Rig, server: Server) -> None:
-    assert asyncio.run(rig.dbms.lost_in_a_crash(data_dir_of(server))) is None
+    assert asyncio.run(rig.dbms.lost_in_crash(data_dir_of(server))) is None
     rig.add_unlogged(server)
-    assert "unlogged" in (asyncio.run(rig.dbms.lost_in_a_crash(data_dir_of(server))) or "")
+    assert "unlogged" in (asyncio.run(rig.dbms.lost_in_crash(data_dir_of(server))) or "")
 
 
 def test_settings_that_the_next_start_would_read_are_told(rig: Rig, server: Server) -> None:

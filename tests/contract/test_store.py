@@ -674,9 +674,9 @@ def sized(number: int, size_bytes: int, *, parent: int | None = None) -> State:
     return msgspec.structs.replace(state(number, parent=parent), size_bytes=size_bytes)
 
 
-def may_go(store: Store, *but_not: int, before: datetime = NOON, limit: int = 99) -> list[int]:
-    skipped = [state_id(number) for number in but_not]
-    return ids(asyncio.run(store.evictable(created_before=before, limit=limit, but_not=skipped)))
+def may_go(store: Store, *excluding: int, before: datetime = NOON, limit: int = 99) -> list[int]:
+    skipped = [state_id(number) for number in excluding]
+    return ids(asyncio.run(store.evictable(created_before=before, limit=limit, excluding=skipped)))
 
 
 def test_what_states_hold_is_known_without_looking_at_each(
@@ -750,9 +750,9 @@ def test_what_pins_youth_and_instances_keep_is_kept_with_all_it_stems_from(
     later = NOON + timedelta(seconds=1)
     fill(runner, store, msgspec.structs.replace(sized(7, 2**7), created_at=later))
 
-    def kept(*but_not: int) -> Totals:
-        skipped = [state_id(number) for number in but_not]
-        return runner.run(store.not_evictable(created_before=NOON, but_not=skipped))
+    def kept(*excluding: int) -> Totals:
+        skipped = [state_id(number) for number in excluding]
+        return runner.run(store.not_evictable(created_before=NOON, excluding=skipped))
 
     assert kept() == Totals(states=1, size_bytes=2**7)
     runner.run(store.add_instance(instance(1, of=2)))
@@ -839,7 +839,7 @@ def test_the_last_eviction_is_remembered(runner: asyncio.Runner, store: Store) -
             free_bytes_before=5,
             free_bytes_after=15,
         )
-        runner.run(store.note_eviction(eviction))
+        runner.run(store.record_eviction(eviction))
         assert runner.run(store.last_eviction()) == eviction
 
 

@@ -115,8 +115,8 @@ class TwoStores(RuleBasedStateMachine):
     @rule(skipped=st.sets(NUMBERS), limit=st.integers(0, 4))
     def same_choice(self, skipped: set[int], limit: int) -> None:
         ids = list(map(state_id, skipped))
-        self.both(lambda store: store.evictable(created_before=NOON, limit=limit, but_not=ids))
-        self.both(lambda store: store.not_evictable(created_before=NOON, but_not=ids))
+        self.both(lambda store: store.evictable(created_before=NOON, limit=limit, excluding=ids))
+        self.both(lambda store: store.not_evictable(created_before=NOON, excluding=ids))
 
     @rule(number=NUMBERS)
     def same_tree(self, number: int) -> None:

@@ -50,7 +50,7 @@ BESIDE_PREPARES = frozenset(
     {
         "locks.remove",
         "store.extend",
-        "store.note_eviction",
+        "store.record_eviction",
         "store.pin",
         "store.remove_instance",
     }

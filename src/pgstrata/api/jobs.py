@@ -1,4 +1,4 @@
-"""Jobs and tasks as they travel: what was accepted, and what is told of each.
+"""Jobs and tasks on the wire: what was accepted, and what is reported of each.
 
 What a client sends is ``domain.request.PrepareRequest``, flat; events, results and errors are the
 domain's own, too.
@@ -42,7 +42,7 @@ class JobAccepted(Model, frozen=True, kw_only=True):
 
 
 class JobHead(Model, frozen=True, kw_only=True):
-    """What is told of a job wherever it is shown."""
+    """What is reported of a job wherever it is shown."""
 
     job_id: str
     status: Status

@@ -83,7 +83,7 @@ def excess(usage_bytes: int, disk: Disk, within: Bounds) -> int:
 
 
 def choose(candidates: Sequence[State], wanted_bytes: int) -> tuple[State, ...]:
-    """Which of the candidates go, so that what they hold is what is wanted or more.
+    """Which of the candidates to evict so that at least the wanted space is freed.
 
     ``candidates``: states that may go, the one worth least first. All go when all are not enough.
     None goes in vain: of those chosen none could stay.

@@ -117,7 +117,7 @@ class Evictor:
         fill = await self._measure()
         totals = await self._store.count_states()
         kept = await self._store.not_evictable(
-            created_before=self._old_enough(), but_not=self._in_use.held
+            created_before=self._old_enough(), excluding=self._in_use.held
         )
         return CacheStatus(
             usage_bytes=totals.size_bytes,
@@ -169,7 +169,7 @@ class Evictor:
             candidates = await self._store.evictable(
                 created_before=self._old_enough(),
                 limit=CANDIDATES_AT_ONCE,
-                but_not=self._in_use.held | refused,
+                excluding=self._in_use.held | refused,
             )
             if not candidates:
                 break
@@ -189,7 +189,7 @@ class Evictor:
 
     async def _note(self, before: _Fill, trigger: Trigger, count: int, freed: int) -> None:
         status = await self.status()
-        await self._store.note_eviction(
+        await self._store.record_eviction(
             Eviction(
                 completed_at=self._now(),
                 trigger=trigger,

@@ -82,7 +82,7 @@ def option_lines(options: Sequence[Option]) -> list[str]:
 
 
 class Detached(Exception):  # noqa: N818 - it is no error: the caller chose to
-    """The caller left a job that goes on."""
+    """The caller left a job that keeps running."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)

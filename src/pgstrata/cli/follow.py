@@ -173,7 +173,7 @@ class _Follower:
         if failures == 2:
             self._progress.note("lost the engine; looking for the one that continues the job")
         if failures > 1:
-            # An engine that died left its store to the next, which goes on with the job. One that
+            # An engine that died left its store to the next, which continues the job. One that
             # is about to end keeps the store from the next for a while.
             with suppress(UnreachableError):
                 self._engine = self._context.engine()

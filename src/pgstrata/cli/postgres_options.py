@@ -51,7 +51,7 @@ def found(context: Context, home: Path) -> "tuple[Installation, ...]":
 
 
 def note(context: Context) -> Callable[[str], None]:
-    """Says what goes on, on stderr; nothing where JSON is wanted."""
+    """Reports progress on stderr; silent with ``--output json``."""
 
     def tell(line: str) -> None:
         if not context.json:

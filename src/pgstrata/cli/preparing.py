@@ -1,4 +1,4 @@
-"""Having a job done for a request: preparing and planning, whatever the kind."""
+"""Submitting a request and following its job: preparing and planning, for every kind."""
 
 import sys
 from typing import TYPE_CHECKING

@@ -23,7 +23,7 @@ class Progress(Protocol):
         """A step came to its end."""
 
     def working(self, now: Working) -> None:
-        """This goes on now; said again and again while it does."""
+        """What is being done now; called repeatedly while it lasts."""
 
     def log(self, line: str) -> None:
         """A tool said something."""

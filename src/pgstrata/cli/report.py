@@ -26,7 +26,7 @@ def report(error: PgstrataError, *, as_json: bool) -> None:
 
 
 def report_detached(job_id: str, *, as_json: bool) -> None:
-    """Say that a job goes on, and how to get back to it."""
+    """Say that a job keeps running, and how to attach to it again."""
     print(f"job {job_id} continues in the engine", file=sys.stderr)
     print(f"  follow it:  pgstrata watch {job_id}", file=sys.stderr)
     print(f"  stop it:    pgstrata rm --force {job_id}", file=sys.stderr)

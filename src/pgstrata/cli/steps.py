@@ -25,7 +25,7 @@ _PHASES = (
 
 
 class Report(NamedTuple):
-    """A step at its end."""
+    """A finished step."""
 
     number: int
     """From 1."""
@@ -36,7 +36,7 @@ class Report(NamedTuple):
 
 
 class Working(NamedTuple):
-    """What goes on now."""
+    """What is being done now."""
 
     number: int | None
     """The step's number from 1; None for what is no step, such as planning."""

@@ -18,7 +18,7 @@ class Values(NamedTuple):
     kind: str
     """What they are, for people: ``a size``."""
     rule: str
-    """What else they must be; it goes on where ``kind`` ends."""
+    """A further condition, in words that continue ``kind``."""
     read: Callable[[Plain], Any]
     """Raises ``ValueError`` for what is not accepted."""
     schema: Mapping[str, Any]
@@ -28,7 +28,7 @@ class Values(NamedTuple):
 
     @property
     def accepted(self) -> str:
-        """What is accepted: it goes on after "must be"."""
+        """What is accepted, in words that continue "must be"."""
         return self.kind + self.rule
 
 

@@ -18,7 +18,7 @@ class Dbms(Protocol):
         or, with ``recovers``, that it was in use, so that a server started on it recovers first.
         """
 
-    async def lost_in_a_crash(self, data_dir: Path) -> str | None:
+    async def lost_in_crash(self, data_dir: Path) -> str | None:
         """An unlogged relation, which a crash would empty (for people), or None."""
 
     async def start_settings(self, data_dir: Path) -> bytes:

@@ -72,7 +72,7 @@ class MemoryDbms:
             return "the cluster was not in use: it is shut down" if control == CLEAN else None
         return _CONTROL_DEFECTS.get(control, _CUT_SHORT)
 
-    async def lost_in_a_crash(self, data_dir: Path) -> str | None:
+    async def lost_in_crash(self, data_dir: Path) -> str | None:
         unlogged = self._disk.read(data_dir / UNLOGGED)
         return None if unlogged is None else f"unlogged relation {unlogged.decode()}"
 

@@ -64,7 +64,7 @@ class Postgres:
         # Reading a few files that are cached takes less time than handing it to a thread.
         return _defect(data_dir, _IN_PRODUCTION if recovers else _SHUT_DOWN, self._owner)
 
-    async def lost_in_a_crash(self, data_dir: Path) -> str | None:
+    async def lost_in_crash(self, data_dir: Path) -> str | None:
         fork = await asyncio.to_thread(_first_init_fork, data_dir)
         if fork is None:
             return None

@@ -12,7 +12,7 @@ BlockedBy = Literal[
 
 
 class DeleteNode(Model, frozen=True, kw_only=True):
-    """One thing to delete, with what hangs on it."""
+    """One thing to delete, with what depends on it."""
 
     kind: DeleteKind
     id: str

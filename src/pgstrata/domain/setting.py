@@ -18,7 +18,7 @@ class Setting(NamedTuple):
     option: str | None = None
     """The option of its own that it has on the command line, with what stands for its value."""
     restart: bool = False
-    """Whether an engine has to be started anew for a change, whatever it learns to do without."""
+    """Whether a change takes effect only when the engine is restarted."""
     reserved: Mapping[str, str] = {}
     """Of a map: the names, in lower case, that nobody may set, each with the reason."""
     secret: bool = False

@@ -26,7 +26,7 @@ class State(Model, frozen=True, kw_only=True):
     build_seconds: float | None = None
     """How long it took to make it out of its parent."""
     pinned: bool = False
-    """Whether it stays, however much room is wanted."""
+    """Whether it is never evicted."""
     last_used_at: datetime | None = None
     use_count: int | None = None
     min_retention_until: datetime | None = None

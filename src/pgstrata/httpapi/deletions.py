@@ -1,4 +1,4 @@
-"""Answers to deletions, which are alike whatever is deleted."""
+"""Responses to deletions, which have one form for everything that can be deleted."""
 
 from starlette.responses import Response
 

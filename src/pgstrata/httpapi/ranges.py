@@ -1,6 +1,6 @@
 """Ranges of events: what a Range header asks for, and which events that is.
 
-A job that is not at its end has no last event yet, so what HTTP says of ranges needs choices:
+A job that has not ended has no last event yet, so what HTTP says of ranges needs choices:
 
 - The total is ``*``, and a range that starts past what there is waits; only past the end of a
   finished job is a range unsatisfiable.

@@ -58,7 +58,7 @@ async def cancel_job(service: Service, request: Request) -> Response:
     job = await _known_job(service, request)
     if job.status.terminal:
         return await _status_answer(service, job)
-    # The wish is granted even where the job is at its end by now, so the status is that of a wish.
+    # Accepted even if the job has ended by now, hence 202.
     return await _status_answer(service, await service.jobs.cancel(job.job_id), 202)
 
 

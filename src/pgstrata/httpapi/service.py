@@ -53,7 +53,7 @@ class Jobs(Protocol):
     async def wait_for_event(self, job_id: str, number: int) -> bool:
         """Wait until event ``number`` exists: True; False once it never will.
 
-        That is so when the job is at its end without it, or gone.
+        That is so when the job has ended without it, or is gone.
         """
 
 

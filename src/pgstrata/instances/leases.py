@@ -79,7 +79,9 @@ class Leases:
                 continue  # it was removed meanwhile
             except PgstrataError as error:
                 _log.warning(
-                    "instance %s could not be removed at its end: %s", instance.instance_id, error
+                    "instance %s could not be removed when its lease expired: %s",
+                    instance.instance_id,
+                    error,
                 )
 
     async def _end(self, instance: Instance) -> None:
@@ -92,7 +94,7 @@ class Leases:
         until = self._now() + extension(instance)
         await self._store.extend(instance.instance_id, until)
         _log.info(
-            "instance %s is used by %d clients at its end, and lives until %s",
+            "instance %s is still used by %d clients; its lease was extended until %s",
             instance.instance_id,
             result.root.connections or 0,
             until.isoformat(timespec="seconds"),

@@ -160,7 +160,7 @@ class JobCoordinator:
     async def drain(self, seconds: float) -> None:
         """Take no more jobs and let steps that run reach their state, for so long at most.
 
-        What is not at its end then is left for ``recover``.
+        What has not ended by then is left for ``recover``.
         """
         self._stopping = True
         self._runner.drain()
@@ -179,7 +179,7 @@ class JobCoordinator:
         return await self._known(job_id)
 
     async def delete(self, job_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
-        """Remove a job with its tasks and events; with ``force`` one that is not at its end, too.
+        """Remove a job with its tasks and events; with ``force`` also one that has not ended.
 
         Raises ``NotFoundError``.
         """
@@ -226,7 +226,7 @@ class JobCoordinator:
             await asyncio.wait((run,))
 
     async def _run(self, job_id: str, submission: Submission | None) -> None:
-        """One run of a job: however it ends, the job is at its end or left for ``recover``."""
+        """Run a job: afterwards it has ended or is left for ``recover``, whatever happened."""
         try:
             try:
                 await self._runner.run(job_id, submission)

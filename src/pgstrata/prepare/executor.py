@@ -90,7 +90,7 @@ class Executor(Protocol):
         """
 
     async def discard_instance(self, job_id: str) -> None:
-        """Remove the instance started for a job, if there is one: nobody was told of it."""
+        """Remove the instance started for a job, if there is one: nobody knows of it."""
 
     async def recover(self) -> None:
         """Clear away what an engine that was killed left. Only while no job is at work."""

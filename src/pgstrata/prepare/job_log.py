@@ -140,7 +140,7 @@ class JobLog:
             raise OvertakenError(job_id)
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
-        """Add to a job's events; False, and nothing done, when the job is at its end meanwhile."""
+        """Append to a job's events; False, with nothing done, if the job has ended meanwhile."""
         return await finish(self._write(job_id, self._queue.append(job_id, events), events))
 
     # Reading

@@ -46,7 +46,7 @@ Move = Begin | Plan | Execute | PrepareInstance | SucceedPlanned | Cancel
 
 
 def next_move(job: Job, tasks: Sequence[Task], *, planned: bool) -> Move | None:
-    """What to do next for a job; None when it is at its end.
+    """What to do next for a job; None when it has ended.
 
     ``planned``: whether this run of the job has made its plan, or has seen that the plan made by an
     earlier run still holds.

@@ -8,7 +8,7 @@ from pgstrata.queue.base import Queue
 
 
 class Retention:
-    """Removes old jobs with their tasks and events; never one that is not at its end."""
+    """Removes old jobs with their tasks and events, never one that has not ended."""
 
     def __init__(self, queue: Queue, *, limit: int, grace_seconds: float) -> None:
         """Keep ``limit`` alike, 0 for all, and every one for ``grace_seconds`` after its end: its

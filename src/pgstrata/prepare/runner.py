@@ -130,7 +130,7 @@ class JobRunner:
 
     @asynccontextmanager
     async def _limit_time(self, job: Job) -> AsyncIterator[None]:
-        """Raise ``JobTimeoutError`` in place of what goes on when the job has run for too long."""
+        """Stop what runs inside with ``JobTimeoutError`` once the job has run for too long."""
         limit = lifecycle.time_limit(job.request.timeout, self._timeout_seconds)
         try:
             async with asyncio.timeout(lifecycle.time_left(job, limit, utc_now())) as timer:
@@ -225,7 +225,7 @@ class JobRunner:
         run.record(transitions.tasks_moved(run.job, [done], utc_now()))
 
     async def _ensure_built(self, run: _Run, task: Task, task_log: TaskLog) -> bool:
-        """See to it that the task's state exists. Returns whether this job built it.
+        """Make sure that the task's state exists. Returns whether this job built it.
 
         While another job is building it, this one follows that build.
         """

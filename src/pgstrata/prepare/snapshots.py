@@ -252,7 +252,7 @@ class SnapshotOrchestrator:
             Situation(
                 last=last,
                 can_clone_live=self._fs.can_clone_live,
-                lost=await self._dbms.lost_in_a_crash(workspace.data_dir),
+                lost=await self._dbms.lost_in_crash(workspace.data_dir),
                 settings_changed=settings != workspace.start_settings,
             ),
         )

@@ -78,7 +78,7 @@ def planned(
 def resumed(
     job: Job, tasks: Sequence[Task], specs: Sequence[TaskSpec], *, done: int, now: datetime
 ) -> Transition:
-    """A job goes on with the plan it has: what the disk says of its steps goes.
+    """A job continues with the plan it has; which steps are done is decided by what is on disk.
 
     The states of the first ``done`` steps are there, so these steps are done; every other one is
     still to do, wherever it was when the last run of the job broke off. ``specs`` is the same plan
@@ -130,7 +130,7 @@ def _done_before(task: Task) -> Task:
 
 
 def found_cached(spec: StateExecuteTask) -> StateExecuteTask:
-    """A step as a hit: its state was found, whatever had been planned."""
+    """A step as a hit: its state was found, even if it had been planned as a miss."""
     return replace(spec, cached=True, reason=CACHED)
 
 

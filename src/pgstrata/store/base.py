@@ -105,24 +105,24 @@ class Store(Protocol):
         """The number and total size of all states, in constant time."""
 
     async def evictable(
-        self, *, created_before: datetime, limit: int, but_not: Collection[str] = ()
+        self, *, created_before: datetime, limit: int, excluding: Collection[str] = ()
     ) -> list[State]:
         """The first ``limit`` states that may be evicted, by ascending worth (``state.worth``).
 
-        They have no children or instances, are not pinned, not in ``but_not``, and no younger than
-        ``created_before``. The time this takes does not grow with the number of states.
+        They have no children or instances, are not pinned, not in ``excluding``, and not younger
+        than ``created_before``. The time this takes does not grow with the number of states.
         """
 
     async def not_evictable(
-        self, *, created_before: datetime, but_not: Collection[str] = ()
+        self, *, created_before: datetime, excluding: Collection[str] = ()
     ) -> Totals:
         """The states that would remain even if all evictable ones were evicted, one by one.
 
-        They are the pinned ones, the younger ones, those in ``but_not``, those with instances, and
-        the ancestors of all of these.
+        They are the pinned ones, the younger ones, those in ``excluding``, those with instances,
+        and the ancestors of all of these.
         """
 
-    async def note_eviction(self, eviction: Eviction) -> None:
+    async def record_eviction(self, eviction: Eviction) -> None:
         """Store the result of an eviction, in place of the previous one."""
 
     async def last_eviction(self) -> Eviction | None:

@@ -160,32 +160,32 @@ class MemoryStore:
         return _totals(self._states.values())
 
     async def evictable(
-        self, *, created_before: datetime, limit: int, but_not: Collection[str] = ()
+        self, *, created_before: datetime, limit: int, excluding: Collection[str] = ()
     ) -> list[State]:
         free = [
             self._counted(state)
             for state in self._states.values()
             if not state.pinned
-            and state.state_id not in but_not
+            and state.state_id not in excluding
             and state.created_at <= created_before
             and not self._descendants(state.state_id)
         ]
         return sorted(free, key=worth)[:limit]
 
     async def not_evictable(
-        self, *, created_before: datetime, but_not: Collection[str] = ()
+        self, *, created_before: datetime, excluding: Collection[str] = ()
     ) -> Totals:
         kept = {
             state.state_id
             for state in self._states.values()
-            if state.pinned or state.created_at > created_before or state.state_id in but_not
+            if state.pinned or state.created_at > created_before or state.state_id in excluding
         } | {instance.state_id for instance in self._instances.values()}
         for state in reversed(self._states.values()):  # children before parents
             if state.state_id in kept and state.parent_state_id is not None:
                 kept.add(state.parent_state_id)
         return _totals([self._states[state_id] for state_id in kept])
 
-    async def note_eviction(self, eviction: Eviction) -> None:
+    async def record_eviction(self, eviction: Eviction) -> None:
         self._last_eviction = eviction
 
     async def last_eviction(self) -> Eviction | None:

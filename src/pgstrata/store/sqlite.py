@@ -203,26 +203,26 @@ class SqliteStore:
         return await self._database.look_up(sqlite_cache.totals)
 
     async def evictable(
-        self, *, created_before: datetime, limit: int, but_not: Collection[str] = ()
+        self, *, created_before: datetime, limit: int, excluding: Collection[str] = ()
     ) -> list[State]:
         return await self._database.read(
             lambda connection: [
                 _state(*row)
-                for row in sqlite_cache.evictable(connection, created_before, limit, but_not)
+                for row in sqlite_cache.evictable(connection, created_before, limit, excluding)
             ]
         )
 
     async def not_evictable(
-        self, *, created_before: datetime, but_not: Collection[str] = ()
+        self, *, created_before: datetime, excluding: Collection[str] = ()
     ) -> Totals:
         return await self._database.read(
-            lambda connection: sqlite_cache.not_evictable(connection, created_before, but_not)
+            lambda connection: sqlite_cache.not_evictable(connection, created_before, excluding)
         )
 
-    async def note_eviction(self, eviction: Eviction) -> None:
+    async def record_eviction(self, eviction: Eviction) -> None:
         await self._database.write(
-            lambda connection: sqlite_cache.note_eviction(connection, eviction),
-            step="store.note_eviction",
+            lambda connection: sqlite_cache.record_eviction(connection, eviction),
+            step="store.record_eviction",
         )
 
     async def last_eviction(self) -> Eviction | None:

@@ -20,7 +20,7 @@ INSTANCES = "SELECT body FROM instances"
 # result and those that are young or in use.
 _MAY_GO = """
     WHERE dependents = 0 AND pinned = 0 AND created <= :created
-        AND state_id NOT IN (SELECT value FROM json_each(:but_not))
+        AND state_id NOT IN (SELECT value FROM json_each(:excluding))
 """
 _EVICTABLE = f"{STATES} {_MAY_GO} ORDER BY worth LIMIT :limit"
 _NOT_EVICTABLE = """
@@ -28,7 +28,7 @@ _NOT_EVICTABLE = """
         SELECT state_id FROM instances
         UNION SELECT state_id FROM states WHERE pinned = 1
         UNION SELECT state_id FROM states WHERE created > :created
-        UNION SELECT value FROM json_each(:but_not)
+        UNION SELECT value FROM json_each(:excluding)
         UNION
         SELECT parent_state_id FROM kept JOIN states USING (state_id)
         WHERE parent_state_id IS NOT NULL
@@ -75,22 +75,22 @@ def listed(ids: Collection[str]) -> str:
 
 
 def evictable(
-    connection: Connection, created_before: datetime, limit: int, but_not: Collection[str]
+    connection: Connection, created_before: datetime, limit: int, excluding: Collection[str]
 ) -> list[StateRow]:
     """See ``Store.evictable``."""
     values = {
         "created": created_before.timestamp(),
-        "but_not": listed(but_not),
+        "excluding": listed(excluding),
         "limit": limit,
     }
     return connection.execute(_EVICTABLE, values).fetchall()
 
 
 def not_evictable(
-    connection: Connection, created_before: datetime, but_not: Collection[str]
+    connection: Connection, created_before: datetime, excluding: Collection[str]
 ) -> Totals:
     """See ``Store.not_evictable``."""
-    values = {"created": created_before.timestamp(), "but_not": listed(but_not)}
+    values = {"created": created_before.timestamp(), "excluding": listed(excluding)}
     states, size_bytes = connection.execute(_NOT_EVICTABLE, values).fetchone()
     return Totals(states=states, size_bytes=size_bytes)
 
@@ -126,8 +126,8 @@ def remove(
     connection.execute(_REMOVE_STATES, (listed(state_ids),))
 
 
-def note_eviction(connection: Connection, eviction: Eviction) -> None:
-    """See ``Store.note_eviction``."""
+def record_eviction(connection: Connection, eviction: Eviction) -> None:
+    """See ``Store.record_eviction``."""
     connection.execute(_NOTE_EVICTION, (msgspec.json.encode(eviction),))
 
 

@@ -74,7 +74,7 @@ STEPS = frozenset(
         "store.end_build",
         "store.extend",
         "store.lease_build",
-        "store.note_eviction",
+        "store.record_eviction",
         "store.pin",
         "store.remove_all",
         "store.remove_instance",

@@ -29,7 +29,6 @@ from pgstrata.kinds.liquibase.jvm import Java, JavaError, Jvm, JvmLostError
 from pgstrata.kinds.liquibase.pool import Pool
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.liquibase.session import DriftError, Planned, Session
-from pgstrata.kinds.places import work_dir_of
 from pgstrata.kinds.sources.base import (
     LocalSources,
     Seen,
@@ -39,6 +38,7 @@ from pgstrata.kinds.sources.base import (
 )
 from pgstrata.kinds.sources.files import Stamp, stamp_at
 from pgstrata.kinds.sources.memo import Memo
+from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, run_by_lines
 from pgstrata.settings import LiquibaseSettings
 

@@ -8,8 +8,8 @@ from pgstrata.kinds.liquibase.applying import Link, Target
 from pgstrata.kinds.liquibase.changelog import Changelog, Key
 from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest, parts_of
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
-from pgstrata.kinds.liquibase.leavings import left_in_session
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
+from pgstrata.kinds.liquibase.session_state import left_in_session
 from pgstrata.kinds.sources.base import Sources
 
 _HISTORY = "databasechangelog"

@@ -18,7 +18,6 @@ from pgstrata.errors import (
     UncacheableError,
 )
 from pgstrata.kinds.base import fields_of
-from pgstrata.kinds.places import work_dir_of
 from pgstrata.kinds.psql.arguments import (
     Command,
     File,
@@ -35,6 +34,7 @@ from pgstrata.kinds.psql.script import Binding, Problem, is_inert
 from pgstrata.kinds.sources.base import LocalSources, Sources, local_path
 from pgstrata.kinds.sql import forbidden
 from pgstrata.kinds.sql.reader import StringText
+from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit, run_by_lines
 
 NAME = "psql"

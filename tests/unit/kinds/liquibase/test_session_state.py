@@ -2,7 +2,7 @@
 
 import pytest
 
-from pgstrata.kinds.liquibase.leavings import left_in_session
+from pgstrata.kinds.liquibase.session_state import left_in_session
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""Session state that SQL leaves behind, which the next changeset does not see. Pure."""
+"""Finds SQL that sets something for its session only, which the next changeset does not see."""
 
 import re
 from collections.abc import Iterable
 
 from pgstrata.kinds.sql.comments import without_comments
 
-_LEAVING = re.compile(
+_SESSION_STATEMENT = re.compile(
     rb"""\s*(
         set \s+ (?!local\b|constraints\b|transaction\b)
       | select \s+ (pg_catalog\.)? set_config \s* \( .* , \s* false \s* \)
@@ -23,7 +23,7 @@ def left_in_session(statements: Iterable[str]) -> str | None:
     for statement in statements:
         beginning = statement[:_LOOKED_AT].encode("utf-8", "surrogatepass")
         text = without_comments(beginning)
-        if _LEAVING.match(text):
+        if _SESSION_STATEMENT.match(text):
             words = " ".join(text.decode("utf-8", "replace").split()).removesuffix(";")
             return words if len(words) <= _SHOWN else f"{words[:_SHOWN]} …"
     return None
