@@ -1,9 +1,9 @@
-"""Every error a person can meet, one class each: its code, its HTTP status, its exit code.
+"""All errors that users can see, one class each, with its code, HTTP status and exit code.
 
-Engine, client and command line share these classes. An error crosses the wire as its code, and is
-of the same class again on the other side. The message names the thing that is wrong and the remedy
-says what to do about it, each in one line; ``details`` carries a tool's own words. On the wire, and
-in the store, remedy and tool's words are one string: ``join_details`` and ``split_details``.
+The engine, the client and the command line share these classes. An error crosses the wire as its
+code and becomes the same class on the other side. The message says what is wrong and the remedy
+what to do about it, each in one line; ``details`` is a tool's own output. On the wire and in the
+store, the remedy and the output are one string: see ``join_details`` and ``split_details``.
 """
 
 import errno
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class PgstrataError(Exception):
-    """The base of all errors of this project."""
+    """The base class of all errors of this project."""
 
     code = "internal_error"
-    # For faults of our own alone: what people or their machines can cause has another.
+    # Only for our own bugs: errors that users or their machines can cause have another status.
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 3
 
@@ -29,10 +29,10 @@ class PgstrataError(Exception):
         details: str | None = None,
         code: str | None = None,
     ) -> None:
-        """``code`` is what the engine said, where that is not the class's own."""
+        """``code``: the engine's, if it is not the class's own."""
         super().__init__(message)
         self.message = message
-        # It is a line on the wire, and what it names, such as a file, may have line breaks in it.
+        # It is one line on the wire, but what it names, such as a file, may contain line breaks.
         self.remedy = " ".join((remedy or "").splitlines()) or None
         self.details = details
         self.code = code or self.code
@@ -44,7 +44,7 @@ class PgstrataError(Exception):
 
     def body(self) -> "ErrorBody":
         """The error as clients see it."""
-        # A command that only shows its help, or why it was used wrongly, needs no models.
+        # A command that only shows its help or a usage error needs no models.
         from pgstrata.domain.job import ErrorBody
 
         return ErrorBody(
@@ -55,17 +55,17 @@ class PgstrataError(Exception):
 _BY_CODE: dict[str, type[PgstrataError]] = {PgstrataError.code: PgstrataError}
 
 
-def join_details(remedy: str | None, words: str | None) -> str | None:
-    """A remedy, of one line, and a tool's words as the one string that ``details`` is."""
-    if not words:
+def join_details(remedy: str | None, output: str | None) -> str | None:
+    """Join a remedy, of one line, and a tool's output to the one string that ``details`` is."""
+    if not output:
         return remedy
-    return f"{remedy}\n\n{words}" if remedy else f"\n{words}"
+    return f"{remedy}\n\n{output}" if remedy else f"\n{output}"
 
 
 def split_details(details: str | None) -> tuple[str | None, str | None]:
-    """The remedy and the tool's words that a string of ``join_details`` was made of.
+    """Split a string made by ``join_details`` into the remedy and the tool's output.
 
-    Lines without a blank one after the first are a tool's words alone: not every engine has had
+    Without a blank line after the first, all lines are a tool's output: older engines had no
     remedies.
     """
     first, _, rest = (details or "").partition("\n")
@@ -75,15 +75,15 @@ def split_details(details: str | None) -> tuple[str | None, str | None]:
 
 
 def is_known(code: str) -> bool:
-    """Whether there is a class for a code."""
+    """Return whether there is a class for a code."""
     return code in _BY_CODE
 
 
 def error_class(code: str | None, http_status: int) -> type[PgstrataError]:
-    """The class of an error that an engine answered with: its code decides.
+    """Return the class of an error from an engine, by its code.
 
-    The status stands in for a code that is not known here, which a newer engine may have, and for
-    one that is missing, since it was a proxy that answered.
+    The status decides if the code is unknown here, as a newer engine's may be, or missing, because
+    a proxy responded.
     """
     if code in _BY_CODE:
         return _BY_CODE[code]
@@ -103,7 +103,7 @@ class InvalidArgumentError(PgstrataError):
 
 
 class UncacheableError(InvalidArgumentError):
-    """A recipe has inputs that cannot be known beforehand, so no state can be named after them."""
+    """A recipe has inputs that cannot be known in advance, so no state can be named after them."""
 
 
 class UnauthorizedError(PgstrataError):
@@ -114,7 +114,7 @@ class UnauthorizedError(PgstrataError):
 
 
 class NotFoundError(PgstrataError):
-    """There is no such job, state, instance, name or route."""
+    """The job, state, instance, name or route does not exist."""
 
     code = "not_found"
     http_status = 404
@@ -129,7 +129,7 @@ class MethodNotAllowedError(PgstrataError):
 
 
 class RangeNotSatisfiableError(PgstrataError):
-    """A range of events that starts behind the last one."""
+    """A range of events starts after the last one."""
 
     code = "range_not_satisfiable"
     http_status = 416
@@ -160,21 +160,21 @@ class JobTimeoutError(PgstrataError):
 
 
 class EngineStoppingError(PgstrataError):
-    """The engine is about to end and takes no more work; the next one will."""
+    """The engine is stopping and accepts no more work; the next one will."""
 
     code = "engine_stopping"
     http_status = 503
 
 
 class UnreadableJobError(PgstrataError):
-    """What is stored of a job cannot be understood any more, so it cannot go on."""
+    """The stored job can no longer be read, so it cannot continue."""
 
     code = "unreadable_job"
     http_status = 409
 
 
 class StepFailedError(PgstrataError):
-    """A step's tool ended with an error of its own; ``details`` are the tool's words."""
+    """A step's tool failed; ``details`` is the tool's output."""
 
     code = "step_failed"
     http_status = 400
@@ -182,7 +182,7 @@ class StepFailedError(PgstrataError):
 
 
 class InputChangedError(PgstrataError):
-    """A file changed between being read for the plan and the end of the step that used it."""
+    """A file changed after it was read for the plan and before the step that used it ended."""
 
     code = "input_changed"
     http_status = 409
@@ -205,28 +205,28 @@ class ServerError(PgstrataError):
 
 
 class BackendUnavailableError(PgstrataError):
-    """A snapshot backend was asked for by name and does not work on the store's file system."""
+    """A snapshot backend was chosen by name and does not work on the store's file system."""
 
     code = "backend_unavailable"
     http_status = 503
 
 
 class StoreUnusableError(PgstrataError):
-    """The store cannot be used: not writable, in use by another engine, or not to be reached."""
+    """The store cannot be used: not writable, in use by another engine, or not reachable."""
 
     code = "store_unusable"
     http_status = 503
 
 
 class DiskFullError(StoreUnusableError):
-    """What was to be done does not fit on the store's disk any more."""
+    """There is not enough space left on the store's disk."""
 
     code = "disk_full"
     http_status = 507
 
 
 class ProgramError(PgstrataError):
-    """A program could not be started or ended badly."""
+    """A program could not be started, or failed."""
 
     code = "program_failed"
     http_status = 503
@@ -240,7 +240,7 @@ class ToolMissingError(ProgramError):
 
 
 class MachineError(PgstrataError):
-    """A disk fails, or one of the operating system's limits is reached."""
+    """A disk failed, or a limit of the operating system is reached."""
 
     code = "machine_failed"
     http_status = 503
@@ -263,7 +263,7 @@ class CacheFullUnreclaimableError(PgstrataError):
 
 
 class CacheLimitTooSmallError(PgstrataError):
-    """The cache's limit does not even allow for the one state that is to be kept."""
+    """The cache's limit is too small for the one state to be stored."""
 
     code = "cache_limit_too_small"
     http_status = 507
@@ -271,7 +271,7 @@ class CacheLimitTooSmallError(PgstrataError):
 
 
 class CacheEnforcementUnavailableError(PgstrataError):
-    """The use of the cache cannot be measured, or nothing can be removed from it."""
+    """The size of the cache cannot be measured, or nothing can be removed from it."""
 
     code = "cache_enforcement_unavailable"
     http_status = 503
@@ -279,7 +279,7 @@ class CacheEnforcementUnavailableError(PgstrataError):
 
 
 class BodyTooLargeError(PgstrataError):
-    """The request's body is larger than the engine is willing to hold."""
+    """The request's body is larger than the engine accepts."""
 
     code = "body_too_large"
     http_status = 413
@@ -287,7 +287,7 @@ class BodyTooLargeError(PgstrataError):
 
 
 def machine_error(error: OSError) -> MachineError | None:
-    """What an error of the operating system says of the machine; None if the fault may be ours."""
+    """Convert an error of the operating system; None if it may be our own bug."""
     if error.errno not in _MACHINE_TROUBLES:
         return None
     where = f"{error.filename}: " if error.filename else ""
@@ -305,23 +305,23 @@ _MACHINE_TROUBLES = frozenset(
 )
 
 
-# What a client alone can meet
+# Raised only by clients
 
 
 class UnreachableError(PgstrataError):
-    """No engine answers, or the connection to it broke."""
+    """No engine responds, or the connection to it broke."""
 
     code = "engine_unreachable"
 
 
 class WaitedTooLongError(PgstrataError):
-    """The time given with ``--timeout`` is over."""
+    """The time given with ``--timeout`` is up."""
 
     code = "timed_out"
 
 
 class JobFailedError(PgstrataError):
-    """The job ended with an error, whose code this bears."""
+    """The job failed; this has the code of its error."""
 
     code = "job_failed"
     exit_code = 1
@@ -335,4 +335,4 @@ _BY_STATUS: dict[int, type[PgstrataError]] = {
     416: RangeNotSatisfiableError,
 }
 _GATEWAY_STATUSES = frozenset({502, 503, 504})
-"""What a proxy says when it cannot reach the engine behind it."""
+"""The statuses of a proxy that cannot reach the engine behind it."""

@@ -18,17 +18,17 @@ from pgstrata.domain.sizes import Bytes
 Backend = Literal["auto", "btrfs", "overlay", "reflink", "copy"]
 
 Consistency = Literal["auto", "clean", "crash"]
-"""How states are left: stopped cleanly, or as after a crash where that loses nothing; ``auto``
-takes whichever costs less."""
+"""How a server is left in a state: stopped cleanly, or as after a crash if that loses nothing;
+``auto`` takes what costs less."""
 
 
 THROW_AWAY_SETTINGS: dict[str, str] = {
-    # Nothing here must survive a power failure: a state is made durable as files, after the server
-    # has stopped, and an instance is meant to be thrown away.
+    # Nothing here has to survive a power failure: a state's files are synced after the server has
+    # stopped, and an instance is meant to be thrown away.
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    # No replica will ever follow, so WAL need not carry what one would need.
+    # There is never a replica, so WAL need not contain what one would need.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     # Many servers share one machine, each with a handful of clients.
@@ -98,12 +98,12 @@ class ServerSettings(NamedTuple):
 
     @property
     def all_settings(self) -> dict[str, str]:
-        """What every server is started with."""
+        """The settings that every server is started with."""
         return THROW_AWAY_SETTINGS | dict(self.settings)
 
     @property
     def own_settings(self) -> dict[str, str]:
-        """Those of ``settings`` that differ from what every server is started with."""
+        """The ``settings`` that differ from our defaults."""
         return dict(self.settings.items() - THROW_AWAY_SETTINGS.items())
 
 
@@ -144,11 +144,11 @@ class LiquibaseSettings(NamedTuple):
         Setting("your own Liquibase, to run every step", default="the built-in way", restart=True),
     ] = None
     max_running: int = max(2, os.cpu_count() or 1)
-    """How many Java processes work at once."""
+    """How many Java processes run steps at once."""
     max_idle: int = 2
-    """How many idle ones are kept."""
+    """How many idle Java processes are kept."""
     idle_seconds: float = 120.0
-    """How long an idle one is kept."""
+    """How long an idle Java process is kept."""
 
 
 class JobLimits(NamedTuple):
@@ -183,9 +183,9 @@ class JobLimits(NamedTuple):
         ),
     ] = Seconds(10)
     finished_grace: float = 5.0
-    """Seconds for which a finished job is kept at least, whatever ``max_identical`` says."""
+    """Seconds for which a finished job is kept regardless of ``max_identical``."""
     heartbeat: float = 0.5
-    """Seconds that a task may be silent before its last event is repeated."""
+    """Seconds without an event after which a task's last event is repeated."""
 
 
 class OrchestratorSettings(NamedTuple):
@@ -195,7 +195,7 @@ class OrchestratorSettings(NamedTuple):
 
 
 class CacheCapacity(NamedTuple):
-    """How much states may hold; ``cache.capacity`` works out what that means for a disk."""
+    """How much space states may take; ``cache.capacity`` works out what that means for a disk."""
 
     max_bytes: Annotated[
         Bytes | None,

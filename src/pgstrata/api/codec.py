@@ -13,10 +13,10 @@ ENCODER = msgspec.json.Encoder(enc_hook=to_plain)
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """The model that JSON says; fields that are not known are ignored.
+    """Decode a model from JSON; unknown fields are ignored.
 
-    Raises ``msgspec.ValidationError`` when it is another thing, ``msgspec.DecodeError`` when it is
-    no JSON at all.
+    Raises ``msgspec.ValidationError`` if it does not match the model, ``msgspec.DecodeError`` if it
+    is not JSON at all.
     """
     try:
         return msgspec.json.decode(data, type=kind, dec_hook=from_plain)

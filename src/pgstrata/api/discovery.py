@@ -1,4 +1,4 @@
-"""What an engine tells clients of itself in a file, so that they find it."""
+"""The discovery file, by which clients find an engine."""
 
 from datetime import datetime
 
@@ -6,7 +6,7 @@ from pgstrata.domain.model import Model
 
 
 class EngineFile(Model, frozen=True, kw_only=True, rename="camel"):
-    """What ``engine.json`` tells clients: where the engine is, and how to be let in."""
+    """The content of ``engine.json``: where the engine is, and the token to use it."""
 
     endpoint: str
     """A URL."""
@@ -15,4 +15,4 @@ class EngineFile(Model, frozen=True, kw_only=True, rename="camel"):
     auth_token: str
     version: str
     instance_id: str
-    """Drawn anew at each start of an engine; its health says the same."""
+    """Chosen anew at each start of an engine; ``GET /v1/health`` reports the same."""

@@ -1,7 +1,7 @@
-"""Jobs and tasks on the wire: what was accepted, and what is reported of each.
+"""Jobs and tasks on the wire.
 
-What a client sends is ``domain.request.PrepareRequest``, flat; events, results and errors are the
-domain's own, too.
+Requests are a flattened ``domain.request.PrepareRequest``; events, results and errors are the
+domain's own models.
 """
 
 from datetime import datetime
@@ -24,14 +24,14 @@ JOBS_PATH = "/v1/prepare-jobs"
 
 
 def request_body(request: PrepareRequest) -> dict[str, Any]:
-    """A request as it travels: what it has of its kind's own stands beside the rest."""
+    """Flatten a request for the wire: its kind's own fields are next to the others."""
     body: dict[str, Any] = msgspec.to_builtins(request)
     own = body.pop("fields", {})
     return {**body, **own}
 
 
 class JobAccepted(Model, frozen=True, kw_only=True):
-    """The answer to a job request: where to look from now on."""
+    """The response to a job request."""
 
     job_id: str
     status_url: str
@@ -42,7 +42,7 @@ class JobAccepted(Model, frozen=True, kw_only=True):
 
 
 class JobHead(Model, frozen=True, kw_only=True):
-    """What is reported of a job wherever it is shown."""
+    """The fields common to all views of a job."""
 
     job_id: str
     status: Status
@@ -56,7 +56,7 @@ class JobHead(Model, frozen=True, kw_only=True):
 
 
 class JobStatus(JobHead, frozen=True, kw_only=True):
-    """A job with its tasks and what came of it."""
+    """A job with its tasks and its result or error."""
 
     queue_place: int | None = None
     """A queued job's position in the queue for a job slot, from 1."""

@@ -1,9 +1,9 @@
-"""Names of instances, as they travel beside what the domain says of them."""
+"""Names of instances on the wire, beside the domain's own models."""
 
 from pgstrata.domain.model import Model
 
 
 class NameBinding(Model, frozen=True, kw_only=True):
-    """Which instance shall bear a name."""
+    """The instance to give a name to."""
 
     instance_id: str

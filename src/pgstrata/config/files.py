@@ -1,4 +1,4 @@
-"""Configuration files: where they lie, and what one says once its profile is applied."""
+"""Configuration files: where they are, and the settings in one and in its profiles."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ _PROFILES = "profiles"
 
 
 def project_file(cwd: Path) -> Path | None:
-    """The nearest ``.pgstrata/config.yaml`` in a directory or one above it."""
+    """Find the nearest ``.pgstrata/config.yaml``, in a directory or above it."""
     for directory in (cwd, *cwd.parents):
         path = directory / PROJECT_FILE
         if path.is_file():
@@ -21,7 +21,7 @@ def project_file(cwd: Path) -> Path | None:
 
 
 def user_file(env: Mapping[str, str]) -> Path | None:
-    """The user's own file, if it is there."""
+    """Find the user's own file, if there is one."""
     base = env.get("XDG_CONFIG_HOME")
     home = env.get("HOME")
     if not base and not home:
@@ -35,11 +35,11 @@ class ConfigFile:
     """One file, read and checked."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``InvalidArgumentError`` naming the file, and the key if it is one."""
-        tree = _parsed(path)
+        """Raises ``InvalidArgumentError`` naming the file, and the key if one is wrong."""
+        tree = _parse(path)
         profiles = tree.pop(_PROFILES, None) or {}
         if not isinstance(profiles, dict):
-            raise _no_section(path, _PROFILES, "profiles")
+            raise _not_a_mapping(path, _PROFILES, "profiles")
         self.plain = _layer(path, tree)
         self.profiles = {
             str(name): _layer(path, _section(path, f"{_PROFILES}.{name}", section))
@@ -51,11 +51,11 @@ def _section(path: Path, key: str, section: Any) -> dict[Any, Any]:
     if section is None:
         return {}
     if not isinstance(section, dict):
-        raise _no_section(path, key, "settings")
+        raise _not_a_mapping(path, key, "settings")
     return section
 
 
-def _parsed(path: Path) -> dict[Any, Any]:
+def _parse(path: Path) -> dict[Any, Any]:
     import yaml
 
     try:
@@ -76,7 +76,7 @@ def _parsed(path: Path) -> dict[Any, Any]:
 
 
 def _layer(path: Path, tree: Mapping[Any, Any]) -> Layer:
-    """What a section says. Relative paths start from the directory that the file configures."""
+    """Read a section. Relative paths start from the directory that the file configures."""
     base = path.parent.parent if path.parent.name == ".pgstrata" else path.parent
     return {key: read(str(path), key, value, base) for key, value in _leaves(tree, "")}
 
@@ -89,7 +89,7 @@ def _leaves(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
-def _no_section(path: Path, key: str, content: str) -> InvalidArgumentError:
+def _not_a_mapping(path: Path, key: str, content: str) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"{path}: {key} must be a mapping of {content}", remedy="correct it there"
     )

@@ -1,4 +1,4 @@
-"""The key of each setting, and reading what was said for it somewhere."""
+"""The key of each setting, and reading and writing its values."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pgstrata.settings import Settings
 
 Layer = Mapping[str, Any]
-"""What one source says: values by their keys."""
+"""The values from one source, by key."""
 
 
 class Key(NamedTuple):
@@ -24,30 +24,30 @@ class Key(NamedTuple):
     name: str
     """``cache.capacity.maxBytes``"""
     fields: tuple[str, ...]
-    """Where it is in ``Settings``, or in ``Configuration`` if it is a command's own."""
+    """The path to it in ``Settings``, or in ``Configuration`` if it is a command's own."""
     kind: Any
     """The type of its field."""
     setting: Setting
     default: Any
-    """What it is when nobody says; None where that is found out later."""
+    """The value if none is set; None if that is determined later."""
     is_map: bool
-    """Whether values go by names: its keys are ``name`` with a dot and one of those."""
+    """Whether it is a map: the keys of its entries are ``name``, a dot, and the entry's name."""
 
     @property
     def values(self) -> "Values":
-        """What it may be, and how that is read and written."""
-        # Many commands find nothing to read.
+        """The values it may have, and how they are read and written."""
+        # Many commands have nothing to read.
         from pgstrata.config.values import values_of
 
         return values_of(self.kind, self.setting)
 
     @property
     def variable(self) -> str | None:
-        """The environment's variable for it: ``PGSTRATA_SNAPSHOT_BACKEND``."""
+        """Its environment variable: ``PGSTRATA_SNAPSHOT_BACKEND``."""
         return None if self.is_map else "PGSTRATA_" + self.name.upper().replace(".", "_")
 
     def entry(self, name: str) -> str:
-        """What a map's key has after the map's own name; nothing where this is no map."""
+        """Return the part of a map entry's key after the map's own; empty if this is no map."""
         return name.removeprefix(self.name).removeprefix(".")
 
 
@@ -70,13 +70,13 @@ def _camel(field: str) -> str:
 
 
 OWN: Mapping[str, Key] = {key.name: key for key in _keys_in(Configuration)}
-"""The settings that are a command's own, by their keys."""
+"""A command's own settings, by key."""
 
 
 @cache
 def engine_keys() -> Mapping[str, Key]:
-    """The engine's settings, by their keys."""
-    # Most commands need none of them, and the structure takes its time to import.
+    """Return the engine's settings by key."""
+    # Most commands need none of them, and the structure is slow to import.
     from pgstrata.settings import Settings
 
     return {key.name: key for key in _keys_in(Settings)}
@@ -84,9 +84,9 @@ def engine_keys() -> Mapping[str, Key]:
 
 @cache
 def kind_keys() -> Mapping[str, Key]:
-    """The settings of kinds from other packages, by their keys.
+    """Return the settings of kinds from other packages, by key.
 
-    It takes long to find out which packages there are: for what is no other key.
+    Finding the installed packages is slow, so try the other keys first.
     """
     return {
         key.name: key._replace(fields=("kinds", *key.fields))
@@ -105,41 +105,39 @@ def _kind_settings() -> Mapping[str, Any]:
 
 
 def every_key() -> Mapping[str, Key]:
-    """All settings of ours, by their keys."""
+    """Return all settings but those of kinds from other packages, by key."""
     return {**OWN, **engine_keys()}
 
 
 def find(name: str) -> Key | None:
-    """The setting that a key is of: a map's, for one of its entries."""
+    """Find the setting of a key; for the entry of a map, the map's."""
     key = OWN.get(name) or engine_keys().get(name)
     if key is not None:
         return None if key.is_map else key
     maps = (key for key in engine_keys().values() if key.is_map)
-    of_map = (key for key in maps if name.startswith(f"{key.name}.") and key.entry(name))
-    return next(of_map, None) or kind_keys().get(name)
+    matching = (key for key in maps if name.startswith(f"{key.name}.") and key.entry(name))
+    return next(matching, None) or kind_keys().get(name)
 
 
 def read(origin: str, name: str, value: object, base: Path) -> Any:
-    """The value that was given for a key, as its type; relative paths start from ``base``.
+    """Read a value given for a key, as the key's type; relative paths start from ``base``.
 
-    ``origin`` is the file, variable or option that it is from. Raises ``InvalidArgumentError``
-    which names that, the key, and what is accepted.
+    ``origin`` is the file, variable or option it came from. Raises ``InvalidArgumentError``,
+    which names the origin, the key, and what is accepted.
     """
     key = find(name)
     if key is None:
-        raise InvalidArgumentError(
-            f"{origin}: there is no setting {name}", remedy=_instead_of(name)
-        )
+        raise InvalidArgumentError(f"{origin}: there is no setting {name}", remedy=_suggest(name))
     if reason := key.setting.reserved.get(key.entry(name).lower()):
         raise InvalidArgumentError(
             f"{origin}: {name} cannot be set: {reason}", remedy="leave it out"
         )
     try:
         if not isinstance(value, str | int | float):
-            raise ValueError  # noqa: TRY301, TRY004 - said like every other value that is wrong
-        return _anchored(key.values.read(value), base)
+            raise ValueError  # noqa: TRY301, TRY004 - reported like any other wrong value
+        return _resolve_paths(key.values.read(value), base)
     except ValueError as error:
-        but = "" if key.setting.secret else f"; it is {_shown(value)}"
+        but = "" if key.setting.secret else f"; it is {_describe(value)}"
         raise InvalidArgumentError(
             f"{origin}: {name} must be {key.values.accepted}{but}",
             remedy="correct it, or omit it",
@@ -147,52 +145,52 @@ def read(origin: str, name: str, value: object, base: Path) -> Any:
 
 
 def write(name: str, value: Any) -> str:
-    """What ``read`` reads as this value of a key."""
+    """Write a value of a key so that ``read`` reads it back."""
     key = find(name)
     assert key is not None
     return str(key.values.plain(value))
 
 
-def settings_of(said: Layer) -> "Settings":
-    """An engine's settings: what was said for keys of the engine's, defaults for all others."""
+def settings_of(values: Layer) -> "Settings":
+    """Make an engine's settings: the values given for its keys, defaults for all others."""
     from pgstrata.settings import Settings
 
-    keys = {name: find(name) for name in said}
+    keys = {name: find(name) for name in values}
     sections = {key.fields[1] for key in keys.values() if key and key.fields[0] == "kinds"}
     settings = Settings(kinds={section: _kind_settings()[section]() for section in sections})
-    for name, value in said.items():
+    for name, value in values.items():
         key = keys[name]
         assert key is not None
-        settings = _with(settings, key.fields, key.entry(name), value)
+        settings = _replace(settings, key.fields, key.entry(name), value)
     return settings
 
 
-def _with(structure: Any, fields: tuple[str, ...], entry: str, value: Any) -> Any:
+def _replace(structure: Any, fields: tuple[str, ...], entry: str, value: Any) -> Any:
     if fields and isinstance(structure, Mapping):
-        return {**structure, fields[0]: _with(structure[fields[0]], fields[1:], entry, value)}
+        return {**structure, fields[0]: _replace(structure[fields[0]], fields[1:], entry, value)}
     if fields:
-        inner = _with(getattr(structure, fields[0]), fields[1:], entry, value)
+        inner = _replace(getattr(structure, fields[0]), fields[1:], entry, value)
         return structure._replace(**{fields[0]: inner})
     return {**structure, entry: value} if entry else value
 
 
-def _anchored(value: Any, base: Path) -> Any:
+def _resolve_paths(value: Any, base: Path) -> Any:
     if isinstance(value, tuple):
-        return tuple(_anchored(path, base) for path in value)
+        return tuple(_resolve_paths(path, base) for path in value)
     return Path(os.path.normpath(base / value)) if isinstance(value, Path) else value
 
 
-def _instead_of(name: str) -> str:
+def _suggest(name: str) -> str:
     inside = [known for known in {**every_key(), **kind_keys()} if known.startswith(f"{name}.")]
     if inside:
-        return f"the settings there are: {', '.join(inside)}"
+        return f"the settings in it are: {', '.join(inside)}"
     from difflib import get_close_matches
 
-    alike = get_close_matches(name, every_key(), n=1)
-    return f"did you mean {alike[0]}?" if alike else "check its spelling, or remove it"
+    similar = get_close_matches(name, every_key(), n=1)
+    return f"did you mean {similar[0]}?" if similar else "check its spelling, or remove it"
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""Layers of configuration: flag, then ``PGSTRATA_*`` variable, then project, then user.
+"""Layers of configuration: flags, ``PGSTRATA_*`` variables, project file, user file.
 
-Of the files, a profile's settings come before the plain ones of the same file.
+The first layer with a value wins; in a file, a profile's settings come before the plain ones.
 """
 
 import os
@@ -16,9 +16,9 @@ from pgstrata.errors import InvalidArgumentError
 
 PROFILE_VARIABLE = "PGSTRATA_PROFILE"
 LONGEST_STORE = 450
-"""How many bytes the path of a store may have. SQLite's own limit is 512."""
+"""The longest path of a store, in bytes. SQLite's own limit is 512."""
 
-_UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 ROOT_STORE = Path("/var/lib/pgstrata")
 
@@ -26,26 +26,26 @@ ROOT_STORE = Path("/var/lib/pgstrata")
 def load(
     cwd: Path, env: Mapping[str, str], profile: str | None, flags: Mapping[str, str] | None = None
 ) -> Configuration:
-    """What applies in a directory, with this environment. Flags go by their keys.
+    """Load the configuration for a directory and an environment. ``flags`` are by key.
 
-    A file's relative paths start from the directory that the file configures, any other from
-    ``cwd``. Raises ``InvalidArgumentError`` for a wrong value, an unknown key, an unknown profile,
-    or a store that cannot be where it is said to be.
+    Relative paths in a file start from the directory that the file configures, all others from
+    ``cwd``. Raises ``InvalidArgumentError`` for a wrong value, an unknown key or profile, or a
+    store at an unusable path.
     """
     files = [ConfigFile(path) for path in (project_file(cwd), user_file(env)) if path is not None]
-    layers = (_flags(flags or {}, cwd), _variables(env, cwd), *_chosen(files, profile, env))
-    said: dict[str, Any] = {}
+    layers = (_flags(flags or {}, cwd), _variables(env, cwd), *_file_layers(files, profile, env))
+    values: dict[str, Any] = {}
     for layer in reversed(layers):
-        said.update(layer)
-    own = {name: said[name] for name in said.keys() & OWN.keys()}
+        values.update(layer)
+    own = {name: values[name] for name in values.keys() & OWN.keys()}
     return Configuration(
-        **{**own, "store": _usable(own.get("store") or default_store(env))},
-        engine={name: value for name, value in said.items() if name not in OWN},
+        **{**own, "store": _check_store(own.get("store") or default_store(env))},
+        engine={name: value for name, value in values.items() if name not in OWN},
     )
 
 
 def default_store(env: Mapping[str, str]) -> Path:
-    """Where the store is when no one says: the system's for root, else the user's own (XDG)."""
+    """Return the default store: the system's for root, otherwise the user's own (XDG)."""
     if os.geteuid() == 0:
         return ROOT_STORE
     base = env.get("XDG_DATA_HOME")
@@ -53,12 +53,12 @@ def default_store(env: Mapping[str, str]) -> Path:
     return (Path(base) if base else home / ".local" / "share") / "pgstrata"
 
 
-def _usable(store: Path) -> Path:
+def _check_store(store: Path) -> Path:
     path = os.fsencode(store)
     if len(path) > LONGEST_STORE:
         reason = f"is longer than {LONGEST_STORE} bytes"
-    elif _UNFIT.search(str(store)):
-        # A server notes where it works in a line, and answers are in UTF-8.
+    elif _UNUSABLE.search(str(store)):
+        # postmaster.pid has the data directory on a line, and responses are in UTF-8.
         reason = "contains a line break or another control character, or is not UTF-8"
     else:
         return store
@@ -75,7 +75,7 @@ def _flags(flags: Mapping[str, str], cwd: Path) -> Layer:
 def _variables(env: Mapping[str, str], cwd: Path) -> Layer:
     given = {name for name, text in env.items() if name.startswith("PGSTRATA_") and text}
     own = {key.variable for key in OWN.values()}
-    # Most commands are run without a variable for the engine, let alone for others' kinds.
+    # Most commands run without a variable for the engine, let alone for a kind.
     keys = OWN if given <= own else every_key()
     if given - {PROFILE_VARIABLE, *(key.variable for key in keys.values())}:
         keys = {**keys, **kind_keys()}
@@ -86,7 +86,7 @@ def _variables(env: Mapping[str, str], cwd: Path) -> Layer:
     }
 
 
-def _chosen(
+def _file_layers(
     files: Sequence[ConfigFile], profile: str | None, env: Mapping[str, str]
 ) -> list[Layer]:
     name = profile or env.get(PROFILE_VARIABLE)

@@ -1,4 +1,4 @@
-"""A command's configuration: its own settings, each once, and those given for the engine."""
+"""A command's configuration: its own settings and those given for the engine."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,14 +47,14 @@ class Configuration(NamedTuple):
         Setting("how long to wait for the engine", least=1, option="--timeout TIME"),
     ] = None
     engine: Mapping[str, Any] = {}
-    """Settings given for the engine, by key; it decides all others."""
+    """Settings given for the engine, by key; the engine decides all others."""
 
     @property
     def engine_json(self) -> Path:
-        """The file in which the store's engine says how to reach it."""
+        """The discovery file of the store's engine."""
         return self.store / ENGINE_FILE
 
     @property
     def engine_log(self) -> Path:
-        """The output of an engine in the background."""
+        """The output of an engine that runs in the background."""
         return self.store / LOG_FILE

@@ -1,4 +1,4 @@
-"""All settings of the engine's as a JSON Schema."""
+"""All settings of the engine as a JSON Schema."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
-    """What a configuration may say for the engine, nested as in a file.
+    """Make the schema of the engine's settings, nested as in a file.
 
-    What it allows can be loaded. Where the default is found only on the machine, the description
-    tells how; ``x-restart`` marks what takes effect with the engine's next start.
+    Everything it allows can be loaded. If a default depends on the machine, the description says
+    how; ``x-restart`` marks settings that take effect when the engine is restarted.
     """
     root = {"$schema": DIALECT, "title": "Settings of pgstrata's engine", **_section()}
     for key in engine_keys().values():
@@ -19,7 +19,7 @@ def json_schema() -> dict[str, Any]:
         *sections, last = key.name.split(".")
         for name in sections:
             section = section["properties"].setdefault(name, _section())
-        section["properties"][last] = _described(key)
+        section["properties"][last] = _describe(key)
     return root
 
 
@@ -27,7 +27,7 @@ def _section() -> dict[str, Any]:
     return {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-def _described(key: Key) -> dict[str, Any]:
+def _describe(key: Key) -> dict[str, Any]:
     setting = key.setting
     about = setting.about[0].upper() + setting.about[1:]
     if setting.default is not None:

@@ -1,4 +1,4 @@
-"""What may be written for a setting of each type."""
+"""The values of settings, by type: how they are read, written and described."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,31 +9,31 @@ from pgstrata.domain import durations, sizes
 from pgstrata.domain.setting import Setting, Share
 
 Plain = str | int | float | bool
-"""A value as files, variables and options have it."""
+"""A value as it appears in files, variables and options."""
 
 
 class Values(NamedTuple):
     """The values a setting may have: how they are read, written and described."""
 
     kind: str
-    """What they are, for people: ``a size``."""
+    """For people: ``a size``."""
     rule: str
-    """A further condition, in words that continue ``kind``."""
+    """A further condition, worded to continue ``kind``."""
     read: Callable[[Plain], Any]
-    """Raises ``ValueError`` for what is not accepted."""
+    """Raises ``ValueError`` for a value that is not accepted."""
     schema: Mapping[str, Any]
-    """What is accepted, as JSON Schema: stricter than ``read`` where a number is text."""
+    """What is accepted, as JSON Schema; stricter than ``read`` about numbers given as text."""
     plain: Callable[[Any], str | int | float] = str
-    """What ``read`` reads as the same value, as text, too."""
+    """Writes a value so that ``read`` reads it back, also as text."""
 
     @property
     def accepted(self) -> str:
-        """What is accepted, in words that continue "must be"."""
+        """What is accepted, worded to continue "must be"."""
         return self.kind + self.rule
 
 
 def values_of(kind: Any, setting: Setting) -> Values:
-    """What a field of this type takes."""
+    """Return the values that a field of this type takes."""
     if get_origin(kind) is Literal:
         return _choice(get_args(kind))
     if NoneType in get_args(kind):
@@ -125,7 +125,7 @@ def _duration(setting: Setting) -> Values:
 
 
 def _map(setting: Setting) -> Values:
-    """One entry of a map; ``schema`` is that of the whole map."""
+    """Return the values of a map's entry; ``schema`` is for the whole map."""
     return Values(
         "a single value",
         "",
@@ -159,19 +159,19 @@ def _read_text(value: Plain) -> str:
 def _read_path(value: Plain) -> Path:
     try:
         return Path(_read_text(value)).expanduser()
-    except RuntimeError as error:  # the home of a user that there is not
+    except RuntimeError as error:  # the home directory of a user that does not exist
         raise ValueError from error
 
 
 def _read_entry(value: Plain) -> str:
-    """A PostgreSQL setting's value, as PostgreSQL wants it written."""
+    """Read a value for a PostgreSQL setting, in PostgreSQL's notation."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
 
 
 def _digits(value: Plain) -> str:
-    """A number's text. YAML's ``true`` is none, though Python takes it for one."""
+    """Return a number as text. YAML's ``true`` is not one, although Python takes it for one."""
     if isinstance(value, bool):
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
@@ -188,7 +188,7 @@ def _at_least(setting: Setting, unit: str) -> str:
 
 
 def _number_or_text(setting: Setting, number: str) -> Mapping[str, Any]:
-    """A size or a length of time, in its smallest unit or as people write it."""
+    """Return the schema of a size or duration: a number in its smallest unit, or text."""
     not_zero = "(?=.*[1-9])" if setting.least else ""
     return {
         "anyOf": [

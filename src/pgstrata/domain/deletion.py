@@ -1,4 +1,4 @@
-"""What a deletion did, would do, or was kept from doing."""
+"""The outcome of a deletion, or of its dry run."""
 
 from typing import Literal
 
@@ -19,14 +19,14 @@ class DeleteNode(Model, frozen=True, kw_only=True):
     connections: int | None = None
     """Clients connected to an instance; None for what is not an instance."""
     runtime_id: str | None = None
-    """What the runtime knows the instance's server as."""
+    """The runtime's name for the instance's server."""
     blocked: BlockedBy | None = None
-    """Why this one cannot go; None when it can."""
+    """Why this one cannot be deleted; None if it can."""
     children: tuple["DeleteNode", ...] = ()
 
 
 class DeleteResult(Model, frozen=True, kw_only=True):
-    """The outcome of a deletion as a whole: everything in the tree went, or nothing did."""
+    """The outcome of a deletion: everything in the tree was deleted, or nothing."""
 
     dry_run: bool
     outcome: DeleteOutcome

@@ -1,9 +1,9 @@
-"""Lengths of time: read as people write them, and written for people."""
+"""Durations: read as people write them, and written for people."""
 
 from typing import NewType
 
 Seconds = NewType("Seconds", int)
-"""A length of time that somebody chose."""
+"""A duration that a person chose."""
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LARGEST_FIRST = tuple(reversed(_SECONDS.items()))
@@ -11,7 +11,7 @@ _SPELLED = {"m": "min"}
 
 
 def parse(text: str) -> Seconds:
-    """Whole seconds from ``90``, ``90s``, ``15m``, ``2h`` or ``1d``.
+    """Parse ``90``, ``90s``, ``15m``, ``2h`` or ``1d`` into whole seconds.
 
     Raises ``ValueError``, with a message for people, for anything else.
     """
@@ -24,7 +24,7 @@ def parse(text: str) -> Seconds:
 
 
 def parse_positive(text: str) -> Seconds:
-    """Whole seconds, at least one. Raises ``ValueError`` as ``parse`` does."""
+    """Parse a duration of at least one second. Raises ``ValueError`` like ``parse``."""
     seconds = parse(text)
     if seconds == 0:
         raise ValueError(f'"{text}" is too short; give at least 1s')
@@ -32,7 +32,7 @@ def parse_positive(text: str) -> Seconds:
 
 
 def write(seconds: float) -> str:
-    """What ``parse`` reads as these whole seconds: ``10m``."""
+    """Write whole seconds so that ``parse`` reads them back: ``10m``."""
     whole = int(seconds)
     unit, length = next(
         ((unit, length) for unit, length in _LARGEST_FIRST if whole and whole % length == 0),
@@ -42,7 +42,7 @@ def write(seconds: float) -> str:
 
 
 def rounded(seconds: float) -> str:
-    """In the largest unit that it fills: ``45 s``, ``3 min``, ``2 h``, ``5 d``."""
+    """Write a duration in the largest unit that it fills: ``45 s``, ``3 min``, ``2 h``, ``5 d``."""
     whole = max(int(seconds), 0)
     unit, length = next(
         ((unit, length) for unit, length in _LARGEST_FIRST if whole >= length), ("s", 1)
@@ -51,7 +51,7 @@ def rounded(seconds: float) -> str:
 
 
 def measured(seconds: float) -> str:
-    """A short time, as it was measured: ``12 ms``, ``0.8 s``, ``2 min 5 s``."""
+    """Write a measured, short time: ``12 ms``, ``0.8 s``, ``2 min 5 s``."""
     if seconds < 0.3:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

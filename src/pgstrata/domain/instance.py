@@ -13,7 +13,7 @@ class Endpoint(Model, frozen=True, kw_only=True):
     host: str
     port: int
     socket_dir: Path
-    """Where its Unix socket is, for those who may enter."""
+    """The directory of its Unix socket, for users with access to it."""
     user: str
     password: str
     database: str
@@ -26,21 +26,21 @@ class Endpoint(Model, frozen=True, kw_only=True):
 
 
 class Server(Model, frozen=True, kw_only=True):
-    """A running PostgreSQL server: how to connect to it, and by what its runtime knows it."""
+    """A running PostgreSQL server: how to connect to it, and how its runtime identifies it."""
 
     endpoint: Endpoint
     runtime_id: str
-    """What its runtime calls it, for people: a process's pid, say."""
+    """Its runtime's name for it, for people, such as a pid."""
     title: str
-    """What messages call it: ``the server on /…/data``."""
+    """Its name in messages: ``the server on /…/data``."""
     log: str
     """Where it logs, for people."""
     handle: str
-    """Only its runtime understands this; two handles that are equal are one server's."""
+    """Only its runtime understands this; equal handles are the same server's."""
 
 
 class Instance(Model, frozen=True, kw_only=True):
-    """One instance. It is stored only once it is whole."""
+    """One instance. It is stored only once it is complete."""
 
     instance_id: str
     """32 lower-case hex characters."""
@@ -51,7 +51,7 @@ class Instance(Model, frozen=True, kw_only=True):
     expires_at: datetime | None
     server: Server
     extensions: int = 0
-    """How often its time was over while clients were connected, so that it was given more."""
+    """How often it was given more time because clients were connected when its time was up."""
 
     @property
     def dsn(self) -> str:

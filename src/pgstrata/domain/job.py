@@ -1,4 +1,4 @@
-"""A job, its tasks and its events, and the one way they change: a transition."""
+"""A job, its tasks and its events, which change only by transitions."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from pgstrata.domain.request import PrepareRequest
 
 
 class Status(StrEnum):
-    """Where a job or a task is on its way. ``succeeded`` and ``failed`` are terminal."""
+    """The status of a job or a task. ``succeeded`` and ``failed`` are terminal."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -23,11 +23,11 @@ class Status(StrEnum):
 
 
 class ErrorBody(Model, frozen=True, kw_only=True):
-    """An error as clients see it. There is no other field: strict clients refuse one.
+    """An error as clients see it. It has no other field, since strict clients refuse one.
 
-    ``message`` names what is wrong. The first line of ``details`` says what to do about it; if a
-    tool said something, a blank line and its own words come next. Where nothing can be done about
-    it, ``details`` begins with the blank line.
+    ``message`` says what is wrong. The first line of ``details`` says what to do about it; a
+    tool's own output, if there is any, follows after a blank line. Without a remedy, ``details``
+    starts with the blank line.
     """
 
     code: str
@@ -36,7 +36,7 @@ class ErrorBody(Model, frozen=True, kw_only=True):
 
 
 class Result(Model, frozen=True, kw_only=True):
-    """What a job that succeeded hands out."""
+    """The result of a job that succeeded."""
 
     dsn: str
     instance_id: str
@@ -47,7 +47,7 @@ class Result(Model, frozen=True, kw_only=True):
 
 
 class Job(Model, frozen=True, kw_only=True):
-    """One prepare request on its way."""
+    """One prepare request and its progress."""
 
     job_id: str
     """32 lower-case hex characters."""
@@ -59,14 +59,14 @@ class Job(Model, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     resolved_image_id: str | None = None
     signature: str | None = None
-    """Hex SHA-256 that jobs have in common when they ask for the same; known once planned."""
+    """A hex SHA-256 that identical jobs have in common; known once planned."""
     cancel_requested: bool = False
     result: Result | None = None
     error: ErrorBody | None = None
 
 
 class Task(Model, frozen=True, kw_only=True):
-    """A step of a job: what it is, and how far it is."""
+    """A step of a job: what it does, and its status."""
 
     job_id: str
     status: Status
@@ -78,13 +78,13 @@ class Task(Model, frozen=True, kw_only=True):
 
 
 _EVENT_BYTES = 200
-"""What an event takes beside the words in it."""
+"""The size of an event without its text."""
 
 EventType = Literal["status", "task", "log", "result", "error"]
 
 
 class Event(Model, frozen=True, kw_only=True):
-    """What a job says as it goes. An event's number is its place among its job's events, from 0."""
+    """An event of a job. Its number is its position among the job's events, from 0."""
 
     type: EventType
     ts: datetime
@@ -96,23 +96,23 @@ class Event(Model, frozen=True, kw_only=True):
 
     @property
     def weight(self) -> int:
-        """About how many bytes it takes, in memory or on its way."""
+        """About how many bytes it takes, in memory or on the wire."""
         error = self.error
-        words = (self.message, *((error.message, error.details) if error is not None else ()))
-        return _EVENT_BYTES + sum(len(text) for text in words if text is not None)
+        texts = (self.message, *((error.message, error.details) if error is not None else ()))
+        return _EVENT_BYTES + sum(len(text) for text in texts if text is not None)
 
 
 class Transition(Model, frozen=True, kw_only=True):
-    """A change of a job with its tasks and events: carried out whole, or not at all.
+    """A change of a job with its tasks and events, carried out as a whole or not at all.
 
-    It applies only while the stored job's status is in ``expected``; a late one changes nothing.
+    It applies only if the stored job's status is in ``expected``; a late one changes nothing.
     """
 
     job: Job
-    """The job as it is afterwards."""
+    """The job afterwards."""
     expected: frozenset[Status]
     tasks: tuple[Task, ...] = ()
-    """Tasks as they are afterwards, matched by task id; the others stay as they are."""
+    """Changed tasks afterwards, matched by task id; the others do not change."""
     replace_tasks: bool = False
-    """Whether ``tasks`` are all the tasks there are (a new plan)."""
+    """Whether ``tasks`` replace all tasks (a new plan)."""
     events: tuple[Event, ...] = ()

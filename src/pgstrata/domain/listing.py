@@ -1,4 +1,4 @@
-"""What is shown of instances, names and the engine, where it differs from what is stored."""
+"""Instances, names and the engine as they are shown, where that differs from what is stored."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ from pgstrata.domain.image import Installation
 from pgstrata.domain.model import Model
 
 InstanceStatus = Literal["active", "expired", "orphaned"]
-"""``expired``: past its time to live; ``orphaned``: its server or its state is not there."""
+"""``expired``: past its time to live; ``orphaned``: its server or its state is gone."""
 
 NameStatus = Literal["active", "missing", "expired"]
 """``missing``: the instance it stands for is gone."""
@@ -26,13 +26,13 @@ class InstanceEntry(Model, frozen=True, kw_only=True):
     status: InstanceStatus
     dsn: str | None = None
     extensions: int = 0
-    """How often it was given more time because clients were connected when its time was over."""
+    """How often it was given more time because clients were connected when its time was up."""
     connections: int | None = None
-    """How many clients are connected; None when that is not known."""
+    """How many clients are connected; None if unknown."""
 
 
 class NameEntry(Model, frozen=True, kw_only=True):
-    """One name that was given to an instance, as it is listed."""
+    """One name of an instance, as it is listed."""
 
     name: str
     instance_id: str | None
@@ -44,24 +44,24 @@ class NameEntry(Model, frozen=True, kw_only=True):
 
 
 class Health(Model, frozen=True, kw_only=True, rename="camel"):
-    """That an engine answers, and which one it is: all that is told without a token."""
+    """That an engine responds, and which one it is: all that is revealed without a token."""
 
     ok: bool
     version: str
     instance_id: str
-    """Drawn anew at each start of an engine, so that a stale discovery file is noticed."""
+    """Chosen anew at each start of an engine, so that a stale discovery file is noticed."""
     pid: int
 
 
 class EngineIdentity(Model, frozen=True, kw_only=True, rename="camel"):
-    """Which engine this is, in the words of its discovery file."""
+    """Which engine this is, in the terms of its discovery file."""
 
     version: str
     instance_id: str
     pid: int
     started_at: datetime
     endpoint: str | None = None
-    """The URL it listens at."""
+    """The URL it listens on."""
 
 
 class StoreStatus(Model, frozen=True, kw_only=True):
@@ -71,10 +71,10 @@ class StoreStatus(Model, frozen=True, kw_only=True):
 
 
 class RuntimeStatus(Model, frozen=True, kw_only=True):
-    """What an engine runs servers with."""
+    """How an engine runs servers."""
 
     server_user: str | None
-    """The operating system's user that servers run as; None for the engine's own."""
+    """The operating system user that servers run as; None for the engine's own."""
     installations: tuple[Installation, ...]
 
 
@@ -83,13 +83,13 @@ class SnapshotStatus(Model, frozen=True, kw_only=True):
 
     backend: str
     why: str
-    """Why this one and no faster one, for people."""
+    """Why this one and not a faster one, for people."""
     mounts: str
-    """How the engine may mount, which overlay takes, or why it may not; for people."""
+    """How the engine may mount, which overlay requires, or why it may not; for people."""
 
 
 class Counts(Model, frozen=True, kw_only=True):
-    """How much of everything there is."""
+    """How many jobs, states and instances there are."""
 
     jobs_queued: int
     jobs_running: int
@@ -99,7 +99,7 @@ class Counts(Model, frozen=True, kw_only=True):
 
 
 class EngineStatus(Model, frozen=True, kw_only=True):
-    """An engine, described for whoever runs it."""
+    """An engine, described for the person who runs it."""
 
     engine: EngineIdentity
     store: StoreStatus

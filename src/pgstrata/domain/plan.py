@@ -1,4 +1,4 @@
-"""A plan as data: the steps a kind makes of a request, and the tasks they become."""
+"""A plan as data: the steps that a kind makes from a request, and the tasks they become."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,12 +7,12 @@ from pgstrata.domain.model import Model
 
 
 class Input(Model, frozen=True, kw_only=True):
-    """Something a step reads, named by its content, so that it is the same on any machine."""
+    """Something that a step reads, identified by its content and so the same on any machine."""
 
     name: str
     """Its absolute path in the tree of sources it was read from, for people and for tools."""
     digest: str | None
-    """Hex SHA-256 of its content; None for what was looked for and is not there."""
+    """Hex SHA-256 of its content; None if it was looked for and does not exist."""
     size: int = 0
     """In bytes."""
 
@@ -31,17 +31,17 @@ class Step(Model, frozen=True, kw_only=True):
     """Where the tool starts: a directory in the tree of sources."""
     stdin: str | None = None
     inputs: tuple[Input, ...] = ()
-    """All that was read for it, and what was looked for and is not there."""
+    """Everything that was read for it, or was looked for and does not exist."""
     uncacheable: bool = False
-    """Whether not all that can change its result could be known."""
+    """Whether something unknown can change its result."""
     parts: dict[str, str] = {}
-    """The inputs that ``digest`` covers, by the name a person would use, each with a hex digest.
+    """The hex digests of the inputs that ``digest`` covers, by the names people would use.
 
-    The digest of an input whose name does not matter, such as a file, does not cover the name."""
+    If the name of an input, such as a file, does not matter, its digest does not cover it."""
     env: dict[str, str] = {}
-    """Variables that the request gives its tool."""
+    """Environment variables that the request sets for its tool."""
     tool: str | None = None
-    """The tool of the user's own that carries the step out; None for the kind's."""
+    """The user's own tool that carries the step out; None for the kind's."""
     changeset_id: str | None = None
     changeset_author: str | None = None
     changeset_path: str | None = None
@@ -73,7 +73,7 @@ CACHED = Reason(code="cached", text="its state is in the cache")
 
 
 class TaskInput(Model, frozen=True, kw_only=True):
-    """Where a task starts from."""
+    """What a task starts from."""
 
     kind: Literal["image", "state"]
     id: str
@@ -87,7 +87,7 @@ class PlanTask(Model, frozen=True, kw_only=True, tag_field="type", tag="plan"):
 
 
 class ResolveImageTask(Model, frozen=True, kw_only=True, tag_field="type", tag="resolve_image"):
-    """Finding out which PostgreSQL an image without a digest stands for."""
+    """Determining which PostgreSQL an image without a digest stands for."""
 
     task_id: str
     image_id: str
@@ -95,7 +95,7 @@ class ResolveImageTask(Model, frozen=True, kw_only=True, tag_field="type", tag="
 
 
 class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="state_execute"):
-    """Making one state out of its parent, or finding it cached."""
+    """Making one state from its parent, or finding it in the cache."""
 
     task_id: str
     input: TaskInput
@@ -103,7 +103,7 @@ class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="
     output_state_id: str
     cached: bool
     reason: Reason | None = None
-    """Why it is ``cached`` or not; None where an earlier version made the plan."""
+    """Why it is ``cached`` or not; None if an earlier version made the plan."""
     args_summary: str | None = None
     changeset_id: str | None = None
     changeset_author: str | None = None

@@ -8,27 +8,27 @@ from pgstrata.domain.model import Model
 from pgstrata.domain.plan import Step, TaskInput
 
 RemovedFor = Literal["evicted", "dirty", "removed"]
-"""``evicted``: to make room. ``dirty``: missing or damaged files. ``removed``: on request."""
+"""``evicted``: to free space. ``dirty``: missing or damaged files. ``removed``: on request."""
 
 ALL_PARTS = "inputs"
-"""The name of the only part that is kept of a step with too many parts."""
+"""The name of the one part that is kept of a step with too many."""
 _MOST_PARTS = 200
 _LONGEST_TITLE = 200  # characters; a title may be a whole command
 _DIGEST_LENGTH = 16  # a collision would only spoil a reason's text
 
 
 class StepRecord(Model, frozen=True, kw_only=True):
-    """What a state was made of: small, stored with it, and only ever compared."""
+    """What a state was made from: small, stored with it, and only ever compared."""
 
     state_id: str
     start: TaskInput
     kind: str
     title: str
-    """The step's, cut where it is too long."""
+    """The step's, cut if it is too long."""
     digest: str
     """The step's."""
     parts: dict[str, str]
-    """See ``Step.parts``; ``ALL_PARTS`` alone where there are too many."""
+    """See ``Step.parts``; only ``ALL_PARTS`` if there are too many."""
 
 
 class Removal(Model, frozen=True, kw_only=True):
@@ -39,18 +39,18 @@ class Removal(Model, frozen=True, kw_only=True):
 
 
 class Evidence(Model, frozen=True, kw_only=True):
-    """What may explain why states of a chain must be built."""
+    """Facts that may explain why states of a chain must be built."""
 
     removals: dict[str, Removal] = {}
-    """By the state's id; only the latest removals are known."""
+    """By state id; only the latest removals are known."""
     stored: tuple[str, ...] = ()
-    """The ids of those that have a row nevertheless."""
+    """The ids of the states that have a row nevertheless."""
     alike: tuple[StepRecord, ...] = ()
-    """What a few states were made of that may resemble the first step to run, likeliest first."""
+    """Records of a few states that may resemble the first step to run, likeliest first."""
 
 
 def step_record(state_id: str, start: TaskInput, step: Step) -> StepRecord:
-    """What is kept of the step that makes this state."""
+    """Make the record of the step that makes this state."""
     parts = step.parts
     if len(parts) > _MOST_PARTS:
         parts = {ALL_PARTS: identity.digest(parts)}

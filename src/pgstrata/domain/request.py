@@ -1,4 +1,4 @@
-"""What a caller asks for."""
+"""Prepare requests."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,7 @@ import msgspec
 from pgstrata.domain.model import Model
 
 Uncacheable = Literal["refuse", "run"]
-"""What to do with a recipe whose inputs cannot be known: refuse it, or run it and cache nothing."""
+"""Whether a recipe whose inputs cannot be known is refused, or run without caching anything."""
 
 
 class PrepareRequest(Model, frozen=True, kw_only=True):
@@ -20,12 +20,12 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     """Absolute directory that relative paths in the arguments start from."""
     stdin: str | None = None
     fields: dict[str, Any] = {}
-    """What the kind has of its own in a request, as plain data; beside the others on the wire."""
+    """The kind's own fields, as plain data; on the wire they are next to the others."""
     instance_name: Annotated[str, msgspec.Meta(pattern="^[^/]+$")] | None = None
-    """It has to fit into a path of the API: not empty, no slash."""
+    """Part of a path of the API: not empty, no slash."""
     instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
     """Seconds the instance may live."""
     timeout: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
-    """Seconds the job may run, from getting a slot to its end; then it is stopped."""
+    """Seconds the job may run once it has a slot; then it is stopped."""
     labels: dict[str, str] = {}
     uncacheable: Uncacheable = "refuse"

@@ -14,12 +14,12 @@ _UNITS = {
 _LARGEST_FIRST = sorted(_UNITS.items(), key=lambda unit: unit[1], reverse=True)
 _BY_THOUSANDS = ("B", "kB", "MB", "GB", "TB")
 _FACTORS = {"": 1, **{unit.lower(): factor for unit, factor in _UNITS.items()}}
-# Not compiled yet: most commands come by here without a size to read.
+# Not compiled here, since most commands have no size to read.
 _WRITTEN = r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)"
 
 
 def parse(text: str) -> Bytes:
-    """Whole bytes from ``5000000``, ``500MB``, ``10GB``, ``1.5TB`` or ``512MiB``.
+    """Parse ``5000000``, ``500MB``, ``10GB``, ``1.5TB`` or ``512MiB`` into whole bytes.
 
     Raises ``ValueError``, with a message for people, for anything else.
     """
@@ -31,13 +31,13 @@ def parse(text: str) -> Bytes:
 
 
 def write(count: int) -> str:
-    """What ``parse`` reads as exactly these bytes: ``10GB``, ``128MiB``, ``1001``."""
+    """Write a size so that ``parse`` reads it back exactly: ``10GB``, ``128MiB``, ``1001``."""
     unit, factor = next(unit for unit in _LARGEST_FIRST if count % unit[1] == 0)
     return f"{count // factor}{unit}" if count and factor > 1 else str(count)
 
 
 def rounded(count: int | None) -> str:
-    """Rounded, by thousands: ``1.5 MB``; ``-`` where it is not known."""
+    """Write a rounded size, in units of thousands: ``1.5 MB``; ``-`` if it is not known."""
     if count is None:
         return "-"
     amount, units = float(count), iter(_BY_THOUSANDS)
