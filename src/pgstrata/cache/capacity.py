@@ -1,7 +1,6 @@
-"""How much the cache may hold, and which states go when that is too much. Pure.
+"""How large the cache may be, and which states are evicted when it is larger. Pure.
 
-What is measured and what is removed is the evictor's business; the order in which states go is
-``domain.state.worth``.
+The evictor measures and removes; ``domain.state.worth`` determines the order of eviction.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.settings import CacheCapacity
 
 DEFAULT_SHARE = 0.8
-"""The part of the disk that states may hold where nobody says how much."""
+"""The fraction of the disk that states may take by default."""
 
 _RESERVED_SHARE = 0.05
 _MOST_RESERVED = 10 << 30
@@ -22,21 +21,21 @@ BELOW_RESERVE = "free_below_reserve"
 
 
 class Disk(Model, frozen=True, kw_only=True):
-    """The file system that the store lies on."""
+    """The file system that the store is on."""
 
     total_bytes: int
     free_bytes: int
-    """What one who is not root may still write."""
+    """The space available to users other than root."""
 
 
 class Bounds(Model, frozen=True, kw_only=True):
-    """What the limits come to on a disk."""
+    """The limits in bytes, for one disk."""
 
     max_bytes: int
     high_bytes: int
-    """Above that, states go ..."""
+    """Above this, states are evicted ..."""
     low_bytes: int
-    """... until no more than this is held."""
+    """... until they take no more than this."""
     reserve_bytes: int
 
 
@@ -51,7 +50,7 @@ def check(limits: CacheCapacity) -> None:
 
 
 def bounds(limits: CacheCapacity, disk: Disk) -> Bounds:
-    """The limits as bytes, on this disk."""
+    """Work out the limits for a disk."""
     reserve: int | None = limits.reserve_bytes
     if reserve is None:
         reserve = min(int(disk.total_bytes * _RESERVED_SHARE), _MOST_RESERVED)
@@ -68,7 +67,7 @@ def bounds(limits: CacheCapacity, disk: Disk) -> Bounds:
 
 
 def pressure(usage_bytes: int, disk: Disk, within: Bounds) -> tuple[str, ...]:
-    """Why states should go; empty when there is room enough."""
+    """Return why states should be evicted; empty if there is enough space."""
     reasons = (
         (ABOVE_HIGH, usage_bytes > within.high_bytes),
         (BELOW_RESERVE, disk.free_bytes < within.reserve_bytes),
@@ -77,16 +76,16 @@ def pressure(usage_bytes: int, disk: Disk, within: Bounds) -> tuple[str, ...]:
 
 
 def excess(usage_bytes: int, disk: Disk, within: Bounds) -> int:
-    """How many bytes should go: none unless there is pressure, then enough to be rid of it."""
+    """Return how many bytes to evict: 0 without pressure, otherwise enough to end it."""
     over_low = usage_bytes - within.low_bytes if usage_bytes > within.high_bytes else 0
     return max(0, over_low, within.reserve_bytes - disk.free_bytes)
 
 
 def choose(candidates: Sequence[State], wanted_bytes: int) -> tuple[State, ...]:
-    """Which of the candidates to evict so that at least the wanted space is freed.
+    """Choose which of the candidates to evict so that at least the wanted space is freed.
 
-    ``candidates``: states that may go, the one worth least first. All go when all are not enough.
-    None goes in vain: of those chosen none could stay.
+    ``candidates``: evictable states, the one worth least first. If all together are too small, all
+    are chosen. Otherwise none is chosen unnecessarily: without any one, the rest would not suffice.
     """
     chosen: list[State] = []
     freed = 0

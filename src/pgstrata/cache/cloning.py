@@ -1,4 +1,4 @@
-"""Cloning a state for somebody who will write to the copy."""
+"""Cloning a state into a directory that will be written to."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from pgstrata.statefs.base import StateFS
 
 
 async def clone_state(statefs: StateFS, state: Path, directory: Path) -> None:
-    """Make ``directory`` a clone of a state's. Raises ``ConflictError`` when that is gone."""
+    """Clone a state to ``directory``. Raises ``ConflictError`` if the state is gone."""
     try:
         await statefs.clone(state, directory)
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
-"""Recognising a full disk behind the many failures it causes.
+"""Recognises a full disk behind the many failures it causes.
 
 The kernel reports it as an errno, programs as a line among others, and a server that cannot write
-its log reports nothing: then the free space decides.
+its log does not report it at all: then the free space decides.
 """
 
 import errno
@@ -21,22 +21,22 @@ from pgstrata.errors import (
 )
 
 ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
-_WORDS = tuple(os.strerror(number) for number in sorted(ERRNOS))
+_MESSAGES = tuple(os.strerror(number) for number in sorted(ERRNOS))
 
-# Besides the kernel's words: PostgreSQL's own for a write that took less than it was given (md.c,
-# mdextend), and its SQLSTATE, which is all that psql shows with `VERBOSITY sqlstate`.
-_SAID = re.compile(
-    "|".join([*map(re.escape, _WORDS), r"wrote only \d+ of \d+ bytes", r"ERROR: +53100\b"])
+# Besides the kernel's messages: PostgreSQL's own for a short write (md.c, mdextend), and its
+# SQLSTATE, which is all that psql shows with `VERBOSITY sqlstate`.
+_REPORTED = re.compile(
+    "|".join([*map(re.escape, _MESSAGES), r"wrote only \d+ of \d+ bytes", r"ERROR: +53100\b"])
 )
 
-_BROKEN_OFF = (
+_SERVER_DIED = (
     "server closed the connection",
     "connection to server was lost",
     "not shut down cleanly",
 )
 
 LEAST_BYTES = 8 << 20
-"""What a server needs to start and to end: with less than two segments of its log it may fail."""
+"""What a server needs to start and to stop: with less space than two WAL segments it may fail."""
 
 _REMEDY = (
     "remove instances and states that are not needed (pgstrata ls --all, pgstrata rm -r ID), "
@@ -46,11 +46,11 @@ _REMEDY = (
 
 @contextmanager
 def map_full_disk(store: Path) -> Iterator[None]:
-    """Raise ``DiskFullError`` in place of an error that the store's full disk has caused."""
+    """Raise ``DiskFullError`` in place of an error that was caused by the store's full disk."""
     try:
         yield
     except (OSError, PgstrataError) as error:
-        if is_for_want_of_room(error, disk_of(store).free_bytes):
+        if is_disk_full(error, disk_of(store).free_bytes):
             raise DiskFullError(
                 f"the disk of the store {store} is full: {_reason(error)}",
                 remedy=_REMEDY,
@@ -59,24 +59,24 @@ def map_full_disk(store: Path) -> Iterator[None]:
         raise
 
 
-def is_for_want_of_room(error: OSError | PgstrataError, free: int) -> bool:
-    """Whether an error comes of a full disk, of which so many bytes are ``free``."""
+def is_disk_full(error: OSError | PgstrataError, free: int) -> bool:
+    """Return whether an error was caused by a full disk, which has ``free`` bytes left."""
     match error:
         case OSError():
             return error.errno in ERRNOS
         case StoreUnusableError():
-            return False  # whoever raised it has said what it is
+            return False  # it already says what is wrong
         case ProgramError() | ServerError() if free < LEAST_BYTES:
             return True
-    said = f"{error.message}\n{error.details or ''}"
-    broken_off = free < LEAST_BYTES and any(words in said for words in _BROKEN_OFF)
-    return broken_off or bool(_SAID.search(said))
+    text = f"{error.message}\n{error.details or ''}"
+    server_died = free < LEAST_BYTES and any(message in text for message in _SERVER_DIED)
+    return server_died or bool(_REPORTED.search(text))
 
 
 def disk_of(path: Path) -> Disk:
-    """The file system of a path. Raises ``OSError``."""
-    room = os.statvfs(path)
-    return Disk(total_bytes=room.f_blocks * room.f_frsize, free_bytes=room.f_bavail * room.f_frsize)
+    """Measure the file system of a path. Raises ``OSError``."""
+    stat = os.statvfs(path)
+    return Disk(total_bytes=stat.f_blocks * stat.f_frsize, free_bytes=stat.f_bavail * stat.f_frsize)
 
 
 def _reason(error: OSError | PgstrataError) -> str:
@@ -84,5 +84,5 @@ def _reason(error: OSError | PgstrataError) -> str:
         case OSError():
             return str(error.strerror)
         case ProgramError():
-            return _WORDS[0]  # its message is a command that nobody typed
+            return _MESSAGES[0]  # its message names a command that the user did not run
     return error.message

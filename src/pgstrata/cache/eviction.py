@@ -1,7 +1,7 @@
 """The evictor: measures how full the cache is, and removes states when it is too full.
 
-What is too full and which states go is decided in ``capacity``; how a state is removed is known to
-``removal``. Measuring costs a look-up and a question to the kernel, however many states there are.
+``capacity`` decides what is too full and which states are evicted, ``removal`` removes a state.
+Measuring costs a query and a system call, however many states there are.
 """
 
 import asyncio
@@ -32,20 +32,20 @@ from pgstrata.store.base import Store
 _log = logging.getLogger(__name__)
 
 CANDIDATES_AT_ONCE = 50
-"""How many states are looked at before some are removed, which may let their parents go, too."""
+"""How many states to read before some are removed, which may make their parents evictable."""
 
 Trigger = Literal["before_step", "before_snapshot", "after_snapshot"]
 
 
 class _Fill(Model, frozen=True, kw_only=True):
-    """How full the cache is at one moment."""
+    """How full the cache is at one time."""
 
     usage_bytes: int
     disk: Disk
     bounds: Bounds
 
-    def emptier(self, freed: int) -> "_Fill":
-        """As it will be, once the file system has given back what was freed."""
+    def after_freeing(self, freed: int) -> "_Fill":
+        """Return how full it will be once the file system has reclaimed what was freed."""
         disk = Disk(total_bytes=self.disk.total_bytes, free_bytes=self.disk.free_bytes + freed)
         return _Fill(usage_bytes=self.usage_bytes - freed, disk=disk, bounds=self.bounds)
 
@@ -70,50 +70,50 @@ class Evictor:
         self._in_use = in_use
         self._disk = disk
         self._now = now
-        self._turn = asyncio.Lock()
-        self._promised = 0
+        self._lock = asyncio.Lock()
+        self._reserved = 0
 
     async def make_room(self, trigger: Trigger, needed_bytes: int = 0) -> None:
-        """Remove states until the cache may take ``needed_bytes`` more.
+        """Remove states until the cache has room for ``needed_bytes`` more.
 
-        Raises ``CacheLimitTooSmallError`` when it never could, ``CacheFullUnreclaimableError`` when
-        what holds the room is in use, pinned or young, ``CacheEnforcementUnavailableError`` when
-        nobody can tell how full it is.
+        Raises ``CacheLimitTooSmallError`` if it can never have, ``CacheFullUnreclaimableError`` if
+        all states are in use, pinned or too young, and ``CacheEnforcementUnavailableError`` if the
+        cache cannot be measured or states cannot be removed.
         """
-        async with self._turn:
+        async with self._lock:
             await self._make_room(trigger, needed_bytes)
 
     @asynccontextmanager
-    async def room_for(self, trigger: Trigger, needed_bytes: int) -> AsyncIterator[None]:
-        """Make room as ``make_room`` does, and keep it from others until this is left."""
-        async with self._turn:
+    async def reserve_room(self, trigger: Trigger, needed_bytes: int) -> AsyncIterator[None]:
+        """Make room like ``make_room``, and reserve it until the block ends."""
+        async with self._lock:
             await self._make_room(trigger, needed_bytes)
-            self._promised += needed_bytes
+            self._reserved += needed_bytes
         try:
             yield
         finally:
-            self._promised -= needed_bytes
+            self._reserved -= needed_bytes
 
     async def _make_room(self, trigger: Trigger, needed_bytes: int) -> None:
         fill = await self._measure()
         if needed_bytes > fill.bounds.max_bytes or fill.bounds.max_bytes == 0:
             raise self._too_small(fill, needed_bytes)
-        freed, trouble = await self._relieve(fill, trigger, needed_bytes)
-        left = fill.emptier(freed)
+        freed, failure = await self._relieve(fill, trigger, needed_bytes)
+        left = fill.after_freeing(freed)
         over = left.usage_bytes + needed_bytes > left.bounds.max_bytes
         if over or left.disk.free_bytes < left.bounds.reserve_bytes:
-            raise self._full(left, needed_bytes, trouble)
+            raise self._full(left, needed_bytes, failure)
 
     async def relieve(self, trigger: Trigger) -> None:
-        """Remove states if there is pressure. What stands in the way of that is only logged."""
+        """Remove states if there is pressure. Failures are only logged."""
         try:
-            async with self._turn:
+            async with self._lock:
                 await self._relieve(await self._measure(), trigger, 0)
         except PgstrataError as error:
             _log.warning("the cache could not be kept within its limits: %s", error)
 
     async def status(self) -> CacheStatus:
-        """How full the cache is. Raises ``CacheEnforcementUnavailableError``."""
+        """Return how full the cache is. Raises ``CacheEnforcementUnavailableError``."""
         fill = await self._measure()
         totals = await self._store.count_states()
         kept = await self._store.not_evictable(
@@ -139,10 +139,10 @@ class Evictor:
     async def _measure(self) -> _Fill:
         try:
             disk = self._disk()
-            usage_bytes = (await self._store.count_states()).size_bytes + self._promised
+            usage_bytes = (await self._store.count_states()).size_bytes + self._reserved
         except (OSError, PgstrataError) as error:
             raise CacheEnforcementUnavailableError(
-                f"the use of the cache cannot be measured: {error}",
+                f"the size of the cache cannot be measured: {error}",
                 remedy="check the store's disk",
             ) from error
         return _Fill(usage_bytes=usage_bytes, disk=disk, bounds=capacity.bounds(self._limits, disk))
@@ -150,21 +150,24 @@ class Evictor:
     async def _relieve(
         self, fill: _Fill, trigger: Trigger, needed_bytes: int
     ) -> tuple[int, OSError | PgstrataError | None]:
-        """Remove states while there is pressure; the bytes that brings, and what went wrong."""
+        """Remove states while there is pressure. Returns the bytes freed and any failure."""
         wanted = capacity.excess(fill.usage_bytes + needed_bytes, fill.disk, fill.bounds)
         if not wanted:
             return 0, None
-        count, freed, trouble = await self._evict(wanted)
+        count, freed, failure = await self._evict(wanted)
         if count:
-            _log.info("evicted %d states that held %d bytes: %s", count, freed, trigger)
-            await self._note(fill, trigger, count, freed)
-        return freed, trouble
+            _log.info("evicted %d states of %d bytes: %s", count, freed, trigger)
+            await self._record(fill, trigger, count, freed)
+        return freed, failure
 
     async def _evict(self, wanted: int) -> tuple[int, int, OSError | PgstrataError | None]:
-        """Remove states that hold so many bytes, or all that can go: their number and bytes."""
+        """Remove states of ``wanted`` bytes, or all that can be removed.
+
+        Returns their number, their bytes and any failure.
+        """
         refused: set[str] = set()
         count = freed = 0
-        trouble: OSError | PgstrataError | None = None
+        failure: OSError | PgstrataError | None = None
         while freed < wanted:
             candidates = await self._store.evictable(
                 created_before=self._old_enough(),
@@ -179,15 +182,15 @@ class Evictor:
                 except ConflictError:
                     removed = False  # something was made from it meanwhile
                 except (OSError, PgstrataError) as error:
-                    removed, trouble = False, error
+                    removed, failure = False, error
                     _log.warning("state %s could not be evicted: %s", state.state_id, error)
                 if removed:
                     count, freed = count + 1, freed + (state.size_bytes or 0)
                 else:
                     refused.add(state.state_id)
-        return count, freed, trouble
+        return count, freed, failure
 
-    async def _note(self, before: _Fill, trigger: Trigger, count: int, freed: int) -> None:
+    async def _record(self, before: _Fill, trigger: Trigger, count: int, freed: int) -> None:
         status = await self.status()
         await self._store.record_eviction(
             Eviction(
@@ -209,31 +212,31 @@ class Evictor:
 
     def _too_small(self, fill: _Fill, needed: int) -> CacheLimitTooSmallError:
         return CacheLimitTooSmallError(
-            f"this state alone needs {rounded(needed)}, and the whole cache may hold "
+            f"this state alone needs {rounded(needed)}, and the whole cache may take "
             f"{rounded(fill.bounds.max_bytes)}"
             if needed
-            else f"nothing is left for the cache: {rounded(fill.bounds.reserve_bytes)} of the "
+            else f"no space is left for the cache: {rounded(fill.bounds.reserve_bytes)} of the "
             f"disk's {rounded(fill.disk.total_bytes)} are reserved",
             remedy="raise cache.capacity.maxBytes or lower cache.capacity.reserveBytes, "
             "or give the store a larger disk",
         )
 
     def _full(
-        self, left: _Fill, needed: int, trouble: OSError | PgstrataError | None
+        self, left: _Fill, needed: int, failure: OSError | PgstrataError | None
     ) -> PgstrataError:
-        held = (
-            f"the cache holds {rounded(left.usage_bytes)} of {rounded(left.bounds.max_bytes)}, "
+        usage = (
+            f"the cache takes {rounded(left.usage_bytes)} of {rounded(left.bounds.max_bytes)}, "
             f"{rounded(left.disk.free_bytes)} of the disk are free, and "
             f"{rounded(left.bounds.reserve_bytes)} are reserved"
         )
-        if trouble is not None:
+        if failure is not None:
             return CacheEnforcementUnavailableError(
-                f"{held}, and states cannot be removed: {trouble}",
+                f"{usage}, and states cannot be removed: {failure}",
                 remedy="check the store's disk (see pgstrata engine logs)",
             )
         wanted = f", {rounded(needed)} more are needed" if needed else ""
         return CacheFullUnreclaimableError(
-            f"{held}{wanted}, and no state can be evicted: all are in use, pinned or too young",
+            f"{usage}{wanted}, and no state can be evicted: all are in use, pinned or too young",
             remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), free space on "
             "the disk, or change the limits (cache.capacity); see pgstrata status --cache",
         )

@@ -1,8 +1,8 @@
-"""Who is using which states just now: jobs that build on them, and whoever removes them.
+"""Which states are in use, and which are being removed.
 
-All of it happens in one event loop, and nothing here waits while it looks and decides; so of a job
-that wants to use a state and someone who wants to remove it, one always comes first. Locks between
-processes are not needed for that: a store has one engine.
+All of this happens in one event loop, and nothing here awaits between reading and deciding; so
+when one job wants to use a state and another to remove it, one of them is always first. No locks
+between processes are needed: a store has one engine.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 class InUse:
-    """States that jobs hold, and states that are on their way out."""
+    """States that jobs hold, and states that are leaving."""
 
     def __init__(self) -> None:
         self._holders: Counter[str] = Counter()
@@ -26,9 +26,9 @@ class InUse:
         return frozenset(self._holders)
 
     def acquire(self, state_ids: Iterable[str]) -> str:
-        """Keep these states from being removed; the id of the lease that does.
+        """Protect states from removal. Returns the id of the lease that does.
 
-        What is leaving already is not kept.
+        It does not protect states that are already leaving.
         """
         lease_id = uuid.uuid4().hex
         held = self._leases[lease_id] = tuple(state_ids)
@@ -36,7 +36,7 @@ class InUse:
         return lease_id
 
     def release(self, lease_id: str) -> None:
-        """End a lease. Twice is fine."""
+        """End a lease. May be repeated."""
         held = self._leases.pop(lease_id, ())
         self._holders.subtract(held)
         for state_id in held:
@@ -47,10 +47,9 @@ class InUse:
     def removing(
         self, state_ids: Iterable[str], *, even_held: bool = False
     ) -> Iterator[frozenset[str]]:
-        """Claim states for their removal. Yields those in the way; if there are any, claims none.
+        """Claim states for removal. Yields those that cannot be claimed; if there are any, none is.
 
-        In the way are states that someone else removes, and those that jobs hold unless
-        ``even_held``.
+        These are states that are already leaving and, unless ``even_held``, those that jobs hold.
         """
         ids = frozenset(state_ids)
         in_the_way = ids & self._leaving.keys()
@@ -69,10 +68,10 @@ class InUse:
             gone.set()
 
     def is_leaving(self, state_id: str) -> bool:
-        """Whether the state is being removed: it must not be used any more."""
+        """Return whether the state is being removed and so must no longer be used."""
         return state_id in self._leaving
 
     async def wait_removed(self, state_id: str) -> None:
-        """Wait until nobody is removing the state any more."""
+        """Wait until the state is no longer being removed."""
         while (leaving := self._leaving.get(state_id)) is not None:
             await leaving.wait()

@@ -1,4 +1,4 @@
-"""Removing states, rows and files, so that a kill in between leaves nothing that is believed."""
+"""Removes states, rows first and then files, so that a kill in between leaves nothing usable."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pgstrata.store.base import Store
 
 
 class StateRemoval:
-    """Removes states below one directory. Whoever uses them is asked first."""
+    """Removes states below one directory, unless they are in use."""
 
     def __init__(self, *, states: Path, statefs: StateFS, store: Store, in_use: InUse) -> None:
         self._states = states
@@ -18,14 +18,14 @@ class StateRemoval:
         self._in_use = in_use
 
     def volume_of(self, state_id: str) -> Path:
-        """Where the state's files are, if it has any."""
+        """Return the directory of the state's files, which may not exist."""
         return self._states / state_id
 
     async def remove(self, state_id: str) -> bool:
-        """Evict a state that nothing stems from; row first, so that nobody starts from it.
+        """Evict a state without descendants; its row first, so that no job starts from it.
 
-        False, and nothing is changed, when a job holds it. Raises ``ConflictError`` when a state or
-        an instance stems from it.
+        Returns False, and changes nothing, if a job holds it. Raises ``ConflictError`` if it has
+        descendants.
         """
         with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
@@ -33,7 +33,7 @@ class StateRemoval:
             try:
                 await self._store.remove_state(state_id, why="evicted")
             except StoreUnusableError:
-                # On a full disk there is room for that once the files are gone.
+                # On a full disk there is space for that once the files are gone.
                 await self._fs.remove(self.volume_of(state_id))
                 await self._store.remove_state(state_id, why="evicted")
             await self._fs.remove(self.volume_of(state_id))

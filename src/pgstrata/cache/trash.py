@@ -1,6 +1,6 @@
-"""Deleting volumes in the background: invisible at once, deleted a little later.
+"""Deletes volumes in the background: invisible at once, deleted a little later.
 
-What an engine has not deleted when it stops has a hidden name, and the next engine purges it.
+Volumes that are left when the engine stops have hidden names, and the next engine purges them.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class Trash:
-    """Deletes volumes, one after another. Use it as an async context."""
+    """Deletes volumes, one at a time. Use it as an async context."""
 
     def __init__(self, statefs: StateFS) -> None:
         self._fs = statefs
@@ -38,7 +38,7 @@ class Trash:
             await cancel(self._work)
 
     async def put(self, volumes: Iterable[Path]) -> None:
-        """Make volumes invisible to every reader; their files are deleted later. Twice is fine."""
+        """Make volumes invisible to every reader, and delete their files later. May be repeated."""
         for volume in volumes:
             hidden = await self._fs.hide(volume)
             if hidden is not None:
@@ -60,4 +60,4 @@ class Trash:
             try:
                 await self._fs.delete(hidden)
             except OSError as error:
-                _log.warning("%s is left for the next engine to delete: %s", hidden, error)
+                _log.warning("%s cannot be deleted, the next engine will try: %s", hidden, error)

@@ -1,6 +1,6 @@
-"""The one place that knows every adapter: the engine's parts, put together.
+"""Puts the engine together: the only module that knows every adapter.
 
-Each part is given what it needs and nothing else.
+Each part gets what it needs and nothing else.
 """
 
 import os
@@ -58,7 +58,7 @@ from pgstrata.system import orphans
 async def assemble(
     root: Path, settings: Settings, file: EngineFile, mounts: str
 ) -> AsyncIterator[tuple[Service, JobCoordinator]]:
-    """Put the parts together, each given what it needs, and let unfinished jobs go on."""
+    """Put the parts together and continue unfinished jobs."""
     async with AsyncExitStack() as parts:
         orphans.mark_for(root)
         runtime = NativeRuntime(
@@ -185,5 +185,5 @@ def _available_memory() -> int:
 
 
 def _uid(user: str | None) -> int:
-    """The uid that servers run with: the user's, or without one our own."""
+    """Return the uid that servers run as: the user's, or our own if there is none."""
     return os.geteuid() if user is None else pwd.getpwnam(user).pw_uid

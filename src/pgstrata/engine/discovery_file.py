@@ -1,6 +1,6 @@
-"""``engine.json``: what tells clients where the engine is, and how to be let in.
+"""``engine.json``, which tells clients where the engine is and contains their token.
 
-It is there only while the engine answers.
+It exists only while the engine accepts requests.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def announce(engine_json: Path, file: EngineFile) -> Iterator[None]:
-    """Tell clients where the engine is, for as long as it answers."""
+    """Tell clients where the engine is for as long as the block runs."""
     try:
         engine_json.parent.mkdir(parents=True, exist_ok=True)
         write_private(engine_json, msgspec.json.encode(file) + b"\n")
@@ -38,7 +38,7 @@ def announce(engine_json: Path, file: EngineFile) -> Iterator[None]:
     try:
         yield
     finally:
-        # Whoever has taken the place meanwhile keeps its file.
+        # If another engine has replaced the file meanwhile, it stays.
         with contextlib.suppress(OSError, msgspec.DecodeError):
             current = msgspec.json.decode(engine_json.read_bytes(), type=EngineFile)
             if current.instance_id == file.instance_id:

@@ -1,4 +1,4 @@
-"""The engine's port, and the HTTP server behind it: how it starts, and how it ends."""
+"""The engine's port, and starting and stopping the HTTP server on it."""
 
 import asyncio
 import logging
@@ -22,15 +22,15 @@ _log = logging.getLogger(__name__)
 
 
 STREAMS_GRACE_SECONDS = 2
-"""How long open event streams may take to end when the engine does."""
+"""How long open event streams may take to end when the engine stops."""
 
 
 def bind_port(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, kind, protocol, _, address = found[0]
-        # asyncio only turns Nagle's algorithm off for sockets that name their protocol; with it
-        # on, each answer waits 40 ms for an acknowledgement.
+        # asyncio turns off Nagle's algorithm only for sockets created with a protocol; with it on,
+        # each response waits 40 ms for an acknowledgement.
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, ending on SIGTERM and SIGINT with all that we clean up, or when nobody needs it."""
+    """uvicorn, except that it stops gracefully on SIGTERM and SIGINT, and when it is idle."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class HttpServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Only note the wish to stop. uvicorn would raise the signal again, and end us with it."""
+        """Only request a stop. uvicorn would raise the signal again, which would kill us."""
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGINT, signal.SIGTERM)
         for number in numbers:
@@ -97,7 +97,7 @@ class HttpServer(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _told_to_stop(self) -> None:
-        """End once the steps that run have reached their state; told again, at once."""
+        """Stop once running steps have reached their state; on a second signal, immediately."""
         if self._draining is None:
             _log.info("stopping: no more jobs are accepted, running steps complete")
             self._draining = asyncio.create_task(self._end_drained(), name="drain")

@@ -1,4 +1,4 @@
-"""Every installed kind, opened for an engine's time of running."""
+"""The installed kinds, open while the engine runs."""
 
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class OpenKinds(NamedTuple):
-    """The sides of every kind, and what reads requests for them."""
+    """Both sides of each kind, and the reader of their requests."""
 
     recipes: Mapping[str, RecipeSide]
     runners: Mapping[str, RunnerSide]
@@ -24,7 +24,7 @@ class OpenKinds(NamedTuple):
 
 @asynccontextmanager
 async def open_kinds(settings: Settings) -> AsyncIterator[OpenKinds]:
-    """Open all kinds. One of another package that fails is left out, and the log says why."""
+    """Open all kinds. If another package's kind fails, it is left out and the log says why."""
     found, broken = plugins.every()
     for one in broken:
         _log.error("the kind %s of %s cannot be used: %s", one.name, one.package, one.reason)
@@ -49,7 +49,7 @@ async def open_kinds(settings: Settings) -> AsyncIterator[OpenKinds]:
 
 
 def _settings_of(plugin: KindPlugin, settings: Settings) -> Any:
-    """What a kind's settings come to: our own have a place in the engine's."""
+    """Return a kind's settings; those of our own kinds are a part of the engine's."""
     if plugin.name in plugins.BUILT_IN:
         return getattr(settings, plugin.section, None)
     structure = plugin.settings()

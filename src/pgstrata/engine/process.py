@@ -1,8 +1,9 @@
-"""The engine's process, and the order of its start and end.
+"""The engine's process, and the order in which it starts and stops.
 
-Start: the store is made and locked, the parts are put together, jobs go on from what is on disk,
-the port answers, and only then ``engine.json`` says so. End: no more jobs are taken and steps that
-run reach their state; then the file goes, then the port, then what still runs; instances stay.
+Start: the store is created and locked, the parts are put together, jobs continue from what is on
+disk, the port accepts requests, and only then ``engine.json`` is written. Stop: no more jobs are
+accepted and running steps reach their state; then the file is removed, the port is closed, and
+what still runs is cancelled. Instances stay.
 """
 
 import asyncio
@@ -31,9 +32,9 @@ from pgstrata.system import faults
 _log = logging.getLogger(__name__)
 
 SWITCH_SECONDS = 0.001
-"""How long a thread that reads scripts keeps the interpreter from the one that answers requests.
+"""How long a thread that reads scripts may keep the interpreter from the one that serves requests.
 
-An answer takes several turns of that one, and Python's own 5 ms add up.
+A response needs the interpreter several times, and Python's default of 5 ms adds up.
 """
 
 
@@ -45,16 +46,16 @@ def serve(
     engine_json: Path,
     idle_timeout: float | None,
 ) -> int:
-    """Run an engine in the foreground until it is told to stop; the process's exit code.
+    """Run an engine in the foreground until it is told to stop. Returns the exit code.
 
-    ``idle_timeout``: seconds without a job and a request after which it ends by itself. Raises
-    ``PgstrataError`` when it cannot start.
+    ``idle_timeout``: seconds without jobs and requests after which it stops by itself. Raises
+    ``PgstrataError`` if it cannot start.
     """
     capacity.check(settings.cache.capacity)
     _let_others_hear()
     sys.setswitchinterval(SWITCH_SECONDS)
     faults.arm_from(os.environ)
-    # Before any thread is made.
+    # Before any thread is started.
     mounts = detect.enter_namespace(store.absolute(), settings.snapshot.backend)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
@@ -73,11 +74,11 @@ def serve(
 
 
 def _let_others_hear() -> None:
-    """Have the programs we start hear signals that we were started to ignore.
+    """Keep programs that we start from ignoring signals that we were started to ignore.
 
-    A shell starts what it runs in the background that way, and a program inherits what is ignored,
-    not what is caught: a PostgreSQL that is told to stop before it has said what it listens to
-    would miss it, and take ten seconds to be killed.
+    A shell starts background programs that way, and children inherit ignored signals, but not
+    caught ones: a PostgreSQL that is told to stop before it has set up its own handlers would miss
+    the signal, and only be killed ten seconds later.
     """
     for number in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,4 +1,4 @@
-"""The store's directory: made, held against other engines, open to the servers' user."""
+"""The store's directory: creating it, locking it, and letting the servers' user in."""
 
 import contextlib
 import secrets
@@ -16,13 +16,13 @@ from pgstrata.errors import (
 )
 from pgstrata.system import faults, locks, subprocesses
 
-# Servers enter the store as another user than the engine's: they may pass, but not look around.
+# Servers run as a different user: they may pass through the store, but not list it.
 _STORE_MODE = 0o711
 
 
 @contextmanager
 def hold_store(root: Path) -> Iterator[None]:
-    """Make the store if need be, and hold it against any other engine."""
+    """Create the store if necessary, and lock it against other engines."""
     try:
         make_passable(root)
         lock = locks.try_lock(root / "engine.lock")
@@ -42,7 +42,7 @@ def hold_store(root: Path) -> Iterator[None]:
 
 
 def make_passable(directory: Path) -> None:
-    """Make a directory with our mode, whatever the umask; one that is there keeps its own."""
+    """Create a directory with our mode regardless of the umask; an existing one keeps its mode."""
     if not directory.is_dir():
         with faults.step("directory.make"):
             directory.mkdir(parents=True, exist_ok=True)
@@ -50,14 +50,14 @@ def make_passable(directory: Path) -> None:
 
 
 def remove_old_locks(root: Path) -> None:
-    """Remove the lock files that an earlier version left, one for each state it ever built."""
+    """Remove an earlier version's lock files, one for each state it ever built."""
     if (root / "locks").is_dir():
         with faults.step("locks.remove"):
             shutil.rmtree(root / "locks")
 
 
 def store_password(root: Path) -> str:
-    """The store's password: every server of this store has it, so it is made only once."""
+    """Return the password of all the store's servers; the first call creates it."""
     file = root / "password"
     with contextlib.suppress(FileNotFoundError):
         return file.read_text()
@@ -67,7 +67,7 @@ def store_password(root: Path) -> str:
 
 
 async def check_reachable(root: Path, user: str | None) -> None:
-    """Raise ``StoreUnusableError`` when the servers' user cannot get into the store."""
+    """Raise ``StoreUnusableError`` if the servers' user cannot enter the store."""
     if user is None:
         return
     for directory in (*reversed(root.parents), root):

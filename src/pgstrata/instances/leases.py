@@ -21,7 +21,7 @@ from pgstrata.system.cancellation import cancel
 _log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
-"""How long it takes at most until a new lease, or the end of one, is noticed."""
+"""How long it takes at most to notice a new lease or the end of one."""
 
 _LEAST_PAUSE_SECONDS = 0.2
 _SHORTEST_EXTENSION = timedelta(minutes=1)
@@ -29,7 +29,7 @@ _LONGEST_EXTENSION = timedelta(minutes=10)
 
 
 class Leases:
-    """Watches over leases. Use it as an async context."""
+    """Ends or extends leases when they expire. Use it as an async context."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Leases:
 
     async def __aenter__(self) -> Self:
         self._watch = asyncio.create_task(self.watch(), name="leases")
-        self._watch.add_done_callback(_told)
+        self._watch.add_done_callback(_log_failure)
         return self
 
     async def __aexit__(
@@ -60,13 +60,13 @@ class Leases:
             await cancel(self._watch)
 
     async def watch(self) -> None:
-        """End or extend each lease when it expires, for ever."""
+        """End or extend each lease when it expires, forever."""
         while True:
             try:
                 await self.sweep()
                 ends = await self._store.next_expiry()
             except PgstrataError as error:
-                _log.warning("leases could not be looked at: %s", error)
+                _log.warning("leases could not be checked: %s", error)
                 ends = None
             await self._sleep(pause(ends, self._now()))
 
@@ -89,7 +89,7 @@ class Leases:
             instance.instance_id, force=False, dry_run=False
         )
         if result.outcome == "deleted":
-            _log.info("instance %s was removed: its time was over", instance.instance_id)
+            _log.info("instance %s was removed: its lease expired", instance.instance_id)
             return
         until = self._now() + extension(instance)
         await self._store.extend(instance.instance_id, until)
@@ -102,19 +102,19 @@ class Leases:
 
 
 def extension(instance: Instance) -> timedelta:
-    """How much longer an instance that is used may live: as long as before, within bounds."""
+    """Return how much longer a used instance may live: as long as before, within bounds."""
     assert instance.expires_at is not None
     lived = instance.expires_at - instance.created_at
     return min(max(lived, _SHORTEST_EXTENSION), _LONGEST_EXTENSION)
 
 
 def pause(next_end: datetime | None, now: datetime) -> float:
-    """How many seconds to wait before leases are looked at again."""
+    """Return how many seconds to wait before checking leases again."""
     if next_end is None:
         return LOOK_SECONDS
     return min(max((next_end - now).total_seconds(), _LEAST_PAUSE_SECONDS), LOOK_SECONDS)
 
 
-def _told(watch: asyncio.Task[None]) -> None:
+def _log_failure(watch: asyncio.Task[None]) -> None:
     if not watch.cancelled() and (error := watch.exception()) is not None:
-        _log.error("leases are not watched any more", exc_info=error)
+        _log.error("leases are no longer watched", exc_info=error)

@@ -8,7 +8,7 @@ from pgstrata.store.base import Store
 
 
 class HostLimits:
-    """Refuses instances and servers that the machine has no capacity for."""
+    """Rejects instances and servers that the machine has no capacity for."""
 
     def __init__(
         self,
@@ -18,8 +18,8 @@ class HostLimits:
         min_free_memory_bytes: int,
         available_memory: Callable[[], int],
     ) -> None:
-        """``max_instances``: 0 for no limit. ``available_memory``: bytes that a new program may
-        take without others being driven out."""
+        """``max_instances``: 0 for no limit. ``available_memory``: returns the bytes that a new
+        program can use without swapping."""
         self._store = store
         self._max_instances = max_instances
         self._least = min_free_memory_bytes
@@ -27,13 +27,13 @@ class HostLimits:
         self._starting: set[str] = set()
 
     async def check(self) -> None:
-        """Raise ``HostLimitError`` when no further instance could be started now."""
+        """Raise ``HostLimitError`` if no further instance can be started now."""
         self.check_memory()
         if self._max_instances:
             await self._check_number("")
 
     def check_memory(self) -> None:
-        """Raise ``HostLimitError`` when there is too little memory to start a server."""
+        """Raise ``HostLimitError`` if there is too little memory to start a server."""
         available = self._available_memory()
         if available < self._least:
             raise HostLimitError(
@@ -44,13 +44,13 @@ class HostLimits:
             )
 
     async def check_count(self, instance_id: str) -> None:
-        """Raise ``HostLimitError`` when this starting instance would be one too many."""
+        """Raise ``HostLimitError`` if this starting instance would be one too many."""
         if self._max_instances:
             await self._check_number(instance_id)
 
     @contextmanager
     def starting(self, instance_id: str) -> Iterator[None]:
-        """Count an instance that has no row yet."""
+        """Count an instance that does not have a row yet."""
         self._starting.add(instance_id)
         try:
             yield

@@ -1,6 +1,6 @@
-"""Starting instances: a state is cloned, a server is started on the clone, and its row is stored.
+"""Starts instances: clones a state, starts a server on the clone, and stores the instance's row.
 
-Nothing of an instance is visible before it is whole, and nothing is left of one that fails.
+An instance is not visible before it is complete, and one that fails leaves nothing behind.
 """
 
 from datetime import timedelta
@@ -52,11 +52,11 @@ class InstanceStarter:
         self._default_ttl_seconds = default_ttl_seconds
 
     async def check_limits(self) -> None:
-        """Raise ``HostLimitError`` when a limit of the machine rules out another instance."""
+        """Raise ``HostLimitError`` if a limit of the machine rules out another instance."""
         await self._limits.check()
 
     async def check_name(self, name: str) -> None:
-        """Raise ``ConflictError`` when an instance bears this name already."""
+        """Raise ``ConflictError`` if the name is in use."""
         if taken := await self._store.instance_named(name):
             raise ConflictError(
                 f"the name {name!r} is instance {taken.instance_id}'s",
@@ -64,9 +64,10 @@ class InstanceStarter:
             )
 
     async def start(self, order: InstanceOrder) -> Instance:
-        """Clone a state, start a server on the clone and store the instance once it answers.
+        """Clone a state, start a server on the clone and store the instance once it is ready.
 
-        A job has one instance: one that was started for it before the engine was killed is taken.
+        A job has one instance: if one was started for it before the engine was killed, and it is
+        still running, that is returned.
         """
         instance_id = identity.instance_id(order.job_id)
         started = await self._store.instance(instance_id)
@@ -110,7 +111,7 @@ class InstanceStarter:
             await self._undo(started.instance_id, started.server)
 
     async def recover(self) -> None:
-        """Remove what a killed engine left of instances that have no row."""
+        """Remove what a killed engine left of instances without a row."""
         known = {instance.instance_id for instance in await self._store.instances()}
         for directory in await self._fs.volumes(self._directories):
             if directory.name not in known:

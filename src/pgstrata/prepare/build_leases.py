@@ -1,8 +1,8 @@
-"""Build leases: of a state, and of an image's base, there is one builder at a time.
+"""Build leases: a state, or an image's base, has one builder at a time.
 
-The lease is in the metadata, with its owner, so that engines that share a store may share the work
-one day; what an engine that was killed still had is cleared when the store is recovered. Jobs of
-one engine wait for each other here, without asking the store.
+The lease and its owner are in the metadata, so that engines can share a store and its work one
+day; a killed engine's leases are cleared when the store is recovered. Jobs of one engine wait for
+each other here, without querying the store.
 """
 
 import asyncio
@@ -33,32 +33,31 @@ class BuildLease:
         self._ended = False
 
     async def complete(self, state: State, step: StepRecord | None = None) -> None:
-        """Store the state that was built, which ends the lease in the same transaction.
+        """Store the state that was built and end the lease, in one transaction.
 
-        ``step`` is what it was made of. Raises ``ConflictError`` when the lease is not there any
-        more.
+        ``step``: what it was made from. Raises ``ConflictError`` if the lease no longer exists.
         """
         await self._store.add_state(state, built_by=self._owner, step=step)
         self._ended = True
 
     async def end(self) -> None:
-        """End the lease. Twice is fine."""
+        """End the lease. May be repeated."""
         if not self._ended:
             await self._store.end_build(self._item, self._owner)
 
 
 class BuildLeases:
-    """Leases of one owner. The order among those who wait for the same is that of their coming."""
+    """Leases of one owner. Those who wait for the same one get it in the order of their calls."""
 
     def __init__(self, store: Store, owner: str) -> None:
         self._store = store
         self._owner = owner
-        # An entry lives as long as somebody builds or waits to.
+        # An entry lives as long as someone holds or awaits its lock.
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def held(self, item: str) -> AsyncIterator[BuildLease]:
-        """A lease to build ``item``, ended at the end; waited for as long as it takes.
+    async def hold(self, item: str) -> AsyncIterator[BuildLease]:
+        """Wait for the lease to build ``item``, and hold it until the block ends.
 
         Waiting can be cancelled.
         """
@@ -72,15 +71,15 @@ class BuildLeases:
                     await asyncio.sleep(pause)
                 yield lease
             finally:
-                # Being cancelled while it is asked for does not tell whether it was given.
+                # If the request was cancelled, the lease may have been granted nevertheless.
                 await finish(self._end(lease, item))
 
     async def _end(self, lease: BuildLease, item: str) -> None:
         try:
             await lease.end()
         except StoreUnusableError as error:
-            # What has failed is told by another error; we may take this lease again, and who
-            # recovers the store clears it.
+            # The failure itself is reported by another error. We can take this lease again, and
+            # recovering the store clears it.
             _log.warning("the lease to build %s could not be ended: %s", item, error)
 
 

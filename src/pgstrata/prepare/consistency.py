@@ -1,7 +1,7 @@
-"""One decision: may a server stay up while its data directory becomes a state?
+"""Decides whether a server may stay up while its data directory becomes a state. Pure.
 
 A copy of a frozen server's files is what a crash would leave: a server that starts on it first
-replays the log since the last checkpoint. Nothing committed may be lost by that, and the next step
+replays the WAL since the last checkpoint. Nothing committed may be lost by that, and the next step
 must see what it would see after a clean start from the state.
 """
 
@@ -13,17 +13,17 @@ class Situation(Model, frozen=True, kw_only=True):
     """What the decision depends on."""
 
     last: bool
-    """Whether no step of the same job follows, so that the server is not needed any more."""
+    """Whether no step of the same job follows, so that the server is no longer needed."""
     can_clone_live: bool
     """Whether the snapshot backend can copy files that a frozen server has open."""
     lost: str | None
     """What a crash would lose, for people."""
     settings_changed: bool
-    """Whether a server that is started now would read other settings than the running one did."""
+    """Whether a server started now would read other settings than the running one did."""
 
 
 def reason_to_stop(wanted: Consistency, situation: Situation) -> str | None:
-    """Why the server has to be stopped for the snapshot, for people; None when it may stay up."""
+    """Return why the server must stop for the snapshot, for people; None if it may stay up."""
     if wanted == "clean":
         return "snapshot.consistency is clean"
     if not situation.can_clone_live:

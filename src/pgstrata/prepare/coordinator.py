@@ -1,8 +1,7 @@
 """The JobCoordinator: a job's life from submission to its terminal status.
 
-It takes jobs in, lets the runner carry them out, brings them to their end when they are cancelled
-or fail, takes up what an earlier engine left, and deletes. What comes next in a job's life is
-decided in ``lifecycle``.
+It accepts jobs, has the runner carry them out, ends them when they fail or are cancelled, continues
+those of an earlier engine, and deletes them. ``lifecycle`` decides what comes next for a job.
 """
 
 import asyncio
@@ -46,13 +45,13 @@ _UNREADABLE = UnreadableJobError(
 ).body()
 
 END_AGAIN_SECONDS = 0.5
-"""How long to wait before a job's end that could not be written is written again."""
+"""How long to wait before trying again to store the end of a job."""
 
 
 class JobCoordinator:
-    """Runs jobs, at most ``limits.max_parallel`` at a time, first come first served.
+    """Runs jobs, at most ``limits.max_parallel`` at a time, first come, first served.
 
-    Use it as an async context: leaving it stops the runs and leaves their jobs for ``recover``.
+    Use it as an async context: leaving it cancels the runs and leaves their jobs to ``recover``.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class JobCoordinator:
         limits: JobLimits,
         server_settings: Mapping[str, str],
     ) -> None:
-        """``server_settings`` are those that servers do not have by themselves."""
+        """``server_settings``: those that differ from our defaults."""
         self._queue = queue
         self._kinds = kinds
         self._sources = sources
@@ -114,11 +113,11 @@ class JobCoordinator:
         return self._job_slots.position(job_id)
 
     async def submit(self, request: PrepareRequest) -> Job:
-        """Check a request, store it as a queued job and let it run when its turn comes.
+        """Check a request, store it as a queued job, and run it once a slot is free.
 
         Raises ``InvalidArgumentError`` for a request that cannot be carried out, ``ConflictError``
-        for an instance name that is taken, ``HostLimitError``, ``EngineStoppingError``; there is no
-        job then.
+        if the instance name is in use, ``HostLimitError``, ``EngineStoppingError``; then there is
+        no job.
         """
         kind = lookup(self._kinds, request.prepare_kind)
         arguments = kind.normalize(request)
@@ -140,27 +139,27 @@ class JobCoordinator:
             prepare_args_normalized=arguments,
             created_at=utc_now(),
         )
-        # Stored, it must run, even if the one who asked goes away this very moment.
-        await finish(self._enter(Submission(job, image, steps)))
+        # Once stored it must run, even if the client disconnects at this very moment.
+        await finish(self._add(Submission(job, image, steps)))
         return job
 
     async def recover(self) -> None:
-        """Go on with every job that was queued or running when the engine last ended.
+        """Continue every job that was queued or running when the engine last stopped.
 
-        A job that cannot be read any more comes to its end, with the reason.
+        A job that can no longer be read fails, with the reason.
         """
         await self._executor.recover()
         for job in await self._queue.unreadable():
-            _log.error("job %s cannot be read any more and has failed", job.job_id)
+            _log.error("job %s can no longer be read and has failed", job.job_id)
             await self._job_log.apply(transitions.unreadable(job, _UNREADABLE, utc_now()))
         for job in await self._queue.unfinished():
             await self._job_log.reopen(job.job_id)
             await self._start(job.job_id)
 
     async def drain(self, seconds: float) -> None:
-        """Take no more jobs and let steps that run reach their state, for so long at most.
+        """Accept no more jobs and let running steps reach their state, for at most ``seconds``.
 
-        What has not ended by then is left for ``recover``.
+        Jobs that have not ended by then are left to ``recover``.
         """
         self._stopping = True
         self._runner.drain()
@@ -170,9 +169,9 @@ class JobCoordinator:
             await asyncio.wait(self._runs.values(), timeout=seconds)
 
     async def cancel(self, job_id: str) -> Job:
-        """Ask for a job's end; the job as it is now. Harmless twice, and after the end.
+        """Request a job's cancellation. Returns the job as it is now.
 
-        Raises ``NotFoundError``.
+        May be repeated, also after the job has ended. Raises ``NotFoundError``.
         """
         if await self._queue.request_cancel(job_id) and job_id in self._runs:
             self._runs[job_id].cancel()
@@ -203,7 +202,7 @@ class JobCoordinator:
 
     # Runs of jobs
 
-    async def _enter(self, submission: Submission) -> None:
+    async def _add(self, submission: Submission) -> None:
         job = submission.job
         await self._job_log.add(job, transitions.submitted(job))
         await self._start(job.job_id, submission)
@@ -211,12 +210,12 @@ class JobCoordinator:
     async def _start(self, job_id: str, submission: Submission | None = None) -> None:
         run = asyncio.create_task(self._run(job_id, submission), name=f"job {job_id}")
         self._runs[job_id] = run
-        run.add_done_callback(lambda _: self._ended(job_id))
-        # A task that is cancelled before its first step never runs at all, and nothing would then
-        # end the job.
+        run.add_done_callback(lambda _: self._forget(job_id))
+        # A task that is cancelled before its first step never runs at all, and so would never end
+        # the job.
         await asyncio.sleep(0)
 
-    def _ended(self, job_id: str) -> None:
+    def _forget(self, job_id: str) -> None:
         del self._runs[job_id]
         self._job_log.close(job_id)
 
@@ -226,36 +225,36 @@ class JobCoordinator:
             await asyncio.wait((run,))
 
     async def _run(self, job_id: str, submission: Submission | None) -> None:
-        """Run a job: afterwards it has ended or is left for ``recover``, whatever happened."""
+        """Run a job. Whatever happens, afterwards it has ended or is left to ``recover``."""
         try:
             try:
                 await self._runner.run(job_id, submission)
             finally:
                 await finish(self._executor.close_workspace(job_id))
         except asyncio.CancelledError:
-            await self._written(lambda: self._end_cancelled(job_id))
+            await self._store_end(lambda: self._end_cancelled(job_id))
             raise
         except OvertakenError:
             _log.info("job %s ended elsewhere", job_id)
         except PgstrataError as error:
             body = error.body()
-            await self._written(lambda: self._fail(job_id, body))
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not leave a job running
+            await self._store_end(lambda: self._fail(job_id, body))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not leave a job running
             _log.exception("job %s failed unexpectedly", job_id)
-            told = machine_error(error) if isinstance(error, OSError) else None
-            fault = told or PgstrataError(
+            known = machine_error(error) if isinstance(error, OSError) else None
+            failure = known or PgstrataError(
                 f"the engine failed while running the job: {type(error).__name__}: {error}",
                 remedy="see the engine's log (pgstrata engine logs), and report it as a bug",
             )
-            body = fault.body()
-            await self._written(lambda: self._fail(job_id, body))
+            body = failure.body()
+            await self._store_end(lambda: self._fail(job_id, body))
 
     # Ending a job
 
-    async def _written(self, end: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Write down a job's end, as soon as that can be: a disk that is full now will not stay so.
+    async def _store_end(self, end: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Store the end of a job, trying until it succeeds: a full disk does not stay full forever.
 
-        Meanwhile the job is what it was; an engine that ends leaves it for ``recover``.
+        Until then the job does not change; an engine that stops leaves it to ``recover``.
         """
         while True:
             try:
@@ -263,7 +262,7 @@ class JobCoordinator:
             except StoreUnusableError as error:
                 if self._stopping:
                     raise
-                _log.error("the end of a job cannot be written yet: %s", error)
+                _log.error("the end of a job cannot be stored yet: %s", error)
             try:
                 await asyncio.sleep(END_AGAIN_SECONDS)
             except asyncio.CancelledError:
@@ -272,7 +271,7 @@ class JobCoordinator:
                 raise
 
     async def _end_cancelled(self, job_id: str) -> None:
-        """End a job whose run was cancelled, if it is the job that was meant, not the engine."""
+        """End a job whose run was cancelled, unless that is because the engine stops."""
         job = await self._queue.get(job_id)
         if job is not None and job.cancel_requested:
             await self._fail(job_id, CancelledJobError("the job was cancelled").body())
@@ -282,7 +281,7 @@ class JobCoordinator:
             job = await self._job_log.load(job_id)
             if job.status.terminal:
                 return
-            # It may have been made already when its end could not be written.
+            # There may be an instance already, if the job's success could not be stored.
             await self._executor.discard_instance(job_id)
             tasks = await self._job_log.tasks(job_id)
             await self._job_log.apply(transitions.failed(job, tasks, error, utc_now()))

@@ -1,9 +1,9 @@
-"""The executor port: doing what a task says, here or on another machine.
+"""The executor port: carries out tasks, on this machine or another.
 
-What crosses it is plain data, lines of log on their way back, and errors, which are known by their
-code. A call is cancelled as any in asyncio; what it has begun is undone before it ends. Whether a
-step's inputs are still what was hashed is looked at where they are, by the caller, who holds them
-meanwhile: so a state is made in two calls, and kept only when nothing changed while the step ran.
+Only plain data crosses it, log lines on the way back, and errors, identified by their codes. A call
+is cancelled like any other in asyncio, and undoes what it has begun before it ends. The caller, who
+is where a step's inputs are, checks that they are still what was hashed, and holds them meanwhile:
+so a state is made in two calls, and kept only if nothing changed while the step ran.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class StateOrder(Model, frozen=True, kw_only=True):
     task: StateExecuteTask
     step: Step
     root: Path = Path("/")
-    """The directory of the executor's machine below which the step's inputs are, each at its path
+    """The directory on the executor's machine with the step's inputs, each at its path below it
     (``Sources.hold``)."""
     last: bool
     """Whether no step of the same job follows."""
@@ -38,59 +38,59 @@ class Executor(Protocol):
     """Carries out tasks of type ``state_execute`` and ``prepare_instance``."""
 
     async def resolve_image(self, image_id: str) -> ResolvedImage:
-        """The PostgreSQL an image stands for. Raises ``InvalidArgumentError``."""
+        """Return the PostgreSQL that an image stands for. Raises ``InvalidArgumentError``."""
 
     async def check_limits(self) -> None:
-        """Raise ``HostLimitError`` when a limit of the machine rules out another instance."""
+        """Raise ``HostLimitError`` if a limit of the machine rules out another instance."""
 
     async def check_name(self, name: str) -> None:
-        """Raise ``ConflictError`` when an instance bears this name already."""
+        """Raise ``ConflictError`` if an instance already has this name."""
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
-        """How many states of a chain, from its start, need no building."""
+        """Return how many states of a chain, from its start, need not be built."""
 
     async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
-        """What may explain why these states must be built, and what resembles ``step``.
+        """Return what may explain why these states must be built, and what resembles ``step``.
 
-        As ``Store.evidence`` says, but stored states that are dirty count as removed.
+        Like ``Store.evidence``, except that stored states that are dirty count as removed.
         """
 
     async def acquire(self, state_ids: Sequence[str]) -> str:
-        """Keep these states from being removed to make room; the id of the lease that does.
+        """Keep states from being evicted. Returns the id of the lease that does.
 
-        They may be there or still be to be built. Cancelled, there is no lease.
+        The states need not exist yet. If the call is cancelled, there is no lease.
         """
 
     async def release(self, lease_id: str) -> None:
-        """End a lease. Twice is fine."""
+        """End a lease. May be repeated."""
 
     async def run_step(self, order: StateOrder, log: LineSink) -> bool:
-        """Run a step on the job's workspace, unless its state is there meanwhile.
+        """Run a step in the job's workspace, unless its state exists by now.
 
-        Returns whether it was run; then ``keep_state`` or ``close_workspace`` must follow, and no
-        other job runs the same step before. What its tool says goes to ``log``. Raises
-        ``StepFailedError`` when the tool fails; whatever is raised, nothing is left of the step.
+        Returns whether it was run; if so, ``keep_state`` or ``close_workspace`` must follow, and
+        until then no other job runs the same step. The tool's output goes to ``log``. Raises
+        ``StepFailedError`` if the tool fails; after any error nothing is left of the step.
         """
 
     async def keep_state(self, job_id: str) -> None:
-        """Keep what the job's step made as its state.
+        """Keep the result of the job's step as its state.
 
-        Raises ``StateUnusableError`` when that cannot be kept, and ``ConflictError`` when there is
-        nothing to keep; whatever is raised, nothing is left of the step.
+        Raises ``StateUnusableError`` if it cannot be kept, and ``ConflictError`` if there is
+        nothing to keep; after any error nothing is left of the step.
         """
 
     async def close_workspace(self, job_id: str) -> None:
-        """Let go of a job's server and data directory, and of a step not kept. Twice is fine."""
+        """Discard a job's server, data directory and any step not kept. May be repeated."""
 
     async def start_instance(self, order: InstanceOrder) -> Instance:
-        """Start an instance of a state, and store it once it answers.
+        """Start an instance of a state, and store it once it is ready.
 
-        A job has one instance: one that was started for it before is taken if it is running.
-        Raises ``HostLimitError``, ``ConflictError``, ``ServerError``; nothing is left then.
+        A job has one instance: if one was started for it before and is running, that is returned.
+        Raises ``HostLimitError``, ``ConflictError``, ``ServerError``; then nothing is left of it.
         """
 
     async def discard_instance(self, job_id: str) -> None:
-        """Remove the instance started for a job, if there is one: nobody knows of it."""
+        """Remove the instance started for a job, if there is one: no client knows about it."""
 
     async def recover(self) -> None:
-        """Clear away what an engine that was killed left. Only while no job is at work."""
+        """Remove what a killed engine left. Only while no job is running."""

@@ -1,6 +1,6 @@
-"""States that are being built: each by one job, while other jobs that need it follow.
+"""States being built, each by one job, while other jobs that need it follow.
 
-This is how jobs of one engine find each other. Build leases keep any other engine from building the
+This is how jobs of one engine find each other. Build leases keep other engines from building the
 same state.
 """
 
@@ -26,9 +26,9 @@ class Build:
     async def follow(self, line: LineSink) -> bool:
         """Wait for the end of the build, and pass on each line its tool writes from now on.
 
-        True when the state exists. False when the builder gave up without having shown that the
-        step fails (it was cancelled, for example): somebody else has to build it then. Raises the
-        builder's ``StepFailedError``: the same step on the same parent fails for everybody.
+        Returns True if the state exists, and False if the builder gave up without showing that the
+        step fails (it was cancelled, for example), so that another job must build it. Raises the
+        builder's ``StepFailedError``: the same step on the same parent fails for every job.
         """
         self._followers.append(line)
         try:
@@ -40,7 +40,7 @@ class Build:
         return outcome
 
     def broadcast(self, line: LineSink) -> LineSink:
-        """A sink for the tool's output that feeds the builder's own, then every follower's."""
+        """Make a sink for the tool's output that feeds the builder's own, then every follower's."""
 
         async def pass_on(text: str) -> None:
             for sink in (line, *self._followers):
@@ -59,12 +59,12 @@ class InFlight:
         self._builds: dict[str, Build] = {}
 
     def find(self, state_id: str) -> Build | None:
-        """The build of a state, if one is in progress."""
+        """Find the build of a state, if one is in progress."""
         return self._builds.get(state_id)
 
     @contextmanager
     def register(self, state_id: str, job_id: str) -> Iterator[Build]:
-        """Be the only builder of a state; every follower learns how the block ends."""
+        """Register a job as the only builder of a state; followers learn how the block ends."""
         build = self._builds[state_id] = Build(job_id)
         outcome: StepFailedError | bool = False
         try:

@@ -1,8 +1,8 @@
-"""The job log: what happens to jobs and what they say, stored first, then told to watchers.
+"""The job log: stores changes and events of jobs, and then passes events on to watchers.
 
-Whoever changes a job does it through here. Those who watch the head of a job are then served from
-memory; those who are further behind share what is read for one of them. What is kept in memory is
-bounded: a tail for each job, some batches of what came before.
+All changes of jobs go through it. Watchers of a job's latest events are served from memory; those
+further behind share what is read for one of them. The memory is bounded: a tail for each job, and
+some batches of earlier events.
 """
 
 import asyncio
@@ -16,46 +16,46 @@ from pgstrata.queue.base import Queue, up_to
 from pgstrata.system.cancellation import finish
 
 TAIL_BYTES: Final = 1024 * 1024
-"""How much of a job's latest events stays in memory."""
+"""The size of a job's latest events that are kept in memory."""
 
 BATCH_EVENTS: Final = 500
 BATCH_BYTES: Final = 256 * 1024
-"""How much is handed out at once, if it is more than one event."""
+"""The largest size of a batch, unless it is a single event."""
 
 OLD_BYTES: Final = 8 * 1024 * 1024
-"""How much of what was read again stays in memory, of all jobs together."""
+"""The size of the older events of all jobs that are kept in memory after reading."""
 
 CLOSED_TAILS: Final = 32
-"""How many jobs that have ended keep their tail: their watchers are about to ask for it."""
+"""How many ended jobs keep their tail, which their watchers are about to ask for."""
 
 
 class OvertakenError(Exception):
-    """A job is not where a run of it believed it to be: the run is over, the job stays."""
+    """A job was changed by someone else than its run: the run ends, and the job stays as it is."""
 
 
 class Tail:
-    """One job's latest events, and a wake-up for those who wait for more."""
+    """One job's latest events, and a wake-up for watchers that wait for more."""
 
     def __init__(self, count: int = 0) -> None:
         self.count = count
         """How many events the job has."""
         self.closed = False
-        """Whether no more will come."""
+        """Whether there will be no more."""
         self.writing = asyncio.Lock()
-        """Held while events are committed and told, so that both happen in one order."""
+        """Held while events are committed and added here, so that both have the same order."""
         self.doubtful = False
-        """Whether a write failed, so that nobody knows how many events there are."""
+        """Whether a write failed, so that the number of events is unknown."""
         self._events: list[Event] = []
         self._weight = 0
         self._change: asyncio.Future[None] | None = None
 
     @property
     def first(self) -> int:
-        """The number of the first event that is in memory, or of the next to come."""
+        """The number of the first event in memory, or of the next one if there is none."""
         return self.count - len(self._events)
 
     def extend(self, events: Sequence[Event]) -> None:
-        """Take events that were committed, and wake all who wait."""
+        """Add committed events, and wake all watchers."""
         self.count += len(events)
         self._events += events
         self._weight += sum(event.weight for event in events)
@@ -67,31 +67,31 @@ class Tail:
         self.wake()
 
     def recount(self, count: int) -> None:
-        """Begin again with ``count`` events, none of them in memory."""
+        """Start again with ``count`` events, none of them in memory."""
         self.count, self.doubtful = count, False
         self._events, self._weight = [], 0
         self.wake()
 
     def since(self, start: int) -> list[Event]:
-        """A batch of events from number ``start`` on, which is not below ``first``."""
+        """Return a batch of events from number ``start`` on, which is not below ``first``."""
         begin = start - self.first
         return up_to(BATCH_BYTES, self._events[begin : begin + BATCH_EVENTS])
 
-    def change(self) -> Awaitable[None]:
-        """Something to await: done at the next change after this call."""
+    def next_change(self) -> Awaitable[None]:
+        """Return an awaitable for the next change after this call."""
         if self._change is None:
             self._change = asyncio.get_running_loop().create_future()
         return asyncio.shield(self._change)
 
     def wake(self) -> None:
-        """Let all who await a change look again."""
+        """Wake all watchers that await a change."""
         if self._change is not None:
             self._change.set_result(None)
             self._change = None
 
 
 class JobLog:
-    """Stores what happens to jobs, and serves their events to any number of watchers."""
+    """Stores changes of jobs, and serves their events to any number of watchers."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
@@ -104,8 +104,8 @@ class JobLog:
     # Writing
 
     async def add(self, job: Job, events: Sequence[Event]) -> None:
-        """Store a new job, open from now on."""
-        # Whoever finds the job must find its tail, too.
+        """Store a new job and open its log."""
+        # Once the job can be found, its tail must be found, too.
         self._open[job.job_id] = Tail()
         try:
             await finish(self._write(job.job_id, self._add(job, events), events))
@@ -114,11 +114,11 @@ class JobLog:
             raise
 
     async def reopen(self, job_id: str) -> None:
-        """Take up a job that an earlier engine left."""
+        """Open the log of a job that an earlier engine left."""
         self._open[job_id] = Tail(await self._queue.count_events(job_id))
 
     def close(self, job_id: str) -> None:
-        """Nothing more is written of a job here: nobody need wait for it. Twice is fine."""
+        """Close a job's log: no more events follow, and no one waits for any. May be repeated."""
         tail = self._open.pop(job_id, None)
         if tail is None:
             return
@@ -130,9 +130,9 @@ class JobLog:
             self._closed.popitem(last=False)
 
     async def apply(self, transition: Transition) -> None:
-        """Carry out a transition. Raises ``OvertakenError`` when the job was elsewhere already.
+        """Carry out a transition. Raises ``OvertakenError`` if the job has another status by now.
 
-        Stored and told, or neither: once begun, the caller's cancellation waits for the end.
+        It is stored and passed on, or neither: cancelling the caller does not interrupt it.
         """
         job_id = transition.job.job_id
         commit = self._queue.apply(transition)
@@ -140,26 +140,26 @@ class JobLog:
             raise OvertakenError(job_id)
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
-        """Append to a job's events; False, with nothing done, if the job has ended meanwhile."""
+        """Append to a job's events. Returns False, and adds nothing, if the job has ended."""
         return await finish(self._write(job_id, self._queue.append(job_id, events), events))
 
     # Reading
 
     async def load(self, job_id: str) -> Job:
-        """The job as it is stored. Raises ``OvertakenError`` when it is not there any more."""
+        """Load a job. Raises ``OvertakenError`` if it no longer exists."""
         job = await self._queue.get(job_id)
         if job is None:
             raise OvertakenError(job_id)
         return job
 
     async def tasks(self, job_id: str) -> tuple[Task, ...]:
-        """The job's tasks as they are stored."""
+        """Load a job's tasks."""
         return tuple(await self._queue.tasks(job_id))
 
     async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
-        """Events of a job from number ``start`` on; empty past the end.
+        """Return events of a job from number ``start`` on; empty past the end.
 
-        With ``limit`` at most as many, and no more than a batch, even where there are more.
+        With ``limit`` at most that many, and no more than a batch, even if there are more.
         """
         if limit is None:
             return await self._queue.events(job_id, start)
@@ -169,18 +169,18 @@ class JobLog:
         return (await self._older(job_id, start))[:limit]
 
     async def count_events(self, job_id: str) -> int:
-        """How many events the job has; 0 when it is unknown."""
+        """Return how many events the job has; 0 if it is unknown."""
         tail = self._tail(job_id)
         return await self._queue.count_events(job_id) if tail is None else tail.count
 
     async def wait_for_event(self, job_id: str, number: int) -> bool:
-        """Wait until the job's event ``number`` is there; False when it will never be."""
+        """Wait until the job's event ``number`` exists. Returns False if it never will."""
         while (tail := self._tail(job_id)) is not None:
             if tail.count > number:
                 return True
             if tail.closed:
                 return False
-            await tail.change()
+            await tail.next_change()
         return await self._queue.count_events(job_id) > number
 
     def _tail(self, job_id: str) -> Tail | None:
@@ -207,7 +207,7 @@ class JobLog:
         return done
 
     async def _older(self, job_id: str, start: int) -> list[Event]:
-        """A batch that is no longer in memory: read once for all who ask for it meanwhile."""
+        """Return a batch that is no longer in the tail; concurrent calls share one read."""
         key = (job_id, start)
         if key in self._old:
             self._old.move_to_end(key)
@@ -223,7 +223,7 @@ class JobLog:
         job_id, start = key
         batch = await self._queue.events(job_id, start, BATCH_EVENTS, max_bytes=BATCH_BYTES)
         tail = self._tail(job_id)
-        # A batch with more behind it stays what it is.
+        # A batch with events after it never changes.
         if tail is not None and start + len(batch) < tail.count:
             self._keep(key, batch)
         return batch
@@ -231,7 +231,7 @@ class JobLog:
     def _forget_reading(self, key: tuple[str, int], task: asyncio.Task[list[Event]]) -> None:
         del self._reading[key]
         if not task.cancelled():
-            task.exception()  # told to whoever still waits
+            task.exception()  # whoever still waits gets it, too
 
     def _keep(self, key: tuple[str, int], batch: list[Event]) -> None:
         self._old[key] = batch

@@ -1,4 +1,4 @@
-"""Job slots: how many jobs may work at once, and in which order the others follow."""
+"""Job slots: how many jobs may run at once, and in which order the others follow."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 
 class JobSlots:
-    """A fixed number of slots, handed out first come, first served.
+    """A fixed number of slots, granted first come, first served.
 
-    A job that only waits for another job's work lends its slot. When it comes back, it is served
-    before every job that has not had a slot yet.
+    A job that only waits for another job's work lends its slot. When it returns, it precedes all
+    jobs that have not had a slot yet.
     """
 
     def __init__(self, number: int) -> None:
@@ -24,13 +24,13 @@ class JobSlots:
         return tuple(self._waiting)
 
     def position(self, job_id: str) -> int | None:
-        """A job's position in the queue for a slot, from 1; None when it is not in the queue."""
+        """Return a job's position in the queue for a slot, from 1; None if it is not queued."""
         positions = {waiting: position for position, waiting in enumerate(self._waiting, start=1)}
         return positions.get(job_id)
 
     @asynccontextmanager
     async def hold(self, job_id: str) -> AsyncIterator[None]:
-        """Hold a slot, once one is free. Waiting for it can be cancelled."""
+        """Wait for a slot, and hold it until the block ends. Waiting can be cancelled."""
         await self._take(job_id, self._waiting)
         try:
             yield
@@ -39,7 +39,7 @@ class JobSlots:
 
     @asynccontextmanager
     async def lend(self, job_id: str) -> AsyncIterator[None]:
-        """Lend the job's slot to others until the end of the block, then wait to get one back."""
+        """Lend the job's slot to others until the block ends, then wait to get one back."""
         self._release(job_id)
         yield
         await self._take(job_id, self._returning)
@@ -53,14 +53,14 @@ class JobSlots:
         try:
             await granted
         except asyncio.CancelledError:
-            # The slot may have been granted at the very moment of the cancellation.
+            # The slot may have been granted just before the cancellation.
             self._release(job_id)
             raise
         finally:
             del queue[job_id]
 
     def _release(self, job_id: str) -> None:
-        """Pass the job's slot on to the next job, if it holds one."""
+        """Pass the job's slot, if it holds one, to the next job."""
         if job_id not in self._holders:
             return
         self._holders.remove(job_id)

@@ -1,9 +1,8 @@
-"""A job's life in one function: given the state of a job and its tasks, what happens next.
+"""A job's life in one function: given a job and its tasks, what happens next. Pure.
 
-``next_move`` decides and has no side effects. The runner makes the move, records the result with
-one of ``transitions``, and asks again. A job left by an earlier engine takes the same path, so
-there is only one way through a job's life: what is done is not repeated, and what was interrupted
-starts again.
+``next_move`` decides. The runner makes the move, records the result with one of ``transitions``,
+and asks again. A job left by an earlier engine takes the same path, so there is only one way
+through a job's life: what is done is not repeated, and what was interrupted starts again.
 """
 
 from collections.abc import Sequence
@@ -19,23 +18,23 @@ class Begin(Model, frozen=True):
 
 
 class Plan(Model, frozen=True):
-    """Read the inputs, and make the plan or see whether the one there is still holds."""
+    """Read the inputs, and make a plan or check that the existing one is still valid."""
 
 
 class Execute(Model, frozen=True):
-    """Have a step's state made."""
+    """Make a step's state."""
 
     task: Task
 
 
 class PrepareInstance(Model, frozen=True):
-    """Make the instance, which ends the job."""
+    """Start the instance, which completes the job."""
 
     task: Task
 
 
 class SucceedPlanned(Model, frozen=True):
-    """The job was only to be planned, and it is."""
+    """The job only needed a plan, which is made."""
 
 
 class Cancel(Model, frozen=True):
@@ -46,10 +45,10 @@ Move = Begin | Plan | Execute | PrepareInstance | SucceedPlanned | Cancel
 
 
 def next_move(job: Job, tasks: Sequence[Task], *, planned: bool) -> Move | None:
-    """What to do next for a job; None when it has ended.
+    """Decide what to do next for a job; None if it has ended.
 
-    ``planned``: whether this run of the job has made its plan, or has seen that the plan made by an
-    earlier run still holds.
+    ``planned``: whether this run of the job has made its plan, or has found that an earlier run's
+    plan is still valid.
     """
     if job.status.terminal:
         return None
@@ -71,18 +70,18 @@ def _next_task(tasks: Sequence[Task]) -> Move:
             return Execute(task)
         case PrepareInstanceTask():
             return PrepareInstance(task)
-    raise AssertionError(f"{task.task_id} is no task to be carried out")
+    raise AssertionError(f"{task.task_id} is not a task to carry out")
 
 
 def time_limit(asked: float | None, allowed: float | None) -> float | None:
-    """How many seconds a job may run: the shorter of what was asked for and what is allowed."""
+    """Return how many seconds a job may run: what was asked for, but no more than is allowed."""
     return min((limit for limit in (asked, allowed) if limit is not None), default=None)
 
 
 def time_left(job: Job, limit: float | None, now: datetime) -> float | None:
-    """How many seconds of its limit a job still has; None for any number.
+    """Return how many seconds of its limit a job has left; None for no limit.
 
-    A clock that was set back gives it no more than the whole limit.
+    If the clock was set back, that is no more than the whole limit.
     """
     if limit is None or job.started_at is None:
         return limit

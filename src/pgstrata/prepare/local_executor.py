@@ -1,8 +1,8 @@
 """The executor on this machine.
 
-It acquires, reuses, starts and cleans up a job's server and runs a step with its tool. What to do
-about snapshots it asks the SnapshotOrchestrator, instances it has started by the InstanceStarter;
-when a task runs and what is said about it is the coordinator's business.
+It starts, reuses and stops a job's server, and runs steps with their tools. It leaves snapshots to
+the SnapshotOrchestrator, instances to the InstanceStarter, and the order of tasks and their events
+to the coordinator.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -34,17 +34,17 @@ from pgstrata.system.cancellation import finish
 
 
 class _Step(NamedTuple):
-    """A step that was run and not kept yet."""
+    """A step that was run and is not kept yet."""
 
     order: StateOrder
     flushed: str | None
-    """What the dbms's ``flush_query`` gave its tool."""
+    """What the dbms's ``flush_query`` returned to its tool."""
     building: AsyncExitStack
     """Holds the lease to build its state."""
 
 
 class _Work:
-    """A job's workspace, the state it is at, and the server on it while one runs."""
+    """A job's workspace, the state it is at, and the server on it, if one is running."""
 
     def __init__(self, workspace: Workspace, at: TaskInput) -> None:
         self.workspace = workspace
@@ -183,18 +183,18 @@ class LocalExecutor:
                 flush_query=None if order.last else self._dbms.flush_query,
             )
         except StepFailedError as error:
-            said = f"{error.message}\n{error.details or ''}"
-            error.remedy = await self._runtime.remedy_for(work.server, said) or error.remedy
+            text = f"{error.message}\n{error.details or ''}"
+            error.remedy = await self._runtime.remedy_for(work.server, text) or error.remedy
             raise
         for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):
-            await log(f"replication slot {slot} was dropped: a state keeps none")
+            await log(f"replication slot {slot} was dropped: states do not keep them")
         return flushed
 
     def _sources(self, root: Path) -> LocalSources:
         return self._tree if root == self._tree.local_root else LocalTree(root)
 
     async def _work(self, order: StateOrder) -> _Work:
-        """The job's workspace at the step's start: the one in use, if it is just there."""
+        """Return the job's workspace at the step's start: the current one, if it is there."""
         current = self._works.get(order.job_id)
         if current is not None and current.at == order.task.input and current.step is None:
             return current

@@ -1,4 +1,4 @@
-"""The Manager: the one door through which the outside reaches prepare jobs."""
+"""The Manager: the only way from outside to prepare jobs."""
 
 from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
@@ -9,7 +9,7 @@ from pgstrata.queue.base import Queue
 
 
 class Manager:
-    """Passes each call on to the component that answers it; it has no logic of its own."""
+    """Passes each call on to the component for it; it has no logic of its own."""
 
     def __init__(self, *, coordinator: JobCoordinator, queue: Queue, job_log: JobLog) -> None:
         self._coordinator = coordinator

@@ -1,7 +1,7 @@
-"""Planning, pure: steps become a chain of states, and the chain becomes tasks.
+"""Planning: steps become a chain of states, and the chain becomes tasks. Pure.
 
-The planner never touches a disk or a cache: which states are cached it is told. A cached step is a
-step like any other, so that a plan explains itself.
+The planner never accesses the disk or the cache: the caller says which states are cached. A cached
+step is a step like any other, so that a plan explains itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -23,7 +23,7 @@ from pgstrata.domain.request import PrepareRequest
 
 
 class Chain(Model, frozen=True, kw_only=True):
-    """The states a request leads through, from its image on."""
+    """The states that a request leads through, starting from its image."""
 
     image_id: str
     """The resolved image."""
@@ -39,9 +39,9 @@ class Chain(Model, frozen=True, kw_only=True):
 
 
 def chain(image_id: str, steps: Sequence[Step], *, server_settings: Mapping[str, str]) -> Chain:
-    """Name the state after each step: each name holds everything that went before.
+    """Name the state after each step: each name covers everything before it.
 
-    ``server_settings`` are those that the steps' servers do not have by themselves.
+    ``server_settings``: those that differ from our defaults.
     """
     names = [identity.root_id(image_id, server_settings)]
     for step in steps:
@@ -55,9 +55,10 @@ def tasks(
     cached: Set[str],
     reasons: Mapping[str, Reason] = MappingProxyType({}),
 ) -> tuple[TaskSpec, ...]:
-    """All tasks of a job in their order. ``cached``: which of the chain's states there are.
+    """Make all tasks of a job, in order.
 
-    ``reasons``: why each of the chain's states is cached or not (``reasons.explain``).
+    ``cached``: those of the chain's states that are. ``reasons``: why each is or is not
+    (``reasons.explain``).
     """
     resolving = (
         ()
@@ -100,16 +101,16 @@ def tasks(
 
 
 def drift(before: Iterable[TaskSpec], now: Iterable[TaskSpec]) -> str | None:
-    """Why an earlier plan of the same request does not hold any more, for people; None if it does.
+    """Return why an earlier plan of the same request is no longer valid, for people, or None.
 
-    What is cached may differ: that is for the disk to say.
+    Which states are cached may differ: the disk decides that.
     """
     old, new = _executing(before), _executing(now)
-    for then, today in zip(old, new, strict=False):
-        if then.input != today.input and today.input.kind == "image":
-            return f"{then.input.id} is {today.input.id} now"
-        if then.output_state_id != today.output_state_id:
-            return f"{today.args_summary or today.task_id} has changed"
+    for earlier, current in zip(old, new, strict=False):
+        if earlier.input != current.input and current.input.kind == "image":
+            return f"{earlier.input.id} is {current.input.id} now"
+        if earlier.output_state_id != current.output_state_id:
+            return f"{current.args_summary or current.task_id} has changed"
     return None if len(old) == len(new) else f"there are {len(new)} steps instead of {len(old)}"
 
 

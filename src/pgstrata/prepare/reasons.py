@@ -1,8 +1,8 @@
-"""Why each state of a chain is cached or must be built. Pure: what is known is given.
+"""Why each state of a chain is cached or must be built. Pure: the evidence is given.
 
-A state that must be built is explained by the first of these that holds: its step can never be
-cached; the state was there and was removed; its parent must be built; a cached state was made by
-a step that differs from its own in some inputs only; nothing is known.
+A state that must be built is explained by the first of these that applies: its step can never be
+cached; the state existed and was removed; its parent must be built; a cached state was made by a
+step that differs from its own only in some inputs; nothing is known.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -36,12 +36,12 @@ _REMOVED: Mapping[RemovedFor, tuple[ReasonCode, str]] = {
 
 
 def missing(chain: Chain, cached: Set[str]) -> tuple[str, ...]:
-    """The states of a chain that must be built."""
+    """Return the states of a chain that must be built."""
     return tuple(state_id for state_id in chain.state_ids if state_id not in cached)
 
 
 def first_missing(chain: Chain, cached: Set[str]) -> StepRecord | None:
-    """What would be kept of the first step that must run; None when all states are cached."""
+    """Return the record of the first step that must run; None if all states are cached."""
     for state_id, start, step in zip(chain.state_ids, chain.inputs, chain.steps, strict=True):
         if state_id not in cached:
             return step_record(state_id, start, step)
@@ -49,9 +49,9 @@ def first_missing(chain: Chain, cached: Set[str]) -> StepRecord | None:
 
 
 def explain(chain: Chain, cached: Set[str], evidence: Evidence) -> dict[str, Reason]:
-    """Why each state of a chain is ``cached`` or not, by its id.
+    """Explain why each state of a chain is ``cached`` or not, by its id.
 
-    ``evidence`` is about the ``missing`` states, and what resembles the ``first_missing`` step.
+    ``evidence``: for the ``missing`` states and the ``first_missing`` step.
     """
     reasons: dict[str, Reason] = {}
     first = first_missing(chain, cached)
@@ -90,26 +90,26 @@ class _Difference(NamedTuple):
         return len(self.changed) + len(self.new) + len(self.gone)
 
     @property
-    def is_alike(self) -> bool:
+    def is_similar(self) -> bool:
         """Whether one may be an edited version of the other."""
         return bool(self.changed) or self.same > self.total > 0
 
 
 def _compare(step: StepRecord, others: Sequence[StepRecord]) -> Reason | None:
-    """How a step differs from the one most like it; None when none is like it."""
+    """Say how a step differs from the most similar one; None if none is similar."""
     same_step = [other for other in others if other.digest == step.digest]
-    # Both start from an image. A state's id covers that and the server's settings, a step's digest
-    # neither.
+    # Both start from an image. A state's id covers the image and the server's settings, a step's
+    # digest neither.
     for other in same_step:
         if other.start == step.start:
             return _input_changed("server settings", "the server settings differ", other)
     for other in same_step:
         return _input_changed("image", f"the image differs from {other.start.id}", other)
     differences = [_difference(step, other) for other in others]
-    alike = [difference for difference in differences if difference.is_alike]
-    if not alike:
+    similar = [difference for difference in differences if difference.is_similar]
+    if not similar:
         return None
-    nearest = min(alike, key=lambda difference: difference.total)
+    nearest = min(similar, key=lambda difference: difference.total)
     name, text = _describe(nearest)
     return _input_changed(name, text, nearest.other)
 
@@ -133,7 +133,7 @@ def _difference(step: StepRecord, other: StepRecord) -> _Difference:
 
 
 def _describe(difference: _Difference) -> tuple[str, str]:
-    """One input that differs, and a text that says how, and how many others do."""
+    """Return one input that differs, and a text that says how, and how many others do."""
     if difference.changed:
         name, how = difference.changed[0], "differs"
     elif difference.new:

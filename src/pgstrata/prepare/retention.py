@@ -1,4 +1,4 @@
-"""Retention: of the finished jobs that ask for the same, the newest stay."""
+"""Retention: of identical finished jobs, only the newest are kept."""
 
 import asyncio
 from datetime import timedelta
@@ -11,16 +11,16 @@ class Retention:
     """Removes old jobs with their tasks and events, never one that has not ended."""
 
     def __init__(self, queue: Queue, *, limit: int, grace_seconds: float) -> None:
-        """Keep ``limit`` alike, 0 for all, and every one for ``grace_seconds`` after its end: its
-        client may not have read the end yet.
+        """``limit``: how many identical jobs to keep; 0 for all. ``grace_seconds``: how long to
+        keep every finished job, since its client may not have read its end yet.
         """
         self._queue = queue
         self._limit = limit
         self._grace = grace_seconds
-        self._looked: dict[str, float] = {}
+        self._checked: dict[str, float] = {}
 
     async def trim(self, signature: str | None) -> None:
-        """Remove what is too many of the jobs with this signature."""
+        """Remove the surplus of finished jobs with this signature."""
         if not self._limit or signature is None or not self._is_due(signature):
             return
         latest = utc_now() - timedelta(seconds=self._grace)
@@ -29,9 +29,9 @@ class Retention:
                 await self._queue.remove(old.job_id)
 
     def _is_due(self, signature: str) -> bool:
-        """Whether it is worth looking: within the grace after a look nothing new can be removed."""
+        """Return whether to check: for the grace time after a check, nothing new is removable."""
         now = asyncio.get_running_loop().time()
-        self._looked = {known: at for known, at in self._looked.items() if now - at < self._grace}
-        due = signature not in self._looked
-        self._looked.setdefault(signature, now)
+        self._checked = {known: at for known, at in self._checked.items() if now - at < self._grace}
+        due = signature not in self._checked
+        self._checked.setdefault(signature, now)
         return due

@@ -1,8 +1,8 @@
 """The runner: takes one job from wherever it is to its end, move by move.
 
-``lifecycle`` decides what comes next, ``transitions`` how it is recorded; the executor does the
-work. What is done is stored together with what comes next, so that a prepare that finds all
-its states cached costs few transactions.
+``lifecycle`` decides what comes next, ``transitions`` how it is recorded, and the executor does the
+work. A result is stored together with the start of what comes next, so that a prepare whose states
+are all cached takes few transactions.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ from pgstrata.system.cancellation import finish
 
 
 class Submission(NamedTuple):
-    """A job as it was submitted, with what was found out to accept it."""
+    """A submitted job, with what was determined in order to accept it."""
 
     job: Job
     image: ResolvedImage
     steps: Sequence[Step]
-    """As its inputs were then."""
+    """According to the inputs at that time."""
 
 
 @dataclass
@@ -55,14 +55,14 @@ class _Run:
     submission: Submission | None
     """None after a restart."""
     lease_id: str | None = None
-    """Of the lease that keeps the states of the chain from being removed to make room."""
+    """The lease that keeps the states of the chain from being evicted."""
     chain: planner.Chain | None = None
     """Known once this run has planned."""
     pending: Transition | None = None
-    """What was recorded and is not stored yet."""
+    """What is recorded but not stored yet."""
 
     def record(self, transition: Transition) -> None:
-        """Record a transition, to be stored at the next flush."""
+        """Record a transition; the next flush stores it."""
         self.job, self.tasks = transition.job, transitions.tasks_after(self.tasks, transition)
         self.pending = (
             transition if self.pending is None else transitions.merge(self.pending, transition)
@@ -85,9 +85,9 @@ class JobRunner:
         heartbeat_seconds: float,
         server_settings: Mapping[str, str],
     ) -> None:
-        """``timeout_seconds``: how long any job may run; None for as long as it takes.
-        ``heartbeat_seconds``: how long a task may be silent before its last event is repeated.
-        ``server_settings``: those that servers do not have by themselves."""
+        """``timeout_seconds``: how long any job may run; None for no limit.
+        ``heartbeat_seconds``: time without an event after which a task's last event is repeated.
+        ``server_settings``: those that differ from our defaults."""
         self._job_log = job_log
         self._kinds = kinds
         self._sources = sources
@@ -101,15 +101,15 @@ class JobRunner:
         self._draining = False
 
     def drain(self) -> None:
-        """Let every run end where its job's next step would begin."""
+        """Make every run return before its job's next step."""
         self._draining = True
 
     async def run(self, job_id: str, submission: Submission | None = None) -> None:
-        """Wait for a slot, then carry the job to its end or, when drained, to the end of a step.
+        """Wait for a slot, then run the job to its end or, when draining, to the end of a step.
 
-        ``submission`` is what is known of a job that was submitted to this engine; others are
-        loaded. Raises ``PgstrataError`` for what shall be the job's end, and ``OvertakenError``
-        when it came to its end elsewhere.
+        ``submission``: given for a job that was submitted to this engine; other jobs are loaded.
+        Raises the ``PgstrataError`` with which the job should fail, and ``OvertakenError`` if it
+        has ended elsewhere.
         """
         async with self._job_slots.hold(job_id):
             tasks: tuple[Task, ...] = ()
@@ -130,7 +130,7 @@ class JobRunner:
 
     @asynccontextmanager
     async def _limit_time(self, job: Job) -> AsyncIterator[None]:
-        """Stop what runs inside with ``JobTimeoutError`` once the job has run for too long."""
+        """Stop the block with ``JobTimeoutError`` once the job has run for too long."""
         limit = lifecycle.time_limit(job.request.timeout, self._timeout_seconds)
         try:
             async with asyncio.timeout(lifecycle.time_left(job, limit, utc_now())) as timer:
@@ -171,7 +171,7 @@ class JobRunner:
             steps = await self._reread_steps(run)
             image = await self._executor.resolve_image(run.job.request.image_id)
         chain = planner.chain(image.image_id, steps, server_settings=self._server_settings)
-        # From before it is looked which are there, until the instance is.
+        # From before the cached states are looked up until the instance exists.
         run.lease_id = await self._executor.acquire(chain.state_ids)
         done, cached = await self._find_cached(run, chain)
         specs = planner.tasks(run.job.request, chain, cached, await self._explain(chain, cached))
@@ -195,13 +195,13 @@ class JobRunner:
         await self._retention.trim(run.job.signature)
 
     async def _find_cached(self, run: _Run, chain: planner.Chain) -> tuple[int, frozenset[str]]:
-        """How many steps of a chain are done, and which of its states need no building."""
+        """Return how many steps of a chain are done, and which of its states are cached."""
         clean = await self._executor.count_clean(chain.state_ids)
         done = 0 if run.job.request.plan_only else clean
         return done, frozenset(chain.state_ids[:clean])
 
     async def _explain(self, chain: planner.Chain, cached: frozenset[str]) -> dict[str, Reason]:
-        """Why each state is cached or not. Costs a read only when one is missing."""
+        """Explain why each state is cached or not. Costs a read only if one is missing."""
         evidence = Evidence()
         if missing := reasons.missing(chain, cached):
             first = reasons.first_missing(chain, cached)
@@ -209,7 +209,7 @@ class JobRunner:
         return reasons.explain(chain, cached, evidence)
 
     async def _reread_steps(self, run: _Run) -> Sequence[Step]:
-        """The steps as the inputs are now, which may take its time."""
+        """Make the steps from the current inputs, which may take a while."""
         await self._flush(run)
         async with self._open_log(run.tasks[0]):
             return await run.kind.steps(run.job.request, self._sources)
@@ -227,21 +227,21 @@ class JobRunner:
     async def _ensure_built(self, run: _Run, task: Task, task_log: TaskLog) -> bool:
         """Make sure that the task's state exists. Returns whether this job built it.
 
-        While another job is building it, this one follows that build.
+        If another job is building it, this one follows that build.
         """
         order = _state_order(run, task)
         while build := self._in_flight.find(order.task.output_state_id):
             await self._executor.close_workspace(order.job_id)
             async with self._job_slots.lend(order.job_id):
                 await task_log.line(f"job {build.job_id} is building this state")
-                there = await build.follow(task_log.line)
-            if there:
+                exists = await build.follow(task_log.line)
+            if exists:
                 return False
         with self._in_flight.register(order.task.output_state_id, order.job_id) as build:
             return await self._build(order, build.broadcast(task_log.line))
 
     async def _build(self, order: StateOrder, line: LineSink) -> bool:
-        """Have a state built of inputs that stay what was hashed; whether it was not there yet."""
+        """Build a state while its inputs stay what was hashed. Returns False if it exists."""
         async with self._sources.hold(order.step.inputs) as held:
             ran = await self._executor.run_step(replace(order, root=held.local_root), line)
         if ran:
@@ -260,12 +260,12 @@ class JobRunner:
         async with self._run_task(run, task):
             instance = await self._executor.start_instance(order)
             result = _result(run.job, instance)
-            # There is an instance now: a wish to cancel that comes later comes too late.
+            # There is an instance now: it is too late to cancel.
             await finish(self._flush(run, transitions.succeeded(run.job, task, result, utc_now())))
 
     @asynccontextmanager
     async def _run_task(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
-        """Store the start of a task with all that was recorded before; keep a log until its end."""
+        """Store the start of a task with everything pending, and keep a log until its end."""
         running = replace(task, status=Status.RUNNING)
         await self._flush(run, transitions.tasks_moved(run.job, [running], utc_now()))
         async with self._open_log(running) as task_log:
@@ -280,7 +280,7 @@ class JobRunner:
             yield task_log
 
     async def _flush(self, run: _Run, transition: Transition | None = None) -> None:
-        """Store what was recorded, and this transition, in one transaction."""
+        """Store everything recorded, and this transition, in one transaction."""
         if transition is not None:
             run.record(transition)
         if run.pending is not None:

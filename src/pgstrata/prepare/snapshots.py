@@ -1,20 +1,20 @@
 """The SnapshotOrchestrator: states as files.
 
-It initialises a base state once, judges a cached state clean or dirty and throws a dirty one away,
-checks a data directory before and after it is snapshotted, freezing or stopping its server for it,
-and holds the build leases. What runs in between is the executor's business; how a directory is
-copied is the statefs's.
+It initialises a base state once, decides whether a cached state is clean or dirty, removes dirty
+ones, checks a data directory before and after a snapshot, freezes or stops its server for it, and
+holds the build leases. It leaves what runs in between to the executor, and how a directory is
+copied to the statefs.
 
 On disk, below the store::
 
     bases/<digest>      the cluster after initdb, one for each image
     states/<state id>   published states
-    building/<id>       what is not whole yet: made here, then published in one step
-    work/<job id>       the data directory a job's steps run in
+    building/<id>       volumes that are not complete yet; published in one step
+    work/<job id>       the data directory that a job's steps run in
     instances/<id>      instances' data directories
 
-A state is whole when it has a row, a marker that names it, and a data directory without defect. A
-state is written in that order backwards (data, marker, row), so what a kill leaves is dirty.
+A state is clean if it has a row, a marker that names it, and a data directory without defects. It
+is written in the reverse order (data, marker, row), so what a kill leaves is dirty.
 """
 
 import logging
@@ -54,42 +54,42 @@ _log = logging.getLogger(__name__)
 MARKER_FORMAT = 1
 
 Keep = Callable[[Path, Path, bytes], Awaitable[None]]
-"""Makes a published volume, with its marker, of a workspace."""
+"""Makes a published volume, with its marker, from a workspace."""
 
 Initialise = Callable[[Path], Awaitable[None]]
 """Makes a cluster in an empty data directory."""
 
 
 class Marker(Model, frozen=True, kw_only=True):
-    """Says that a volume is whole, and what it holds."""
+    """Says that a volume is complete, and what it contains."""
 
     format: int
     holds: str
     """The state's id, or the image's id for a base state."""
     recovers: bool = False
-    """Whether a server that starts on it recovers first, as after a crash."""
+    """Whether a server that starts on it recovers first, like after a crash."""
 
 
 _TICK_SECONDS = 0.02
-"""By how much files' times may lag behind the clock: the kernel takes them from its last tick."""
+"""How far files' times may lag behind the clock: the kernel takes them from its last tick."""
 
 
 class _Build(NamedTuple):
-    """A state's building: its lease, and when it began."""
+    """The build of a state: its lease, and when it began."""
 
     lease: BuildLease
     monotonic: float
-    by_the_clock: float
-    """Seconds since the epoch, as files' times are."""
+    since_epoch: float
+    """In seconds, like files' times."""
 
 
 class Workspace:
-    """A data directory that a job's steps run in, one after the other."""
+    """A data directory that a job's steps run in, one after another."""
 
     def __init__(self, directory: Path, start_settings: bytes) -> None:
         self.directory = directory
         self.start_settings = start_settings
-        """What the server that runs there took its settings from, or will when it is started."""
+        """The settings that the server on it has read, or will read when it is started."""
 
     @property
     def data_dir(self) -> Path:
@@ -98,7 +98,7 @@ class Workspace:
 
 
 class SnapshotOrchestrator:
-    """Owns states as files, in one store directory."""
+    """Owns the files of states, in one store directory."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class SnapshotOrchestrator:
         owner: str,
         consistency: Consistency = "auto",
     ) -> None:
-        """``owner`` is whose build leases are: the engine."""
+        """``owner``: the owner of build leases, which is the engine."""
         self._fs = statefs
         self._runtime = runtime
         self._dbms = dbms
@@ -132,7 +132,7 @@ class SnapshotOrchestrator:
 
     @property
     def areas(self) -> tuple[Path, ...]:
-        """The directories that must exist before anything is asked of this component."""
+        """The directories that must exist before this component is used."""
         return (
             self._bases,
             self._states,
@@ -142,7 +142,7 @@ class SnapshotOrchestrator:
         )
 
     async def is_clean(self, state_id: str) -> bool:
-        """Whether the state is there and whole, and stays. Changes nothing."""
+        """Return whether the state is clean and not leaving. Changes nothing."""
         return (
             await self._store.state(state_id) is not None
             and not self._in_use.is_leaving(state_id)
@@ -150,9 +150,9 @@ class SnapshotOrchestrator:
         )
 
     async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
-        """The position of the last state of a chain that is there and whole, or None.
+        """Return the position of the last clean state of a chain, or None.
 
-        Those before it need not be looked at: whoever starts from it needs none of them.
+        Those before it are not checked: to start from it, none of them is needed.
         """
         known = await self._store.existing_states(state_ids)
         for position in reversed(range(len(state_ids))):
@@ -166,13 +166,13 @@ class SnapshotOrchestrator:
         return None
 
     async def known(self) -> list[str]:
-        """The ids of all states there are files or a row of, in order."""
+        """Return the ids of all states with files or a row, in order."""
         rows = {state.state_id for state in await self._store.states()}
         volumes = {volume.name for volume in await self._fs.volumes(self._states)}
         return sorted(rows | volumes)
 
     async def defect(self, state_id: str) -> str | None:
-        """Why a state cannot be used, for people; None when it is there and whole."""
+        """Return why a state cannot be used, for people; None if it is clean."""
         volume = self._states / state_id
         state = await self._store.state(state_id)
         if state is None:
@@ -183,10 +183,10 @@ class SnapshotOrchestrator:
         return None if usage.exclusive_bytes + usage.shared_bytes else "its files are empty"
 
     async def throw_out(self, state_id: str) -> Literal["removed", "emptied", "in_use", "sound"]:
-        """Remove a state that cannot be used, unless it can be after all.
+        """Remove a state that cannot be used, unless a second check finds it sound.
 
-        ``emptied``: its row stays, since others were made from it; it is built again when it is
-        needed. ``in_use``: a job is using it and will deal with it itself.
+        ``emptied``: its row stays, since others were made from it; it is rebuilt when needed.
+        ``in_use``: a job is using it and will deal with it itself.
         """
         with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
@@ -197,12 +197,12 @@ class SnapshotOrchestrator:
 
     @asynccontextmanager
     async def building(self, state_id: str) -> AsyncIterator[bool]:
-        """Hold the state's build lease; yields whether it is there, clean, and nothing to build.
+        """Hold the state's build lease. Yields whether the state is clean, so need not be built.
 
-        A dirty one is thrown out first, and room is made for the one to be built; raises what
-        ``Evictor.make_room`` does. Waiting for the lease can be cancelled.
+        Otherwise a dirty one is removed first, and room is made for the new one; raises like
+        ``Evictor.make_room``. Waiting for the lease can be cancelled.
         """
-        async with self._leases.held(state_id) as lease:
+        async with self._leases.hold(state_id) as lease:
             await self._in_use.wait_removed(state_id)
             clean = await self.is_clean(state_id)
             if not clean:
@@ -215,9 +215,9 @@ class SnapshotOrchestrator:
                 del self._builds[state_id]
 
     async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Workspace:
-        """A writable volume for a job's steps, as it is after ``start``; its own until discarded.
+        """Make a writable clone of ``start`` for a job's steps, to be discarded by the caller.
 
-        ``initialise`` makes the base state when ``start`` is an image that has none yet.
+        ``initialise`` makes the base state if ``start`` is an image that has none yet.
         """
         if start.kind == "image":
             source = await self._base(start.id, initialise)
@@ -237,14 +237,14 @@ class SnapshotOrchestrator:
         step: StepRecord | None = None,
         flushed: str | None = None,
     ) -> bool:
-        """Keep what is in ``workspace`` as ``state``, whose build lease must be held.
+        """Keep the content of ``workspace`` as ``state``, whose build lease must be held.
 
-        Returns whether the ``server`` on it still runs: it does where nothing is lost by freezing
-        it while its files are cloned. Else it is stopped cleanly; the workspace itself becomes the
-        state and, unless that was the ``last`` step, is made anew from that. ``step`` is what it
-        was made of, ``flushed`` what the dbms's ``flush_query`` gave the step's tool, if it has
-        asked it. Raises ``StateUnusableError`` when the data directory is not one that can be
-        kept, and what ``Evictor.make_room`` does.
+        Returns whether the ``server`` on it is still running: it is if nothing is lost by freezing
+        it while its files are cloned. Otherwise it is stopped cleanly, and the workspace itself
+        becomes the state and, unless this was the ``last`` step, is cloned again from that.
+        ``step``: what the state was made from. ``flushed``: what the dbms's ``flush_query``
+        returned to the step's tool, if the tool ran it. Raises ``StateUnusableError`` if the data
+        directory cannot be kept, and like ``Evictor.make_room``.
         """
         settings = await self._dbms.start_settings(workspace.data_dir)
         reason = reason_to_stop(
@@ -264,11 +264,11 @@ class SnapshotOrchestrator:
         if reason is None:
             await self._dbms.flush(server, flushed=flushed)
         build = self._builds[state.state_id]
-        held = await self._fs.usage(workspace.directory, changed_since=build.by_the_clock)
+        held = await self._fs.usage(workspace.directory, changed_since=build.since_epoch)
         measured = msgspec.structs.replace(
             state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
         )
-        async with self._evictor.room_for("before_snapshot", held.exclusive_bytes):
+        async with self._evictor.reserve_room("before_snapshot", held.exclusive_bytes):
             try:
                 if reason is None:
                     async with self._runtime.freeze(server):
@@ -282,7 +282,7 @@ class SnapshotOrchestrator:
                     msgspec.structs.replace(measured, build_seconds=round(took, 3)), step
                 )
             except BaseException:
-                # Files without a row would never be found again; nor is it known if there is one.
+                # Files without a row would never be found again, and there may or may not be one.
                 await finish(self._throw_out(state.state_id))
                 raise
         await self._evictor.relieve("after_snapshot")
@@ -300,15 +300,15 @@ class SnapshotOrchestrator:
         await keep(workspace.directory, volume, _marker(state.state_id, recovers=recovers))
 
     async def discard(self, workspace: Workspace) -> None:
-        """Remove a workspace. Twice is fine."""
+        """Remove a workspace. May be repeated."""
         await self._fs.remove(workspace.directory)
 
     def map_full_disk(self) -> AbstractContextManager[None]:
-        """Raise ``DiskFullError`` for what a full disk caused; to be left before cleaning up."""
+        """Raise ``DiskFullError`` for errors of a full disk. Leave it before cleaning up."""
         return map_full_disk(self._root)
 
     async def recover(self) -> None:
-        """Delete what a kill left half built or half removed. Only while nothing is being built."""
+        """Delete what a kill left half built or half removed. Only while nothing is built."""
         if await self._store.build_leases():
             await self._store.clear_build_leases()
         for directory in await self._fs.volumes(self._work):
@@ -317,8 +317,8 @@ class SnapshotOrchestrator:
             await self._fs.remove(directory)
         states = await self._fs.volumes(self._states)
         known = await self._store.existing_states([volume.name for volume in states])
-        forgotten = [volume for volume in states if volume.name not in known]
-        for volume in (*await self._fs.volumes(self._building), *forgotten):
+        orphaned = [volume for volume in states if volume.name not in known]
+        for volume in (*await self._fs.volumes(self._building), *orphaned):
             await self._fs.remove(volume)
         for area in (self._root, *self.areas):
             await self._fs.purge(area)
@@ -327,7 +327,7 @@ class SnapshotOrchestrator:
         volume = self._bases / image_id.rpartition(":")[2]
         if await self._whole(volume, image_id):
             return volume
-        async with self._leases.held(image_id):
+        async with self._leases.hold(image_id):
             if not await self._whole(volume, image_id):
                 await self._fs.remove(volume)
                 await self._make_base(volume, image_id, initialise)
@@ -343,7 +343,7 @@ class SnapshotOrchestrator:
 
     @asynccontextmanager
     async def _scaffold(self) -> AsyncIterator[Path]:
-        """The name of a volume to build in; what is still there at the end is removed."""
+        """Yield the path of a volume to build in; if it still exists afterwards, remove it."""
         building = self._building / uuid.uuid4().hex
         try:
             yield building
@@ -366,22 +366,22 @@ class SnapshotOrchestrator:
         return await self._dbms.defect(volume / DATA, recovers=marker.recovers)
 
     async def _throw_out(self, state_id: str) -> bool:
-        """Remove a dirty state; whether its row went, too.
+        """Remove a dirty state. Returns whether its row was removed, too.
 
-        Others may stem from it: they stay usable, since their files are their own, and its row
-        stays for them. Without files it is dirty, and the rebuilt state takes its place.
+        If it has descendants, they stay usable, since their files are their own, and its row stays
+        for them. Without files it is dirty, and the rebuilt state takes its place.
         """
         try:
             await self._store.remove_state(state_id, why="dirty")
         except ConflictError:
-            await self._hold_nothing(state_id)
+            await self._record_empty(state_id)
             return False
         finally:
             await self._fs.remove(self._states / state_id)
         return True
 
-    async def _hold_nothing(self, state_id: str) -> None:
-        """Note that a state whose row stays holds no room any more."""
+    async def _record_empty(self, state_id: str) -> None:
+        """Record that a state whose row stays no longer takes any space."""
         state = await self._store.state(state_id)
         if state is not None and state.size_bytes:
             await self._store.add_state(

@@ -1,4 +1,4 @@
-"""What a task logs while it runs: its tool's lines, and a heartbeat when the tool is silent."""
+"""The log of a running task: its tool's lines, and a heartbeat while the tool is silent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -10,11 +10,11 @@ from pgstrata.prepare.transitions import log_event, task_event
 from pgstrata.system.cancellation import finish
 
 FLUSH_SECONDS = 0.05
-"""How long a line may wait for more, so that a chatty tool costs few transactions."""
+"""How long a line may wait for more, so that a tool with much output costs few transactions."""
 
 MAX_PENDING_LINES = 1000
 MAX_PENDING_BYTES = 1024 * 1024
-"""How many lines, and how many bytes of them, may be pending before the tool has to wait."""
+"""How many lines, and how many bytes, may be pending before the tool has to wait."""
 
 Append = Callable[[Sequence[Event]], Coroutine[None, None, object]]
 
@@ -38,16 +38,16 @@ class TaskLog:
             await self.flush()
 
     async def flush(self) -> bool:
-        """Append what is pending. Returns whether there was anything."""
+        """Append pending lines. Returns whether there were any."""
         async with self._writing:
             lines, self._pending, self._weight = self._pending, [], 0
             if lines:
-                # The pulse may be cancelled meanwhile, and the lines it has taken would be lost.
+                # The pulse may be cancelled meanwhile, and the lines it has taken must not be lost.
                 await finish(self._append(lines))
             return bool(lines)
 
     async def keep_alive(self, heartbeat_seconds: float) -> None:
-        """Append lines as they come, for ever; repeat the task's event while there are none."""
+        """Append lines as they come, forever; repeat the task's event while there are none."""
         clock = asyncio.get_running_loop().time
         last_event = clock()
         while True:
@@ -63,7 +63,7 @@ class TaskLog:
 async def open_task_log(
     task: Task, append: Append, *, heartbeat_seconds: float
 ) -> AsyncIterator[TaskLog]:
-    """A log for as long as the task runs; at the end everything written to it is appended."""
+    """Keep a log while the task runs; when the block ends, all its lines are appended."""
     task_log = TaskLog(task, append)
     pulse = asyncio.create_task(
         task_log.keep_alive(heartbeat_seconds), name=f"log of {task.job_id} {task.task_id}"

@@ -1,8 +1,8 @@
-"""What happens to a job, as pure functions: each gives the transition for one thing that happened.
+"""The transitions of jobs, as pure functions: one for each thing that can happen to a job.
 
-They are the only makers of transitions, so the order of events is theirs: ``status queued``,
-``status running``, tasks and logs, one ``result`` or ``error``, the terminal ``status``. Nothing
-here reads a clock or touches the queue; what happens next is decided in ``lifecycle``.
+All transitions are made here, which fixes the order of events: ``status queued``, ``status
+running``, tasks and logs, one ``result`` or ``error``, the terminal ``status``. Nothing here reads
+a clock or the queue; ``lifecycle`` decides what happens next.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ _RUNNING = frozenset({Status.RUNNING})
 
 
 def submitted(job: Job) -> tuple[Event, ...]:
-    """The first events of a new job."""
+    """Return the first events of a new job."""
     return (Event(type="status", ts=job.created_at, status=Status.QUEUED),)
 
 
 def started(job: Job, now: datetime) -> Transition:
-    """A queued job has a slot: planning begins."""
+    """A queued job got a slot: planning begins."""
     planning = Task(
         job_id=job.job_id,
         status=Status.RUNNING,
@@ -58,31 +58,31 @@ def planned(
     now: datetime,
     drift: str | None = None,
 ) -> Transition:
-    """The plan is made: it replaces the tasks of any earlier plan.
+    """The plan was made: it replaces the tasks of any earlier plan.
 
-    Planning itself is done, and so are the first ``done`` steps, whose states are cached. Where
-    there was a plan before, ``drift`` says why that does not hold any more.
+    Planning itself is done, and so are the first ``done`` steps, whose states are cached. If there
+    was an earlier plan, ``drift`` says why it is no longer valid.
     """
     tasks = [Task(job_id=job.job_id, status=Status.QUEUED, spec=spec) for spec in specs]
     settled = _settled(tasks, done)
-    said = () if drift is None else (log_event("plan", f"planned again: {drift}", now),)
+    notes = () if drift is None else (log_event("plan", f"planned again: {drift}", now),)
     return Transition(
         job=replace(job, resolved_image_id=image_id, signature=signature),
         expected=_RUNNING,
         tasks=settled,
         replace_tasks=True,
-        events=(*said, *(task_event(task, now) for task in settled if task.status.terminal)),
+        events=(*notes, *(task_event(task, now) for task in settled if task.status.terminal)),
     )
 
 
 def resumed(
     job: Job, tasks: Sequence[Task], specs: Sequence[TaskSpec], *, done: int, now: datetime
 ) -> Transition:
-    """A job continues with the plan it has; which steps are done is decided by what is on disk.
+    """A job continues with its earlier plan; the disk decides which steps are done.
 
-    The states of the first ``done`` steps are there, so these steps are done; every other one is
-    still to do, wherever it was when the last run of the job broke off. ``specs`` is the same plan
-    as it would be made now: it says why a step that was cached then has to be run.
+    The states of the first ``done`` steps exist, so these steps are done. All others must be run,
+    whatever their status was when the job's last run was interrupted. ``specs``: the same plan if
+    it were made now, which says why a step that was cached at the time must be run.
     """
     settled = _settled(_replan_lost(tasks, specs), done)
     moved = [task for before, task in zip(tasks, settled, strict=True) if task != before]
@@ -90,7 +90,7 @@ def resumed(
 
 
 def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
-    """The tasks of a plan when its first ``done`` steps are done, and nothing else is."""
+    """Return the tasks of a plan when only its first ``done`` steps are done."""
     steps = 0
     settled = []
     for task in tasks:
@@ -107,7 +107,7 @@ def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
 
 
 def _replan_lost(tasks: Sequence[Task], specs: Sequence[TaskSpec]) -> list[Task]:
-    """The tasks; those whose cached states are gone as they would be planned now."""
+    """Return the tasks, with those whose cached states are gone as they would be planned now."""
     lost = {
         spec.task_id: spec
         for spec in specs
@@ -122,7 +122,7 @@ def _replan_lost(tasks: Sequence[Task], specs: Sequence[TaskSpec]) -> list[Task]
 
 
 def _done_before(task: Task) -> Task:
-    """A step whose state is there: built by this job if it had begun the step, else cached."""
+    """A step whose state exists: built by this job if it had begun the step, otherwise cached."""
     assert isinstance(task.spec, StateExecuteTask)
     cached = task.spec.cached if task.status is Status.SUCCEEDED else task.status is Status.QUEUED
     spec = found_cached(task.spec) if cached else replace(task.spec, cached=False)
@@ -130,12 +130,12 @@ def _done_before(task: Task) -> Task:
 
 
 def found_cached(spec: StateExecuteTask) -> StateExecuteTask:
-    """A step as a hit: its state was found, even if it had been planned as a miss."""
+    """Mark a step as a hit: its state was found, even if it was planned as a miss."""
     return replace(spec, cached=True, reason=CACHED)
 
 
 def tasks_moved(job: Job, tasks: Sequence[Task], now: datetime) -> Transition:
-    """Some of a running job's tasks are where ``tasks`` say now."""
+    """Some tasks of a running job changed to ``tasks``."""
     return Transition(
         job=job,
         expected=_RUNNING,
@@ -145,7 +145,7 @@ def tasks_moved(job: Job, tasks: Sequence[Task], now: datetime) -> Transition:
 
 
 def plan_succeeded(job: Job, now: datetime) -> Transition:
-    """A job that only plans is done; it has no result beside its tasks."""
+    """A job that only plans is done; it has no result except its tasks."""
     return Transition(
         job=replace(job, status=Status.SUCCEEDED, finished_at=now),
         expected=_RUNNING,
@@ -154,7 +154,7 @@ def plan_succeeded(job: Job, now: datetime) -> Transition:
 
 
 def succeeded(job: Job, last: Task, result: Result, now: datetime) -> Transition:
-    """The instance is there: with its task the job is done."""
+    """The instance was started: its task and with it the job are done."""
     done = replace(last, status=Status.SUCCEEDED)
     return Transition(
         job=replace(job, status=Status.SUCCEEDED, finished_at=now, result=result),
@@ -169,7 +169,7 @@ def succeeded(job: Job, last: Task, result: Result, now: datetime) -> Transition
 
 
 def failed(job: Job, tasks: Sequence[Task], error: ErrorBody, now: datetime) -> Transition:
-    """The job ends with an error. The task that was running failed; later ones never began."""
+    """The job failed, and with it the task that was running; later ones never began."""
     broken = tuple(
         replace(task, status=Status.FAILED) for task in tasks if task.status is Status.RUNNING
     )
@@ -186,12 +186,12 @@ def failed(job: Job, tasks: Sequence[Task], error: ErrorBody, now: datetime) -> 
 
 
 def unreadable(remains: Job, error: ErrorBody, now: datetime) -> Transition:
-    """A job of which only ``remains`` can be read ends; its tasks cannot be read either."""
+    """A job of which only ``remains`` can be read failed; its tasks cannot be read, either."""
     return replace(failed(remains, (), error, now), replace_tasks=True)
 
 
 def merge(first: Transition, second: Transition) -> Transition:
-    """Merge two transitions that follow each other at once: half the writes, the same events."""
+    """Merge two consecutive transitions: half the writes, the same events."""
     return replace(
         first,
         job=second.job,
@@ -202,18 +202,18 @@ def merge(first: Transition, second: Transition) -> Transition:
 
 
 def tasks_after(tasks: Sequence[Task], transition: Transition) -> tuple[Task, ...]:
-    """A job's tasks once a transition was carried out."""
+    """Return a job's tasks after a transition."""
     kept = {} if transition.replace_tasks else {task.task_id: task for task in tasks}
     return tuple((kept | {task.task_id: task for task in transition.tasks}).values())
 
 
 def log_event(task_id: str, text: str, now: datetime) -> Event:
-    """One line that was said while a task ran."""
+    """Make the event of a line that was logged while a task ran."""
     return Event(type="log", ts=now, task_id=task_id, message=text)
 
 
 def task_event(task: Task, now: datetime) -> Event:
-    """What a job says of a task that has come to a new status, or is still at it."""
+    """Make the event of a task that has changed its status, or is still running."""
     return Event(
         type="task",
         ts=now,
@@ -224,7 +224,7 @@ def task_event(task: Task, now: datetime) -> Event:
 
 
 def describe(spec: TaskSpec) -> str:
-    """A task in a few words, for people."""
+    """Describe a task in a few words, for people."""
     match spec:
         case PlanTask():
             return "plan the steps"

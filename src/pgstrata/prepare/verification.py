@@ -6,7 +6,7 @@ from pgstrata.domain.cache import CheckOutcome, StateCheck
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 
 NEWS_EVERY = 50
-"""After how many states without a defect the progress is told."""
+"""After how many sound states progress is reported."""
 
 
 class Verification:
@@ -16,9 +16,9 @@ class Verification:
         self._snapshots = snapshots
 
     async def verify(self, *, repair: bool) -> AsyncIterator[StateCheck]:
-        """What is wrong, state by state, with the progress in between; the last is at the end.
+        """Yield the problems, state by state, and the progress in between and at the end.
 
-        With ``repair`` states that cannot be used are thrown out; who needs them builds them again.
+        With ``repair``, unusable states are removed; they are rebuilt when they are needed.
         """
         state_ids = await self._snapshots.known()
         total = len(state_ids)

@@ -1,4 +1,4 @@
-"""The queue port: jobs, tasks and events, kept so that no reader ever sees half a change."""
+"""The queue port: stores jobs, tasks and events, so that no reader ever sees half a change."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -16,26 +16,26 @@ class JobCounts(Model, frozen=True, kw_only=True):
 
 
 class Queue(Protocol):
-    """Keeps jobs with their tasks and events.
+    """Stores jobs with their tasks and events.
 
-    Every method that writes is one transaction: it survives a kill whole or leaves no trace.
+    Every method that writes is one transaction, which survives a kill completely or not at all.
     """
 
     async def add(self, job: Job, events: Sequence[Event]) -> None:
-        """Store a new job with its first events. Its id must be new."""
+        """Store a new job, with an unused id, and its first events."""
 
     async def apply(self, transition: Transition) -> bool:
-        """Carry out a transition if the job's stored status is one of those it expects.
+        """Carry out a transition if the job's stored status is one that it expects.
 
-        False, and nothing changed, when it is not, or when there is no such job. A stored wish to
-        cancel is never lost: ``cancel_requested`` stays true once it was true.
+        Returns False, and changes nothing, if it is not or the job is unknown. A stored request to
+        cancel is never lost: once true, ``cancel_requested`` stays true.
         """
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
-        """Add events to an unfinished job. For another job adds nothing and returns False."""
+        """Add events to a job. Returns False, and adds nothing, if it has ended or is unknown."""
 
     async def request_cancel(self, job_id: str) -> bool:
-        """Record a request to cancel. False if the job has ended or is unknown. May be repeated."""
+        """Record a request to cancel. Returns False if the job has ended or is unknown."""
 
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
@@ -44,19 +44,19 @@ class Queue(Protocol):
         """The jobs whose id starts with ``prefix``, newest first."""
 
     async def counts(self) -> JobCounts:
-        """The numbers of jobs, without reading each."""
+        """The numbers of jobs, counted without reading each job."""
 
     async def unfinished(self) -> list[Job]:
         """The jobs that are queued or running, oldest first, except for ``unreadable`` ones."""
 
     async def unreadable(self) -> list[Job]:
-        """What is left of jobs that are queued or running but cannot be read completely.
+        """The readable remains of queued or running jobs that cannot be read completely.
 
-        Another version wrote them, or they were damaged. The caller must end them.
+        Another version wrote them, or they are damaged. The caller must end them.
         """
 
     async def finished_alike(self, signature: str) -> list[Job]:
-        """The finished jobs with this signature, the latest to finish first."""
+        """The finished jobs with this signature, the last to finish first."""
 
     async def tasks(self, job_id: str | None = None) -> list[Task]:
         """The tasks of one job in their order, or of all jobs, newest job first."""
@@ -71,7 +71,8 @@ class Queue(Protocol):
     ) -> list[Event]:
         """Events of a job from number ``start`` on, at most ``limit``; empty past the end.
 
-        ``max_bytes``: at most so many that their sizes add up to that, but at least one, if any.
+        ``max_bytes``: a limit on their total size; the first event is returned even if it exceeds
+        that.
         """
 
     async def count_events(self, job_id: str) -> int:
@@ -85,7 +86,7 @@ class Queue(Protocol):
 
 
 def up_to(max_bytes: int | None, events: Iterable[Event]) -> list[Event]:
-    """The first of the events that weigh at most ``max_bytes`` together; one in any case."""
+    """Return the first events of at most ``max_bytes`` in total, but at least one."""
     if max_bytes is None:
         return list(events)
     taken: list[Event] = []

@@ -1,4 +1,4 @@
-"""The queue in memory: for tests, and for engines that keep nothing."""
+"""The queue in memory: for tests, and for engines that store nothing."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,17 +21,16 @@ class _Entry:
 class MemoryQueue:
     """A ``Queue`` that lives as long as its process.
 
-    No method gives way to another between its first look and its last change, which is what makes
-    each a transaction.
+    No method awaits anything between its first read and its last write, so each is a transaction.
     """
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._finished: dict[str, None] = {}
-        """Ids of the jobs at their end, in the order they came to it."""
+        """The ids of finished jobs, in the order in which they finished."""
 
     async def add(self, job: Job, events: Sequence[Event]) -> None:
-        """As the port says. Raises ``ConflictError`` when there is a job with this id."""
+        """See ``Queue.add``. Raises ``ConflictError`` if the id is in use."""
         if job.job_id in self._entries:
             raise ConflictError(
                 f"job {job.job_id} exists already", remedy="give the new job a unique id"
@@ -91,7 +90,7 @@ class MemoryQueue:
         return [entry.job for entry in self._entries.values() if not entry.job.status.terminal]
 
     async def unreadable(self) -> list[Job]:
-        """None: what is kept as objects is never read."""
+        """Return none: objects are stored as they are, so nothing can be unreadable."""
         return []
 
     async def finished_alike(self, signature: str) -> list[Job]:

@@ -31,7 +31,7 @@ _CHANGE_JOB = """
         body = :body
     WHERE job_id = :job_id AND status IN (SELECT value FROM json_each(:expected))
 """
-# Jobs are numbered as they come to their end, since clocks jump.
+# Jobs are numbered in the order in which they finish, since clocks jump.
 _NUMBER_FINISHED_JOB = """
     UPDATE jobs SET finish_number = (
         SELECT COALESCE(MAX(finish_number), 0) + 1 FROM jobs
@@ -66,7 +66,7 @@ _FINISHED_JOBS_ALIKE = """
     SELECT body, cancel_requested FROM jobs
     WHERE signature = ? AND finish_number IS NOT NULL ORDER BY finish_number DESC
 """
-# Both are answered from indexes that hold just these.
+# Both are answered from partial indexes.
 _COUNT_UNFINISHED = """
     SELECT status, COUNT(*) FROM jobs WHERE finish_number IS NULL GROUP BY status
 """
@@ -85,13 +85,13 @@ Value = str | int | bytes | None
 
 
 class SqliteQueue:
-    """A ``Queue`` whose transactions are SQLite's. The database stays its opener's to close."""
+    """A ``Queue`` whose transactions are SQLite's. The caller closes the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, job: Job, events: Sequence[Event]) -> None:
-        """As the port says. Raises ``ConflictError`` when there is a job with this id."""
+        """See ``Queue.add``. Raises ``ConflictError`` if the id is in use."""
 
         def change(connection: Connection) -> None:
             try:
@@ -166,7 +166,7 @@ class SqliteQueue:
         return [job for _, job in await self._unfinished() if job is not None]
 
     async def unreadable(self) -> list[Job]:
-        return [_remains(job_id) for job_id, job in await self._unfinished() if job is None]
+        return [_remains_of(job_id) for job_id, job in await self._unfinished() if job is None]
 
     async def _unfinished(self) -> list[tuple[str, Job | None]]:
         return await self._database.read(
@@ -238,7 +238,7 @@ def _columns(job: Job) -> dict[str, Value]:
 
 def _job(body: bytes, cancel_requested: int) -> Job:
     job = _decode_job(body)
-    # The wish to cancel is noted beside the body, which a late transition may bring without it.
+    # The request to cancel has a column of its own: a late transition may write a body without it.
     if cancel_requested and not job.cancel_requested:
         return msgspec.structs.replace(job, cancel_requested=True)
     return job
@@ -251,8 +251,8 @@ def _job_if_readable(body: bytes, cancel_requested: int) -> Job | None:
         return None
 
 
-def _remains(job_id: str) -> Job:
-    """What is left of a job that cannot be read: its id."""
+def _remains_of(job_id: str) -> Job:
+    """Make a stand-in for a job that cannot be read: only its id is known."""
     return Job(
         job_id=job_id,
         status=Status.RUNNING,

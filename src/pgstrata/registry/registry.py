@@ -10,7 +10,7 @@ from pgstrata.store.base import Store
 
 
 class Registry:
-    """Reads the store, and asks the runtime whether servers are still there."""
+    """Reads the store, and asks the runtime whether servers are still running."""
 
     def __init__(self, *, store: Store, runtime: Runtime) -> None:
         self._store = store
@@ -19,7 +19,7 @@ class Registry:
     async def states(
         self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[State]:
-        """The states that match every filter given, parents before children."""
+        """List the states that match all the filters given, parents before children."""
         return await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
 
     async def state(self, state_id: str) -> State | None:
@@ -27,21 +27,21 @@ class Registry:
         return await self._store.state(state_id)
 
     async def pin(self, state_id: str, *, pinned: bool) -> State | None:
-        """Pin or unpin a state. Returns the state, or None when there is none."""
+        """Pin or unpin a state. Returns the state, or None if it does not exist."""
         await self._store.set_pinned(state_id, pinned=pinned)
         return await self._store.state(state_id)
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[InstanceEntry]:
-        """The instances that match every filter given, newest first."""
+        """List the instances that match all the filters given, newest first."""
         found = await self._store.instances(
             state_id=state_id, image_id=image_id, id_prefix=id_prefix
         )
         return [await self._entry(instance) for instance in found]
 
     async def instance(self, id_or_name: str) -> InstanceEntry | None:
-        """The instance with this id, else the one that bears this name, else None."""
+        """Find the instance with this id, otherwise the one with this name, otherwise None."""
         found = await self._store.instance(id_or_name)
         if found is None:
             found = await self._store.instance_named(id_or_name)
@@ -54,7 +54,7 @@ class Registry:
         state_id: str | None = None,
         image_id: str | None = None,
     ) -> list[NameEntry]:
-        """The names that match every filter given, the latest given first."""
+        """List the names that match all the filters given, those of the newest instances first."""
         named = [
             instance
             for instance in await self._store.instances(state_id=state_id, image_id=image_id)
@@ -63,15 +63,15 @@ class Registry:
         return [await self._name_entry(instance, instance.name) for instance in named]
 
     async def name(self, name: str) -> NameEntry | None:
-        """What the name stands for, or None."""
+        """Find a name with its instance, or None."""
         instance = await self._store.instance_named(name)
         return None if instance is None else await self._name_entry(instance, name)
 
     async def bind_name(self, name: str, instance_id: str) -> NameEntry:
-        """Give an instance this name, in place of the one it has.
+        """Give an instance this name, in place of any other.
 
-        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` for a name that is
-        another one's.
+        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` if another instance has
+        the name.
         """
         await self._store.bind_name(name, instance_id)
         instance = await self._store.instance(instance_id)
@@ -82,7 +82,7 @@ class Registry:
         return await self._name_entry(instance, name)
 
     async def unbind_name(self, name: str) -> bool:
-        """Take the name from the instance that bears it. False when none does."""
+        """Take the name from its instance. Returns False if no instance has it."""
         return await self._store.unbind_name(name)
 
     async def _status(self, instance: Instance) -> InstanceStatus:

@@ -1,4 +1,4 @@
-"""The engine described for whoever runs it."""
+"""The engine's health and status."""
 
 from pgstrata.domain.listing import (
     Counts,
@@ -15,7 +15,7 @@ from pgstrata.store.base import Store
 
 
 class EngineInfo:
-    """Says who the engine is and how it is doing."""
+    """Reports which engine this is and how it is doing."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class EngineInfo:
         self._runtime = runtime
 
     async def health(self) -> Health:
-        """That the engine answers, and which one it is."""
+        """Report that the engine responds, and which one it is."""
         return Health(
             ok=True,
             version=self._identity.version,
@@ -46,7 +46,7 @@ class EngineInfo:
         )
 
     async def status(self) -> EngineStatus:
-        """The engine, what it runs with, and how much there is of everything."""
+        """Report the engine, how it runs servers, and how many jobs, states and instances exist."""
         jobs = await self._queue.counts()
         return EngineStatus(
             engine=self._identity,

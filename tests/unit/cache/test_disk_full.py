@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.cache.disk_full import LEAST_BYTES, is_for_want_of_room, map_full_disk
+from pgstrata.cache.disk_full import LEAST_BYTES, is_disk_full, map_full_disk
 from pgstrata.errors import (
     DiskFullError,
     PgstrataError,
@@ -23,11 +23,11 @@ WORDS = os.strerror(errno.ENOSPC)
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_the_kernels_own_word_is_believed(number: int) -> None:
-    assert is_for_want_of_room(OSError(number, "full"), PLENTY)
+    assert is_disk_full(OSError(number, "full"), PLENTY)
 
 
 def test_other_errors_of_the_kernel_are_not_the_disks() -> None:
-    assert not is_for_want_of_room(OSError(errno.EACCES, "forbidden"), 0)
+    assert not is_disk_full(OSError(errno.EACCES, "forbidden"), 0)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_other_errors_of_the_kernel_are_not_the_disks() -> None:
     ],
 )
 def test_a_tool_that_says_so_is_believed(error: PgstrataError) -> None:
-    assert is_for_want_of_room(error, PLENTY)
+    assert is_disk_full(error, PLENTY)
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_a_tool_that_says_so_is_believed(error: PgstrataError) -> None:
 def test_where_next_to_nothing_is_left_silence_is_taken_for_it_but_not_a_clear_word(
     error: PgstrataError, told: bool
 ) -> None:
-    assert is_for_want_of_room(error, LEAST_BYTES - 1) is told
-    assert not is_for_want_of_room(error, LEAST_BYTES)
+    assert is_disk_full(error, LEAST_BYTES - 1) is told
+    assert not is_disk_full(error, LEAST_BYTES)
 
 
 def test_the_error_names_the_store_what_happened_and_what_to_do(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_one_owners_jobs_build_one_after_the_other_in_the_order_they_came() -> N
         inside: list[int] = []
 
         async def visit(number: int) -> None:
-            async with leases.held(ITEM):
+            async with leases.hold(ITEM):
                 inside.append(number)
                 await asyncio.sleep(0)
                 assert inside == [number]
@@ -42,7 +42,7 @@ def test_builds_of_different_things_do_not_wait_for_each_other() -> None:
     async def scenario() -> None:
         store = MemoryStore()
         leases = BuildLeases(store, "us")
-        async with leases.held("a"), leases.held("b"):
+        async with leases.hold("a"), leases.hold("b"):
             assert await store.build_leases() == {"a": "us", "b": "us"}
         assert await store.build_leases() == {}
 
@@ -56,10 +56,10 @@ def test_what_another_engine_builds_is_waited_for() -> None:
         steps: list[str] = []
 
         async def wait() -> None:
-            async with ours.held(ITEM):
+            async with ours.hold(ITEM):
                 steps.append("taken")
 
-        async with theirs.held(ITEM):
+        async with theirs.hold(ITEM):
             waiter = asyncio.create_task(wait())
             await asyncio.wait([waiter], timeout=0.02)
             steps.append("let go")
@@ -75,9 +75,9 @@ def test_waiting_can_be_cancelled_and_harms_nobody(owner: str) -> None:
         store = MemoryStore()
         ours = BuildLeases(store, "us")
         builder = ours if owner == "us" else BuildLeases(store, owner)
-        async with builder.held(ITEM):
+        async with builder.hold(ITEM):
             for _ in range(2):
-                waiter = asyncio.create_task(ours.held(ITEM).__aenter__())
+                waiter = asyncio.create_task(ours.hold(ITEM).__aenter__())
                 done, _ = await asyncio.wait([waiter], timeout=0.02)
                 assert not done
                 waiter.cancel()
@@ -93,7 +93,7 @@ def test_a_build_that_fails_ends_its_lease() -> None:
     async def scenario() -> None:
         store = MemoryStore()
         with pytest.raises(KeyError):
-            async with BuildLeases(store, "us").held(ITEM):
+            async with BuildLeases(store, "us").hold(ITEM):
                 raise KeyError
         assert await store.build_leases() == {}
 
@@ -126,7 +126,7 @@ def test_a_lease_costs_one_write_beside_that_of_the_state() -> None:
     async def scenario() -> None:
         store = CountingStore()
         built = replace(state(1), state_id=ITEM)
-        async with BuildLeases(store, "us").held(ITEM) as lease:
+        async with BuildLeases(store, "us").hold(ITEM) as lease:
             await lease.complete(built)
         assert await store.state(ITEM) == built
         assert await store.build_leases() == {}
@@ -138,7 +138,7 @@ def test_a_lease_costs_one_write_beside_that_of_the_state() -> None:
 def test_a_state_whose_lease_was_ended_meanwhile_is_not_stored() -> None:
     async def scenario() -> None:
         store = MemoryStore()
-        async with BuildLeases(store, "us").held(ITEM) as lease:
+        async with BuildLeases(store, "us").hold(ITEM) as lease:
             await store.clear_build_leases()
             with pytest.raises(ConflictError, match="lease"):
                 await lease.complete(replace(state(1), state_id=ITEM))
@@ -160,9 +160,9 @@ def test_a_lease_that_cannot_be_ended_hides_no_other_error_and_can_be_had_again(
     async def scenario() -> None:
         leases = BuildLeases(FullStore(), "us")
         with pytest.raises(KeyError):
-            async with leases.held(ITEM):
+            async with leases.hold(ITEM):
                 raise KeyError
-        async with leases.held(ITEM):
+        async with leases.hold(ITEM):
             assert "the disk is full" in caplog.text
 
     run(scenario())

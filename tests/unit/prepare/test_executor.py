@@ -172,7 +172,7 @@ def test_a_replication_slot_is_dropped_and_that_is_said(tmp_path: Path) -> None:
         heart.runtime.tool = with_slot
         [order] = await orders(heart, "a")
         await build(heart.executor, order, hear)
-        assert said == ["replication slot mine was dropped: a state keeps none"]
+        assert said == ["replication slot mine was dropped: states do not keep them"]
 
     run(scenario())
 
