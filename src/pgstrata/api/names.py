@@ -1,4 +1,4 @@
-"""Names of instances on the wire, beside the domain's own models."""
+"""Names of instances on the wire, in addition to the domain's own models."""
 
 from pgstrata.domain.model import Model
 

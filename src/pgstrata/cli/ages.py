@@ -1,4 +1,4 @@
-"""How long ago, and how long until: for people."""
+"""Times in the past and the future, relative to now, for people."""
 
 from datetime import UTC, datetime
 
@@ -6,14 +6,14 @@ from pgstrata.domain import durations
 
 
 def age(moment: datetime | None, now: datetime | None = None) -> str:
-    """How long ago: ``3 min``."""
+    """Say how long ago it was: ``3 min``."""
     if moment is None:
         return "-"
     return durations.rounded(((now or datetime.now(UTC)) - moment).total_seconds())
 
 
 def until(moment: datetime | None, now: datetime | None = None) -> str:
-    """How long until then; ``-`` for never."""
+    """Say how long it is until then; ``-`` for never."""
     if moment is None:
         return "-"
     left = (moment - (now or datetime.now(UTC))).total_seconds()

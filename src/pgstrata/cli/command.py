@@ -1,4 +1,4 @@
-"""What every command is made of, and what it is given to work with."""
+"""What a command consists of, and the context in which it runs."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ Output = Literal["human", "json"]
 
 
 class Context(NamedTuple):
-    """What the options before the command, the environment and the configuration come to."""
+    """The result of the options before the command, the environment and the configuration."""
 
     configuration: Configuration
     output: Output
@@ -26,16 +26,16 @@ class Context(NamedTuple):
     work_dir: Path
     """The caller's directory."""
     resources: ExitStack
-    """What is let go when the command ends."""
+    """Closed when the command ends."""
 
     @property
     def json(self) -> bool:
-        """Whether stdout carries one JSON document and nothing else."""
+        """Whether stdout must be one JSON document and nothing else."""
         return self.output == "json"
 
     def engine(self) -> "Engine":
-        """The engine, started if it is not there. Raises ``PgstrataError``."""
-        # Help and wrong usage must not pay for what it takes to speak HTTP.
+        """Connect to the engine, starting it if necessary. Raises ``PgstrataError``."""
+        # Help and usage errors must not pay for importing an HTTP client.
         from pgstrata.client.connect import connect
 
         engine = connect(self.configuration)
@@ -43,7 +43,7 @@ class Context(NamedTuple):
         return engine
 
     def submit(self, request: "PrepareRequest") -> "tuple[Engine, JobAccepted]":
-        """Hand in a prepare request; the engine that has the job, and what it answered."""
+        """Submit a prepare request. Returns the engine that has the job, and its response."""
         from pgstrata.client.connect import submit
 
         engine, accepted = submit(self.configuration, self.engine(), request)
@@ -52,20 +52,20 @@ class Context(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command: how it is used, what it says about itself, and what it does."""
+    """A command: its usage, its help, and what it does."""
 
     usage: str
     about: str
     options: tuple[Option, ...]
     examples: tuple[str, ...]
     run: Callable[[Context, Given], int]
-    """Does it and returns the exit code. Raises ``PgstrataError``."""
+    """Runs it and returns the exit code. Raises ``PgstrataError``."""
     passes_on: bool = False
-    """Whether the words after the options are another program's."""
+    """Whether the arguments after the options are another program's."""
 
 
 def help_text(command: Command) -> str:
-    """A command's own help."""
+    """Format a command's help."""
     parts = [f"usage: pgstrata {command.usage}", "", command.about.strip(), "", "options:"]
     parts += option_lines((*command.options, HELP))
     parts += ["", "examples:", *(f"  {example}" for example in command.examples)]
@@ -73,7 +73,7 @@ def help_text(command: Command) -> str:
 
 
 def option_lines(options: Sequence[Option]) -> list[str]:
-    """One line for each option, aligned."""
+    """Format one line for each option, aligned."""
     names = [", ".join(o.flags) + (f" {o.metavar}" if o.metavar else "") for o in options]
     width = max(map(len, names))
     return [
@@ -81,8 +81,8 @@ def option_lines(options: Sequence[Option]) -> list[str]:
     ]
 
 
-class Detached(Exception):  # noqa: N818 - it is no error: the caller chose to
-    """The caller left a job that keeps running."""
+class Detached(Exception):  # noqa: N818 - it is not an error: the user chose to
+    """The user detached from a job, which keeps running."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)

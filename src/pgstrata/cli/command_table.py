@@ -1,6 +1,6 @@
-"""The commands there are: where each is, so that only the one in use is imported.
+"""All commands and their modules, so that only the one in use is imported.
 
-Those that prepare and plan there are once for each kind, which says itself what is its own.
+Those that prepare and plan exist for each kind, which defines what is specific to it.
 """
 
 from importlib import import_module
@@ -37,26 +37,26 @@ COMMANDS: dict[str, Entry] = {
 }
 
 GROUPS = ("cache", "engine", "liquibase", "postgres")
-"""First words that need a second one."""
+"""First words of commands of two words."""
 
 
 VERBS = ("prepare", "plan")
-"""What is done with a recipe: each has a command for every kind, ``VERB:KIND``."""
+"""Each has a command for every kind, ``VERB:KIND``."""
 
 
 def load(name: str) -> Command | None:
-    """The command of that name. Raises ``InvalidArgumentError`` for a kind that cannot be used."""
+    """Load the command with this name. Raises ``InvalidArgumentError`` if its kind is unusable."""
     verb, colon, kind = name.partition(":")
     if colon and verb in VERBS:
         from pgstrata.kinds import plugins
 
         plugin = plugins.find(kind)
-        return None if plugin is None else _module(f"{verb}_kind").command_of(plugin)
-    return _module(COMMANDS[name].module).COMMAND if name in COMMANDS else None
+        return None if plugin is None else _import(f"{verb}_kind").command_of(plugin)
+    return _import(COMMANDS[name].module).COMMAND if name in COMMANDS else None
 
 
 def overview() -> dict[str, str]:
-    """Every command there is, those of all kinds first, with its line for the overview."""
+    """Return all commands, those of kinds first, with their lines for the overview."""
     from pgstrata.kinds import plugins
 
     found: dict[str, str] = {}
@@ -71,5 +71,5 @@ def overview() -> dict[str, str]:
     return {**found, **{name: entry.summary for name, entry in COMMANDS.items()}}
 
 
-def _module(name: str) -> Any:
+def _import(name: str) -> Any:
     return import_module(f"pgstrata.cli.commands.{name}")

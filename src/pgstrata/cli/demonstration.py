@@ -1,4 +1,4 @@
-"""The demonstration: from scripts to a database, and once more from the cache."""
+"""The demonstration: from scripts to a database, and then again from the cache."""
 
 import sys
 import tempfile
@@ -26,21 +26,21 @@ from pgstrata.domain.job import Result
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import JobFailedError, NotFoundError, PgstrataError
 
-_SCRIPT_WORDS = " ".join(f"-f {script}" for script in SCRIPTS)
+_SCRIPT_ARGUMENTS = " ".join(f"-f {script}" for script in SCRIPTS)
 
-# Servers run as another user: they must be able to pass, but not to look around.
+# Servers run as a different user: they must be able to pass through it, but not list it.
 _DIRECTORY_MODE = 0o711
 
 
 def demonstrate(context: Context, *, keep: bool) -> int:
-    """Run it from beginning to end. Raises ``PgstrataError``, after clearing up."""
+    """Run it from beginning to end. Raises ``PgstrataError``, after cleaning up."""
     try:
-        with _place(keep=keep) as root, _engine(context, root, keep=keep) as (own, found):
+        with _directory(keep=keep) as root, _engine(context, root, keep=keep) as (own, found):
             _perform(own, found.engine, keep=keep)
     except Detached as left:
         if keep:
             raise
-        # The job has gone with its engine; there is nothing to come back to.
+        # The job is gone with its engine, so there is nothing to attach to again.
         raise KeyboardInterrupt from left
     return 0
 
@@ -58,15 +58,15 @@ def _perform(own: Context, engine: Engine, *, keep: bool) -> None:
 
 
 def _show_plan(own: Context, engine: Engine) -> None:
-    _tell("What needs to be built?", f"pgstrata plan:psql -- {_SCRIPT_WORDS}")
+    _tell("What needs to be built?", f"pgstrata plan:psql -- {_SCRIPT_ARGUMENTS}")
     job_id = engine.submit(replace(_request(own), plan_only=True)).job_id
     ending = follow(own, engine, job_id)
     show_plan(own, ending.engine.job(job_id))
 
 
 def _prepare(own: Context, engine: Engine, story: str) -> tuple[Result, float]:
-    """The job's result and the seconds it took."""
-    _tell(story, f"pgstrata prepare:psql -- {_SCRIPT_WORDS}")
+    """Prepare the bookshop. Returns the job's result and the seconds it took."""
+    _tell(story, f"pgstrata prepare:psql -- {_SCRIPT_ARGUMENTS}")
     began = time.perf_counter()
     result = follow(own, engine, engine.submit(_request(own)).job_id).result
     took = time.perf_counter() - began
@@ -79,7 +79,7 @@ def _prepare(own: Context, engine: Engine, story: str) -> tuple[Result, float]:
 
 def _show_query(result: Result) -> None:
     _tell("A whole PostgreSQL of your own. Query it:", f'psql "$DSN" -c "{QUERY}"')
-    head, rows = _asked(result.dsn)
+    head, rows = _query(result.dsn)
     print(table(head, rows, columns(sys.stdout)))
 
 
@@ -106,7 +106,7 @@ def _request(own: Context) -> PrepareRequest:
     )
 
 
-def _asked(dsn: str) -> tuple[list[str], list[list[str]]]:
+def _query(dsn: str) -> tuple[list[str], list[list[str]]]:
     import psycopg
 
     try:
@@ -122,8 +122,8 @@ def _asked(dsn: str) -> tuple[list[str], list[list[str]]]:
 
 
 @contextmanager
-def _place(*, keep: bool) -> Iterator[Path]:
-    """A directory for everything, gone afterwards."""
+def _directory(*, keep: bool) -> Iterator[Path]:
+    """Make a directory for everything, and delete it afterwards unless ``keep``."""
     root = Path(tempfile.mkdtemp(prefix="pgstrata-demo-"))
     root.chmod(_DIRECTORY_MODE)
     try:
@@ -137,7 +137,7 @@ def _place(*, keep: bool) -> Iterator[Path]:
 
 
 def _delete(root: Path) -> None:
-    # What lies in the store only its file system's backend may be able to remove.
+    # The store may contain subvolumes, which need more than shutil.rmtree.
     from pgstrata.statefs import trees
 
     try:
@@ -151,7 +151,7 @@ def _delete(root: Path) -> None:
 
 @contextmanager
 def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Context, Found]]:
-    """An engine for the demonstration alone, stopped afterwards with all its instances."""
+    """Start an engine of its own; stop it afterwards, with all its instances, unless ``keep``."""
     configuration = context.configuration._replace(store=root / "store", endpoint=None)
     own = context._replace(configuration=configuration, work_dir=root / "bookshop")
     _tell("An engine with a store of its own:", "pgstrata engine start")
@@ -166,12 +166,12 @@ def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Conte
 
 
 def _clear(found: Found) -> None:
-    """End the job that runs and remove what instances are left, then stop the engine."""
+    """End the running job, remove the remaining instances, then stop the engine."""
     try:
         for job in found.engine.jobs():
             _end_job(found.engine, job)
         for instance in found.engine.instances():
-            # An interrupt does not take back a removal that was asked for already.
+            # A removal that was interrupted may have happened nevertheless.
             with suppress(NotFoundError):
                 found.engine.remove("instance", instance.instance_id, force=True)
     finally:
@@ -180,7 +180,7 @@ def _clear(found: Found) -> None:
 
 
 def _end_job(engine: Engine, job: JobEntry) -> None:
-    # A job that still ran would make an instance behind our back.
+    # A job that is still running could make another instance.
     if not job.status.terminal:
         engine.cancel(job.job_id)
         for _event in engine.events(job.job_id):

@@ -1,9 +1,9 @@
-"""What stdout carries with ``--output json``: one JSON document."""
+"""The output with ``--output json``: one JSON document."""
 
 
 def print_document(content: object) -> None:
-    """Print models, or what is made of them, as JSON."""
-    # Nothing that is shown to people needs it.
+    """Print models, or data that contains them, as JSON."""
+    # Output for people does not need it.
     from pgstrata.api.codec import ENCODER
 
     print(ENCODER.encode(content).decode())

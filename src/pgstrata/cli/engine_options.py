@@ -1,4 +1,4 @@
-"""What the ``engine`` commands have in common."""
+"""Common parts of the ``engine`` commands."""
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import setting_option
@@ -9,7 +9,7 @@ STORE = setting_option(OWN["store"])
 
 
 def refuse_endpoint(context: Context) -> None:
-    """Raise ``InvalidArgumentError`` for an engine elsewhere: not ours to start or stop."""
+    """Raise ``InvalidArgumentError`` for an engine elsewhere, which we cannot start or stop."""
     if context.configuration.endpoint is not None:
         raise InvalidArgumentError(
             f"the engine at {context.configuration.endpoint} does not run on this machine",

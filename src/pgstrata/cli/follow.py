@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from pgstrata.domain.job import ErrorBody, Event, Result
 
 _PATIENCE_SECONDS = 30.0
-"""How long to look for an engine that was lost: as long as one may take to end and another to
-start."""
+"""How long to look for a lost engine: as long as one may take to stop and another to start."""
 _PAUSE_SECONDS = 0.2
 
 
@@ -38,7 +37,7 @@ class Ending(NamedTuple):
     result: "Result | None"
     """None for a job that only planned."""
     engine: "Engine"
-    """The engine that saw it end; not always the one it was handed to."""
+    """The engine in which it ended; not always the one it was submitted to."""
 
 
 def follow(
@@ -51,9 +50,9 @@ def follow(
 ) -> Ending:
     """Show a job's progress on stderr, from event number ``start`` on, until it ends.
 
-    ``queue_place`` is its position in the queue for a slot, if it waits for one. Raises
-    ``JobFailedError`` when the job failed, ``UnreachableError`` when the engine is lost for good,
-    ``WaitedTooLongError``, and ``Detached`` when the caller leaves.
+    ``queue_place``: its position in the queue for a slot, if it waits for one. Raises
+    ``JobFailedError`` if the job failed, ``UnreachableError`` if the engine is lost for good,
+    ``WaitedTooLongError``, and ``Detached`` if the user detaches.
     """
     progress = for_stream(sys.stderr, os.environ, verbose=context.verbose)
     follower = _Follower(context, engine, job_id, progress, start)
@@ -84,10 +83,10 @@ class _Follower:
         self._give_up_at = 0.0
 
     def run(self) -> Ending:
-        """Attach, as often as it takes."""
+        """Attach as often as necessary."""
         failures = 0
         while not self._ended:
-            heard = self._next
+            before = self._next
             try:
                 self._attach()
             except KeyboardInterrupt:
@@ -95,8 +94,8 @@ class _Follower:
             except (UnreachableError, UnauthorizedError) as error:
                 if isinstance(error, UnauthorizedError) and not self._attached:
                     raise
-                # Where it was, another may listen by now, which does not know our token.
-                failures = 0 if self._next > heard else failures + 1
+                # By now another engine, with another token, may listen on its port.
+                failures = 0 if self._next > before else failures + 1
                 self._after_loss(failures)
         return self._ending()
 
@@ -105,17 +104,17 @@ class _Follower:
         return self._status in ("succeeded", "failed")
 
     def _attach(self) -> None:
-        """Read events until the job's last. Raises ``UnreachableError`` if that does not come."""
+        """Read events up to the job's last. Raises ``UnreachableError`` if that does not come."""
         try:
             for event in self._engine.events(self._job_id, self._next, silence=self._left()):
                 self._attached = True
-                self._look_up(event)
-                # What comes from here on cannot fail, so no event is lost, and none comes twice.
+                self._load_plan(event)
+                # Nothing can fail from here on, so no event is lost or shown twice.
                 self._next += 1
                 self._take(event)
                 self._left()
         except RangeNotSatisfiableError:
-            # We counted more than the engine kept; what was reported once is not reported again.
+            # We counted more events than the engine stored; steps are still reported only once.
             self._next = 0
         if not self._ended:
             raise UnreachableError("the engine stopped during the job")
@@ -135,12 +134,12 @@ class _Follower:
         if self._steps.working is not None:
             self._progress.working(self._steps.working)
 
-    def _look_up(self, event: "Event") -> None:
-        """Ask for the tasks that an event speaks of."""
+    def _load_plan(self, event: "Event") -> None:
+        """Load the plan if the event is about an unknown task."""
         if event.type == "task" and self._steps.lacks(event):
             # The stream occupies its connection.
-            with closing(self._engine.another()) as asking:
-                self._steps.load(asking.job(self._job_id).tasks)
+            with closing(self._engine.another()) as engine:
+                self._steps.load(engine.job(self._job_id).tasks)
 
     def _take_task(self, event: "Event") -> None:
         report = self._steps.apply(event)
@@ -148,7 +147,7 @@ class _Follower:
             self._progress.done(report)
 
     def _left(self) -> float | None:
-        """Seconds left to wait. Raises ``WaitedTooLongError``."""
+        """Return the seconds left to wait, or None. Raises ``WaitedTooLongError``."""
         if self._deadline is None:
             return None
         left = self._deadline - time.monotonic()
@@ -173,14 +172,14 @@ class _Follower:
         if failures == 2:
             self._progress.note("lost the engine; looking for the one that continues the job")
         if failures > 1:
-            # An engine that died left its store to the next, which continues the job. One that
-            # is about to end keeps the store from the next for a while.
+            # An engine that died leaves its store to the next, which continues the job. One that
+            # is stopping keeps its store from the next for a while.
             with suppress(UnreachableError):
                 self._engine = self._context.engine()
 
     def _interrupted(self) -> None:
         self._progress.clear()
-        choice = interrupt.ask() if interrupt.can_ask() else Choice.DETACH
+        choice = interrupt.ask() if interrupt.is_interactive() else Choice.DETACH
         if choice is Choice.DETACH:
             raise Detached(self._job_id)
         if choice is Choice.STOP:
@@ -188,7 +187,7 @@ class _Follower:
 
     def _ending(self) -> Ending:
         if self._result is None and self._error is None:
-            # Attached too late to hear it.
+            # Attached too late to receive it.
             job = self._engine.job(self._job_id)
             self._result, self._error = job.result, job.error
         if self._status == "failed":
@@ -201,5 +200,5 @@ class _Follower:
             return JobFailedError(f"job {self._job_id} failed", remedy=remedy)
         if error.code == CancelledJobError.code:
             remedy = "the states it has built stay cached; prepare again to continue"
-        told, words = split_details(error.details)
-        return JobFailedError(error.message, remedy=told or remedy, details=words, code=error.code)
+        own, output = split_details(error.details)
+        return JobFailedError(error.message, remedy=own or remedy, details=output, code=error.code)

@@ -1,4 +1,4 @@
-"""Ctrl+C while a job is watched: asks what is meant, since the job is the engine's by now."""
+"""Ctrl+C while following a job: asks what to do, since the engine continues the job."""
 
 import os
 import sys
@@ -19,34 +19,34 @@ class Choice(Enum):
     CONTINUE = "continue"
 
 
-def can_ask() -> bool:
-    """Whether there is someone at a terminal to ask."""
+def is_interactive() -> bool:
+    """Return whether there is a person at a terminal to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask() -> Choice:
     """Ask the person at the terminal."""
-    # The terminal is set up before the question is seen: a quick answer must not be lost.
+    # The terminal is set up before the question appears: a quick answer must not be lost.
     with _single_keys() as read_key:
         return ask_with(read_key)
 
 
 def ask_with(read: ReadKey) -> Choice:
-    """Ask, on stderr. Another Ctrl+C means: leave me alone, and the job too."""
+    """Ask, on stderr. Another Ctrl+C detaches."""
     try:
         while True:
-            _say("\n[s] stop  [d] detach  [Esc/Enter] continue ")
+            _write("\n[s] stop  [d] detach  [Esc/Enter] continue ")
             choice = _choice(read())
-            if choice is not Choice.STOP or _sure(read):
+            if choice is not Choice.STOP or _confirm(read):
                 return choice
     except KeyboardInterrupt:
         return Choice.DETACH
     finally:
-        _say("\n")
+        _write("\n")
 
 
-def _sure(read: ReadKey) -> bool:
-    _say("\nstop the job and undo its step? [y/N] ")
+def _confirm(read: ReadKey) -> bool:
+    _write("\nstop the job and undo its step? [y/N] ")
     return read().lower() == "y"
 
 
@@ -66,6 +66,6 @@ def _single_keys() -> Iterator[ReadKey]:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-def _say(text: str) -> None:
+def _write(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()

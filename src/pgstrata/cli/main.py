@@ -1,4 +1,4 @@
-"""The command ``pgstrata``: reads the options before the command, runs it, reports its errors."""
+"""The command line: reads the options before the command, runs the command, reports errors."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ from pgstrata.kinds.plugin import Option
 from pgstrata.system import environment
 
 INTERRUPTED = 130
-"""The exit code of a command ended by Ctrl+C, as a shell says it."""
+"""The exit code of a command ended by Ctrl+C, as a shell reports it."""
 
 USAGE = 2
 
@@ -45,10 +45,10 @@ EXAMPLES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. Never raises, never shows a traceback.
 
-    Without ``arguments`` the process is the command's own, and so is its environment.
+    Without ``arguments`` it takes the process's own, and may change the process.
     """
     if arguments is None:
-        _settle_in()
+        _prepare_process()
         arguments = sys.argv[1:]
     words = arguments
     as_json = _wants_json(words)
@@ -66,25 +66,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. The interpreter must not try again at its end.
+        # The reader has closed our output. The interpreter must not try to flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def _settle_in() -> None:
-    """Make this process independent of what it was started in."""
+def _prepare_process() -> None:
+    """Make this process independent of the environment it was started in."""
     environment.forget_others()
     if sys.getfilesystemencoding() != "utf-8":
-        # What is a path here must be the same path to the engine.
+        # The engine must decode paths in the same way.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A letter that they cannot take is no reason to fail.
+            # A character that cannot be encoded must not be a reason to fail.
             stream.reconfigure(errors="backslashreplace")
 
 
 def overview() -> str:
-    """The help of the command line as a whole."""
+    """Format the help for all of the command line."""
     commands = command_table.overview()
     width = max(map(len, commands))
     listed = [f"  {name:<{width}}  {summary}" for name, summary in commands.items()]
@@ -124,7 +124,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _run_command(given: Given) -> int:
-    command, rest = _named(given.words)
+    command, rest = _find_command(given.words)
     own = parse(rest, (*command.options, HELP), pass_on=command.passes_on)
     if own.has("--help"):
         print(help_text(command))
@@ -133,8 +133,8 @@ def _run_command(given: Given) -> int:
         return command.run(_context(given, own, command, resources), own)
 
 
-def _named(words: Sequence[str]) -> tuple[Command, Sequence[str]]:
-    """The command that the first words name, and the words after it."""
+def _find_command(words: Sequence[str]) -> tuple[Command, Sequence[str]]:
+    """Find the command that the first words name. Returns it and the remaining words."""
     name, rest = words[0], words[1:]
     if name in command_table.GROUPS and rest and not rest[0].startswith("-"):
         name, rest = f"{name} {rest[0]}", rest[1:]
@@ -177,7 +177,7 @@ def _output(text: str) -> Output:
 
 
 def _wants_json(words: Sequence[str]) -> bool:
-    """Whether errors go to stdout as JSON; an error in the options must not hide it."""
+    """Return whether errors go to stdout as JSON, even if there are errors in the options."""
     try:
         return parse(words, OPTIONS, pass_on=True).last("--output") == "json"
     except InvalidArgumentError:

@@ -1,7 +1,7 @@
-"""Reading a command's words: which options there are, and what was given for them.
+"""Parses the arguments of a command.
 
-A parser of our own because ``prepare:…`` passes on, untouched, everything from the first word that
-is not one of its options, and because it takes no time to import.
+This is a parser of our own because ``prepare:…`` passes on, unchanged, everything from the first
+word that is not one of its options, and because argparse is slow to import.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def setting_option(key: "Key") -> Option:
-    """The option that stands for a setting; it must have one."""
+    """Make the option of a setting, which must have one."""
     assert key.setting.option is not None
     flag, metavar = key.setting.option.split()
     about = key.setting.about
@@ -28,35 +28,35 @@ HELP = Option(("-h", "--help"), "show this help")
 
 
 class Given(NamedTuple):
-    """What was given: options in their order, and the words after them."""
+    """The arguments given: options in their order, and other words."""
 
     options: tuple[tuple[str, str], ...]
     words: tuple[str, ...]
 
     def has(self, name: str) -> bool:
-        """Whether the switch was given."""
+        """Return whether the switch was given."""
         return any(given == name for given, _ in self.options)
 
     def last(self, name: str) -> str | None:
-        """The value given last, or None."""
+        """Return the value given last, or None."""
         return next((value for given, value in reversed(self.options) if given == name), None)
 
     def which(self, *names: str) -> str | None:
-        """The one of these switches that was given last, or None."""
+        """Return which of these switches was given last, or None."""
         return next((given for given, _ in reversed(self.options) if given in names), None)
 
     def read(self, name: str, convert: Callable[[str], T]) -> T | None:
-        """The last value, converted; ``InvalidArgumentError`` if ``convert`` raises ValueError."""
+        """Convert the last value. ``InvalidArgumentError`` if ``convert`` raises ``ValueError``."""
         value = self.last(name)
-        return None if value is None else _converted(name, value, convert)
+        return None if value is None else _convert(name, value, convert)
 
     def read_every(self, name: str, convert: Callable[[str], T]) -> list[T]:
-        """All values, converted; ``InvalidArgumentError`` if ``convert`` raises ValueError."""
+        """Convert all values. ``InvalidArgumentError`` if ``convert`` raises ``ValueError``."""
         values = [value for given, value in self.options if given == name]
-        return [_converted(name, value, convert) for value in values]
+        return [_convert(name, value, convert) for value in values]
 
 
-def _converted(name: str, value: str, convert: Callable[[str], T]) -> T:
+def _convert(name: str, value: str, convert: Callable[[str], T]) -> T:
     try:
         return convert(value)
     except ValueError as error:
@@ -66,17 +66,17 @@ def _converted(name: str, value: str, convert: Callable[[str], T]) -> T:
 
 
 def whole_number(text: str) -> int:
-    """A whole number, 0 or more. Raises ``ValueError`` with a message for people."""
+    """Read a whole number, 0 or more. Raises ``ValueError`` with a message for people."""
     if not (text.isascii() and text.isdigit()):
         raise ValueError(f'"{text}" is not a whole number')
     return int(text)
 
 
 def parse(words: Sequence[str], options: Iterable[Option], *, pass_on: bool = False) -> Given:
-    """Read options, and words between them. Raises ``InvalidArgumentError``.
+    """Parse options and other words. Raises ``InvalidArgumentError``.
 
-    With ``pass_on``, reading ends at the first word that is no option listed, and that word with
-    all that follow is left as it is; a ``--`` in its place is dropped.
+    With ``pass_on``, parsing stops at the first word that is not one of the options; it and the
+    words after it are left as they are. A ``--`` before them is removed.
     """
     known = {flag: option for option in options for flag in option.flags}
     given: list[tuple[str, str]] = []
@@ -87,7 +87,7 @@ def parse(words: Sequence[str], options: Iterable[Option], *, pass_on: bool = Fa
         if word == "--":
             return Given(tuple(given), (*others, *rest))
         if _is_option(word, known, pass_on):
-            given.extend(_taken(word, rest, known))
+            given.extend(_take_option(word, rest, known))
         elif pass_on:
             return Given(tuple(given), (word, *rest))
         else:
@@ -101,10 +101,10 @@ def _is_option(word: str, known: dict[str, Option], pass_on: bool) -> bool:
     return word.startswith("-") and word != "-"
 
 
-def _taken(word: str, rest: list[str], known: dict[str, Option]) -> list[tuple[str, str]]:
+def _take_option(word: str, rest: list[str], known: dict[str, Option]) -> list[tuple[str, str]]:
     flag, joined, value = word.partition("=") if word.startswith("--") else (word, "", "")
     if flag not in known and not flag.startswith("--"):
-        return _bundle(word, known)
+        return _split_switches(word, known)
     option = known.get(flag)
     if option is None:
         raise _unknown(flag)
@@ -119,8 +119,8 @@ def _taken(word: str, rest: list[str], known: dict[str, Option]) -> list[tuple[s
     return [(option.name, value if joined else rest.pop(0))]
 
 
-def _bundle(word: str, known: dict[str, Option]) -> list[tuple[str, str]]:
-    """Short switches written together: ``-is``."""
+def _split_switches(word: str, known: dict[str, Option]) -> list[tuple[str, str]]:
+    """Split short switches written together: ``-is``."""
     found = []
     for letter in word[1:]:
         option = known.get(f"-{letter}")

@@ -1,4 +1,4 @@
-"""What ``pin`` and ``unpin`` have in common."""
+"""Common parts of ``pin`` and ``unpin``."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ STATE_NEEDED = "STATE is 8 or more characters of the state's id."
 
 
 def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
-    """The command that pins, or the one that unpins."""
+    """Make the function of ``pin`` or ``unpin``."""
 
     def run(context: Context, given: Given) -> int:
         if len(given.words) != 1:
@@ -25,7 +25,8 @@ def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
         target = resolve(engine, given.words[0])
         if target.kind != "state":
             raise InvalidArgumentError(
-                f'"{given.words[0]}" is {_an(target.kind)}, and only states can be pinned',
+                f'"{given.words[0]}" is {_with_article(target.kind)}, '
+                "and only states can be pinned",
                 remedy="`pgstrata ls -s` lists the states",
             )
         state = engine.pin(target.id, pinned=pinned)
@@ -38,5 +39,5 @@ def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
     return run
 
 
-def _an(kind: str) -> str:
+def _with_article(kind: str) -> str:
     return f"an {kind}" if kind == "instance" else f"a {kind}"

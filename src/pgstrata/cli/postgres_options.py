@@ -1,4 +1,4 @@
-"""What the ``postgres`` commands have in common."""
+"""Common parts of the ``postgres`` commands."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def major_of(given: Given, command: str) -> int:
-    """The major version that is the only word. Raises ``InvalidArgumentError``."""
+    """Read the only argument, a major version. Raises ``InvalidArgumentError``."""
     if len(given.words) != 1:
         raise InvalidArgumentError(
             f"{command} needs one major version", remedy=f"write, for instance, `{command} 17`"
@@ -30,7 +30,7 @@ def major_of(given: Given, command: str) -> int:
 
 
 def home_of(context: Context, target: str | None = None) -> Path:
-    """Where servers are put: as said here, as configured, or the default."""
+    """Return where servers are installed: ``target``, as configured, or the default."""
     if target is not None:
         return context.work_dir / target
     from pgstrata.runtime.packaged.home import default_home
@@ -40,7 +40,7 @@ def home_of(context: Context, target: str | None = None) -> Path:
 
 
 def found(context: Context, home: Path) -> "tuple[Installation, ...]":
-    """Every PostgreSQL of this machine, as an engine that is started now finds them."""
+    """Find every PostgreSQL on this machine, as an engine started now would."""
     import asyncio
 
     from pgstrata.runtime.installations import Finder
@@ -51,10 +51,10 @@ def found(context: Context, home: Path) -> "tuple[Installation, ...]":
 
 
 def note(context: Context) -> Callable[[str], None]:
-    """Reports progress on stderr; silent with ``--output json``."""
+    """Make a function that reports progress on stderr, except with ``--output json``."""
 
-    def tell(line: str) -> None:
+    def show(line: str) -> None:
         if not context.json:
             print(line, file=sys.stderr, flush=True)
 
-    return tell
+    return show

@@ -1,4 +1,4 @@
-"""The end of a job that was watched: its DSN, or its plan."""
+"""The output at the end of a job: its DSN, or its plan."""
 
 import sys
 
@@ -10,7 +10,7 @@ from pgstrata.cli.text import short
 
 
 def show_ending(context: Context, ending: Ending) -> None:
-    """Print what the job was for: ``DSN=…`` alone on stdout, or a plan."""
+    """Print the result of the job: only ``DSN=…`` on stdout, or a plan."""
     if ending.result is None:
         show_plan(context, ending.engine.job(ending.job_id))
         return

@@ -1,4 +1,4 @@
-"""Submitting a request and following its job: preparing and planning, for every kind."""
+"""Preparing and planning, for every kind: submits a request and follows its job."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -21,9 +21,9 @@ WATCH_OPTIONS = (
 )
 
 
-def prepare(context: Context, given: Given, asked: "PrepareRequest") -> int:
-    """Submit the job; follow it to its end unless told not to."""
-    engine, accepted = context.submit(asked)
+def prepare(context: Context, given: Given, request: "PrepareRequest") -> int:
+    """Submit the job, and follow it to its end unless ``--no-watch`` is given."""
+    engine, accepted = context.submit(request)
     if given.which("--watch", "--no-watch") == "--no-watch":
         _show_accepted(context, accepted)
     else:
@@ -31,11 +31,11 @@ def prepare(context: Context, given: Given, asked: "PrepareRequest") -> int:
     return 0
 
 
-def plan(context: Context, asked: "PrepareRequest") -> int:
-    """Submit a job that stops after its plan, and show that."""
+def plan(context: Context, request: "PrepareRequest") -> int:
+    """Submit a job that only plans, and show the plan."""
     import msgspec
 
-    _follow(context, *context.submit(msgspec.structs.replace(asked, plan_only=True)))
+    _follow(context, *context.submit(msgspec.structs.replace(request, plan_only=True)))
     return 0
 
 

@@ -17,40 +17,40 @@ _BAR = 16
 
 
 class Progress(Protocol):
-    """Shows how far a job is."""
+    """Shows the progress of a job."""
 
     def done(self, report: Report) -> None:
-        """A step came to its end."""
+        """Show a step that ended."""
 
     def working(self, now: Working) -> None:
-        """What is being done now; called repeatedly while it lasts."""
+        """Show what is being done now; called repeatedly while it lasts."""
 
     def log(self, line: str) -> None:
-        """A tool said something."""
+        """Show a line of a tool's output."""
 
     def note(self, line: str) -> None:
-        """Something for the person who watches, to stay on the screen."""
+        """Show a line that stays on the screen."""
 
     def clear(self) -> None:
-        """Leave nothing on the screen that was meant to change."""
+        """Remove anything from the screen that was going to change."""
 
 
 def for_stream(stream: TextIO, env: Mapping[str, str], *, verbose: bool) -> Progress:
-    """The progress that suits a stream: live on a terminal that can do it, else plain."""
+    """Choose how to show progress: live on a capable terminal, otherwise plain."""
     if not stream.isatty() or env.get("TERM") == "dumb":
         return Plain(stream, verbose=verbose)
     return Live(stream, colour=not env.get("NO_COLOR"), verbose=verbose)
 
 
 def report_line(report: Report) -> str:
-    """``[2/3] built   -f seed.sql  0.8 s``."""
+    """Format a report: ``[2/3] built   -f seed.sql  0.8 s``."""
     took = "" if report.outcome == "cached" else f"  {measured(report.seconds)}"
     position = f"[{report.number}/{report.total}]"
     return f"{position} {report.outcome:<6}  {one_line(report.title)}{took}"
 
 
 class Plain:
-    """One line for each step that ended; nothing is ever taken back."""
+    """Shows one line for each step that ended, and never changes it."""
 
     def __init__(self, stream: TextIO, *, verbose: bool) -> None:
         self._stream = stream
@@ -60,7 +60,7 @@ class Plain:
         self.note(report_line(report))
 
     def working(self, now: Working) -> None:
-        """Nothing: a log file has no use for it."""
+        """Do nothing: it would only fill a log file."""
 
     def log(self, line: str) -> None:
         if self._verbose:
@@ -70,11 +70,11 @@ class Plain:
         print(one_line_kept(line), file=self._stream, flush=True)
 
     def clear(self) -> None:
-        """Nothing: every line stays."""
+        """Do nothing: every line stays."""
 
 
 class Live:
-    """Lines for steps that ended, and below them one that changes, with the tool's last words."""
+    """Shows a line for each step that ended, then the current one and its tool's last output."""
 
     def __init__(self, stream: TextIO, *, colour: bool, verbose: bool) -> None:
         self._stream = stream
@@ -120,7 +120,7 @@ class Live:
         return f"[{'#' * full}{'.' * (_BAR - full)}] {now.number}/{now.total}  "
 
     def _width(self) -> int:
-        # One less than there is, since some terminals wrap when the last column is written.
+        # One column less, since some terminals wrap after the last one.
         return (columns(self._stream) or 80) - 1
 
     def _paint(self, text: str, colour: str) -> str:
@@ -132,6 +132,6 @@ class Live:
 
 
 def one_line_kept(line: str) -> str:
-    """A line made safe to print, its indentation kept."""
+    """Make a line safe to print, keeping its indentation."""
     body = line.lstrip(" ")
     return line[: len(line) - len(body)] + one_line(body)

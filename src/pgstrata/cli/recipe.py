@@ -1,4 +1,4 @@
-"""What the commands that prepare and plan have in common: from words to a request."""
+"""Common parts of the commands that prepare and plan: from arguments to a request."""
 
 import sys
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +26,7 @@ INSTANCE_OPTIONS = (
 
 
 def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRequest":
-    """The request that a command line for a kind stands for. Raises ``InvalidArgumentError``."""
+    """Make a request from the arguments of a kind's command. Raises ``InvalidArgumentError``."""
     from pgstrata.domain.request import PrepareRequest
 
     fields = plugin.command_line.request(given, Caller(context.work_dir, _standard_input))

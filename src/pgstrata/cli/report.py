@@ -1,4 +1,4 @@
-"""How an error is told: what is wrong, what to do, and the tool's own words."""
+"""Reports errors: what is wrong, what to do, and the tool's output."""
 
 import json
 import sys
@@ -8,14 +8,14 @@ from pgstrata.errors import PgstrataError, is_known
 
 
 def report(error: PgstrataError, *, as_json: bool) -> None:
-    """Write an error to stderr; with ``as_json`` also to stdout, as the one document there."""
+    """Write an error to stderr; with ``as_json`` also to stdout, as the only document."""
     print(f"error: {one_line(error.message)}", file=sys.stderr)
     if error.remedy:
         print(f"hint: {one_line(error.remedy)}", file=sys.stderr)
     if not is_known(error.code):
-        # All there is to look it up by.
+        # Nothing else identifies the error.
         print(f"  code: {one_line(error.code)}", file=sys.stderr)
-    # A tool with only one thing to say has been quoted in full.
+    # If the tool's output is one line, the message is that line.
     if error.details and error.details.strip() != error.message:
         for line in error.details.splitlines():
             print(f"  {printable(line)}", file=sys.stderr)

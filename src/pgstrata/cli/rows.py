@@ -23,7 +23,7 @@ class Style(NamedTuple):
 
 
 def name_rows(items: "Sequence[NameEntry]", style: Style) -> Table:
-    """Names and what they stand for."""
+    """Format names and their instances."""
     head = ("NAME", "INSTANCE", "STATE", "IMAGE", "STATUS", "USED")
     return head, [
         (
@@ -39,7 +39,7 @@ def name_rows(items: "Sequence[NameEntry]", style: Style) -> Table:
 
 
 def instance_rows(items: "Sequence[InstanceEntry]", style: Style) -> Table:
-    """Instances, with the DSN last: it is the longest."""
+    """Format instances, with the DSN last since it is the longest."""
     head = ("INSTANCE", "NAME", "STATE", "IMAGE", "STATUS", "AGE", "EXPIRES", "CLIENTS", "DSN")
     return head, [
         (
@@ -58,7 +58,7 @@ def instance_rows(items: "Sequence[InstanceEntry]", style: Style) -> Table:
 
 
 def state_rows(items: "Sequence[State]", style: Style) -> Table:
-    """States as a forest, each below its parent."""
+    """Format states as a forest, each below its parent."""
     head = ("STATE", "SIZE", "AGE", "INSTANCES", "PINNED", "IMAGE", "STEP")
     return head, [
         (
@@ -75,7 +75,7 @@ def state_rows(items: "Sequence[State]", style: Style) -> Table:
 
 
 def job_rows(items: "Sequence[JobEntry]", style: Style) -> Table:
-    """Jobs. Their ids are whole at all times: `watch` and `rm` want them so."""
+    """Format jobs, always with complete ids, which `watch` and `rm` require."""
     head = ("JOB", "STATUS", "KIND", "IMAGE", "AGE", "ARGUMENTS")
     return head, [
         (
@@ -95,7 +95,7 @@ def _job_status(item: "JobEntry") -> str:
 
 
 def task_rows(items: "Sequence[TaskEntry]", style: Style) -> Table:
-    """Tasks of jobs."""
+    """Format tasks of jobs."""
     head = ("JOB", "TASK", "TYPE", "STATUS", "WHAT")
     return head, [
         (
@@ -110,9 +110,9 @@ def task_rows(items: "Sequence[TaskEntry]", style: Style) -> Table:
 
 
 def _forest(items: "Sequence[State]") -> "list[tuple[int, State]]":
-    """Depth and state, parents first; a state whose parent is not listed is a root.
+    """Return depths and states, parents first; a state whose parent is not listed is a root.
 
-    No recursion: a chain of states may be longer than Python's stack.
+    No recursion, since a chain of states may be longer than Python's stack.
     """
     listed = {item.state_id for item in items}
     children: dict[str | None, list[State]] = {}

@@ -1,4 +1,4 @@
-"""Options of ``engine serve`` that stand for settings: made of them, and read like them."""
+"""Options of ``engine serve`` for settings: made from them, and read like them."""
 
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,23 @@ _ANY = Option(("--set",), "set any engine setting by its key; may be repeated", 
 
 
 def engine_options() -> tuple[Option, ...]:
-    """Those that ``engine serve`` takes for the engine's settings."""
+    """Make the options of ``engine serve`` for the engine's settings."""
     keys = engine_keys().values()
     return (*(setting_option(key) for key in keys if key.setting.option), _ANY)
 
 
 def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
-    """What was given for the engine's settings, by key. Raises ``InvalidArgumentError``."""
+    """Read the options for the engine's settings, by key. Raises ``InvalidArgumentError``."""
     keys = {setting_option(key).name: key for key in engine_keys().values() if key.setting.option}
-    said = {}
+    values = {}
     for flag, value in given.options:
         if flag in keys and not keys[flag].is_map:
             name, text = keys[flag].name, value
         elif flag in keys:
-            entry, text = _parted(flag, value)
+            entry, text = _split(flag, value)
             name = f"{keys[flag].name}.{entry}"
         elif flag == _ANY.name:
-            name, text = _parted(flag, value)
+            name, text = _split(flag, value)
         else:
             continue
         if name in OWN:
@@ -36,11 +36,11 @@ def engine_settings(given: Given, work_dir: Path) -> dict[str, Any]:
                 f"{flag}: {name} is not a setting of the engine",
                 remedy="omit it, or set it where the command is run",
             )
-        said[name] = read(flag, name, text, work_dir)
-    return said
+        values[name] = read(flag, name, text, work_dir)
+    return values
 
 
-def _parted(flag: str, text: str) -> tuple[str, str]:
+def _split(flag: str, text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise InvalidArgumentError(f'{flag}: "{text}" is not name=value', remedy=f"correct {flag}")

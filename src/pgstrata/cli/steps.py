@@ -1,4 +1,4 @@
-"""How far a job is, told from its plan and its events."""
+"""The progress of a job, derived from its plan and its events."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pgstrata.domain.plan import StateExecuteTask, TaskSpec
 
 EXECUTE_PREFIX = "execute-"
-"""How the ids of tasks that make a state begin."""
+"""The prefix of the ids of tasks that make a state."""
 
 Outcome = Literal["cached", "built", "failed"]
 
@@ -39,11 +39,11 @@ class Working(NamedTuple):
     """What is being done now."""
 
     number: int | None
-    """The step's number from 1; None for what is no step, such as planning."""
+    """The step's number from 1; None if it is not a step, such as planning."""
     total: int
     title: str
     seconds: float
-    """How long it has been going on, by the engine's clock."""
+    """How long it has been running, by the engine's clock."""
 
 
 class _Step(NamedTuple):
@@ -53,10 +53,10 @@ class _Step(NamedTuple):
 
 
 class Steps:
-    """Follows the steps of one job. The same event twice changes nothing the second time."""
+    """Follows the steps of one job. A repeated event changes nothing."""
 
     def __init__(self, work_dir: Path) -> None:
-        """Titles name files as seen from ``work_dir``."""
+        """``work_dir``: titles name files relative to it."""
         self._work_dir = work_dir
         self._steps: dict[str, _Step] = {}
         self._started: dict[str, datetime] = {}
@@ -65,22 +65,22 @@ class Steps:
         self.working: Working | None = None
 
     def lacks(self, event: "Event") -> bool:
-        """Whether the event is about a step of a plan that was not loaded yet."""
+        """Return whether the event is about a step that is not loaded yet."""
         task_id = event.task_id or ""
         return task_id.startswith(EXECUTE_PREFIX) and task_id not in self._steps
 
     def load(self, tasks: "Iterable[TaskSpec]") -> None:
-        """Take over a job's plan."""
+        """Load a job's plan."""
         self._steps = {
             step.task_id: _Step(number, relative(title(step), self._work_dir), step.cached)
             for number, step in enumerate(steps_of(tasks), 1)
         }
 
     def apply(self, event: "Event") -> Report | None:
-        """Take in a task event; a step that ended by it is reported, once."""
+        """Apply a task event. Returns a report, once, if the event ends a step."""
         task_id = event.task_id or ""
         if task_id.startswith("plan") and self._is_news(event):
-            # A plan made anew replaces every step there was.
+            # A new plan replaces all steps.
             self._steps, self._started, self._reported = {}, {}, set()
         self._started.setdefault(task_id, event.ts)
         seconds = _between(self._started[task_id], event.ts)
@@ -98,7 +98,7 @@ class Steps:
         return Report(step.number, len(self._steps), step.title, outcome, seconds)
 
     def _is_news(self, event: "Event") -> bool:
-        """Whether a planning event is later than those before, and not one that is told again."""
+        """Return whether a planning event is later than all before, so not a repetition."""
         when, before = event.ts, self._latest
         self._latest = when if before is None else max(when, before)
         return before is None or when > before
@@ -111,18 +111,18 @@ class Steps:
 
 
 def steps_of(tasks: "Iterable[TaskSpec]") -> "list[StateExecuteTask]":
-    """The tasks of a plan that make a state each."""
+    """Return the tasks of a plan that make a state."""
     from pgstrata.domain.plan import StateExecuteTask
 
     return [task for task in tasks if isinstance(task, StateExecuteTask)]
 
 
 def title(task: "TaskSpec | TaskEntry") -> str:
-    """What a task does, as its author would write it, as far as the engine tells."""
+    """Say what a task does, as its author would write it if the engine reports that."""
     from pgstrata.domain.plan import StateExecuteTask
 
-    if told := getattr(task, "args_summary", None):
-        return str(told)
+    if summary := getattr(task, "args_summary", None):
+        return str(summary)
     if not isinstance(task, StateExecuteTask):
         return ""
     if task.changeset_id:

@@ -1,4 +1,4 @@
-"""What an id on the command line stands for."""
+"""Finds what an id on the command line refers to."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,26 +9,26 @@ if TYPE_CHECKING:
     from pgstrata.domain.deletion import DeleteKind
 
 PREFIX_LENGTH = 8
-"""How many characters of an id it takes at least."""
+"""The minimum number of characters of an id."""
 JOB_ID_LENGTH = 32
 
 _HEX = frozenset("0123456789abcdef")
 
 
 class Target(NamedTuple):
-    """One thing, by its whole id."""
+    """One item, by its complete id."""
 
     kind: "DeleteKind"
     id: str
 
 
 def resolve(engine: "Engine", given: str) -> Target:
-    """The one thing meant. Raises ``InvalidArgumentError`` for several, ``NotFoundError``."""
-    found = {*_named(engine, given), *_by_id(engine, given.lower())}
+    """Find the only match. Raises ``InvalidArgumentError`` for several, ``NotFoundError``."""
+    found = {*_find_named(engine, given), *_find_by_id(engine, given.lower())}
     if len(found) == 1:
         return found.pop()
     if not found:
-        raise _nothing(given)
+        raise _not_found(given)
     raise InvalidArgumentError(
         f'"{given}" matches {len(found)} things',
         remedy="give more of the id",
@@ -36,13 +36,13 @@ def resolve(engine: "Engine", given: str) -> Target:
     )
 
 
-def _named(engine: "Engine", given: str) -> list[Target]:
+def _find_named(engine: "Engine", given: str) -> list[Target]:
     entry = engine.name(given)
     instance_id = entry.instance_id if entry else None
     return [Target("instance", instance_id)] if instance_id else []
 
 
-def _by_id(engine: "Engine", given: str) -> list[Target]:
+def _find_by_id(engine: "Engine", given: str) -> list[Target]:
     if len(given) < PREFIX_LENGTH or not _HEX.issuperset(given):
         return []
     jobs = engine.jobs(job=given) if len(given) == JOB_ID_LENGTH else []
@@ -53,7 +53,7 @@ def _by_id(engine: "Engine", given: str) -> list[Target]:
     ]
 
 
-def _nothing(given: str) -> NotFoundError:
+def _not_found(given: str) -> NotFoundError:
     too_short = len(given) < PREFIX_LENGTH and _HEX.issuperset(given.lower())
     return NotFoundError(
         f'there is no instance, state or job "{given}"',

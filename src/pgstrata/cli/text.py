@@ -1,4 +1,4 @@
-"""How things are written for people: tables, short ids."""
+"""Formatting for people: tables, short ids."""
 
 import os
 from collections.abc import Sequence
@@ -9,29 +9,29 @@ SHORT_ID = 12
 
 
 def printable(text: str) -> str:
-    """Text from elsewhere without what would move a terminal's cursor or change its colours."""
+    """Remove what would move a terminal's cursor or change its colours from text."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else " " for char in text.expandtabs())
 
 
 def one_line(text: str) -> str:
-    """Text as one line."""
+    """Join text to one line."""
     return printable(" ".join(text.splitlines()))
 
 
 def cut(text: str, width: int) -> str:
-    """Text at most ``width`` characters wide, an ellipsis where it was cut."""
+    """Cut text to at most ``width`` characters, with an ellipsis if it was longer."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
 def relative(text: str, directory: Path) -> str:
-    """Text with paths below a directory written as from there."""
+    """Make paths below a directory, in text, relative to it."""
     return text.replace(f"{directory}/", "") if directory != directory.parent else text
 
 
 def columns(stream: TextIO) -> int | None:
-    """How wide the terminal behind a stream is; None when there is none."""
+    """Return the width of a stream's terminal; None if there is none."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or None
     except OSError:
@@ -39,7 +39,7 @@ def columns(stream: TextIO) -> int | None:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
-    """Aligned columns; with ``width`` each line is cut to it."""
+    """Format aligned columns; with ``width`` each line is cut to it."""
     clean = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(head, *clean, strict=True)]
     lines = [
@@ -50,13 +50,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None 
 
 
 def short(identifier: str | None, *, long: bool = False) -> str:
-    """The beginning of an id, enough to name it; the whole of it when ``long``."""
+    """Return the first characters of an id, or all if ``long``."""
     text = identifier or "-"
     return text if long else text[:SHORT_ID]
 
 
 def image(image_id: str | None, *, long: bool = False) -> str:
-    """An image, its digest shortened."""
+    """Return an image with its digest shortened, unless ``long``."""
     name, digest_mark, digest = (image_id or "-").partition("@sha256:")
     if long or not digest_mark:
         return image_id or "-"
@@ -64,6 +64,6 @@ def image(image_id: str | None, *, long: bool = False) -> str:
 
 
 def equipment(extensions: Sequence[str], lacks: Sequence[str]) -> str:
-    """How well a PostgreSQL is equipped: ``48 extensions; lacks pgcrypto, ICU``."""
+    """Describe the extensions of a PostgreSQL: ``48 extensions; lacks pgcrypto, ICU``."""
     count = f"{len(extensions)} extension{'' if len(extensions) == 1 else 's'}"
     return f"{count}; lacks {', '.join(lacks)}" if lacks else count

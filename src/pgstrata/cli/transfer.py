@@ -1,4 +1,4 @@
-"""A bar for a download, on a terminal alone."""
+"""A progress bar for downloads, only on a terminal."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ _EVERY_SECONDS = 0.1
 def transfer_for(
     stream: TextIO, env: Mapping[str, str], *, quiet: bool
 ) -> Iterator[Callable[[int, int], None]]:
-    """What shows how many bytes of how many there are; nothing of it stays on the screen."""
+    """Yield a function that shows the bytes got and the total. Nothing stays on the screen."""
     if quiet or not stream.isatty() or env.get("TERM") == "dumb":
         yield lambda _got, _size: None
         return
@@ -41,7 +41,7 @@ def transfer_for(
 
 
 def bar(got: int, whole: int) -> str:
-    """``[######..................]  25 %  5.9 MB of 23.7 MB``."""
+    """Format a bar: ``[######..................]  25 %  5.9 MB of 23.7 MB``."""
     full = _BAR * got // whole
     drawn = "#" * full + "." * (_BAR - full)
     return f"[{drawn}] {100 * got // whole:3} %  {rounded(got)} of {rounded(whole)}"

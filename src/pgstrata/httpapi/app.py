@@ -1,4 +1,4 @@
-"""The HTTP face as one ASGI application: errors outside, then the token, then the routes."""
+"""The HTTP API as one ASGI application: errors outermost, then the token, then the routes."""
 
 from dataclasses import replace
 from functools import cache
@@ -26,7 +26,7 @@ DOCUMENT_PATH: Final = "/openapi.json"
 
 
 def create_app(service: Service, token: str) -> ASGIApp:
-    """The HTTP contract over ``service``, for whoever bears ``token``.
+    """Make the HTTP API of ``service``, for clients with ``token``.
 
     Raises ``ValueError`` for an empty token.
     """
@@ -42,10 +42,10 @@ async def get_document(service: Service, _request: Request) -> Response:
 
 @cache
 def _document(requests: JobRequests) -> bytes:
-    # Few processes are ever asked for it, and those that are not do not even import it.
+    # Few engines are ever asked for it, and the others do not even import it.
     from pgstrata.httpapi.openapi import document
 
-    # Which requests there are is up to the kinds that are installed.
+    # The installed kinds determine which requests there are.
     operations = [
         replace(operation, body=requests.model) if operation.body is PrepareRequest else operation
         for operation in OPERATIONS

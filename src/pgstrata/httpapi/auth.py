@@ -1,4 +1,4 @@
-"""The bearer token that everything but the public operations needs."""
+"""The bearer token that all but the public operations require."""
 
 import hmac
 from collections.abc import Collection
@@ -12,15 +12,15 @@ CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 class BearerAuth:
-    """Lets a request through if it bears the token or asks for something public.
+    """Admits requests that have the token or are public.
 
-    It stands before the routes, so a stranger cannot even find out which paths there are.
+    It precedes the routes, so without the token one cannot even find out which paths exist.
     """
 
     def __init__(self, app: ASGIApp, token: str, public: Collection[tuple[str, str]]) -> None:
-        """``public`` holds the (method, path) pairs that need no token.
+        """``public``: the (method, path) pairs that need no token.
 
-        Raises ``ValueError`` for an empty token, which everybody would know.
+        Raises ``ValueError`` for an empty token, which anyone could guess.
         """
         if not token:
             raise ValueError("the token must not be empty")

@@ -1,4 +1,4 @@
-"""Request bodies: read up to a limit, decoded, and what is wrong with them said in words."""
+"""Request bodies: reading up to a limit, decoding, and describing what is wrong with them."""
 
 import re
 from typing import Final, TypeVar
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from pgstrata.errors import BodyTooLargeError, InvalidArgumentError
 
 MAX_BODY_BYTES: Final = 64 * 2**20
-"""The whole of a job's standard input travels in the request."""
+"""The request contains all of a job's standard input."""
 
 T = TypeVar("T")
 
@@ -28,12 +28,12 @@ _WORDS: Final = {
 
 
 async def read_model(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
-    """The request's body, decoded. Raises as ``read_body`` and ``decode`` do."""
+    """Read and decode the request's body. Raises like ``read_body`` and ``decode``."""
     return decode(await read_body(request), decoder)
 
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """A body, decoded. Raises ``InvalidArgumentError`` for what is not JSON or does not fit."""
+    """Decode a body. Raises ``InvalidArgumentError`` if it is not JSON or does not fit."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -49,7 +49,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 async def read_body(request: Request) -> bytes:
-    """The request's body. Raises ``BodyTooLargeError``."""
+    """Read the request's body. Raises ``BodyTooLargeError``."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:19]) > MAX_BODY_BYTES:
         raise _too_large()
@@ -78,7 +78,7 @@ def _in_words(complaint: str) -> str:
     if wrong := _WRONG_TYPE.fullmatch(problem):
         given = f", not {_word(wrong['given'])}" if wrong["given"] else ""
         return f"{subject} must be {_word(wrong['wanted'])}{wrong['bounds']}{given}."
-    # msgspec repeats the value here, and a client's text may be long or hold line breaks.
+    # msgspec repeats the value here, and a client's text may be long or contain line breaks.
     return f"{subject} has a value that is not allowed."
 
 

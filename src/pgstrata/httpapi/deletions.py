@@ -1,4 +1,4 @@
-"""Responses to deletions, which have one form for everything that can be deleted."""
+"""Responses to deletions, which have the same form for everything that can be deleted."""
 
 from starlette.responses import Response
 
@@ -17,6 +17,6 @@ DELETE_REPLIES = (
 
 
 def delete_answer(result: DeleteResult) -> Response:
-    """What was deleted, or what is in the way. A dry run succeeds in finding out either."""
+    """Respond with what was deleted, or what blocks it. A dry run succeeds either way."""
     blocked = result.outcome == "blocked" and not result.dry_run
     return answer(result, 409 if blocked else 200)

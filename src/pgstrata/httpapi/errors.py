@@ -1,4 +1,4 @@
-"""Errors on their way out: each becomes an answer with its own status and the error body."""
+"""Error responses: each error has its own status and the error body."""
 
 import logging
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _UNEXPECTED: Final = PgstrataError(
 
 
 def error_answer(error: PgstrataError, *, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer that an error makes."""
+    """Make the response for an error."""
     return answer(error.body(), error.http_status, headers=headers)
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the same table as the routes."""
+"""The OpenAPI document, generated from the same table as the routes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -60,7 +60,7 @@ class _Schemas:
         schemas, self.components = msgspec.json.schema_components(
             wanted, schema_hook=_schema_hook, ref_template="#/components/schemas/{name}"
         )
-        # The model cannot say so: our own client decodes errors of newer engines with it.
+        # The model itself allows them: our own client decodes errors of newer engines with it.
         self.components[ErrorBody.__name__]["additionalProperties"] = False
         self._schemas: dict[Any, Schema] = dict(zip(wanted, schemas, strict=True))
 
@@ -69,7 +69,7 @@ class _Schemas:
 
 
 def document(operations: Sequence[Operation]) -> dict[str, object]:
-    """The OpenAPI 3.1 document of these operations."""
+    """Make the OpenAPI 3.1 document of these operations."""
     schemas = _Schemas(operations)
     by_path = groupby(sorted(operations, key=_path), key=_path)
     paths = {path: _path_item(group, schemas) for path, group in by_path}
@@ -136,7 +136,7 @@ def _parameter_schema(parameter: Parameter) -> dict[str, object]:
 
 
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, object]:
-    # What is public reads nothing, so that no disk can be in its way.
+    # Public operations read nothing, so no failing disk can affect them.
     common = (500,) if operation.public else (401, 500, 503)
     responses = {str(reply.status): _reply(reply, schemas) for reply in operation.replies}
     responses |= {

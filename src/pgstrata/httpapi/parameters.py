@@ -1,6 +1,6 @@
-"""Parameters of operations: described once, and read and checked alike everywhere.
+"""Parameters of operations: described once, and read and checked the same way everywhere.
 
-Query parameters that nobody asks for are ignored.
+Unknown query parameters are ignored.
 """
 
 import re
@@ -12,24 +12,24 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.httpapi.routing import Parameter
 
 FLAG_VALUES: Final = {"false": False, "0": False, "true": True, "1": True, "": True}
-"""How a flag is written, and what that means; ``?force`` alone has the empty value."""
+"""The values of a flag and their meaning; ``?force`` alone has the empty value."""
 
 ID_PREFIX_PATTERN: Final = "^[0-9A-Fa-f]{8,}$"
 _ID_PREFIX = re.compile(ID_PREFIX_PATTERN.strip("^$"))
 
 
 def path_id(description: str) -> Parameter:
-    """The ``{id}`` of a path."""
+    """Describe the ``{id}`` of a path."""
     return Parameter(name="id", location="path", description=description)
 
 
 def text_parameter(name: str, description: str) -> Parameter:
-    """A filter in the query; empty, it is as if it were left out."""
+    """Describe a filter in the query; an empty one is ignored."""
     return Parameter(name=name, description=description)
 
 
 def flag_parameter(name: str, description: str) -> Parameter:
-    """A boolean in the query, false when left out."""
+    """Describe a boolean in the query, false if omitted."""
     return Parameter(
         name=name, description=f"{description} Empty means true.", choices=tuple(FLAG_VALUES)
     )
@@ -49,7 +49,7 @@ ID_PREFIX = Parameter(
 
 
 def flag(request: Request, name: str) -> bool:
-    """A boolean, False when left out. Raises ``InvalidArgumentError`` for another word."""
+    """Read a boolean, False if omitted. Raises ``InvalidArgumentError`` for any other value."""
     value = request.query_params.get(name, "false")
     if value not in FLAG_VALUES:
         raise InvalidArgumentError(
@@ -59,14 +59,14 @@ def flag(request: Request, name: str) -> bool:
 
 
 def text_filter(request: Request, name: str) -> str | None:
-    """A filter's value; None when it is left out or empty, which both mean no filter."""
+    """Read a filter's value; None if it is omitted or empty, which both mean no filter."""
     return request.query_params.get(name) or None
 
 
 def id_prefix(request: Request) -> str:
-    """The first characters of an id in lower case, empty when left out.
+    """Read the first characters of an id, in lower case; empty if omitted.
 
-    Raises ``InvalidArgumentError`` when they are too few to mean one thing, or not hex.
+    Raises ``InvalidArgumentError`` if there are too few to identify one item, or they are not hex.
     """
     prefix = request.query_params.get("id_prefix")
     if prefix is None:

@@ -1,14 +1,14 @@
 """Ranges of events: what a Range header asks for, and which events that is.
 
-A job that has not ended has no last event yet, so what HTTP says of ranges needs choices:
+A job that has not ended has no last event yet, so HTTP's rules for ranges leave some choices:
 
-- The total is ``*``, and a range that starts past what there is waits; only past the end of a
-  finished job is a range unsatisfiable.
-- An open range (``10-``) and the last few (``-5``) go on to the terminal event. As HTTP demands a
-  last position, the newest event there is when the answer begins is given as such.
+- The total is ``*``, and a range that starts after the newest event waits for it; a range is
+  unsatisfiable only if it starts after the last event of a finished job.
+- An open range (``10-``) and the last few (``-5``) continue to the terminal event. Since HTTP
+  requires a last position, it is the newest event at the start of the response.
 - A closed range ends early if the job does.
 
-A header that is malformed, in another unit or of several ranges is ignored, as HTTP has it.
+As HTTP prescribes, a header that is malformed, in another unit or has several ranges is ignored.
 """
 
 import re
@@ -19,23 +19,23 @@ _HEADER = re.compile(r"events=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The events to send: numbers ``first`` to ``last``, both included; no ``last``, no end."""
+    """The events to send: numbers ``first`` to ``last`` inclusive, or all if ``last`` is None."""
 
     first: int = 0
     last: int | None = None
     content_range: str | None = None
-    """The Content-Range header; None for the whole."""
+    """The Content-Range header; None if no range was requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventRange:
-    """A range as it was asked for; without ``first`` it is the last ``last`` events."""
+    """A range as it was requested; without ``first`` it is the last ``last`` events."""
 
     first: int | None
     last: int | None
 
     def window(self, count: int, *, finished: bool) -> Window | None:
-        """The range on a job with ``count`` events so far; None when it cannot be satisfied."""
+        """Apply the range to a job with ``count`` events so far; None if it is unsatisfiable."""
         first, last = self.first, self.last
         if first is None:
             first, last = max(0, count - (last or 0)), None
@@ -49,7 +49,7 @@ class EventRange:
 
 
 def parse_range(header: str | None) -> EventRange | None:
-    """What a Range header asks for; None when there is none, or one to be ignored."""
+    """Parse a Range header; None if there is none, or it must be ignored."""
     match = _HEADER.fullmatch(header.strip()) if header else None
     if match is None:
         return None

@@ -1,7 +1,7 @@
-"""Job requests on the wire: what every kind takes, beside what each takes of its own.
+"""Job requests on the wire: the fields common to all kinds, and those of each kind.
 
-A request is flat, and which fields it has follows from its ``prepare_kind``. For each kind there
-is a model with all of them.
+A request is flat, and its ``prepare_kind`` determines which fields it has. There is a model with
+all of them for each kind.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +30,7 @@ class JobRequests:
     """Reads job requests of the known kinds."""
 
     def __init__(self, fields: Mapping[str, type[msgspec.Struct]] | None = None) -> None:
-        """``fields``: the own fields of each kind; raises like ``add``."""
+        """``fields``: each kind's own fields. Raises like ``add``."""
         self._fields: dict[str, type[msgspec.Struct]] = {}
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         self._head = msgspec.json.Decoder(_Head)
@@ -38,13 +38,13 @@ class JobRequests:
             self.add(kind, own)
 
     def add(self, kind: str, own: type[msgspec.Struct]) -> None:
-        """Read requests of a kind from now on.
+        """Add a kind with its own fields.
 
         Raises ``ValueError`` for a field that all requests have, or that has no default.
         """
         _check(own)
         self._fields[kind] = own
-        # A field of another kind is not used, but a wrong type of it is an error all the same.
+        # Another kind's field is ignored, but it is an error if its type is wrong.
         self._decoders = {
             name: msgspec.json.Decoder(_model(name, [mine, *self._fields.values()]))
             for name, mine in self._fields.items()
@@ -52,11 +52,11 @@ class JobRequests:
 
     @property
     def model(self) -> Any:
-        """The type of all requests, for their description."""
+        """The type of all requests, for the OpenAPI document."""
         return reduce(or_, (_model(kind, [own]) for kind, own in self._fields.items()))
 
     def read(self, body: bytes) -> PrepareRequest:
-        """A request. Raises ``InvalidArgumentError`` for what is not JSON or does not fit."""
+        """Read a request. Raises ``InvalidArgumentError`` if it is not JSON or does not fit."""
         kind = decode(body, self._head).prepare_kind
         request = decode(body, lookup(self._decoders, kind))
         own = self._fields[kind]
@@ -80,7 +80,7 @@ def _check(own: type[msgspec.Struct]) -> None:
 
 
 def _model(kind: str, models: Iterable[type[msgspec.Struct]]) -> type[msgspec.Struct]:
-    """All fields of a request of this kind; of fields with the same name the first model's."""
+    """Make a model with all the fields; of fields with the same name, the first model's counts."""
     taken = {_KIND, *(field.name for field in _COMMON)}
     definitions = [*_definitions(PrepareRequest, taken)]
     for model in models:

@@ -1,4 +1,4 @@
-"""The cache: how full it is, and whether what is in it is whole."""
+"""The cache: how full it is, and checking its states."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The engine itself: whether it answers, and how it is doing."""
+"""The engine itself: its health and status."""
 
 from typing import Final
 

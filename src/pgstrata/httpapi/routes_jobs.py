@@ -64,7 +64,7 @@ async def cancel_job(service: Service, request: Request) -> Response:
 
 async def follow_events(service: Service, request: Request) -> ASGIApp:
     job = await _known_job(service, request)
-    # HTTP gives a meaning to ranges with GET alone.
+    # HTTP defines ranges only for GET.
     wanted = ranges.parse_range(request.headers.get("range")) if request.method == "GET" else None
     if wanted is None:
         return EventStream(service.jobs, job.job_id, ranges.Window())

@@ -1,4 +1,4 @@
-"""Operations as data: from one table come the routes and the OpenAPI document alike."""
+"""Operations as data: the routes and the OpenAPI document are made from the same table."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,36 +13,36 @@ from pgstrata.httpapi.errors import error_answer
 from pgstrata.httpapi.service import Service
 
 Handler = Callable[[Service, Request], Awaitable[ASGIApp]]
-"""Answers one request: the result is the response, itself an ASGI application."""
+"""Handles a request: the result is the response, itself an ASGI application."""
 
 Shape = Literal["one", "list", "stream"]
-"""One model; a list, as JSON or as NDJSON; or NDJSON alone, as things happen."""
+"""One model; a list, as JSON or NDJSON; or NDJSON only, as things happen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A parameter of an operation, a string. One in the path is required, any other is not."""
+    """A parameter of an operation, a string. It is required in the path, optional elsewhere."""
 
     name: str
     location: Literal["path", "query", "header"] = "query"
     description: str
     pattern: str | None = None
     choices: tuple[str, ...] = ()
-    """The values allowed, the one meant by leaving it out first; empty for any."""
+    """The allowed values, the default first; empty for any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A good answer."""
+    """A successful response."""
 
     status: int
     description: str
     body: Any = None
-    """The type of the model, or of a list's items; None for an answer without a body."""
+    """The type of the model, or of a list's items; None for a response without a body."""
     shape: Shape = "one"
     headers: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
-    """Names of the operations that the ``job_id`` in the body leads to."""
+    """The names of operations on the ``job_id`` in the body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +57,16 @@ class Operation:
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     body: Any = None
-    """The type of the request's body; None when it has none."""
+    """The type of the request's body; None if it has none."""
     replies: tuple[Reply, ...]
     refusals: tuple[int, ...] = ()
-    """Statuses of the errors it has of its own, beside those that any operation can have."""
+    """Statuses of its own errors, in addition to those that all operations can have."""
     public: bool = False
     """Whether it needs no token."""
 
 
 class Resource:
-    """One path: hands a request to its method's handler, and turns other methods away."""
+    """One path: passes a request to its method's handler, and rejects other methods."""
 
     def __init__(self, service: Service, handlers: Mapping[str, Handler]) -> None:
         self._service = service
@@ -89,7 +89,7 @@ class Resource:
 
 
 def routes(service: Service, operations: Iterable[Operation]) -> list[Route]:
-    """One route for each path of the table. What answers GET answers HEAD too."""
+    """Make one route for each path. Every path with GET has HEAD, too."""
     handlers: dict[str, dict[str, Handler]] = {}
     for operation in operations:
         methods = handlers.setdefault(operation.path, {})
@@ -100,6 +100,6 @@ def routes(service: Service, operations: Iterable[Operation]) -> list[Route]:
 
 
 def public_paths(operations: Iterable[Operation]) -> set[tuple[str, str]]:
-    """The (method, path) pairs that need no token."""
+    """Return the (method, path) pairs that need no token."""
     public = {(operation.method, operation.path) for operation in operations if operation.public}
     return public | {("HEAD", path) for method, path in public if method == "GET"}

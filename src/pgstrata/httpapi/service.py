@@ -1,4 +1,4 @@
-"""The service ports: everything the HTTP face asks of an engine, and nothing else."""
+"""The service ports: everything that the HTTP API needs from an engine, and nothing else."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from pgstrata.httpapi.requests import JobRequests
 
 
 class Jobs(Protocol):
-    """Prepare jobs, from being asked for to being forgotten."""
+    """Prepare jobs, from submission to deletion."""
 
     async def submit(self, request: PrepareRequest) -> Job:
         """Store a new job, queued.
 
-        Raises ``InvalidArgumentError`` for a request that is bad, ``EngineStoppingError`` when no
-        more jobs are taken.
+        Raises ``InvalidArgumentError`` for a bad request, ``EngineStoppingError`` if no more jobs
+        are accepted.
         """
 
     async def get(self, job_id: str) -> Job | None:
@@ -36,48 +36,48 @@ class Jobs(Protocol):
         """The tasks of one job in their order, or of all jobs, newest job first."""
 
     async def cancel(self, job_id: str) -> Job:
-        """Ask for a job's end; the job as it is afterwards. Raises ``NotFoundError``."""
+        """Request a job's cancellation. Returns the job as it is now. Raises ``NotFoundError``."""
 
     async def delete(self, job_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
-        """Delete a job, or say what is in the way. Raises ``NotFoundError``."""
+        """Delete a job, or say what blocks it. Raises ``NotFoundError``."""
 
     async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
         """Events of a job from number ``start`` on, at most ``limit``; empty past the end.
 
-        With ``limit`` it may be fewer than there are, so that what is in memory stays bounded.
+        With ``limit`` there may be fewer than exist, so that memory stays bounded.
         """
 
     async def count_events(self, job_id: str) -> int:
-        """How many events the job has; 0 when it is unknown."""
+        """How many events the job has; 0 if it is unknown."""
 
     async def wait_for_event(self, job_id: str, number: int) -> bool:
-        """Wait until event ``number`` exists: True; False once it never will.
+        """Wait until event ``number`` exists.
 
-        That is so when the job has ended without it, or is gone.
+        Returns False if it never will: the job has ended without it, or is gone.
         """
 
 
 class Registry(Protocol):
-    """States, instances and names, looked up, listed and named. Filters left out match all."""
+    """States, instances and names. Filters that are omitted match everything."""
 
     async def states(
         self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[State]:
-        """The states that match every filter given."""
+        """The states that match all the filters given."""
 
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""
 
     async def pin(self, state_id: str, *, pinned: bool) -> State | None:
-        """Pin or unpin a state. Returns the state, or None when there is none."""
+        """Pin or unpin a state. Returns the state, or None if it does not exist."""
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
     ) -> list[InstanceEntry]:
-        """The instances that match every filter given."""
+        """The instances that match all the filters given."""
 
     async def instance(self, id_or_name: str) -> InstanceEntry | None:
-        """The instance with this id, else the one that bears this name, else None."""
+        """The instance with this id, otherwise the one with this name, otherwise None."""
 
     async def names(
         self,
@@ -86,63 +86,63 @@ class Registry(Protocol):
         state_id: str | None = None,
         image_id: str | None = None,
     ) -> list[NameEntry]:
-        """The names that match every filter given."""
+        """The names that match all the filters given."""
 
     async def name(self, name: str) -> NameEntry | None:
-        """What the name stands for, or None."""
+        """The name with its instance, or None."""
 
     async def bind_name(self, name: str, instance_id: str) -> NameEntry:
-        """Give an instance this name, in place of the one it has.
+        """Give an instance this name, in place of any other.
 
-        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` for a name that is
-        another one's.
+        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` if another instance has
+        the name.
         """
 
     async def unbind_name(self, name: str) -> bool:
-        """Take the name from the instance that bears it. False when none does."""
+        """Take the name from its instance. Returns False if no instance has it."""
 
 
 class Deletion(Protocol):
-    """The end of states and instances."""
+    """Deletion of states and instances."""
 
     async def delete_state(
         self, state_id: str, *, recurse: bool, force: bool, dry_run: bool
     ) -> DeleteResult:
-        """Delete a state, or say what is in the way. Raises ``NotFoundError``."""
+        """Delete a state, or say what blocks it. Raises ``NotFoundError``."""
 
     async def delete_instance(
         self, instance_id: str, *, force: bool, dry_run: bool
     ) -> DeleteResult:
-        """Delete an instance, or say what is in the way. Raises ``NotFoundError``."""
+        """Delete an instance, or say what blocks it. Raises ``NotFoundError``."""
 
 
 class Cache(Protocol):
-    """The room that states take."""
+    """The space that states take."""
 
     async def status(self) -> CacheStatus:
         """How full the cache is. Raises ``CacheEnforcementUnavailableError``."""
 
 
 class Verification(Protocol):
-    """Looking the cache over."""
+    """Checking the cache."""
 
     def verify(self, *, repair: bool) -> AsyncIterator[StateCheck]:
-        """What is wrong with which states, and how far the check is, to its end."""
+        """Yield the states with problems, and the progress of the check to its end."""
 
 
 class EngineInfo(Protocol):
-    """What an engine says of itself."""
+    """The engine's health and status."""
 
     async def health(self) -> Health:
-        """Who answers. Anyone may ask, so it reads nothing."""
+        """Which engine responds. Anyone may ask, so it reads nothing."""
 
     async def status(self) -> EngineStatus:
-        """The engine, described."""
+        """The engine, how it runs servers, and how many jobs, states and instances exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """An engine, as its HTTP face sees it."""
+    """An engine, as the HTTP API sees it."""
 
     requests: JobRequests
     jobs: Jobs

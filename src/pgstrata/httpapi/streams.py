@@ -12,7 +12,7 @@ from pgstrata.httpapi.ranges import Window
 from pgstrata.httpapi.service import Jobs
 
 BATCH_EVENTS: Final = 500
-"""How many events are read at once, which bounds what a slow reader makes the engine hold."""
+"""How many events to read at once, which bounds the memory that a slow client costs."""
 
 ACCEPT_RANGES: Final = {"Accept-Ranges": "events"}
 

@@ -1,4 +1,4 @@
-"""Jobs and tasks made into what travels of them."""
+"""Converts jobs and tasks to their models on the wire."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ _ENTRIES: dict[type[TaskSpec], type[TaskEntry]] = {
 
 
 def job_accepted(job: Job, queue_place: int | None) -> JobAccepted:
-    """A new job, as the one who asked for it is told."""
+    """Make the response to a job request."""
     url = f"{JOBS_PATH}/{job.job_id}"
     return JobAccepted(
         job_id=job.job_id,
@@ -45,7 +45,7 @@ def job_accepted(job: Job, queue_place: int | None) -> JobAccepted:
 
 
 def job_status(job: Job, tasks: list[Task], queue_place: int | None) -> JobStatus:
-    """A job with the plan its tasks make."""
+    """Make the view of a job with its tasks."""
     return JobStatus(
         **_head(job),
         queue_place=queue_place,
@@ -56,7 +56,7 @@ def job_status(job: Job, tasks: list[Task], queue_place: int | None) -> JobStatu
 
 
 def job_entry(job: Job, queue_place: int | None) -> JobEntry:
-    """A job as one of many."""
+    """Make the view of a job in a list."""
     return JobEntry(
         **_head(job),
         queue_place=queue_place,
@@ -80,7 +80,7 @@ def _head(job: Job) -> dict[str, Any]:
 
 
 def task_entry(task: Task, job: Job | None) -> TaskEntry:
-    """A task as one of many; without its job's images when the job went in the meantime."""
+    """Make the view of a task in a list; without images if its job was deleted meanwhile."""
     images = {} if job is None else _images(job)
     fields = images | msgspec.structs.asdict(task.spec)
     return _ENTRIES[type(task.spec)](**fields, job_id=task.job_id, status=task.status)

@@ -1,4 +1,4 @@
-"""``cache verify``: look every state over."""
+"""``cache verify``: check every state."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pgstrata.domain.cache import CheckOutcome, StateCheck
 
 ABOUT = """
-Checks every cached state, looks for orphaned rows and files, and reports what is wrong. With
---repair, what cannot be used is removed; it is rebuilt when it is needed. The exit code is 1 when
-something is wrong and was not repaired.
+Checks every cached state, looks for orphaned rows and files, and reports problems. With --repair,
+unusable states are removed; they are rebuilt when they are needed. The exit code is 1 if there is
+a problem that was not repaired.
 """
 
 _OUTCOMES: "Mapping[CheckOutcome | None, str]" = {
@@ -31,13 +31,13 @@ _CLEAR = "\r\x1b[K"
 
 
 def run(context: Context, given: Given) -> int:
-    """Check, showing how far it is; tell what is wrong."""
+    """Check, showing the progress, and report problems."""
     if given.words:
         raise InvalidArgumentError(
             f'cache verify takes no "{given.words[0]}"', remedy="leave it out"
         )
     checks = context.engine().verify_cache(repair=given.has("--repair"))
-    total, problems = _followed(checks, as_json=context.json)
+    total, problems = _follow(checks, as_json=context.json)
     left = sum(problem.outcome == "would_remove" for problem in problems)
     if context.json:
         print_document({"checked": total, "problems": [one._asdict() for one in problems]})
@@ -52,7 +52,7 @@ class _Problem(NamedTuple):
     outcome: "CheckOutcome | None"
 
 
-def _followed(checks: "Iterable[StateCheck]", *, as_json: bool) -> tuple[int, list[_Problem]]:
+def _follow(checks: "Iterable[StateCheck]", *, as_json: bool) -> tuple[int, list[_Problem]]:
     live = sys.stderr.isatty()
     total, problems = 0, []
     for check in checks:

@@ -1,4 +1,4 @@
-"""``demo``: the first thing a newcomer runs."""
+"""``demo``: the first command that a newcomer runs."""
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given

@@ -1,4 +1,4 @@
-"""``engine logs``: what the engine wrote."""
+"""``engine logs``: show the engine's log."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ def run(context: Context, given: Given) -> int:
     if context.json:
         raise InvalidArgumentError("the log is not JSON", remedy="omit --output json")
     wanted = given.read("--lines", whole_number)
-    with _opened(context.configuration.engine_log) as log:
+    with _open(context.configuration.engine_log) as log:
         _show(_tail(log, DEFAULT_LINES if wanted is None else wanted))
         while given.has("--follow"):
             _show(log.read())
@@ -32,7 +32,7 @@ def run(context: Context, given: Given) -> int:
     return 0
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:

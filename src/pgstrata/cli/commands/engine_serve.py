@@ -1,4 +1,4 @@
-"""``engine serve``: the engine, in the foreground."""
+"""``engine serve``: run the engine in the foreground."""
 
 from pathlib import Path
 
@@ -23,16 +23,16 @@ _HIGHEST_PORT = 65535
 
 
 def run(context: Context, given: Given) -> int:
-    """Serve; returns when the engine has ended."""
+    """Run the engine; returns when it has stopped."""
     listen = given.read("--listen", listen_address) or DEFAULT_LISTEN
     idle_timeout = given.read("--idle-timeout", _idle)
     engine_json = given.last("--engine-json")
-    said = {**context.configuration.engine, **engine_settings(given, context.work_dir)}
+    values = {**context.configuration.engine, **engine_settings(given, context.work_dir)}
     from pgstrata.engine.process import serve
 
     return serve(
         store=context.configuration.store,
-        settings=settings_of(said),
+        settings=settings_of(values),
         listen=listen,
         engine_json=context.work_dir / Path(engine_json)
         if engine_json
@@ -42,7 +42,7 @@ def run(context: Context, given: Given) -> int:
 
 
 def listen_address(text: str) -> tuple[str, int]:
-    """``HOST:PORT`` or ``[HOST]:PORT``. Raises ``ValueError``."""
+    """Read ``HOST:PORT`` or ``[HOST]:PORT``. Raises ``ValueError``."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= _HIGHEST_PORT):

@@ -1,4 +1,4 @@
-"""``engine start``: the engine, in the background."""
+"""``engine start``: start the engine in the background."""
 
 import json
 
@@ -13,7 +13,7 @@ itself after half an hour without a request.
 
 
 def run(context: Context, _given: Given) -> int:
-    """Start the engine, or find it running."""
+    """Start the engine unless it is running."""
     refuse_endpoint(context)
     from pgstrata.client import connect, discovery
 

@@ -1,4 +1,4 @@
-"""``engine status``: whether the engine runs; looks, and starts nothing."""
+"""``engine status``: show whether the engine runs, without starting it."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ NOT_RUNNING = 3
 
 
 def run(context: Context, _given: Given) -> int:
-    """Look, and tell."""
+    """Find the engine, and show it."""
     refuse_endpoint(context)
     from pgstrata.client import discovery
 

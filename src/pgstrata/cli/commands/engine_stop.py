@@ -1,4 +1,4 @@
-"""``engine stop``: end the engine."""
+"""``engine stop``: stop the engine."""
 
 import json
 import os
@@ -18,7 +18,7 @@ STOP_SECONDS = 30.0
 
 
 def run(context: Context, _given: Given) -> int:
-    """Stop the engine; one that does not run is fine."""
+    """Stop the engine if it is running."""
     refuse_endpoint(context)
     from pgstrata.client import discovery
 
@@ -34,7 +34,7 @@ def run(context: Context, _given: Given) -> int:
 
 
 def stop(pid: int, seconds: float) -> None:
-    """End a process and return once it is gone. Raises ``PgstrataError``."""
+    """Stop an engine and return once its process has exited. Raises ``PgstrataError``."""
     from pgstrata.client import discovery
 
     try:

@@ -1,4 +1,4 @@
-"""``liquibase install``: Liquibase's jars, put where the engine finds them."""
+"""``liquibase install``: install Liquibase's jars where the engine finds them."""
 
 import json
 import os
@@ -20,7 +20,7 @@ package py4j are needed, too: pip install 'pgstrata[liquibase]'.
 
 
 def run(context: Context, given: Given) -> int:
-    """Install, and tell what Liquibase there is now."""
+    """Install Liquibase, and show what is installed."""
     source, target = given.last("--from"), given.last("--to")
     from pgstrata.kinds.liquibase import fetching, installation
 
@@ -48,8 +48,8 @@ def _show(context: Context, home: Path) -> None:
     found = installation.find(home=home, extensions=(), java=java, env=os.environ)
     installation.check_py4j()
     if context.json:
-        told = {"home": str(home), "version": found.version, "java": str(found.java)}
-        print(json.dumps(told))
+        about = {"home": str(home), "version": found.version, "java": str(found.java)}
+        print(json.dumps(about))
     else:
         print(f"Liquibase {found.version} is in {home}, with {found.java}")
 

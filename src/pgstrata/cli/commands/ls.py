@@ -1,4 +1,4 @@
-"""``ls``: what there is."""
+"""``ls``: list names, instances, states, jobs and tasks."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,17 +32,17 @@ STATE_ID_LENGTH = 64
 
 
 class Section(NamedTuple):
-    """One list: how it is asked for, which filters it knows, and how it is shown."""
+    """One list: its name, its filters, and how it is shown."""
 
     name: str
-    """As a method of the engine's."""
+    """Also the name of the engine's method."""
     filters: Mapping[str, str]
-    """Our option and that method's parameter."""
+    """Our options and the method's parameters for them."""
     rows: Callable[[Sequence[Any], Style], Table]
 
     @property
     def switch(self) -> str:
-        """The option that asks for it."""
+        """The option that selects it."""
         return f"--{self.name}"
 
 
@@ -68,19 +68,19 @@ SECTIONS = (
 
 
 def run(context: Context, given: Given) -> int:
-    """Ask for every list wanted and show it."""
+    """Fetch and show every list that is wanted."""
     if given.words:
         raise InvalidArgumentError(
             f'ls takes no "{given.words[0]}"', remedy="choose with --instance, --state or --job"
         )
     engine = context.engine()
-    given = _with_whole_state(engine, given)
+    given = _complete_state_id(engine, given)
     found = {section.name: _fetch(engine, section, given) for section in _wanted(given)}
     if context.json:
         print_document(found)
     else:
         print(
-            "\n\n".join(_shown(section, found[section.name], given) for section in _wanted(given))
+            "\n\n".join(_format(section, found[section.name], given) for section in _wanted(given))
         )
     return 0
 
@@ -98,8 +98,8 @@ def _fetch(engine: "Engine", section: Section, given: Given) -> list[Any]:
     return found
 
 
-def _with_whole_state(engine: "Engine", given: Given) -> Given:
-    """The same, a state's prefix made whole: lists of instances and names know whole ids only."""
+def _complete_state_id(engine: "Engine", given: Given) -> Given:
+    """Complete a state's id, since the lists of instances and names do not take a prefix."""
     prefix = given.last("--state")
     if prefix is None or len(prefix) == STATE_ID_LENGTH:
         return given
@@ -112,7 +112,7 @@ def _with_whole_state(engine: "Engine", given: Given) -> Given:
     return Given((*given.options, ("--state", whole)), given.words)
 
 
-def _shown(section: Section, items: Sequence[Any], given: Given) -> str:
+def _format(section: Section, items: Sequence[Any], given: Given) -> str:
     if not items:
         return f"no {section.name}"
     style = Style(long=given.has("--long"))

@@ -1,4 +1,4 @@
-"""``plan:NAME`` for every kind: what ``prepare:NAME`` would do."""
+"""``plan:NAME`` for every kind: show what ``prepare:NAME`` would do."""
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given
@@ -8,7 +8,7 @@ from pgstrata.kinds.plugin import KindPlugin
 
 
 def command_of(plugin: KindPlugin) -> Command:
-    """The command that plans with this kind."""
+    """Make the command that plans with this kind."""
     line = plugin.command_line
 
     def run(context: Context, given: Given) -> int:

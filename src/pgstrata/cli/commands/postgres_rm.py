@@ -1,4 +1,4 @@
-"""``postgres rm``: a PostgreSQL that was fetched goes."""
+"""``postgres rm``: remove a PostgreSQL that `postgres install` installed."""
 
 import json
 
@@ -14,7 +14,7 @@ kept, but no server can be started on them until it is installed again.
 
 
 def run(context: Context, given: Given) -> int:
-    """Remove, and tell what went."""
+    """Remove it, and show which releases that were."""
     major = major_of(given, "pgstrata postgres rm")
     from pgstrata.runtime.packaged.removing import remove
 

@@ -1,4 +1,4 @@
-"""``prepare:NAME`` for every kind: a database made as it says, or an instance of one there is."""
+"""``prepare:NAME`` for every kind: build what is not cached, and start an instance."""
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.options import Given
@@ -8,7 +8,7 @@ from pgstrata.kinds.plugin import KindPlugin
 
 
 def command_of(plugin: KindPlugin) -> Command:
-    """The command that prepares with this kind."""
+    """Make the command that prepares with this kind."""
     line = plugin.command_line
 
     def run(context: Context, given: Given) -> int:

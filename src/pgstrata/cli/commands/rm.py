@@ -36,30 +36,30 @@ _REASONS: "Mapping[BlockedBy, str]" = {
 
 
 def run(context: Context, given: Given) -> int:
-    """Find what the id stands for, remove it, show the tree."""
+    """Find what the id refers to, remove it, and show the tree."""
     if len(given.words) != 1:
         raise InvalidArgumentError("rm needs one ID", remedy="`pgstrata ls --all` lists everything")
     engine = context.engine()
     target = resolve(engine, given.words[0])
-    result = _removed(engine, target, given)
+    result = _remove(engine, target, given)
     if context.json:
         print_document(result)
     else:
         print("\n".join([result.outcome.replace("_", " "), *tree(result.root)]))
     if result.outcome != "blocked" or result.dry_run:
         return 0
-    # Told here and not raised: in JSON, the result already is the one document.
+    # Reported here and not raised: with JSON, the result already is the only document.
     refusal = _refusal(target, result)
     report(refusal, as_json=False)
     return refusal.exit_code
 
 
 def tree(root: "DeleteNode") -> list[str]:
-    """A tree of things to remove, one line each."""
+    """Format a tree of items to remove, one line each."""
     return ["  " * depth + _line(node) for depth, node in _walk(root)]
 
 
-def _removed(engine: "Engine", target: Target, given: Given) -> "DeleteResult":
+def _remove(engine: "Engine", target: Target, given: Given) -> "DeleteResult":
     flags = {name: given.has(f"--{name}") for name in ("recurse", "force")}
     if target.kind != "state":
         del flags["recurse"]

@@ -1,4 +1,4 @@
-"""``status``: the engine and what it works with."""
+"""``status``: show the engine, its PostgreSQL and its snapshots, or the cache."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ _REASONS: Mapping[str, str] = {
 
 
 def run(context: Context, given: Given) -> int:
-    """Ask and show."""
+    """Show the status."""
     engine = context.engine()
     status: CacheStatus | EngineStatus
     if given.has("--cache"):

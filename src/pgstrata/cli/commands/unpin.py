@@ -1,4 +1,4 @@
-"""``unpin``: let a state be evicted again."""
+"""``unpin``: allow a state to be evicted again."""
 
 from pgstrata.cli.command import Command
 from pgstrata.cli.pinning import STATE_NEEDED, pinning

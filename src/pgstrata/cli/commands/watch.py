@@ -1,4 +1,4 @@
-"""``watch``: attach to a job."""
+"""``watch``: follow a job."""
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.follow import follow
