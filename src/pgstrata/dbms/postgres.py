@@ -12,7 +12,8 @@ from pathlib import Path
 from pgstrata.dbms.connection import answer, bare_connection, engine_connection
 from pgstrata.domain.instance import Server
 from pgstrata.errors import StateUnusableError
-from pgstrata.system import faults
+from pgstrata.system import faults, planted
+from pgstrata.system.planted import PlantedFileError
 
 _STATE = struct.Struct("=QIIi")
 """The head of ``global/pg_control`` (``ControlFileData`` in PostgreSQL's
@@ -41,6 +42,12 @@ _PID_FILE = "postmaster.pid"
 """What a server writes about itself while it runs."""
 
 _SETTINGS_FILES = ("postgresql.conf", "postgresql.auto.conf")
+
+_SETTINGS_BYTES = 4 << 20
+"""More than anybody writes into a file of settings."""
+
+_SMALL_BYTES = 64 << 10
+"""More than any other file that is read here has: ``pg_control`` has 8 KiB."""
 
 _STATES = {
     0: "starting up",
@@ -71,7 +78,11 @@ class Postgres:
         return f"unlogged relation {fork.name.removesuffix(_INIT_FORK)} of {fork.parent.name}"
 
     async def start_settings(self, data_dir: Path) -> bytes:
-        return b"".join((data_dir / name).read_bytes() for name in _SETTINGS_FILES)
+        try:
+            found = [planted.read(data_dir, name, _SETTINGS_BYTES) for name in _SETTINGS_FILES]
+        except (FileNotFoundError, PlantedFileError) as error:
+            raise _tampered_with(error) from error
+        return b"".join(found)
 
     @property
     def flush_query(self) -> str:
@@ -100,7 +111,7 @@ class Postgres:
     @contextlib.contextmanager
     def hide_server(self, data_dir: Path) -> Iterator[None]:
         # A server checks its pid file once a minute, but not while it is frozen.
-        with _removed(data_dir / _PID_FILE):
+        with _removed(data_dir, _PID_FILE):
             yield
 
     async def check_snapshot(self, data_dir: Path) -> None:
@@ -126,7 +137,7 @@ class Postgres:
 
 def _defect(data_dir: Path, wanted: int, owner: int | None) -> str | None:
     try:
-        status = data_dir.stat()
+        status = data_dir.lstat()
     except FileNotFoundError:
         return "there is no data directory"
     if not stat.S_ISDIR(status.st_mode):
@@ -134,25 +145,28 @@ def _defect(data_dir: Path, wanted: int, owner: int | None) -> str | None:
     if owner is not None and status.st_uid != owner:
         return f"the data directory is owned by uid {status.st_uid}, not {owner}"
     try:
-        version = (data_dir / "PG_VERSION").read_bytes()
+        version = planted.read(data_dir, "PG_VERSION", _SMALL_BYTES)
     except FileNotFoundError:
         return "PG_VERSION is missing"
+    except PlantedFileError as error:
+        return str(error)
     if not version.strip():
         return "PG_VERSION is empty"
-    if (data_dir / "postmaster.pid").exists():
-        return "postmaster.pid was left behind by a server"
-    return _control_defect(data_dir / "global" / "pg_control", wanted)
+    if os.path.lexists(data_dir / _PID_FILE):
+        return f"{_PID_FILE} was left behind by a server"
+    return _control_defect(data_dir, wanted)
 
 
-def _control_defect(path: Path, wanted: int) -> str | None:
+def _control_defect(data_dir: Path, wanted: int) -> str | None:
     try:
-        with path.open("rb") as file:
-            head = file.read(_STATE.size)
+        content = planted.read(data_dir, "global/pg_control", _SMALL_BYTES)
     except FileNotFoundError:
         return "the control file is missing"
-    if len(head) < _STATE.size:
+    except PlantedFileError as error:
+        return str(error)
+    if len(content) < _STATE.size:
         return "the control file is cut short"
-    state = _STATE.unpack(head)[3]
+    state = _STATE.unpack_from(content)[3]
     if state == wanted:
         return None
     name = _STATES.get(state, f"in the unknown state {state}")
@@ -161,19 +175,33 @@ def _control_defect(path: Path, wanted: int) -> str | None:
     return f"the cluster was not shut down cleanly: it is {name}"
 
 
+def _tampered_with(error: Exception) -> StateUnusableError:
+    return StateUnusableError(
+        f"the server's own files are not as it makes them: {error}",
+        remedy="check what this step does to the server itself",
+    )
+
+
 @contextlib.contextmanager
-def _removed(file: Path) -> Iterator[None]:
+def _removed(data_dir: Path, name: str) -> Iterator[None]:
     """Remove a small file until the end of the block; it gets its owner and mode back."""
-    content, status = file.read_bytes(), file.stat()
-    with faults.step("server.forget"):
-        file.unlink()
-    try:
-        yield
-    finally:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, status.st_mode & 0o777)
-        with os.fdopen(descriptor, "wb") as restored:
-            restored.write(content)
-            os.fchown(descriptor, status.st_uid, status.st_gid)
+    with planted.open_parent(data_dir, name) as directory:
+        try:
+            content, status = planted.read_at(directory, name, _SMALL_BYTES)
+        except (FileNotFoundError, PlantedFileError) as error:
+            raise _tampered_with(error) from error
+        with faults.step("server.forget"):
+            os.unlink(name, dir_fd=directory)
+        try:
+            yield
+        finally:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(
+                name, flags, stat.S_IMODE(status.st_mode) & 0o777, dir_fd=directory
+            )
+            with os.fdopen(descriptor, "wb") as restored:
+                restored.write(content)
+                os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
 def _first_init_fork(data_dir: Path) -> Path | None:

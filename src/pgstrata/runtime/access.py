@@ -7,6 +7,7 @@ no state contains them and no script changes them.
 """
 
 import hashlib
+import logging
 import os
 import pwd
 import stat
@@ -16,13 +17,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from pgstrata.errors import ServerError
-from pgstrata.runtime.postmaster import works_in
-from pgstrata.system import faults
+from pgstrata.runtime.postmaster import pid_in, works_in
+from pgstrata.system import faults, planted
+from pgstrata.system.planted import PlantedFileError
+
+_log = logging.getLogger(__name__)
 
 SUPERUSER = "postgres"
 
 _SOCKET_PATH_BYTES = 103
 """The longest path of a socket that every system allows (107 on Linux, 103 on macOS)."""
+
+_LOCK_BYTES = 8192
 
 _LONGEST_SOCKET = "/.s.PGSQL.65535"
 
@@ -97,13 +103,13 @@ class PrivateDir:
         """
         for lock in self.path.glob(f"{_SOCKET}*{_LOCK}"):
             if not _is_held(lock):
-                lock.with_name(lock.name.removesuffix(_LOCK)).unlink(missing_ok=True)
-                lock.unlink(missing_ok=True)
+                _remove(lock.with_name(lock.name.removesuffix(_LOCK)))
+                _remove(lock)
         for socket in self.path.glob(f"{_SOCKET}*"):
-            if not self.path.joinpath(socket.name.removesuffix(_LOCK) + _LOCK).exists():
-                socket.unlink(missing_ok=True)
+            if not os.path.lexists(self.path / (socket.name.removesuffix(_LOCK) + _LOCK)):
+                _remove(socket)
         for draft in (draft for name in _FILES for draft in self.path.glob(f"{name}.*")):
-            draft.unlink(missing_ok=True)
+            _remove(draft)
 
     def _make(self) -> None:
         try:
@@ -147,11 +153,20 @@ class PrivateDir:
 def _is_held(lock: Path) -> bool:
     """Whether the server that made a socket's lock file is still running."""
     try:
-        text = lock.read_text(errors="replace")
-    except FileNotFoundError:
-        return False  # the server ended meanwhile
-    pid, data_dir, *_ = [*text.split("\n"), "", ""]
-    return pid.isdecimal() and works_in(int(pid), Path(data_dir))
+        text = planted.read(lock.parent, lock.name, _LOCK_BYTES).decode("utf-8", "replace")
+    except (FileNotFoundError, PlantedFileError):
+        return False  # the server has ended meanwhile, or it is no lock file
+    line, data_dir, *_ = [*text.split("\n"), "", ""]
+    pid = pid_in(line)
+    return pid is not None and works_in(pid, Path(data_dir))
+
+
+def _remove(file: Path) -> None:
+    """Remove what a server left, which may be anything; what stays is in nobody's way."""
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("%s was left behind and cannot be removed: %s", file, error)
 
 
 def _ident(users: Iterable[str]) -> str:

@@ -19,9 +19,16 @@ import psutil
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model, from_plain, to_plain
 from pgstrata.errors import ServerError
-from pgstrata.system import faults, processes
+from pgstrata.system import faults, planted, processes
+from pgstrata.system.planted import PlantedFileError
 
 PID_FILE = "postmaster.pid"
+
+_PID_FILE_BYTES = 8192
+"""Twice as much as it can have: three paths at most, and numbers."""
+
+_LONGEST_NUMBER = 18
+_LARGEST_PID = 2**31 - 1
 
 _SAME_START_SECONDS = 2.0
 """How much two readings of one start time may differ: the kernel counts from boot, and the boot
@@ -80,14 +87,24 @@ class PidFile(Model, frozen=True, kw_only=True):
 def read_pid_file(data_dir: Path) -> PidFile | None:
     """The pid file, or None if it does not exist or is incomplete."""
     try:
-        lines = (data_dir / PID_FILE).read_text(encoding="utf-8", errors="replace").split("\n")
-    except (FileNotFoundError, NotADirectoryError):
+        text = planted.read(data_dir, PID_FILE, _PID_FILE_BYTES).decode("utf-8", "replace")
+    except (FileNotFoundError, PlantedFileError):
         return None
-    if len(lines) < 3 or not (lines[0].isdecimal() and lines[2].isdecimal()):
+    lines = text.split("\n")
+    if len(lines) < 3 or (pid := pid_in(lines[0])) is None or not _is_number(lines[2]):
         return None
     # Line 8 is the status (PostgreSQL's miscadmin.h, LOCK_FILE_LINE_PM_STATUS), padded with blanks.
     ready = len(lines) > 7 and lines[7].strip() == "ready"
-    return PidFile(pid=int(lines[0]), data_dir=lines[1], started=int(lines[2]), ready=ready)
+    return PidFile(pid=pid, data_dir=lines[1], started=int(lines[2]), ready=ready)
+
+
+def pid_in(text: str) -> int | None:
+    """The pid that a line of a lock file stands for; None if it is none."""
+    return int(text) if _is_number(text) and int(text) <= _LARGEST_PID else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
 
 
 def started_at(pid: int) -> float | None:
@@ -243,5 +260,6 @@ def works_in(pid: int, data_dir: Path) -> bool:
         # while the kernel frees its memory and then its files, but it still has a name.
         program = Path(process.exe()).name or process.name()
         return program == "postgres" and Path(process.cwd()).samefile(data_dir)
-    except (psutil.Error, OSError):
+    except (psutil.Error, OSError, ValueError):
+        # A data directory that was read from a file may have a NUL in its name.
         return False

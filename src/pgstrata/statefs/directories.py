@@ -7,6 +7,7 @@ copies a data directory and makes it durable.
 
 import asyncio
 import errno
+import logging
 import os
 import secrets
 from abc import ABC, abstractmethod
@@ -19,6 +20,8 @@ from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 from pgstrata.statefs.threads import in_thread
 from pgstrata.system import faults
+
+_log = logging.getLogger(__name__)
 
 VOLUME_MODE = 0o711
 """A server that runs as another user can reach its data directory, but list nothing above it."""
@@ -77,8 +80,12 @@ class DirectoryStateFS(ABC):
 
     async def purge(self, area: Path) -> None:
         for leftover in await in_thread(_directories, area, hidden=True):
-            with faults.step("statefs.purge"):
-                await in_thread(layers.discard, leftover)
+            try:
+                with faults.step("statefs.purge"):
+                    await in_thread(layers.discard, leftover)
+            except OSError as error:
+                # One that cannot be deleted is in nobody's way.
+                _log.warning("%s was left behind and cannot be deleted: %s", leftover, error)
 
     async def attach(self, volume: Path) -> None:  # noqa: B027 - its files are always visible
         pass

@@ -53,14 +53,15 @@ def snapshot(source: Path, path: Path, *, read_only: bool) -> None:
         _ioctl(parent, _SNAP_CREATE_V2, _VOL_ARGS_V2.pack(origin, 0, flags, _name(path)), path)
 
 
-def destroy(path: Path) -> None:
-    """Delete a subvolume and its content; the kernel frees its space in the background.
+def destroy(parent: int, name: str) -> None:
+    """Delete the subvolume ``name`` of an open directory, with its content.
+
+    The kernel frees its space in the background.
 
     Raises ``OSError``: ``ENOTEMPTY`` if it contains other subvolumes, ``EPERM`` if the file system
     is not mounted with ``user_subvol_rm_allowed`` and the caller is not root.
     """
-    with _opened(path.parent) as parent:
-        _ioctl(parent, _SNAP_DESTROY, _VOL_ARGS.pack(0, _name(path)), path)
+    _ioctl(parent, _SNAP_DESTROY, _VOL_ARGS.pack(0, os.fsencode(name)), name)
 
 
 def start_commit(directory: Path) -> None:
@@ -69,12 +70,11 @@ def start_commit(directory: Path) -> None:
         _ioctl(descriptor, _START_SYNC, bytes(8), directory)
 
 
-def make_writable(path: Path) -> None:
-    """Make a read-only subvolume writable again."""
-    with _opened(path) as root:
-        (flags,) = _FLAGS.unpack(_ioctl(root, _SUBVOL_GETFLAGS, _FLAGS.pack(0), path))
-        if flags & _SUBVOL_RDONLY:
-            _ioctl(root, _SUBVOL_SETFLAGS, _FLAGS.pack(flags & ~_SUBVOL_RDONLY), path)
+def make_writable(root: int) -> None:
+    """Make a read-only subvolume, given by a descriptor of it, writable again."""
+    (flags,) = _FLAGS.unpack(_ioctl(root, _SUBVOL_GETFLAGS, _FLAGS.pack(0), root))
+    if flags & _SUBVOL_RDONLY:
+        _ioctl(root, _SUBVOL_SETFLAGS, _FLAGS.pack(flags & ~_SUBVOL_RDONLY), root)
 
 
 def may_be_subvolume(status: os.stat_result) -> bool:
@@ -98,7 +98,7 @@ def _opened(directory: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _ioctl(descriptor: int, request: int, argument: bytes, path: Path) -> bytes:
+def _ioctl(descriptor: int, request: int, argument: bytes, path: Path | str | int) -> bytes:
     # Only a mutable argument may be this long, and only with one do other threads run meanwhile.
     buffer = bytearray(argument)
     try:

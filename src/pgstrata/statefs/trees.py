@@ -7,18 +7,25 @@ before its backend was changed.
 import ctypes
 import errno
 import os
+import secrets
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pgstrata.statefs import mounts, subvolumes
 from pgstrata.system import faults
 from pgstrata.system.libc import LIBC, check
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
-_DELETE_ATTEMPTS = 100
+_DELETE_ROUNDS = 10_000
+
+_CHANGED = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
+
+_DEPTH = 32
+"""How many directories of a tree are open at once while it is deleted."""
 
 _DELETE_AS_DIRECTORY = frozenset(
     {
@@ -40,77 +47,137 @@ _WRITE_AND_WAIT = 1 | 2 | 4
 def delete(path: Path) -> None:
     """Delete a directory and its content, including subvolumes, even read-only ones.
 
-    File systems mounted within it are unmounted first and not touched. Does nothing if it does not
-    exist. Raises ``OSError``, ``ENOTEMPTY`` if another process keeps adding to it.
+    File systems mounted within it are unmounted first and not touched. Whoever can write to it may
+    move things about meanwhile: nothing outside of it is touched, since every name is looked up in
+    an open directory and no symbolic link is followed. It may be of any depth.
+
+    Does nothing if it does not exist. Raises ``OSError``, ``ENOTEMPTY`` if another process keeps
+    adding to it.
     """
-    with suppress(FileNotFoundError):
-        _delete(path, path.lstat())
+    with suppress(FileNotFoundError), _opened(path.parent, os.O_DIRECTORY) as parent:
+        _Deletion().delete(_Entry(parent, path.name, str(path)))
 
 
-def _delete(path: Path, status: os.stat_result) -> None:
-    if subvolumes.may_be_subvolume(status) and _destroy(path):
-        return
-    _delete_contents_and_self(path, status.st_dev)
+class _Entry(NamedTuple):
+    """A name in an open directory."""
+
+    parent: int
+    name: str
+    shown: str
+    """Its path when it was found, for messages."""
+
+    def status(self) -> os.stat_result:
+        return os.stat(self.name, dir_fd=self.parent, follow_symlinks=False)
 
 
-def _destroy(path: Path) -> bool:
+class _Deletion:
+    """Deletes one tree. Directories far down are moved to its top first, and deleted from there."""
+
+    def __init__(self) -> None:
+        self._top: int | None = None
+
+    def delete(self, entry: _Entry, depth: int = 0) -> None:
+        status = entry.status()
+        if subvolumes.may_be_subvolume(status) and _destroy(entry):
+            return
+        # Directories are moved to the top, and a child of a killed process may still be writing
+        # here; it fails once its directory is gone.
+        for _ in range(_DELETE_ROUNDS):
+            with _open_directory(entry) as directory:
+                self._delete_contents(directory, entry.shown, status.st_dev, depth)
+            try:
+                os.rmdir(entry.name, dir_fd=entry.parent)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+            else:
+                return
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), entry.shown)
+
+    def _delete_contents(self, directory: int, shown: str, device: int, depth: int) -> None:
+        if depth == 0:
+            self._top = directory
+        with os.scandir(directory) as entries:
+            for found in entries:
+                with _changes_ignored():
+                    if found.is_dir(follow_symlinks=False):
+                        entry = _Entry(directory, found.name, f"{shown}/{found.name}")
+                        self._delete_subdirectory(entry, device, depth + 1)
+                    else:
+                        os.unlink(found.name, dir_fd=directory)
+
+    def _delete_subdirectory(self, entry: _Entry, device: int, depth: int) -> None:
+        if entry.status().st_dev != device:
+            # A mounted file system is not part of the tree. Or it is a subvolume: nothing happens.
+            mounts.unmount(Path(f"/proc/self/fd/{entry.parent}", entry.name))
+        if depth < _DEPTH or not self._move_to_top(entry):
+            self.delete(entry, depth)
+
+    def _move_to_top(self, entry: _Entry) -> bool:
+        assert self._top is not None
+        try:
+            # The name cannot be known beforehand, so whatever it replaces was put in our way.
+            os.rename(
+                entry.name, secrets.token_hex(16), src_dir_fd=entry.parent, dst_dir_fd=self._top
+            )
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return False  # it is in another subvolume than the top
+        return True
+
+
+@contextmanager
+def _changes_ignored() -> Iterator[None]:
+    """Leave a name for the next round that is no longer what it was a moment ago."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CHANGED:
+            raise
+
+
+def _destroy(entry: _Entry) -> bool:
     """Try to delete a subvolume as a whole; if that fails, make it writable and return False."""
     try:
-        subvolumes.destroy(path)
+        subvolumes.destroy(entry.parent, entry.name)
     except OSError as error:
         if error.errno not in _DELETE_AS_DIRECTORY:
             raise
     else:
         return True
     try:
-        subvolumes.make_writable(path)
+        with _open_directory(entry) as directory:
+            subvolumes.make_writable(directory)
     except OSError as error:
         if error.errno not in (errno.ENOTTY, errno.EINVAL):
             raise
     return False
 
 
-def _delete_contents_and_self(path: Path, device: int) -> None:
-    # A child of a killed process may still be writing here; it fails once its directory is gone.
-    for _ in range(_DELETE_ATTEMPTS):
-        _delete_contents(path, device)
-        try:
-            path.rmdir()
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-        else:
-            return
-    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
-
-
-def _delete_contents(path: Path, device: int) -> None:
-    with _scan(path) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _delete_subdirectory(Path(entry.path), device)
-            else:
-                with suppress(FileNotFoundError):
-                    os.unlink(entry.path)  # noqa: PTH108 - a Path for each file doubles the time
-
-
-def _scan(path: Path) -> "os._ScandirIterator[str]":
+@contextmanager
+def _open_directory(entry: _Entry) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.scandir(path)
+        descriptor = os.open(entry.name, flags, dir_fd=entry.parent)
     except PermissionError:
         # The kernel keeps a directory beside an overlay mount that not even its owner may read.
-        path.chmod(0o700)
-        return os.scandir(path)
+        _allow_reading(entry)
+        descriptor = os.open(entry.name, flags, dir_fd=entry.parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _delete_subdirectory(path: Path, device: int) -> None:
-    with suppress(FileNotFoundError):
-        status = path.lstat()
-        if status.st_dev != device:
-            # A mounted file system is not part of the tree. Or it is a subvolume: nothing happens.
-            mounts.unmount(path)
-            status = path.lstat()
-        _delete(path, status)
+def _allow_reading(entry: _Entry) -> None:
+    descriptor = os.open(
+        entry.name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=entry.parent
+    )
+    try:
+        Path(f"/proc/self/fd/{descriptor}").chmod(0o700)
+    finally:
+        os.close(descriptor)
 
 
 def allocated_bytes(path: Path) -> int:
