@@ -15,6 +15,7 @@ import psutil
 import psycopg
 import pytest
 
+from pgstrata.dbms.connection import bare_connection, engine_connection
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.domain.request import PrepareRequest
@@ -164,6 +165,14 @@ def test_a_server_listens_on_loopback_only(rig: NativeRig) -> None:
             }
 
     assert asyncio.run(look()) == {HOST}
+
+
+def test_the_engines_own_sessions_are_no_clients(rig: NativeRig) -> None:
+    async def count() -> int:
+        async with rig.serving() as server, bare_connection(server), engine_connection(server):
+            return await rig.dbms.connections(server)
+
+    assert asyncio.run(count()) == 0
 
 
 @pytest.mark.parametrize(

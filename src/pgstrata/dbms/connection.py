@@ -12,6 +12,9 @@ from psycopg.pq.abc import PGconn, PGresult
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError
 
+APPLICATION_NAME = "pgstrata engine"
+"""What servers list the engine's own sessions as: one may still be ending after it was closed."""
+
 _CONNECT_SECONDS = 10
 
 
@@ -26,7 +29,7 @@ def _conninfo(server: Server) -> str:
         sslmode="disable",
         gssencmode="disable",
         options="",
-        application_name="pgstrata",
+        application_name=APPLICATION_NAME,
     )
 
 

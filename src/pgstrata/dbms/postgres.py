@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from pgstrata.dbms.connection import answer, bare_connection, engine_connection
+from pgstrata.dbms.connection import APPLICATION_NAME, answer, bare_connection, engine_connection
 from pgstrata.domain.instance import Server
 from pgstrata.errors import StateUnusableError
 from pgstrata.system import faults, planted
@@ -127,7 +127,8 @@ class Postgres:
         async with engine_connection(server) as connection:
             cursor = await connection.execute(
                 "select count(*) from pg_stat_activity"
-                " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+                " where backend_type = 'client backend' and application_name <> %s",
+                (APPLICATION_NAME,),
             )
             row = await cursor.fetchone()
         assert row is not None
