@@ -286,6 +286,14 @@ class BodyTooLargeError(PgstrataError):
     exit_code = 2
 
 
+class HeadTooLargeError(PgstrataError):
+    """The request's URL and headers are larger than the engine is willing to hold."""
+
+    code = "head_too_large"
+    http_status = 431
+    exit_code = 2
+
+
 def machine_error(error: OSError) -> MachineError | None:
     """Convert an error of the operating system; None if it may be our own bug."""
     if error.errno not in _MACHINE_TROUBLES:

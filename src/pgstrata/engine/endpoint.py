@@ -10,10 +10,19 @@ from contextlib import (
     AbstractContextManager,
     contextmanager,
 )
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from pgstrata.engine.connections import (
+    ACCEPTED_AT_ONCE,
+    Bounds,
+    Connection,
+    Strangers,
+    bounds_here,
+)
 from pgstrata.errors import (
     PgstrataError,
 )
@@ -23,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 STREAMS_GRACE_SECONDS = 2
 """How long open event streams may take to end when the engine stops."""
+
+QUEUED_CONNECTIONS = 1024
+"""How many connections may wait in the kernel to be accepted."""
 
 
 def bind_port(host: str, port: int) -> socket.socket:
@@ -62,11 +74,18 @@ class HttpServer(uvicorn.Server):
         busy: Callable[[], bool],
         drain: Callable[[], Coroutine[None, None, None]],
         idle_timeout: float | None,
+        bounds: Bounds | None = None,
     ) -> None:
+        bounds = bounds or bounds_here()
+        protocol: Any = partial(Connection, bounds, Strangers(bounds.strangers))
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=protocol,
+                # It warns of whatever anybody sends, and a log can fill a disk.
+                log_level="error",
+                backlog=ACCEPTED_AT_ONCE,
+                timeout_keep_alive=bounds.idle_seconds,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -112,6 +131,9 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            # asyncio takes one number for what it accepts at once and for what the kernel keeps.
+            listener.listen(QUEUED_CONNECTIONS)
         self._announce.__enter__()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

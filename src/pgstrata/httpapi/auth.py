@@ -10,6 +10,9 @@ from pgstrata.httpapi.errors import error_answer
 
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
+TOKEN_SHOWN = "pgstrata.token_shown"  # noqa: S105 - the name of a key
+"""In a scope's ``state``: what to call, if it is there, once a request has borne the token."""
+
 
 class BearerAuth:
     """Admits requests that have the token or are public.
@@ -39,9 +42,11 @@ class BearerAuth:
         await error_answer(error, headers=CHALLENGE)(scope, receive, send)
 
     def _admits(self, scope: Scope) -> bool:
-        if (scope["method"], scope["path"]) in self._public:
+        if hmac.compare_digest(_bearer(scope), self._token):
+            if told := scope.get("state", {}).get(TOKEN_SHOWN):
+                told()
             return True
-        return hmac.compare_digest(_bearer(scope), self._token)
+        return (scope["method"], scope["path"]) in self._public
 
 
 def _bearer(scope: Scope) -> bytes:
