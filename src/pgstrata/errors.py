@@ -113,6 +113,13 @@ class UnauthorizedError(PgstrataError):
     http_status = 401
 
 
+class HostNotAllowedError(PgstrataError):
+    """The engine was called by a name that it does not know, as a rebound one would be."""
+
+    code = "host_not_allowed"
+    http_status = 403
+
+
 class NotFoundError(PgstrataError):
     """The job, state, instance, name or route does not exist."""
 

@@ -232,9 +232,23 @@ class InstanceLimits(NamedTuple):
     ] = Bytes(128 << 20)
 
 
+class EngineSettings(NamedTuple):
+    """Who may ask what of an engine."""
+
+    hosts: Annotated[
+        tuple[str, ...],
+        Setting(
+            "what clients may call the engine in the Host header, separated by commas, beside "
+            "loopback names and the address they reach",
+            restart=True,
+        ),
+    ] = ()
+
+
 class Settings(NamedTuple):
     """An engine's settings."""
 
+    engine: EngineSettings = EngineSettings()
     snapshot: SnapshotSettings = SnapshotSettings()
     runtime: ServerSettings = ServerSettings()
     orchestrator: OrchestratorSettings = OrchestratorSettings()

@@ -1,7 +1,7 @@
 """The engine's own endpoint in the test's event loop, with an engine in memory behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Any
 
@@ -15,7 +15,13 @@ BEARER = f"Authorization: Bearer {TOKEN}"
 
 
 @asynccontextmanager
-async def answering(engine: MemoryEngine, bounds: Bounds, **options: Any) -> AsyncIterator["Door"]:
+async def answering(
+    engine: MemoryEngine,
+    bounds: Bounds | None = None,
+    *,
+    hosts: Collection[str] = (),
+    **options: Any,
+) -> AsyncIterator["Door"]:
     """The door at which the engine answers."""
     started = asyncio.Event()
 
@@ -29,7 +35,7 @@ async def answering(engine: MemoryEngine, bounds: Bounds, **options: Any) -> Asy
 
     with closing(bind_port("127.0.0.1", 0)) as port:
         server = HttpServer(
-            create_app(engine.service, TOKEN),
+            create_app(engine.service, TOKEN, hosts),
             announce=announce(),
             busy=lambda: False,
             drain=drain,

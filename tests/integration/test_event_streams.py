@@ -87,7 +87,7 @@ class Engine:
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
         reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
         writer.write(
-            f"GET /v1/prepare-jobs/{job_id}/events HTTP/1.1\r\nHost: h\r\n"
+            f"GET /v1/prepare-jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n".encode()
         )
         head = await reader.readuntil(b"\r\n\r\n")

@@ -71,6 +71,22 @@ def _paths(_setting: Setting) -> Values:
     )
 
 
+def _names(_setting: Setting) -> Values:
+    def read(value: Plain) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in _read_text(value).split(","))
+        if not all(names):
+            raise ValueError
+        return names
+
+    return Values(
+        "names",
+        ", separated by commas",
+        read,
+        {"type": "string", "pattern": r"^\s*[^\s,]+\s*(,\s*[^\s,]+\s*)*$"},
+        ",".join,
+    )
+
+
 def _whole(setting: Setting) -> Values:
     def read(value: Plain) -> int:
         text = _digits(value)
@@ -146,6 +162,7 @@ _BY_TYPE: Mapping[Any, Callable[[Setting], Values]] = {
     durations.Seconds: _duration,
     Path: _path,
     tuple[Path, ...]: _paths,
+    tuple[str, ...]: _names,
     Mapping[str, str]: _map,
 }
 

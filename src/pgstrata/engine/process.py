@@ -105,7 +105,7 @@ async def _serve(
         )
         async with assemble(root, settings, file, mounts) as (service, coordinator):
             server = HttpServer(
-                create_app(service, file.auth_token),
+                create_app(service, file.auth_token, hosts=(listen[0], *settings.engine.hosts)),
                 announce=announce(engine_json, file),
                 busy=lambda: coordinator.busy,
                 drain=lambda: coordinator.drain(settings.orchestrator.jobs.drain_timeout),

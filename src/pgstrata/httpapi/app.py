@@ -1,5 +1,6 @@
-"""The HTTP API as one ASGI application: errors outermost, then the token, then the routes."""
+"""The HTTP API as one ASGI application: errors outermost, then host and token, then the routes."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
 from typing import Any, Final
@@ -18,6 +19,7 @@ from pgstrata.httpapi import routes_cache, routes_engine, routes_jobs, routes_re
 from pgstrata.httpapi.answers import JSON
 from pgstrata.httpapi.auth import BearerAuth
 from pgstrata.httpapi.errors import ErrorBoundary
+from pgstrata.httpapi.hosts import HostCheck
 from pgstrata.httpapi.requests import JobRequests
 from pgstrata.httpapi.routing import Operation, Reply, public_paths, routes
 from pgstrata.httpapi.service import Service
@@ -25,15 +27,18 @@ from pgstrata.httpapi.service import Service
 DOCUMENT_PATH: Final = "/openapi.json"
 
 
-def create_app(service: Service, token: str) -> ASGIApp:
+def create_app(service: Service, token: str, hosts: Collection[str] = ()) -> ASGIApp:
     """Make the HTTP API of ``service``, for clients with ``token``.
+
+    ``hosts``: what clients may call it, beside this machine's own names and the address they reach.
 
     Raises ``ValueError`` for an empty token.
     """
     router = Router(
         routes(service, OPERATIONS), redirect_slashes=False, default=_refuse_unknown_path
     )
-    return ErrorBoundary(BearerAuth(router, token, public_paths(OPERATIONS)))
+    closed = BearerAuth(router, token, public_paths(OPERATIONS))
+    return ErrorBoundary(HostCheck(closed, hosts))
 
 
 async def get_document(service: Service, _request: Request) -> Response:

@@ -23,6 +23,7 @@ _DESCRIPTION: Final = (
 _REFUSALS: Final[Mapping[int, str]] = {
     400: "The request cannot be carried out as it stands.",
     401: "The bearer token is missing or wrong.",
+    403: "The engine is not called what the Host header says.",
     404: "The resource does not exist.",
     409: "The request conflicts with something that exists.",
     413: "The request's body is too large.",
@@ -137,7 +138,7 @@ def _parameter_schema(parameter: Parameter) -> dict[str, object]:
 
 def _responses(operation: Operation, schemas: _Schemas) -> dict[str, object]:
     # Public operations read nothing, so no failing disk can affect them.
-    common = (500,) if operation.public else (401, 500, 503)
+    common = (403, 500) if operation.public else (401, 403, 500, 503)
     responses = {str(reply.status): _reply(reply, schemas) for reply in operation.replies}
     responses |= {
         str(status): _refusal(status, schemas) for status in (*operation.refusals, *common)

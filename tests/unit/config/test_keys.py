@@ -12,6 +12,7 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.settings import OWN_SERVER_SETTINGS, Settings
 
 WRONG: dict[str, Any] = {
+    "engine.hosts": "db.example,,box",
     "store": "",
     "endpoint": 8700,
     "token": 12345,
@@ -40,6 +41,7 @@ WRONG: dict[str, Any] = {
     "liquibase.exec": ["liquibase"],
 }
 RIGHT: dict[str, tuple[Any, Any]] = {
+    "engine.hosts": ("db.example, box", ("db.example", "box")),
     "store": ("../db", Path("/work/db")),
     "endpoint": ("http://box:8700", "http://box:8700"),
     "token": ("12345", "12345"),
