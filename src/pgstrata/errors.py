@@ -120,6 +120,22 @@ class HostNotAllowedError(PgstrataError):
     http_status = 403
 
 
+class ProgramsNotAllowedError(PgstrataError):
+    """The request would run a program as the engine's user, which its setting forbids."""
+
+    code = "programs_not_allowed"
+    http_status = 403
+    exit_code = 4
+
+
+class UnsafeListenError(PgstrataError):
+    """An engine would listen where others are, without anything that keeps the token secret."""
+
+    code = "unsafe_listen"
+    http_status = 400
+    exit_code = 4
+
+
 class NotFoundError(PgstrataError):
     """The job, state, instance, name or route does not exist."""
 

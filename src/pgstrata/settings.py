@@ -235,6 +235,27 @@ class InstanceLimits(NamedTuple):
 class EngineSettings(NamedTuple):
     """Who may ask what of an engine."""
 
+    allow_programs: Annotated[
+        bool | None,
+        Setting(
+            "whether requests may run programs as the engine's user: `--uncacheable=run`, "
+            "`liquibase_exec`, `liquibase_env`",
+            default="`true` on loopback, otherwise `false`",
+            restart=True,
+        ),
+    ] = None
+    tls_cert: Annotated[
+        Path | None,
+        Setting(
+            "the certificate to serve https with: a PEM file, with those it was signed with",
+            option="--tls-cert FILE",
+            restart=True,
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None,
+        Setting("its key: a PEM file, not encrypted", option="--tls-key FILE", restart=True),
+    ] = None
     hosts: Annotated[
         tuple[str, ...],
         Setting(

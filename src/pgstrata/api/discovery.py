@@ -16,3 +16,5 @@ class EngineFile(Model, frozen=True, kw_only=True, rename="camel"):
     version: str
     instance_id: str
     """Chosen anew at each start of an engine; ``GET /v1/health`` reports the same."""
+    certificate: str | None = None
+    """The certificate of an engine with TLS, as PEM."""

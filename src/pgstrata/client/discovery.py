@@ -45,7 +45,12 @@ def find(engine_json: Path, timeout: float | None = None) -> Found | None:
     if file is None or not alive(file.pid):
         return None
     try:
-        http = Http(parse_endpoint(file.endpoint), file.auth_token, _HEALTH_SECONDS)
+        http = Http(
+            parse_endpoint(file.endpoint),
+            file.auth_token,
+            _HEALTH_SECONDS,
+            certificate=file.certificate,
+        )
     except InvalidArgumentError:
         return None
     engine = Engine(http)

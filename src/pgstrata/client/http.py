@@ -1,6 +1,7 @@
 """JSON over HTTP to one engine: requests, responses and streams of JSON lines."""
 
 import http.client
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -69,8 +70,19 @@ class Http:
     answer in time, or answers with something that no engine would.
     """
 
-    def __init__(self, address: Address, token: str | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        token: str | None,
+        timeout: float | None,
+        *,
+        certificate: str | None = None,
+    ) -> None:
+        """``certificate``: the one that is to be shown there, as PEM; without it, one that this
+        machine trusts.
+        """
         self.address = address
+        self._certificate = certificate
         self._token = token
         self._timeout = timeout
         self._connection: http.client.HTTPConnection | None = None
@@ -128,7 +140,7 @@ class Http:
 
     def another(self) -> "Http":
         """The same address, with a connection of its own."""
-        return Http(self.address, self._token, self._timeout)
+        return Http(self.address, self._token, self._timeout, certificate=self._certificate)
 
     def allow(self, timeout: float | None) -> None:
         """Set how many seconds the engine may be silent from now on; None for any time."""
@@ -164,11 +176,27 @@ class Http:
         if self._connection is not None and time.monotonic() - self._last_used > _STALE_SECONDS:
             self.close()
         if self._connection is None:
-            kind = http.client.HTTPSConnection if self.address.tls else http.client.HTTPConnection
-            connection = kind(self.address.host, self.address.port, timeout=self._timeout)
-            connection.connect()
-            self._connection = connection
+            self._connection = self._opened()
         return self._connection
+
+    def _opened(self) -> http.client.HTTPConnection:
+        _, tls, host, port, _ = self.address
+        if not tls:
+            connection = http.client.HTTPConnection(host, port, timeout=self._timeout)
+            connection.connect()
+            return connection
+        context = ssl.create_default_context()
+        if self._certificate is not None:
+            # The very certificate is known, whoever signed it, and whatever name is in it.
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        secure = http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
+        secure.connect()
+        if self._certificate is not None:
+            shown = secure.sock.getpeercert(binary_form=True)
+            if shown != ssl.PEM_cert_to_DER_cert(self._certificate):
+                secure.close()
+                raise ssl.SSLError("it shows another certificate than the one in engine.json")
+        return secure
 
     def _target(self, path: str, query: Mapping[str, str | None] | None) -> str:
         given = {name: text for name, text in (query or {}).items() if text is not None}
@@ -184,6 +212,11 @@ class Http:
 
     def _unreachable(self, error: OSError | http.client.HTTPException) -> UnreachableError:
         self.close()
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return UnreachableError(
+                f"cannot trust the engine at {self.address.url}: {error.verify_message}",
+                remedy="set SSL_CERT_FILE to its certificate, or to that of who signed it",
+            )
         reason = "it does not answer" if isinstance(error, TimeoutError) else _reason(error)
         return UnreachableError(
             f"cannot reach the engine at {self.address.url}: {reason}",

@@ -71,6 +71,19 @@ def _paths(_setting: Setting) -> Values:
     )
 
 
+def _switch(_setting: Setting) -> Values:
+    def read(value: Plain) -> bool:
+        if isinstance(value, bool):
+            return value
+        if value not in ("true", "false"):
+            raise ValueError
+        return value == "true"
+
+    return Values(
+        "true or false", "", read, {"type": "boolean"}, lambda on: "true" if on else "false"
+    )
+
+
 def _names(_setting: Setting) -> Values:
     def read(value: Plain) -> tuple[str, ...]:
         names = tuple(name.strip() for name in _read_text(value).split(","))
@@ -156,6 +169,7 @@ def _map(setting: Setting) -> Values:
 
 _BY_TYPE: Mapping[Any, Callable[[Setting], Values]] = {
     str: _text,
+    bool: _switch,
     int: _whole,
     Share: _share,
     sizes.Bytes: _size,

@@ -23,6 +23,7 @@ from pgstrata.engine.connections import (
     Strangers,
     bounds_here,
 )
+from pgstrata.engine.exposure import Certificate
 from pgstrata.errors import (
     PgstrataError,
 )
@@ -75,6 +76,7 @@ class HttpServer(uvicorn.Server):
         drain: Callable[[], Coroutine[None, None, None]],
         idle_timeout: float | None,
         bounds: Bounds | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         bounds = bounds or bounds_here()
         protocol: Any = partial(Connection, bounds, Strangers(bounds.strangers))
@@ -93,6 +95,8 @@ class HttpServer(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=STREAMS_GRACE_SECONDS,
+                ssl_certfile=certificate and certificate.file,
+                ssl_keyfile=certificate and certificate.key_file,
             )
         )
         self._announce = announce

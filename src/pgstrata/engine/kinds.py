@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
+from pgstrata.engine.programs import WithoutPrograms
 from pgstrata.httpapi.requests import JobRequests
 from pgstrata.kinds import plugins
 from pgstrata.kinds.base import Kind, RecipeSide, RunnerSide
@@ -42,7 +43,12 @@ async def open_kinds(settings: Settings) -> AsyncIterator[OpenKinds]:
             else:
                 kinds[name] = kind
         yield OpenKinds(
-            recipes={name: kind.recipe for name, kind in kinds.items()},
+            recipes={
+                name: WithoutPrograms(kind.recipe)
+                if settings.engine.allow_programs is False
+                else kind.recipe
+                for name, kind in kinds.items()
+            },
             runners={name: kind.runner for name, kind in kinds.items()},
             requests=requests,
         )

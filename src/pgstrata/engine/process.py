@@ -23,6 +23,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.engine.assembly import assemble
 from pgstrata.engine.discovery_file import announce
 from pgstrata.engine.endpoint import HttpServer, address_of, bind_port
+from pgstrata.engine.exposure import certificate, check_listening, on_loopback
 from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.app import create_app
 from pgstrata.settings import Settings
@@ -45,10 +46,12 @@ def serve(
     listen: tuple[str, int],
     engine_json: Path,
     idle_timeout: float | None,
+    insecure: bool = False,
 ) -> int:
     """Run an engine in the foreground until it is told to stop. Returns the exit code.
 
-    ``idle_timeout``: seconds without jobs and requests after which it stops by itself. Raises
+    ``idle_timeout``: seconds without jobs and requests after which it stops by itself.
+    ``insecure``: allow listening without TLS where other machines can connect. Raises
     ``PgstrataError`` if it cannot start.
     """
     capacity.check(settings.cache.capacity)
@@ -67,6 +70,7 @@ def serve(
             listen=listen,
             engine_json=engine_json.absolute(),
             idle_timeout=idle_timeout,
+            insecure=insecure,
             mounts=mounts,
         )
     )
@@ -92,16 +96,23 @@ async def _serve(
     listen: tuple[str, int],
     engine_json: Path,
     idle_timeout: float | None,
+    insecure: bool,
     mounts: str,
 ) -> None:
+    shown = certificate(settings.engine)
     with hold_store(root), contextlib.closing(bind_port(*listen)) as port:
+        check_listening(port, safe=insecure or shown is not None)
+        if shown is None and not on_loopback(port):
+            _log.warning("requests, and the token with them, travel unencrypted")
+        settings = _decided(settings, on_loopback(port))
         file = EngineFile(
-            endpoint=f"http://{address_of(port)}",
+            endpoint=f"{'http' if shown is None else 'https'}://{address_of(port)}",
             pid=os.getpid(),
             started_at=utc_now(),
             auth_token=secrets.token_urlsafe(32),
             version=__version__,
             instance_id=uuid.uuid4().hex,
+            certificate=shown and shown.pem,
         )
         async with assemble(root, settings, file, mounts) as (service, coordinator):
             server = HttpServer(
@@ -110,6 +121,15 @@ async def _serve(
                 busy=lambda: coordinator.busy,
                 drain=lambda: coordinator.drain(settings.orchestrator.jobs.drain_timeout),
                 idle_timeout=idle_timeout,
+                certificate=shown,
             )
             await server.serve(sockets=[port])
     _log.info("engine stopped")
+
+
+def _decided(settings: Settings, loopback: bool) -> Settings:
+    """The settings with what depends on where the engine listens, unless somebody said."""
+    engine = settings.engine
+    if engine.allow_programs is not None:
+        return settings
+    return settings._replace(engine=engine._replace(allow_programs=loopback))

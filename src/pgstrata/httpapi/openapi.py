@@ -23,7 +23,7 @@ _DESCRIPTION: Final = (
 _REFUSALS: Final[Mapping[int, str]] = {
     400: "The request cannot be carried out as it stands.",
     401: "The bearer token is missing or wrong.",
-    403: "The engine is not called what the Host header says.",
+    403: "The engine does not allow it, or is not called what the Host header says.",
     404: "The resource does not exist.",
     409: "The request conflicts with something that exists.",
     413: "The request's body is too large.",

@@ -12,6 +12,9 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.settings import OWN_SERVER_SETTINGS, Settings
 
 WRONG: dict[str, Any] = {
+    "engine.allowPrograms": "perhaps",
+    "engine.tlsCert": 1,
+    "engine.tlsKey": "",
     "engine.hosts": "db.example,,box",
     "store": "",
     "endpoint": 8700,
@@ -41,6 +44,9 @@ WRONG: dict[str, Any] = {
     "liquibase.exec": ["liquibase"],
 }
 RIGHT: dict[str, tuple[Any, Any]] = {
+    "engine.allowPrograms": (False, False),
+    "engine.tlsCert": ("tls/cert.pem", Path("/work/project/tls/cert.pem")),
+    "engine.tlsKey": ("/etc/key.pem", Path("/etc/key.pem")),
     "engine.hosts": ("db.example, box", ("db.example", "box")),
     "store": ("../db", Path("/work/db")),
     "endpoint": ("http://box:8700", "http://box:8700"),

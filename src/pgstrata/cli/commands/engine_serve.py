@@ -38,6 +38,7 @@ def run(context: Context, given: Given) -> int:
         if engine_json
         else context.configuration.engine_json,
         idle_timeout=idle_timeout,
+        insecure=given.has("--insecure-listen"),
     )
 
 
@@ -60,6 +61,7 @@ COMMAND = Command(
     options=(
         STORE,
         Option(("--listen",), "where to listen; default: a free port on 127.0.0.1", "HOST:PORT"),
+        Option(("--insecure-listen",), "listen elsewhere than on loopback without TLS"),
         Option(("--engine-json",), "the discovery file; default: engine.json in the store", "PATH"),
         Option(("--idle-timeout",), "stop after this long without work; default: never", "TIME"),
         *engine_options(),
@@ -69,6 +71,7 @@ COMMAND = Command(
         "pgstrata engine serve --store /srv/pgstrata --listen 127.0.0.1:8700",
         "pgstrata engine serve --snapshot-backend btrfs --server-setting shared_buffers=64MB",
         "pgstrata engine serve --set cache.capacity.maxBytes=20GB",
+        "pgstrata engine serve --listen 0.0.0.0:8700 --tls-cert cert.pem --tls-key key.pem",
     ),
     run=run,
 )
