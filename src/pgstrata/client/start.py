@@ -53,7 +53,8 @@ def start(
         found = find(engine_json, timeout)
         if found is not None:
             return found
-        written_before = log.stat().st_size if log.exists() else 0
+        _make_private(log)
+        written_before = log.stat().st_size
         child = None
         try:
             with defer_interrupts():
@@ -124,6 +125,15 @@ def _make(store: Path) -> None:
             f"cannot make the store {store}: {error.strerror}",
             remedy="set PGSTRATA_STORE to a directory you own",
         ) from error
+
+
+def _make_private(log: Path) -> None:
+    """See to it that the log is there and its owner's alone, also one of an earlier version."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
