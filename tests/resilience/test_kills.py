@@ -48,6 +48,8 @@ TWICE: tuple[tuple[type[Scenario], Kill], ...] = (
 
 BESIDE_PREPARES = frozenset(
     {
+        "adoption.begin",
+        "adoption.end",
         "locks.remove",
         "store.extend",
         "store.record_eviction",
@@ -55,8 +57,8 @@ BESIDE_PREPARES = frozenset(
         "store.remove_instance",
     }
 )
-"""Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions, and
-undoing an instance."""
+"""Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
+undoing an instance, and a lost database."""
 
 backends: set[str] = set()
 reached: set[str] = set()

@@ -24,6 +24,8 @@ from pgstrata.cache.trash import Trash
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
+from pgstrata.engine import adoption
+from pgstrata.engine.instance_notes import NotingStore
 from pgstrata.engine.kinds import open_kinds
 from pgstrata.engine.store_directory import (
     check_reachable,
@@ -50,7 +52,6 @@ from pgstrata.settings import Settings
 from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.in_place import make_in_place
 from pgstrata.statefs import detect
-from pgstrata.store.sqlite import SqliteStore
 from pgstrata.system import orphans
 
 
@@ -72,12 +73,13 @@ async def assemble(
         parts.push_async_callback(runtime.close)
         await check_reachable(root, runtime.server_user)
         detection = await detect.detect(root, settings.snapshot.backend)
+        statefs, in_use = detect.backend(detection.name), InUse()
+        adopting = await adoption.begin(root, statefs)
         make_in_place(root / "pgstrata.db-shm")
         database = await Database.open(root / "pgstrata.db")
         parts.push_async_callback(database.close)
-        queue, store = SqliteQueue(database), SqliteStore(database)
+        queue, store = SqliteQueue(database), NotingStore(database, root / "instances")
         dbms = Postgres(owner=_uid(runtime.server_user))
-        statefs, in_use = detect.backend(detection.name), InUse()
         removal = StateRemoval(states=root / "states", statefs=statefs, store=store, in_use=in_use)
         trash = await parts.enter_async_context(Trash(statefs))
         evictor = Evictor(
@@ -138,8 +140,11 @@ async def assemble(
                 server_settings=settings.runtime.own_settings,
             )
         )
+        if adopting:
+            await adoption.adopt(root, statefs, store, snapshots)
         manager = Manager(coordinator=coordinator, queue=queue, job_log=job_log)
         await manager.recover()
+        await store.note_all()
         deletion = Deletion(
             instances=root / "instances",
             store=store,

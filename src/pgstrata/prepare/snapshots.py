@@ -60,6 +60,9 @@ Initialise = Callable[[Path], Awaitable[None]]
 """Makes a cluster in an empty data directory."""
 
 
+_NO_ROW = msgspec.Raw(b"null")
+
+
 class Marker(Model, frozen=True, kw_only=True):
     """Says that a volume is complete, and what it contains."""
 
@@ -68,6 +71,8 @@ class Marker(Model, frozen=True, kw_only=True):
     """The state's id, or the image's id for a base state."""
     recovers: bool = False
     """Whether a server that starts on it recovers first, like after a crash."""
+    row: msgspec.Raw = _NO_ROW
+    """A state's row, as it was when the state was made: for a store that has lost its database."""
 
 
 _TICK_SECONDS = 0.02
@@ -266,17 +271,20 @@ class SnapshotOrchestrator:
         build = self._builds[state.state_id]
         held = await self._fs.usage(workspace.directory, changed_since=build.since_epoch)
         measured = msgspec.structs.replace(
-            state, size_bytes=held.exclusive_bytes, shared_bytes=held.shared_bytes
+            state,
+            size_bytes=held.exclusive_bytes,
+            shared_bytes=held.shared_bytes,
+            build_seconds=round(time.monotonic() - build.monotonic, 3),  # all but the snapshot
         )
         async with self._evictor.reserve_room("before_snapshot", held.exclusive_bytes):
             try:
                 if reason is None:
                     async with self._runtime.freeze(server):
                         with self._dbms.hide_server(workspace.data_dir):
-                            await self._keep(workspace, state, self._fs.snapshot, recovers=True)
+                            await self._keep(workspace, measured, self._fs.snapshot, recovers=True)
                 else:
                     keep = self._fs.publish if last else self._fs.snapshot
-                    await self._keep(workspace, state, keep, recovers=False)
+                    await self._keep(workspace, measured, keep, recovers=False)
                 took = time.monotonic() - build.monotonic
                 await build.lease.complete(
                     msgspec.structs.replace(measured, build_seconds=round(took, 3)), step
@@ -297,7 +305,8 @@ class SnapshotOrchestrator:
                 remedy="check what this step does to the server itself",
             )
         volume = self._states / state.state_id
-        await keep(workspace.directory, volume, _marker(state.state_id, recovers=recovers))
+        marker = _marker(state.state_id, recovers=recovers, row=msgspec.json.encode(state))
+        await keep(workspace.directory, volume, marker)
 
     async def discard(self, workspace: Workspace) -> None:
         """Remove a workspace. May be repeated."""
@@ -306,6 +315,40 @@ class SnapshotOrchestrator:
     def map_full_disk(self) -> AbstractContextManager[None]:
         """Raise ``DiskFullError`` for errors of a full disk. Leave it before cleaning up."""
         return map_full_disk(self._root)
+
+    async def adopt(self) -> tuple[list[str], list[str]]:
+        """Give states without a row the one that their markers have; those that got it, and others.
+
+        The others are damaged, from before markers had rows, or stem from such ones.
+        """
+        volumes = [volume.name for volume in await self._fs.volumes(self._states)]
+        known = await self._store.existing_states(volumes)
+        rows = {name: await self._row(self._states / name) for name in volumes if name not in known}
+        adopted: list[str] = []
+        there = {None, *known}
+        # Parents first.
+        while ready := [
+            row
+            for name, row in rows.items()
+            if row and name not in there and row.parent_state_id in there
+        ]:
+            for row in ready:
+                await self._store.add_state(row)
+                adopted.append(row.state_id)
+            there.update(adopted)
+        return adopted, sorted(rows.keys() - there)
+
+    async def _row(self, volume: Path) -> State | None:
+        """The row in a whole state's marker."""
+        if not await self._whole(volume, volume.name):
+            return None
+        raw = await self._fs.marker(volume)
+        try:
+            row = raw and msgspec.json.decode(raw, type=Marker).row
+            state = row and msgspec.json.decode(row, type=State)
+        except msgspec.DecodeError:
+            return None
+        return state if state and state.state_id == volume.name else None
 
     async def recover(self) -> None:
         """Delete what a kill left half built or half removed. Only while nothing is built."""
@@ -389,5 +432,7 @@ class SnapshotOrchestrator:
             )
 
 
-def _marker(holds: str, *, recovers: bool = False) -> bytes:
-    return msgspec.json.encode(Marker(format=MARKER_FORMAT, holds=holds, recovers=recovers))
+def _marker(holds: str, *, recovers: bool = False, row: bytes | None = None) -> bytes:
+    told = _NO_ROW if row is None else msgspec.Raw(row)
+    marker = Marker(format=MARKER_FORMAT, holds=holds, recovers=recovers, row=told)
+    return msgspec.json.encode(marker)

@@ -41,7 +41,7 @@ _TROUBLES: dict[int, tuple[str, str]] = {
     ),
     sqlite3.SQLITE_CORRUPT: (
         "is damaged",
-        "move the file away; states will be built again when needed",
+        "move it and its -wal and -shm away: states and instances are adopted, jobs are lost",
     ),
     sqlite3.SQLITE_BUSY: (
         "is locked by another program",

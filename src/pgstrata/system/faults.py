@@ -23,6 +23,8 @@ from pgstrata.errors import InvalidArgumentError
 
 STEPS = frozenset(
     {
+        "adoption.begin",
+        "adoption.end",
         "access.remove",
         "access.rename",
         "access.write",
@@ -32,6 +34,7 @@ STEPS = frozenset(
         "engine.lock",
         "engine_json.remove",
         "initdb",
+        "instance_note.write",
         "locks.remove",
         "private_file.rename",
         "private_file.write",
