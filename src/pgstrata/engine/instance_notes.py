@@ -6,7 +6,6 @@ somebody's data, and cannot be built again as a state can.
 
 import logging
 import os
-import stat
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from pgstrata.domain.model import Model
 from pgstrata.domain.state import State
 from pgstrata.sqlite.database import Database
 from pgstrata.store.sqlite import SqliteStore
-from pgstrata.system import faults
+from pgstrata.system import faults, planted
 
 _log = logging.getLogger(__name__)
 
@@ -36,19 +35,13 @@ class Note(Model, frozen=True, kw_only=True):
 
 def read(directory: Path) -> Note | None:
     """The note in an instance's directory; None when there is none that we wrote about it."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(directory / _NAME, flags)
-    except OSError:
+        with planted.open_parent(directory, _NAME) as parent:
+            file = planted.read_at(parent, _NAME, _LONGEST)
+        note = decode(file.content, Note)
+    except (OSError, planted.PlantedFileError, msgspec.DecodeError):
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            return None
-        content = file.read(_LONGEST)
-    try:
-        note = decode(content, Note)
-    except msgspec.DecodeError:
+    if file.status.st_uid != os.geteuid():
         return None
     matches = (note.instance.instance_id, note.instance.state_id) == (
         directory.name,
