@@ -1,6 +1,7 @@
 """Liquibase to test with: its jars, its plain command line, and databases compared."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def launcher(directory: Path, log: Path | None = None) -> Path:
     """A plain ``liquibase`` with those jars; each call adds its command line to ``log``."""
     home = liquibase_home()
     program = directory / "liquibase"
-    noted = f'echo "$@" >> {log}\n' if log else ""
+    noted = f'echo "$@" >> {shlex.quote(str(log))}\n' if log else ""
     program.write_text(
         f'#!/bin/sh\n{noted}export LIQUIBASE_HOME="{home}"\n'
         f"exec {shutil.which('java')} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "

@@ -62,7 +62,7 @@ def test_a_script_that_is_none(work: Path, path: str) -> None:
     refused(PsqlRecipe(), request)
 
 
-@pytest.mark.parametrize("path", ODD_PATHS)
+@pytest.mark.parametrize("path", [*ODD_PATHS, "file:x", "file:///a%00b", "file:///%ff"])
 def test_a_search_path_that_is_none(work: Path, path: str) -> None:
     request = PrepareRequest(
         prepare_kind="lb",

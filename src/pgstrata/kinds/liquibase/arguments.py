@@ -8,11 +8,10 @@ from pathlib import PurePath
 from typing import cast
 
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.liquibase import options
+from pgstrata.kinds.liquibase import options, search_path
 from pgstrata.kinds.liquibase.recipe import Command
 
 _NEEDS = {"update-count": "count", "update-to-tag": "tag"}
-_PATHS = ("defaultsfile", "searchpath")
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,12 @@ def absolute(words: Sequence[str], directory: str) -> tuple[str, ...]:
         key = options.key(name) if name.startswith("--") else ""
         if value is None or name.startswith("-D"):
             found.append(name if value is None else f"{name}={value}")
-        elif key in _PATHS:
-            paths = ",".join(str(PurePath(directory, part)) for part in value.split(","))
-            found.append(f"{name}={paths}")
+        elif key == "searchpath":
+            parts = search_path.read(value)
+            whole = search_path.write(str(PurePath(directory, part)) for part in parts)
+            found.append(f"{name}={whole}")
+        elif key == "defaultsfile":
+            found.append(f"{name}={PurePath(directory, value)}")
         else:
             found.append(f"{name}={value}")
     return tuple(found)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.base import fields_of
-from pgstrata.kinds.liquibase import arguments, defaults, options
+from pgstrata.kinds.liquibase import arguments, defaults, options, search_path
 from pgstrata.kinds.liquibase.arguments import Arguments
 from pgstrata.kinds.liquibase.fields import LiquibaseFields
 from pgstrata.kinds.liquibase.recipe import Recipe
@@ -55,7 +55,8 @@ def recipe_of(
         if not sources.is_directory(root) and sources.look(root).input.digest is None:
             raise InvalidArgumentError(
                 f"the search path names {root}, which does not exist",
-                remedy="correct --search-path",
+                remedy="correct --search-path; write a path with a comma in it as a URL, with %2C "
+                "for the comma: file:///srv/a%2Cb",
             )
     return recipe
 
@@ -112,14 +113,8 @@ def _filed(
 
 
 def _roots(given: str | None, work_dir: Path) -> tuple[PurePath, ...]:
-    parts = [part.strip() for part in given.split(",") if part.strip()] if given else ["."]
-    roots = [work_dir / part for part in parts]
-    if any("," in str(root) for root in roots):
-        raise InvalidArgumentError(
-            f"{work_dir} has a comma in it, which separates directories of a search path",
-            remedy="prepare from a directory without a comma in its path",
-        )
-    return tuple(PurePosixPath(os.path.normpath(root)) for root in roots)
+    parts = search_path.read(given) if given else (".",)
+    return tuple(PurePosixPath(os.path.normpath(work_dir / part)) for part in parts)
 
 
 def _relative(changelog: str, roots: tuple[PurePath, ...]) -> str:

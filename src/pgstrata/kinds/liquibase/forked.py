@@ -69,7 +69,7 @@ def command(
     return ToolCommand(
         tool=str(step.tool),
         args=(
-            f"--search-path={','.join(recipe.search_path)}",
+            *(word for word in words if word.startswith("--search-path=")),
             *((f"--classpath={os.pathsep.join(map(str, jars))}",) if jars else ()),
             "--log-level=info",
             "--show-banner=false",

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pgstrata.domain.model import Model
+from pgstrata.kinds.liquibase import search_path
 
 Command = Literal["update", "update-count", "update-to-tag"]
 
@@ -28,7 +29,7 @@ class Recipe(Model, frozen=True, kw_only=True):
         """The recipe as arguments of Liquibase's command line."""
         named = {
             "--changelog-file": self.changelog_file,
-            "--search-path": ",".join(self.search_path),
+            "--search-path": search_path.write(self.search_path),
             "--contexts": self.contexts,
             "--labels": self.labels,
             "--count": "" if self.count is None else str(self.count),

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.liquibase import search_path
 from pgstrata.kinds.liquibase.arguments import absolute, parse
 
 FILE = "--changelog-file=a.xml"
@@ -136,3 +137,12 @@ def test_paths_of_the_caller_are_made_absolute_and_the_changelogs_name_is_not() 
         "--defaults-file=/home/me/d",
         "-Dpath=z",
     )
+
+
+@pytest.mark.parametrize("name", ["a,b", ",", "50%2C", "c++", " a ", "größer, kleiner"])
+def test_so_are_they_in_a_directory_of_any_name(name: str) -> None:
+    words = ("update", "--search-path=x, file:y%2Cz", "--defaults-file=d,e")
+    _, path, defaults_file = absolute(words, f"/home/{name}")
+    roots = search_path.read(path.removeprefix("--search-path="))
+    assert roots == (f"/home/{name}/x", f"/home/{name}/y,z")
+    assert defaults_file == f"--defaults-file=/home/{name}/d,e"

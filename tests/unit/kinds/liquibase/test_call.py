@@ -169,6 +169,26 @@ def test_a_recipe_survives_the_way_through_arguments(tmp_path: Path) -> None:
     assert recipe_of_words(made.words()) == made
 
 
+@pytest.mark.parametrize("name", ["a,b", ",", "50%2C", "c++", " a ", "back\\slash"])
+def test_the_name_of_a_directory_is_kept_in_a_recipe_and_on_its_way(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name / name).mkdir(parents=True)
+    url = (tmp_path / name / name).as_uri()
+    for words in (), (f"--search-path=.,{url}",):
+        found = recipe(tmp_path / name, "update", "--changelog-file=a.xml", *words)
+        roots = (tmp_path / name, tmp_path / name / name)[: len(words) + 1]
+        assert found.search_path == tuple(map(str, roots))
+        assert recipe_of_words(found.words()) == found
+
+
+def test_who_writes_a_comma_as_part_of_a_name_is_told_how_it_is_done(tmp_path: Path) -> None:
+    (tmp_path / "a,b").mkdir()
+    with pytest.raises(InvalidArgumentError) as refused:
+        recipe(tmp_path, "update", "--changelog-file=a.xml", "--search-path=a,b")
+    assert "%2C" in (refused.value.remedy or "")
+
+
 def test_standard_input_is_refused() -> None:
     request = PrepareRequest(
         prepare_kind="lb",
