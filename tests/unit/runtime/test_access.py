@@ -1,6 +1,7 @@
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ from tests import needs
 
 USER = engine_user()
 SOCKET = "/.s.PGSQL.65535"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory as pytest's, in whose place none might be fit for sockets."""
+    with tempfile.TemporaryDirectory(prefix="pgstrata-test-", dir="/tmp") as directory:
+        yield Path(directory)
 
 
 def make(path: Path) -> PrivateDir:
@@ -59,7 +67,8 @@ def test_only_its_owner_can_enter(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_stood_open_is_closed(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir(mode=0o755)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run").chmod(0o755)
     assert stat.S_IMODE(make(tmp_path / "run").path.stat().st_mode) == 0o700
 
 

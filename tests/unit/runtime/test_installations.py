@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def test_a_binary_the_servers_user_cannot_reach_is_told_as_well(reachable_dir: P
 def test_an_installation_is_run_once_until_it_changes(tmp_path: Path) -> None:
     bin_dir = install(tmp_path)
     runs = tmp_path / "runs"
-    count = f'echo >> {runs}; echo "postgres (PostgreSQL) '
+    count = f'echo >> {shlex.quote(str(runs))}; echo "postgres (PostgreSQL) '
     program(bin_dir / "postgres", f'{count}16.4"')
     finder = Finder(None, path=str(bin_dir))
     for _ in range(2):

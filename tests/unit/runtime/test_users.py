@@ -51,7 +51,8 @@ def test_the_first_directory_that_keeps_a_user_out_is_named(reachable_dir: Path)
 
 def test_a_way_that_is_open_blocks_nobody(reachable_dir: Path) -> None:
     way = reachable_dir / "open"
-    way.mkdir(mode=0o711)
+    way.mkdir()
+    way.chmod(0o711)
     assert blocked_by(way / "file", "nobody") is None
 
 
