@@ -57,9 +57,9 @@ def launcher(directory: Path, log: Path | None = None) -> Path:
     program = directory / "liquibase"
     noted = f'echo "$@" >> {shlex.quote(str(log))}\n' if log else ""
     program.write_text(
-        f'#!/bin/sh\n{noted}export LIQUIBASE_HOME="{home}"\n'
-        f"exec {shutil.which('java')} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
-        f'-cp "{home}/*" liquibase.integration.commandline.LiquibaseCommandLine "$@"\n'
+        f"#!/bin/sh\n{noted}export LIQUIBASE_HOME={shlex.quote(str(home))}\n"
+        f"exec {shlex.quote(str(shutil.which('java')))} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 "
+        f'-cp "$LIQUIBASE_HOME/*" liquibase.integration.commandline.LiquibaseCommandLine "$@"\n'
     )
     program.chmod(0o755)
     return program
