@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
+from pgstrata.config.load import LONGEST_STORE
 from pgstrata.runtime.access import socket_dir_for
 from tests import changelogs, confined, needs
 from tests.acceptance.conftest import Terminal
@@ -140,15 +141,15 @@ PLACES = {
     "quotes": """"it's" "ho\\me""",
     "marks": "c%20%s#d@e=f$HOME!h*i?j[k]{l}~&|<>`",
     "letters": "-größer 家 🐘",
-    "length": "/".join(["long" * 20] * 5),
+    "length": "/".join(["long" * 20] * 6),
 }
-"""Directories that a person may have for a home."""
+"""Directories that a person may have for a home, as much of them as there may be of a path."""
 
 
 @pytest.fixture
 def moved(pgstrata: Terminal, request: pytest.FixtureRequest) -> Iterator[Terminal]:
     """A shell whose home is such a directory."""
-    home = pgstrata.home / request.param
+    home = Path(str(pgstrata.home / request.param)[: LONGEST_STORE - len("/store")])
     pgstrata.home, pgstrata.store, pgstrata.work = home, home / "store", home / "work"
     pgstrata.work.mkdir(parents=True)
     pgstrata.environment |= {"HOME": str(home), "PGSTRATA_STORE": str(pgstrata.store)}
@@ -174,14 +175,17 @@ def test_a_store_and_its_scripts_may_be_anywhere(moved: Terminal) -> None:
     moved("cache", "verify")
 
 
-@pytest.mark.parametrize("moved", [PLACES["marks"], "größer 家"], indirect=True)
+@pytest.mark.parametrize("moved", [PLACES["marks"], "größer, 家"], indirect=True)
 def test_liquibase_and_its_changelogs_may_be_anywhere(moved: Terminal) -> None:
     moved("liquibase", "install", "--from", liquibase_home())
     moved.write("a.xml", changelogs.xml(changelogs.changeset(1, '<sqlFile path="ö #%20.sql"/>')))
     moved.write("ö #%20.sql", "create table t as select 7 as a")
-    ended = moved("prepare:lb", "--", "update", "--changelog-file=a.xml")
+    update = ("--", "update", "--changelog-file=a.xml", "--search-path=.")
+    ended = moved("prepare:lb", *update)
     with psycopg.connect(ended.stdout.strip().removeprefix("DSN=")) as connection:
         assert connection.execute("select a from t").fetchone() == (7,)
+    tasks = moved.json("plan:lb", *update)["tasks"]
+    assert [task["cached"] for task in tasks if task["type"] == "state_execute"] == [True]
 
 
 @pytest.mark.parametrize(
