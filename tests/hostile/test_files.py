@@ -175,7 +175,7 @@ def test_numbers_in_a_pid_file_are_believed_only_if_they_can_be_right(
     assert read_pid_file(cluster) is None
 
 
-@pytest.mark.parametrize("text", ["9" * 5000, f"{os.getpid()}\n/da\0ta\n", f"{1 << 40}\n/\n", ""])
+@pytest.mark.parametrize("text", ["9" * 5000, "1\n/da\0ta\n", f"{1 << 40}\n/\n", ""])
 def test_a_lock_file_with_nonsense_in_it_is_removed(text: str, tmp_path: Path) -> None:
     user = engine_user()
     private = PrivateDir(tmp_path / "run", server_user=user, engine_user=user)
