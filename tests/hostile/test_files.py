@@ -4,8 +4,9 @@ import asyncio
 import errno
 import os
 import socket
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -175,10 +176,17 @@ def test_numbers_in_a_pid_file_are_believed_only_if_they_can_be_right(
     assert read_pid_file(cluster) is None
 
 
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A directory for sockets, which pytest's own may not be fit for."""
+    with tempfile.TemporaryDirectory(prefix="pgstrata-test-", dir="/tmp") as directory:
+        yield Path(directory, "run")
+
+
 @pytest.mark.parametrize("text", ["9" * 5000, "1\n/da\0ta\n", f"{1 << 40}\n/\n", ""])
-def test_a_lock_file_with_nonsense_in_it_is_removed(text: str, tmp_path: Path) -> None:
+def test_a_lock_file_with_nonsense_in_it_is_removed(text: str, sockets: Path) -> None:
     user = engine_user()
-    private = PrivateDir(tmp_path / "run", server_user=user, engine_user=user)
+    private = PrivateDir(sockets, server_user=user, engine_user=user)
     lock = private.path / ".s.PGSQL.5432.lock"
     lock.write_text(text)
     private.clear_leftovers()
@@ -187,10 +195,10 @@ def test_a_lock_file_with_nonsense_in_it_is_removed(text: str, tmp_path: Path) -
 
 @plants
 def test_no_leftover_among_sockets_stops_an_engine(
-    plant: Plant, tmp_path: Path, secret: Path
+    plant: Plant, sockets: Path, secret: Path
 ) -> None:
     user = engine_user()
-    private = PrivateDir(tmp_path / "run", server_user=user, engine_user=user)
+    private = PrivateDir(sockets, server_user=user, engine_user=user)
     for name in (".s.PGSQL.1.lock", ".s.PGSQL.2", "pg_hba.conf.x", "password.y"):
         plant(private.path / name, secret)
     (private.path / ".s.PGSQL.3.lock").write_text("")
