@@ -42,6 +42,13 @@ def reachable_place() -> Iterator[Path]:
 
 
 @contextmanager
+def socket_place() -> Iterator[Path]:
+    """A fresh directory with a path that is fit for sockets, as pytest's own may not be."""
+    with tempfile.TemporaryDirectory(prefix="pgstrata-test-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@contextmanager
 def new_mount(kind: FileSystem | Literal["tmpfs"], size_bytes: int = GIB) -> Iterator[Path]:
     """A new file system that every user can pass through; where none can be, the test gives up."""
     with reachable_place() as directory:

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,7 +21,7 @@ from pgstrata.statefs.copy import CopyStateFS
 from pgstrata.statefs.layers import LEFTOVER_PREFIX
 from pgstrata.system import planted
 from pgstrata.system.planted import PlantedFileError
-from tests.filesystems import CannotMountError, give_up, memory_mounted
+from tests.filesystems import CannotMountError, give_up, memory_mounted, socket_place
 
 SECRET = "a secret of root's"
 
@@ -179,8 +178,8 @@ def test_numbers_in_a_pid_file_are_believed_only_if_they_can_be_right(
 @pytest.fixture
 def sockets() -> Iterator[Path]:
     """A directory for sockets, which pytest's own may not be fit for."""
-    with tempfile.TemporaryDirectory(prefix="pgstrata-test-", dir="/tmp") as directory:
-        yield Path(directory, "run")
+    with socket_place() as directory:
+        yield directory / "run"
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "1\n/da\0ta\n", f"{1 << 40}\n/\n", ""])

@@ -94,7 +94,10 @@ class NotingStore(SqliteStore):
     async def note_all(self) -> None:
         """Write what is missing, or was not written any more before a kill."""
         for instance in await self.instances():
-            await self._note_change(instance.instance_id)
+            known = read(self._directories / instance.instance_id)
+            # How much a state is used says nothing of an instance.
+            if known is None or known.instance != instance:
+                await self._note_change(instance.instance_id)
 
     async def _note_change(self, instance_id: str) -> None:
         instance = await self.instance(instance_id)
@@ -108,9 +111,5 @@ class NotingStore(SqliteStore):
     async def _note(self, instance: Instance) -> None:
         state = await self.state(instance.state_id)
         directory = self._directories / instance.instance_id
-        known = read(directory)
-        # How much a state is used says nothing of an instance.
-        if known is not None and known.instance == instance:
-            return
         if state is not None and directory.is_dir():
             write(directory, Note(instance=instance, state=state))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pgstrata.domain.job import Event, Task
 from pgstrata.domain.model import utc_now
 from pgstrata.prepare.transitions import log_event, task_event
-from pgstrata.system.cancellation import finish
+from pgstrata.system.cancellation import cancel, finish
 
 FLUSH_SECONDS = 0.05
 """How long a line may wait for more, so that a tool with much output costs few transactions."""
@@ -71,8 +71,7 @@ async def open_task_log(
     try:
         yield task_log
     finally:
-        pulse.cancel()
-        await asyncio.wait((pulse,))
+        await cancel(pulse)
         await task_log.flush()
     if not pulse.cancelled():
         pulse.result()

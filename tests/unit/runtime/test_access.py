@@ -10,6 +10,7 @@ from pgstrata.errors import ServerError
 from pgstrata.runtime.access import PrivateDir, socket_dir_for
 from pgstrata.runtime.users import engine_user
 from tests import needs
+from tests.filesystems import socket_place
 
 USER = engine_user()
 SOCKET = "/.s.PGSQL.65535"
@@ -18,8 +19,8 @@ SOCKET = "/.s.PGSQL.65535"
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
     """A directory as pytest's, in whose place none might be fit for sockets."""
-    with tempfile.TemporaryDirectory(prefix="pgstrata-test-", dir="/tmp") as directory:
-        yield Path(directory)
+    with socket_place() as directory:
+        yield directory
 
 
 def make(path: Path) -> PrivateDir:
