@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.clusters import Rig
-from tests.filesystems import CannotMountError, memory_mounted, reachable_place
+from tests.filesystems import memory_place
 
 # What a shell starts in the background ignores Ctrl+C and the like, and so would all programs that
 # tests start and then interrupt.
@@ -30,17 +30,9 @@ for _name in [name for name in os.environ if name.startswith("PG")]:
 
 @pytest.fixture(scope="module")
 def reachable_dir() -> Iterator[Path]:
-    """A fresh directory that every user can pass through, unlike pytest's own.
-
-    In memory where that can be had: nothing that is done there is meant to outlive a power cut, and
-    a disk takes ten times as long for a cluster.
-    """
-    with reachable_place() as directory:
-        try:
-            with memory_mounted(directory / "memory") as memory:
-                yield memory
-        except CannotMountError:
-            yield directory
+    """A fresh directory that every user can pass through, unlike pytest's own."""
+    with memory_place() as directory:
+        yield directory
 
 
 @pytest.fixture(autouse=True)

@@ -42,6 +42,20 @@ def reachable_place() -> Iterator[Path]:
 
 
 @contextmanager
+def memory_place() -> Iterator[Path]:
+    """A fresh directory that every user can pass through, in memory where that can be had.
+
+    For what is not meant to outlive a power cut: a disk takes ten times as long for a cluster.
+    """
+    with reachable_place() as directory:
+        try:
+            with memory_mounted(directory / "memory") as memory:
+                yield memory
+        except CannotMountError:
+            yield directory
+
+
+@contextmanager
 def socket_place() -> Iterator[Path]:
     """A fresh directory with a path that is fit for sockets, as pytest's own may not be."""
     with tempfile.TemporaryDirectory(prefix="pgstrata-test-", dir="/tmp") as directory:

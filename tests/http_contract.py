@@ -24,7 +24,7 @@ _COLLECTIONS = {
 _RANGES = ("events=0-0", "events=1-", "events=-1", "events=99999-", "events=2-1")
 
 
-def check_contract(base_url: str, token: str, *, max_examples: int = 20) -> None:
+def check_contract(base_url: str, token: str, *, max_examples: int) -> None:
     """Ask the engine at ``base_url`` for everything its document promises, rightly and wrongly.
 
     It submits, cancels and deletes: not for an engine that anybody needs. What is there to begin

@@ -14,7 +14,7 @@ import pytest
 
 from pgstrata import __file__ as package
 from tests.clusters import POSTGRES_HOME
-from tests.filesystems import reachable_place
+from tests.filesystems import memory_place
 
 PGSTRATA = Path(sys.executable).with_name("pgstrata")
 
@@ -126,7 +126,7 @@ class Terminal:
 @pytest.fixture
 def pgstrata() -> Iterator[Terminal]:
     """A shell with a store of its own."""
-    with reachable_place() as home:
+    with memory_place() as home:
         terminal = Terminal(home)
         terminal.work.mkdir()
         yield terminal

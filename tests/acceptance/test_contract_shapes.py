@@ -11,7 +11,7 @@ import requests
 
 from tests import shapes
 from tests.acceptance.conftest import Terminal
-from tests.filesystems import reachable_place
+from tests.filesystems import memory_place
 from tests.shapes import check
 
 
@@ -78,7 +78,7 @@ def client(pgstrata: Terminal) -> Client:
 @pytest.fixture(scope="module")
 def empty() -> Iterator[Client]:
     """A client of an engine that never gets anything to do."""
-    with reachable_place() as home:
+    with memory_place() as home:
         terminal = Terminal(home)
         terminal.work.mkdir()
         yield Client(terminal)

@@ -91,7 +91,7 @@ def test_an_idle_engine_ends_by_itself(pgstrata: Terminal) -> None:
 def test_the_running_engine_does_what_its_openapi_document_says(pgstrata: Terminal) -> None:
     pgstrata("prepare:psql", "--name", "known", "--", "-c", "create table t (a int)")
     file = pgstrata.engine_file()
-    check_contract(file["endpoint"], file["authToken"], max_examples=8)
+    check_contract(file["endpoint"], file["authToken"], max_examples=4)
 
 
 @needs.root

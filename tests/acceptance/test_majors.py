@@ -32,7 +32,9 @@ def common(reachable_dir: Path) -> Iterator[Terminal]:
     terminal.tear_down()
 
 
-@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize(
+    "major", ["10", *(pytest.param(each, marks=pytest.mark.slow) for each in MAJORS[1:-1]), "18"]
+)
 def test_the_main_job_on_a_major(common: Terminal, major: str) -> None:
     shell = common
     fetched(major)

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.acceptance.conftest import Terminal
-from tests.filesystems import reachable_place
+from tests.filesystems import memory_place
 from tests.resilience.engine import Engine
 
 
 @contextmanager
 def serving(*options: str) -> Iterator[tuple[Engine, Terminal]]:
     """An engine that was started with these options, and a shell that finds it."""
-    with reachable_place() as home:
+    with memory_place() as home:
         terminal = Terminal(home)
         terminal.work.mkdir()
         engine = Engine(terminal.store)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.http_contract import check_contract
 from tests.http_server import served
 from tests.unit.httpapi.driver import TOKEN
@@ -25,6 +27,7 @@ def filled_engine() -> MemoryEngine:
     return engine
 
 
-def test_the_engine_does_exactly_what_its_document_says() -> None:
+@pytest.mark.parametrize("examples", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_the_engine_does_exactly_what_its_document_says(examples: int) -> None:
     with served(filled_engine().service, TOKEN) as url:
-        check_contract(url, TOKEN)
+        check_contract(url, TOKEN, max_examples=examples)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.filesystems import GIB, new_mount, reachable_place
+from tests.filesystems import GIB, memory_place, new_mount
 from tests.resilience.engine import Engine
 from tests.resilience.stores import store_in
 
@@ -43,5 +43,5 @@ def btrfs_dir() -> Iterator[Path]:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     """An engine on a new store, not started yet."""
-    with reachable_place() as directory, store_in(directory) as one:
+    with memory_place() as directory, store_in(directory) as one:
         yield one

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.filesystems import reachable_place
+from tests.filesystems import memory_place
 from tests.resilience.engine import Engine
 from tests.resilience.stores import check_nothing_is_left, remove_instances, started, store_in
 
@@ -21,7 +21,7 @@ UNKNOWN = ("use_count", "last_used_at", "build_seconds")
 
 @pytest.fixture(params=["auto", "copy"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    with reachable_place() as directory, store_in(directory, request.param) as one:
+    with memory_place() as directory, store_in(directory, request.param) as one:
         yield started(one)
 
 

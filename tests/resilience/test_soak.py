@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from tests.resilience.audit import Rows, leftovers
 from tests.resilience.engine import Engine, GoneError, Json
 from tests.resilience.kills import rows_of, tear_down
 
 T = TypeVar("T")
 
-JOBS = 510
 CLIENTS = 6
-KILLS = 5
 SEED = 3
 CANCELLED_ONE_IN = 7
 """Of which some come too late: about a tenth of all jobs end cancelled."""
@@ -35,8 +35,10 @@ def recipe_of(chance: random.Random, number: int) -> list[int]:
 class Soak:
     """One engine that is killed now and then, and clients that bear it."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, *, jobs: int, kills: int) -> None:
         self.engine = Engine(store)
+        self.jobs = jobs
+        self.kills = kills
         self.ended: Counter[str] = Counter()
         self.cancelled = 0
         self.states: dict[tuple[int, ...], str] = {}
@@ -47,7 +49,7 @@ class Soak:
     def client(self, number: int) -> None:
         """Have a share of the jobs done, one after the other."""
         chance = random.Random(SEED * 1000 + number)
-        for turn in range(number, JOBS, CLIENTS):
+        for turn in range(number, self.jobs, CLIENTS):
             try:
                 self.one_job(chance, turn)
             except Exception as error:  # noqa: BLE001 - told at the end, with all others
@@ -109,11 +111,11 @@ class Soak:
 
     def is_due(self, kill: int) -> bool:
         """Whether so many jobs have ended that it is time for the ``kill``-th kill."""
-        return self.ended.total() + len(self.wrong) >= kill * JOBS // (KILLS + 1)
+        return self.ended.total() + len(self.wrong) >= kill * self.jobs // (self.kills + 1)
 
     def killer(self) -> None:
         """Kill the engine whenever another part of the jobs is done."""
-        for kill in range(1, KILLS + 1):
+        for kill in range(1, self.kills + 1):
             with self._up:
                 self._up.wait_for(partial(self.is_due, kill), 600)
             self.engine.kill()
@@ -124,11 +126,14 @@ class Soak:
             assert started, self.engine.said[-20:]
 
 
+@pytest.mark.parametrize(
+    ("jobs", "kills"), [(170, 3), pytest.param(510, 5, marks=pytest.mark.slow)]
+)
 def test_nothing_is_lost_in_hundreds_of_jobs_with_cancels_and_kills(
-    reachable_dir: Path, tally: Callable[[str], None]
+    jobs: int, kills: int, reachable_dir: Path, tally: Callable[[str], None]
 ) -> None:
     store = reachable_dir / "soak"
-    soak = Soak(store)
+    soak = Soak(store, jobs=jobs, kills=kills)
     try:
         assert soak.engine.start(), soak.engine.said
         with ThreadPoolExecutor(CLIENTS + 1) as threads:
@@ -139,11 +144,11 @@ def test_nothing_is_lost_in_hundreds_of_jobs_with_cancels_and_kills(
         left = leftovers(store, soak.engine.pid)
         tally(
             f"soak: {soak.ended.total()} jobs, {soak.cancelled} of them cancelled, "
-            f"{KILLS} kills of the engine, {len(soak.wrong)} went wrong, {len(left)} leftovers"
+            f"{kills} kills of the engine, {len(soak.wrong)} went wrong, {len(left)} leftovers"
         )
         assert soak.wrong == []
         assert left == []
-        assert soak.ended.total() == JOBS
+        assert soak.ended.total() == jobs
         assert soak.cancelled > 0
         soak.engine.stop()
     finally:
