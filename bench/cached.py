@@ -15,7 +15,7 @@ from statistics import median
 import psutil
 import psycopg
 
-from bench.engine import QUERY, Engine, answer
+from bench.engine import PASSWORD, QUERY, Engine, answer
 from bench.report import Row
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.settings import THROW_AWAY_SETTINGS
@@ -94,7 +94,6 @@ async def _cpu_of_parts(
     runtime = NativeRuntime(
         store=engine.store.parent,
         run_dir=engine.store.parent / "run",
-        password=bare.password,
         server_user=None,
         server_settings=THROW_AWAY_SETTINGS,
     )
@@ -133,7 +132,6 @@ class BareServer:
         self._fs = detect.backend(engine.backend)
         self._user = self._state.joinpath(DATA).owner()
         directory.mkdir(mode=0o711, exist_ok=True)
-        self.password = (engine.store / "password").read_text()
         self._port = _free_port()
         self._sockets = directory / "sockets"
         self._sockets.mkdir(exist_ok=True)
@@ -148,7 +146,7 @@ class BareServer:
             started = time.perf_counter()
             with self._server(place / DATA):
                 # The same client, coming the same way as with a prepared instance.
-                self._ask(f"host=127.0.0.1 password={self.password}", QUERY)
+                self._ask(f"host=127.0.0.1 password={PASSWORD}", QUERY)
                 return (time.perf_counter() - started) * 1000
 
     @contextlib.asynccontextmanager

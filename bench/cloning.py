@@ -69,7 +69,6 @@ async def _measure(directory: Path) -> list[Row]:
     runtime = NativeRuntime(
         store=directory,
         run_dir=directory / "run",
-        password="bench",
         server_user=None,
         server_settings=THROW_AWAY_SETTINGS,
     )

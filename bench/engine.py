@@ -16,7 +16,11 @@ import psycopg
 from pgstrata.statefs.detect import BackendName
 from tests.liquibase import liquibase_home
 
-SCRIPT = """
+PASSWORD = "bench"
+"""What the superuser has where a server is started without us."""
+
+SCRIPT = f"""
+alter role postgres password '{PASSWORD}';
 create table customer (id int primary key, name text not null);
 create table orders (id int primary key, customer int not null references customer, total numeric);
 insert into customer select n, 'customer ' || n from generate_series(1, 2000) n;

@@ -42,7 +42,6 @@ from tests.servers import data_dir_of, pid_of
 POSTGRES_HOME = Path(os.environ.get("PGSTRATA_POSTGRES_HOME", f"{sys.prefix}/postgres"))
 """Where `make test` puts PostgreSQL of several majors."""
 
-PASSWORD = "it's @ secret/:%"
 SETTINGS = {"fsync": "off", "shared_buffers": "1MB", "max_connections": "20"}
 
 ANSWERING = ("-XAt", "-c", "select 42")
@@ -260,7 +259,6 @@ def native_runtime(
     return NativeRuntime(
         store=directory,
         run_dir=socket_dir_for(directory),
-        password=PASSWORD,
         server_user=None,
         server_settings=SETTINGS,
         postgres_home=home,

@@ -182,27 +182,18 @@ def sockets() -> Iterator[Path]:
         yield directory / "run"
 
 
-@pytest.mark.parametrize("text", ["9" * 5000, "1\n/da\0ta\n", f"{1 << 40}\n/\n", ""])
-def test_a_lock_file_with_nonsense_in_it_is_removed(text: str, sockets: Path) -> None:
-    user = engine_user()
-    private = PrivateDir(sockets, server_user=user, engine_user=user)
-    lock = private.path / ".s.PGSQL.5432.lock"
-    lock.write_text(text)
-    private.clear_leftovers()
-    assert not lock.exists()
-
-
 @plants
 def test_no_leftover_among_sockets_stops_an_engine(
     plant: Plant, sockets: Path, secret: Path
 ) -> None:
     user = engine_user()
     private = PrivateDir(sockets, server_user=user, engine_user=user)
+    server = private.add()
     for name in (".s.PGSQL.1.lock", ".s.PGSQL.2", "pg_hba.conf.x", "password.y"):
         plant(private.path / name, secret)
-    (private.path / ".s.PGSQL.3.lock").write_text("")
-    private.clear_leftovers()
-    assert not (private.path / ".s.PGSQL.3.lock").exists()
+        plant(server.sockets / name, secret)
+    private.clear_leftovers([])
+    assert list(private.path.iterdir()) == []
     assert secret.read_text() == SECRET
 
 

@@ -22,7 +22,6 @@ ROOT_ENTRIES = frozenset(
         "engine.json",
         "engine.lock",
         "instances",
-        "password",
         "pgstrata.db",
         "pgstrata.db-shm",
         "pgstrata.db-wal",
@@ -32,7 +31,6 @@ ROOT_ENTRIES = frozenset(
         "work",
     }
 )
-RULES = frozenset({"pg_hba.conf", "pg_ident.conf"})
 SUBVOLUME_INODE = 256
 LAYER = "layer"
 """What overlay mounts hold of the place they lie over."""
@@ -136,8 +134,8 @@ def _is_held(place: Path) -> bool:
 
 
 def _sockets(store: Path, rows: Rows) -> Iterator[str]:
-    sockets = {f".s.PGSQL.{one['server']['endpoint']['port']}" for one in rows.instances.values()}
-    expected = RULES | sockets | {f"{name}.lock" for name in sockets}
+    places = (Path(one["server"]["endpoint"]["socket_dir"]) for one in rows.instances.values())
+    expected = {place.parent.name for place in places}
     for name in sorted(_all_names(socket_dir_for(store)) - expected):
         yield f"the socket {name} is no living server's"
 

@@ -1,4 +1,7 @@
-"""The engine's own connections: by the private socket, as the superuser, without a password."""
+"""The engine's own connections: by the private socket, as the superuser, without a password.
+
+What a script sets for roles, databases or all of a server has no effect on them.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,6 +20,27 @@ APPLICATION_NAME = "pgstrata engine"
 
 _CONNECT_SECONDS = 10
 
+_OWN = {
+    "default_transaction_read_only": "off",
+    "lock_timeout": "0",
+    "local_preload_libraries": "",
+    "role": "none",
+    "search_path": "pg_catalog",
+    "session_preload_libraries": "",
+    "statement_timeout": "0",
+    "synchronous_commit": "off",
+}
+"""Settings that could keep our sessions out, or make them do something else."""
+
+_EVENT_TRIGGERS = 17
+"""The first major where event triggers can be switched off for a session; it is also the first
+that has them for logins."""
+
+
+def _options(major: int) -> str:
+    own = _OWN | ({"event_triggers": "off"} if major >= _EVENT_TRIGGERS else {})
+    return " ".join(f"-c {name}={value}" for name, value in own.items())
+
 
 def _conninfo(server: Server) -> str:
     """The connection string, which leaves nothing for libpq to read from the environment."""
@@ -28,9 +52,24 @@ def _conninfo(server: Server) -> str:
         dbname=endpoint.database,
         sslmode="disable",
         gssencmode="disable",
-        options="",
+        options=_options(endpoint.major),
         application_name=APPLICATION_NAME,
     )
+
+
+async def give_login(server: Server, verifier: str) -> None:
+    """Let the endpoint's user log in, as a superuser, with the password of a verifier.
+
+    A server that does this is ready for queries. Raises ``ServerError`` if it refuses.
+    """
+    user = server.endpoint.user.replace('"', '""')
+    async with bare_connection(server) as connection:
+        await answer(
+            server,
+            connection,
+            f"""alter role "{user}" superuser login password '{verifier}' """
+            "valid until 'infinity' connection limit -1",
+        )
 
 
 async def check_it_answers(server: Server) -> None:

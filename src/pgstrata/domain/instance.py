@@ -17,6 +17,8 @@ class Endpoint(Model, frozen=True, kw_only=True):
     user: str
     password: str
     database: str
+    major: int = 0
+    """The server's major version; 0 in rows written before it was recorded."""
 
     @property
     def dsn(self) -> str:

@@ -31,7 +31,7 @@ from pgstrata.engine.store_directory import (
     check_reachable,
     make_passable,
     remove_old_locks,
-    store_password,
+    remove_old_password,
 )
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
@@ -65,7 +65,6 @@ async def assemble(
         runtime = NativeRuntime(
             store=root,
             run_dir=socket_dir_for(root),
-            password=store_password(root),
             server_user=settings.runtime.user,
             postgres_home=settings.postgres.home,
             server_settings=settings.runtime.all_settings,
@@ -103,6 +102,7 @@ async def assemble(
         for area in snapshots.areas:
             make_passable(area)
         remove_old_locks(root)
+        remove_old_password(root)
         detect.remember(root, detection.name)
         kinds = await parts.enter_async_context(open_kinds(settings))
         limits = HostLimits(

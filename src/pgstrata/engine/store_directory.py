@@ -1,7 +1,6 @@
 """The store's directory: creating it, locking it, and letting the servers' user in."""
 
 import contextlib
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import (
@@ -9,7 +8,6 @@ from contextlib import (
 )
 from pathlib import Path
 
-from pgstrata.engine.private_file import write_private
 from pgstrata.errors import (
     ServerError,
     StoreUnusableError,
@@ -56,14 +54,10 @@ def remove_old_locks(root: Path) -> None:
             shutil.rmtree(root / "locks")
 
 
-def store_password(root: Path) -> str:
-    """Return the password of all the store's servers; the first call creates it."""
-    file = root / "password"
-    with contextlib.suppress(FileNotFoundError):
-        return file.read_text()
-    password = secrets.token_hex(16)
-    write_private(file, password.encode())
-    return password
+def remove_old_password(root: Path) -> None:
+    """Remove the password that all servers of an earlier version had."""
+    with faults.step("password.remove"):
+        (root / "password").unlink(missing_ok=True)
 
 
 async def check_reachable(root: Path, user: str | None) -> None:

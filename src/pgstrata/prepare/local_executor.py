@@ -172,7 +172,9 @@ class LocalExecutor:
     async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
         if work.server is None:
             self._limits.check_memory()
-            work.server = await self._runtime.start(order.image_id, work.workspace.data_dir)
+            work.server = await self._runtime.start(
+                order.image_id, work.workspace.data_dir, building=True
+            )
         try:
             flushed = await self._kinds[order.step.kind].execute(
                 order.step,

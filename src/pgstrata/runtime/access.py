@@ -1,25 +1,29 @@
-"""Who may connect to a server and how: the private directory of sockets and its rules.
+"""Who may connect to a server and how: a private directory for each, with its rules and sockets.
 
-The engine connects through a socket in a directory that no other user can enter, as the superuser,
-by peer authentication: no password is hashed, and a script that changes one locks nobody out. All
-other clients need a password. The rules are beside the sockets, not in the data directory, so that
-no state contains them and no script changes them.
+The engine connects through a socket, as the superuser, by peer authentication: no password is
+hashed, and a script that changes one locks nobody out. The clients of an instance need a password.
+A server that builds a state has only its socket, where the engine's tools may be any role.
+
+The rules are not in the data directory, so that no state contains them and no script changes them:
+the engine owns them, and the directory that they are in. Sockets are in a directory below it. The
+server makes them there, and it is then closed to the servers' user, who may be a neighbour's
+superuser as well.
 """
 
 import hashlib
 import logging
 import os
 import pwd
-import stat
-import tempfile
+import re
+import secrets
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pgstrata.domain.instance import Endpoint
 from pgstrata.errors import ServerError
-from pgstrata.runtime.postmaster import pid_in, works_in
-from pgstrata.system import faults, planted
-from pgstrata.system.planted import PlantedFileError
+from pgstrata.system import faults
 
 _log = logging.getLogger(__name__)
 
@@ -28,25 +32,31 @@ SUPERUSER = "postgres"
 _SOCKET_PATH_BYTES = 103
 """The longest path of a socket that every system allows (107 on Linux, 103 on macOS)."""
 
-_LOCK_BYTES = 8192
+_SOCKETS = "s"
 
-_LONGEST_SOCKET = "/.s.PGSQL.65535"
+_LONGEST_SOCKET = f"/12345678/{_SOCKETS}/.s.PGSQL.65535"
 
 _FALLBACK_ROOT = Path("/tmp")  # noqa: S108 - a directory here is closed to others, or refused
 """Where sockets are if the store cannot have them, whatever ``TMPDIR`` says: no path is shorter,
 and a private temporary directory would keep the servers' user out."""
 
-# A server makes the lock file first, with its pid and data directory, and removes it last.
-_SOCKET, _LOCK = ".s.PGSQL.", ".lock"
+_HBA_FILE, _IDENT_FILE = "pg_hba.conf", "pg_ident.conf"
 
-_HBA_FILE, _IDENT_FILE, _PASSWORD_FILE = _FILES = "pg_hba.conf", "pg_ident.conf", "password"
+_LEFT = re.compile(r"[0-9a-f]{8}|(\.s\.PGSQL\.|pg_hba\.conf|pg_ident\.conf|password\.).*")
+"""What an engine leaves in the directory; all but the first is an earlier version's, whose servers
+had their sockets in one."""
 
 _MAP = "pgstrata"
 
 _HBA = f"""\
-local all {SUPERUSER} peer map={_MAP}
+local all {{superuser}} peer map={_MAP}
 local all all scram-sha-256
 host all all 127.0.0.1/32 scram-sha-256
+"""
+
+_HBA_BUILDING = f"""\
+local all {{superuser}} peer map={_MAP}
+local all all trust
 """
 
 
@@ -72,7 +82,8 @@ def _unusable_reason(directory: Path) -> str | None:
 
 
 class PrivateDir:
-    """A directory that only the server's user (and root) can enter, with the access rules in it."""
+    """The directory of all servers' directories. Only the engine and the servers' user (and root)
+    can pass through it, and only the engine writes to it."""
 
     def __init__(self, path: Path, *, server_user: str, engine_user: str) -> None:
         """Create the directory, or take over the one that an earlier engine made.
@@ -80,36 +91,47 @@ class PrivateDir:
         Raises ``ServerError`` if it cannot be made or have sockets, or another user owns it.
         """
         self.path = path
+        self._engine_user = engine_user
         self._owner = pwd.getpwnam(server_user)
         if reason := _unusable_reason(path):
             raise ServerError(f"{path} {reason}", remedy="choose another directory")
         self._make()
-        self.hba_file = self._write(_HBA_FILE, _HBA)
-        self.ident_file = self._write(_IDENT_FILE, _ident((engine_user, server_user)))
 
-    def password_file(self, password: str) -> Path:
-        """Write the password to a new file for initdb to read. The caller removes it."""
-        return self._new_file(_PASSWORD_FILE, password + "\n")
+    def add(self, superuser: str = SUPERUSER, *, building: bool = False) -> "ServerDir":
+        """A new directory for a server that is about to start, with the rules for it."""
+        rules = _HBA_BUILDING if building else _HBA
+        name = _quoted(superuser)
+        with faults.step("access.make"):
+            added = ServerDir(self._new(), self._owner)
+        with faults.step("access.write"):
+            self._write(added.hba_file, rules.format(superuser=name))
+            self._write(added.ident_file, f"{_MAP} {_quoted(self._engine_user)} {name}\n")
+        return added
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Remove the directory of a server that has ended."""
+        if endpoint.socket_dir == self.path:
+            for name in _earlier_sockets(endpoint):
+                _remove(self.path / name)
+        elif endpoint.socket_dir.parent.parent == self.path:
+            _remove(endpoint.socket_dir.parent)
+
+    def clear_leftovers(self, kept: Iterable[Endpoint]) -> None:
+        """Remove what is no server's of these. Call it only while no server is starting."""
+        names: set[str] = set()
+        for endpoint in kept:
+            if endpoint.socket_dir == self.path:
+                names |= {_HBA_FILE, _IDENT_FILE, *_earlier_sockets(endpoint)}
+            else:
+                names.add(endpoint.socket_dir.parent.name)
+        for entry in list(self.path.iterdir()):
+            if _LEFT.fullmatch(entry.name) and entry.name not in names:
+                _remove(entry)
 
     def give_away(self, path: Path) -> None:
         """Change a directory's owner to the servers' user, if that is not our own."""
         if os.geteuid() == 0:
             os.chown(path, self._owner.pw_uid, self._owner.pw_gid, follow_symlinks=False)
-
-    def clear_leftovers(self) -> None:
-        """Remove sockets of servers that are gone, and files that were never renamed to their name.
-
-        Call it only while no server is starting.
-        """
-        for lock in self.path.glob(f"{_SOCKET}*{_LOCK}"):
-            if not _is_held(lock):
-                _remove(lock.with_name(lock.name.removesuffix(_LOCK)))
-                _remove(lock)
-        for socket in self.path.glob(f"{_SOCKET}*"):
-            if not os.path.lexists(self.path / (socket.name.removesuffix(_LOCK) + _LOCK)):
-                _remove(socket)
-        for draft in (draft for name in _FILES for draft in self.path.glob(f"{name}.*")):
-            _remove(draft)
 
     def _make(self) -> None:
         try:
@@ -120,54 +142,96 @@ class PrivateDir:
                 f"cannot make {self.path}, where servers have their sockets: {error.strerror}",
                 remedy="make it possible, or use a store with a short path without commas",
             ) from error
-        found = self.path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (
-            os.geteuid(),
-            self._owner.pw_uid,
-        ):
-            # Any user could have made it first in a shared temporary directory.
-            raise ServerError(
-                f"{self.path} belongs to another user or is not a directory",
-                remedy="remove it and try again",
-            )
-        self.path.chmod(0o700)
-        self.give_away(self.path)
+        # Any user could have made it first in a shared temporary directory.
+        not_ours = ServerError(
+            f"{self.path} belongs to another user or is not a directory",
+            remedy="remove it and try again",
+        )
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self.path, flags)
+        except OSError as error:
+            raise not_ours from error
+        try:
+            if os.fstat(descriptor).st_uid not in (os.geteuid(), self._owner.pw_uid):
+                raise not_ours
+            self._let_pass(descriptor)
+        finally:
+            os.close(descriptor)
 
-    def _write(self, name: str, text: str) -> Path:
-        # Running servers may be reading it: replace it as a whole.
-        draft = self._new_file(name, text)
-        with faults.step("access.rename"):
-            return draft.replace(self.path / name)
+    def _new(self) -> Path:
+        while True:
+            directory = self.path / secrets.token_hex(4)
+            with suppress(FileExistsError):
+                directory.mkdir(mode=0o700)
+                self._let_pass(directory)
+                return directory
 
-    def _new_file(self, name: str, text: str) -> Path:
-        # We may be root in a directory of the servers' user, which any script can act as: open no
-        # existing file, and resolve no name twice.
-        descriptor, path = tempfile.mkstemp(prefix=f"{name}.", dir=self.path)
-        with faults.step("access.write"), os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+    def _let_pass(self, directory: int | Path) -> None:
+        """Let the servers' user pass through a directory of ours, and nobody else."""
+        if os.geteuid() == 0:
+            os.chown(directory, 0, self._owner.pw_gid)
+            os.chmod(directory, 0o710)  # noqa: PTH101, S103 - that group is theirs
+        else:
+            os.chmod(directory, 0o700)  # noqa: PTH101
+
+    def _write(self, file: Path, text: str) -> None:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             if os.geteuid() == 0:
-                os.fchown(descriptor, self._owner.pw_uid, self._owner.pw_gid)
-        return Path(path)
+                os.fchown(descriptor, 0, self._owner.pw_gid)
+                os.fchmod(descriptor, 0o640)
+            stream.write(text)
 
 
-def _is_held(lock: Path) -> bool:
-    """Whether the server that made a socket's lock file is still running."""
-    try:
-        text = planted.read(lock.parent, lock.name, _LOCK_BYTES).decode("utf-8", "replace")
-    except (FileNotFoundError, PlantedFileError):
-        return False  # the server has ended meanwhile, or it is no lock file
-    line, data_dir, *_ = [*text.split("\n"), "", ""]
-    pid = pid_in(line)
-    return pid is not None and works_in(pid, Path(data_dir))
+class ServerDir:
+    """One server's directory."""
+
+    def __init__(self, path: Path, server: pwd.struct_passwd) -> None:
+        """Make the directory for sockets in it, for the server to write to."""
+        self.path = path
+        self.sockets = path / _SOCKETS
+        self.hba_file = path / _HBA_FILE
+        self.ident_file = path / _IDENT_FILE
+        self.sockets.mkdir(mode=0o700)
+        self._own_sockets(server.pw_uid, server.pw_gid)
+
+    def close(self) -> None:
+        """Keep the servers' user out of the sockets' directory, if that is not our own."""
+        self._own_sockets(0, 0)
+
+    def discard(self) -> None:
+        """Remove it, if its server did not start."""
+        _remove(self.path)
+
+    def _own_sockets(self, uid: int, gid: int) -> None:
+        # By path: only we can rename what is in the directory above.
+        if os.geteuid() == 0:
+            os.chown(self.sockets, uid, gid, follow_symlinks=False)
+            self.sockets.chmod(0o700)
 
 
-def _remove(file: Path) -> None:
-    """Remove what a server left, which may be anything; what stays is in nobody's way."""
-    try:
-        file.unlink(missing_ok=True)
-    except OSError as error:
-        _log.warning("%s was left behind and cannot be removed: %s", file, error)
+def _earlier_sockets(endpoint: Endpoint) -> tuple[str, str]:
+    socket = f".s.PGSQL.{endpoint.port}"
+    return socket, f"{socket}.lock"
 
 
-def _ident(users: Iterable[str]) -> str:
-    return "".join(f'{_MAP} "{user}" {SUPERUSER}\n' for user in dict.fromkeys(users))
+def _remove(path: Path) -> None:
+    """Remove what a server may have written to; what stays is in nobody's way."""
+    with faults.step("access.remove"):
+        try:
+            # A link is removed and not followed, neither here nor below.
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return
+        except (OSError, RecursionError) as error:
+            _log.warning("%s was left behind and cannot be removed: %s", path, error)
+
+
+def _quoted(name: str) -> str:
+    """A name as files of rules have it."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'

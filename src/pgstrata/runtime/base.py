@@ -68,12 +68,14 @@ class Runtime(Protocol):
     async def initialise(self, image_id: str, data_dir: Path) -> None:
         """Make a cluster in the existing, empty ``data_dir``, and give that to the servers' user.
 
-        Its superuser is ``postgres`` with the store's password (SCRAM). Raises ``ServerError``.
+        Its superuser is ``postgres``, without a password. Raises ``ServerError``.
         """
 
-    async def start(self, image_id: str, data_dir: Path) -> Server:
+    async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
         """Start a server and return once it answers queries. It outlives this process.
 
+        Its superuser gets a new password, with which clients on this machine may log in. If it is
+        ``building`` a state, nobody but the engine and its tools may, and no role is changed.
         Raises ``ServerError`` with the server's own log lines if it does not start. If that
         happens, or this is cancelled, nothing is left running.
         """
@@ -107,7 +109,7 @@ class Runtime(Protocol):
 
         That is every server in a data directory of the store, even without a pid file, and every
         tool with its children. Those in the data directories of ``keep`` stay, and so does
-        everything that does not belong to the store. Sockets of servers that are gone are removed.
+        everything that does not belong to the store. Sockets of all other servers are removed.
         To be called when an engine starts, before it starts anything.
         """
 

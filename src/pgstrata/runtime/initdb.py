@@ -15,13 +15,11 @@ _WAL_SEGMENT_MB = 4
 is 8 MB smaller than with PostgreSQL's 16 MB and loads data as fast; with 1 MB loading is slower."""
 
 
-async def initdb(
-    bin_dir: Path, major: int, data_dir: Path, password_file: Path, user: str | None
-) -> subprocesses.Ended:
+async def initdb(bin_dir: Path, major: int, data_dir: Path, user: str | None) -> subprocesses.Ended:
     """Run initdb, as ``user`` if given, and return how it ended. Raises ``ProgramError``."""
     for locale in _LOCALES:
         ended = await subprocesses.run(
-            argv(bin_dir, major, data_dir, password_file, locale),
+            argv(bin_dir, major, data_dir, locale),
             cwd=Path("/"),
             env=MINIMAL_ENV,
             user=user,
@@ -32,14 +30,16 @@ async def initdb(
     return ended
 
 
-def argv(bin_dir: Path, major: int, data_dir: Path, password_file: Path, locale: str) -> list[str]:
+def argv(bin_dir: Path, major: int, data_dir: Path, locale: str) -> list[str]:
     """initdb's command line, with the options that the major version knows."""
     return [
         str(bin_dir / "initdb"),
         f"--pgdata={data_dir}",
         f"--username={SUPERUSER}",
-        f"--pwfile={password_file}",
-        "--auth=scram-sha-256",
+        # The superuser has no password: no server lets anybody in by these rules. One that is run
+        # without us lets in who may start it.
+        "--auth-local=peer",
+        "--auth-host=reject",
         "--encoding=UTF8",
         f"--locale={locale}",
         # States are made durable as files, once, when they are published.

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from pgstrata.runtime.access import PrivateDir
+from pgstrata.runtime.access import ServerDir
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
 from pgstrata.runtime.postmaster import Postmaster, read_pid_file
@@ -43,13 +43,22 @@ class ServerLog:
 
 
 def server_argv(
-    bin_dir: Path, data_dir: Path, port: int, access: PrivateDir, settings: Mapping[str, str]
+    bin_dir: Path,
+    data_dir: Path,
+    port: int,
+    access: ServerDir,
+    settings: Mapping[str, str],
+    *,
+    building: bool,
 ) -> list[str]:
-    """The server's command line. It overrides every file in the data directory."""
+    """The server's command line. It overrides every file in the data directory.
+
+    One that is ``building`` a state has no clients of its own.
+    """
     fixed = {
-        "listen_addresses": HOST,
+        "listen_addresses": "" if building else HOST,
         "port": str(port),
-        "unix_socket_directories": str(access.path),
+        "unix_socket_directories": str(access.sockets),
         "unix_socket_permissions": "0700",
         "hba_file": str(access.hba_file),
         "ident_file": str(access.ident_file),

@@ -95,7 +95,7 @@ class MemoryRuntime:
         self._disk.write(data_dir / "PG_VERSION", f"{major}\n".encode())
         self._disk.write(data_dir / CONTROL_FILE, CLEAN)
 
-    async def start(self, image_id: str, data_dir: Path) -> Server:
+    async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
         await self._version(image_id)
         if self._disk.read(data_dir / "PG_VERSION") is None:
             raise ServerError(f"{data_dir} is not a data directory")

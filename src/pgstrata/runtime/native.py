@@ -5,13 +5,14 @@ import os
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from pgstrata.dbms.connection import check_it_answers
+from pgstrata.dbms.connection import check_it_answers, give_login
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.errors import ProgramError, ServerError
 from pgstrata.runtime import postmaster
-from pgstrata.runtime.access import SUPERUSER, PrivateDir, socket_dir_for
+from pgstrata.runtime.access import SUPERUSER, PrivateDir, ServerDir, socket_dir_for
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.catalogue import Catalogue
 from pgstrata.runtime.environment import MINIMAL_ENV
@@ -25,9 +26,11 @@ from pgstrata.runtime.launch import (
     spawn,
     until_ready,
 )
+from pgstrata.runtime.logins import Login, new_login
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from pgstrata.runtime.ports import HOST, Ports, is_taken
 from pgstrata.runtime.postmaster import Postmaster, postmaster_of
+from pgstrata.runtime.relay import Relay
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
 from pgstrata.system import faults, orphans, processes, subprocesses
 from pgstrata.system.cancellation import finish
@@ -49,7 +52,6 @@ class NativeRuntime:
         *,
         store: Path,
         run_dir: Path,
-        password: str,
         server_user: str | None,
         server_settings: Mapping[str, str],
         postgres_home: Path | None = None,
@@ -60,20 +62,20 @@ class NativeRuntime:
 
         ``store`` contains all data directories. ``postgres_home`` is where ``postgres install``
         puts servers, None for its default. ``server_user`` is the user servers run as, None to
-        choose (the attribute of that name holds the choice, None for our own); ``password`` is the
-        superuser's in every cluster. Raises ``ServerError`` if the user or the directory cannot be
-        used.
+        choose (the attribute of that name holds the choice, None for our own). Raises
+        ``ServerError`` if the user or the directory cannot be used.
         """
         self._store = store
         self.server_user = choose_server_user(server_user)
         self._access = PrivateDir(
             run_dir, engine_user=engine_user(), server_user=self.server_user or engine_user()
         )
-        self._password = password
         self._settings = dict(server_settings)
         self._catalogue = Catalogue(finder or Finder(self.server_user, home=postgres_home))
         self._ports = ports or Ports()
         self._reapers: set[asyncio.Task[None]] = set()
+        self._relays: dict[str, Relay] = {}
+        """Those to servers that build, by handle."""
 
     async def installations(self) -> tuple[Installation, ...]:
         return await self._catalogue.installations()
@@ -84,21 +86,13 @@ class NativeRuntime:
     async def initialise(self, image_id: str, data_dir: Path) -> None:
         installation = await self._catalogue.installation(image_id)
         self._access.give_away(data_dir)
-        password_file = self._access.password_file(self._password)
         try:
             with faults.step("initdb"):
                 ended = await initdb(
-                    installation.bin_dir,
-                    installation.major,
-                    data_dir,
-                    password_file,
-                    self.server_user,
+                    installation.bin_dir, installation.major, data_dir, self.server_user
                 )
         except ProgramError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
-        finally:
-            with faults.step("access.remove"):
-                password_file.unlink(missing_ok=True)
         if ended.exit_code != 0:
             raise ServerError(
                 f"PostgreSQL {installation.version} cannot make a cluster in {data_dir}",
@@ -106,20 +100,31 @@ class NativeRuntime:
                 details=ended.stderr,
             )
 
-    async def start(self, image_id: str, data_dir: Path) -> Server:
+    async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
         installation = await self._catalogue.installation(image_id)
-        for _ in range(_PORT_ATTEMPTS):
-            with self._ports.reserved() as port:
-                server = await self._start_on(port, image_id, installation, data_dir)
-            if server is not None:
-                return server
+        if building:
+            return await self._start_building(_Start(image_id, installation, data_dir))
+        # It is ready before the server is.
+        making = asyncio.create_task(asyncio.to_thread(new_login), name="a server's password")
+        start = _Start(image_id, installation, data_dir, making)
+        try:
+            for _ in range(_PORT_ATTEMPTS):
+                with self._ports.reserved() as port:
+                    server = await self._start_on(port, start)
+                if server is not None:
+                    return server
+        finally:
+            await making
         raise ServerError(
             f"no free port was found on {HOST} for the server on {data_dir}",
             remedy="free some ports, or try again",
         )
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
+        if relay := self._relays.pop(server.handle, None):
+            await relay.close()
         await postmaster.shut_down(postmaster_of(server), clean=clean)
+        self._access.remove(server.endpoint)
 
     def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
         return postmaster.freeze(postmaster_of(server))
@@ -130,7 +135,7 @@ class NativeRuntime:
     async def owner_of(self, data_dir: Path) -> Server | None:
         pid = postmaster.owner(data_dir)
         process = None if pid is None else _process(pid, image_id="", data_dir=data_dir)
-        return None if process is None else self._server(process, port=0)
+        return None if process is None else _server(process, _endpoint(self._access.path))
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
         await orphans.end_leftovers(self._store)
@@ -142,7 +147,7 @@ class NativeRuntime:
                 if process is not None and data_dir not in kept:
                     ending = postmaster.shut_down(process, clean=False)
                     group.create_task(ending, name=f"orphan {pid}")
-        self._access.clear_leftovers()
+        self._access.clear_leftovers([server.endpoint for server in keep])
 
     async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
         installation = await self._catalogue.installation(postmaster_of(server).image_id)
@@ -182,33 +187,70 @@ class NativeRuntime:
             reaper.cancel()
         await asyncio.gather(*reapers, return_exceptions=True)
 
-    async def _start_on(
-        self, port: int, image_id: str, installation: Installation, data_dir: Path
-    ) -> Server | None:
-        """One attempt; None if another program has taken the port."""
-        argv = server_argv(installation.bin_dir, data_dir, port, self._access, self._settings)
+    async def _start_building(self, start: "_Start") -> Server:
+        access = self._access.add(building=True)
+        relay = Relay(access.sockets)
+        try:
+            await relay.open()
+            server = await self._start_in(access, relay.port, start, relay.password)
+        except BaseException:
+            await finish(relay.close())
+            access.discard()
+            raise
+        self._relays[server.handle] = relay
+        return server
+
+    async def _start_on(self, port: int, start: "_Start") -> Server | None:
+        """One attempt to start an instance; None if another program has taken the port."""
+        access = self._access.add()
+        try:
+            return await self._start_in(access, port, start)
+        except BaseException as error:
+            access.discard()
+            if isinstance(error, ServerError) and is_taken(port):
+                return None
+            raise
+
+    async def _start_in(
+        self, access: ServerDir, port: int, start: "_Start", relay_password: str = ""
+    ) -> Server:
+        version, data_dir = start.installation.version, start.data_dir
+        argv = server_argv(
+            start.installation.bin_dir,
+            data_dir,
+            port,
+            access,
+            self._settings,
+            building=start.login is None,
+        )
         pid, log = self._spawn(argv, data_dir)
-        process = _process(pid, image_id=image_id, data_dir=data_dir)
+        process = _process(pid, image_id=start.image_id, data_dir=data_dir)
         if process is None:
             await processes.wait_exit(pid)
-            if is_taken(port):
-                return None
             raise ServerError(
-                f"PostgreSQL {installation.version} exited immediately on {data_dir}",
-                details=log.tail(),
+                f"PostgreSQL {version} exited immediately on {data_dir}", details=log.tail()
             )
         async with self._undo_on_failure(process, log) as ended:
-            if await until_ready(process, ended):
-                server = self._server(process, port)
-                with faults.step("server.answer"):
-                    await check_it_answers(server)
-                return server
-            if is_taken(port):
-                return None
-            raise ServerError(
-                f"PostgreSQL {installation.version} does not start on {data_dir}",
-                remedy=self._access_remedy(data_dir),
+            if not await until_ready(process, ended):
+                raise ServerError(
+                    f"PostgreSQL {version} does not start on {data_dir}",
+                    remedy=self._access_remedy(data_dir),
+                )
+            access.close()
+            login = None if start.login is None else await start.login
+            endpoint = _endpoint(
+                access.sockets,
+                port,
+                start.installation.major,
+                relay_password if login is None else login.password,
             )
+            server = _server(process, endpoint)
+            with faults.step("server.answer"):
+                if login is None:
+                    await check_it_answers(server)
+                else:
+                    await give_login(server, login.verifier)
+            return server
 
     def _spawn(self, argv: list[str], data_dir: Path) -> tuple[int, ServerLog]:
         if not data_dir.is_dir():
@@ -255,22 +297,6 @@ class NativeRuntime:
         reaper.add_done_callback(self._reapers.discard)
         return reaper
 
-    def _server(self, process: Postmaster, port: int) -> Server:
-        return Server(
-            endpoint=Endpoint(
-                host=HOST,
-                port=port,
-                socket_dir=self._access.path,
-                user=SUPERUSER,
-                password=self._password,
-                database=SUPERUSER,
-            ),
-            runtime_id=str(process.pid),
-            title=f"the server on {process.data_dir}",
-            log=str(process.data_dir.parent / LOG),
-            handle=process.handle,
-        )
-
     def _access_remedy(self, data_dir: Path) -> str | None:
         """What to do if the servers' user cannot reach a data directory; None if it can."""
         blocking = self.server_user and blocked_by(data_dir, self.server_user)
@@ -280,6 +306,38 @@ class NativeRuntime:
             f"user {self.server_user} cannot enter {blocking}: `chmod o+x {blocking}`, "
             "or put the store elsewhere"
         )
+
+
+class _Start(NamedTuple):
+    """What is started."""
+
+    image_id: str
+    installation: Installation
+    data_dir: Path
+    login: asyncio.Task[Login] | None = None
+    """The login that an instance gets; None for a server that builds."""
+
+
+def _server(process: Postmaster, endpoint: Endpoint) -> Server:
+    return Server(
+        endpoint=endpoint,
+        runtime_id=str(process.pid),
+        title=f"the server on {process.data_dir}",
+        log=str(process.data_dir.parent / LOG),
+        handle=process.handle,
+    )
+
+
+def _endpoint(sockets: Path, port: int = 0, major: int = 0, password: str = "") -> Endpoint:
+    return Endpoint(
+        host=HOST,
+        port=port,
+        socket_dir=sockets,
+        user=SUPERUSER,
+        password=password,
+        database=SUPERUSER,
+        major=major,
+    )
 
 
 def _process(pid: int, *, image_id: str, data_dir: Path) -> Postmaster | None:
@@ -300,7 +358,6 @@ def _tool_env(endpoint: Endpoint, installation: Installation) -> dict[str, str]:
         "PGHOST": str(endpoint.socket_dir),
         "PGPORT": str(endpoint.port),
         "PGUSER": endpoint.user,
-        "PGPASSWORD": endpoint.password,
         "PGDATABASE": endpoint.database,
         "PGCONNECT_TIMEOUT": "10",
         # A user's own settings must not change what a recipe does.

@@ -25,8 +25,8 @@ STEPS = frozenset(
     {
         "adoption.begin",
         "adoption.end",
+        "access.make",
         "access.remove",
-        "access.rename",
         "access.write",
         "database.create",
         "database.migrate",
@@ -36,6 +36,7 @@ STEPS = frozenset(
         "initdb",
         "instance_note.write",
         "locks.remove",
+        "password.remove",
         "private_file.rename",
         "private_file.write",
         "program.spawn",
