@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.domain.plan import Input
 from pgstrata.errors import InputChangedError, InvalidArgumentError, StepFailedError
@@ -296,6 +297,115 @@ def test_a_touch_while_it_is_held_is_reported_whatever_else_went_wrong(
 
     with pytest.raises(InputChangedError, match=f"{tree.top}/{name}"):
         asyncio.run(scenario())
+
+
+class Ways:
+    """Three scripts that are reached in different ways: directly, through a link to a directory,
+    and through a link to a file; and one that is not there."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.top = tmp_path
+        for name in ("ours/deep/a.sql", "theirs/deep/a.sql", "linked/b.sql", "others/b.sql", "c1"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(f"select '{name}';")
+        self._link("to_linked", "linked")
+        self._link("c.sql", "c1")
+        names = ("ours/deep/a.sql", "to_linked/b.sql", "c.sql", "none/d.sql")
+        self.inputs = [LocalTree().look(tmp_path / name).input for name in names]
+
+    def _link(self, name: str, target: str) -> None:
+        (self.top / "new").symlink_to(target)
+        (self.top / "new").rename(self.top / name)
+
+    def flip_a_linked_directory(self) -> None:
+        self._link("to_linked", "others")
+        self._link("to_linked", "linked")
+
+    def flip_a_linked_file(self) -> None:
+        self._link("c.sql", "none")
+        self._link("c.sql", "c1")
+
+    def move_a_directory_away(self) -> None:
+        self._swap("ours/deep", "theirs/deep")
+        self._swap("ours/deep", "theirs/deep")
+
+    def move_its_directory_away(self) -> None:
+        self._swap("ours", "theirs")
+        self._swap("ours", "theirs")
+
+    def move_what_a_link_leads_to(self) -> None:
+        self._swap("linked", "others")
+        self._swap("linked", "others")
+
+    def make_what_was_missing(self) -> None:
+        (self.top / "none").mkdir()
+        (self.top / "none").rmdir()
+
+    def do_something_beside(self) -> None:
+        (self.top / "others").rename(self.top / "elsewhere")
+        for name in ("ours/deep/b.sql", "ours/e.sql", "linked/f.sql", "g.sql"):
+            (self.top / name).write_text("select 1;")
+            (self.top / name).unlink()
+
+    def _swap(self, name: str, other: str) -> None:
+        (self.top / name).rename(self.top / "aside")
+        (self.top / other).rename(self.top / name)
+        (self.top / "aside").rename(self.top / other)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (Ways.flip_a_linked_directory, "to_linked/b.sql"),
+        (Ways.flip_a_linked_file, "c.sql"),
+        (Ways.move_a_directory_away, "ours/deep/a.sql"),
+        (Ways.move_its_directory_away, "ours/deep/a.sql"),
+        (Ways.move_what_a_link_leads_to, "to_linked/b.sql"),
+        (Ways.make_what_was_missing, "none/d.sql"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else value.__name__,
+)
+@pytest.mark.parametrize("root", [True, False], ids=["machine", "directory"])
+def test_a_path_that_led_elsewhere_for_a_moment_is_reported(
+    tmp_path: Path, change: Callable[[Ways], None], name: str, root: bool
+) -> None:
+    ways = Ways(tmp_path)
+    tree = LocalTree() if root else LocalTree(tmp_path)
+    top = tmp_path if root else Path("/")
+    inputs = [
+        replace(one, name=str(top / PurePosixPath(one.name).relative_to(tmp_path)))
+        for one in ways.inputs
+    ]
+
+    async def scenario() -> None:
+        async with tree.hold(inputs):
+            change(ways)
+
+    with pytest.raises(InputChangedError, match=f"{top / name}") as reported:
+        asyncio.run(scenario())
+    assert "only for a moment" in (reported.value.details or "")
+
+
+def test_what_happens_beside_the_way_to_an_input_is_no_matter(tmp_path: Path) -> None:
+    ways = Ways(tmp_path)
+
+    async def scenario() -> None:
+        async with LocalTree().hold(ways.inputs):
+            ways.do_something_beside()
+
+    asyncio.run(scenario())
+
+
+def test_a_path_through_links_that_go_round_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to("round")
+    missing = Input(name=f"{tmp_path}/round/a.sql", digest=None)
+
+    async def scenario() -> None:
+        with pytest.raises(InputChangedError, match=r"round/a\.sql"):
+            async with LocalTree().hold([missing]):
+                pytest.fail("nobody can say what is there")
+
+    asyncio.run(scenario())
 
 
 def test_what_went_wrong_without_a_touch_is_told_as_it_is(tree: Tree) -> None:

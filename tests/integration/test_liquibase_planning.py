@@ -17,6 +17,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.liquibase.listing import list_changesets
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.liquibase.resources import Recorder
+from pgstrata.system import watching
 from tests import changelogs
 from tests.liquibase import liquibase_home, settings
 from tests.liquibase_runs import LOCAL
@@ -117,7 +118,7 @@ def test_more_changesets_take_no_more_objects_of_javas(
         changelogs.write(tmp_path, {"master.xml": changelogs.xml(*changesets)})
         recipe = Recipe(command="update", changelog_file="master.xml", search_path=(str(tmp_path),))
         before = latest(java)
-        listing = list_changesets(java, Changelog(java, recipe, LOCAL))
+        listing = list_changesets(java, Changelog(java, recipe, LOCAL, watching.watch()))
         assert len(listing.changesets) == length
         return latest(java) - before
 
@@ -140,7 +141,7 @@ def test_a_file_that_changes_between_two_looks_is_noticed(
         file.write_text(first)
 
     def looked_twice(java: Java) -> Recorder:
-        recorder = Recorder(java, [tmp_path], LOCAL, Path("/"))
+        recorder = Recorder(java, [tmp_path], LOCAL, Path("/"), watching.watch())
         recorder.take("a.sql")
         file.write_text("another")
         recorder.take("a.sql")

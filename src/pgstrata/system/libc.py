@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -12,3 +13,13 @@ def check(result: int, path: Path | None = None) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), None if path is None else str(path))
+
+
+def file_system(descriptor: int) -> int:
+    """The number of the kind of file system that a file is in; 0 where the system has none."""
+    if sys.platform != "linux":
+        return 0
+    status = (ctypes.c_long * 32)()  # more than a struct statfs, of which it is the first field
+    if LIBC.fstatfs(descriptor, ctypes.byref(status)) != 0:
+        return 0
+    return int(status[0]) & 0xFFFFFFFF

@@ -14,6 +14,7 @@ from pgstrata.kinds.liquibase.jvm import Java
 from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.liquibase.resources import Recorder
 from pgstrata.kinds.sources.base import Sources
+from pgstrata.system.watching import Watch
 
 CHANGESET = "liquibase.changelog.ChangeSet"
 _OFFLINE = "offline:postgresql?outputLiquibaseSql=none&catalog=postgres"
@@ -60,14 +61,22 @@ class Changelog:
     """A parsed changelog: the same objects are listed and run."""
 
     def __init__(
-        self, java: Java, recipe: Recipe, sources: Sources, local_root: Path = Path("/")
+        self,
+        java: Java,
+        recipe: Recipe,
+        sources: Sources,
+        watch: Watch,
+        local_root: Path = Path("/"),
     ) -> None:
-        """Parse it. Raises ``InvalidChangelogError`` and Java's own exceptions."""
+        """Parse it. ``watch`` follows every path that is looked at.
+
+        Raises ``InvalidChangelogError`` and Java's own exceptions.
+        """
         self.recipe = recipe
         self._java = java
         self.bulk = Bulk(java)
         roots = [PurePosixPath(root) for root in recipe.search_path]
-        self.recorder = Recorder(java, roots, sources, local_root)
+        self.recorder = Recorder(java, roots, sources, local_root, watch)
         # Besides the recipe's files there are Liquibase's own, such as the schemas of XML
         # changelogs, and those in extensions.
         own = java("liquibase.resource.ClassLoaderResourceAccessor")()

@@ -28,7 +28,7 @@ from pgstrata.kinds.liquibase.installation import Installation
 from pgstrata.kinds.liquibase.jvm import Java, JavaError, Jvm, JvmLostError
 from pgstrata.kinds.liquibase.pool import Pool
 from pgstrata.kinds.liquibase.recipe import Recipe
-from pgstrata.kinds.liquibase.session import DriftError, Planned, Session
+from pgstrata.kinds.liquibase.session import DriftError, MovedError, Planned, Session
 from pgstrata.kinds.sources.base import (
     LocalSources,
     Seen,
@@ -204,7 +204,7 @@ class LiquibaseKind:
             )
         except JavaError as error:
             messages = error.messages
-        except InvalidChangelogError as error:
+        except (InvalidChangelogError, MovedError) as error:
             messages = (str(error),)
         changelog = context.recipe.changelog_file
         raise InputChangedError(
@@ -220,6 +220,8 @@ class LiquibaseKind:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 session = await self._read_once(environment, context, sources, root)
+            except MovedError:
+                continue
             except JvmLostError as error:
                 if attempt == _ATTEMPTS:
                     raise ProgramError(

@@ -13,16 +13,25 @@ from typing import Any
 
 from pgstrata.kinds.liquibase import jvm
 from pgstrata.kinds.sources.base import Seen, Sources, local_path
+from pgstrata.system.watching import Watch
 
 
 class Recorder:
     """A ``ResourceAccessor`` over directories and archives that records what it is asked for."""
 
     def __init__(
-        self, java: jvm.Java, roots: Sequence[PurePath], sources: Sources, local_root: Path
+        self,
+        java: jvm.Java,
+        roots: Sequence[PurePath],
+        sources: Sources,
+        local_root: Path,
+        watch: Watch,
     ) -> None:
+        """``watch`` follows every path that is looked at."""
         self._roots = tuple(roots)
         self._sources = sources
+        self._local_root = local_root
+        self._watch = watch
         self._inner = _accessor(java, [local_path(local_root, root) for root in roots])
         self.seen: dict[PurePath, Seen] = {}
         """Every path that was looked at, as it was the first time."""
@@ -105,6 +114,7 @@ class Recorder:
         implements = ("liquibase.resource.ResourceAccessor",)
 
     def _walk(self, directory: PurePath) -> None:
+        self._watch.follow(local_path(self._local_root, directory))
         listing = self._sources.list(directory)
         if listing is None:
             self.seen.setdefault(directory, self._sources.look(directory))
@@ -116,6 +126,7 @@ class Recorder:
                 self._walk(directory / name)
 
     def _look(self, path: PurePath) -> None:
+        self._watch.follow(local_path(self._local_root, path))
         if self._sources.is_directory(path):
             listing = self._sources.list(path)
             if listing is not None:

@@ -11,6 +11,7 @@ from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
 from pgstrata.kinds.liquibase.session_state import left_in_session
 from pgstrata.kinds.sources.base import Sources
+from pgstrata.system import watching
 
 _HISTORY = "databasechangelog"
 
@@ -21,6 +22,10 @@ class DriftError(Exception):
     def __init__(self, message: str, remedy: str = "prepare again") -> None:
         super().__init__(message)
         self.remedy = remedy
+
+
+class MovedError(Exception):
+    """A path led elsewhere while Java read a changelog; the message names what moved."""
 
 
 class Planned(NamedTuple):
@@ -37,12 +42,18 @@ class Session:
     """One recipe's changelog. Only for Java's own thread."""
 
     def __init__(self, java: Java, context: Context, sources: Sources, local_root: Path) -> None:
-        """Parse and list it. Java finds the files of ``sources`` below ``local_root``."""
+        """Parse and list it. Java finds the files of ``sources`` below ``local_root``.
+
+        Raises ``MovedError``, ``InvalidChangelogError`` and Java's own exceptions.
+        """
         self.context = context
         self.local_root = local_root
         self._java = java
-        self._changelog = Changelog(java, context.recipe, sources, local_root)
-        self.listing: Listing = list_changesets(java, self._changelog)
+        with watching.watch() as watch:
+            self._changelog = Changelog(java, context.recipe, sources, watch, local_root)
+            self.listing: Listing = list_changesets(java, self._changelog)
+            if (name := watch.disturbed()) is not None:
+                raise MovedError(f"{name} was replaced, moved or removed, if only for a moment")
         self.planned = tuple(self._planned())
         self._digests = {_key(one): one.digest for one in self.planned}
         self._followed: dict[Key | None, Found] = {

@@ -15,10 +15,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.system.libc import file_system
 
 T = TypeVar("T")
 
@@ -26,6 +27,21 @@ TICK_NS = 20_000_000
 """Longer than any tick of a file system's clock we know of."""
 LOCK_SECONDS = 5.0
 _ATTEMPTS = 5
+_KERNEL_MAGIC = {
+    0x9FA0: "procfs",
+    0x62656572: "sysfs",
+    0x64626720: "debugfs",
+    0x74726163: "tracefs",
+    0x73636673: "securityfs",
+    0x62656570: "configfs",
+    0x27E0EB: "cgroup",
+    0x63677270: "cgroup2",
+    0x6165676C: "pstore",
+    0xCAFE4A11: "bpf",
+    0xDE5E81E4: "efivarfs",
+}
+"""File systems whose files the kernel makes up as they are read, by the numbers that ``statfs``
+returns (include/uapi/linux/magic.h): the same inode may have another content each time."""
 _LOCKS_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS)
 
 
@@ -62,6 +78,15 @@ def stamp_at(path: Path) -> Stamp | None:
         return ABSENT
     except OSError:
         return None
+
+
+def refuse_kernel_files(descriptor: int, path: PurePath) -> None:
+    """Raise ``InvalidArgumentError`` for what is not stored anywhere, whatever its inode says."""
+    if (kind := _KERNEL_MAGIC.get(file_system(descriptor))) is not None:
+        raise InvalidArgumentError(
+            f"{path} is made up by the kernel as it is read ({kind})",
+            remedy="copy it into a file of your own and name that",
+        )
 
 
 class Files(Generic[T]):
@@ -143,6 +168,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             f"{path} is not a regular file", remedy="name a file that can be read twice"
         )
     with os.fdopen(descriptor, "rb") as file:
+        refuse_kernel_files(descriptor, path)
         yield file
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO, TypeVar
 
@@ -12,7 +12,16 @@ from pgstrata.domain.identity import digest
 from pgstrata.domain.plan import Input
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.sources.base import Listing, LocalSources, Seen, changed, local_path
-from pgstrata.kinds.sources.files import ABSENT, Files, read_once, stamp_at, stamp_of
+from pgstrata.kinds.sources.files import (
+    ABSENT,
+    Files,
+    read_once,
+    refuse_kernel_files,
+    stamp_at,
+    stamp_of,
+)
+from pgstrata.system import watching
+from pgstrata.system.watching import Watch
 
 T = TypeVar("T")
 
@@ -63,8 +72,10 @@ class LocalTree:
             return None
         directory = self._at(path)
         try:
-            stamp = stamp_of(directory.stat())
-            names = tuple(sorted(entry.name for entry in directory.iterdir()))
+            with _opened(directory) as descriptor:
+                refuse_kernel_files(descriptor, path)
+                stamp = stamp_of(os.fstat(descriptor))
+                names = tuple(sorted(os.listdir(descriptor)))  # noqa: PTH208 - of what was opened
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -90,21 +101,27 @@ class LocalTree:
         )
 
     async def check_unchanged(self, inputs: Sequence[Input]) -> None:
-        await self._verify(inputs)
+        await asyncio.to_thread(self._verify, inputs)
 
     @asynccontextmanager
     async def hold(self, inputs: Sequence[Input]) -> AsyncIterator[LocalSources]:
-        seen = await self._verify(inputs)
-        try:
-            yield self
-        except Exception:
-            await self._check_untouched(seen)
-            raise
-        await self._check_untouched(seen)
+        with watching.watch() as watch:
+            # Off the event loop: files that are no longer remembered are read again.
+            seen = await asyncio.to_thread(self._follow, inputs, watch)
+            try:
+                yield self
+            except Exception:
+                await self._check_untouched(seen, watch)
+                raise
+            await self._check_untouched(seen, watch)
 
-    async def _verify(self, inputs: Sequence[Input]) -> tuple[Seen, ...]:
-        # Off the event loop: files that are no longer remembered are read again.
-        return await asyncio.to_thread(lambda: tuple(map(self._verified, inputs)))
+    def _follow(self, inputs: Sequence[Input], watch: Watch) -> tuple[Seen, ...]:
+        for one in inputs:
+            watch.follow(self._at(PurePath(one.name)))
+        return self._verify(inputs)
+
+    def _verify(self, inputs: Sequence[Input]) -> tuple[Seen, ...]:
+        return tuple(map(self._verified, inputs))
 
     def _verified(self, known: Input) -> Seen:
         path = PurePath(known.name)
@@ -117,7 +134,7 @@ class LocalTree:
             raise changed(known)
         return seen
 
-    async def _check_untouched(self, seen: Sequence[Seen]) -> None:
+    async def _check_untouched(self, seen: Sequence[Seen], watch: Watch) -> None:
         # Checking a few takes less time than handing it to a thread.
         few = len(seen) <= _FEW
         touched = (
@@ -125,12 +142,29 @@ class LocalTree:
         )
         if touched is not None:
             raise changed(touched.input)
+        if (name := watch.disturbed()) is not None:
+            raise changed(
+                next(one.input for one in seen if self._leads_through(one.input, name, watch)),
+                f"{name}, on the way to it, was replaced, moved or removed, if only for a moment",
+            )
+
+    def _leads_through(self, known: Input, name: Path, watch: Watch) -> bool:
+        return watch.leads_through(self._at(PurePath(known.name)), name)
 
     def _at(self, path: PurePath) -> Path:
         if self._root == ROOT:
             return Path(path)
         # ``..`` at the top of a tree leads to the top.
         return local_path(self._root, PurePath(os.path.normpath(path)))
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def sha256(file: BinaryIO) -> str:

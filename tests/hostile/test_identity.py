@@ -1,0 +1,224 @@
+"""A state is what its name says, whatever anybody does meanwhile to the files it is made of."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path, PurePath
+
+import psycopg
+import pytest
+
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import InputChangedError, InvalidArgumentError
+from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.sources.base import Seen
+from pgstrata.kinds.sources.local import LocalTree
+from tests import changelogs
+from tests.clusters import NativeRig, rig_below
+from tests.liquibase_runs import LOCAL, liquibase, request, unheard
+
+Act = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def rig(reachable_dir: Path) -> Iterator[NativeRig]:
+    with rig_below(reachable_dir / "identity") as rig:
+        yield rig
+
+
+def gate(number: int) -> str:
+    """A statement that waits until it is let through."""
+    return f"select pg_advisory_lock({number}), pg_advisory_unlock({number})"
+
+
+@asynccontextmanager
+async def acting(dsn: str, act: Callable[[], None]) -> AsyncIterator[None]:
+    """Do something when a step has come to its first gate, and again when it is at its second."""
+    over = threading.Event()
+
+    def attend() -> None:
+        waiting = "select count(*) from pg_locks where not granted and locktype = 'advisory'"
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("select pg_advisory_lock(1), pg_advisory_lock(2)")
+            closed.set()
+            for number in (1, 2):
+                while connection.execute(waiting).fetchone() == (0,):
+                    if over.is_set():
+                        return
+                act()
+                connection.execute("select pg_advisory_unlock(%s)", [number])
+
+    closed = threading.Event()
+    attending = asyncio.create_task(asyncio.to_thread(attend))
+    await asyncio.to_thread(closed.wait)
+    try:
+        yield
+    finally:
+        over.set()
+        await attending
+
+
+def exchange_link(work: Path) -> None:
+    other = "theirs" if (work / "data").readlink() == Path("ours") else "ours"
+    (work / "new").symlink_to(other)
+    (work / "new").rename(work / "data")
+
+
+def exchange_directories(work: Path) -> None:
+    (work / "ours").rename(work / "aside")
+    (work / "theirs").rename(work / "ours")
+    (work / "aside").rename(work / "theirs")
+
+
+exchanges = pytest.mark.parametrize("exchange", [exchange_link, exchange_directories])
+
+
+def psql(work: Path, *words: str) -> PrepareRequest:
+    return PrepareRequest(
+        prepare_kind="psql",
+        image_id="postgres",
+        work_dir=str(work),
+        fields={"psql_args": list(words)},
+    )
+
+
+READING = (
+    r"\i data/a",
+    r"\ir data/a",
+    r"\copy t from 'data/a' delimiter '/'",
+    r"\lo_import data/a",
+)
+
+
+@exchanges
+def test_a_script_whose_files_are_exchanged_as_it_runs_and_put_back_fails(
+    rig: NativeRig, tmp_path: Path, exchange: Act
+) -> None:
+    changelogs.write(tmp_path, {f"{name}/a": f"--{name}\n" for name in ("ours", "theirs")})
+    (tmp_path / "data").symlink_to("ours")
+    for number, reading in enumerate(READING):
+        table = "drop table if exists t; create table t (x text);"
+        script = (table, f"{gate(1)};", reading, f"{gate(2)};")
+        changelogs.write(tmp_path, {f"{number}.sql": "\n".join(script)})
+    names = [word for number in range(len(READING)) for word in ("-f", f"{number}.sql")]
+
+    async def scenario() -> None:
+        async with rig.serving() as server:
+            for step in await PsqlRecipe().steps(psql(tmp_path, *names), LOCAL):
+                async with acting(server.endpoint.dsn, lambda: exchange(tmp_path)):
+                    with pytest.raises(InputChangedError, match="data/a changed") as failed:
+                        async with LOCAL.hold(step.inputs) as held:
+                            await PsqlRunner().execute(step, held, server, rig.runtime, unheard)
+                assert "for a moment" in (failed.value.details or "")
+
+    asyncio.run(scenario())
+
+
+LOADING = {
+    "a.csv": '<loadData tableName="t" file="data/a.csv" relativeToChangelogFile="true"/>',
+    "b.csv": '<loadData tableName="t" file="data/b.csv"/>',
+    "a.sql": '<sqlFile path="data/a.sql"/>',
+    "b.sql": '<sqlFile path="data/b.sql" relativeToChangelogFile="true"/>',
+}
+
+
+@exchanges
+def test_a_changeset_whose_files_are_exchanged_as_it_runs_and_put_back_fails(
+    rig: NativeRig, tmp_path: Path, exchange: Act
+) -> None:
+    (tmp_path / "data").symlink_to("ours")
+    changesets = [changelogs.changeset("t", "<sql>create table t (x text)</sql>")]
+    for name, loading in LOADING.items():
+        for directory in ("ours", "theirs"):
+            text = f"x\n{directory}" if "csv" in name else f"select '{directory}'"
+            changelogs.write(tmp_path / directory, {name: text})
+        changes = (f"<sql>{gate(1)}</sql>", loading, f"<sql>{gate(2)}</sql>")
+        changesets.append(changelogs.changeset(name, *changes))
+    changelogs.write(tmp_path, {"main.xml": changelogs.xml(*changesets)})
+
+    async def scenario() -> None:
+        async with liquibase() as kind, rig.serving() as server:
+            wanted = request(tmp_path, "update", "--changelog-file=main.xml")
+            first, *steps = await kind.steps(wanted, LOCAL)
+            await kind.execute(first, LOCAL, server, rig.runtime, unheard)
+            for step in steps:
+                async with acting(server.endpoint.dsn, lambda: exchange(tmp_path)):
+                    with pytest.raises(InputChangedError, match=f"data/{step.changeset_id} chang"):
+                        async with LOCAL.hold(step.inputs) as held:
+                            await kind.execute(step, held, server, rig.runtime, unheard)
+
+    asyncio.run(scenario())
+
+
+class Exchanged(LocalTree):
+    """Another directory's files are there from the first look at one until they are compared."""
+
+    def __init__(self, work: Path, exchange: Act) -> None:
+        super().__init__()
+        self._exchange = partial(exchange, work)
+        self._away = False
+
+    def look(self, path: PurePath) -> Seen:
+        seen = super().look(path)
+        if path.name == "a.sql" and not self._away:
+            self._away = True
+            self._exchange()
+        return seen
+
+    def first_touched(self, seen: Sequence[Seen]) -> Seen | None:
+        if self._away:
+            self._away = False
+            self._exchange()
+        return super().first_touched(seen)
+
+
+@exchanges
+def test_a_changelog_whose_files_are_exchanged_as_it_is_planned_and_put_back_is_not_planned(
+    tmp_path: Path, exchange: Act
+) -> None:
+    changelogs.write(tmp_path, {f"{name}/a.sql": f"select '{name}'" for name in ("ours", "theirs")})
+    (tmp_path / "data").symlink_to("ours")
+    loading = changelogs.changeset(1, '<sqlFile path="data/a.sql"/>')
+    changelogs.write(tmp_path, {"main.xml": changelogs.xml(loading)})
+
+    async def scenario() -> None:
+        async with liquibase() as kind:
+            wanted = request(tmp_path, "update", "--changelog-file=main.xml")
+            with pytest.raises(InvalidArgumentError, match="does not stop changing"):
+                await kind.steps(wanted, Exchanged(tmp_path, exchange))
+
+    asyncio.run(scenario())
+
+
+KERNELS = ["/proc/version", "/proc/self/status", "/sys/kernel/uevent_seqnum"]
+
+
+@pytest.mark.parametrize("path", KERNELS)
+@pytest.mark.parametrize("reading", [r"\i {}", r"\copy t from '{}'", r"\lo_import {}"])
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "link"])
+def test_what_the_kernel_makes_up_is_no_input_of_a_script(
+    tmp_path: Path, path: str, reading: str, linked: bool
+) -> None:
+    (tmp_path / "link").symlink_to(path)
+    name = str(tmp_path / "link") if linked else path
+    with pytest.raises(InvalidArgumentError, match="made up by the kernel") as refused:
+        asyncio.run(PsqlRecipe().steps(psql(tmp_path, "-c", reading.format(name)), LOCAL))
+    assert name in refused.value.message
+    assert refused.value.remedy
+
+
+def test_what_the_kernel_makes_up_is_no_input_of_a_changelog(tmp_path: Path) -> None:
+    (tmp_path / "status.sql").symlink_to("/proc/self/status")
+    (tmp_path / "all").symlink_to("/proc/sys/fs/inotify")
+
+    async def scenario(change: str) -> None:
+        changelogs.write(tmp_path, {"main.xml": changelogs.xml(change)})
+        async with liquibase() as kind:
+            with pytest.raises(InvalidArgumentError) as refused:
+                await kind.steps(request(tmp_path, "update", "--changelog-file=main.xml"), LOCAL)
+        assert "made up by the kernel" in f"{refused.value.message} {refused.value.details}"
+
+    asyncio.run(scenario(changelogs.changeset(1, '<sqlFile path="status.sql"/>')))
+    asyncio.run(scenario('<includeAll path="all"/>'))
