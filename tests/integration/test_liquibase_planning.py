@@ -118,7 +118,8 @@ def test_more_changesets_take_no_more_objects_of_javas(
         changelogs.write(tmp_path, {"master.xml": changelogs.xml(*changesets)})
         recipe = Recipe(command="update", changelog_file="master.xml", search_path=(str(tmp_path),))
         before = latest(java)
-        listing = list_changesets(java, Changelog(java, recipe, LOCAL, watching.watch()))
+        with watching.watch() as watch:
+            listing = list_changesets(java, Changelog(java, recipe, LOCAL, watch))
         assert len(listing.changesets) == length
         return latest(java) - before
 
@@ -141,10 +142,11 @@ def test_a_file_that_changes_between_two_looks_is_noticed(
         file.write_text(first)
 
     def looked_twice(java: Java) -> Recorder:
-        recorder = Recorder(java, [tmp_path], LOCAL, Path("/"), watching.watch())
-        recorder.take("a.sql")
-        file.write_text("another")
-        recorder.take("a.sql")
+        with watching.watch() as watch:
+            recorder = Recorder(java, [tmp_path], LOCAL, Path("/"), watch)
+            recorder.take("a.sql")
+            file.write_text("another")
+            recorder.take("a.sql")
         return recorder
 
     assert LOCAL.first_touched(list(in_java(looked_twice).seen.values()))

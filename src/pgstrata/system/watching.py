@@ -174,6 +174,8 @@ class _Events:
             inotify = self._opened()
             mask = events | flags.ONLYDIR | flags.MASK_ADD
             number = int(inotify.add_watch(directory, mask))
+            if number in self._watches:
+                self.drain()  # what happened before concerns only those that watched already
             self._watches.setdefault(number, {}).setdefault(watch, set()).add(directory)
             return number
 

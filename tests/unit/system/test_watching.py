@@ -52,6 +52,15 @@ def test_two_watches_do_not_depend_on_each_other(tmp_path: Path) -> None:
         assert third.disturbed() is None
 
 
+def test_what_happened_before_is_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with watching.watch() as early, watching.watch() as late:
+        early.follow(tmp_path / "a")
+        _away_and_back(tmp_path / "a")
+        late.follow(tmp_path / "a")
+        assert (early.disturbed(), late.disturbed()) == (tmp_path / "a", None)
+
+
 def _write(path: Path) -> None:
     path.write_text("changed")
 
