@@ -16,8 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pgstrata.kinds.psql.commands import read_command
+from pgstrata.kinds.psql.connecting import target
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import Include, Script
+from pgstrata.kinds.sql.reader import Reader
 from pgstrata.runtime.base import ToolCommand, run_by_lines
 from pgstrata.system.output import Stream
 from tests.clusters import NativeRig, no_server_left
@@ -49,6 +52,15 @@ _SOUP = st.lists(
 ).filter(lambda words: any("{}" in word for word in words))
 
 
+_PREPARE = """
+create table t (a text);
+create database "my-shop";
+create database "a=b";
+\\set password `echo "$PGPASSWORD"`
+create role "o'brien" login password :'password';
+"""
+
+
 class Printed(NamedTuple):
     """What psql made of a script."""
 
@@ -59,6 +71,7 @@ class Printed(NamedTuple):
     It passes by the rest of the line of a backslash command that failed, and takes the data of a
     COPY that failed for script.
     """
+    lines: list[str]
 
 
 _ASTRAY = re.compile(r": error: |^LINE \d+:.*(?i:copy)")
@@ -103,15 +116,14 @@ def _psql(directory: Path, version: str) -> Iterator[Psql]:
         return Printed(
             markers=[int(marker) for marker in re.findall(r"marker-(\d+)-", "\n".join(lines))],
             astray=any(_ASTRAY.search(line) for line in lines),
+            lines=lines,
         )
 
     try:
         asyncio.run(
             rig.runtime.run(
                 server,
-                ToolCommand(
-                    tool="psql", args=("-c", "create table t (a text)"), work_dir=Path("/")
-                ),
+                ToolCommand(tool="psql", args=("-f", "-"), work_dir=Path("/"), stdin=_PREPARE),
                 _ignore,
             )
         )
@@ -167,3 +179,41 @@ def test_the_includes_found_are_those_that_psql_carries_out(psql: Psql, words: l
     found = _found(script)
     assert _is_part_of(printed.markers, [number for number, _optional in found])
     assert _is_part_of([number for number, optional in found if not optional], printed.markers)
+
+
+_CONNECT = st.lists(
+    st.sampled_from(
+        (
+            *("-reuse-previous=on", "-reuse-previous=off", "-reuse-previous=1"),
+            *("-", '""', "''", ";", "my-shop", "'my-shop'", '"my"-"shop"', "my-shop;", "postgres"),
+            *("o\\'brien", "'o''brien'", '"o\'brien"', '"a=b"', '"dbname="', "dbname=my-shop"),
+            *("dbname='my-shop'", "\"dbname='my-shop'\"", "'dbname = \\'my-shop\\''"),
+            *("\"dbname='a=b'\"", "'dbname= user=postgres'", "user=postgres", '"user=o\\\'brien"'),
+            "\"user = 'o\\'brien' dbname=my\\-shop\"",
+            *("postgres://", "postgresql://postgres@", "postgresql://o%27brien@/my%2dshop"),
+            *("postgresql:///my-shop", "postgres:///a%3Db"),
+        )
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(words=_CONNECT)
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_connection_that_is_let_pass_leads_where_psql_goes(psql: Psql, words: list[str]) -> None:
+    line = f"\\connect {' '.join(words)}".encode()
+    expected = target(read_command(Reader(line), 0, len(line)).words)
+    if expected is None:
+        return
+    script = b"\\set ON_ERROR_STOP 1\n\\pset tuples_only\n\\echo port :PORT\n" + line
+    script += b"\n\\echo port :PORT\nselect 'at', current_database(), current_user;\n"
+    printed = psql(script).lines
+    ports = [each for each in printed if each.startswith("port ")]
+    places = [each.split("|") for each in printed if each.startswith(" at ")]
+    assert set(ports) == {ports[0]}
+    for _at, database, user in places:
+        assert database.strip() == (expected.database or b"postgres").decode()
+        assert user.strip() == (expected.user or b"postgres").decode()

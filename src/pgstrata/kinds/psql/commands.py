@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pgstrata.kinds.psql import connecting
 from pgstrata.kinds.psql.copying import slash_copy
 from pgstrata.kinds.psql.findings import Findings
 from pgstrata.kinds.psql.script import is_inert
@@ -283,15 +284,17 @@ def _connect(command: Command, findings: Findings) -> None:
         findings.problem(
             command.start, f"\\{command.name} connects to the value of a variable", _SPELL_OUT
         )
-    elsewhere = any(word.value != b"-" for word in command.words[2:])
-    if elsewhere or any(b"=" in word.value or b"://" in word.value for word in command.words):
+        return
+    target = connecting.target(command.words)
+    if target is None:
         findings.problem(
             command.start,
             f"\\{command.name} may connect to another server",
             rf"write \{command.name} DATABASE [USER]",
         )
-    for variable, word in zip(("DBNAME", "USER"), command.words, strict=False):
-        if not is_inert(word.value.decode("utf-8", "replace")):
+        return
+    for variable, value in zip(("DBNAME", "USER"), target, strict=True):
+        if value is not None and not is_inert(value.decode("utf-8", "replace")):
             findings.bind(variable, command.start)
 
 

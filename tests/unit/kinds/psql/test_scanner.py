@@ -216,6 +216,13 @@ def test_a_change_of_directory_is_found() -> None:
         (b"\\connect - - - 5433", "another server"),
         (b"\\c 'host=x'", "another server"),
         (b"\\c postgresql://x/y", "another server"),
+        (b"\\c 'postgres://me:secret@/y'", "another server"),
+        (b"\\c postgresql:///y?host=/tmp", "another server"),
+        (b"\\connect -reuse-previous=on \"dbname='my-shop' host=x\"", "another server"),
+        (b"\\connect -reuse-previous=on \"dbname='my-shop' options=-cx=y\"", "another server"),
+        (b"\\connect -reuse-previous=on shop me - 5433", "another server"),
+        (b'\\c "dbname=\'my-shop"', "another server"),
+        (b"\\c service=x", "another server"),
         (b"\\c :db", "variable"),
         (b"\\set SINGLELINE on", "SINGLELINE"),
         (b"\\encoding SJIS", "SJIS"),
@@ -277,6 +284,8 @@ def test_what_cannot_be_known_is_a_problem(text: bytes, named: str) -> None:
     [
         b"\\o /dev/null\n\\o\n\\g\n\\gx\n\\g (format=csv)\n\\copy t to '/dev/null'\n\\s",
         b"\\c shop\n\\connect shop owner\n\\c - owner\n\\c",
+        b"\\connect -reuse-previous=on \"dbname='my-shop'\"\n\\connect -reuse-previous=off x - - -",
+        b"\\c \"user = 'a b' dbname=my\\-shop\"\n\\c postgresql://me@/my%2Dshop\n\\c postgres://",
         b"\\encoding UTF8\nset client_encoding = 'UTF8'; set names 'latin1';",
         b"SET standard_conforming_strings = on; show standard_conforming_strings;",
         b"\\watch 1\n\\gexec\n\\crosstabview\n\\d\n\\timing\n\\unset x\n\\setenv PAGER less",
@@ -308,6 +317,23 @@ def test_variables_that_may_hold_anything_are_bound() -> None:
         ("p_", True),
         ("e", False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "bound"),
+    [
+        (b"my-shop me;", set()),
+        (b"my;shop - ", {"DBNAME"}),
+        (b'- "it\'s me"', {"USER"}),
+        (b"-reuse-previous=on \"dbname='my;shop' user='o\\'brien'\"", {"DBNAME", "USER"}),
+        (b"'dbname=my-shop' -", set()),
+        (b"postgresql://a%3Bb@/shop", {"USER"}),
+    ],
+)
+def test_a_database_or_user_with_an_odd_name_is_bound(words: bytes, bound: set[str]) -> None:
+    script = scan(b"\\connect " + words)
+    assert script.problems == ()
+    assert {one.name for one in script.bindings} == bound
 
 
 def test_variables_put_in_without_quotes_are_interpolated() -> None:
