@@ -12,7 +12,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from enum import IntEnum
+
+from pgstrata.system.planted import PlantedFileError
 
 Work = Callable[[], Coroutine[None, None, object]]
 Action = Callable[[], object]
@@ -63,6 +66,30 @@ def done_with(action: Action, before: str, work: Work) -> None:
         return Ended.DONE
 
     assert _in_fork(disturbed) is Ended.DONE
+
+
+def disturbed_at_step(number: int, action: Action, work: Work) -> Ended:
+    """Do the work, and the action right before its ``number``-th step, from 0.
+
+    ``DONE``, or ``UNDISTURBED``; the work may fail, since its files are not what it expects.
+    """
+
+    async def disturbed() -> Ended:
+        ended = Ended.UNDISTURBED
+
+        def act() -> None:
+            nonlocal ended
+            ended = Ended.DONE
+            action()
+
+        _before_step(number, _STEPS, act)
+        with suppress(OSError, PlantedFileError):
+            await work()
+        return ended
+
+    ended = _in_fork(disturbed)
+    assert ended in (Ended.DONE, Ended.UNDISTURBED)
+    return ended
 
 
 def killed_at_step(number: int, work: Work) -> Ended:

@@ -305,9 +305,9 @@ def test_without_rights_a_volume_goes_with_directories_its_owner_may_not_enter(
     async def made_and_removed() -> None:
         volume = area / "volume"
         await CopyStateFS().create(volume)
-        (volume / "work" / "work").mkdir(parents=True)
-        (volume / "work" / "work" / "file").write_bytes(b"rows")
-        (volume / "work" / "work").chmod(0)
+        (volume / "overlay" / "work" / "work").mkdir(parents=True)
+        (volume / "overlay" / "work" / "work" / "file").write_bytes(b"rows")
+        (volume / "overlay" / "work" / "work").chmod(0)
         await backend(name).remove(volume)
 
     done_as_nobody(made_and_removed)
@@ -345,7 +345,7 @@ def test_an_engine_joins_the_namespace_of_the_servers_it_finds(ext4_area: Path) 
 
 
 def test_a_pid_that_is_somebody_elses_by_now_is_not_joined(ext4_area: Path) -> None:
-    upper = ext4_area / "instances" / "clone" / "upper"
+    upper = ext4_area / "instances" / "clone" / "overlay" / "upper"
     upper.mkdir(parents=True)
     for pid in (str(os.getpid()), "1", "0", "-1", "nonsense", str(1 << 40)):
         (upper / "postmaster.pid").write_text(pid)
@@ -356,7 +356,7 @@ def test_a_clone_takes_the_same_steps_whatever_the_state_holds(area: Path) -> No
     """Nothing of the state's is copied or linked: a clone's own files are none."""
     statefs = OverlayStateFS()
     asyncio.run(statefs.clone(publish(statefs, area / "state"), area / "clone"))
-    assert list((area / "clone" / "upper").iterdir()) == []
+    assert list((area / "clone" / "overlay" / "upper").iterdir()) == []
     assert (area / "state" / DATA / "file").stat().st_nlink == 1
 
 

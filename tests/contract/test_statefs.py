@@ -13,12 +13,14 @@ from typing import Protocol
 
 import pytest
 
-from pgstrata.statefs import extents, trees
+from pgstrata.statefs import extents, subvolumes, trees
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.statefs.detect import BackendName, backend
+from pgstrata.statefs.digests import DIGEST
 from pgstrata.statefs.layers import LAYER, LEFTOVER_PREFIX
 from pgstrata.statefs.layers import MARKER as MARKER_FILE
 from pgstrata.statefs.memory import MemoryStateFS
+from pgstrata.system import planted
 from pgstrata.system.memory_disk import MemoryDisk
 
 MIB = 1 << 20
@@ -485,7 +487,7 @@ def test_a_published_volume_holds_nothing_but_its_data_and_its_marker(files: Fil
     (building / "server.log").write_text("what a server said while it was built")
     asyncio.run(files.statefs.publish(building, files.area / "state", MARKER))
     names = {entry.name for entry in (files.area / "state").iterdir()}
-    assert names <= {DATA, MARKER_FILE, LAYER}
+    assert names <= {DATA, MARKER_FILE, LAYER, DIGEST}
 
 
 def test_a_state_holds_what_was_done_to_the_clone_it_was_made_from(files: FilesGround) -> None:
@@ -535,6 +537,74 @@ def test_a_missing_volume_has_no_marker(ground: Ground) -> None:
 def test_a_file_in_the_volume_of_a_place_has_no_marker(ground: Ground) -> None:
     ground.write(ground.area / "file", b"not a volume")
     assert asyncio.run(ground.statefs.marker(ground.area / "file")) is None
+
+
+# altered and learn
+
+
+def altered(ground: Ground, volume: Path, *, deep: bool = False) -> str | None:
+    return asyncio.run(ground.statefs.altered(volume, deep=deep))
+
+
+def test_a_volume_that_is_only_cloned_and_built_on_is_not_altered(ground: Ground) -> None:
+    state = publish(ground, "state")
+    for name in ("one", "other"):
+        work = clone(ground, state, f"{name}-work")
+        ground.write(work / DATA / "more", b"rows")
+        asyncio.run(ground.statefs.snapshot(work, ground.area / name, MARKER))
+        asyncio.run(ground.statefs.remove(work))
+    asyncio.run(ground.statefs.remove(ground.area / "one"))
+    for volume in (state, ground.area / "other"):
+        assert asyncio.run(ground.statefs.learn(volume))
+        assert not asyncio.run(ground.statefs.learn(volume))
+        for deep in (False, True):
+            assert altered(ground, volume, deep=deep) is None
+
+
+def test_a_file_added_or_removed_alters_a_volume(ground: Ground) -> None:
+    for number, change in enumerate((_write_new, _remove_one)):
+        state = publish(ground, f"state-{number}")
+        unlock(state)
+        change(ground, state / DATA, number)
+        assert "changed" in (altered(ground, state) or "")
+
+
+def test_other_content_is_found_once_the_first_was_read(ground: Ground) -> None:
+    state = publish(ground, "state", b"original")
+    assert asyncio.run(ground.statefs.learn(state))
+    unlock(state)
+    ground.write(state / DATA / "file", b"poisoned")
+    assert altered(ground, state, deep=True)
+
+
+def test_a_volume_made_anew_is_not_compared_with_what_it_was(ground: Ground) -> None:
+    state = publish(ground, "state")
+    asyncio.run(ground.statefs.learn(state))
+    asyncio.run(ground.statefs.remove(state))
+    state = publish(ground, "state", b"something else")
+    assert altered(ground, state, deep=True) is None
+
+
+def test_a_copied_store_has_altered_volumes_as_little_as_the_original(files: FilesGround) -> None:
+    state = publish(files, "state")
+    asyncio.run(files.statefs.learn(state))
+    unlock(state)
+    subprocess.run(["cp", "--archive", state, files.area / "copy"], check=True)
+    assert altered(files, files.area / "copy", deep=True) is None
+
+
+def test_of_what_an_earlier_version_published_nothing_is_known(files: FilesGround) -> None:
+    state = publish(files, "state")
+    (state / "digest").unlink()
+    assert not asyncio.run(files.statefs.learn(state))
+    assert altered(files, state, deep=True) is None
+
+
+def unlock(state: Path) -> None:
+    """Let a published volume be written to, where the file system keeps it read-only."""
+    if state.exists() and subvolumes.may_be_subvolume((state / DATA).stat()):
+        with planted.open_directory(state / DATA) as data:
+            subvolumes.make_writable(data)
 
 
 # volumes, remove and purge
@@ -699,7 +769,8 @@ def test_a_file_of_very_many_extents_is_told_apart(xfs_mount: Path) -> None:
     subprocess.run(["cp", "--reflink=always", file, copy], check=True)
     with copy.open("r+b") as out:
         out.write(os.urandom(4096))
-    assert extents.shared_bytes(str(copy)) == (blocks - 1) * 4096
+    with planted.open_directory(xfs_mount) as directory:
+        assert extents.shared_bytes(copy.name, directory) == (blocks - 1) * 4096
     for each in (file, copy):
         each.unlink()
 

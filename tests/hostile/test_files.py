@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata.dbms.postgres import Postgres
+from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.errors import StateUnusableError
 from pgstrata.runtime.access import PrivateDir
 from pgstrata.runtime.postmaster import read_pid_file
@@ -282,3 +283,49 @@ def test_a_leftover_that_cannot_be_deleted_does_not_stop_an_engine(
         give_up(error)
     assert not goes.exists()
     assert f"{stays} was left behind and cannot be deleted" in caplog.text
+
+
+NO_SERVER = Server(
+    endpoint=Endpoint(
+        host="", port=0, socket_dir=Path("/nowhere"), user="", password="", database=""
+    ),
+    runtime_id="",
+    title="",
+    log="",
+    handle="",
+)
+
+
+@pytest.mark.parametrize("plant", [link, fifo])
+@pytest.mark.parametrize("name", ["base", "pg_tblspc", "pg_replslot"])
+def test_directories_that_are_none_fail_the_step_that_planted_them(
+    name: str, plant: Plant, cluster: Path, secret: Path
+) -> None:
+    for directory in {"base", "pg_tblspc", "pg_replslot"} - {name}:
+        (cluster / directory).mkdir()
+    plant(cluster / name, secret.parent)
+
+    async def look() -> None:
+        dbms = Postgres()
+        await dbms.lost_in_crash(cluster)
+        await dbms.check_snapshot(cluster)
+        await dbms.drop_replication_slots(NO_SERVER, cluster)
+
+    with pytest.raises(StateUnusableError, match=name):
+        asyncio.run(look())
+
+
+def test_nothing_is_looked_for_behind_a_link_in_place_of_a_database(
+    cluster: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "1_init").touch()
+    for directory in ("base", "pg_tblspc"):
+        (cluster / directory).mkdir()
+    (cluster / "base" / "5").symlink_to(tmp_path / "outside")
+    fifo(cluster / "base" / "6", tmp_path)
+    assert asyncio.run(Postgres().lost_in_crash(cluster)) is None
+    in_place = cluster / "pg_tblspc" / "1" / "PG_18" / "5"
+    in_place.mkdir(parents=True)
+    (in_place / "2_init").touch()
+    assert "relation 2 of 5" in (asyncio.run(Postgres().lost_in_crash(cluster)) or "")

@@ -55,9 +55,13 @@ class Engine:
         """How full the cache is."""
         return self._get("/v1/cache/status", CacheStatus)
 
-    def verify_cache(self, *, repair: bool) -> Iterator[StateCheck]:
-        """Check all states, with the defects found and the progress as they come."""
-        query = {"repair": "true"} if repair else {}
+    def verify_cache(self, *, repair: bool, deep: bool = False) -> Iterator[StateCheck]:
+        """Check all states, with the defects found and the progress as they come.
+
+        ``deep``: also read the content of their files, and compare it with what was read before.
+        """
+        flags = {"repair": repair, "deep": deep}
+        query = {name: "true" for name, given in flags.items() if given}
         return self._http.lines("/v1/cache/verify", StateCheck, method="POST", query=query)
 
     def pin(self, state_id: str, *, pinned: bool) -> State:

@@ -7,7 +7,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pgstrata.dbms.connection import APPLICATION_NAME, answer, bare_connection, engine_connection
 from pgstrata.domain.instance import Server
@@ -99,8 +99,9 @@ class Postgres:
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
         # There is rarely one, and reading the directory takes no connection.
-        if not any((data_dir / "pg_replslot").iterdir()):
-            return ()
+        with _cluster(data_dir) as root:
+            if not _names(root, "pg_replslot"):
+                return ()
         async with engine_connection(server) as connection:
             cursor = await connection.execute("select slot_name::text from pg_replication_slots")
             names = tuple(name for (name,) in await cursor.fetchall())
@@ -205,31 +206,60 @@ def _removed(data_dir: Path, name: str) -> Iterator[None]:
                 os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
-def _first_init_fork(data_dir: Path) -> Path | None:
+def _first_init_fork(data_dir: Path) -> PurePath | None:
     """The file with which an unlogged relation is reset after a crash, if there is one.
 
     Every unlogged relation has one as soon as it is created, in any database, even in one that
     allows no connections: src/backend/storage/file/reinit.c.
     """
-    databases = chain((data_dir / "base").iterdir(), (data_dir / "pg_tblspc").glob("*/*/*/"))
-    for database in databases:
-        # There are hundreds of names in each: make no Path of them.
-        with contextlib.suppress(NotADirectoryError):
-            for name in os.listdir(database):  # noqa: PTH208
+    with _cluster(data_dir) as root:
+        for database in chain(_directories(root, "base", 1), _directories(root, "pg_tblspc", 3)):
+            for name in _names(root, database):
                 if name.endswith(_INIT_FORK):
-                    return database / name
+                    return PurePath(database, name)
     return None
 
 
-def _first_outside(data_dir: Path) -> tuple[Path, Path] | None:
+def _directories(root: int, directory: str, depth: int) -> Iterator[str]:
+    """The directories so many levels below one of the open ``root``, without those behind links."""
+    with planted.open_below(root, directory) as opened, os.scandir(opened) as entries:
+        found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for name in found:
+        path = f"{directory}/{name}"
+        if depth == 1:
+            yield path
+        else:
+            yield from _directories(root, path, depth - 1)
+
+
+def _first_outside(data_dir: Path) -> tuple[str, str] | None:
     """The first part of a cluster outside its data directory: the link to it, and its target.
 
     A link back into the data directory counts: in a copy it would still lead to the original.
     """
-    tablespaces = sorted((data_dir / "pg_tblspc").glob("*"))
-    links = (link for link in (data_dir / "pg_wal", *tablespaces) if link.is_symlink())
-    return next(((link, link.readlink()) for link in links), None)
+    with _cluster(data_dir) as root:
+        for directory, names in ((".", ["pg_wal"]), ("pg_tblspc", _names(root, "pg_tblspc"))):
+            with planted.open_below(root, directory) as opened:
+                for name in sorted(names):
+                    with contextlib.suppress(OSError):  # it is no link
+                        return name, os.readlink(name, dir_fd=opened)
+    return None
 
 
-def _describe(link: Path) -> str:
-    return "the write-ahead log" if link.name == "pg_wal" else f"tablespace {link.name}"
+@contextlib.contextmanager
+def _cluster(data_dir: Path) -> Iterator[int]:
+    """A descriptor of a data directory. What was planted in it is the fault of the step."""
+    try:
+        with planted.open_directory(data_dir) as root:
+            yield root
+    except (FileNotFoundError, PlantedFileError) as error:
+        raise _tampered_with(error) from error
+
+
+def _names(root: int, directory: str) -> list[str]:
+    with planted.open_below(root, directory) as opened:
+        return os.listdir(opened)  # noqa: PTH208
+
+
+def _describe(link: str) -> str:
+    return "the write-ahead log" if link == "pg_wal" else f"tablespace {link}"

@@ -75,3 +75,6 @@ class StateCheck(Model, frozen=True, kw_only=True):
     problem: str | None = None
     outcome: CheckOutcome | None = None
     """What was done about it, or would be."""
+    first_read: int = 0
+    """At the end of a check of contents: of how many states they were read for the first time, so
+    that there was nothing to compare them with."""

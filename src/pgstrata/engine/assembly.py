@@ -29,7 +29,7 @@ from pgstrata.engine.instance_notes import NotingStore
 from pgstrata.engine.kinds import open_kinds
 from pgstrata.engine.store_directory import (
     check_reachable,
-    make_passable,
+    make_area,
     remove_old_locks,
     remove_old_password,
 )
@@ -51,7 +51,7 @@ from pgstrata.runtime.native import NativeRuntime, socket_dir_for
 from pgstrata.settings import Settings
 from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.in_place import make_in_place
-from pgstrata.statefs import detect
+from pgstrata.statefs import detect, layers
 from pgstrata.system import orphans
 
 
@@ -100,7 +100,9 @@ async def assemble(
             consistency=settings.snapshot.consistency,
         )
         for area in snapshots.areas:
-            make_passable(area)
+            make_area(area, private=area not in snapshots.server_areas)
+        for area in snapshots.server_areas:
+            layers.upgrade(area)
         remove_old_locks(root)
         remove_old_password(root)
         detect.remember(root, detection.name)

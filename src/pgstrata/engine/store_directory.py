@@ -1,7 +1,9 @@
 """The store's directory: creating it, locking it, and letting the servers' user in."""
 
 import contextlib
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import (
     contextmanager,
@@ -16,6 +18,8 @@ from pgstrata.system import faults, locks, subprocesses
 
 # Servers run as a different user: they may pass through the store, but not list it.
 _STORE_MODE = 0o711
+_PRIVATE_MODE = 0o700
+_OTHERS_WRITE = 0o022
 
 
 @contextmanager
@@ -40,11 +44,45 @@ def hold_store(root: Path) -> Iterator[None]:
 
 
 def make_passable(directory: Path) -> None:
-    """Create a directory with our mode regardless of the umask; an existing one keeps its mode."""
+    """Create the store's directory with our mode, whatever the umask.
+
+    An existing one keeps its mode, but nobody else may put something else in place of what is in
+    it. A directory that is meant for everybody, like ``/tmp``, sees to that itself.
+    """
     if not directory.is_dir():
         with faults.step("directory.make"):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(_STORE_MODE)
+        return
+    status = directory.stat()
+    if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+        with contextlib.suppress(PermissionError):  # whoever owns it is trusted with it
+            directory.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS_WRITE)
+
+
+def make_area(directory: Path, *, private: bool) -> None:
+    """Create a directory of the engine's, or see to it that an existing one is the engine's alone.
+
+    ``private``: servers do not even pass through it to what they know the name of. Raises
+    ``StoreUnusableError`` if it is another user's.
+    """
+    mode = _PRIVATE_MODE if private else _STORE_MODE
+    with faults.step("directory.make"):
+        directory.mkdir(mode, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            os.fchown(descriptor, os.geteuid(), os.getegid())
+        if stat.S_IMODE(status.st_mode) != mode:
+            os.fchmod(descriptor, mode)
+    except PermissionError as error:
+        raise StoreUnusableError(
+            f"{directory} belongs to uid {status.st_uid}, who could change what is in it",
+            remedy="run pgstrata as that user, or choose another --store",
+        ) from error
+    finally:
+        os.close(descriptor)
 
 
 def remove_old_locks(root: Path) -> None:

@@ -19,12 +19,15 @@ async def get_status(service: Service, _request: Request) -> Response:
 
 
 async def verify(service: Service, request: Request) -> ASGIApp:
-    checks = service.verification.verify(repair=flag(request, "repair"))
+    checks = service.verification.verify(repair=flag(request, "repair"), deep=flag(request, "deep"))
     lines = (ENCODER.encode(check) + b"\n" async for check in checks)
     return StreamingResponse(lines, media_type=NDJSON)
 
 
 _REPAIR = flag_parameter("repair", "Remove what cannot be used; it is built again when needed.")
+_DEEP = flag_parameter(
+    "deep", "Also read the content of all files, and compare it with what was read before."
+)
 
 OPERATIONS: Final = (
     Operation(
@@ -43,7 +46,7 @@ OPERATIONS: Final = (
         handler=verify,
         summary="Check every state, and look for orphaned rows and files",
         description="Each line reports progress, and may name a state and its problem.",
-        parameters=(_REPAIR,),
+        parameters=(_REPAIR, _DEEP),
         replies=(
             Reply(
                 status=200,

@@ -126,7 +126,7 @@ class Cache(Protocol):
 class Verification(Protocol):
     """Checking the cache."""
 
-    def verify(self, *, repair: bool) -> AsyncIterator[StateCheck]:
+    def verify(self, *, repair: bool, deep: bool = False) -> AsyncIterator[StateCheck]:
         """Yield the states with problems, and the progress of the check to its end."""
 
 

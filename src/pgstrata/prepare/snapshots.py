@@ -20,10 +20,11 @@ is written in the reverse order (data, marker, row), so what a kill leaves is di
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
+    contextmanager,
 )
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -48,6 +49,7 @@ from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import finish
+from pgstrata.system.planted import PlantedFileError
 
 _log = logging.getLogger(__name__)
 
@@ -138,13 +140,12 @@ class SnapshotOrchestrator:
     @property
     def areas(self) -> tuple[Path, ...]:
         """The directories that must exist before this component is used."""
-        return (
-            self._bases,
-            self._states,
-            self._building,
-            self._work,
-            self._instances,
-        )
+        return (self._bases, self._states, *self.server_areas)
+
+    @property
+    def server_areas(self) -> tuple[Path, ...]:
+        """Those in which servers run, each of which knows its own directory's name only."""
+        return (self._building, self._work, self._instances)
 
     async def is_clean(self, state_id: str) -> bool:
         """Return whether the state is clean and not leaving. Changes nothing."""
@@ -176,18 +177,32 @@ class SnapshotOrchestrator:
         volumes = {volume.name for volume in await self._fs.volumes(self._states)}
         return sorted(rows | volumes)
 
-    async def defect(self, state_id: str) -> str | None:
-        """Return why a state cannot be used, for people; None if it is clean."""
+    async def defect(self, state_id: str, *, deep: bool = False) -> str | None:
+        """Return why a state cannot be used, for people; None if it is clean.
+
+        ``deep``: also compare its contents, if they were read before.
+        """
         volume = self._states / state_id
         state = await self._store.state(state_id)
         if state is None:
             return "its files have no row"
         if defect := await self._defect(volume, state_id):
             return defect
+        if altered := await self._fs.altered(volume, deep=deep):
+            return altered
         usage = await self._fs.usage(volume)
         return None if usage.exclusive_bytes + usage.shared_bytes else "its files are empty"
 
-    async def throw_out(self, state_id: str) -> Literal["removed", "emptied", "in_use", "sound"]:
+    async def learn(self, state_id: str) -> bool:
+        """Read a state's contents, to be compared with later; False if they were read before."""
+        try:
+            return await self._fs.learn(self._states / state_id)
+        except FileNotFoundError:
+            return False  # it was removed meanwhile
+
+    async def throw_out(
+        self, state_id: str, *, deep: bool = False
+    ) -> Literal["removed", "emptied", "in_use", "sound"]:
         """Remove a state that cannot be used, unless a second check finds it sound.
 
         ``emptied``: its row stays, since others were made from it; it is rebuilt when needed.
@@ -196,7 +211,7 @@ class SnapshotOrchestrator:
         with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
                 return "in_use"
-            if await self.defect(state_id) is None:
+            if await self.defect(state_id, deep=deep) is None:
                 return "sound"
             return "removed" if await self._throw_out(state_id) else "emptied"
 
@@ -251,6 +266,18 @@ class SnapshotOrchestrator:
         returned to the step's tool, if the tool ran it. Raises ``StateUnusableError`` if the data
         directory cannot be kept, and like ``Evictor.make_room``.
         """
+        with _the_steps_fault(state):
+            return await self._take(workspace, state, server, last, step, flushed)
+
+    async def _take(
+        self,
+        workspace: Workspace,
+        state: State,
+        server: Server,
+        last: bool,
+        step: StepRecord | None,
+        flushed: str | None,
+    ) -> bool:
         settings = await self._dbms.start_settings(workspace.data_dir)
         reason = reason_to_stop(
             self._consistency,
@@ -300,10 +327,7 @@ class SnapshotOrchestrator:
         self, workspace: Workspace, state: State, keep: Keep, *, recovers: bool
     ) -> None:
         if defect := await self._dbms.defect(workspace.data_dir, recovers=recovers):
-            raise StateUnusableError(
-                f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
-                remedy="check what this step does to the server itself",
-            )
+            raise _not_kept(state, defect)
         volume = self._states / state.state_id
         marker = _marker(state.state_id, recovers=recovers, row=msgspec.json.encode(state))
         await keep(workspace.directory, volume, marker)
@@ -430,6 +454,22 @@ class SnapshotOrchestrator:
             await self._store.add_state(
                 msgspec.structs.replace(state, size_bytes=0, shared_bytes=0)
             )
+
+
+@contextmanager
+def _the_steps_fault(state: State) -> Iterator[None]:
+    """Raise ``StateUnusableError`` for files that only the step can have planted."""
+    try:
+        yield
+    except PlantedFileError as error:
+        raise _not_kept(state, str(error)) from error
+
+
+def _not_kept(state: State, defect: str) -> StateUnusableError:
+    return StateUnusableError(
+        f"the cluster after `{state.prepare_args_normalized}` cannot be kept: {defect}",
+        remedy="check what this step does to the server itself",
+    )
 
 
 def _marker(holds: str, *, recovers: bool = False, row: bytes | None = None) -> bytes:

@@ -15,19 +15,20 @@ class Verification:
     def __init__(self, snapshots: SnapshotOrchestrator) -> None:
         self._snapshots = snapshots
 
-    async def verify(self, *, repair: bool) -> AsyncIterator[StateCheck]:
+    async def verify(self, *, repair: bool, deep: bool = False) -> AsyncIterator[StateCheck]:
         """Yield the problems, state by state, and the progress in between and at the end.
 
         With ``repair``, unusable states are removed; they are rebuilt when they are needed.
+        ``deep``: also read the content of all files, and compare it with what was read before.
         """
         state_ids = await self._snapshots.known()
-        total = len(state_ids)
+        total, first_read = len(state_ids), 0
         for checked, state_id in enumerate(state_ids, start=1):
-            problem = await self._snapshots.defect(state_id)
+            problem = await self._snapshots.defect(state_id, deep=deep)
             if problem is not None:
                 outcome: CheckOutcome = "would_remove"
                 if repair:
-                    outcome = await self._snapshots.throw_out(state_id)
+                    outcome = await self._snapshots.throw_out(state_id, deep=deep)
                 yield StateCheck(
                     checked=checked,
                     total=total,
@@ -35,6 +36,9 @@ class Verification:
                     problem=problem,
                     outcome=outcome,
                 )
-            elif checked % NEWS_EVERY == 0 and checked != total:
+                continue
+            if deep:
+                first_read += await self._snapshots.learn(state_id)
+            if checked % NEWS_EVERY == 0 and checked != total:
                 yield StateCheck(checked=checked, total=total)
-        yield StateCheck(checked=total, total=total)
+        yield StateCheck(checked=total, total=total, first_read=first_read)

@@ -53,7 +53,8 @@ class StateFS(Protocol):
         From here on the data must survive a power failure, and it becomes read-only if the file
         system can do that. Other files in ``building`` are dropped: a volume contains its data and
         its marker. ``building`` is gone afterwards; ``volume`` appears in one step. Raises
-        ``FileExistsError`` if ``volume`` exists.
+        ``FileExistsError`` if ``volume`` exists, and ``PlantedFileError`` for data that PostgreSQL
+        would never make: FIFOs, sockets, devices, programs that run as their owner.
         """
 
     async def snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
@@ -66,6 +67,19 @@ class StateFS(Protocol):
 
     async def marker(self, volume: Path) -> bytes | None:
         """The marker of a published volume; None if there is none, or the volume is incomplete."""
+
+    async def altered(self, volume: Path, *, deep: bool = False) -> str | None:
+        """How a published volume differs from what was published, for people; None if it does not.
+
+        Names, types, modes, owners, sizes, times and links count; contents with ``deep``, if
+        ``learn`` has read them. Of what an earlier version published nothing is known.
+        """
+
+    async def learn(self, volume: Path) -> bool:
+        """Read the contents of a published volume, for ``altered``.
+
+        False if they are known already, or nothing is known of it. Raises ``FileNotFoundError``.
+        """
 
     async def volumes(self, area: Path) -> list[Path]:
         """The volumes directly below a directory, by name; none if it does not exist."""

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from pgstrata.errors import StoreUnusableError
-from pgstrata.statefs import subvolumes, trees
+from pgstrata.statefs import digests, subvolumes, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.directories import (
     DATA_MODE,
@@ -105,9 +105,12 @@ class BtrfsStateFS(DirectoryStateFS):
         hidden = hidden_sibling(volume)
         try:
             make_volume_directory(hidden)
+            # Nothing writes to the source meanwhile, and a snapshot commits what came before it.
+            digests.write(hidden, source / DATA)
             written = write_marker(hidden, marker)
             if self._durable:
                 with faults.step("statefs.marker.sync"):
+                    trees.write_out(hidden / digests.DIGEST)
                     trees.write_out(written)
             _snapshot(source / DATA, hidden / DATA, read_only=True)
             move(hidden, volume)

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from pgstrata.statefs.base import DATA
-from pgstrata.statefs.directories import DirectoryStateFS, shown_when_whole
-from pgstrata.system import faults, subprocesses
+from pgstrata.statefs.directories import DirectoryStateFS, copy_volume
 
 
 class CopyStateFS(DirectoryStateFS):
@@ -14,7 +12,4 @@ class CopyStateFS(DirectoryStateFS):
     shares_data = False
 
     async def clone(self, source: Path, volume: Path) -> None:
-        async with shown_when_whole(volume, made_from=source / DATA) as hidden:
-            options = ("--archive", "--no-target-directory", "--reflink=never", "--sparse=auto")
-            with faults.step("statefs.copy"):
-                await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
+        await copy_volume(source, volume, "never")

@@ -18,7 +18,6 @@ from pgstrata.domain.model import Model
 from pgstrata.errors import (
     BackendUnavailableError,
     InvalidArgumentError,
-    ProgramError,
     StoreUnusableError,
 )
 from pgstrata.statefs import namespaces, trees
@@ -48,7 +47,7 @@ _NEEDS: dict[BackendName, str] = {
     "overlay": "put the store on ext4, XFS or btrfs, and run the engine as root or where every "
     "user may create user namespaces",
     "reflink": "put the store on XFS, btrfs or another file system with reflinks",
-    "copy": "install GNU cp",
+    "copy": "put the store on another file system",
 }
 
 _UNSUPPORTED = frozenset(
@@ -232,23 +231,17 @@ async def _try(name: BackendName, store: Path) -> Trial:
     except OSError as error:
         if error.errno in _UNSUPPORTED:
             return replace(trial, defect=_unsupported(error.errno))
-        raise _unusable(store, str(error.strerror), None) from error
-    except ProgramError as error:
-        raise _unusable(store, error.message, error.details) from error
+        raise StoreUnusableError(
+            f"the store {store} cannot be used: {error.strerror}",
+            remedy="make sure the directory exists, is writable and has free space, or choose "
+            "another",
+        ) from error
     return replace(trial, defect=defect, seconds=seconds)
 
 
 def _unsupported(number: int) -> str:
     where = "to this user" if number == errno.EPERM else "on this file system"
     return f"not possible {where} ({os.strerror(number)})"
-
-
-def _unusable(store: Path, reason: str, details: str | None) -> StoreUnusableError:
-    return StoreUnusableError(
-        f"the store {store} cannot be used: {reason}",
-        remedy="make sure the directory exists, is writable and has free space, or choose another",
-        details=details,
-    )
 
 
 async def _life(statefs: StateFS, scratch: Path) -> tuple[str | None, float]:

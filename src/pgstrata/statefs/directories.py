@@ -15,11 +15,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pgstrata.statefs import layers, trees
+from pgstrata.statefs import digests, layers, trees
 from pgstrata.statefs.base import DATA, Usage
+from pgstrata.statefs.copying import Check, Sharing, TreeCopy
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
-from pgstrata.statefs.threads import in_thread
-from pgstrata.system import faults
+from pgstrata.statefs.threads import in_thread, in_thread_until_cancelled
+from pgstrata.system import faults, planted
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,14 @@ class DirectoryStateFS(ABC):
 
     async def marker(self, volume: Path) -> bytes | None:
         return _read_marker(volume)  # a hundred bytes: handing it to a thread takes longer
+
+    async def altered(self, volume: Path, *, deep: bool = False) -> str | None:
+        return await in_thread_until_cancelled(
+            lambda check: digests.difference(volume, deep=deep, check=check)
+        )
+
+    async def learn(self, volume: Path) -> bool:
+        return await in_thread_until_cancelled(lambda check: digests.learn(volume, check))
 
     async def volumes(self, area: Path) -> list[Path]:
         return await in_thread(_directories, area, hidden=False)
@@ -113,6 +122,7 @@ class DirectoryStateFS(ABC):
             if other.name != DATA:
                 with faults.step("statefs.clear"):
                     other.unlink()  # a server's log, which may quote statements that failed
+        digests.write(building, building / DATA)
         written = write_marker(building, marker)
         try:
             self._sync(building)
@@ -247,6 +257,21 @@ async def shown_when_whole(volume: Path, made_from: Path | None = None) -> Async
     except BaseException:
         await in_thread(trees.delete, hidden)
         raise
+
+
+async def copy_volume(source: Path, volume: Path, sharing: Sharing) -> None:
+    """Make ``volume`` with a copy of the data of ``source``; raises like ``StateFS.clone``."""
+    async with shown_when_whole(volume, made_from=source / DATA) as hidden:
+        with faults.step("statefs.copy"):
+            await in_thread_until_cancelled(
+                lambda check: _copy(source / DATA, hidden / DATA, sharing, check)
+            )
+
+
+def _copy(source: Path, target: Path, sharing: Sharing, check: Check) -> None:
+    target.mkdir(0o700)
+    with planted.open_directory(source) as original, planted.open_directory(target) as copy:
+        TreeCopy(copy, sharing, check).fill(original)
 
 
 def begin(hidden: Path, volume: Path, made_from: Path | None) -> None:

@@ -6,7 +6,6 @@
 
 import errno
 import fcntl
-import os
 import stat
 import struct
 import time
@@ -15,6 +14,9 @@ from pathlib import Path
 
 from pgstrata.statefs import trees
 from pgstrata.statefs.base import Usage
+from pgstrata.statefs.walking import Found
+from pgstrata.system import planted
+from pgstrata.system.planted import PlantedFileError
 
 LOOKING_SECONDS = 2.0
 """How long a volume is examined before the rest of it counts as exclusive."""
@@ -41,11 +43,12 @@ def usage(volume: Path, changed_since: float | None = None) -> Usage:
     return measure(trees.everything_in(volume), changed_since)
 
 
-def measure(files: Iterable[tuple[os.stat_result, str]], changed_since: float | None) -> Usage:
-    """The bytes of these files, each given by its status and its name; otherwise like ``usage``."""
+def measure(files: Iterable[Found], changed_since: float | None) -> Usage:
+    """The bytes of these files; otherwise like ``usage``."""
     deadline = time.monotonic() + LOOKING_SECONDS
     everything = shared = 0
-    for status, name in files:
+    for found in files:
+        status = found.status
         held = trees.allocated(status)
         everything += held
         if not held or not stat.S_ISREG(status.st_mode):
@@ -53,24 +56,24 @@ def measure(files: Iterable[tuple[os.stat_result, str]], changed_since: float | 
         if changed_since is not None and status.st_ctime < changed_since:
             shared += held
         elif time.monotonic() < deadline:
-            shared += min(shared_bytes(name), held)
+            shared += min(shared_bytes(found.name, found.parent), held)
     return Usage(exclusive_bytes=everything - shared, shared_bytes=shared)
 
 
-def shared_bytes(name: str) -> int:
-    """How many bytes of a file are shared with others; none if the file system does not say."""
+def shared_bytes(name: str, directory: int) -> int:
+    """How many bytes of a file are shared with others; none if the file system does not say.
+
+    None, either, if it is no longer the file in the open ``directory`` that it was.
+    """
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+        with planted.open_file(name, directory) as (descriptor, _):
+            return sum(length for length, flags in _extents(descriptor) if flags & _SHARED)
+    except (FileNotFoundError, PlantedFileError):
         return 0
-    try:
-        return sum(length for length, flags in _extents(descriptor) if flags & _SHARED)
     except OSError as error:
         if error.errno in _UNKNOWN:
             return 0
         raise
-    finally:
-        os.close(descriptor)
 
 
 def share_blocks(source: int, target: int) -> None:

@@ -30,6 +30,13 @@ LAYER = "layer"
 LEFTOVER_PREFIX = ".pgstrata-"
 """The prefix of the names of unfinished and of removed volumes."""
 
+PRIVATE = "overlay"
+"""A clone's directory beside its data for what the server must not reach: what leads to the held
+volume, and the directories of the mount, which only the kernel may write to."""
+
+UPPER = "upper"
+WORK = "work"
+
 _DRAFT = ".layer"
 _HELD = "held"
 _LOWER = "lower"
@@ -51,7 +58,8 @@ def make_holdable(volume: Path, links: Callable[[], Sequence[Names]]) -> None:
 
 def links(holder: Path) -> list[list[str]]:
     """The files with several links in the held volume, each as its names."""
-    found: list[list[str]] = json.loads((holder / _HELD).read_text(encoding="utf-8"))
+    held = holder / PRIVATE / _HELD
+    found: list[list[str]] = json.loads(held.read_text(encoding="utf-8"))
     return found
 
 
@@ -61,18 +69,42 @@ def hold(volume: Path, opened: Path, holder: Path, shown: Path) -> None:
     ``opened`` is the volume by its descriptor. Raises ``FileNotFoundError`` if it was removed
     meanwhile.
     """
+    private = holder / PRIVATE
+    private.mkdir(0o700)
     # The symbolic link first: after a kill in between, the holder still leads to the volume.
-    (holder / _LOWER).symlink_to(os.path.relpath(volume, shown))
+    (private / _LOWER).symlink_to(os.path.relpath(volume, shown / PRIVATE))
     with faults.step("statefs.hold"):
-        (holder / _HELD).hardlink_to(opened / LAYER)
+        (private / _HELD).hardlink_to(opened / LAYER)
     # A removal hides the volume first, and looks for holders after that.
     if not (volume.samefile(opened) and (opened / MARKER).exists()):
         raise FileNotFoundError(errno.ENOENT, "the volume was removed", str(volume))
 
 
+def upgrade(area: Path) -> None:
+    """Bring into ``PRIVATE`` what clones of an earlier version have beside their data."""
+    with os.scandir(area) as entries:
+        clones = [area / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for clone in clones:
+        if os.path.lexists(clone / _LOWER):
+            _make_private(clone)
+
+
+def _make_private(clone: Path) -> None:
+    private = clone / PRIVATE
+    with faults.step("statefs.upgrade"):
+        private.mkdir(0o700, exist_ok=True)
+        for name in (UPPER, WORK, _HELD):  # a mount goes on with directories that were renamed
+            with suppress(FileNotFoundError):
+                (clone / name).rename(private / name)
+        with suppress(FileExistsError):
+            (private / _LOWER).symlink_to(Path("..", (clone / _LOWER).readlink()))
+    with faults.step("statefs.upgrade"):
+        (clone / _LOWER).unlink()
+
+
 def is_holder(volume: Path) -> bool:
     """Whether a volume is mounted over another."""
-    return os.path.lexists(volume / _LOWER)
+    return os.path.lexists(volume / PRIVATE / _LOWER)
 
 
 def held_by(holder: Path) -> Path | None:
@@ -82,10 +114,11 @@ def held_by(holder: Path) -> Path | None:
     """
     if not is_holder(holder):
         return None
-    for volume in _candidates(holder):
-        if _same(volume / LAYER, holder / _HELD):
+    private = holder / PRIVATE
+    for volume in _candidates(private):
+        if _same(volume / LAYER, private / _HELD):
             return volume
-    raise FileNotFoundError(f"the lower layer of {holder} is gone: {(holder / _LOWER).readlink()}")
+    raise FileNotFoundError(f"the lower layer of {holder} is gone: {(private / _LOWER).readlink()}")
 
 
 def discard(volume: Path) -> None:
@@ -118,8 +151,8 @@ def _is_held(volume: Path) -> bool:
         return False
 
 
-def _candidates(holder: Path) -> Iterator[Path]:
-    volume = Path(os.path.normpath(holder / (holder / _LOWER).readlink()))
+def _candidates(private: Path) -> Iterator[Path]:
+    volume = Path(os.path.normpath(private / (private / _LOWER).readlink()))
     yield volume
     with suppress(FileNotFoundError), os.scandir(volume.parent) as entries:
         for entry in entries:

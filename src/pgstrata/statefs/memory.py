@@ -7,6 +7,9 @@ from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
 from pgstrata.system.memory_disk import MemoryDisk
 
+_Tree = dict[Path, bytes | None]
+"""What is in a directory, by path; None for directories."""
+
 
 class MemoryStateFS:
     """Keeps volumes on a ``MemoryDisk``. No call awaits anything, so each is one step."""
@@ -17,6 +20,8 @@ class MemoryStateFS:
     def __init__(self, disk: MemoryDisk) -> None:
         self._disk = disk
         self._numbers = count()
+        self._published: dict[Path, _Tree] = {}
+        self._learnt: dict[Path, _Tree] = {}
 
     async def create(self, volume: Path) -> None:
         self._refuse_existing(volume)
@@ -29,14 +34,27 @@ class MemoryStateFS:
     async def publish(self, building: Path, volume: Path, marker: bytes) -> None:
         self._disk.rename(building / DATA, volume / DATA)
         self._disk.remove_tree(building)
-        self._disk.write(volume / MARKER, marker)
+        self._show(volume, marker)
 
     async def snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
         await self.clone(source, volume)
-        self._disk.write(volume / MARKER, marker)
+        self._show(volume, marker)
 
     async def marker(self, volume: Path) -> bytes | None:
         return self._disk.read(volume / MARKER)
+
+    async def altered(self, volume: Path, *, deep: bool = False) -> str | None:
+        tree = self._tree(volume / DATA)
+        if tree.keys() != self._published[volume].keys():
+            return "its files were changed: a name differs"
+        known = self._learnt.get(volume, tree) if deep else tree
+        return None if known == tree else "the content of its files is not what it was"
+
+    async def learn(self, volume: Path) -> bool:
+        if volume in self._learnt:
+            return False
+        self._learnt[volume] = self._tree(volume / DATA)
+        return True
 
     async def volumes(self, area: Path) -> list[Path]:
         return [
@@ -71,6 +89,17 @@ class MemoryStateFS:
         if not self._disk.exists(volume):
             raise FileNotFoundError(str(volume))
         return Usage(exclusive_bytes=self._bytes_below(volume), shared_bytes=0)
+
+    def _show(self, volume: Path, marker: bytes) -> None:
+        self._published[volume] = self._tree(volume / DATA)
+        self._learnt.pop(volume, None)
+        self._disk.write(volume / MARKER, marker)
+
+    def _tree(self, path: Path) -> _Tree:
+        found = {path: self._disk.read(path)}
+        for child in self._disk.children(path):
+            found |= self._tree(child)
+        return found
 
     def _bytes_below(self, path: Path) -> int:
         own = len(self._disk.read(path) or b"")

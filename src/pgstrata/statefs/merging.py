@@ -9,14 +9,15 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_BLOCK_BYTES = 512
+from pgstrata.statefs import namespaces, walking
+from pgstrata.system import planted
+from pgstrata.system.planted import PlantedFileError
 
-PREFIXES = ("trusted.overlay.", "user.overlay.")
-"""The prefixes of overlay's own attributes: root's, and other users'."""
+_BLOCK_BYTES = 512
 
 _NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM})
 
@@ -28,148 +29,150 @@ class Entry(NamedTuple):
     """One name in a merged directory."""
 
     name: str
-    path: str
-    """The path of the file or directory, in the upper layer if that has it."""
-    inode: int
-    directory: "Directory | None"
-    """The directory with this name; None for anything else."""
+    parent: int
+    """The open directory that it is in: of the upper layer, if that has it."""
+    is_directory: bool
+
+    def status(self) -> os.stat_result:
+        """What it stands for now. Raises ``FileNotFoundError``."""
+        return os.stat(self.name, dir_fd=self.parent, follow_symlinks=False)
+
+
+class _Tree(NamedTuple):
+    """What is the same for all directories of a tree."""
+
+    lower_root: int
+    attributes: str
+    """The prefix of overlay's own attributes."""
 
 
 class Directory:
-    """A directory as the mount shows it: in the upper layer, in the lower one, or in both."""
+    """An open directory as the mount shows it: in the upper layer, in the lower one, or in both."""
 
-    def __init__(self, *, upper: str | None, lower: str | None, lower_root: str) -> None:
+    def __init__(self, tree: _Tree, *, upper: int | None, lower: int | None, depth: int) -> None:
+        walking.check_depth(depth)
+        self._tree = tree
         self._upper = upper
         self._lower = lower
-        self._lower_root = lower_root
+        self._depth = depth
 
     @property
-    def path(self) -> str:
+    def descriptor(self) -> int:
         """The directory whose owner, mode and times the mount shows."""
-        path = self._upper or self._lower
-        assert path is not None
-        return path
+        descriptor = self._lower if self._upper is None else self._upper
+        assert descriptor is not None
+        return descriptor
 
     def entries(self) -> Iterator[Entry]:
         """All its entries, in no particular order."""
         hidden: set[str] = set()
-        for entry in _scan(self._upper):
-            hidden.add(entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                yield Entry(entry.name, entry.path, entry.inode(), self._over(entry))
-            elif not _is_whiteout(entry):
-                yield Entry(entry.name, entry.path, entry.inode(), None)
-        for entry in _scan(self._lower):
-            if entry.name not in hidden:
-                yield Entry(entry.name, entry.path, entry.inode(), self._below(entry))
+        for layer in (self._upper, self._lower):
+            if layer is None:
+                continue
+            for found in walking.listing(layer):
+                if found.name in hidden:
+                    continue
+                if layer == self._upper:
+                    hidden.add(found.name)
+                    if _is_whiteout(found):
+                        continue
+                is_directory = found.is_dir(follow_symlinks=False)
+                yield Entry(found.name, layer, is_directory)
 
-    def _over(self, entry: "os.DirEntry[str]") -> "Directory":
-        lower = self._lower_of(entry)
-        if lower is not None and not stat.S_ISDIR(_mode(lower)):
-            lower = None
-        return Directory(upper=entry.path, lower=lower, lower_root=self._lower_root)
+    @contextmanager
+    def enter(self, entry: Entry) -> Iterator["Directory"]:
+        """Open a directory of this one's entries. Raises ``FileNotFoundError``.
 
-    def _below(self, entry: "os.DirEntry[str]") -> "Directory | None":
-        if not entry.is_dir(follow_symlinks=False):
-            return None
-        return Directory(upper=None, lower=entry.path, lower_root=self._lower_root)
+        ``PlantedFileError`` if it is none any more.
+        """
+        with ExitStack() as opened:
+            child = opened.enter_context(planted.open_directory(entry.name, entry.parent))
+            if entry.parent == self._upper:
+                below = self._lower_of(child, entry.name, opened)
+                yield self._child(upper=child, lower=below)
+            else:
+                yield self._child(upper=None, lower=child)
 
-    def _lower_of(self, entry: "os.DirEntry[str]") -> str | None:
+    def _child(self, *, upper: int | None, lower: int | None) -> "Directory":
+        return Directory(self._tree, upper=upper, lower=lower, depth=self._depth + 1)
+
+    def _lower_of(self, directory: int, name: str, opened: ExitStack) -> int | None:
         """The directory of the lower layer that one of the upper layer is merged with."""
-        if _attribute(entry.path, "opaque") == b"y":
+        if self._attribute(directory, "opaque") == b"y":
             return None
-        moved_from = _attribute(entry.path, "redirect")
-        if moved_from is not None and moved_from.startswith(b"/"):
-            return self._lower_root + os.fsdecode(moved_from)
-        if self._lower is None:
+        start, moved_from = self._lower, self._attribute(directory, "redirect")
+        if moved_from is not None:
+            name = os.fsdecode(moved_from)
+            if name.startswith("/"):
+                start = self._tree.lower_root
+        if start is None:
             return None
-        name = entry.name if moved_from is None else os.fsdecode(moved_from)
-        return f"{self._lower}/{name}"
+        with suppress(FileNotFoundError, PlantedFileError):
+            return opened.enter_context(planted.open_below(start, name.lstrip("/")))
+        return None
+
+    def _attribute(self, directory: int, name: str) -> bytes | None:
+        try:
+            return os.getxattr(directory, self._tree.attributes + name)
+        except OSError as error:
+            if error.errno not in _NO_ATTRIBUTE:
+                raise
+            return None
 
 
-def merged(*, upper: Path, lower: Path) -> Directory:
+@contextmanager
+def merged(*, upper: Path, lower: Path) -> Iterator[Directory]:
     """The root of the tree that ``upper`` mounted over ``lower`` shows."""
-    return Directory(upper=str(upper), lower=str(lower), lower_root=str(lower))
+    # A server can give its files user's attributes, and only the kernel gives them root's. So for
+    # root those of a user mean nothing.
+    attributes = "trusted.overlay." if namespaces.is_first() else "user.overlay."
+    with planted.open_directory(upper) as above, planted.open_directory(lower) as below:
+        yield Directory(_Tree(below, attributes), upper=above, lower=below, depth=0)
 
 
-def plain(path: Path) -> Directory:
+@contextmanager
+def plain(path: Path) -> Iterator[Directory]:
     """The root of a tree that is not an overlay."""
-    return Directory(upper=None, lower=str(path), lower_root=str(path))
+    with planted.open_directory(path) as directory:
+        yield Directory(_Tree(directory, ""), upper=None, lower=directory, depth=0)
 
 
-def hard_links(directory: Directory) -> list[Names]:
-    """The files with several links in a tree, each as its names."""
-    by_inode: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for name, entry in _files(directory, ""):
-        by_inode[entry.inode].append((name, entry.path))
-    found: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for names in by_inode.values():
-        if len(names) > 1:
-            for name, path in names:
-                status = os.lstat(path)
-                found[status.st_dev, status.st_ino].append(name)
-    return [tuple(sorted(names)) for names in found.values() if len(names) > 1]
+def hard_links(path: Path) -> list[Names]:
+    """The files with several links in a tree that is not an overlay, each as its names."""
+    names = defaultdict(list)
+    for found in walking.everything_in(path):
+        status = found.status
+        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            names[status.st_dev, status.st_ino].append(found.path)
+    return [tuple(sorted(each)) for each in names.values() if len(each) > 1]
 
 
 def allocated_bytes(directory: Directory) -> int:
     """Bytes that a tree takes on disk, shared ones included, a file with several links once.
 
-    Files that vanish meanwhile do not count. Raises ``FileNotFoundError`` if the tree is missing.
+    Files that vanish meanwhile do not count.
     """
-    os.lstat(directory.path)
     return _BLOCK_BYTES * _blocks(directory, set())
 
 
 def _blocks(directory: Directory, seen: set[tuple[int, int]]) -> int:
-    blocks = 0
-    with suppress(FileNotFoundError):
-        blocks += os.lstat(directory.path).st_blocks
-        for entry in directory.entries():
-            if entry.directory is not None:
-                blocks += _blocks(entry.directory, seen)
+    blocks = os.fstat(directory.descriptor).st_blocks
+    for entry in directory.entries():
+        with suppress(FileNotFoundError):
+            if entry.is_directory:
+                with directory.enter(entry) as below:
+                    blocks += _blocks(below, seen)
                 continue
-            with suppress(FileNotFoundError):
-                status = os.lstat(entry.path)
-                identity = (status.st_dev, status.st_ino)
-                if status.st_nlink == 1 or identity not in seen:
-                    blocks += status.st_blocks
-                    seen.add(identity)
+            status = entry.status()
+            identity = (status.st_dev, status.st_ino)
+            if status.st_nlink == 1 or identity not in seen:
+                blocks += status.st_blocks
+                seen.add(identity)
     return blocks
 
 
-def _files(directory: Directory, prefix: str) -> Iterator[tuple[str, Entry]]:
-    for entry in directory.entries():
-        if entry.directory is None:
-            yield prefix + entry.name, entry
-        else:
-            yield from _files(entry.directory, f"{prefix}{entry.name}/")
-
-
-def _scan(directory: str | None) -> Iterator["os.DirEntry[str]"]:
-    if directory is not None:
-        with suppress(FileNotFoundError), os.scandir(directory) as entries:
-            yield from entries
-
-
-def _mode(path: str) -> int:
-    try:
-        return os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-
-
 def _is_whiteout(entry: "os.DirEntry[str]") -> bool:
-    if entry.is_file(follow_symlinks=False) or entry.is_symlink():
+    if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False):
         return False
     status = entry.stat(follow_symlinks=False)
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _attribute(path: str, name: str) -> bytes | None:
-    for prefix in PREFIXES:
-        try:
-            return os.getxattr(path, prefix + name, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_ATTRIBUTE:
-                raise
-    return None

@@ -15,8 +15,9 @@ from pgstrata.system.libc import LIBC, check
 _NEW_USER = 0x10000000  # CLONE_NEWUSER and CLONE_NEWNS of the kernel's include/uapi/linux/sched.h
 _NEW_MOUNTS = 0x00020000
 
-_PID_FILES = "*/*/upper/postmaster.pid"
-"""The pid files of servers on mounted data directories, as seen from outside the mounts."""
+_PID_FILES = ("*/*/overlay/upper/postmaster.pid", "*/*/upper/postmaster.pid")
+"""The pid files of servers on mounted data directories, as seen from outside the mounts: where they
+are now, and where they were in stores of an earlier version."""
 
 
 def needed() -> bool:
@@ -60,11 +61,12 @@ def _enter(pid: int) -> None:
 
 
 def _servers(store: Path) -> Iterator[int]:
-    for file in store.glob(_PID_FILES):
+    for file in (file for pattern in _PID_FILES for file in store.glob(pattern)):
         with suppress(OSError, ValueError):
             pid = _read_pid(file)
             # Pids are reused: only the server itself sees this file in its mounted data directory.
-            seen = file.parent.with_name("data") / file.name
+            area, volume = file.relative_to(store).parts[:2]
+            seen = store / area / volume / "data" / file.name
             if _read_pid(Path(f"/proc/{pid}/root{seen}")) == pid and not _shares_namespace(pid):
                 yield pid
 

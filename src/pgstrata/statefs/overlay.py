@@ -3,32 +3,32 @@
 A published volume is a complete, plain directory tree: the files that a step changed are its own,
 all others are hard links to the files of the state it was made from. So a clone never has more than
 one lower layer, however long the chain of states, and a state needs nothing of its parent's. A
-clone's volume contains ``data``, its mount point, the two directories that the kernel needs for the
-mount, and the links that hold the published volume (``layers``).
+clone's volume contains ``data``, its mount point, and a directory that only the engine can enter,
+with the two that the kernel needs for the mount and the links that hold the published volume
+(``layers``).
 """
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pgstrata.statefs import layers, linking, merging, mounts, trees
+from pgstrata.statefs import copying, digests, layers, linking, merging, mounts, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.directories import (
     DirectoryStateFS,
     begin,
+    copy_volume,
     hidden_sibling,
     hide_and_delete,
     in_one_step,
     make_volume_directory,
     move,
     refuse_existing,
-    shown_when_whole,
     write_marker,
 )
+from pgstrata.statefs.layers import PRIVATE, UPPER, WORK
 from pgstrata.statefs.threads import in_thread
-from pgstrata.system import faults, subprocesses
-
-_UPPER = "upper"
-_WORK = "work"
+from pgstrata.system import faults, planted
 
 
 class OverlayStateFS(DirectoryStateFS):
@@ -63,10 +63,7 @@ class OverlayStateFS(DirectoryStateFS):
     async def _copy(self, source: Path, volume: Path) -> None:
         if await in_thread((source / DATA).is_dir):
             await self.attach(source)
-        async with shown_when_whole(volume, made_from=source / DATA) as hidden:
-            options = ("--archive", "--no-target-directory", "--reflink=auto", "--sparse=auto")
-            with faults.step("statefs.copy"):
-                await subprocesses.run(["cp", *options, "--", source / DATA, hidden / DATA])
+        await copy_volume(source, volume, "if possible")
 
     def _publish(self, building: Path, volume: Path, marker: bytes) -> None:
         refuse_existing(volume)
@@ -80,9 +77,15 @@ class OverlayStateFS(DirectoryStateFS):
         hidden = hidden_sibling(volume)
         try:
             make_volume_directory(hidden)
-            with faults.step("statefs.link"):
-                linking.link_tree(_tree(building), hidden / DATA)
-            _make_holdable(hidden)
+            (hidden / DATA).mkdir(0o700)
+            with (
+                faults.step("statefs.link"),
+                _tree(building) as tree,
+                planted.open_directory(hidden / DATA) as data,
+            ):
+                linking.link_tree(tree, data)
+            links = digests.write(hidden, hidden / DATA)
+            layers.make_holdable(hidden, lambda: links)
             write_marker(hidden, marker)
             trees.sync_file_system(hidden)
             move(hidden, volume)
@@ -111,21 +114,25 @@ def _mount_over(source: Path, hidden: Path, volume: Path) -> None:
         opened = Path(f"/proc/self/fd/{descriptor}")
         _make_holdable(opened)
         layers.hold(source, opened, hidden, volume)
-        (hidden / _UPPER).mkdir(0o700)
-        linking.copy_metadata(opened / DATA, hidden / _UPPER)  # the mount's root shows these
+        upper = hidden / PRIVATE / UPPER
+        upper.mkdir(0o700)
+        with planted.open_directory(opened / DATA) as below, planted.open_directory(upper) as above:
+            copying.copy_metadata(below, above)  # the mount's root shows these
         _mount(hidden, opened / DATA)
     finally:
         os.close(descriptor)
-    for names in layers.links(hidden):
-        linking.unshare(hidden / DATA, names)
+    shared = layers.links(hidden)
+    if shared:
+        with planted.open_directory(hidden / DATA) as data:
+            for names in shared:
+                linking.unshare(data, names)
 
 
 def _mount(holder: Path, lower: Path) -> None:
-    for name in (_WORK, DATA):
-        (holder / name).mkdir(0o700)
-    mounts.mount_overlay(
-        lower=lower, upper=holder / _UPPER, work=holder / _WORK, target=holder / DATA
-    )
+    work, data = holder / PRIVATE / WORK, holder / DATA
+    for directory in (work, data):
+        directory.mkdir(0o700)
+    mounts.mount_overlay(lower=lower, upper=holder / PRIVATE / UPPER, work=work, target=data)
 
 
 def _attach(volume: Path) -> None:
@@ -134,24 +141,25 @@ def _attach(volume: Path) -> None:
     if source is None or mounts.is_mounted(volume / DATA):
         return
     # It records that the last mount was volatile; the kernel refuses to mount it again as it is.
-    trees.delete(volume / _WORK)
+    trees.delete(volume / PRIVATE / WORK)
     (volume / DATA).rmdir()
     _mount(volume, source / DATA)
 
 
 def _usage(volume: Path) -> Usage:
-    everything = merging.allocated_bytes(_tree(volume))
-    own = volume / DATA if layers.held_by(volume) is None else volume / _UPPER
+    with _tree(volume) as tree:
+        everything = merging.allocated_bytes(tree)
+    own = volume / DATA if layers.held_by(volume) is None else volume / PRIVATE / UPPER
     exclusive = min(trees.unlinked_bytes(own), everything)
     return Usage(exclusive_bytes=exclusive, shared_bytes=everything - exclusive)
 
 
-def _tree(volume: Path) -> merging.Directory:
+def _tree(volume: Path) -> AbstractContextManager[merging.Directory]:
     source = layers.held_by(volume)
     if source is None:
         return merging.plain(volume / DATA)
-    return merging.merged(upper=volume / _UPPER, lower=source / DATA)
+    return merging.merged(upper=volume / PRIVATE / UPPER, lower=source / DATA)
 
 
 def _make_holdable(volume: Path) -> None:
-    layers.make_holdable(volume, lambda: merging.hard_links(merging.plain(volume / DATA)))
+    layers.make_holdable(volume, lambda: merging.hard_links(volume / DATA))

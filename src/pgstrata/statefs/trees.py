@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pgstrata.statefs import mounts, subvolumes
+from pgstrata.statefs import mounts, subvolumes, walking
+from pgstrata.statefs.walking import Found
 from pgstrata.system import faults
 from pgstrata.system.libc import LIBC, check
 
@@ -182,7 +183,7 @@ def _allow_reading(entry: _Entry) -> None:
 
 def allocated_bytes(path: Path) -> int:
     """Bytes that a tree takes on disk, without holes; raises and counts like ``everything_in``."""
-    return sum(allocated(status) for status, _ in everything_in(path))
+    return sum(allocated(found.status) for found in everything_in(path))
 
 
 def unlinked_bytes(path: Path) -> int:
@@ -190,7 +191,8 @@ def unlinked_bytes(path: Path) -> int:
     bytes_held = 0
     names: Counter[tuple[int, int]] = Counter()
     linked: dict[tuple[int, int], os.stat_result] = {}
-    for status, _ in _all_names(path):
+    for found in walking.everything_in(path):
+        status = found.status
         if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
             bytes_held += allocated(status)
         else:
@@ -209,38 +211,17 @@ def allocated(status: os.stat_result) -> int:
     return status.st_blocks * _BLOCK_BYTES
 
 
-def everything_in(path: Path) -> Iterator[tuple[os.stat_result, str]]:
-    """A directory and everything in it, each with its name; a file with several links only once.
-
-    Files that vanish meanwhile are left out. Raises ``FileNotFoundError`` if ``path`` is missing.
-    """
+def everything_in(path: Path) -> Iterator[Found]:
+    """Like ``walking.everything_in``, but a file with several links only once."""
     seen: set[tuple[int, int]] = set()
-    for status, name in _all_names(path):
+    for found in walking.everything_in(path):
+        status = found.status
         if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
             identity = (status.st_dev, status.st_ino)
             if identity in seen:
                 continue
             seen.add(identity)
-        yield status, name
-
-
-def _all_names(path: Path) -> Iterator[tuple[os.stat_result, str]]:
-    yield path.lstat(), str(path)
-    directories = [str(path)]
-    while directories:
-        for status, name in _statuses(directories.pop()):
-            if stat.S_ISDIR(status.st_mode):
-                directories.append(name)
-            yield status, name
-
-
-def _statuses(directory: str) -> list[tuple[os.stat_result, str]]:
-    found = []
-    with suppress(FileNotFoundError), os.scandir(directory) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                found.append((entry.stat(follow_symlinks=False), entry.path))
-    return found
+        yield found
 
 
 def sync_file_system(path: Path) -> None:

@@ -14,10 +14,15 @@ from inotify_simple import INotify, flags
 
 from pgstrata.statefs import extents, trees
 from pgstrata.statefs.base import Usage
+from pgstrata.statefs.walking import Found
+from pgstrata.system import planted
+from pgstrata.system.planted import PlantedFileError
 
 _CHANGES = flags.MODIFY | flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
 _LOST = flags.Q_OVERFLOW | flags.IGNORED | flags.ISDIR
 """The kernel could not keep up, or a directory was added or removed."""
+
+_A_DIRECTORY = flags.ONLYDIR | flags.DONT_FOLLOW
 
 
 class Watches:
@@ -77,7 +82,7 @@ class _Watched:
             return None
         for name in changed:
             self._held.pop(name, None)
-        written = extents.measure(self._record(_existing(changed)), None)
+        written = extents.measure(self._record(_existing(self._volume, changed)), None)
         if self._lost:
             return None
         everything = sum(self._held.values())
@@ -90,38 +95,45 @@ class _Watched:
         self._events.close()
         self._lost = True
 
-    def _record(
-        self, files: Iterable[tuple[os.stat_result, str]]
-    ) -> Iterator[tuple[os.stat_result, str]]:
-        for status, name in files:
-            if stat.S_ISDIR(status.st_mode):
-                self._watch(name)
-            elif status.st_nlink > 1:
+    def _record(self, files: Iterable[Found]) -> Iterator[Found]:
+        for found in files:
+            if stat.S_ISDIR(found.status.st_mode):
+                self._watch(found)
+            elif found.status.st_nlink > 1:
                 self._lost = True  # changes under its other name are not reported here
-            self._held[name] = trees.allocated(status)
-            yield status, name
+            self._held[found.path] = trees.allocated(found.status)
+            yield found
 
-    def _watch(self, directory: str) -> None:
+    def _watch(self, directory: Found) -> None:
+        path = f"/proc/self/fd/{directory.parent}/{directory.name}"
         try:
-            self._directories[self._events.add_watch(directory, _CHANGES)] = directory
+            watch = self._events.add_watch(path, _CHANGES | _A_DIRECTORY)
         except OSError:
             self._lost = True
+        else:
+            self._directories[watch] = directory.path
 
     def _changed(self) -> set[str] | None:
-        """The names of the files that changed since the last call; None if that is not known."""
+        """The paths of the files that changed since the last call; None if that is not known."""
         changed = set()
         for event in [] if self._lost else self._events.read(timeout=0):
             if event.mask & _LOST:
                 self._lost = True
                 break
-            changed.add(f"{self._directories[event.wd]}/{event.name}")
+            changed.add(os.path.join(self._directories[event.wd], event.name))  # noqa: PTH118
         return None if self._lost else changed
 
 
-def _existing(names: Iterable[str]) -> Iterator[tuple[os.stat_result, str]]:
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            yield os.lstat(name), name
+def _existing(volume: Path, paths: Iterable[str]) -> Iterator[Found]:
+    with planted.open_directory(volume) as root:
+        for path in paths:
+            directory, _, name = path.rpartition("/")
+            with (
+                contextlib.suppress(FileNotFoundError, PlantedFileError),
+                planted.open_below(root, directory) as parent,
+            ):
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                yield Found(status, parent, name, path)
 
 
 def _identity(volume: Path) -> tuple[int, int]:

@@ -49,28 +49,54 @@ def read(directory: Path, name: str, limit: int) -> bytes:
 
 def read_at(directory: int, name: str, limit: int) -> File:
     """A file in an open directory; raises like ``read``."""
-    with _understood(name):
-        descriptor = os.open(name, _FILE, dir_fd=directory)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise PlantedFileError(f"{name} is not a regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(limit + 1)
-    finally:
-        os.close(descriptor)
+    with (
+        open_file(name, directory) as (descriptor, status),
+        os.fdopen(descriptor, "rb", closefd=False) as file,
+    ):
+        content = file.read(limit + 1)
     if len(content) > limit:
         raise PlantedFileError(f"{name} is larger than {limit} bytes")
     return File(content, status)
 
 
 @contextmanager
-def open_parent(directory: Path, name: str) -> Iterator[int]:
-    """A descriptor of the directory that ``name`` is in; raises like ``read``."""
-    with _understood(str(directory)):
-        descriptor = os.open(directory, _DIRECTORY)
+def open_file(name: str, directory: int) -> Iterator[tuple[int, os.stat_result]]:
+    """A descriptor and the status of a regular file, for reading; raises like ``read``."""
+    with _understood(name):
+        # Opening a device may set something going in it.
+        _check_regular(name, os.stat(name, dir_fd=directory, follow_symlinks=False))
+        descriptor = os.open(name, _FILE, dir_fd=directory)
     try:
-        for part in PurePath(name).parts[:-1]:
+        status = os.fstat(descriptor)
+        _check_regular(name, status)
+        yield descriptor, status
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_directory(name: str | Path, parent: int | None = None) -> Iterator[int]:
+    """A descriptor of a directory; raises like ``read``.
+
+    ``parent``: an open directory that ``name`` is in. Without it, ``name`` is a path to which only
+    the engine can write, but for its last part.
+    """
+    with _understood(str(name)):
+        descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_below(directory: int, name: str) -> Iterator[int]:
+    """A descriptor of the directory ``name``, a relative path; raises like ``read``."""
+    descriptor = os.dup(directory)
+    try:
+        for part in PurePath(name).parts:
+            if part in ("/", ".."):
+                raise PlantedFileError(f"{name} leads elsewhere")
             with _understood(part):
                 child = os.open(part, _DIRECTORY, dir_fd=descriptor)
             os.close(descriptor)
@@ -78,6 +104,21 @@ def open_parent(directory: Path, name: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def open_parent(directory: Path, name: str) -> Iterator[int]:
+    """A descriptor of the directory that ``name`` is in; raises like ``read``."""
+    with (
+        open_directory(directory) as opened,
+        open_below(opened, str(PurePath(name).parent)) as parent,
+    ):
+        yield parent
+
+
+def _check_regular(name: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise PlantedFileError(f"{name} is not a regular file")
 
 
 @contextmanager

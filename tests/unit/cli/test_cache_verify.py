@@ -37,3 +37,16 @@ def test_what_was_mended_is_exit_code_0(fake: FakeEngine, pgstrata: Pgstrata) ->
         "checked": 3,
         "problems": [{"state_id": STATE, "problem": "there is no marker", "outcome": "removed"}],
     }
+
+
+def test_contents_that_were_read_for_the_first_time_are_not_called_compared(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    end = json.dumps({"checked": 3, "total": 3, "first_read": 2})
+    fake.on("POST", "/v1/cache/verify", end.encode() + b"\n")
+    ran = pgstrata("cache", "verify", "--deep")
+    assert ran.exit_code == 0
+    assert "the content of 2 was read for the first time" in ran.out
+    ran = pgstrata("--output", "json", "cache", "verify", "--deep")
+    assert json.loads(ran.out) == {"checked": 3, "problems": [], "first_read": 2}
+    assert [asked.query for asked in fake.asked] == [{"deep": "true"}] * 2

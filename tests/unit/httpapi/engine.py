@@ -358,7 +358,7 @@ class Verification:
     def __init__(self, engine: MemoryEngine) -> None:
         self._engine = engine
 
-    async def verify(self, *, repair: bool) -> AsyncIterator[StateCheck]:
+    async def verify(self, *, repair: bool, deep: bool = False) -> AsyncIterator[StateCheck]:
         rows = list(self._engine.state_rows)
         for number, state_id in enumerate(rows, start=1):
             if state_id in self._engine.broken:
@@ -369,7 +369,7 @@ class Verification:
                     problem="there is no marker",
                     outcome="removed" if repair else "would_remove",
                 )
-        yield StateCheck(checked=len(rows), total=len(rows))
+        yield StateCheck(checked=len(rows), total=len(rows), first_read=len(rows) if deep else 0)
 
 
 class Cache:

@@ -285,4 +285,6 @@ async def test_a_check_of_the_cache_is_told_line_by_line_to_its_end(
         lines = [json.loads(line) for line in answer.body.splitlines()]
         problem = {"problem": "there is no marker", "outcome": outcome, "state_id": PARENT}
         assert lines == [{"checked": 1, "total": 2, **problem}, {"checked": 2, "total": 2}]
+    answer = await client.post("/v1/cache/verify?deep=true")
+    assert json.loads(answer.body.splitlines()[-1]) == {"checked": 2, "total": 2, "first_read": 2}
     assert (await client.post("/v1/cache/verify?repair=perhaps")).status == 400

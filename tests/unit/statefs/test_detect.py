@@ -21,15 +21,6 @@ def test_a_missing_store_is_named(tmp_path: Path) -> None:
     assert raised.value.remedy
 
 
-def test_a_program_that_is_missing_is_the_stores_trouble_in_people_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(StoreUnusableError, match="cannot start `cp"):
-        asyncio.run(detect(tmp_path, "copy"))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_each_backend_knows_its_name() -> None:
     assert backend("btrfs").name == "btrfs"
     assert backend("overlay").name == "overlay"

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pgstrata.domain.cache import CheckOutcome, StateCheck
 
 ABOUT = """
-Checks every cached state, looks for orphaned rows and files, and reports problems. With --repair,
+Checks every cached state, looks for orphaned rows and files, and reports problems. Names, modes,
+owners, sizes and times of a state's files are compared with what was kept; with --deep, their
+content is read as well, and compared with what it was when it was first read so. With --repair,
 unusable states are removed; they are rebuilt when they are needed. The exit code is 1 if there is
 a problem that was not repaired.
 """
@@ -36,13 +38,16 @@ def run(context: Context, given: Given) -> int:
         raise InvalidArgumentError(
             f'cache verify takes no "{given.words[0]}"', remedy="leave it out"
         )
-    checks = context.engine().verify_cache(repair=given.has("--repair"))
-    total, problems = _follow(checks, as_json=context.json)
+    checks = context.engine().verify_cache(repair=given.has("--repair"), deep=given.has("--deep"))
+    total, problems, first_read = _follow(checks, as_json=context.json)
     left = sum(problem.outcome == "would_remove" for problem in problems)
     if context.json:
-        print_document({"checked": total, "problems": [one._asdict() for one in problems]})
+        document = {"checked": total, "problems": [one._asdict() for one in problems]}
+        print_document(document | ({"first_read": first_read} if given.has("--deep") else {}))
     else:
         print(_summary(total, len(problems), left))
+        if first_read:
+            print(f"the content of {first_read} was read for the first time: nothing to compare")
     return 1 if left else 0
 
 
@@ -52,11 +57,11 @@ class _Problem(NamedTuple):
     outcome: "CheckOutcome | None"
 
 
-def _follow(checks: "Iterable[StateCheck]", *, as_json: bool) -> tuple[int, list[_Problem]]:
+def _follow(checks: "Iterable[StateCheck]", *, as_json: bool) -> tuple[int, list[_Problem], int]:
     live = sys.stderr.isatty()
-    total, problems = 0, []
+    total, first_read, problems = 0, 0, []
     for check in checks:
-        total = check.total
+        total, first_read = check.total, check.first_read
         if live:
             print(_CLEAR, end="", file=sys.stderr)
         if check.problem is not None:
@@ -66,7 +71,7 @@ def _follow(checks: "Iterable[StateCheck]", *, as_json: bool) -> tuple[int, list
                 print(_line(problem), flush=True)
         if live and check.checked < total:
             print(f"checked {check.checked} of {total}", end="", file=sys.stderr, flush=True)
-    return total, problems
+    return total, problems, first_read
 
 
 def _line(found: _Problem) -> str:
@@ -83,9 +88,12 @@ def _summary(total: int, problems: int, left: int) -> str:
 
 
 COMMAND = Command(
-    usage="cache verify [--repair]",
+    usage="cache verify [--repair] [--deep]",
     about=ABOUT,
-    options=(Option(("--repair",), "remove what cannot be used"),),
-    examples=("pgstrata cache verify", "pgstrata cache verify --repair"),
+    options=(
+        Option(("--repair",), "remove what cannot be used"),
+        Option(("--deep",), "read the content of all files, too"),
+    ),
+    examples=("pgstrata cache verify", "pgstrata cache verify --repair --deep"),
     run=run,
 )

@@ -1,0 +1,68 @@
+"""Stores of an earlier version: nobody loses an instance or a state by the upgrade."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.filesystems import reachable_place
+from tests.resilience.engine import Engine
+from tests.resilience.stores import (
+    CONTENT,
+    RECIPE,
+    check_nothing_is_left,
+    prepared,
+    remove_instances,
+    started,
+    store_in,
+)
+
+
+@pytest.fixture(params=["auto", "copy"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with reachable_place() as directory, store_in(directory, request.param) as one:
+        yield started(one)
+
+
+def make_old(store: Path) -> None:
+    """Make of a store what the version before digests and private directories had made."""
+    for area in ("bases", "states", "building", "work", "instances"):
+        (store / area).chmod(0o711)
+    for digest in store.glob("*/*/digest"):
+        digest.unlink()
+    for private in store.glob("instances/*/overlay"):
+        lower = (private / "lower").readlink()
+        (private / "lower").unlink()
+        for name in private.iterdir():
+            name.rename(private.parent / name.name)
+        private.rmdir()
+        (private.parent / "lower").symlink_to(lower.relative_to(".."))
+
+
+def rows(dsn: str) -> list[int]:
+    with psycopg.connect(dsn) as connection:
+        return [row[0] for row in connection.execute("select n from t order by n")]
+
+
+def test_running_instances_go_on_with_their_names_and_states_stay_cached(engine: Engine) -> None:
+    job = prepared(engine)
+    instance_id, dsn = job["result"]["instance_id"], job["result"]["dsn"]
+    engine.ask("PUT", "/v1/names/shop", {"instance_id": instance_id})
+    engine.stop()
+    make_old(engine.store)
+    for _ in range(2):
+        started(engine)
+        [instance] = engine.ask("GET", "/v1/instances")
+        assert (instance["status"], instance["name"]) == ("active", "shop")
+        assert rows(dsn) == CONTENT
+        engine.stop()
+    started(engine)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("insert into t select generate_series(3, 1000)")
+    again = prepared(engine, *RECIPE)
+    cached = [task["cached"] for task in again["tasks"] if task["type"] == "state_execute"]
+    assert cached == [True, True]
+    assert engine.ask("POST", "/v1/cache/verify?deep") == {"checked": 2, "total": 2}
+    remove_instances(engine)
+    check_nothing_is_left(engine)
