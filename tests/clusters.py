@@ -31,10 +31,11 @@ from pgstrata.runtime.access import socket_dir_for
 from pgstrata.runtime.base import Runtime, ToolCommand, ToolExit
 from pgstrata.runtime.digest import digest
 from pgstrata.runtime.installations import Finder
-from pgstrata.runtime.layout import layout_of
+from pgstrata.runtime.layout import Layout, layout_of
 from pgstrata.runtime.memory import MemoryRuntime, ToolRun
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.runtime.ports import Ports
+from pgstrata.runtime.surroundings import with_surroundings
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import needs
 from tests.servers import data_dir_of, pid_of
@@ -151,8 +152,12 @@ def fetched(major: str, home: Path = POSTGRES_HOME) -> Installation:
 
 def exactly(installation: Installation) -> str:
     """A version that means this installation and no other of the same release."""
-    layout = asyncio.run(layout_of(installation.bin_dir))
+    layout = asyncio.run(_whole_layout(installation))
     return f"{installation.version}@sha256:{digest(installation.version, layout)}"
+
+
+async def _whole_layout(installation: Installation) -> Layout:
+    return await with_surroundings(await layout_of(installation.bin_dir))
 
 
 class NativeRig:

@@ -131,7 +131,7 @@ def test_a_chain_is_built_step_by_step_and_known_afterwards(run: Run) -> None:
 
 
 def record_of(order: StateOrder) -> StepRecord:
-    return step_record(order.task.output_state_id, order.task.input, order.step)
+    return step_record(order.task.output_state_id, order.task.input, order.step, order.image_parts)
 
 
 def test_what_a_state_was_made_of_is_evidence_for_steps_like_it(run: Run) -> None:

@@ -34,3 +34,5 @@ class ResolvedImage(Model, frozen=True, kw_only=True):
     image_id: str
     """``postgres@sha256:<64 hex>``."""
     version: str
+    parts: dict[str, str] = {}
+    """What it consists of, each part's digest by its name for people, such as ``tzdata``."""

@@ -1,5 +1,6 @@
 """What is kept about states so that a plan can say why a step is a hit or a miss."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -29,6 +30,8 @@ class StepRecord(Model, frozen=True, kw_only=True):
     """The step's."""
     parts: dict[str, str]
     """See ``Step.parts``; only ``ALL_PARTS`` if there are too many."""
+    image: dict[str, str] = {}
+    """See ``ResolvedImage.parts``; only of a step that starts from an image."""
 
 
 class Removal(Model, frozen=True, kw_only=True):
@@ -49,7 +52,9 @@ class Evidence(Model, frozen=True, kw_only=True):
     """Records of a few states that may resemble the first step to run, likeliest first."""
 
 
-def step_record(state_id: str, start: TaskInput, step: Step) -> StepRecord:
+def step_record(
+    state_id: str, start: TaskInput, step: Step, image_parts: Mapping[str, str]
+) -> StepRecord:
     """Make the record of the step that makes this state."""
     parts = step.parts
     if len(parts) > _MOST_PARTS:
@@ -60,5 +65,10 @@ def step_record(state_id: str, start: TaskInput, step: Step) -> StepRecord:
         kind=step.kind,
         title=step.title[:_LONGEST_TITLE],
         digest=step.digest,
-        parts={name: digest[:_DIGEST_LENGTH] for name, digest in parts.items()},
+        parts=_short(parts),
+        image=_short(image_parts) if start.kind == "image" else {},
     )
+
+
+def _short(parts: Mapping[str, str]) -> dict[str, str]:
+    return {name: digest[:_DIGEST_LENGTH] for name, digest in parts.items()}

@@ -32,6 +32,8 @@ class StateOrder(Model, frozen=True, kw_only=True):
     (``Sources.hold``)."""
     last: bool
     """Whether no step of the same job follows."""
+    image_parts: dict[str, str] = {}
+    """What the image consists of (``ResolvedImage.parts``), to be recorded with the state."""
 
 
 class Executor(Protocol):

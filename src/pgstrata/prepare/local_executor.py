@@ -118,7 +118,8 @@ class LocalExecutor:
                 return False
             async with self._undo_on_failure(order.job_id):
                 work = await self._work(order)
-                flushed = await self._run(order, work, log)
+                async with self._runtime.unchanged(order.image_id):
+                    flushed = await self._run(order, work, log)
                 work.step = _Step(order, flushed, building.pop_all())
         return True
 
@@ -135,7 +136,9 @@ class LocalExecutor:
                 work.workspace,
                 _state_of(order),
                 work.server,
-                step=step_record(order.task.output_state_id, order.task.input, order.step),
+                step=step_record(
+                    order.task.output_state_id, order.task.input, order.step, order.image_parts
+                ),
                 last=order.last,
                 flushed=flushed,
             )

@@ -30,6 +30,8 @@ class Chain(Model, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     state_ids: tuple[str, ...]
     """The state after each step."""
+    image_parts: Mapping[str, str] = MappingProxyType({})
+    """What the image consists of (``ResolvedImage.parts``)."""
 
     @property
     def inputs(self) -> tuple[TaskInput, ...]:
@@ -38,15 +40,26 @@ class Chain(Model, frozen=True, kw_only=True):
         return (image, *(TaskInput(kind="state", id=state) for state in self.state_ids[:-1]))
 
 
-def chain(image_id: str, steps: Sequence[Step], *, server_settings: Mapping[str, str]) -> Chain:
+def chain(
+    image_id: str,
+    steps: Sequence[Step],
+    *,
+    server_settings: Mapping[str, str],
+    image_parts: Mapping[str, str] = MappingProxyType({}),
+) -> Chain:
     """Name the state after each step: each name covers everything before it.
 
-    ``server_settings``: those that differ from our defaults.
+    ``server_settings``: those that differ from our defaults. ``image_parts``: for ``reasons``.
     """
     names = [identity.root_id(image_id, server_settings)]
     for step in steps:
         names.append(identity.state_id(names[-1], step.digest))
-    return Chain(image_id=image_id, steps=tuple(steps), state_ids=tuple(names[1:]))
+    return Chain(
+        image_id=image_id,
+        steps=tuple(steps),
+        state_ids=tuple(names[1:]),
+        image_parts=image_parts,
+    )
 
 
 def tasks(

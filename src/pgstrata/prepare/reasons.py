@@ -44,7 +44,7 @@ def first_missing(chain: Chain, cached: Set[str]) -> StepRecord | None:
     """Return the record of the first step that must run; None if all states are cached."""
     for state_id, start, step in zip(chain.state_ids, chain.inputs, chain.steps, strict=True):
         if state_id not in cached:
-            return step_record(state_id, start, step)
+            return step_record(state_id, start, step, chain.image_parts)
     return None
 
 
@@ -72,6 +72,17 @@ def explain(chain: Chain, cached: Set[str], evidence: Evidence) -> dict[str, Rea
 def _explain_removal(removal: Removal) -> Reason:
     code, text = _REMOVED[removal.why]
     return Reason(code=code, text=text.format(f"{removal.at:%Y-%m-%d %H:%M:%S} UTC"))
+
+
+def _image_changed(step: StepRecord, other: StepRecord) -> Reason:
+    both = step.image.keys() & other.image.keys()
+    changed = [
+        name for name in step.image if name in both and step.image[name] != other.image[name]
+    ]
+    if not changed:
+        return _input_changed("image", f"the image differs from {other.start.id}", other)
+    text = f"PostgreSQL differs: {', '.join(changed)} changed"
+    return _input_changed(changed[0], text, other)
 
 
 class _Difference(NamedTuple):
@@ -104,7 +115,7 @@ def _compare(step: StepRecord, others: Sequence[StepRecord]) -> Reason | None:
         if other.start == step.start:
             return _input_changed("server settings", "the server settings differ", other)
     for other in same_step:
-        return _input_changed("image", f"the image differs from {other.start.id}", other)
+        return _image_changed(step, other)
     differences = [_difference(step, other) for other in others]
     similar = [difference for difference in differences if difference.is_similar]
     if not similar:

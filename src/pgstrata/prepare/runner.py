@@ -170,7 +170,12 @@ class JobRunner:
         else:
             steps = await self._reread_steps(run)
             image = await self._executor.resolve_image(run.job.request.image_id)
-        chain = planner.chain(image.image_id, steps, server_settings=self._server_settings)
+        chain = planner.chain(
+            image.image_id,
+            steps,
+            server_settings=self._server_settings,
+            image_parts=image.parts,
+        )
         # From before the cached states are looked up until the instance exists.
         run.lease_id = await self._executor.acquire(chain.state_ids)
         done, cached = await self._find_cached(run, chain)
@@ -303,6 +308,7 @@ def _state_order(run: _Run, task: Task) -> StateOrder:
         task=task.spec,
         step=chain.steps[position],
         last=position + 1 == len(chain.steps),
+        image_parts=dict(chain.image_parts),
     )
 
 

@@ -65,10 +65,19 @@ class Runtime(Protocol):
         lists those there are.
         """
 
+    def unchanged(self, image_id: str) -> AbstractAsyncContextManager[None]:
+        """Rely on the PostgreSQL that an image stands for until the end of the block.
+
+        Raises ``ServerError`` if it is not installed any more, and ``InputChangedError`` at the
+        end, in place of any other error, if anything of it was touched, even if that was undone:
+        what was made meanwhile may not be what the image would make.
+        """
+
     async def initialise(self, image_id: str, data_dir: Path) -> None:
         """Make a cluster in the existing, empty ``data_dir``, and give that to the servers' user.
 
-        Its superuser is ``postgres``, without a password. Raises ``ServerError``.
+        Its superuser is ``postgres``, without a password. Raises ``ServerError``, and
+        ``InputChangedError`` as ``unchanged`` does.
         """
 
     async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:

@@ -3,31 +3,37 @@
 import asyncio
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from pgstrata.domain.image import Installation, ResolvedImage
-from pgstrata.domain.model import Model
-from pgstrata.errors import InvalidArgumentError, ProgramError, ServerError
-from pgstrata.runtime.digest import Stamp, digest, stamp
+from pgstrata.errors import InputChangedError, InvalidArgumentError, ProgramError, ServerError
+from pgstrata.runtime.digest import Stamp, digest_of, parts, stamp, watch
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
 from pgstrata.runtime.installations import Finder
-from pgstrata.runtime.layout import FileStamp, Layout, file_stamp, layout_of
+from pgstrata.runtime.layout import Layout, layout_of
+from pgstrata.runtime.surroundings import with_surroundings
+from pgstrata.system.watching import Watch
 
 _FRESH_SECONDS = 1.0
-"""For how long a check of an installation's files counts: it takes milliseconds, and a job should
-not repeat what was just done for another one."""
+"""For how long it counts which installations there are, and a look at the files of one that cannot
+be watched: each takes milliseconds, and a job should not repeat what was just done for another."""
+
+_ATTEMPTS = 5
 
 
-class _Hashed(Model, frozen=True, kw_only=True):
+class _Hashed(NamedTuple):
     """An installation whose files have been hashed."""
 
     installation: Installation
     layout: Layout
     image_id: str
+    parts: Mapping[str, str]
     stamp: Stamp
-    server_stamp: FileStamp
-    looked_at: float
+    watch: Watch
+    """Since before they were hashed."""
 
 
 class Catalogue:
@@ -37,7 +43,14 @@ class Catalogue:
         self._finder = finder
         self._fresh_seconds = fresh_seconds
         self._hashed: dict[Path, _Hashed] = {}
+        self._looked_at: dict[Path, float] = {}
         self._found: dict[str, tuple[float, _Hashed]] = {}
+        self._hashing = asyncio.Lock()
+
+    def close(self) -> None:
+        """Stop watching."""
+        for known in self._hashed.values():
+            known.watch.close()
 
     async def installations(self) -> tuple[Installation, ...]:
         """Every installation, usable or not, newest first."""
@@ -46,24 +59,71 @@ class Catalogue:
     async def resolve(self, wanted: str) -> ResolvedImage:
         """The image meant. Raises ``InvalidArgumentError``, listing the installations."""
         looked_at, found = self._found.get(wanted, (-math.inf, None))
-        if found is None or time.monotonic() - looked_at >= self._fresh_seconds:
+        fresh = time.monotonic() - looked_at < self._fresh_seconds
+        if found is None or not fresh or not await self._holds(found):
             looked_at = time.monotonic()
             found = await self._find(wanted)
             self._found[wanted] = (looked_at, found)
-        return ResolvedImage(image_id=found.image_id, version=found.installation.version)
+        return ResolvedImage(
+            image_id=found.image_id, version=found.installation.version, parts=dict(found.parts)
+        )
 
     async def installation(self, resolved_id: str) -> Installation:
         """The installation that a resolved image stands for.
 
         Raises ``ServerError`` if it is not installed any more.
         """
-        for known in self._hashed.values():
-            if known.image_id == resolved_id and _server_unchanged(known):
-                return known.installation
+        return (await self._known(resolved_id)).installation
+
+    @asynccontextmanager
+    async def unchanged(self, resolved_id: str) -> AsyncIterator[Installation]:
+        """The installation that a resolved image stands for, which may not change in the block.
+
+        Raises ``ServerError`` like ``installation``, and ``InputChangedError`` at the end, in place
+        of any other error, if a file of it was touched, even if that was undone.
+        """
+        known = await self._known(resolved_id)
         try:
-            return (await self._find(resolved_id)).installation
+            yield known.installation
+        except Exception:
+            await self._check_untouched(known)
+            raise
+        await self._check_untouched(known)
+
+    async def _known(self, resolved_id: str) -> _Hashed:
+        for known in tuple(self._hashed.values()):
+            if known.image_id == resolved_id and await self._holds(known):
+                return known
+        try:
+            return await self._find(resolved_id)
         except InvalidArgumentError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
+
+    async def _check_untouched(self, known: _Hashed) -> None:
+        touched = known.watch.disturbed()
+        if touched is None and (
+            known.watch.complete or await asyncio.to_thread(_stamp_now, known.layout) == known.stamp
+        ):
+            return
+        one = known.installation
+        raise InputChangedError(
+            f"PostgreSQL {one.version} in {one.bin_dir} changed while it was used",
+            remedy="prepare again",
+            details=None if touched is None else f"{touched} was touched",
+        )
+
+    async def _holds(self, known: _Hashed) -> bool:
+        """Whether nothing was touched since the files were hashed, as far as is known."""
+        if known.watch.disturbed() is not None:
+            return False
+        if known.watch.complete:
+            return True
+        bin_dir = known.installation.bin_dir
+        looked_at = self._looked_at.get(bin_dir, -math.inf)
+        if time.monotonic() - looked_at < self._fresh_seconds:
+            return True
+        self._looked_at[bin_dir] = time.monotonic()
+        return await asyncio.to_thread(_stamp_now, known.layout) == known.stamp
 
     async def _find(self, wanted: str) -> _Hashed:
         ref = parse(wanted)
@@ -83,16 +143,17 @@ class Catalogue:
         return None
 
     async def _hash(self, installation: Installation) -> _Hashed:
+        async with self._hashing:
+            return await self._hash_alone(installation)
+
+    async def _hash_alone(self, installation: Installation) -> _Hashed:
         known = self._hashed.get(installation.bin_dir)
-        if (
-            known is not None
-            and known.installation == installation
-            and time.monotonic() - known.looked_at < self._fresh_seconds
-        ):
-            return known
+        if known is not None:
+            if known.installation == installation and await self._holds(known):
+                return known
+            known.watch.close()
         try:
-            layout = await layout_of(installation.bin_dir) if known is None else known.layout
-            hashed = await asyncio.to_thread(_look, installation, layout, known)
+            hashed = await self._hash_anew(installation)
         except (OSError, ProgramError) as error:
             raise ServerError(
                 f"PostgreSQL {installation.version} in {installation.bin_dir} is incomplete: "
@@ -100,30 +161,43 @@ class Catalogue:
                 remedy="install it again",
             ) from error
         self._hashed[installation.bin_dir] = hashed
+        self._looked_at[installation.bin_dir] = time.monotonic()
         return hashed
 
-
-def _look(installation: Installation, layout: Layout, known: _Hashed | None) -> _Hashed:
-    looked_at = time.monotonic()
-    seen = stamp(layout)
-    if known is not None and known.installation == installation and known.stamp == seen:
-        name = known.image_id
-    else:
-        name = image_id(digest(installation.version, layout))
-    return _Hashed(
-        installation=installation,
-        layout=layout,
-        image_id=name,
-        stamp=seen,
-        server_stamp=file_stamp((installation.bin_dir / "postgres").stat()),
-        looked_at=looked_at,
-    )
+    async def _hash_anew(self, installation: Installation) -> _Hashed:
+        for _ in range(_ATTEMPTS):
+            layout = await with_surroundings(await layout_of(installation.bin_dir))
+            hashed = await asyncio.to_thread(_look, installation, layout)
+            if hashed.watch.disturbed() is None:
+                return hashed
+            hashed.watch.close()
+        raise ServerError(
+            f"PostgreSQL {installation.version} in {installation.bin_dir} does not stop changing",
+            remedy="prepare again once it is installed",
+        )
 
 
-def _server_unchanged(known: _Hashed) -> bool:
-    """Whether at least the server binary is still the one that was hashed."""
+def _look(installation: Installation, layout: Layout) -> _Hashed:
+    begun = watch(layout)
     try:
-        server = (known.installation.bin_dir / "postgres").stat()
-    except FileNotFoundError:
-        return False
-    return file_stamp(server) == known.server_stamp
+        before = stamp(layout)
+        content = parts(installation.version, layout)
+        return _Hashed(
+            installation=installation,
+            layout=layout,
+            image_id=image_id(digest_of(content)),
+            parts=content,
+            stamp=before,
+            watch=begun,
+        )
+    except BaseException:
+        begun.close()
+        raise
+
+
+def _stamp_now(layout: Layout) -> Stamp | None:
+    """Its stamp; None if something of it is gone."""
+    try:
+        return stamp(layout)
+    except OSError:
+        return None

@@ -20,7 +20,7 @@ _SUBDIR = "postgresql"
 """PostgreSQL's subdirectory of ``lib`` and ``share``, if other software uses these, too."""
 
 _SHARED_ROOTS = (Path("/usr"), Path("/usr/local"))
-"""Where libraries belong to the system; the C library's version stands for them."""
+"""Where libraries belong to the system, and only those that are loaded count."""
 
 _LIBRARY = re.compile(r"\.(?:so|dylib)(?:\.|$)")
 
@@ -44,6 +44,15 @@ class File(NamedTuple):
     """Does not depend on the installation's directory."""
     path: str
     status: os.stat_result
+    alone: bool = True
+    """Whether other files in its directory are no part of the installation."""
+
+
+class Outside(NamedTuple):
+    """A file or directory elsewhere that an installation uses."""
+
+    name: str
+    path: Path
 
 
 class Layout(Model, frozen=True, kw_only=True):
@@ -55,6 +64,8 @@ class Layout(Model, frozen=True, kw_only=True):
     """Of loadable modules (``pkglibdir``)."""
     bundled_dir: Path | None = None
     """Of the libraries that it bundles, such as ICU, which sorts text."""
+    outside: tuple[Outside, ...] = ()
+    """What else it uses (``surroundings``)."""
 
     @property
     def extension_dir(self) -> Path:
@@ -67,13 +78,33 @@ class Layout(Model, frozen=True, kw_only=True):
             path = self.bin_dir / name
             yield File(f"bin/{name}", str(path), path.stat())
         yield from _files_below("share", self.share_dir)
-        for file in _files_below("lib", self.library_dir):
-            if file.path.endswith((".so", ".dylib")):
-                yield file
+        yield from self.modules()
         if self.bundled_dir is not None:
             for path in self.bundled_dir.iterdir():
                 if path.is_file() and _LIBRARY.search(path.name):
-                    yield File(f"bundled/{path.name}", str(path), path.stat())
+                    yield File(f"bundled/{path.name}", str(path), path.stat(), alone=False)
+        for name, path in self.outside:
+            if path.is_dir():
+                yield from _files_below(name, path)
+            else:
+                with suppress(FileNotFoundError):
+                    yield File(name, str(path), path.stat())
+
+    def modules(self) -> Iterator[File]:
+        """What a server may load."""
+        for file in _files_below("lib", self.library_dir):
+            if file.path.endswith((".so", ".dylib")):
+                yield file
+
+    def directories(self) -> Iterator[str]:
+        """Every directory in which each file counts, or would count."""
+        trees = (self.share_dir, self.library_dir, *(path for _, path in self.outside))
+        for root in trees:
+            if root.is_dir():
+                yield str(root)
+                yield from (path for _, path, is_dir, _ in _entries_below("", root) if is_dir)
+        if self.bundled_dir is not None:
+            yield str(self.bundled_dir)
 
     def extensions(self) -> tuple[str, ...]:
         """What ``CREATE EXTENSION`` can create, in alphabetical order."""
@@ -147,15 +178,33 @@ async def _pg_config(bin_dir: Path, option: str) -> Path:
 
 
 def _files_below(prefix: str, root: Path) -> Iterator[File]:
-    # Runs whenever an image is resolved, over a thousand files in a few milliseconds: without a
-    # Path for each of them.
-    waiting = [(prefix, str(root))]
+    for name, path, is_dir, is_link in _entries_below(prefix, root):
+        if not is_dir:
+            with suppress(FileNotFoundError):  # a link to a file that is not installed
+                yield File(name, path, os.stat(path), alone=is_link)  # noqa: PTH116
+
+
+def _entries_below(prefix: str, root: Path) -> Iterator[tuple[str, str, bool, bool]]:
+    """The name and path of everything below a directory, whether it is a directory, and a link.
+
+    Links to directories are followed, except back to one that they are in.
+    """
+    # Thousands of files in a few milliseconds: without a Path for each of them.
+    waiting: list[tuple[str, str, tuple[tuple[int, int], ...]]]
+    waiting = [(prefix, str(root), (_identity(str(root)),))]
     while waiting:
-        name, directory = waiting.pop()
+        name, directory, above = waiting.pop()
         with os.scandir(directory) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((f"{name}/{entry.name}", entry.path))
-                else:
-                    with suppress(FileNotFoundError):  # a link to a file that is not installed
-                        yield File(f"{name}/{entry.name}", entry.path, entry.stat())
+                inner, is_link = f"{name}/{entry.name}", entry.is_symlink()
+                is_dir = entry.is_dir()
+                if is_dir and (own := _identity(entry.path)) in above:
+                    continue
+                yield inner, entry.path, is_dir, is_link
+                if is_dir:
+                    waiting.append((inner, entry.path, (*above, own)))
+
+
+def _identity(directory: str) -> tuple[int, int]:
+    status = os.stat(directory)  # noqa: PTH116
+    return status.st_dev, status.st_ino

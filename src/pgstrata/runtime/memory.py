@@ -18,7 +18,7 @@ from pgstrata.dbms.memory import (
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.domain.model import Model
-from pgstrata.errors import InvalidArgumentError, ServerError
+from pgstrata.errors import InputChangedError, InvalidArgumentError, ServerError
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
@@ -74,6 +74,7 @@ class MemoryRuntime:
         self.commands: list[ToolCommand] = []
         self._disk = disk
         self._installations = tuple(installations)
+        self._touched = 0
         self._servers: dict[int, Server] = {}
         """By their pids."""
         self._pids = count(1000)
@@ -87,6 +88,22 @@ class MemoryRuntime:
             if ref.digest in (None, _digest(one)):
                 return _resolved(one)
         raise not_installed(ref, self._installations)
+
+    def touch(self) -> None:
+        """Change something of every installation, and change it back."""
+        self._touched += 1
+
+    @asynccontextmanager
+    async def unchanged(self, image_id: str) -> AsyncIterator[None]:
+        version = await self._version(image_id)
+        before = self._touched
+        try:
+            yield
+        finally:
+            if self._touched != before:
+                raise InputChangedError(
+                    f"PostgreSQL {version} changed while it was used", remedy="prepare again"
+                )
 
     async def initialise(self, image_id: str, data_dir: Path) -> None:
         major = (await self._version(image_id)).partition(".")[0]

@@ -83,8 +83,16 @@ class NativeRuntime:
     async def resolve(self, image_id: str) -> ResolvedImage:
         return await self._catalogue.resolve(image_id)
 
+    @asynccontextmanager
+    async def unchanged(self, image_id: str) -> AsyncIterator[None]:
+        async with self._catalogue.unchanged(image_id):
+            yield
+
     async def initialise(self, image_id: str, data_dir: Path) -> None:
-        installation = await self._catalogue.installation(image_id)
+        async with self._catalogue.unchanged(image_id) as installation:
+            await self._initialise(installation, data_dir)
+
+    async def _initialise(self, installation: Installation, data_dir: Path) -> None:
         self._access.give_away(data_dir)
         try:
             with faults.step("initdb"):
@@ -182,6 +190,7 @@ class NativeRuntime:
 
     async def close(self) -> None:
         """Stop waiting for the servers' exit; they keep running."""
+        self._catalogue.close()
         reapers, self._reapers = self._reapers, set()
         for reaper in reapers:
             reaper.cancel()

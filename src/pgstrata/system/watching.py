@@ -17,7 +17,7 @@ from typing import NamedTuple
 from inotify_simple import INotify, flags
 
 _NAMES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
-_CONTENT = flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE
+_CONTENT = flags.MODIFY | flags.CLOSE_WRITE
 _LOST = flags.Q_OVERFLOW | flags.IGNORED | flags.UNMOUNT
 _MOST_LINKS = 40
 """As many symbolic links as Linux follows in one path."""
@@ -40,6 +40,7 @@ class Watch:
         self._events = events
         self._names: dict[str, _Name] = {}
         self._concerned: set[str] = set()
+        self._concerned_content: set[str] = set()
         self._whole: set[str] = set()
         self._watched: dict[str, int] = {}
         self._unwatched: set[str] = set()
@@ -52,13 +53,16 @@ class Watch:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def follow(self, path: PurePath) -> None:
+    def follow(self, path: PurePath, *, content: bool = False) -> None:
         """Watch every name on the way to an absolute path, through all symbolic links.
 
-        Neither the path nor any of its directories need exist.
+        Neither the path nor any of its directories need exist. ``content``: also that of the file
+        there.
         """
-        for _ in self._way(str(path)):
-            pass
+        names = [*self._way(str(path))]
+        if content and names:
+            self._concerned_content.add(names[-1])
+            self._listen(self._names[names[-1]].directory, _NAMES | _CONTENT)
 
     def directory(self, path: PurePath) -> None:
         """Watch every name in a directory, and the content of its files."""
@@ -99,7 +103,11 @@ class Watch:
             self._unwatched.add(directory)
             return
         full = _join(directory, name)
-        if directory in self._whole or (mask & _NAMES and full in self._concerned):
+        if (
+            directory in self._whole
+            or (mask & _NAMES and full in self._concerned)
+            or (mask & _CONTENT and full in self._concerned_content)
+        ):
             self._disturbed = self._disturbed or full
 
     def note_lost(self) -> None:

@@ -36,6 +36,26 @@ def test_a_step_whose_input_changed_while_it_ran_keeps_no_state_and_says_so(
     run(scenario())
 
 
+@pytest.mark.parametrize("script", ["gate", "gate fail"])
+def test_a_step_whose_postgresql_was_touched_while_it_ran_keeps_no_state_and_says_so(
+    tmp_path: Path, script: str
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.manager.submit(heart.request("a", script))
+            await heart.at_gate.wait()
+            heart.runtime.touch()
+            heart.gate.set()
+            ended = await heart.end_of(job.job_id)
+            assert ended.error is not None
+            assert ended.error.code == "input_changed"
+            assert "PostgreSQL" in ended.error.message
+            assert [state.prepare_args_normalized for state in await heart.store.states()] == ["a"]
+            assert heart.runtime.running == ()
+
+    run(scenario())
+
+
 def test_who_watched_a_build_whose_input_changed_builds_from_its_own(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:

@@ -38,25 +38,52 @@ def uncacheable(known: Step) -> Step:
     return replace(known, uncacheable=True)
 
 
-def chain(*steps: Step, image: str = IMAGE, **settings: str) -> planner.Chain:
-    return planner.chain(image, steps, server_settings=settings)
+def chain(
+    *steps: Step, image: str = IMAGE, parts: dict[str, str] | None = None, **settings: str
+) -> planner.Chain:
+    return planner.chain(image, steps, server_settings=settings, image_parts=parts or {})
 
 
-def record(*steps: Step, image: str = IMAGE, **settings: str) -> StepRecord:
+def record(
+    *steps: Step, image: str = IMAGE, parts: dict[str, str] | None = None, **settings: str
+) -> StepRecord:
     """What is kept of the last of these steps."""
-    made = chain(*steps, image=image, **settings)
-    return step_record(made.state_ids[-1], made.inputs[-1], steps[-1])
+    made = chain(*steps, image=image, parts=parts, **settings)
+    return step_record(made.state_ids[-1], made.inputs[-1], steps[-1], made.image_parts)
 
 
-def compared(wanted: Step, *others: StepRecord) -> Reason:
+def compared(wanted: Step, *others: StepRecord, parts: dict[str, str] | None = None) -> Reason:
     """Why a step is to be built where these are known to be like it."""
-    wanted_chain = chain(wanted)
+    wanted_chain = chain(wanted, parts=parts)
     explained = reasons.explain(wanted_chain, frozenset(), Evidence(alike=others))
     return explained[wanted_chain.state_ids[0]]
 
 
 def codes(found: Iterable[Reason]) -> list[str]:
     return [reason.code for reason in found]
+
+
+PARTS = {"tzdata": "2025a", "ICU": "72", "extensions": "1"}
+
+
+@pytest.mark.parametrize(
+    ("now", "says", "named"),
+    [
+        ({"tzdata": "2025b"}, "PostgreSQL differs: tzdata changed (compared", "tzdata"),
+        ({"ICU": "73", "tzdata": "2025b"}, "PostgreSQL differs: tzdata, ICU changed", "tzdata"),
+        ({}, f"the image differs from {OTHER_IMAGE}", "image"),
+    ],
+)
+def test_what_changed_of_postgresql_is_named(now: dict[str, str], says: str, named: str) -> None:
+    before = record(step(a="1"), image=OTHER_IMAGE, parts=PARTS)
+    reason = compared(step(a="1"), before, parts=PARTS | now)
+    assert (reason.code, reason.input) == ("input_changed", named)
+    assert reason.text.startswith(says)
+
+
+def test_of_a_state_kept_before_parts_were_known_only_the_image_is_named() -> None:
+    reason = compared(step(a="1"), record(step(a="1"), image=OTHER_IMAGE), parts=PARTS)
+    assert reason.input == "image"
 
 
 def test_a_state_that_is_there_is_cached_whatever_else_is_known() -> None:

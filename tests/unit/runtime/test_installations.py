@@ -1,18 +1,28 @@
 import asyncio
 import os
+import re
 import shlex
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from pgstrata.domain.image import EXPECTED, ICU, Installation
-from pgstrata.errors import InvalidArgumentError, ServerError
+from pgstrata.domain.image import EXPECTED, ICU, Installation, ResolvedImage
+from pgstrata.errors import (
+    InputChangedError,
+    InvalidArgumentError,
+    ServerError,
+    StepFailedError,
+)
 from pgstrata.runtime import installations
 from pgstrata.runtime.catalogue import Catalogue
-from pgstrata.runtime.digest import digest, stamp
+from pgstrata.runtime.digest import digest, stamp, watch
 from pgstrata.runtime.installations import Finder
-from pgstrata.runtime.layout import Layout, layout_of
+from pgstrata.runtime.layout import Layout, Outside, layout_of
+from pgstrata.runtime.surroundings import with_surroundings
 from tests import needs
 
 
@@ -31,9 +41,11 @@ def install(root: Path, version: str = "16.4") -> Path:
     here = '"$(dirname "$0")"/..'
     program(
         bin_dir / "pg_config",
-        f"case $1 in --sharedir) echo {here}/share;; --pkglibdir) echo {here}/lib;; esac",
+        f"case $1 in --sharedir) echo {here}/share;; --pkglibdir) echo {here}/lib;; "
+        f"""--configure) echo "'--with-system-tzdata=$(cd {here}; pwd)/zones' 'CC=cc'";; esac""",
     )
-    for name in ("share/postgres.bki", "share/extension/plpgsql.control", "lib/plpgsql.so"):
+    files = ("share/postgres.bki", "share/extension/plpgsql.control", "lib/plpgsql.so")
+    for name in (*files, "zones/Europe/Paris"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     return bin_dir
@@ -205,6 +217,149 @@ def test_an_image_changes_when_a_file_of_its_installation_does(tmp_path: Path) -
     assert after.image_id != before.image_id
     with pytest.raises(InvalidArgumentError, match="not installed"):
         asyncio.run(images.resolve(before.image_id))
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("bin/psql", "PostgreSQL's programs"),
+        ("share/postgres.bki", "PostgreSQL's files"),
+        ("share/extension/plpgsql.control", "extensions"),
+        ("share/extension/new.control", "extensions"),
+        ("lib/plpgsql.so", "extensions"),
+        ("zones/Europe/Paris", "tzdata"),
+        ("zones/Atlantis", "tzdata"),
+    ],
+)
+def test_an_image_says_which_part_of_it_changed(tmp_path: Path, name: str, part: str) -> None:
+    images = catalogue(install(tmp_path, "19.77"))
+
+    def resolved() -> ResolvedImage:
+        return asyncio.run(images.resolve("postgres:19.77"))
+
+    before = resolved()
+    with (tmp_path / name).open("a") as file:
+        file.write("# changed")
+    after = resolved()
+    assert after.image_id != before.image_id
+    assert {key for key in after.parts if after.parts[key] != before.parts[key]} == {part}
+    images.close()
+
+
+def _there_and_back(path: Path) -> None:
+    before = path.read_bytes()
+    path.write_bytes(before + b"# changed")
+    path.write_bytes(before)
+
+
+def _away_and_back(path: Path) -> None:
+    path.rename(path.with_name("aside"))
+    path.with_name("aside").rename(path)
+
+
+def _appear_and_go(path: Path) -> None:
+    path.with_name("new.control").touch()
+    path.with_name("new.control").unlink()
+
+
+@pytest.mark.parametrize(
+    ("touch", "name"),
+    [
+        (_there_and_back, "bin/psql"),
+        (_there_and_back, "share/extension/plpgsql.control"),
+        (_there_and_back, "lib/plpgsql.so"),
+        (_there_and_back, "zones/Europe/Paris"),
+        (_there_and_back, "words/stop"),
+        (_away_and_back, "share/extension"),
+        (_away_and_back, "share"),
+        (_away_and_back, "share/words"),
+        (_away_and_back, "bin"),
+        (_appear_and_go, "share/extension/plpgsql.control"),
+    ],
+)
+def test_what_is_touched_while_somebody_relies_on_it_is_named(
+    tmp_path: Path, touch: Callable[[Path], None], name: str
+) -> None:
+    images = catalogue(install(tmp_path, "19.77"))
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "stop").write_text("the")
+    (tmp_path / "share" / "words").symlink_to("../words")
+
+    async def touching(image_id: str, failing: bool) -> None:
+        async with images.unchanged(image_id):
+            touch(tmp_path / name)
+            if failing:
+                raise StepFailedError("nonsense", remedy="none")
+
+    async def scenario(failing: bool) -> None:
+        image = await images.resolve("postgres:19.77")
+        async with images.unchanged(image.image_id) as installation:
+            assert installation.version == "19.77"
+        with pytest.raises(InputChangedError, match=r"19\.77") as failed:
+            await touching(image.image_id, failing)
+        assert f"{tmp_path}/" in (failed.value.details or "")
+        # It is the same again, and can be used.
+        assert await images.resolve("postgres:19.77") == image
+        async with images.unchanged(image.image_id):
+            (tmp_path / "beside").touch()
+
+    asyncio.run(scenario(failing=False))
+    asyncio.run(scenario(failing=True))
+    images.close()
+
+
+def test_a_link_to_a_directory_below_an_installation_counts_as_what_is_in_it(
+    tmp_path: Path,
+) -> None:
+    install(tmp_path / "a")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "stop").write_text("the")
+    (tmp_path / "a" / "share" / "words").symlink_to(tmp_path / "words")
+    (tmp_path / "words" / "round").symlink_to(tmp_path / "a" / "share")
+    before = digest("16.4", layout(tmp_path / "a"))
+    assert digest("16.4", layout(tmp_path / "a")) == before
+    (tmp_path / "words" / "stop").write_text("a")
+    assert digest("16.4", layout(tmp_path / "a")) != before
+
+
+def test_every_library_that_is_loaded_counts() -> None:
+    found = next(one for one in asyncio.run(Finder(None).find()) if one.problem is None)
+
+    async def whole() -> Layout:
+        return await with_surroundings(await layout_of(found.bin_dir))
+
+    layout = asyncio.run(whole())
+    loading = [*(found.bin_dir / name for name in ("postgres", "initdb", "psql"))]
+    loading += (Path(file.path) for file in layout.modules())
+    told = subprocess.run(["ldd", *loading], capture_output=True, text=True).stdout
+    loaded = {Path(path).resolve() for path in re.findall(r"(/\S+) \(0x[0-9a-f]+\)", told)}
+    assert any(path.name.startswith("libc.so") for path in loaded)
+    assert loaded <= {Path(file.path).resolve() for file in layout.files()}
+
+
+def test_a_library_and_what_its_name_leads_to_count_and_nothing_beside_it(tmp_path: Path) -> None:
+    install(tmp_path / "a")
+    for name in ("libx.so.1.2", "libx.so.1.3", "liby.so.1"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "libx.so.1").symlink_to("libx.so.1.2")
+    used = Outside("libraries/libx.so.1", tmp_path / "libx.so.1")
+    whole = replace(layout(tmp_path / "a"), outside=(used,))
+
+    def touched(change: Callable[[], object]) -> bool:
+        with watch(whole) as begun:
+            change()
+            return begun.disturbed() is not None
+
+    def lead_elsewhere() -> None:
+        (tmp_path / "libx.so.1").unlink()
+        (tmp_path / "libx.so.1").symlink_to("libx.so.1.3")
+
+    before = digest("16.4", whole)
+    assert not touched(lambda: _there_and_back(tmp_path / "liby.so.1"))
+    assert touched(lambda: _there_and_back(tmp_path / "libx.so.1.2"))
+    assert digest("16.4", whole) == before
+    assert touched(lead_elsewhere)
+    assert digest("16.4", whole) != before
 
 
 def test_an_image_whose_server_was_replaced_is_not_run_any_more(tmp_path: Path) -> None:
