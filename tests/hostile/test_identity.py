@@ -1,6 +1,7 @@
 """A state is what its name says, whatever anybody does meanwhile to the files it is made of."""
 
 import asyncio
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -148,6 +149,28 @@ def test_a_changeset_whose_files_are_exchanged_as_it_runs_and_put_back_fails(
                     with pytest.raises(InputChangedError, match=f"data/{step.changeset_id} chang"):
                         async with LOCAL.hold(step.inputs) as held:
                             await kind.execute(step, held, server, rig.runtime, unheard)
+
+    asyncio.run(scenario())
+
+
+def test_two_dumps_of_a_database_are_one_state_and_run_with_their_keys(
+    rig: NativeRig, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with rig.serving() as server:
+            pg_dump = (await rig.runtime.installations())[0].bin_dir / "pg_dump"
+            dumps = [dump(pg_dump, server.endpoint.dsn) for _ in range(2)]
+            assert all("\\unrestrict " in one for one in dumps)
+            assert dumps[0] != dumps[1]
+            recipe = PsqlRecipe()
+            changelogs.write(tmp_path, {f"{n}.sql": one for n, one in enumerate(dumps)})
+            steps = await recipe.steps(psql(tmp_path, "-f", "0.sql", "-f", "1.sql"), LOCAL)
+            assert steps[0].digest == steps[1].digest
+            for step in steps:
+                await PsqlRunner().execute(step, LOCAL, server, rig.runtime, unheard)
+
+    def dump(pg_dump: Path, dsn: str) -> str:
+        return subprocess.run([pg_dump, dsn], check=True, capture_output=True, text=True).stdout
 
     asyncio.run(scenario())
 

@@ -311,6 +311,22 @@ def _encoding(command: Command, findings: Findings) -> None:
         )
 
 
+def _restrict(command: Command, findings: Findings) -> None:
+    if (key := _key(command)) is not None:
+        findings.restrict(key.start, key.end, key.value)
+
+
+def _unrestrict(command: Command, findings: Findings) -> None:
+    if (key := _key(command)) is not None:
+        findings.unrestrict(key.start, key.end, key.value)
+
+
+def _key(command: Command) -> Word | None:
+    """The key that a command is given, if it is written as it is."""
+    word = command.words[0] if command.words else None
+    return word if word is not None and word.known and word.value.isalnum() else None
+
+
 def _if(_command: Command, findings: Findings) -> None:
     findings.conditional += 1
 
@@ -348,6 +364,8 @@ _HANDLERS: dict[str, Callable[[Command, Findings], None]] = {
     "c": _connect,
     "connect": _connect,
     "encoding": _encoding,
+    "restrict": _restrict,
+    "unrestrict": _unrestrict,
     "if": _if,
     "endif": _endif,
     "q": _quit,

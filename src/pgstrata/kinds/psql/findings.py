@@ -9,6 +9,7 @@ from pgstrata.kinds.psql.script import (
     DataFile,
     Include,
     Interpolation,
+    Key,
     Problem,
     Reference,
     Script,
@@ -41,6 +42,8 @@ class Findings:
     _problems: list[Problem] = field(default_factory=list)
     _bindings: list[Binding] = field(default_factory=list)
     _interpolations: dict[str, Interpolation] = field(default_factory=dict)
+    _restricted: tuple[int, int, bytes] | None = None
+    _keys: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def optional(self) -> bool:
@@ -81,6 +84,16 @@ class Findings:
     def change_directory(self, start: int, end: int, path: bytes) -> None:
         self._refer(ChangeDirectory(start, end, self._path(start, path), start))
 
+    def restrict(self, start: int, end: int, key: bytes) -> None:
+        self._restricted = (start, end, key)
+
+    def unrestrict(self, start: int, end: int, key: bytes) -> None:
+        if self._restricted is not None and self._restricted[2] == key:
+            number = self._keys.setdefault(key, len(self._keys))
+            for one in (self._restricted[:2], (start, end)):
+                self._refer(Key(*one, number, one[0]))
+        self._restricted = None
+
     def _path(self, position: int, path: bytes) -> str:
         """The path as text, or a substitute; anything wrong with it is recorded as a problem."""
         if path.startswith(b"~") and path != b"~" and not path.startswith(b"~/"):
@@ -114,7 +127,8 @@ class Findings:
 
     def _segments(self) -> Iterable[Segment]:
         position = 0
-        for reference in self._references:
+        # A key is known to be one only later.
+        for reference in sorted(self._references, key=lambda one: one.start):
             if reference.start > position:
                 yield Text(position, reference.start)
             yield reference

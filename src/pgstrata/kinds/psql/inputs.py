@@ -25,6 +25,7 @@ from pgstrata.kinds.psql.script import (
     DataFile,
     Include,
     Interpolation,
+    Key,
     Problem,
     Reference,
     Script,
@@ -193,6 +194,8 @@ class _Expanding:
                 return self._data(part, origin)
             case ChangeDirectory():
                 return self._change_directory(part, origin)
+            case Key(number=number):
+                return ["key", number]
 
     def _included(self, part: Include, origin: _Origin) -> Content:
         path = _tilde(part.path)

@@ -51,7 +51,20 @@ class ChangeDirectory(NamedTuple):
     line: int
 
 
-Reference = Include | DataFile | ChangeDirectory
+class Key(NamedTuple):
+    r"""The key of a ``\restrict`` or ``\unrestrict``, of which each needs the other.
+
+    It is random, as in dumps, and only has to be the same in both.
+    """
+
+    start: int
+    end: int
+    number: int
+    """The same for the same key."""
+    line: int
+
+
+Reference = Include | DataFile | ChangeDirectory | Key
 Segment = Text | Reference
 
 

@@ -68,6 +68,53 @@ def test_every_file_that_is_read_is_an_input(tmp_path: Path) -> None:
     assert sorted(_names(step, tmp_path)) == sorted(TREE)
 
 
+DUMP = """\\restrict {0}
+create table t (x text);
+copy t from stdin;
+\\\\restrict {1}
+\\.
+\\unrestrict {2}
+"""
+
+
+def test_the_keys_of_a_dump_do_not_count(tmp_path: Path) -> None:
+    _write(tmp_path, {"a.sql": DUMP.format("k3Y", "x", "k3Y"), "b.sql": DUMP.format("k", "x", "k")})
+    assert _digest(tmp_path, "-f", "a.sql") == _digest(tmp_path, "-f", "b.sql")
+    twice = ("\\restrict {0}\n\\unrestrict {0}\n", "\\restrict {1}\n\\unrestrict {1}\n")
+    _write(tmp_path, {"c.sql": "".join(twice).format("a", "b")})
+    _write(tmp_path, {"d.sql": "".join(twice).format("e", "f")})
+    assert _digest(tmp_path, "-f", "c.sql") == _digest(tmp_path, "-f", "d.sql")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        DUMP.format("k", "y", "k"),
+        DUMP.format("k", "x", "l"),
+        DUMP.format("l", "x", "k"),
+        DUMP.format("k'", "x", "k'"),
+        DUMP.format(":k", "x", ":k"),
+        DUMP.format("k", "x", "k").replace("\\unrestrict k\n", ""),
+        DUMP.format("k", "x", "k").replace("\\restrict k\n", ""),
+        DUMP.format("k", "x", "k") + "\\restrict k\n\\unrestrict k\n",
+    ],
+)
+def test_whether_keys_are_there_and_the_same_counts(tmp_path: Path, other: str) -> None:
+    _write(tmp_path, {"a.sql": DUMP.format("k", "x", "k"), "b.sql": other})
+    assert _digest(tmp_path, "-f", "a.sql") != _digest(tmp_path, "-f", "b.sql")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("restrict {0}", "{0}"), ("restrict {0}\n\\i c.sql", "unrestrict {0}")]
+)
+def test_a_key_whose_other_half_is_not_in_its_script_counts(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    for name, key in (("a.sql", "k"), ("b.sql", "l")):
+        _write(tmp_path, {"c.sql": "", name: f"\\{one.format(key)}\nselect '{other.format(key)}';"})
+    assert _digest(tmp_path, "-f", "a.sql") != _digest(tmp_path, "-f", "b.sql")
+
+
 @pytest.mark.parametrize("changed", sorted(TREE))
 def test_a_change_in_any_file_changes_the_digest(tmp_path: Path, changed: str) -> None:
     _write(tmp_path, TREE)
