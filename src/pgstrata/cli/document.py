@@ -4,6 +4,6 @@
 def print_document(content: object) -> None:
     """Print models, or data that contains them, as JSON."""
     # Output for people does not need it.
-    from pgstrata.api.codec import ENCODER
+    from pgstrata.api.codec import encode
 
-    print(ENCODER.encode(content).decode())
+    print(encode(content).decode())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli.ages import age, until
 from pgstrata.cli.steps import title
-from pgstrata.cli.text import image, short
+from pgstrata.cli.text import at_depth, image, short
 from pgstrata.domain.sizes import rounded
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def state_rows(items: "Sequence[State]", style: Style) -> Table:
     head = ("STATE", "SIZE", "AGE", "INSTANCES", "PINNED", "IMAGE", "STEP")
     return head, [
         (
-            "  " * depth + short(item.state_id, long=style.long),
+            at_depth(depth, short(item.state_id, long=style.long)),
             rounded(item.size_bytes),
             age(item.created_at),
             str(item.refcount),

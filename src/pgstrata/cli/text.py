@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TextIO
 
 SHORT_ID = 12
+_LEVEL = "  "
+_DEEPEST = 10
+"""How deep a tree may be until more of it is blank than not."""
 
 
 def printable(text: str) -> str:
@@ -47,6 +50,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int | None 
         for row in (head, *clean)
     ]
     return "\n".join(lines if width is None else [cut(line, width) for line in lines])
+
+
+def at_depth(depth: int, text: str) -> str:
+    """Indent a line of a tree; below the deepest level that is shown so, its depth is a number.
+
+    Its parent is the nearest line above it whose depth is one less.
+    """
+    return f"{_LEVEL * min(depth, _DEEPEST)}{f'[{depth}] ' if depth > _DEEPEST else ''}{text}"
 
 
 def short(identifier: str | None, *, long: bool = False) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pgstrata.api.codec import ENCODER
+from pgstrata.api.codec import ENCODER, encode
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -15,7 +15,7 @@ def answer(
     body: object, status: int = 200, *, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Respond with one model as JSON."""
-    return Response(ENCODER.encode(body), status, headers, media_type=JSON)
+    return Response(encode(body), status, headers, media_type=JSON)
 
 
 def list_answer(request: Request, items: Sequence[object]) -> Response:

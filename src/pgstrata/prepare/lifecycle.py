@@ -47,6 +47,7 @@ Move = Begin | Plan | Execute | PrepareInstance | SucceedPlanned | Cancel
 def next_move(job: Job, tasks: Sequence[Task], *, planned: bool) -> Move | None:
     """Decide what to do next for a job; None if it has ended.
 
+    ``tasks``: at least the first of its tasks that has not ended, unless all have.
     ``planned``: whether this run of the job has made its plan, or has found that an earlier run's
     plan is still valid.
     """

@@ -8,7 +8,7 @@ are all cached takes few transactions.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -31,6 +31,7 @@ from pgstrata.prepare.in_flight import InFlight
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
+from pgstrata.prepare.task_list import TaskList
 from pgstrata.prepare.task_log import TaskLog, open_task_log
 from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import finish
@@ -50,7 +51,7 @@ class _Run:
     """One run of a job: the job and its tasks as this run knows them."""
 
     job: Job
-    tasks: tuple[Task, ...]
+    tasks: TaskList
     kind: RecipeSide
     submission: Submission | None
     """None after a restart."""
@@ -58,12 +59,15 @@ class _Run:
     """The lease that keeps the states of the chain from being evicted."""
     chain: planner.Chain | None = None
     """Known once this run has planned."""
+    positions: Mapping[str, int] = field(default_factory=dict)
+    """The step that makes each state of the chain, counted from 0."""
     pending: Transition | None = None
     """What is recorded but not stored yet."""
 
     def record(self, transition: Transition) -> None:
         """Record a transition; the next flush stores it."""
-        self.job, self.tasks = transition.job, transitions.tasks_after(self.tasks, transition)
+        self.job = transition.job
+        self.tasks.apply(transition)
         self.pending = (
             transition if self.pending is None else transitions.merge(self.pending, transition)
         )
@@ -112,12 +116,12 @@ class JobRunner:
         has ended elsewhere.
         """
         async with self._job_slots.hold(job_id):
-            tasks: tuple[Task, ...] = ()
+            tasks = TaskList()
             if submission is not None:
                 job = submission.job
             else:
                 job = await self._job_log.load(job_id)
-                tasks = await self._job_log.tasks(job_id)
+                tasks = TaskList(await self._job_log.tasks(job_id))
             kind = lookup(self._kinds, job.request.prepare_kind)
             run = _Run(job, tasks, kind, submission)
             try:
@@ -144,7 +148,7 @@ class JobRunner:
             ) from None
 
     async def _advance(self, run: _Run) -> None:
-        while move := lifecycle.next_move(run.job, run.tasks, planned=run.chain is not None):
+        while move := lifecycle.next_move(run.job, run.tasks.next, planned=run.chain is not None):
             match move:
                 case lifecycle.Begin():
                     run.record(transitions.started(run.job, utc_now()))
@@ -183,8 +187,11 @@ class JobRunner:
         before = [task.spec for task in run.tasks]
         drift = planner.drift(before, specs) if run.job.signature is not None else None
         run.chain = chain
+        run.positions = {state_id: step for step, state_id in enumerate(chain.state_ids)}
         if run.job.signature is not None and drift is None:
-            run.record(transitions.resumed(run.job, run.tasks, specs, done=done, now=utc_now()))
+            run.record(
+                transitions.resumed(run.job, tuple(run.tasks), specs, done=done, now=utc_now())
+            )
             return
         run.record(
             transitions.planned(
@@ -216,7 +223,7 @@ class JobRunner:
     async def _reread_steps(self, run: _Run) -> Sequence[Step]:
         """Make the steps from the current inputs, which may take a while."""
         await self._flush(run)
-        async with self._open_log(run.tasks[0]):
+        async with self._open_log(run.tasks.first):
             return await run.kind.steps(run.job.request, self._sources)
 
     # The tasks
@@ -301,7 +308,7 @@ def _chain(run: _Run) -> planner.Chain:
 def _state_order(run: _Run, task: Task) -> StateOrder:
     assert isinstance(task.spec, StateExecuteTask)
     chain = _chain(run)
-    position = chain.state_ids.index(task.spec.output_state_id)
+    position = run.positions[task.spec.output_state_id]
     return StateOrder(
         job_id=task.job_id,
         image_id=chain.image_id,

@@ -348,19 +348,18 @@ class SnapshotOrchestrator:
         volumes = [volume.name for volume in await self._fs.volumes(self._states)]
         known = await self._store.existing_states(volumes)
         rows = {name: await self._row(self._states / name) for name in volumes if name not in known}
+        children: dict[str | None, list[State]] = {}
+        for row in rows.values():
+            if row is not None:
+                children.setdefault(row.parent_state_id, []).append(row)
+        waiting = [row for parent in (None, *known) for row in children.get(parent, ())]
         adopted: list[str] = []
-        there = {None, *known}
-        # Parents first.
-        while ready := [
-            row
-            for name, row in rows.items()
-            if row and name not in there and row.parent_state_id in there
-        ]:
-            for row in ready:
-                await self._store.add_state(row)
-                adopted.append(row.state_id)
-            there.update(adopted)
-        return adopted, sorted(rows.keys() - there)
+        while waiting:
+            row = waiting.pop()
+            await self._store.add_state(row)
+            adopted.append(row.state_id)
+            waiting += children.get(row.state_id, ())
+        return adopted, sorted(rows.keys() - set(adopted))
 
     async def _row(self, volume: Path) -> State | None:
         """The row in a whole state's marker."""

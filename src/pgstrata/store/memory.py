@@ -19,6 +19,9 @@ class MemoryStore:
 
     def __init__(self, *, removals_kept: int = REMOVALS_KEPT) -> None:
         self._states: dict[str, State] = {}
+        self._children: dict[str, dict[str, None]] = {}
+        """The ids of states by their parent's, in the order in which they were stored."""
+        self._size_bytes = 0
         self._steps: dict[str, StepRecord] = {}
         self._removals: dict[str, Removal] = {}
         self._removals_kept = removals_kept
@@ -42,7 +45,11 @@ class MemoryStore:
         before = self._states.get(state.state_id)
         if before is not None:
             state = msgspec.structs.replace(state, pinned=before.pinned)
+            self._forget(before)
         self._states[state.state_id] = state
+        self._size_bytes += state.size_bytes or 0
+        if parent is not None:
+            self._children.setdefault(parent, {})[state.state_id] = None
         if step is not None:
             self._steps.pop(state.state_id, None)  # the newest is the last
             self._steps[state.state_id] = step
@@ -111,13 +118,21 @@ class MemoryStore:
         return True
 
     def _drop_state(self, state_id: str, why: RemovedFor) -> None:
-        if self._states.pop(state_id, None) is None:
+        state = self._states.pop(state_id, None)
+        if state is None:
             return
+        self._forget(state)
         self._steps.pop(state_id, None)
         self._removals.pop(state_id, None)  # the newest is the last
         self._removals[state_id] = Removal(why=why, at=utc_now())
         while len(self._removals) > self._removals_kept:
             del self._removals[next(iter(self._removals))]
+
+    def _forget(self, state: State) -> None:
+        """Remove a state from what is counted, and from its parent's children."""
+        self._size_bytes -= state.size_bytes or 0
+        if siblings := self._children.get(state.parent_state_id or ""):
+            siblings.pop(state.state_id, None)
 
     async def tree(self, state_id: str) -> Tree | None:
         if state_id not in self._states:
@@ -138,9 +153,10 @@ class MemoryStore:
     async def remove_all(
         self, *, state_ids: Collection[str], instance_ids: Collection[str]
     ) -> None:
+        removed = {*state_ids, *instance_ids}
         for state_id in state_ids:
             for stemming, words in self._descendants(state_id).items():
-                if stemming not in state_ids and stemming not in instance_ids:
+                if stemming not in removed:
                     raise ConflictError(
                         f"state {state_id} cannot be removed: {words} depends on it",
                         remedy="remove what depends on it first",
@@ -157,7 +173,7 @@ class MemoryStore:
         return state is not None
 
     async def count_states(self) -> Totals:
-        return _totals(self._states.values())
+        return Totals(states=len(self._states), size_bytes=self._size_bytes)
 
     async def evictable(
         self, *, created_before: datetime, limit: int, excluding: Collection[str] = ()
@@ -292,11 +308,7 @@ class MemoryStore:
 
     def _descendants(self, state_id: str) -> dict[str, str]:
         """The ids of a state's children and instances, each with a description for people."""
-        children = {
-            state.state_id: f"state {state.state_id}"
-            for state in self._states.values()
-            if state.parent_state_id == state_id
-        }
+        children = {child: f"state {child}" for child in self._children.get(state_id, ())}
         instances = {
             instance.instance_id: f"instance {instance.instance_id}"
             for instance in self._instances.values()

@@ -1,51 +1,57 @@
 """A small file tree in memory, for the adapters that keep no files."""
 
+from copy import deepcopy
 from pathlib import Path
+from typing import Union
+
+_Entry = Union[bytes, "_Directory"]
+_Directory = dict[str, _Entry]
 
 
 class MemoryDisk:
-    """Directories and files by absolute path; parent directories are made as needed."""
+    """Directories and files by absolute path; parent directories are made as needed.
+
+    No call takes longer because there are many entries elsewhere.
+    """
 
     def __init__(self) -> None:
-        self._entries: dict[Path, bytes | None] = {}  # None for a directory
+        self._root: _Directory = {}
 
     def write(self, path: Path, content: bytes) -> None:
         """Make or replace a file. Raises ``IsADirectoryError``."""
-        if path in self._entries and self._entries[path] is None:
+        if isinstance(self._find(path), dict):
             raise IsADirectoryError(str(path))
-        self.make_dir(path.parent)
-        self._entries[path] = content
+        self._directory(path.parent)[path.name] = content
 
     def read(self, path: Path) -> bytes | None:
         """A file's content; None if there is no such file."""
-        return self._entries.get(path)
+        found = self._find(path)
+        return found if isinstance(found, bytes) else None
 
     def make_dir(self, path: Path) -> None:
         """Make a directory, if it does not exist. Raises ``NotADirectoryError``."""
-        for directory in (path, *path.parents):
-            if self._entries.setdefault(directory, None) is not None:
-                raise NotADirectoryError(str(directory))
+        self._directory(path)
 
     def exists(self, path: Path) -> bool:
         """Whether there is a file or directory with this path."""
-        return path in self._entries
+        return self._find(path) is not None
 
     def children(self, path: Path) -> list[Path]:
         """The entries of a directory, by name; empty if there is no such directory."""
-        return sorted(entry for entry in self._entries if entry.parent == path and entry != path)
+        found = self._find(path)
+        return sorted(path / name for name in found) if isinstance(found, dict) else []
 
     def copy_tree(self, source: Path, target: Path) -> None:
         """Copy a file or a directory with its content.
 
         Raises ``FileNotFoundError`` without a source, ``FileExistsError`` if there is a target.
         """
-        if source not in self._entries:
+        found = self._find(source)
+        if found is None:
             raise FileNotFoundError(str(source))
-        if target in self._entries:
+        if self.exists(target):
             raise FileExistsError(str(target))
-        self.make_dir(target.parent)
-        copies = {target / old.relative_to(source): self._entries[old] for old in self._at(source)}
-        self._entries.update(copies)
+        self._directory(target.parent)[target.name] = deepcopy(found)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a file or a directory with its content; raises like ``copy_tree``."""
@@ -54,8 +60,20 @@ class MemoryDisk:
 
     def remove_tree(self, path: Path) -> None:
         """Remove a file or a directory with its content, if it exists."""
-        for entry in self._at(path):
-            del self._entries[entry]
+        if self.exists(path):
+            del self._directory(path.parent)[path.name]
 
-    def _at(self, path: Path) -> list[Path]:
-        return [entry for entry in self._entries if entry.is_relative_to(path)]
+    def _find(self, path: Path) -> _Entry | None:
+        found: _Entry | None = self._root
+        for name in path.parts[1:]:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    def _directory(self, path: Path) -> _Directory:
+        directory = self._root
+        for name in path.parts[1:]:
+            below = directory.setdefault(name, {})
+            if not isinstance(below, dict):
+                raise NotADirectoryError(str(path))
+            directory = below
+        return directory

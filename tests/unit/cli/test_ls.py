@@ -126,10 +126,23 @@ def test_a_state_without_its_parent_in_the_list_is_a_root() -> None:
     assert rows[0][0] == OTHER_STATE
 
 
-def test_a_chain_of_states_may_be_longer_than_the_stack() -> None:
-    chain = [state(f"{n:064x}", f"{n - 1:064x}" if n else None, "-c x") for n in range(3000)]
+def test_a_chain_of_states_may_be_longer_than_the_stack_and_stays_in_sight() -> None:
+    chain = [state(f"{n:064x}", f"{n - 1:064x}" if n else None, "-c x") for n in range(10_000)]
+    _, rows = state_rows(convert(chain, list[State]), Style(long=False))
+    cells = [row[0] for row in rows]
+    assert cells[:2] == ["0" * 12, "  " + "0" * 12]
+    assert cells[10] == "  " * 10 + "0" * 12
+    assert cells[11] == "  " * 10 + f"[11] {'0' * 12}"
+    assert cells[-1] == "  " * 10 + f"[9999] {'0' * 12}"
+
+
+def test_what_has_one_parent_far_down_has_one_number() -> None:
+    ids = [f"{n:064x}" for n in range(40)]
+    chain = [state(one, ids[n - 1] if n else None, "-c x") for n, one in enumerate(ids)]
+    chain += [state(f"{n:064x}", ids[30], "-c y") for n in (50, 51)]
     _, rows = state_rows(convert(chain, list[State]), Style(long=True))
-    assert rows[-1][0] == "  " * 2999 + f"{2999:064x}"
+    depths = {row[0].split()[-1]: row[0].split()[0] for row in rows}
+    assert depths[ids[31]] == depths[f"{50:064x}"] == depths[f"{51:064x}"] == "[31]"
 
 
 def test_long_shows_whole_ids(stocked: FakeEngine, pgstrata: Pgstrata) -> None:

@@ -257,11 +257,11 @@ def holding(in_use: InUse, state_ids: Iterable[str]) -> Iterator[None]:
     in_use.release(lease_id)
 
 
-def run(scenario: Coroutine[None, None, None]) -> None:
+def run(scenario: Coroutine[None, None, None], *, seconds: float = 120) -> None:
     """Run a scenario; one that hangs is a failure that says so."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(seconds):
             await scenario
 
     asyncio.run(bounded())

@@ -8,7 +8,7 @@ from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
 from pgstrata.cli.report import report
 from pgstrata.cli.targets import Target, resolve
-from pgstrata.cli.text import one_line
+from pgstrata.cli.text import at_depth, one_line
 from pgstrata.errors import ConflictError, InvalidArgumentError
 from pgstrata.kinds.plugin import Option
 
@@ -56,7 +56,7 @@ def run(context: Context, given: Given) -> int:
 
 def tree(root: "DeleteNode") -> list[str]:
     """Format a tree of items to remove, one line each."""
-    return ["  " * depth + _line(node) for depth, node in _walk(root)]
+    return [at_depth(depth, _line(node)) for depth, node in _walk(root)]
 
 
 def _remove(engine: "Engine", target: Target, given: Given) -> "DeleteResult":
