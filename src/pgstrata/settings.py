@@ -38,12 +38,15 @@ THROW_AWAY_SETTINGS: dict[str, str] = {
     "min_wal_size": "32MB",
     "max_wal_size": "1GB",
 }
-"""PostgreSQL settings for databases that are thrown away; each can be overridden."""
+"""PostgreSQL settings for databases that are thrown away; each can be overridden, also by what a
+script sets with ``ALTER SYSTEM``."""
 
 OWN_SERVER_SETTINGS: dict[str, str] = {
     "listen_addresses": "servers listen on loopback only",
     "port": "each server gets a free one",
     "unix_socket_directories": "sockets are in the store",
+    "config_file": "it is made from these settings",
+    "data_directory": "each server has its own",
     "hba_file": "the store controls access",
     "ident_file": "the store controls access",
     "client_encoding": "scripts are read as UTF-8",

@@ -189,7 +189,7 @@ def test_no_leftover_among_sockets_stops_an_engine(
 ) -> None:
     user = engine_user()
     private = PrivateDir(sockets, server_user=user, engine_user=user)
-    server = private.add()
+    server = private.add("")
     for name in (".s.PGSQL.1.lock", ".s.PGSQL.2", "pg_hba.conf.x", "password.y"):
         plant(private.path / name, secret)
         plant(server.sockets / name, secret)

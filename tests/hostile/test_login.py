@@ -24,6 +24,24 @@ PASSWORDS = (
 )
 
 
+LOCKOUTS = (
+    "alter role postgres nologin",
+    "create role temp superuser login;\n\\c postgres temp\n"
+    "alter role postgres rename to boss; create role postgres login",
+    """create role temp superuser login;\n\\c postgres temp
+    alter role postgres rename to "it's \\ ""me" """,
+    "\\c template1\nalter database postgres allow_connections false",
+    "alter role postgres set role = pg_monitor",
+    "alter role postgres set default_transaction_read_only = on",
+    "alter system set default_transaction_read_only = on",
+    "create schema catch; create view catch.pg_authid as select 1; "
+    "alter role postgres set search_path = catch, pg_catalog",
+)
+"""What keeps the superuser out, or would keep the engine from its work there."""
+
+DROPPED = ("create database shop", "\\c shop\ndrop database postgres")
+
+
 @pytest.fixture(scope="module")
 def shell() -> Iterator[Terminal]:
     """A shell with a store for all tests here, whose engine finds Liquibase."""
@@ -63,11 +81,12 @@ def test_the_dsn_works_whatever_a_script_makes_of_the_password(shell: Terminal) 
         assert value(dsn, "select rolsuper from pg_roles where rolname = 'postgres'") is True
 
 
-def test_liquibase_goes_on_whatever_a_changeset_makes_of_the_password(shell: Terminal) -> None:
-    for number in range(1, len(PASSWORDS) + 1):
-        # The second time round, each starts from a state.
-        dsn = update(shell, PASSWORDS[:number])
-    assert value(dsn, "select count(*) from databasechangelog") == len(PASSWORDS)
+def test_liquibase_goes_on_whatever_a_changeset_makes_of_the_login(shell: Terminal) -> None:
+    changes = (*PASSWORDS, "alter role postgres nologin", "select 1")
+    for number in range(1, len(changes) + 1):
+        # Each but the first starts from a state.
+        dsn = update(shell, changes[:number])
+    assert value(dsn, "select count(*) from databasechangelog") == len(changes)
 
 
 def test_a_state_keeps_what_its_script_said(shell: Terminal) -> None:
@@ -83,6 +102,52 @@ def test_a_state_keeps_what_its_script_said(shell: Terminal) -> None:
     )
     assert value(dsn, "select rolvaliduntil::timestamptz < now() from said")
     assert value(dsn, "select rolpassword like 'SCRAM%' from said")
+
+
+@pytest.mark.parametrize("locking", LOCKOUTS)
+def test_the_dsn_works_and_so_does_the_next_step_whatever_locks_the_superuser_out(
+    shell: Terminal, locking: str
+) -> None:
+    shell.write("lock.sql", locking)
+    superuser = "select rolsuper from pg_roles where rolname = session_user"
+    first = shell.prepare("-f", "lock.sql")
+    assert value(first, superuser) is True
+    # The first time round on the server that was locked, then on the state.
+    for after in ("a", "b"):
+        dsn = shell.prepare(
+            "-f",
+            "lock.sql",
+            *steps(
+                (f"set role none; set transaction_read_only = off; create table public.{after} ()",)
+            ),
+        )
+        assert value(dsn, superuser) is True
+
+
+LOGGING = """
+create table logins (who text);
+create function note() returns event_trigger language plpgsql as $$
+begin insert into logins values (current_setting('application_name')); {more} end $$;
+create event trigger noting on login execute function note();
+alter event trigger noting enable always;
+"""
+
+
+@pytest.mark.parametrize("more", ["", "raise exception 'no entry';"])
+def test_login_triggers_neither_see_nor_stop_the_engine(shell: Terminal, more: str) -> None:
+    shell.write("trigger.sql", LOGGING.format(more=more))
+    dsn = shell.prepare("-f", "trigger.sql")
+    if more:
+        with pytest.raises(psycopg.OperationalError, match="no entry"):
+            value(dsn, "select 1")
+    assert value(f"{dsn}?options=-c%20event_triggers%3Doff", "select count(*) from logins") == 0
+
+
+def test_without_its_database_the_dsn_leads_to_the_oldest_one_there_is(shell: Terminal) -> None:
+    shell.write("drop.sql", ";\n".join(DROPPED))
+    for after in ("a", "b"):
+        dsn = shell.prepare("-f", "drop.sql", *steps((f"create table {after} ()",)))
+        assert value(dsn, "select current_database()") == "shop"
 
 
 def test_a_step_may_be_any_role(shell: Terminal) -> None:
@@ -113,6 +178,59 @@ def test_a_servers_user_cannot_enter_what_holds_its_sockets_and_rules(shell: Ter
         status = path.lstat()
         if not stat.S_ISSOCK(status.st_mode) and not path.name.endswith(".lock"):
             assert (status.st_uid, status.st_mode & 0o022) == (os.geteuid(), 0), path
+
+
+def test_what_a_state_says_of_its_server_is_above_our_defaults(shell: Terminal) -> None:
+    said = {
+        "wal_level": "logical",
+        "max_connections": "37",
+        "fsync": "on",
+        "max_wal_senders": "3",
+        "shared_buffers": "24MB",
+        "cluster_name": "it's \\ here",
+    }
+    quoted = ((name, text.replace("'", "''")) for name, text in said.items())
+    dsn = shell.prepare(
+        *steps(tuple(f"alter system set {name} = '{text}'" for name, text in quoted)),
+        *("-c", "create table here as select setting from pg_settings where name = 'wal_level'"),
+    )
+    assert {name: value(dsn, f"select current_setting('{name}')") for name in said} == said
+    assert value(dsn, "select * from here") == "logical"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "shared_preload_libraries = 'nope'",
+        "wal_level = 'minimal', max_wal_senders = 5",
+        "huge_pages = 'on', huge_page_size = 1073741824",
+    ],
+)
+def test_a_step_that_keeps_servers_from_starting_fails_and_names_the_setting(
+    shell: Terminal, setting: str
+) -> None:
+    statements = [f"alter system set {one}" for one in setting.split(", ")]
+    shell.write("a.sql", ";\n".join(statements))
+    words = ("prepare:psql", "--", "-c", "create table a ()", "-f", "a.sql", "-c", "select 1")
+    for last in (len(words), -2):
+        said = shell(*words[:last], exit_code=1).stderr
+        assert "no server starts after `-f" in said
+        assert setting.partition(" ")[0] in said
+
+
+def test_settings_that_are_the_engines_stay_so(shell: Terminal) -> None:
+    dsn = shell.prepare(
+        *steps(
+            (
+                "alter system set hba_file = '/nowhere'",
+                "alter system set listen_addresses = '*'",
+                "alter system set unix_socket_group = 'nobody'",
+                "alter system set unix_socket_directories = '/tmp'",
+                "alter system set archive_mode = on",
+            )
+        )
+    )
+    assert value(dsn, "select current_setting('archive_mode')") == "off"
 
 
 def test_a_server_that_builds_listens_to_nobody_but_its_own_tools(shell: Terminal) -> None:

@@ -207,6 +207,38 @@ def test_a_script_that_changes_the_password_does_not_lock_the_engine_out(rig: Na
     assert asyncio.run(change()) == ["postgres"]
 
 
+@pytest.mark.parametrize(
+    "shutting",
+    [
+        ("alter role postgres nologin",),
+        (
+            "\\c template1",
+            "alter database postgres allow_connections false",
+            "alter role postgres nologin",
+        ),
+        ("create unlogged table kept as select 7 as n", "alter role postgres nologin"),
+    ],
+)
+@pytest.mark.parametrize("opening", ["select 1", "alter role postgres login"])
+def test_what_lets_a_step_in_is_taken_back_unless_the_step_says_so_itself(
+    rig: NativeRig, shutting: tuple[str, ...], opening: str
+) -> None:
+    async def scenario() -> list[bool]:
+        data_dir = rig.cluster()
+        undone = []
+        for commands in (shutting, (opening,), ("select 1",)):
+            server = await rig.runtime.start(rig.image, data_dir, building=True)
+            undone.append(bool(server.undo))
+            await psql(rig, server, *commands)
+            if len(undone) == 3 and "unlogged" in shutting[0]:
+                assert await psql(rig, server, "select n from kept") == ["7"]
+            await rig.runtime.stop(server)
+        return undone
+
+    opened = opening != "select 1" and "\\c template1" not in shutting
+    assert asyncio.run(scenario()) == [False, True, not opened]
+
+
 def test_the_engines_environment_does_not_show(
     rig: NativeRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,17 +331,19 @@ def test_a_broken_data_directory_is_told_in_the_servers_own_words(rig: NativeRig
     assert servers_below(data_dir.parent) == []
 
 
-def test_a_cluster_whose_database_was_dropped_does_not_count_as_up(rig: NativeRig) -> None:
+@pytest.mark.parametrize("building", [False, True])
+def test_a_cluster_that_lets_nobody_in_for_another_reason_does_not_count_as_up(
+    rig: NativeRig, building: bool
+) -> None:
     data_dir = rig.cluster()
 
-    async def drop_and_restart() -> None:
+    async def shut_and_restart() -> None:
         async with rig.serving(data_dir) as server:
-            with connected(f"{server.endpoint.dsn.removesuffix('postgres')}template1") as other:
-                other.execute("drop database postgres")
-        await rig.runtime.start(rig.image, data_dir)
+            await psql(rig, server, "alter role postgres set session_preload_libraries = 'nope'")
+        await rig.runtime.start(rig.image, data_dir, building=building)
 
-    with pytest.raises(ServerError, match='database "postgres" does not exist'):
-        asyncio.run(drop_and_restart())
+    with pytest.raises(ServerError, match='could not access file "nope"'):
+        asyncio.run(shut_and_restart())
     assert servers_below(data_dir.parent) == []
 
 

@@ -20,13 +20,11 @@ APPLICATION_NAME = "pgstrata engine"
 
 _CONNECT_SECONDS = 10
 
-_OWN = {
+OWN_SETTINGS = {
     "default_transaction_read_only": "off",
     "lock_timeout": "0",
-    "local_preload_libraries": "",
     "role": "none",
     "search_path": "pg_catalog",
-    "session_preload_libraries": "",
     "statement_timeout": "0",
     "synchronous_commit": "off",
 }
@@ -38,7 +36,7 @@ that has them for logins."""
 
 
 def _options(major: int) -> str:
-    own = _OWN | ({"event_triggers": "off"} if major >= _EVENT_TRIGGERS else {})
+    own = OWN_SETTINGS | ({"event_triggers": "off"} if major >= _EVENT_TRIGGERS else {})
     return " ".join(f"-c {name}={value}" for name, value in own.items())
 
 
@@ -63,13 +61,18 @@ async def give_login(server: Server, verifier: str) -> None:
     A server that does this is ready for queries. Raises ``ServerError`` if it refuses.
     """
     user = server.endpoint.user.replace('"', '""')
+    await tell(
+        server,
+        f"""alter role "{user}" superuser login password '{verifier}' """
+        "valid until 'infinity' connection limit -1",
+    )
+
+
+async def tell(server: Server, *statements: str) -> None:
+    """Carry out statements, each by itself. Raises ``ServerError``."""
     async with bare_connection(server) as connection:
-        await answer(
-            server,
-            connection,
-            f"""alter role "{user}" superuser login password '{verifier}' """
-            "valid until 'infinity' connection limit -1",
-        )
+        for statement in statements:
+            await answer(server, connection, statement)
 
 
 async def check_it_answers(server: Server) -> None:
@@ -93,6 +96,8 @@ async def bare_connection(server: Server) -> AsyncIterator[PGconn]:
             if status == PollingStatus.FAILED:
                 raise _no_answer(server, connection.get_error_message())
             await _wait_ready(connection.socket, writing=status == PollingStatus.WRITING)
+        if connection.parameter_status(b"is_superuser") != b"on":
+            raise _no_answer(server, f"{server.endpoint.user} is no superuser any more")
         yield connection
     finally:
         connection.finish()

@@ -39,6 +39,9 @@ class Server(Model, frozen=True, kw_only=True):
     """Where it logs, for people."""
     handle: str
     """Only its runtime understands this; equal handles are the same server's."""
+    undo: tuple[str, ...] = ()
+    """Statements that take back what had to be changed to let anybody in, before its files are kept
+    as a state. ``Runtime.stop`` carries them out."""
 
 
 class Instance(Model, frozen=True, kw_only=True):

@@ -5,8 +5,12 @@ replays the WAL since the last checkpoint. Nothing committed may be lost by that
 must see what it would see after a clean start from the state.
 """
 
+import re
+
 from pgstrata.domain.model import Model
 from pgstrata.settings import Consistency
+
+_SETTING = re.compile(rb"^\s*([\w.]+)", re.MULTILINE)
 
 
 class Situation(Model, frozen=True, kw_only=True):
@@ -20,6 +24,14 @@ class Situation(Model, frozen=True, kw_only=True):
     """What a crash would lose, for people."""
     settings_changed: bool
     """Whether a server started now would read other settings than the running one did."""
+    let_in: bool = False
+    """Whether roles or databases were changed for the step to get into its server."""
+
+
+def settings_changed(before: bytes, after: bytes) -> list[str]:
+    """The names of settings that differ between two contents of a server's files, in order."""
+    lines = set(before.splitlines()) ^ set(after.splitlines())
+    return sorted({name.decode() for line in lines for name in _SETTING.findall(line)})
 
 
 def reason_to_stop(wanted: Consistency, situation: Situation) -> str | None:
@@ -32,6 +44,8 @@ def reason_to_stop(wanted: Consistency, situation: Situation) -> str | None:
         return f"{situation.lost} would not survive a crash"
     if situation.settings_changed:
         return "settings that are read at start-up were changed"
+    if situation.let_in:
+        return "what let the step in has to be taken back"
     if wanted == "auto" and situation.last:
         return "no step follows, and starting from a clean state is faster"
     return None

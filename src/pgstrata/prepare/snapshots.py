@@ -41,9 +41,9 @@ from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.reason import StepRecord
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError, StateUnusableError
+from pgstrata.errors import ConflictError, ServerError, StateUnusableError
 from pgstrata.prepare.build_leases import BuildLease, BuildLeases
-from pgstrata.prepare.consistency import Situation, reason_to_stop
+from pgstrata.prepare.consistency import Situation, reason_to_stop, settings_changed
 from pgstrata.runtime.base import Runtime
 from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
@@ -286,15 +286,18 @@ class SnapshotOrchestrator:
                 can_clone_live=self._fs.can_clone_live,
                 lost=await self._dbms.lost_in_crash(workspace.data_dir),
                 settings_changed=settings != workspace.start_settings,
+                let_in=bool(server.undo),
             ),
         )
+        await self._dbms.check_snapshot(workspace.data_dir)
+        if reason is None and not await self._flush(server, flushed):
+            reason = "the step let nobody in any more"
         if reason is not None:
             _log.debug("the server on %s is stopped: %s", workspace.directory, reason)
             await self._runtime.stop(server)
+            if settings != workspace.start_settings:
+                await self._check_starts(workspace, state, settings)
             workspace.start_settings = settings
-        await self._dbms.check_snapshot(workspace.data_dir)
-        if reason is None:
-            await self._dbms.flush(server, flushed=flushed)
         build = self._builds[state.state_id]
         held = await self._fs.usage(workspace.directory, changed_since=build.since_epoch)
         measured = msgspec.structs.replace(
@@ -322,6 +325,28 @@ class SnapshotOrchestrator:
                 raise
         await self._evictor.relieve("after_snapshot")
         return reason is None
+
+    async def _flush(self, server: Server, flushed: str | None) -> bool:
+        """Flush a server that may stay up; whether it let us in."""
+        try:
+            await self._dbms.flush(server, flushed=flushed)
+        except ServerError as error:
+            _log.debug("%s", error.message)
+            return False
+        return True
+
+    async def _check_starts(self, workspace: Workspace, state: State, settings: bytes) -> None:
+        """Raise ``StateUnusableError`` if no server starts with its new settings."""
+        try:
+            server = await self._runtime.start(state.image_id, workspace.data_dir, building=True)
+        except ServerError as error:
+            names = ", ".join(settings_changed(workspace.start_settings, settings))
+            raise StateUnusableError(
+                f"no server starts after `{state.prepare_args_normalized}`, which set {names}",
+                remedy="correct what it sets with ALTER SYSTEM; the server says why below",
+                details=error.details,
+            ) from error
+        await finish(self._runtime.stop(server))
 
     async def _keep(
         self, workspace: Workspace, state: State, keep: Keep, *, recovers: bool

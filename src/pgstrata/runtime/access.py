@@ -1,5 +1,7 @@
 """Who may connect to a server and how: a private directory for each, with its rules and sockets.
 
+Its file of settings is there as well.
+
 The engine connects through a socket, as the superuser, by peer authentication: no password is
 hashed, and a script that changes one locks nobody out. The clients of an instance need a password.
 A server that builds a state has only its socket, where the engine's tools may be any role.
@@ -97,13 +99,16 @@ class PrivateDir:
             raise ServerError(f"{path} {reason}", remedy="choose another directory")
         self._make()
 
-    def add(self, superuser: str = SUPERUSER, *, building: bool = False) -> "ServerDir":
-        """A new directory for a server that is about to start, with the rules for it."""
+    def add(
+        self, settings: str, *, superuser: str = SUPERUSER, building: bool = False
+    ) -> "ServerDir":
+        """A new directory for a server that is about to start, with its settings and rules."""
         rules = _HBA_BUILDING if building else _HBA
         name = _quoted(superuser)
         with faults.step("access.make"):
             added = ServerDir(self._new(), self._owner)
         with faults.step("access.write"):
+            self._write(added.settings_file, settings)
             self._write(added.hba_file, rules.format(superuser=name))
             self._write(added.ident_file, f"{_MAP} {_quoted(self._engine_user)} {name}\n")
         return added
@@ -191,6 +196,7 @@ class ServerDir:
         """Make the directory for sockets in it, for the server to write to."""
         self.path = path
         self.sockets = path / _SOCKETS
+        self.settings_file = path / "postgresql.conf"
         self.hba_file = path / _HBA_FILE
         self.ident_file = path / _IDENT_FILE
         self.sockets.mkdir(mode=0o700)

@@ -83,8 +83,9 @@ class Runtime(Protocol):
     async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
         """Start a server and return once it answers queries. It outlives this process.
 
-        Its superuser gets a new password, with which clients on this machine may log in. If it is
-        ``building`` a state, nobody but the engine and its tools may, and no role is changed.
+        Its superuser gets a new password, with which clients on this machine may log in, whatever
+        scripts did to that role and to its database. If it is ``building`` a state, nobody but the
+        engine and its tools may, and what has to be changed for that is taken back when it stops.
         Raises ``ServerError`` with the server's own log lines if it does not start. If that
         happens, or this is cancelled, nothing is left running.
         """

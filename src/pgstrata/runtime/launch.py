@@ -42,23 +42,29 @@ class ServerLog:
         return b"".join(lines).decode("utf-8", "replace").rstrip()
 
 
+def settings_text(data_dir: Path, settings: Mapping[str, str]) -> str:
+    """A server's file of settings: those that initdb wrote for its cluster, changed by these.
+
+    ``ALTER SYSTEM`` writes another file, which the server reads after this one.
+    """
+    lines = (f"{name} = {_quoted(value)}" for name, value in settings.items())
+    return "\n".join((f"include {_quoted(str(data_dir / 'postgresql.conf'))}", *lines, ""))
+
+
 def server_argv(
-    bin_dir: Path,
-    data_dir: Path,
-    port: int,
-    access: ServerDir,
-    settings: Mapping[str, str],
-    *,
-    building: bool,
+    bin_dir: Path, data_dir: Path, port: int, access: ServerDir, *, building: bool
 ) -> list[str]:
-    """The server's command line. It overrides every file in the data directory.
+    """The server's command line: what no file in the data directory may change.
 
     One that is ``building`` a state has no clients of its own.
     """
     fixed = {
+        "config_file": str(access.settings_file),
+        "data_directory": str(data_dir),
         "listen_addresses": "" if building else HOST,
         "port": str(port),
         "unix_socket_directories": str(access.sockets),
+        "unix_socket_group": "",
         "unix_socket_permissions": "0700",
         "hba_file": str(access.hba_file),
         "ident_file": str(access.ident_file),
@@ -68,10 +74,16 @@ def server_argv(
         # A clone of a database that archives must not write to that database's archive.
         "archive_mode": "off",
     }
-    options = [f"{name}={value}" for name, value in {**settings, **fixed}.items()]
+    options = [f"{name}={value}" for name, value in fixed.items()]
     return [str(bin_dir / "postgres"), "-D", str(data_dir)] + [
         word for option in options for word in ("-c", option)
     ]
+
+
+def _quoted(value: str) -> str:
+    """A value as a file of settings has it."""
+    escaped = value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n")
+    return f"'{escaped}'"
 
 
 def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> int:

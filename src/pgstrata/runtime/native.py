@@ -1,13 +1,14 @@
 """The native runtime: servers are processes of the PostgreSQL installed on this machine."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from pgstrata.dbms.connection import check_it_answers, give_login
+from pgstrata.dbms.connection import check_it_answers, give_login, tell
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.errors import ProgramError, ServerError
@@ -23,6 +24,7 @@ from pgstrata.runtime.launch import (
     LOG,
     ServerLog,
     server_argv,
+    settings_text,
     spawn,
     until_ready,
 )
@@ -31,12 +33,15 @@ from pgstrata.runtime.packaged.pins import extensions_by_major
 from pgstrata.runtime.ports import HOST, Ports, is_taken
 from pgstrata.runtime.postmaster import Postmaster, postmaster_of
 from pgstrata.runtime.relay import Relay
+from pgstrata.runtime.single_user import Entrance, let_in
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
 from pgstrata.system import faults, orphans, processes, subprocesses
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import OutputSink, Stream, Tail
 
 __all__ = ["NativeRuntime", "socket_dir_for"]
+
+_log = logging.getLogger(__name__)
 
 _START_SECONDS = 60.0
 """How long a server may take to answer: one that recovers from a crash has a lot to do first."""
@@ -109,26 +114,19 @@ class NativeRuntime:
             )
 
     async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
-        installation = await self._catalogue.installation(image_id)
+        start = _Start(image_id, await self._catalogue.installation(image_id), data_dir)
         if building:
-            return await self._start_building(_Start(image_id, installation, data_dir))
+            return await self._start_anyhow(start)
         # It is ready before the server is.
         making = asyncio.create_task(asyncio.to_thread(new_login), name="a server's password")
-        start = _Start(image_id, installation, data_dir, making)
         try:
-            for _ in range(_PORT_ATTEMPTS):
-                with self._ports.reserved() as port:
-                    server = await self._start_on(port, start)
-                if server is not None:
-                    return server
+            return await self._start_anyhow(start._replace(login=making))
         finally:
             await making
-        raise ServerError(
-            f"no free port was found on {HOST} for the server on {data_dir}",
-            remedy="free some ports, or try again",
-        )
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
+        if clean and server.undo and await self.alive(server):
+            await tell(server, *server.undo)
         if relay := self._relays.pop(server.handle, None):
             await relay.close()
         await postmaster.shut_down(postmaster_of(server), clean=clean)
@@ -143,7 +141,17 @@ class NativeRuntime:
     async def owner_of(self, data_dir: Path) -> Server | None:
         pid = postmaster.owner(data_dir)
         process = None if pid is None else _process(pid, image_id="", data_dir=data_dir)
-        return None if process is None else _server(process, _endpoint(self._access.path))
+        if process is None:
+            return None
+        nowhere = Endpoint(
+            host=HOST,
+            port=0,
+            socket_dir=self._access.path,
+            user=SUPERUSER,
+            password="",
+            database=SUPERUSER,
+        )
+        return _server(process, nowhere)
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
         await orphans.end_leftovers(self._store)
@@ -196,8 +204,32 @@ class NativeRuntime:
             reaper.cancel()
         await asyncio.gather(*reapers, return_exceptions=True)
 
+    async def _start_anyhow(self, start: "_Start") -> Server:
+        """Start a server even if the cluster's roles and databases let nobody in."""
+        how = self._start_building if start.login is None else self._start_instance
+        try:
+            return await how(start)
+        except _ShutOutError as error:
+            _log.info("%s", error.message)
+            return await how(start._replace(entrance=await self._let_in(start)))
+
+    async def _let_in(self, start: "_Start") -> Entrance:
+        access = self._add_access(start)
+        argv = server_argv(start.installation.bin_dir, start.data_dir, 5432, access, building=True)
+        try:
+            return await let_in(argv, start.data_dir, self.server_user)
+        finally:
+            access.discard()
+
+    def _add_access(self, start: "_Start") -> ServerDir:
+        return self._access.add(
+            settings_text(start.data_dir, self._settings),
+            superuser=start.entrance.user,
+            building=start.login is None,
+        )
+
     async def _start_building(self, start: "_Start") -> Server:
-        access = self._access.add(building=True)
+        access = self._add_access(start)
         relay = Relay(access.sockets)
         try:
             await relay.open()
@@ -209,9 +241,20 @@ class NativeRuntime:
         self._relays[server.handle] = relay
         return server
 
+    async def _start_instance(self, start: "_Start") -> Server:
+        for _ in range(_PORT_ATTEMPTS):
+            with self._ports.reserved() as port:
+                server = await self._start_on(port, start)
+            if server is not None:
+                return server
+        raise ServerError(
+            f"no free port was found on {HOST} for the server on {start.data_dir}",
+            remedy="free some ports, or try again",
+        )
+
     async def _start_on(self, port: int, start: "_Start") -> Server | None:
         """One attempt to start an instance; None if another program has taken the port."""
-        access = self._access.add()
+        access = self._add_access(start)
         try:
             return await self._start_in(access, port, start)
         except BaseException as error:
@@ -229,7 +272,6 @@ class NativeRuntime:
             data_dir,
             port,
             access,
-            self._settings,
             building=start.login is None,
         )
         pid, log = self._spawn(argv, data_dir)
@@ -247,18 +289,27 @@ class NativeRuntime:
                 )
             access.close()
             login = None if start.login is None else await start.login
-            endpoint = _endpoint(
-                access.sockets,
-                port,
-                start.installation.major,
-                relay_password if login is None else login.password,
+            endpoint = Endpoint(
+                host=HOST,
+                port=port,
+                socket_dir=access.sockets,
+                user=start.entrance.user,
+                password=relay_password if login is None else login.password,
+                database=start.entrance.database,
+                major=start.installation.major,
             )
-            server = _server(process, endpoint)
-            with faults.step("server.answer"):
-                if login is None:
-                    await check_it_answers(server)
-                else:
-                    await give_login(server, login.verifier)
+            undo = start.entrance.undo if login is None else ()
+            server = _server(process, endpoint, undo)
+            try:
+                with faults.step("server.answer"):
+                    if login is None:
+                        await check_it_answers(server)
+                    else:
+                        await give_login(server, login.verifier)
+            except ServerError as error:
+                # Stopped otherwise, it would lose its unlogged tables.
+                await postmaster.shut_down(process, clean=True)
+                raise _ShutOutError(error.message, remedy=error.remedy) from error
             return server
 
     def _spawn(self, argv: list[str], data_dir: Path) -> tuple[int, ServerLog]:
@@ -317,6 +368,10 @@ class NativeRuntime:
         )
 
 
+class _ShutOutError(ServerError):
+    """A server runs, but does not let the superuser into its database."""
+
+
 class _Start(NamedTuple):
     """What is started."""
 
@@ -325,27 +380,17 @@ class _Start(NamedTuple):
     data_dir: Path
     login: asyncio.Task[Login] | None = None
     """The login that an instance gets; None for a server that builds."""
+    entrance: Entrance = Entrance(SUPERUSER, SUPERUSER)
 
 
-def _server(process: Postmaster, endpoint: Endpoint) -> Server:
+def _server(process: Postmaster, endpoint: Endpoint, undo: tuple[str, ...] = ()) -> Server:
     return Server(
         endpoint=endpoint,
         runtime_id=str(process.pid),
         title=f"the server on {process.data_dir}",
         log=str(process.data_dir.parent / LOG),
         handle=process.handle,
-    )
-
-
-def _endpoint(sockets: Path, port: int = 0, major: int = 0, password: str = "") -> Endpoint:
-    return Endpoint(
-        host=HOST,
-        port=port,
-        socket_dir=sockets,
-        user=SUPERUSER,
-        password=password,
-        database=SUPERUSER,
-        major=major,
+        undo=undo,
     )
 
 

@@ -50,6 +50,7 @@ STEPS = frozenset(
         "server.forget",
         "server.freeze",
         "server.resume",
+        "server.let_in",
         "server.log",
         "server.signal",
         "server.spawn",

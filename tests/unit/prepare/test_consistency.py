@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pgstrata.prepare.consistency import Situation, reason_to_stop
+from pgstrata.prepare.consistency import Situation, reason_to_stop, settings_changed
 from pgstrata.settings import Consistency
 
 HARMLESS = Situation(last=False, can_clone_live=True, lost=None, settings_changed=False)
@@ -39,3 +39,16 @@ def test_no_wish_overrides_an_obstacle(
 @given(last=st.booleans())
 def test_who_wants_clean_states_gets_them(last: bool) -> None:
     assert reason_to_stop("clean", replace(HARMLESS, last=last)) is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        (b"", b"# written by ALTER SYSTEM\nwork_mem = '1MB'\n", ["work_mem"]),
+        (b"a = '1'\nb = '2'\n", b"b = '3'\nc.d = '4'\n", ["a", "b", "c.d"]),
+        (b"a = '1'\nb = '2'\n", b"b = '2'\na = '1'\n", []),
+        (b"a = '\xff'\n", b"\xff\n  include 'x'\n", ["a", "include"]),
+    ],
+)
+def test_changed_settings_are_named(before: bytes, after: bytes, changed: list[str]) -> None:
+    assert settings_changed(before, after) == changed

@@ -434,8 +434,8 @@ def test_the_instance_of_a_cancelled_start_is_never_seen(tmp_path: Path) -> None
         starting = asyncio.Event()
         start = heart.runtime.start
 
-        async def slow(image_id: str, data_dir: Path) -> object:
-            server = await start(image_id, data_dir)
+        async def slow(image_id: str, data_dir: Path, *, building: bool = False) -> object:
+            server = await start(image_id, data_dir, building=building)
             if data_dir.parent.parent.name == "instances":
                 starting.set()
                 try:

@@ -68,7 +68,7 @@ def mode(path: Path) -> int:
 
 def test_nobody_but_the_servers_can_pass_through(tmp_path: Path) -> None:
     directory = make(tmp_path / "run")
-    server = directory.add()
+    server = directory.add("")
     assert mode(server.sockets) == 0o700
     for closed in (directory.path, server.path, server.hba_file, server.ident_file):
         assert mode(closed) & 0o027 == 0
@@ -82,7 +82,7 @@ def test_a_directory_that_stood_open_is_closed(tmp_path: Path) -> None:
 
 def test_every_server_has_a_directory_of_its_own(tmp_path: Path) -> None:
     directory = make(tmp_path / "run")
-    servers = [directory.add() for _ in range(5)]
+    servers = [directory.add("") for _ in range(5)]
     assert len({server.sockets for server in servers}) == 5
     servers[0].discard()
     assert sorted(directory.path.iterdir()) == sorted(server.path for server in servers[1:])
@@ -94,7 +94,7 @@ def test_a_servers_user_can_write_nothing_but_its_sockets_and_those_only_at_firs
     building: bool, tmp_path: Path
 ) -> None:
     server = PrivateDir(tmp_path / "run", server_user="nobody", engine_user=USER).add(
-        building=building
+        "", building=building
     )
     owners = {path: path.stat().st_uid for path in (server.path, *server.path.iterdir())}
     assert [path for path, owner in owners.items() if owner != 0] == [server.sockets]
@@ -105,18 +105,18 @@ def test_a_servers_user_can_write_nothing_but_its_sockets_and_those_only_at_firs
 
 
 def test_clients_of_an_instance_need_a_password(tmp_path: Path) -> None:
-    first, *others = make(tmp_path / "run").add().hba_file.read_text().splitlines()
+    first, *others = make(tmp_path / "run").add("").hba_file.read_text().splitlines()
     assert first == 'local all "postgres" peer map=pgstrata'
     assert {line.split()[-1] for line in others} == {"scram-sha-256"}
 
 
 def test_a_server_that_builds_is_reached_by_its_socket_only(tmp_path: Path) -> None:
-    rules = make(tmp_path / "run").add(building=True).hba_file.read_text().splitlines()
+    rules = make(tmp_path / "run").add("", building=True).hba_file.read_text().splitlines()
     assert {line.split()[0] for line in rules} == {"local"}
 
 
 def test_the_superuser_may_have_any_name(tmp_path: Path) -> None:
-    server = make(tmp_path / "run").add('the "boss", really')
+    server = make(tmp_path / "run").add("", superuser='the "boss", really')
     assert server.hba_file.read_text().startswith('local all "the ""boss"", really" peer')
     assert server.ident_file.read_text() == f'pgstrata "{USER}" "the ""boss"", really"\n'
 
@@ -129,7 +129,7 @@ def endpoint(sockets: Path, port: int = 5432) -> Endpoint:
 
 def test_only_what_belongs_to_no_server_is_cleared_away(tmp_path: Path) -> None:
     directory = make(tmp_path / "run")
-    kept, gone = directory.add(), directory.add()
+    kept, gone = directory.add(""), directory.add("")
     (gone.sockets / ".s.PGSQL.1").touch()
     (directory.path / "notes").touch()
     directory.clear_leftovers([endpoint(kept.sockets)])
