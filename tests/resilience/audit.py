@@ -102,7 +102,7 @@ def _entries(store: Path, rows: Rows) -> Iterator[str]:
     for area in ("states", "bases"):
         for name in _names(store / area):
             here = _all_names(store / area / name)
-            if here - {LAYER, "digest"} != {"data", "marker"}:
+            if here - {LAYER, "digest", "content"} != {"data", "marker"}:
                 yield f"{area}/{name} holds {sorted(here)}"
 
 

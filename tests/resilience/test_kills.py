@@ -51,6 +51,8 @@ BESIDE_PREPARES = frozenset(
         "adoption.begin",
         "adoption.end",
         "locks.remove",
+        "statefs.content.write",
+        "statefs.upgrade",
         "store.extend",
         "store.record_eviction",
         "store.pin",
@@ -58,7 +60,7 @@ BESIDE_PREPARES = frozenset(
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
-undoing an instance, and a lost database."""
+undoing an instance, checking contents, and a lost database."""
 
 backends: set[str] = set()
 reached: set[str] = set()

@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pgstrata.system import faults
 from tests.filesystems import reachable_place
 from tests.resilience.engine import Engine
 from tests.resilience.stores import (
@@ -64,5 +65,20 @@ def test_running_instances_go_on_with_their_names_and_states_stay_cached(engine:
     cached = [task["cached"] for task in again["tasks"] if task["type"] == "state_execute"]
     assert cached == [True, True]
     assert engine.ask("POST", "/v1/cache/verify?deep") == {"checked": 2, "total": 2}
+    remove_instances(engine)
+    check_nothing_is_left(engine)
+
+
+def test_an_upgrade_that_was_killed_goes_on_where_it_was(engine: Engine) -> None:
+    dsn = prepared(engine)["result"]["dsn"]
+    engine.stop()
+    if not list(engine.store.glob("instances/*/overlay")):
+        pytest.skip("only overlay has something to move")
+    make_old(engine.store)
+    for moment in ("before=kill", "after=kill", "before=kill@2", "after=kill@2"):
+        if engine.start({faults.FAULTS: f"statefs.upgrade.{moment}"}):
+            engine.stop()  # it was done before
+    started(engine)
+    assert rows(dsn) == CONTENT
     remove_instances(engine)
     check_nothing_is_left(engine)
