@@ -36,6 +36,7 @@ from pgstrata.runtime.memory import MemoryRuntime, ToolRun
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.runtime.ports import Ports
 from pgstrata.runtime.surroundings import with_surroundings
+from pgstrata.settings import SandboxSettings
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import needs
 from tests.servers import data_dir_of, pid_of
@@ -258,7 +259,10 @@ def rig_below(
 
 
 def native_runtime(
-    directory: Path, ports: Ports | None = None, home: Path = POSTGRES_HOME
+    directory: Path,
+    ports: Ports | None = None,
+    home: Path = POSTGRES_HOME,
+    sandbox: SandboxSettings | None = None,
 ) -> NativeRuntime:
     """A runtime with its sockets below ``directory``, which the servers' user can reach."""
     return NativeRuntime(
@@ -268,6 +272,7 @@ def native_runtime(
         server_settings=SETTINGS,
         postgres_home=home,
         ports=ports,
+        sandbox=sandbox,
     )
 
 

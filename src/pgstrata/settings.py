@@ -21,6 +21,7 @@ Consistency = Literal["auto", "clean", "crash"]
 """How a server is left in a state: stopped cleanly, or as after a crash if that loses nothing;
 ``auto`` takes what costs less."""
 
+SandboxLevel = Literal["auto", "off", "partial", "basic"]
 
 THROW_AWAY_SETTINGS: dict[str, str] = {
     # Nothing here has to survive a power failure: a state's files are synced after the server has
@@ -108,6 +109,37 @@ class ServerSettings(NamedTuple):
     def own_settings(self) -> dict[str, str]:
         """The ``settings`` that differ from our defaults."""
         return dict(self.settings.items() - THROW_AWAY_SETTINGS.items())
+
+
+class SandboxSettings(NamedTuple):
+    """What servers are kept from."""
+
+    level: Annotated[
+        SandboxLevel,
+        Setting(
+            "the cell of each server: basic has namespaces, Landlock and a filter of system calls, "
+            "partial goes without namespaces, off is none at all; auto takes the best that works",
+            restart=True,
+        ),
+    ] = "auto"
+    network: Annotated[
+        bool, Setting("whether servers may connect to others by TCP and UDP", restart=True)
+    ] = False
+    read_paths: Annotated[
+        tuple[Path, ...],
+        Setting(
+            "more files and directories that servers can read, separated by colons", restart=True
+        ),
+    ] = ()
+
+    @property
+    def own_settings(self) -> dict[str, str]:
+        """What lets a server read elsewhere than in its own data."""
+        opened = {
+            "sandbox.network": "true" if self.network else "",
+            "sandbox.readPaths": ":".join(sorted(str(path) for path in self.read_paths)),
+        }
+        return {name: value for name, value in opened.items() if value}
 
 
 class PostgresSettings(NamedTuple):
@@ -275,6 +307,7 @@ class Settings(NamedTuple):
     engine: EngineSettings = EngineSettings()
     snapshot: SnapshotSettings = SnapshotSettings()
     runtime: ServerSettings = ServerSettings()
+    sandbox: SandboxSettings = SandboxSettings()
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     cache: CacheSettings = CacheSettings()
     instances: InstanceLimits = InstanceLimits()
@@ -282,3 +315,8 @@ class Settings(NamedTuple):
     liquibase: LiquibaseSettings = LiquibaseSettings()
     kinds: Mapping[str, Any] = {}
     """Settings given for kinds from other packages, by section."""
+
+    @property
+    def own_server_settings(self) -> dict[str, str]:
+        """What differs from our defaults of what a state's content may depend on."""
+        return self.runtime.own_settings | self.sandbox.own_settings

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from pgstrata import __file__ as package
+from pgstrata.system.cell import spawning
 from tests.clusters import POSTGRES_HOME
 from tests.filesystems import memory_place
 
@@ -107,12 +108,14 @@ class Terminal:
         return json.loads((self.store / "engine.json").read_bytes())
 
     def below_the_engine(self, program: str) -> list[psutil.Process]:
-        """The processes below the engine that run a program; any of them may end at any time."""
+        """What the engine had started that runs a program; any of it may end at any time."""
         found = []
-        for process in psutil.Process(self.engine_file()["pid"]).children(recursive=True):
+        for pid in (self.engine_file()["pid"], *spawning.spawners(self.store)):
             with suppress(psutil.NoSuchProcess):
-                if process.name() == program:
-                    found.append(process)
+                for process in psutil.Process(pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        if process.name() == program:
+                            found.append(process)
         return found
 
     def tear_down(self) -> None:

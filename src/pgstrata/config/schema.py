@@ -32,8 +32,11 @@ def _describe(key: Key) -> dict[str, Any]:
     about = setting.about[0].upper() + setting.about[1:]
     if setting.default is not None:
         return {"description": f"{about}. Default: {setting.default}.", **_rest(key)}
-    default = {} if key.default is None else {"default": key.values.plain(key.default)}
-    return {"description": f"{about}.", **default, **_rest(key)}
+    if key.default is None:
+        return {"description": f"{about}.", **_rest(key)}
+    # As text, a switch is a word.
+    default = key.default if isinstance(key.default, bool) else key.values.plain(key.default)
+    return {"description": f"{about}.", "default": default, **_rest(key)}
 
 
 def _rest(key: Key) -> dict[str, Any]:

@@ -88,6 +88,17 @@ class SnapshotStatus(Model, frozen=True, kw_only=True):
     """How the engine may mount, which overlay requires, or why it may not; for people."""
 
 
+class SandboxStatus(Model, frozen=True, kw_only=True):
+    """How servers are kept from everything else."""
+
+    level: str
+    """``basic``, ``partial`` or ``off``."""
+    missing: tuple[str, ...]
+    """What the system lacks for a better level, for people."""
+    open_attacks: tuple[str, ...]
+    """What a server's users can do to others all the same, for people."""
+
+
 class Counts(Model, frozen=True, kw_only=True):
     """How many jobs, states and instances there are."""
 
@@ -106,3 +117,5 @@ class EngineStatus(Model, frozen=True, kw_only=True):
     runtime: RuntimeStatus
     snapshots: SnapshotStatus
     counts: Counts
+    sandbox: SandboxStatus | None = None
+    """None from an engine that had none."""

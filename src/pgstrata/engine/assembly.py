@@ -68,8 +68,10 @@ async def assemble(
             server_user=settings.runtime.user,
             postgres_home=settings.postgres.home,
             server_settings=settings.runtime.all_settings,
+            sandbox=settings.sandbox,
         )
         parts.push_async_callback(runtime.close)
+        sandbox = runtime.sandbox
         await check_reachable(root, runtime.server_user)
         detection = await detect.detect(root, settings.snapshot.backend)
         statefs, in_use = detect.backend(detection.name), InUse()
@@ -139,7 +141,7 @@ async def assemble(
                 sources=LocalTree(),
                 executor=executor,
                 limits=settings.orchestrator.jobs,
-                server_settings=settings.runtime.own_settings,
+                server_settings=settings.own_server_settings,
             )
         )
         if adopting:
@@ -177,6 +179,7 @@ async def assemble(
                     snapshots=SnapshotStatus(
                         backend=detection.name, why=detection.why, mounts=mounts
                     ),
+                    sandbox=sandbox,
                     server_user=runtime.server_user,
                     queue=queue,
                     store=store,

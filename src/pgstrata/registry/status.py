@@ -6,6 +6,7 @@ from pgstrata.domain.listing import (
     EngineStatus,
     Health,
     RuntimeStatus,
+    SandboxStatus,
     SnapshotStatus,
     StoreStatus,
 )
@@ -23,6 +24,7 @@ class EngineInfo:
         identity: EngineIdentity,
         location: StoreStatus,
         snapshots: SnapshotStatus,
+        sandbox: SandboxStatus,
         server_user: str | None,
         queue: Queue,
         store: Store,
@@ -31,6 +33,7 @@ class EngineInfo:
         self._identity = identity
         self._location = location
         self._snapshots = snapshots
+        self._sandbox = sandbox
         self._server_user = server_user
         self._queue = queue
         self._store = store
@@ -56,6 +59,7 @@ class EngineInfo:
                 installations=await self._runtime.installations(),
             ),
             snapshots=self._snapshots,
+            sandbox=self._sandbox,
             counts=Counts(
                 jobs_queued=jobs.queued,
                 jobs_running=jobs.running,

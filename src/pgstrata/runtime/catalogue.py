@@ -125,6 +125,10 @@ class Catalogue:
         self._looked_at[bin_dir] = time.monotonic()
         return await asyncio.to_thread(_stamp_now, known.layout) == known.stamp
 
+    def layout(self, installation: Installation) -> Layout:
+        """Where the parts of an installation are that an image was found to stand for."""
+        return self._hashed[installation.bin_dir].layout
+
     async def _find(self, wanted: str) -> _Hashed:
         ref = parse(wanted)
         installations = await self._finder.find()

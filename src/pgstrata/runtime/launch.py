@@ -12,6 +12,8 @@ from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
 from pgstrata.runtime.postmaster import Postmaster, read_pid_file
 from pgstrata.system import faults, subprocesses
+from pgstrata.system.cell.plan import Cell
+from pgstrata.system.cell.spawning import Spawner
 from pgstrata.system.output import TAIL_LINES
 
 LOG = "server.log"
@@ -100,6 +102,15 @@ def spawn(argv: list[str], *, data_dir: Path, log: Path, user: str | None) -> in
     return process.pid
 
 
+def spawn_in_cell(spawner: Spawner, cell: Cell, *, log: Path) -> int:
+    """The same in a cell. What fails there is in the log. Raises ``ProgramError``."""
+    with log.open("ab") as output, faults.step("server.spawn"):
+        started = spawner.start(cell, stdin=None, stdout=output.fileno(), stderr=output.fileno())
+    os.close(started.report)
+    os.close(started.pidfd)
+    return started.pid
+
+
 async def until_ready(server: Postmaster, ended: asyncio.Task[None]) -> bool:
     """Wait until the server accepts connections; False if it ended before that.
 
@@ -110,7 +121,7 @@ async def until_ready(server: Postmaster, ended: asyncio.Task[None]) -> bool:
     while not ended.done():
         note = read_pid_file(server.data_dir)
         # The pid file may be another server's, in which case ours is about to give up.
-        if note is not None and note.pid == server.pid and note.ready:
+        if note is not None and note.pid == (1 if server.first else server.pid) and note.ready:
             return True
         # PostgreSQL announces it only in its pid file.
         await asyncio.sleep(_LOOK_SECONDS)

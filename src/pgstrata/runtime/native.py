@@ -11,11 +11,13 @@ from typing import NamedTuple
 from pgstrata.dbms.connection import check_it_answers, give_login, tell
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.instance import Endpoint, Server
+from pgstrata.domain.listing import SandboxStatus
 from pgstrata.errors import ProgramError, ServerError
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.access import SUPERUSER, PrivateDir, ServerDir, socket_dir_for
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.catalogue import Catalogue
+from pgstrata.runtime.cells import Cells
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.initdb import initdb
@@ -26,6 +28,7 @@ from pgstrata.runtime.launch import (
     server_argv,
     settings_text,
     spawn,
+    spawn_in_cell,
     until_ready,
 )
 from pgstrata.runtime.logins import Login, new_login
@@ -35,8 +38,12 @@ from pgstrata.runtime.postmaster import Postmaster, postmaster_of
 from pgstrata.runtime.relay import Relay
 from pgstrata.runtime.single_user import Entrance, let_in
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
+from pgstrata.settings import SandboxSettings
 from pgstrata.system import faults, orphans, processes, subprocesses
 from pgstrata.system.cancellation import finish
+from pgstrata.system.cell import levels, spawning
+from pgstrata.system.cell.plan import Cell
+from pgstrata.system.cell.spawning import Spawner
 from pgstrata.system.output import OutputSink, Stream, Tail
 
 __all__ = ["NativeRuntime", "socket_dir_for"]
@@ -62,6 +69,7 @@ class NativeRuntime:
         postgres_home: Path | None = None,
         finder: Finder | None = None,
         ports: Ports | None = None,
+        sandbox: SandboxSettings | None = None,
     ) -> None:
         """Use ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
 
@@ -72,9 +80,10 @@ class NativeRuntime:
         """
         self._store = store
         self.server_user = choose_server_user(server_user)
-        self._access = PrivateDir(
-            run_dir, engine_user=engine_user(), server_user=self.server_user or engine_user()
-        )
+        users = {"engine_user": engine_user(), "server_user": self.server_user or engine_user()}
+        self._access = PrivateDir(run_dir, **users)
+        self._spawner = Spawner(store)
+        self._cells = Cells(self._spawner, sandbox or SandboxSettings(), **users)
         self._settings = dict(server_settings)
         self._catalogue = Catalogue(finder or Finder(self.server_user, home=postgres_home))
         self._ports = ports or Ports()
@@ -92,6 +101,14 @@ class NativeRuntime:
     async def unchanged(self, image_id: str) -> AsyncIterator[None]:
         async with self._catalogue.unchanged(image_id):
             yield
+
+    @property
+    def sandbox(self) -> SandboxStatus:
+        """What servers are kept from. Raises ``InvalidArgumentError`` if more was asked for."""
+        means = self._cells.means
+        return SandboxStatus(
+            level=means.level, missing=means.missing, open_attacks=levels.open_attacks(means)
+        )
 
     async def initialise(self, image_id: str, data_dir: Path) -> None:
         async with self._catalogue.unchanged(image_id) as installation:
@@ -139,8 +156,7 @@ class NativeRuntime:
         return postmaster.is_running(postmaster_of(server))
 
     async def owner_of(self, data_dir: Path) -> Server | None:
-        pid = postmaster.owner(data_dir)
-        process = None if pid is None else _process(pid, image_id="", data_dir=data_dir)
+        process = self._owner(data_dir)
         if process is None:
             return None
         nowhere = Endpoint(
@@ -155,7 +171,11 @@ class NativeRuntime:
 
     async def clear_orphans(self, keep: Collection[Server]) -> None:
         await orphans.end_leftovers(self._store)
-        kept = {postmaster_of(server).data_dir.resolve() for server in keep}
+        known = [postmaster_of(server) for server in keep]
+        kept = {process.data_dir.resolve() for process in known}
+        await self._clear_cells(
+            {process.pid for process in known if postmaster.is_running(process)}
+        )
         found = await asyncio.to_thread(postmaster.leaders_below, self._store.resolve())
         async with asyncio.TaskGroup() as group:
             for pid, data_dir in found:
@@ -199,6 +219,7 @@ class NativeRuntime:
     async def close(self) -> None:
         """Stop waiting for the servers' exit; they keep running."""
         self._catalogue.close()
+        self._spawner.close()
         reapers, self._reapers = self._reapers, set()
         for reaper in reapers:
             reaper.cancel()
@@ -267,15 +288,22 @@ class NativeRuntime:
         self, access: ServerDir, port: int, start: "_Start", relay_password: str = ""
     ) -> Server:
         version, data_dir = start.installation.version, start.data_dir
-        argv = server_argv(
-            start.installation.bin_dir,
-            data_dir,
-            port,
-            access,
-            building=start.login is None,
+        building = start.login is None
+        argv = server_argv(start.installation.bin_dir, data_dir, port, access, building=building)
+        cell = self._cells.server(
+            argv,
+            MINIMAL_ENV,
+            layout=self._catalogue.layout(start.installation),
+            major=start.installation.major,
+            data_dir=data_dir,
+            sockets=access.sockets,
+            rules=access.path,
+            port=port,
+            building=building,
         )
-        pid, log = self._spawn(argv, data_dir)
-        process = _process(pid, image_id=start.image_id, data_dir=data_dir)
+        first = cell is not None and cell.is_first
+        pid, log = self._spawn(argv, data_dir, cell)
+        process = _process(pid, image_id=start.image_id, data_dir=data_dir, first=first)
         if process is None:
             await processes.wait_exit(pid)
             raise ServerError(
@@ -287,7 +315,9 @@ class NativeRuntime:
                     f"PostgreSQL {version} does not start on {data_dir}",
                     remedy=self._access_remedy(data_dir),
                 )
-            access.close()
+            if not first:
+                # In a cell no other server can see it.
+                access.close()
             login = None if start.login is None else await start.login
             endpoint = Endpoint(
                 host=HOST,
@@ -312,15 +342,43 @@ class NativeRuntime:
                 raise _ShutOutError(error.message, remedy=error.remedy) from error
             return server
 
-    def _spawn(self, argv: list[str], data_dir: Path) -> tuple[int, ServerLog]:
+    def _spawn(self, argv: list[str], data_dir: Path, cell: Cell | None) -> tuple[int, ServerLog]:
         if not data_dir.is_dir():
             raise ServerError(f"there is no data directory {data_dir}")
         log = ServerLog(data_dir.parent / LOG)
         try:
-            pid = spawn(argv, data_dir=data_dir, log=log.path, user=self.server_user)
+            if cell is None:
+                pid = spawn(argv, data_dir=data_dir, log=log.path, user=self.server_user)
+            else:
+                self._make_way(data_dir, cell)
+                pid = spawn_in_cell(self._spawner, cell, log=log.path)
         except ProgramError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
         return pid, log
+
+    def _make_way(self, data_dir: Path, cell: Cell) -> None:
+        """Remove the pid file that a killed server left: in its cell it had our server's pid."""
+        if not cell.is_first or not os.path.lexists(data_dir / postmaster.PID_FILE):
+            return
+        if (owner := self._owner(data_dir)) is not None:
+            raise ServerError(f"a server (pid {owner.pid}) is running on {data_dir} already")
+        postmaster.forget(data_dir)
+
+    def _owner(self, data_dir: Path) -> Postmaster | None:
+        """The process of the server that works in a data directory."""
+        for pid in spawning.running(self._store):
+            if postmaster.works_in(pid, data_dir):
+                return _process(pid, image_id="", data_dir=data_dir, first=spawning.is_in_cell(pid))
+        owner = postmaster.owner(data_dir)
+        return None if owner is None else _process(owner, image_id="", data_dir=data_dir)
+
+    async def _clear_cells(self, kept: Collection[int]) -> None:
+        """Kill what runs in a cell, and all that it started there."""
+
+        def find() -> list[int]:
+            return [pid for pid in spawning.running(self._store) if pid not in kept]
+
+        await processes.end_all(find, grace_seconds=0)
 
     @asynccontextmanager
     async def _undo_on_failure(
@@ -394,13 +452,20 @@ def _server(process: Postmaster, endpoint: Endpoint, undo: tuple[str, ...] = ())
     )
 
 
-def _process(pid: int, *, image_id: str, data_dir: Path) -> Postmaster | None:
+def _process(pid: int, *, image_id: str, data_dir: Path, first: bool = False) -> Postmaster | None:
     """A server's process; None when it has ended."""
     started = postmaster.started_at(pid)
     if started is None:
         return None
     birth = processes.birth(pid)
-    return Postmaster(pid=pid, started=started, birth=birth, image_id=image_id, data_dir=data_dir)
+    return Postmaster(
+        pid=pid,
+        started=started,
+        birth=birth,
+        image_id=image_id,
+        data_dir=data_dir,
+        first=first,
+    )
 
 
 def _tool_env(endpoint: Endpoint, installation: Installation) -> dict[str, str]:

@@ -59,6 +59,9 @@ class Postmaster(Model, frozen=True, kw_only=True):
     birth: str | None = None
     """The process's start as the kernel reports it, whatever the clock (``processes.birth``).
     None if the kernel does not report it, and in rows written before it was recorded."""
+    first: bool = False
+    """Whether it is the first process of a PID namespace, which ends with it. Its pid file says 1
+    then, since it knows no other."""
 
     @property
     def handle(self) -> str:
@@ -143,6 +146,16 @@ def owner(data_dir: Path) -> int | None:
     return note.pid if note is not None and works_in(note.pid, data_dir) else None
 
 
+def forget(data_dir: Path) -> None:
+    """Remove the pid file of a server that is gone, if it is there."""
+    with (
+        contextlib.suppress(FileNotFoundError, PlantedFileError, IsADirectoryError),
+        planted.open_parent(data_dir, PID_FILE) as directory,
+        faults.step("server.forget"),
+    ):
+        os.unlink(PID_FILE, dir_fd=directory)
+
+
 def leaders_below(root: Path) -> list[tuple[int, Path]]:
     """Every server in a data directory below ``root``, with or without a pid file.
 
@@ -190,7 +203,7 @@ async def freeze(server: Postmaster) -> AsyncIterator[None]:
 def _resume(server: Postmaster) -> None:
     """Resume a server whose engine was killed while it was frozen."""
     if processes.is_stopped(server.pid) and is_running(server):
-        processes.resume((server.pid, *processes.children(server.pid)))
+        processes.resume((server.pid, *processes.descendants(server.pid)))
 
 
 async def shut_down(server: Postmaster, *, clean: bool) -> None:
@@ -200,8 +213,10 @@ async def shut_down(server: Postmaster, *, clean: bool) -> None:
     """
     # PostgreSQL's fast and immediate shutdown; it waits for its children itself.
     _resume(server)
-    fast = [(signal.SIGINT, _CLEAN_SECONDS)] if clean else []
-    for number, seconds in (*fast, (signal.SIGQUIT, _IMMEDIATE_SECONDS)):
+    ways = [(signal.SIGINT, _CLEAN_SECONDS)] if clean else []
+    if not server.first:
+        ways.append((signal.SIGQUIT, _IMMEDIATE_SECONDS))
+    for number, seconds in ways:
         if not is_running(server):
             break
         _send(server, number)
@@ -212,7 +227,11 @@ async def shut_down(server: Postmaster, *, clean: bool) -> None:
     if is_running(server):
         _send(server, signal.SIGKILL)
         await processes.wait_exit(server.pid)
-    await _clear_orphans(server.data_dir)
+    if server.first:
+        # The kernel has ended the others with it; only its pid file may be left.
+        forget(server.data_dir)
+    else:
+        await _clear_orphans(server.data_dir)
 
 
 async def _clear_orphans(data_dir: Path) -> None:

@@ -1,15 +1,17 @@
 """A namespace in which a user who is not root may mount.
 
-The engine enters it when it starts, and its servers run in it, too. It exists as long as one of
-them runs, even if the engine ends, and the next engine joins it. Mounts are not visible outside.
-Every call blocks.
+The engine enters it when it starts, and so does what starts its servers (``system.cell.spawner``).
+It exists as long as one of them runs, even if the engine ends, and the next engine joins it. Mounts
+are not visible outside. Every call blocks.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
+from pgstrata.system.cell import spawning
 from pgstrata.system.libc import LIBC, check
 
 _NEW_USER = 0x10000000  # CLONE_NEWUSER and CLONE_NEWNS of the kernel's include/uapi/linux/sched.h
@@ -26,11 +28,11 @@ def needed() -> bool:
 
 
 def join(store: Path) -> bool:
-    """Enter the namespace of the servers that run on mounts below ``store``; False if none runs.
+    """Enter the namespace in which a store's servers were started; False if none runs.
 
     The process must have only one thread, as for ``make``. Raises ``OSError``.
     """
-    for pid in _servers(store):
+    for pid in chain(_spawners(store), _servers(store)):
         with suppress(ProcessLookupError):  # it ended meanwhile
             _enter(pid)
             return True
@@ -60,14 +62,23 @@ def _enter(pid: int) -> None:
         os.close(descriptor)
 
 
+def _spawners(store: Path) -> Iterator[int]:
+    yield from (pid for pid in spawning.spawners(store) if not _shares_namespace(pid))
+
+
 def _servers(store: Path) -> Iterator[int]:
+    """Those of an engine without cells: they are in its namespace."""
     for file in (file for pattern in _PID_FILES for file in store.glob(pattern)):
         with suppress(OSError, ValueError):
             pid = _read_pid(file)
             # Pids are reused: only the server itself sees this file in its mounted data directory.
             area, volume = file.relative_to(store).parts[:2]
             seen = store / area / volume / "data" / file.name
-            if _read_pid(Path(f"/proc/{pid}/root{seen}")) == pid and not _shares_namespace(pid):
+            if (
+                _read_pid(Path(f"/proc/{pid}/root{seen}")) == pid
+                and not _shares_namespace(pid)
+                and not spawning.is_in_cell(pid)
+            ):
                 yield pid
 
 

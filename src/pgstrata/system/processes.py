@@ -63,13 +63,31 @@ def ancestors(pid: int) -> Iterator[int]:
 
 def children(pid: int) -> list[int]:
     """The pids of a process's children, zombies among them."""
+    return _children_of_thread(pid, pid)
+
+
+def _children_of_thread(pid: int, thread: int) -> list[int]:
     try:
         return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            int(child) for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split()
         ]
     except OSError:
         # The kernel does not provide it, or the process is gone.
         return [one for one in all_pids() if next(ancestors(one), None) == pid]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The pids of a process's children, of theirs, and so on, whichever threads had them."""
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        try:
+            threads = [int(name) for name in os.listdir(f"/proc/{one}/task")]  # noqa: PTH208
+        except OSError:
+            continue  # it is gone
+        found = {child for thread in threads for child in _children_of_thread(one, thread)}
+        waiting += found
+        yield from found
 
 
 def is_stopped(pid: int) -> bool:
@@ -79,10 +97,10 @@ def is_stopped(pid: int) -> bool:
 
 
 async def freeze(leader: int, held: list[int]) -> None:
-    """Stop a process and its children with SIGSTOP, and return once all have stopped.
+    """Stop a process and its descendants with SIGSTOP, and return once all have stopped.
 
-    They need not be our children. Each stopped process is added to ``held``, even if this is
-    cancelled. Children born meanwhile are found, and a stopped leader has no new ones.
+    They need not be ours. Each stopped process is added to ``held``, even if this is cancelled.
+    Those born meanwhile are found, and one that is stopped has no new ones.
     """
     found = [leader]
     while found:
@@ -97,7 +115,7 @@ async def freeze(leader: int, held: list[int]) -> None:
 
 
 def _others(leader: int, held: Collection[int]) -> list[int]:
-    return [child for child in children(leader) if child not in held]
+    return [one for one in descendants(leader) if one not in held]
 
 
 async def _until_stopped(pids: Sequence[int]) -> None:
@@ -159,6 +177,11 @@ async def wait_exit(pid: int) -> None:
         finally:
             os.close(descriptor)
     _reap(pid)
+
+
+async def wait_readable(descriptor: int) -> None:
+    """Wait until a descriptor, such as a pidfd, is readable."""
+    await _readable(descriptor)
 
 
 async def end_all(find: Callable[[], Collection[int]], *, grace_seconds: float) -> Collection[int]:

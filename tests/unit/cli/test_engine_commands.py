@@ -42,6 +42,11 @@ STATUS = {
         "why": "the fastest that works here",
         "mounts": "none: nobody may",
     },
+    "sandbox": {
+        "level": "partial",
+        "missing": ["Landlock: the kernel has none"],
+        "open_attacks": ["connect to TCP ports of others"],
+    },
     "counts": {
         "jobs_queued": 0,
         "jobs_running": 1,
@@ -58,7 +63,16 @@ def test_status_names_engine_store_postgresql_and_snapshots(
     fake.on("GET", "/v1/status", STATUS)
     out = pgstrata("status").out
     wanted = ("4711", "/srv/pgstrata", "reflink", "16.4", "too old", "3 states, 2 instances")
-    assert [words for words in wanted if words not in out] == []
+    sandbox = ("partial", "the kernel has none", "can connect to TCP ports of others")
+    assert [words for words in (*wanted, *sandbox) if words not in out] == []
+
+
+def test_the_status_of_an_engine_without_a_sandbox_is_shown_as_well(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    earlier = {name: part for name, part in STATUS.items() if name != "sandbox"}
+    fake.on("GET", "/v1/status", earlier)
+    assert "reflink" in pgstrata("status").out
 
 
 def test_status_as_json_is_the_engines_own(fake: FakeEngine, pgstrata: Pgstrata) -> None:

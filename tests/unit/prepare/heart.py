@@ -169,7 +169,7 @@ class Heart:
             sources=self.sources,
             executor=self.executor,
             limits=self.settings.orchestrator.jobs,
-            server_settings=self.settings.runtime.own_settings,
+            server_settings=self.settings.own_server_settings,
         )
         self.manager = Manager(coordinator=self.coordinator, queue=self.queue, job_log=job_log)
 

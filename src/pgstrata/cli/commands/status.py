@@ -14,7 +14,7 @@ from pgstrata.kinds.plugin import Option
 if TYPE_CHECKING:
     from pgstrata.domain.cache import CacheStatus, Eviction
     from pgstrata.domain.image import Installation
-    from pgstrata.domain.listing import Counts, EngineStatus
+    from pgstrata.domain.listing import Counts, EngineStatus, SandboxStatus
 
 ABOUT = """
 Shows the engine, its store, the PostgreSQL it found and how snapshots are taken. With --cache: how
@@ -54,8 +54,16 @@ def _lines(status: "EngineStatus", endpoint: str) -> Iterator[str]:
     if snapshots.mounts is not None:
         yield f"mounts      {snapshots.mounts}"
     yield f"servers     run as {status.runtime.server_user or 'the user of the engine'}"
+    if status.sandbox is not None:
+        yield from _sandbox(status.sandbox)
     yield from _installations(status.runtime.installations)
     yield from _counts(status.counts)
+
+
+def _sandbox(sandbox: "SandboxStatus") -> Iterator[str]:
+    yield f"sandbox     {sandbox.level}"
+    yield from (f"            missing: {one}" for one in sandbox.missing)
+    yield from (f"            their users can {one}" for one in sandbox.open_attacks)
 
 
 def _installations(found: "Sequence[Installation]") -> Iterator[str]:

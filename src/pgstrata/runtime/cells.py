@@ -1,0 +1,153 @@
+"""What servers are kept in: which cell each gets, where the system can make one."""
+
+import os
+import pwd
+import struct
+from collections.abc import Iterable, Iterator
+from functools import cache, cached_property
+from pathlib import Path
+
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.runtime.layout import Layout
+from pgstrata.settings import SandboxSettings
+from pgstrata.system.cell import kernel, levels, plan, seccomp
+from pgstrata.system.cell.levels import SYSTEM, Means
+from pgstrata.system.cell.spawning import Spawner
+
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what the C library calls it
+
+_NETWORKING = ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/ssl")
+"""What a program needs to find hosts, and to know whether they are the ones it wants."""
+
+_OLDEST_WITHOUT_DATAGRAMS = 15
+"""Before, statistics were sent from one process of a server to another by UDP."""
+
+
+class Cells:
+    """Decides what every server's cell is like."""
+
+    def __init__(
+        self, spawner: Spawner, settings: SandboxSettings, *, server_user: str, engine_user: str
+    ) -> None:
+        self._spawner = spawner
+        self._settings = settings
+        self._user = pwd.getpwnam(server_user)
+        self._users = dict.fromkeys((engine_user, server_user))
+
+    @cached_property
+    def means(self) -> Means:
+        """What is used of what the system has. The first look starts some processes.
+
+        Raises ``InvalidArgumentError`` if the settings ask for more than it has.
+        """
+        wanted = self._settings.level
+        if wanted == "off":
+            return Means()
+        found = levels.probe(self._spawner, self._ids)
+        if wanted == "basic" and found.level != "basic":
+            raise InvalidArgumentError(
+                f"this system has no cells of level {wanted}: {'; '.join(found.missing)}",
+                remedy="set sandbox.level to auto",
+            )
+        if wanted == "partial" and found.landlock:
+            return found._replace(namespaces=0, network=False)
+        return found
+
+    def server(
+        self,
+        argv: Iterable[str],
+        env: dict[str, str],
+        *,
+        layout: Layout,
+        major: int,
+        data_dir: Path,
+        sockets: Path,
+        rules: Path,
+        port: int,
+        building: bool = False,
+    ) -> plan.Cell | None:
+        """A server's cell; None if this system has none.
+
+        ``rules``: the directory of the files that say who may connect.
+        """
+        means = self.means
+        if means.level == "off":
+            return None
+        argv = tuple(argv)
+        others = tuple(str(path) for path in (*_outside_system(layout), *self._settings.read_paths))
+        alone = building and means.network and not self._settings.network
+        shown = (*SYSTEM, *others, str(rules), *(_NETWORKING * self._settings.network))
+        own = (str(data_dir), str(sockets))
+        namespaces = means.namespaces | (kernel.NEW_NETWORK if alone else 0)
+        return plan.Cell(
+            argv=argv,
+            env=env,
+            cwd=str(data_dir),
+            ids=self._ids,
+            namespaces=namespaces,
+            shown=_as_they_are(shown),
+            own=_as_they_are(own),
+            texts=tuple(self._texts()),
+            files=plan.Files(
+                read=("/",) if namespaces else (*shown, *own, "/etc", "/proc", "/dev"),
+                write=(*own, _SHARED_MEMORY, "/dev/null", *(("/tmp",) if namespaces else ())),  # noqa: S108
+                execute=(argv[0], *_interpreter(argv[0])),
+                tcp=not alone and not self._settings.network,
+                connect=(port,),
+                listen=(port,),
+            )
+            if means.landlock
+            else None,
+            filter=seccomp.program(
+                datagrams=alone or self._settings.network or major < _OLDEST_WITHOUT_DATAGRAMS
+            )
+            if means.filter
+            else None,
+        )
+
+    @property
+    def _ids(self) -> tuple[int, int] | None:
+        return (self._user.pw_uid, self._user.pw_gid) if os.geteuid() == 0 else None
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        entries = [pwd.getpwnam(user) for user in self._users]
+        lines = [f"{one.pw_name}:x:{one.pw_uid}:{one.pw_gid}::/:/bin/false" for one in entries]
+        yield "/etc/passwd", "\n".join((*lines, ""))
+        if not self._settings.network:
+            yield "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"
+            yield "/etc/nsswitch.conf", "passwd: files\nhosts: files\n"
+
+
+def _as_they_are(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((path, path) for path in dict.fromkeys(paths))
+
+
+def _outside_system(layout: Layout) -> list[Path]:
+    """The directories of an installation that are not among the system's."""
+    # Its programs find the rest relative to where they are.
+    parts = [layout.bin_dir.parent, layout.share_dir, layout.library_dir]
+    found: list[Path] = []
+    for path in parts:
+        if not any(path.is_relative_to(known) for known in (*map(Path, SYSTEM), *found)):
+            found.append(path)
+    return found
+
+
+@cache
+def _interpreter(program: str) -> tuple[str, ...]:
+    """What the kernel loads a program with, as it says itself: the dynamic linker, if any."""
+    with Path(program).open("rb") as file:
+        head = file.read(64)
+        if head[:5] != b"\x7fELF\x02":
+            return ()
+        table, size, count = (
+            *struct.unpack_from("<Q", head, 32),
+            *struct.unpack_from("<HH", head, 54),
+        )
+        for number in range(count):
+            file.seek(table + number * size)
+            kind, _, offset, _, _, length = struct.unpack("<IIQQQQ", file.read(40))
+            if kind == 3:  # PT_INTERP
+                file.seek(offset)
+                return (os.fsdecode(file.read(length).rstrip(b"\0")),)
+    return ()

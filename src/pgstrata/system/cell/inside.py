@@ -1,0 +1,183 @@
+"""Turns a new process into a cell's program: from here on nothing leads back.
+
+Runs between ``clone`` and ``exec``, in namespaces of its own where there are any.
+"""
+
+import os
+
+from pgstrata.system.cell import kernel, landlock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pgstrata.system.cell.plan import Cell
+
+_SAFE = kernel.NO_SETUID | kernel.NO_DEVICES
+_READ_ONLY = _SAFE | kernel.READ_ONLY
+_DATA_ONLY = _SAFE | kernel.NO_PROGRAMS
+
+_DEVICES = ("null", "zero", "urandom")
+
+_LINKS = {
+    "dev/random": "urandom",
+    "dev/fd": "/proc/self/fd",
+    "dev/stdin": "/proc/self/fd/0",
+    "dev/stdout": "/proc/self/fd/1",
+    "dev/stderr": "/proc/self/fd/2",
+}
+
+_DESCRIPTORS = 1 << 20
+
+_TERMINATE, _CHILD_ENDED = 15, 17
+
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
+
+
+def become(cell: "Cell", standard: list[int]) -> None:
+    """Become the cell's program, with ``standard`` as its standard input, output and error.
+
+    Returns only by ``OSError``, whose file name says what failed.
+    """
+    os.setsid()
+    os.umask(0o022)
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
+    if cell.namespaces & kernel.NEW_NETWORK:
+        with _doing("raise the loopback interface"):
+            kernel.raise_loopback()
+    if cell.namespaces & kernel.NEW_MOUNTS:
+        _enter_new_root(cell)
+    kernel.no_new_privileges()
+    rules = None if cell.files is None else _rules(cell)
+    if cell.ids is not None:
+        with _doing("change to the servers' user"):
+            os.setgroups([])
+            os.setresgid(cell.ids[1], cell.ids[1], cell.ids[1])
+            os.setresuid(cell.ids[0], cell.ids[0], cell.ids[0])
+    with _doing(f"enter {cell.cwd}"):
+        os.chdir(cell.cwd)
+    if rules is not None:
+        with _doing("obey Landlock's rules"):
+            rules.obey()
+    if cell.filter is not None:
+        with _doing("filter system calls"):
+            kernel.filter_calls(cell.filter)
+    kernel.obey_signals(_IGNORED_BY_PYTHON)
+    if cell.init and os.getpid() == 1:
+        _stay_as_parent()
+    with _doing(f"start {cell.argv[0]}"):
+        os.execve(cell.argv[0], cell.argv, cell.env)  # noqa: S606 - no shell is wanted
+
+
+class _doing:  # noqa: N801 - reads as a verb
+    """Names what was being done in an ``OSError``."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            error.filename = self._what
+
+
+def _enter_new_root(cell: "Cell") -> None:
+    """Make a root of our own, with nothing but what the cell is to see."""
+    with _doing("keep mounts private"):
+        kernel.make_mounts_private()
+    # Whatever is mounted below may hide what is copied after it.
+    trees = [(_tree(source, _READ_ONLY), target) for source, target in _present(cell.shown)]
+    trees += [(_tree(source, _DATA_ONLY), target) for source, target in cell.own]
+    devices = [(_tree(f"/dev/{name}", kernel.NO_SETUID), f"/dev/{name}") for name in _DEVICES]
+    with _doing("make a root"):
+        root = kernel.new_file_system("tmpfs", _DATA_ONLY, mode="0755")
+        kernel.attach(root, "/")
+        os.fchdir(root)
+    for name, mode in (("tmp", 0o1777), ("dev", 0o755), ("dev/shm", 0o1777), ("proc", 0o555)):
+        os.mkdir(name)  # noqa: PTH102 - relative to the directory that is to be the root
+        os.chmod(name, mode)  # noqa: PTH101
+    for name, target in _LINKS.items():
+        os.symlink(target, name)  # noqa: PTH211
+    for tree, target in (*trees, *devices):
+        if isinstance(tree, str):
+            os.symlink(tree, _made(target))  # noqa: PTH211
+        else:
+            _attach(tree, _made(target), target)
+    for path, text in cell.texts:
+        kernel.write(_made(path), text.encode())
+    if cell.namespaces & kernel.NEW_PIDS:
+        # A system may withhold it, as containers do; a server can do without.
+        try:  # noqa: SIM105 - contextlib would be memory
+            _attach(kernel.new_file_system("proc", _DATA_ONLY, subset="pid"), "proc", "/proc")
+        except OSError:
+            pass
+    with _doing("change the root"):
+        kernel.pivot_here()
+
+
+def _present(shown: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    return [(source, target) for source, target in shown if os.path.lexists(source)]
+
+
+def _tree(source: str, attributes: int) -> int | str:
+    """A copy of a tree of mounts; of a symbolic link, where it leads."""
+    if os.path.islink(source):  # noqa: PTH114 - strings all along
+        return os.readlink(source)  # noqa: PTH115
+    with _doing(f"show {source}"):
+        tree = kernel.copy_of_tree(source)
+        kernel.restrict_mounts(tree, attributes)
+    return tree
+
+
+def _attach(tree: int, name: str, target: str) -> None:
+    with _doing(f"show {target}"):
+        if kernel.is_directory(tree):
+            os.makedirs(name, exist_ok=True)  # noqa: PTH103
+        else:
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
+        kernel.attach(tree, name)
+        os.close(tree)
+
+
+def _made(path: str) -> str:
+    """A path relative to the new root, whose parents exist."""
+    name = path.lstrip("/")
+    os.makedirs(os.path.dirname(name) or ".", exist_ok=True)  # noqa: PTH103, PTH120
+    return name
+
+
+def _rules(cell: "Cell") -> landlock.Rules:
+    assert cell.files is not None
+    with _doing("make Landlock's rules"):
+        rules = landlock.Rules(tcp=cell.files.tcp)
+        rules.read(cell.files.read)
+        rules.write(cell.files.write)
+        rules.execute(cell.files.execute)
+        rules.ports(connect=cell.files.connect, listen=cell.files.listen)
+    return rules
+
+
+def _stay_as_parent() -> None:
+    """Fork, and return in the child only; the parent ends with the child, and the cell with it.
+
+    Only for the first process of a PID namespace: it signals all others that it can.
+    """
+    child = os.fork()
+    if child == 0:
+        return
+    held = kernel.hold_signals((_TERMINATE, _CHILD_ENDED))
+    # Whoever waits for the end of a pipe, or of the engine, waits for the program only.
+    os.closerange(0, _DESCRIPTORS)
+    while True:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == child:
+            os._exit(_exit_code(status))
+        if pid == 0 and kernel.next_signal(held) == _TERMINATE:
+            os.kill(-1, _TERMINATE)
+
+
+def _exit_code(status: int) -> int:
+    """As a shell reports it."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code

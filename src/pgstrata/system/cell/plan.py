@@ -1,0 +1,58 @@
+"""What a cell is to be like: data that the engine decides on and the spawner carries out."""
+
+import marshal
+from typing import NamedTuple
+
+from pgstrata.system.cell import kernel
+
+
+class Files(NamedTuple):
+    """What a program may do with files where Landlock is to keep it. All paths are the cell's."""
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    execute: tuple[str, ...] = ()
+    tcp: bool = False
+    """Whether it is kept from TCP ports but these."""
+    connect: tuple[int, ...] = ()
+    """TCP ports that it may connect to."""
+    listen: tuple[int, ...] = ()
+    """TCP ports that it may listen on."""
+
+
+class Cell(NamedTuple):
+    """A program, and what it is kept from."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    ids: tuple[int, int] | None = None
+    """The user and group it runs as, without any other group; None for our own."""
+    namespaces: int = 0
+    """Which it gets of its own (``kernel.NEW_…``)."""
+    shown: tuple[tuple[str, str], ...] = ()
+    """With mounts of its own: what it sees of the system, read-only, each with its path there."""
+    own: tuple[tuple[str, str], ...] = ()
+    """The same, to write to."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Small files that it sees: path and content."""
+    files: Files | None = None
+    """Rules for Landlock; None for none."""
+    filter: bytes | None = None
+    """The filter of its system calls (``seccomp.program``); None for none."""
+    init: bool = False
+    """Whether the program gets a parent inside, which passes SIGTERM on to all processes of the
+    cell. Without, the program itself is the first process of its PID namespace, and has to be able
+    to."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the program is the first process of a PID namespace: what it calls 1."""
+        return bool(self.namespaces & kernel.NEW_PIDS) and not self.init
+
+
+def encode(cell: Cell) -> bytes:
+    """A cell for the spawner, which has neither this module nor JSON: that would be memory."""
+    fields = cell._asdict()
+    fields["files"] = None if cell.files is None else cell.files._asdict()
+    return marshal.dumps(fields)

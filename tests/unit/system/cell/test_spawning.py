@@ -1,0 +1,193 @@
+"""Programs in cells: how they start, what they are told, and how they end."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgstrata.errors import ProgramError
+from pgstrata.system.cell import kernel, levels, spawning
+from pgstrata.system.cell.levels import SYSTEM
+from pgstrata.system.cell.plan import Cell
+from pgstrata.system.cell.spawning import Ended, Spawner
+from tests import needs
+
+
+@pytest.fixture
+def spawner(tmp_path: Path) -> Iterator[Spawner]:
+    spawner = Spawner(tmp_path)
+    yield spawner
+    spawner.close()
+
+
+@pytest.fixture
+def namespaces(spawner: Spawner) -> int:
+    found = levels.probe(spawner, None)
+    if not found.namespaces:
+        needs.missing(f"there are no namespaces here: {found.missing}")
+    return found.namespaces
+
+
+def shell(script: str, namespaces: int = 0, **others: Any) -> Cell:
+    shown = tuple((path, path) for path in SYSTEM)
+    cell = Cell(("/bin/sh", "-c", script), {"A": "b"}, "/", namespaces=namespaces, shown=shown)
+    return cell._replace(**others)
+
+
+def run(spawner: Spawner, cell: Cell) -> tuple[str, Ended]:
+    """What a program writes, and how it ends."""
+    said, output = os.pipe()
+    with os.fdopen(said) as file:
+        started = spawner.start(cell, stdin=None, stdout=output, stderr=output)
+        os.close(output)
+        return file.read(), levels.wait(started)
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill $$", 143)]
+)
+@pytest.mark.parametrize("isolated", [False, True])
+def test_it_is_told_how_a_program_ended(
+    spawner: Spawner, namespaces: int, script: str, code: int, isolated: bool
+) -> None:
+    cell = shell(script, namespaces if isolated else 0, init=True)
+    assert run(spawner, cell) == ("", Ended(code, None))
+
+
+def test_a_program_that_is_missing_is_named(spawner: Spawner, namespaces: int) -> None:
+    cell = shell("", namespaces)._replace(argv=("/no/program", "x"))
+    said, ended = run(spawner, cell)
+    assert ended == Ended(127, "cannot start /no/program: No such file or directory")
+    assert said == f"{ended.failure}\n"
+
+
+def test_a_directory_that_cannot_be_shown_is_named(
+    spawner: Spawner, namespaces: int, tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing")
+    _, ended = run(spawner, shell("", namespaces, own=((missing, missing),)))
+    assert ended == Ended(127, f"cannot show {missing}: No such file or directory")
+
+
+def test_a_program_gets_its_environment_and_no_other(spawner: Spawner) -> None:
+    said, _ = run(spawner, shell("export -p")._replace(argv=("/usr/bin/env",)))
+    assert said == "A=b\n"
+
+
+def test_it_may_have_more_arguments_than_a_datagram_holds(spawner: Spawner) -> None:
+    words = ("x" * 100_000,) * 10
+    cell = shell("")._replace(argv=("/bin/sh", "-c", 'echo "$#"', "sh", *words))
+    assert run(spawner, cell)[0] == "10\n"
+
+
+def test_it_sees_what_it_is_shown_and_nothing_else(
+    spawner: Spawner, namespaces: int, tmp_path: Path
+) -> None:
+    own, shown, other = (tmp_path / name for name in ("own", "shown", "other"))
+    for directory in (own, shown, other):
+        directory.mkdir()
+    cell = shell(
+        f"ls /place; ls {tmp_path}; touch /place/new; touch {shown}/new; cat /etc/motto",
+        namespaces,
+        own=((str(own), "/place"),),
+        shown=(*((path, path) for path in SYSTEM), (str(shown), str(shown))),
+        texts=(("/etc/motto", "by itself\n"),),
+    )
+    (own / "there").touch()
+    said, _ = run(spawner, cell)
+    assert said.splitlines() == [
+        "there",
+        "shown",
+        f"touch: cannot touch '{shown}/new': Read-only file system",
+        "by itself",
+    ]
+    assert (own / "new").exists()
+
+
+def test_its_first_process_is_the_only_one_it_can_see(spawner: Spawner, namespaces: int) -> None:
+    said, _ = run(spawner, shell("echo $$; echo /proc/[0-9]*", namespaces))
+    assert said == "1\n/proc/1\n"
+
+
+def test_sigterm_reaches_every_process_of_a_cell_with_a_parent(
+    spawner: Spawner, namespaces: int
+) -> None:
+    child = "(trap 'echo child; exit' TERM; echo begun; while :; do :; done)"
+    script = f"trap 'wait; echo ended; exit 3' TERM; {child} & wait"
+    said, output = os.pipe()
+    with os.fdopen(said) as file:
+        started = spawner.start(
+            shell(script, namespaces, init=True), stdin=None, stdout=output, stderr=output
+        )
+        os.close(output)
+        assert file.readline() == "begun\n"
+        os.kill(started.pid, signal.SIGTERM)
+        assert (file.read(), levels.wait(started)) == ("child\nended\n", Ended(3, None))
+
+
+def test_a_network_of_its_own_has_a_loopback_interface(spawner: Spawner, namespaces: int) -> None:
+    if not levels.probe(spawner, None).network:
+        needs.missing("there are no network namespaces here")
+    cell = shell("", namespaces | kernel.NEW_NETWORK)
+    script = "import socket; socket.create_server(('127.0.0.1', 5432)); print('listening')"
+    python = "/usr/bin/python3"
+    if not Path(python).exists():
+        needs.missing(f"there is no {python}")
+    assert run(spawner, cell._replace(argv=(python, "-I", "-c", script)))[0] == "listening\n"
+
+
+def test_standard_input_is_passed_on(spawner: Spawner, tmp_path: Path) -> None:
+    (tmp_path / "input").write_text("words\n")
+    said, output = os.pipe()
+    with os.fdopen(said) as file, (tmp_path / "input").open() as given:
+        started = spawner.start(shell("cat"), stdin=given.fileno(), stdout=output, stderr=output)
+        os.close(output)
+        assert (file.read(), levels.wait(started)) == ("words\n", Ended(0, None))
+
+
+def test_what_a_cell_runs_is_found_by_its_store(
+    spawner: Spawner, namespaces: int, tmp_path: Path
+) -> None:
+    said, output = os.pipe()
+    waiting, go_on = os.pipe()
+    started = spawner.start(
+        shell("read x", namespaces), stdin=waiting, stdout=output, stderr=output
+    )
+    assert spawning.running(tmp_path) == [started.pid]
+    assert spawning.running(tmp_path / "other") == []
+    spawner.close()
+    assert spawning.running(tmp_path) == [started.pid]
+    for descriptor in (said, output, waiting, go_on):
+        os.close(descriptor)
+    levels.wait(started)
+
+
+def test_the_spawner_ends_with_the_last_of_its_programs(spawner: Spawner, tmp_path: Path) -> None:
+    run(spawner, shell(":"))
+    (pid,) = spawning.spawners(tmp_path)
+    gone = os.pidfd_open(pid)
+    spawner.close()
+    _until_readable(gone)
+    os.close(gone)
+    assert spawning.spawners(tmp_path) == []
+
+
+def test_a_spawner_that_was_killed_is_replaced(spawner: Spawner, tmp_path: Path) -> None:
+    run(spawner, shell(":"))
+    (pid,) = spawning.spawners(tmp_path)
+    gone = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    _until_readable(gone)
+    os.close(gone)
+    with pytest.raises(ProgramError, match="cannot start /bin/sh in a cell"):
+        run(spawner, shell(":"))
+    assert run(spawner, shell("echo again"))[0] == "again\n"
+
+
+def _until_readable(descriptor: int) -> None:
+    import select
+
+    assert select.select([descriptor], (), (), 60)[0]
