@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import socket
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,11 +18,12 @@ from pgstrata.errors import StateUnusableError
 from pgstrata.runtime.access import PrivateDir
 from pgstrata.runtime.postmaster import read_pid_file
 from pgstrata.runtime.users import engine_user
-from pgstrata.statefs import trees
+from pgstrata.statefs import namespaces, trees
 from pgstrata.statefs.copy import CopyStateFS
 from pgstrata.statefs.layers import LEFTOVER_PREFIX
 from pgstrata.system import planted
 from pgstrata.system.planted import PlantedFileError
+from tests import needs
 from tests.filesystems import CannotMountError, give_up, memory_mounted, socket_place
 
 SECRET = "a secret of root's"
@@ -61,8 +63,13 @@ def endless(path: Path, _: Path) -> None:
         file.truncate(1 << 40)
 
 
+def device(path: Path, _: Path) -> None:
+    """One that never ends; nobody but root can make any but the one that stands for nothing."""
+    os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5) if needs.IS_ROOT else 0)
+
+
 Plant = Callable[[Path, Path], None]
-plants = pytest.mark.parametrize("plant", [link, fifo, unix_socket, directory, endless])
+plants = pytest.mark.parametrize("plant", [link, fifo, unix_socket, directory, endless, device])
 
 
 @plants
@@ -174,6 +181,16 @@ def test_numbers_in_a_pid_file_are_believed_only_if_they_can_be_right(
 ) -> None:
     (cluster / "postmaster.pid").write_text(text)
     assert read_pid_file(cluster) is None
+
+
+@plants
+def test_no_pid_file_keeps_an_engine_from_looking_for_a_namespace(
+    plant: Plant, tmp_path: Path, secret: Path
+) -> None:
+    upper = tmp_path / "instances" / "one" / "overlay" / "upper"
+    upper.mkdir(parents=True)
+    plant(upper / "postmaster.pid", secret)
+    assert not namespaces.join(tmp_path)
 
 
 @pytest.fixture

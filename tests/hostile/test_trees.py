@@ -29,7 +29,7 @@ from tests import needs
 from tests.contract.conftest import btrfs_mount, ext4_mount, xfs_mount
 from tests.contract.test_statefs import unlock
 from tests.forks import Ended, disturbed_at_step
-from tests.hostile.test_files import Plant, fifo, unix_socket
+from tests.hostile.test_files import Plant, device, fifo, unix_socket
 
 __all__ = ["btrfs_mount", "ext4_mount", "xfs_mount"]
 
@@ -199,7 +199,7 @@ def test_directories_swapped_all_the_time_lead_no_copy_astray(tmp_path: Path) ->
     assert copies
 
 
-@pytest.mark.parametrize("plant", [fifo, unix_socket])
+@pytest.mark.parametrize("plant", [fifo, unix_socket, pytest.param(device, marks=needs.root)])
 def test_what_is_no_data_is_neither_copied_nor_waited_for(plant: Plant, place: Place) -> None:
     work = place.work("work")
     plant(work / DATA / "base" / "planted", place.outside)
@@ -223,6 +223,30 @@ def test_attributes_that_a_server_gave_its_directories_lead_nowhere(
             kept = work.with_name("work-kept")
             assert (kept / DATA / "base" / "1" / "table").read_bytes() == b"rows"
             asyncio.run(place.statefs.remove(kept))
+
+
+def test_a_hard_link_to_what_is_outside_leaves_it_as_it_is(place: Place) -> None:
+    """Whoever may make such a link: some systems let a server link what it cannot read."""
+    work, file = place.work("work"), place.outside / "1" / "other"
+    before = file.stat()
+    try:
+        (work / DATA / "base" / "planted").hardlink_to(file)
+    except OSError:
+        # Not into a mount or another subvolume. Below it the name is what the server's would be.
+        pytest.skip("no link can lead out of it")
+    asyncio.run(place.statefs.snapshot(work, place.area / "kept", MARKER))
+    asyncio.run(place.statefs.clone(place.area / "kept", place.area / "clone"))
+    asyncio.run(place.statefs.remove(work))
+    after = file.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+    assert (after.st_mtime_ns, file.read_bytes()) == (before.st_mtime_ns, SECRET)
+    for volume in ("kept", "clone"):
+        copy = (place.area / volume / DATA / "base" / "planted").stat()
+        assert (copy.st_mode, copy.st_uid) == (before.st_mode, before.st_uid)
 
 
 def test_a_program_that_runs_as_its_owner_is_not_kept(place: Place) -> None:

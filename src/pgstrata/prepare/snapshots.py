@@ -36,6 +36,7 @@ from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
 from pgstrata.dbms.base import Dbms
+from pgstrata.domain.cache import CheckOutcome
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
@@ -195,10 +196,51 @@ class SnapshotOrchestrator:
 
     async def learn(self, state_id: str) -> bool:
         """Read a state's contents, to be compared with later; False if they were read before."""
+        return await self._learn(self._states / state_id)
+
+    async def learn_base(self, name: str) -> bool:
+        """Read a base's contents, to be compared with later; False if they were read before."""
+        return await self._learn(self._bases / name)
+
+    async def _learn(self, volume: Path) -> bool:
         try:
-            return await self._fs.learn(self._states / state_id)
+            return await self._fs.learn(volume)
         except FileNotFoundError:
             return False  # it was removed meanwhile
+
+    async def bases(self) -> list[str]:
+        """Return the names of all bases, in order."""
+        return [volume.name for volume in await self._fs.volumes(self._bases)]
+
+    async def base_defect(self, name: str, *, deep: bool = False) -> str | None:
+        """Return how a base differs from what it was, for people; ``deep`` like for states.
+
+        None for one without a valid marker, which is made again before it is used.
+        """
+        volume = self._bases / name
+        if await self._image_of(volume) is None:
+            return None
+        return await self._fs.altered(volume, deep=deep)
+
+    async def throw_out_base(self, name: str, *, deep: bool = False) -> CheckOutcome:
+        """Remove a base that differs from what it was, unless a second check finds it sound."""
+        image_id = await self._image_of(self._bases / name)
+        if image_id is None:
+            return "sound"
+        async with self._leases.hold(image_id):
+            if await self.base_defect(name, deep=deep) is None:
+                return "sound"
+            await self._fs.remove(self._bases / name)
+        return "removed"
+
+    async def _image_of(self, base: Path) -> str | None:
+        """The image of a base that can be used."""
+        raw = await self._fs.marker(base)
+        try:
+            image_id = raw and msgspec.json.decode(raw, type=Marker).holds
+        except msgspec.DecodeError:
+            return None
+        return image_id if image_id and await self._whole(base, image_id) else None
 
     async def throw_out(
         self, state_id: str, *, deep: bool = False

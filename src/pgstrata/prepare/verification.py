@@ -8,6 +8,8 @@ from pgstrata.prepare.snapshots import SnapshotOrchestrator
 NEWS_EVERY = 50
 """After how many sound states progress is reported."""
 
+_LEFT: CheckOutcome = "would_remove"
+
 
 class Verification:
     """Checks the cache and, on request, repairs it."""
@@ -26,7 +28,7 @@ class Verification:
         for checked, state_id in enumerate(state_ids, start=1):
             problem = await self._snapshots.defect(state_id, deep=deep)
             if problem is not None:
-                outcome: CheckOutcome = "would_remove"
+                outcome = _LEFT
                 if repair:
                     outcome = await self._snapshots.throw_out(state_id, deep=deep)
                 yield StateCheck(
@@ -41,4 +43,20 @@ class Verification:
                 first_read += await self._snapshots.learn(state_id)
             if checked % NEWS_EVERY == 0 and checked != total:
                 yield StateCheck(checked=checked, total=total)
+        # Bases are not counted among the states, but a changed one changes all that follow.
+        for name in await self._snapshots.bases():
+            problem = await self._snapshots.base_defect(name, deep=deep)
+            if problem is not None:
+                outcome = _LEFT
+                if repair:
+                    outcome = await self._snapshots.throw_out_base(name, deep=deep)
+                yield StateCheck(
+                    checked=total,
+                    total=total,
+                    state_id=name,
+                    problem=f"it is a base, and {problem}",
+                    outcome=outcome,
+                )
+            elif deep:
+                await self._snapshots.learn_base(name)
         yield StateCheck(checked=total, total=total, first_read=first_read)

@@ -45,7 +45,7 @@ class MemoryStateFS:
 
     async def altered(self, volume: Path, *, deep: bool = False) -> str | None:
         tree = self._tree(volume / DATA)
-        if tree.keys() != self._published[volume].keys():
+        if tree.keys() != self._published.get(volume, tree).keys():
             return "its files were changed: a name differs"
         known = self._learnt.get(volume, tree) if deep else tree
         return None if known == tree else "the content of its files is not what it was"

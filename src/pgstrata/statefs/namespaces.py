@@ -11,8 +11,10 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+from pgstrata.system import planted
 from pgstrata.system.cell import spawning
 from pgstrata.system.libc import LIBC, check
+from pgstrata.system.planted import PlantedFileError
 
 _NEW_USER = 0x10000000  # CLONE_NEWUSER and CLONE_NEWNS of the kernel's include/uapi/linux/sched.h
 _NEW_MOUNTS = 0x00020000
@@ -20,6 +22,8 @@ _NEW_MOUNTS = 0x00020000
 _PID_FILES = ("*/*/overlay/upper/postmaster.pid", "*/*/upper/postmaster.pid")
 """The pid files of servers on mounted data directories, as seen from outside the mounts: where they
 are now, and where they were in stores of an earlier version."""
+
+_PID_FILE_BYTES = 8192
 
 
 def needed() -> bool:
@@ -83,8 +87,11 @@ def _servers(store: Path) -> Iterator[int]:
 
 
 def _read_pid(file: Path) -> int:
-    with file.open("rb") as stream:
-        return int(stream.readline())
+    try:
+        content = planted.read(file.parent, file.name, _PID_FILE_BYTES)
+    except PlantedFileError as error:
+        raise ValueError(str(error)) from error
+    return int(content.partition(b"\n")[0])
 
 
 def _shares_namespace(pid: int) -> bool:

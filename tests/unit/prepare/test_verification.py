@@ -12,9 +12,10 @@ from pgstrata.prepare.verification import Verification
 from tests.unit.prepare.heart import Heart, engine, holding, run, with_jobs
 
 
-async def found(heart: Heart, *, repair: bool = False) -> list[StateCheck]:
+async def found(heart: Heart, *, repair: bool = False, deep: bool = False) -> list[StateCheck]:
     """All findings; the check's last word must be its end."""
-    checks = [check async for check in Verification(heart.snapshots).verify(repair=repair)]
+    looking = Verification(heart.snapshots).verify(repair=repair, deep=deep)
+    checks = [check async for check in looking]
     assert checks[-1].checked == checks[-1].total
     assert checks[-1].problem is None
     return [check for check in checks if check.problem is not None]
@@ -156,5 +157,39 @@ def test_the_progress_of_a_long_check_is_told(
                 await built(heart, step)
             checks = [check async for check in Verification(heart.snapshots).verify(repair=False)]
             assert [(check.checked, check.total) for check in checks] == [(2, 5), (4, 5), (5, 5)]
+
+    run(scenario())
+
+
+def test_a_state_or_a_base_that_somebody_changed_is_told_and_mended(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            state_id = await built(heart, "a")
+            [base] = heart.disk.children(tmp_path / "bases")
+            for changed in (tmp_path / "states" / state_id, base):
+                heart.disk.write(changed / "data" / "planted", b"evil")
+                for repair, outcome in ((False, "would_remove"), (True, "removed")):
+                    [one] = await found(heart, repair=repair)
+                    assert (one.state_id, one.outcome) == (changed.name, outcome)
+                    assert "changed" in (one.problem or "")
+                assert await found(heart) == []
+            assert await built(heart, "a") == state_id
+            assert await found(heart) == []
+
+    run(scenario())
+
+
+def test_changed_content_is_found_by_the_second_deep_check(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            state_id = await built(heart, "a")
+            assert await found(heart, deep=True) == []
+            [base] = heart.disk.children(tmp_path / "bases")
+            for changed in (tmp_path / "states" / state_id, base):
+                heart.disk.write(changed / "data" / "PG_VERSION", b"99\n")
+                assert await found(heart) == []
+                [one] = await found(heart, deep=True, repair=True)
+                assert (one.state_id, one.outcome) == (changed.name, "removed")
+            assert await found(heart, deep=True) == []
 
     run(scenario())
