@@ -19,7 +19,7 @@ from pgstrata.statefs import digests, layers, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.copying import Check, Sharing, TreeCopy
 from pgstrata.statefs.layers import LEFTOVER_PREFIX, MARKER
-from pgstrata.statefs.threads import in_thread, in_thread_until_cancelled
+from pgstrata.statefs.threads import in_thread, in_thread_of_its_own
 from pgstrata.system import faults, planted
 
 _log = logging.getLogger(__name__)
@@ -68,12 +68,12 @@ class DirectoryStateFS(ABC):
         return _read_marker(volume)  # a hundred bytes: handing it to a thread takes longer
 
     async def altered(self, volume: Path, *, deep: bool = False) -> str | None:
-        return await in_thread_until_cancelled(
+        return await in_thread_of_its_own(
             lambda check: digests.difference(volume, deep=deep, check=check)
         )
 
     async def learn(self, volume: Path) -> bool:
-        return await in_thread_until_cancelled(lambda check: digests.learn(volume, check))
+        return await in_thread_of_its_own(lambda check: digests.learn(volume, check))
 
     async def volumes(self, area: Path) -> list[Path]:
         return await in_thread(_directories, area, hidden=False)
@@ -263,7 +263,7 @@ async def copy_volume(source: Path, volume: Path, sharing: Sharing) -> None:
     """Make ``volume`` with a copy of the data of ``source``; raises like ``StateFS.clone``."""
     async with shown_when_whole(volume, made_from=source / DATA) as hidden:
         with faults.step("statefs.copy"):
-            await in_thread_until_cancelled(
+            await in_thread_of_its_own(
                 lambda check: _copy(source / DATA, hidden / DATA, sharing, check)
             )
 

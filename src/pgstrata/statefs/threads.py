@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -29,19 +29,28 @@ class _StoppedError(Exception):
     """Work was stopped since its caller was cancelled."""
 
 
-async def in_thread_until_cancelled(call: Callable[[Callable[[], None]], T]) -> T:
-    """Like ``in_thread``, for long work: ``call`` gets a check that raises once it is cancelled."""
+async def in_thread_of_its_own(call: Callable[[Callable[[], None]], T]) -> T:
+    """Run ``call`` in a thread for it alone: for long work, which must not keep short work waiting.
+
+    ``call`` gets a check to be called often, which raises once the caller is cancelled.
+    """
     cancelled = threading.Event()
 
     def check() -> None:
         if cancelled.is_set():
             raise _StoppedError
 
-    work = asyncio.ensure_future(in_thread(call, check))
+    pool = ThreadPoolExecutor(1, thread_name_prefix="long file work")
+    in_context = partial(copy_context().run, call, check)
+    work = asyncio.get_running_loop().run_in_executor(pool, in_context)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         cancelled.set()
-        with suppress(_StoppedError):
-            await finish(work)
+        try:
+            await finish(asyncio.wait((work,)))
+        finally:
+            work.exception()  # mark it as retrieved: the cancellation takes precedence
         raise
+    finally:
+        pool.shutdown(wait=False)
