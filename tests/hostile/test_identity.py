@@ -18,6 +18,7 @@ from pgstrata.kinds.sources.base import Seen
 from pgstrata.kinds.sources.local import LocalTree
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
+from tests.liquibase import liquibase_home
 from tests.liquibase_runs import LOCAL, liquibase, request, unheard
 
 Act = Callable[[Path], None]
@@ -149,6 +150,41 @@ def test_a_changeset_whose_files_are_exchanged_as_it_runs_and_put_back_fails(
                     with pytest.raises(InputChangedError, match=f"data/{step.changeset_id} chang"):
                         async with LOCAL.hold(step.inputs) as held:
                             await kind.execute(step, held, server, rig.runtime, unheard)
+
+    asyncio.run(scenario())
+
+
+def exchange_jar(jar: Path) -> None:
+    before = jar.read_bytes()
+    jar.write_bytes(before[:-1])
+    jar.write_bytes(before)
+
+
+def add_jar(jar: Path) -> None:
+    jar.with_name("more.jar").write_bytes(jar.read_bytes())
+    jar.with_name("more.jar").unlink()
+
+
+@pytest.mark.parametrize("touch", [exchange_jar, add_jar])
+def test_a_changeset_whose_jars_are_touched_as_it_runs_fails(
+    rig: NativeRig, tmp_path: Path, touch: Act
+) -> None:
+    changeset = changelogs.changeset(1, f"<sql>{gate(1)}; {gate(2)}</sql>")
+    changelogs.write(tmp_path, {"main.xml": changelogs.xml(changeset)})
+    jar = tmp_path / "jars" / "own.jar"
+    jar.parent.mkdir()
+    jar.write_bytes(next(liquibase_home().glob("commons-io*.jar")).read_bytes())
+
+    async def scenario() -> None:
+        async with liquibase(jars=(jar.parent,)) as kind, rig.serving() as server:
+            wanted = request(tmp_path, "update", "--changelog-file=main.xml")
+            [step] = await kind.steps(wanted, LOCAL)
+            async with acting(server.endpoint.dsn, lambda: touch(jar)):
+                with pytest.raises(InputChangedError, match="its jars or Java changed") as failed:
+                    await kind.execute(step, LOCAL, server, rig.runtime, unheard)
+            assert f"{jar.parent}/" in (failed.value.details or "")
+            assert await kind.steps(wanted, LOCAL) == (step,)
+            await kind.execute(step, LOCAL, server, rig.runtime, unheard)
 
     asyncio.run(scenario())
 

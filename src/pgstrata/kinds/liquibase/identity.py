@@ -73,7 +73,8 @@ def parts_of(found: Found, context: Context, header: str = "") -> dict[str, str]
             *(found.checksum, found.attributes, found.more, found.conditions),
             found.sql if found.complete else None,
         ],
-        "Liquibase": context.installation,
+        "Liquibase": {name: it for name, it in context.installation.items() if name != "java"},
+        "Java": context.installation["java"],
     }
     if header:
         named["preconditions of the changelog"] = header

@@ -1,6 +1,5 @@
 """Where Java and Liquibase's jars are, and what about them is part of a state's name."""
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -9,8 +8,12 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pgstrata.domain.identity import digest
 from pgstrata.domain.model import Model
-from pgstrata.errors import ToolMissingError
+from pgstrata.errors import InvalidArgumentError, ToolMissingError
+from pgstrata.kinds.sources.files import Files
+from pgstrata.kinds.sources.local import sha256
+from pgstrata.system import subprocesses
 
 NEEDED = ("liquibase-core", "postgresql", "snakeyaml", "opencsv", "commons-io", "commons-lang3")
 """The jars that Liquibase needs for PostgreSQL, by the prefixes of their names."""
@@ -27,6 +30,14 @@ _NOT_IN_A_CLASS_PATH = re.compile("[:\U00010000-\U0010ffff]")
 
 _SUBDIRECTORIES = (".", "internal/lib", "lib")
 
+_NOT_JAVA = re.compile(r"\.jsa$|^(?:src\.zip|ct\.sym|cacerts)$")
+"""Files of a Java that do not change what it computes: an archive of what it loads anyway, sources,
+what compilers need, and whom it trusts on the network."""
+
+_JAVA_HOME = re.compile(r"^ +java\.home = (.+)$", re.MULTILINE)
+
+_contents = Files(sha256, 1024)
+
 
 class Installation(Model, frozen=True, kw_only=True):
     """A usable Java and Liquibase."""
@@ -36,12 +47,18 @@ class Installation(Model, frozen=True, kw_only=True):
     """Liquibase's own and those it needs."""
     extensions: tuple[Path, ...]
     """The user's jars, which can change anything that Liquibase does."""
+    java_files: tuple[Path, ...]
+    """What Java consists of."""
     version: str
     """Liquibase's."""
     driver: str
     """The JDBC driver's version."""
+    jars_digest: str
+    """Of the content of Liquibase's own jars, in their order."""
+    java_digest: str
+    """Of the content of Java's files, by their names."""
     extensions_digest: str | None
-    """Hex SHA-256 of the content of all extensions; None if there are none."""
+    """Of the content of all extensions, in their order; None if there are none."""
 
     @property
     def classpath(self) -> tuple[Path, ...]:
@@ -54,6 +71,8 @@ class Installation(Model, frozen=True, kw_only=True):
         return {
             "liquibase": self.version,
             "driver": self.driver,
+            "jars": self.jars_digest,
+            "java": self.java_digest,
             "extensions": self.extensions_digest,
         }
 
@@ -75,14 +94,35 @@ def find(
                 "U+FFFF",
                 remedy="put it into another directory",
             )
+    program = find_java(java, env)
+    files = dict(_java_files(program))
     return Installation(
-        java=_java(java, env),
+        java=program,
         jars=jars,
         extensions=extra,
+        java_files=tuple(files.values()),
         version=_manifest(jars[0], "Liquibase-Version") or _manifest(jars[0], "Bundle-Version"),
         driver=_manifest(jars[1], "Bundle-Version") or _manifest(jars[1], "Implementation-Version"),
-        extensions_digest=_content(extra) if extra else None,
+        jars_digest=digest([_content(jar) for jar in jars]),
+        java_digest=digest({name: _content(path) for name, path in files.items()}),
+        extensions_digest=digest([_content(jar) for jar in extra]) if extra else None,
     )
+
+
+def java_home(program: Path) -> Path | None:
+    """The directory of the Java that a program belongs to; None if it only leads to one."""
+    home = program.resolve().parent.parent
+    return home if (home / "lib" / "modules").is_file() else None
+
+
+async def java_told(program: Path, env: Mapping[str, str]) -> Path:
+    """The program of the Java that this one leads to; itself if it does not say."""
+    told = await subprocesses.run(
+        [program, "-XshowSettings:properties", "-version"], env=env, check=False
+    )
+    found = _JAVA_HOME.search(told.stderr)
+    real = None if found is None else Path(found[1]) / "bin" / "java"
+    return program if real is None or not real.is_file() else real
 
 
 def default_home(env: Mapping[str, str]) -> Path:
@@ -142,7 +182,8 @@ def _extensions(given: Sequence[Path]) -> Iterator[Path]:
             )
 
 
-def _java(given: Path | None, env: Mapping[str, str]) -> Path:
+def find_java(given: Path | None, env: Mapping[str, str]) -> Path:
+    """The Java that is configured, or found. Raises ``ToolMissingError``."""
     if given is not None:
         if os.access(given, os.X_OK) and given.is_file():
             return given
@@ -183,15 +224,26 @@ def _manifest(jar: Path, name: str) -> str:
     return ""
 
 
-def _content(jars: Sequence[Path]) -> str:
-    total = hashlib.sha256()
-    for jar in jars:
-        try:
-            content = jar.read_bytes()
-        except OSError as error:
-            raise ToolMissingError(
-                f"{jar} cannot be read: {error.strerror}",
-                remedy="let the user that the engine runs as read it",
-            ) from None
-        total.update(hashlib.sha256(content).digest())
-    return total.hexdigest()
+def _java_files(program: Path) -> Iterator[tuple[str, Path]]:
+    """A Java's files by their names, which do not depend on its directory."""
+    yield "bin/java", program
+    if (home := java_home(program)) is None:
+        return
+    for name in ("lib", "conf"):
+        for directory, _, files in os.walk(home / name, followlinks=True):
+            for file in files:
+                path = Path(directory, file)
+                if not _NOT_JAVA.search(file) and path.is_file():
+                    yield str(path.relative_to(home)), path
+
+
+def _content(file: Path) -> str:
+    try:
+        return _contents.read(file)[1]
+    except InvalidArgumentError as error:
+        raise ToolMissingError(error.message, remedy=error.remedy) from None
+    except OSError as error:
+        raise ToolMissingError(
+            f"{file} cannot be read: {error.strerror}",
+            remedy="let the user that the engine runs as read it",
+        ) from None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
@@ -18,13 +19,14 @@ from pgstrata.errors import (
     UncacheableError,
 )
 from pgstrata.kinds.base import fields_of
-from pgstrata.kinds.liquibase import call, forked, installation
+from pgstrata.kinds.liquibase import call, forked
 from pgstrata.kinds.liquibase.applying import Target
 from pgstrata.kinds.liquibase.changelog import InvalidChangelogError, Key
 from pgstrata.kinds.liquibase.failures import invalid_changelog, step_failure
 from pgstrata.kinds.liquibase.fields import LiquibaseFields
 from pgstrata.kinds.liquibase.identity import NAME, Context, Problem, header_problems, problems
 from pgstrata.kinds.liquibase.installation import Installation
+from pgstrata.kinds.liquibase.installations import Installations, Known
 from pgstrata.kinds.liquibase.jvm import Java, JavaError, Jvm, JvmLostError
 from pgstrata.kinds.liquibase.pool import Pool
 from pgstrata.kinds.liquibase.recipe import Recipe
@@ -36,7 +38,6 @@ from pgstrata.kinds.sources.base import (
     in_place,
     local_path,
 )
-from pgstrata.kinds.sources.files import Stamp, stamp_at
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, run_by_lines
@@ -50,6 +51,8 @@ class _Environment(NamedTuple):
     """The environment that a Java process is started for."""
 
     installation: Installation
+    number: int
+    """``Known.number``: a Java may have read what was put back since."""
     work_dir: Path
     env: tuple[tuple[str, str], ...]
 
@@ -84,7 +87,7 @@ class LiquibaseKind:
         self._memo_size = memo_size
         self._plans: OrderedDict[tuple[object, ...], _Plan] = OrderedDict()
         self._texts = Memo(_text, 256)
-        self._found: dict[Path | None, tuple[Installation, dict[Path, Stamp | None]]] = {}
+        self._installations = Installations(self._settings)
         self._pool = Pool(
             _start,
             limit=self._settings.max_running,
@@ -99,6 +102,7 @@ class LiquibaseKind:
     async def close(self) -> None:
         """End every idle Java."""
         await self._pool.close()
+        self._installations.close()
 
     def normalize(self, request: PrepareRequest) -> str:
         return call.arguments_of(request).normalized()
@@ -109,18 +113,18 @@ class LiquibaseKind:
         root = _local_root(sources)
         recipe = await asyncio.to_thread(call.recipe_of, request, work_dir, sources, self._texts)
         tool = _tool(fields, self._settings, sources)
-        found = await self._installation(tool)
+        known = await self._installations.find(tool)
+        found = known.installation
         context = Context(recipe, call.java_environment(fields.liquibase_env), found.identity)
         key = (found, context, root, work_dir, tuple(sorted(fields.liquibase_env.items())), tool)
         plan = self._plans.get(_hashable(key))
         if plan is not None and await _untouched(sources, plan.looked_at):
             self._plans.move_to_end(_hashable(key))
             return plan.steps
-        environment = _Environment(
-            found, local_path(root, work_dir), tuple(sorted(context.env.items()))
-        )
-        session = await self._read(environment, context, sources, root)
-        own = None if tool is None else await self._own_tool(tool, sources)
+        environment = _environment(known, local_path(root, work_dir), context.env)
+        async with self._installations.unchanged(known):
+            session = await self._read(environment, context, sources, root)
+            own = None if tool is None else await _own_tool(tool, known, sources)
         steps = _steps(session, context, request, fields.liquibase_env, work_dir, own)
         plan = _Plan(session.listing.looked_at, steps)
         if not any(step.uncacheable for step in plan.steps):
@@ -137,19 +141,33 @@ class LiquibaseKind:
         *,
         flush_query: str | None = None,
     ) -> str | None:
+        tool = None if step.tool is None else Path(step.tool)
+        known = await self._installations.find(tool)
+        async with self._installations.unchanged(known):
+            return await self._execute(step, known, sources, server, runtime, line, flush_query)
+
+    async def _execute(
+        self,
+        step: Step,
+        known: Known,
+        sources: LocalSources,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        flush_query: str | None,
+    ) -> str | None:
         recipe = call.recipe_of_words(step.args)
         env = call.java_environment(step.env)
         if step.tool is not None:
-            jars = (await self._installation(Path(step.tool))).extensions
+            jars = known.installation.extensions
             command = forked.command(step, recipe, server.endpoint, env, jars)
             ended = await run_by_lines(runtime, server, command, line)
             if ended.exit_code != 0:
                 raise forked.failure(step, ended)
             return None
-        found = await self._installation(None)
-        context = Context(recipe, env, found.identity)
+        context = Context(recipe, env, known.installation.identity)
         work_dir = local_path(sources.local_root, step.work_dir)
-        environment = _Environment(found, work_dir, tuple(sorted(env.items())))
+        environment = _environment(known, work_dir, env)
         target = Target(server.endpoint, server.handle)
         return await self._run(environment, context, sources, step, target, line, flush_query)
 
@@ -263,42 +281,25 @@ class LiquibaseKind:
         java.keep_all()
         return session
 
-    async def _installation(self, tool: Path | None) -> Installation:
-        known = self._found.get(tool)
-        if known is not None and await asyncio.to_thread(_as_stamped, known[1]):
-            return known[0]
-        home = self._settings.home
-        if tool is not None:
-            home = await asyncio.to_thread(forked.home_beside, tool)
-            home = home or await forked.home_told(tool, os.environ)
-        found = await asyncio.to_thread(
-            lambda: installation.find(
-                home=home,
-                extensions=self._settings.jars,
-                java=self._settings.java,
-                env=os.environ,
-            )
-        )
-        # A directory counts, too: jars may be added to it.
-        directories = (path for path in self._settings.jars if path.is_dir())
-        paths = (*found.classpath, *directories)
-        self._found[tool] = found, {path: stamp_at(path) for path in paths}
-        return found
-
-    async def _own_tool(self, program: Path, sources: Sources) -> _OwnTool:
-        def read() -> tuple[Input, ...]:
-            listings = ((path, sources.list(path)) for path in self._found[program][1])
-            return tuple(
-                sources.look(path).input if listing is None else listing.seen.input
-                for path, listing in listings
-            )
-
-        return _OwnTool(program, await asyncio.to_thread(read))
-
     def _remember(self, key: tuple[object, ...], plan: _Plan) -> None:
         self._plans[key] = plan
         while len(self._plans) > self._memo_size:
             self._plans.popitem(last=False)
+
+
+def _environment(known: Known, work_dir: Path, env: Mapping[str, str]) -> _Environment:
+    return _Environment(known.installation, known.number, work_dir, tuple(sorted(env.items())))
+
+
+async def _own_tool(program: Path, known: Known, sources: Sources) -> _OwnTool:
+    def read() -> tuple[Input, ...]:
+        listings = ((path, sources.list(path)) for path in known.loaded)
+        return tuple(
+            sources.look(path).input if listing is None else listing.seen.input
+            for path, listing in listings
+        )
+
+    return _OwnTool(program, await asyncio.to_thread(read))
 
 
 async def _start(environment: _Environment) -> Jvm:
@@ -422,10 +423,6 @@ def _hashable(key: tuple[object, ...]) -> tuple[object, ...]:
 
 async def _untouched(sources: Sources, seen: tuple[Seen, ...]) -> bool:
     return await asyncio.to_thread(sources.first_touched, seen) is None
-
-
-def _as_stamped(stamps: dict[Path, Stamp | None]) -> bool:
-    return all(stamp_at(path) == stamp for path, stamp in stamps.items())
 
 
 def _text(file: BinaryIO) -> str:

@@ -12,8 +12,16 @@ from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.kinds.sources.base import Seen
 
 RECIPE = Recipe(command="update", changelog_file="a.xml", search_path=("/x",))
-CONTEXT = Context(RECIPE, {}, {"liquibase": "4.28.0", "driver": "42", "extensions": None})
-EXTENDED = Context(RECIPE, {}, {"liquibase": "4.28.0", "driver": "42", "extensions": "ab"})
+CONTEXT = Context(
+    RECIPE,
+    {},
+    {"liquibase": "4.28.0", "driver": "42", "jars": "cd", "java": "ef", "extensions": None},
+)
+EXTENDED = Context(
+    RECIPE,
+    {},
+    {"liquibase": "4.28.0", "driver": "42", "jars": "cd", "java": "ef", "extensions": "ab"},
+)
 FOUND = Found(
     key=Key("a.xml", "1", "ada"),
     checksum="9:abc",
@@ -57,12 +65,22 @@ def test_whatever_can_change_the_outcome_changes_the_digest(change: dict[str, An
     assert parts_of(other, CONTEXT) != parts_of(FOUND, CONTEXT)
 
 
-def test_another_liquibase_or_other_jars_make_another_digest() -> None:
-    newer = CONTEXT._replace(installation={**CONTEXT.installation, "liquibase": "4.29.0"})
-    digests = {digest_of(FOUND, context) for context in (CONTEXT, newer, EXTENDED)}
-    assert len(digests) == 3
-    parts = {parts_of(FOUND, context)["Liquibase"] for context in (CONTEXT, newer, EXTENDED)}
-    assert len(parts) == 3
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [
+        ("liquibase", "Liquibase"),
+        ("driver", "Liquibase"),
+        ("jars", "Liquibase"),
+        ("extensions", "Liquibase"),
+        ("java", "Java"),
+    ],
+)
+def test_another_liquibase_or_java_makes_another_digest_and_is_named(key: str, part: str) -> None:
+    other = CONTEXT._replace(installation={**CONTEXT.installation, key: "another"})
+    assert digest_of(FOUND, other) != digest_of(FOUND, CONTEXT)
+    before, after = parts_of(FOUND, CONTEXT), parts_of(FOUND, other)
+    both = after.keys() & before.keys()
+    assert {name for name in both if after[name] != before[name]} == {part}
 
 
 def test_the_changelogs_preconditions_count_where_they_are_checked() -> None:
@@ -116,7 +134,7 @@ def test_what_cannot_be_known_is_named(change: dict[str, Any], what: str) -> Non
 
 def test_a_changesets_parts_are_the_data_it_reads_and_itself_and_liquibase() -> None:
     parts = parts_of(FOUND, CONTEXT)
-    assert parts.keys() == {"/x/rows.csv", "changeset a.xml::1::ada", "Liquibase"}
+    assert parts.keys() == {"/x/rows.csv", "changeset a.xml::1::ada", "Liquibase", "Java"}
     assert parts["/x/rows.csv"] == "cd"
 
 

@@ -1,5 +1,6 @@
 """Finding Java and the jars, and saying what is missing."""
 
+import asyncio
 import zipfile
 from pathlib import Path
 
@@ -109,6 +110,48 @@ def test_extensions_count_by_their_content(home: Path, java: Path, tmp_path: Pat
     assert len(digests) == 4
     with pytest.raises(ToolMissingError, match=r"none\.jar"):
         find(home=home, extensions=(tmp_path / "none.jar",), java=java, env={})
+
+
+def test_liquibases_jars_count_by_their_content(home: Path, java: Path) -> None:
+    digests = set()
+    for name in NEEDED:
+        digests.add(find(home=home, extensions=(), java=java, env={}).jars_digest)
+        jar(home / f"{name}.jar", Liquibase_Version="4.28.0", Bundle_Version="42.7.3", A=name)
+    digests.add(find(home=home, extensions=(), java=java, env={}).jars_digest)
+    assert len(digests) == 1 + len(NEEDED)
+
+
+def test_java_counts_by_what_it_computes_with_wherever_it_is(home: Path, java: Path) -> None:
+    jdk = java.parent.parent
+
+    def now() -> str:
+        return find(home=home, extensions=(), java=jdk / "bin" / "java", env={}).java_digest
+
+    digests = {now()}
+    for name in ("bin/java", "lib/modules", "lib/server/libjvm.so", "conf/logging.properties"):
+        (jdk / name).parent.mkdir(parents=True, exist_ok=True)
+        (jdk / name).write_text(name)
+        digests.add(now())
+    assert len(digests) == 5
+    for name in ("lib/server/classes.jsa", "lib/src.zip", "lib/security/cacerts", "legal/LICENSE"):
+        (jdk / name).parent.mkdir(parents=True, exist_ok=True)
+        (jdk / name).write_text(name)
+        digests.add(now())
+    jdk = jdk.rename(home / "jdk")
+    digests.add(now())
+    assert len(digests) == 5
+
+
+def test_a_program_that_leads_to_a_java_is_followed_to_it(tmp_path: Path, java: Path) -> None:
+    jdk = java.parent.parent
+    shim = tmp_path / "shims" / "java"
+    shim.parent.mkdir()
+    shim.write_text(f"#!/bin/sh\necho '    java.home = {jdk}' >&2\n")
+    shim.chmod(0o755)
+    assert installation.java_home(shim) is None
+    assert asyncio.run(installation.java_told(shim, {})) == java
+    shim.write_text("#!/bin/sh\necho nothing\n")
+    assert asyncio.run(installation.java_told(shim, {})) == shim
 
 
 def test_an_extension_that_is_no_jar_or_cannot_be_read_is_named(
