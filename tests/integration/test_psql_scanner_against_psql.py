@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pgstrata.kinds.psql.commands import read_command
 from pgstrata.kinds.psql.connecting import target
 from pgstrata.kinds.psql.scanner import scan
-from pgstrata.kinds.psql.script import Include, Script
+from pgstrata.kinds.psql.script import Include, Script, is_inert
 from pgstrata.kinds.sql.reader import Reader
 from pgstrata.runtime.base import ToolCommand, run_by_lines
 from pgstrata.system.output import Stream
@@ -217,3 +217,119 @@ def test_a_connection_that_is_let_pass_leads_where_psql_goes(psql: Psql, words: 
     for _at, database, user in places:
         assert database.strip() == (expected.database or b"postgres").decode()
         assert user.strip() == (expected.user or b"postgres").decode()
+
+
+_VALUES = (
+    *("1", "-1", "1.5", "'a'", "'it''s'", "'a;'", "E'\\\\i x'", "null", "true", "x", "n", '"Y"'),
+    *("t.x", 't."Y"', "t.*", "*", "x::text", "n::int", "'1'::int", "n::numeric(5, 2)", "x || n"),
+    *("cast(n as int)", "cast(x as text)", "count(*) over ()", "length(x)", "upper(x)", "now()"),
+    *("(select x)", "(n)", "array[x]", "array_length(array[x], 1)", "x = 'a;'", "n + 1", "n - n"),
+    *("1 + length(x) * 2", "x is null", "not x = 'a'", "case n when 1 then x else '' end", "t"),
+    *(
+        "case when true then 1 end",
+        "exists (select 1)",
+        "coalesce(x, '')",
+        "extract(day from now())",
+    ),
+    *("current_setting('server_version_num')::int >= 120000", "current_user", "trim(x)", "n::text"),
+    *("nullif(x, '')", "x is distinct from 'a'", "interval '1' day", "row(x, n)", 'x collate "C"'),
+    *(
+        "interval '1 day' * 2",
+        "date '2020-01-01' - 1",
+        "'[1]'::jsonb - 1",
+        "('{\"a\":1}'::jsonb)->'a'",
+    ),
+    *("'a' 'b'", "U&'\\0027'", "$$a;$$", "x in ('a')", "substring(x from 1 for 2)", ":v", ":'v'"),
+    *("f.x", "pg_catalog.upper(x)", "lower(x)::text", "-n", "- length(x)", "n between 0 and 2"),
+)
+_LABELS = (
+    "",
+    "",
+    " as n",
+    " n",
+    ' as "N;"',
+    ' "N"',
+    " as from",
+    " as select",
+    ' as"N"',
+    " as x.y",
+    " ",
+)
+_ROW = " from (values ('a;''', 1, '$$')) t (x, n, \"Y\")"
+_REST = (
+    *(
+        "",
+        "",
+        " where true",
+        ' group by x, n, "Y", t',
+        " order by 1",
+        " limit 1",
+        " union select 'b;'",
+    ),
+    *(
+        " union all select ';' where false",
+        " intersect select 'a'",
+        " for update",
+        " -- x\n",
+        " /**/",
+    ),
+)
+_HEADS = (
+    *(
+        "select ",
+        "select ",
+        "select all ",
+        "select distinct ",
+        "select distinct on (x) ",
+        "SELECT\n",
+    ),
+    *(
+        "with q as (select 1 as z) select ",
+        "with recursive q (z) as (select 1) select ",
+        "table t --",
+    ),
+    *(
+        "(select ",
+        "values (1, 'x;') --",
+        "show work_mem --",
+        "insert into t values ('a;') returning ",
+    ),
+    *(
+        "select 1 as a \\; select ",
+        "explain select ",
+        "update t set a = 'b' returning ",
+        "select /* ; */ ",
+    ),
+)
+_QUERY = st.tuples(
+    st.sampled_from(_HEADS),
+    st.lists(
+        st.tuples(st.sampled_from(_VALUES), st.sampled_from(_LABELS)).map("".join),
+        min_size=1,
+        max_size=3,
+    ).map(", ".join),
+    st.sampled_from((_ROW, _ROW, _ROW, "")),
+    st.sampled_from(_REST),
+).map("".join)
+
+
+@given(queries=st.lists(_QUERY, min_size=20, max_size=20))
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_what_a_query_sets_is_bound_or_harmless(psql: Psql, queries: list[str]) -> None:
+    scripts = [
+        f"begin;\n{query} \\gset p{at}_\n\\r\nrollback;\n" for at, query in enumerate(queries)
+    ]
+    whole = "\\set v 'x, 1'\n" + "".join(scripts)
+    shown = psql(f"{whole}\\set\n".encode()).lines
+    found = [variable for line in shown if (variable := re.fullmatch(r"p(\d+)_.* = '(.*)'", line))]
+    for variable in found:
+        script, name = scripts[int(variable[1])], variable[0].partition(" = ")[0]
+        covered = any(
+            name.startswith(one.name) if one.prefix else name == one.name
+            for one in scan(script.encode()).bindings
+        )
+        assert covered or is_inert(variable[2]), (script, name, variable[2])

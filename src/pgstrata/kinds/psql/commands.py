@@ -1,12 +1,13 @@
 r"""psql's backslash commands: which of them read, write or run something outside the script."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pgstrata.kinds.psql import connecting
 from pgstrata.kinds.psql.copying import slash_copy
 from pgstrata.kinds.psql.findings import Findings
+from pgstrata.kinds.psql.results import Column
 from pgstrata.kinds.psql.script import is_inert
 from pgstrata.kinds.psql.words import NAME, SPACES, Word, read_word
 from pgstrata.kinds.sql import forbidden
@@ -273,10 +274,16 @@ def _forbid_continuing(command: Command, findings: Findings) -> None:
     )
 
 
-def _gset(command: Command, findings: Findings) -> None:
+def bind_results(command: Command, columns: Sequence[Column] | None, findings: Findings) -> None:
+    r"""Record what a ``\gset`` sets: the columns of its query, or anything if they are unknown."""
     word = command.words[0] if command.words else None
     prefix = word.value.decode("utf-8", "replace") if word is not None and word.known else ""
-    findings.bind(prefix, command.start, prefix=True)
+    if columns is None or (word is not None and not word.known):
+        findings.bind(prefix, command.start, prefix=True)
+        return
+    for column in columns:
+        if not column.plain:
+            findings.bind(prefix + column.name, command.start)
 
 
 def _connect(command: Command, findings: Findings) -> None:
@@ -360,7 +367,6 @@ _HANDLERS: dict[str, Callable[[Command, Findings], None]] = {
     "lo_export": _lo_export,
     "set": _set,
     "unset": _unset,
-    "gset": _gset,
     "c": _connect,
     "connect": _connect,
     "encoding": _encoding,

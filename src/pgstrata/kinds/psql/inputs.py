@@ -20,6 +20,7 @@ from pgstrata.domain.identity import Content, list_digest
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import (
+    OWN_VARIABLES,
     Binding,
     ChangeDirectory,
     DataFile,
@@ -328,7 +329,9 @@ def _risky(
     lengths = sorted({len(prefix) for prefix in prefixes})
     for use, script in used:
         fitting = lengths[: bisect_right(lengths, len(use.name))]
-        covering = [names.get(use.name), *(prefixes.get(use.name[:length]) for length in fitting)]
+        covering = [names.get(use.name)]
+        if use.name not in OWN_VARIABLES:
+            covering += (prefixes.get(use.name[:length]) for length in fitting)
         first = min((found for found in covering if found is not None), default=None)
         if first is not None:
             _order, binding, binder = first

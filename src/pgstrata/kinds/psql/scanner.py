@@ -8,8 +8,15 @@ which psql or the server would fail may be read differently, since a failed step
 
 import re
 
-from pgstrata.kinds.psql.commands import Command, judge, read_command, takes_data
+from pgstrata.kinds.psql.commands import (
+    Command,
+    bind_results,
+    judge,
+    read_command,
+    takes_data,
+)
 from pgstrata.kinds.psql.findings import Findings
+from pgstrata.kinds.psql.results import columns
 from pgstrata.kinds.psql.script import Script
 from pgstrata.kinds.psql.statements import copy_statement, makes_routine, routine_end
 from pgstrata.kinds.sql import forbidden
@@ -161,6 +168,9 @@ class _Scan:
             return
         command = read_command(self._reader, start, self._line_end(start))
         judge(command, self._findings)
+        if command.name == "gset":
+            # Without a query of its own it repeats one that may be anywhere before.
+            bind_results(command, columns(self._lexer, self._statement, start), self._findings)
         if command.repeats and self._has_data and self._is_void(start):
             what = f"\\{command.name} may repeat a COPY ... FROM STDIN"
             self._problem(start, what, "write the statement again before it")

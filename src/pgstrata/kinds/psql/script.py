@@ -12,6 +12,18 @@ _MEANINGFUL_WORDS = frozenset(
 )
 
 
+OWN_VARIABLES = frozenset(
+    (
+        *("DBNAME", "USER", "HOST", "PORT", "ENCODING", "SERVER_VERSION_NAME"),
+        *("SERVER_VERSION_NUM", "VERSION", "VERSION_NAME", "VERSION_NUM"),
+        *("ERROR", "SQLSTATE", "ROW_COUNT", "LAST_ERROR_SQLSTATE", "LAST_ERROR_MESSAGE"),
+        *("AUTOCOMMIT", "ECHO", "ECHO_HIDDEN", "FETCH_COUNT", "ON_ERROR_ROLLBACK", "QUIET"),
+        *("SHOW_CONTEXT", "VERBOSITY"),
+    )
+)
+"""Variables that psql itself sets. A query has a column with such a name only if it says so."""
+
+
 class Text(NamedTuple):
     """A part of the script that refers to nothing, with its start and end in bytes."""
 
@@ -82,7 +94,7 @@ class Binding(NamedTuple):
     name: str
     line: int
     prefix: bool = False
-    """Whether it applies to every variable whose name starts like this."""
+    """Whether it applies to every variable whose name starts like this, except psql's own."""
 
 
 class Interpolation(NamedTuple):

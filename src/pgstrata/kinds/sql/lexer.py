@@ -197,6 +197,10 @@ class Lexer:
         name = reader.read(token.start + 1, min(token.end, token.start + MARGIN))
         return name.decode("utf-8", "replace")
 
+    def text(self, token: Token) -> bytes:
+        """All of a token; only its beginning, if it is very long."""
+        return self._reader.read(token.start, min(token.end, token.start + MARGIN))
+
     def comments(self) -> Iterator[Token]:
         """The comments of all the text, outside of quotes."""
         position = self._reader.start

@@ -311,8 +311,45 @@ def test_a_variable_that_may_hide_a_command_is_refused_where_it_is_put_in(tmp_pa
 def test_a_variable_from_a_query_is_refused_where_it_is_put_in_by_another_script(
     tmp_path: Path,
 ) -> None:
-    _write(tmp_path, {"a.sql": "select 1 as x \\gset\n\\i b.sql", "b.sql": "\nselect :x;"})
+    _write(tmp_path, {"a.sql": "select a as x from t \\gset\n\\i b.sql", "b.sql": "\nselect :x;"})
     with pytest.raises(UncacheableError, match=r"b\.sql:2: :x may hold more .*a\.sql:1"):
+        _steps(tmp_path, "-f", "a.sql")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select a as x from t \\gset\nselect :DBNAME, :y, :SERVER_VERSION_NUM;",
+        "select * from t \\gset\nselect :SERVER_VERSION_NUM, :'a';",
+        "select count(*) n, max(a)::int + 1 as next from t \\gset p_\nselect :p_n, :p_next, :n;",
+        "select exists (table t) as there, 'app' as s \\gset\nselect :there from :s.t;",
+        "select a from t \\gset\n\\set a 1\n\\if :a\n\\endif\nselect :'a', :\"a\";",
+    ],
+)
+def test_what_a_query_cannot_have_set_is_let_pass(tmp_path: Path, text: str) -> None:
+    _write(tmp_path, {"a.sql": text})
+    _steps(tmp_path, "-f", "a.sql", "-v", "y=1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select * from t \\gset\nselect :anything;",
+        "select * from t \\gset p_\nselect :p_a;",
+        "select 'x;' as \"DBNAME\" \\gset\nselect :DBNAME;",
+        "select a as b, 1 as c from t \\gset p_\nselect :p_b;",
+        "select 'it''s' as b \\gset\nselect :b;",
+        "select 'a' as b union select a from t \\gset\nselect :b;",
+        "select a as x from t;\n\\gset\nselect :x;",
+        "select 1 as x \\echo y\n, a as y from t \\gset\nselect :y;",
+        "select 1 as x \\; select a as y from t \\gset\nselect :y;",
+        "select :'v' as x \\gset\nselect :x;",
+        "select 1 as x \\gset :prefix\nselect :y;",
+    ],
+)
+def test_what_a_query_may_have_set_is_refused(tmp_path: Path, text: str) -> None:
+    _write(tmp_path, {"a.sql": text})
+    with pytest.raises(UncacheableError, match="may hold more than a plain value"):
         _steps(tmp_path, "-f", "a.sql")
 
 
