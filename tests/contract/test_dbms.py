@@ -142,6 +142,12 @@ def test_a_server_that_is_gone_writes_nothing_out(rig: Rig, server: Server) -> N
         asyncio.run(rig.dbms.flush(server))
 
 
+def test_a_server_lets_the_engine_in_as_long_as_it_runs(rig: Rig, server: Server) -> None:
+    assert asyncio.run(rig.dbms.lets_in(server))
+    asyncio.run(rig.runtime.stop(server))
+    assert not asyncio.run(rig.dbms.lets_in(server))
+
+
 def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: Server) -> None:
     assert asyncio.run(rig.dbms.drop_replication_slots(server, data_dir_of(server))) == ()
 

@@ -204,18 +204,23 @@ def test_what_a_state_says_of_its_server_is_above_our_defaults(shell: Terminal) 
         "shared_preload_libraries = 'nope'",
         "wal_level = 'minimal', max_wal_senders = 5",
         "huge_pages = 'on', huge_page_size = 1073741824",
+        "session_preload_libraries = 'nope'",
+        "role postgres: session_preload_libraries = 'nope'",
+        "database postgres: local_preload_libraries = 'nope'",
     ],
 )
-def test_a_step_that_keeps_servers_from_starting_fails_and_names_the_setting(
+def test_a_step_that_keeps_servers_from_being_used_fails_and_says_why(
     shell: Terminal, setting: str
 ) -> None:
-    statements = [f"alter system set {one}" for one in setting.split(", ")]
+    whose, _, setting = f"system: {setting}".rpartition(": ")
+    whose = whose.removeprefix("system: ")
+    statements = [f"alter {whose} set {one}" for one in setting.split(", ")]
     shell.write("a.sql", ";\n".join(statements))
     words = ("prepare:psql", "--", "-c", "create table a ()", "-f", "a.sql", "-c", "select 1")
     for last in (len(words), -2):
         said = shell(*words[:last], exit_code=1).stderr
-        assert "no server starts after `-f" in said
-        assert setting.partition(" ")[0] in said
+        assert "no server can be used after `-f" in said
+        assert setting.partition(" ")[0] in said or 'could not access file "' in said
 
 
 def test_settings_that_are_the_engines_stay_so(shell: Terminal) -> None:

@@ -51,6 +51,7 @@ BESIDE_PREPARES = frozenset(
         "adoption.begin",
         "adoption.end",
         "locks.remove",
+        "server.let_in",
         "statefs.content.write",
         "statefs.upgrade",
         "store.extend",
@@ -60,7 +61,7 @@ BESIDE_PREPARES = frozenset(
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
-undoing an instance, checking contents, and a lost database."""
+undoing an instance, checking contents, a lost database, and one that lets nobody in."""
 
 backends: set[str] = set()
 reached: set[str] = set()

@@ -54,6 +54,9 @@ class Dbms(Protocol):
         That is so if a tablespace is outside of it; the error names the tablespace's location.
         """
 
+    async def lets_in(self, server: Server) -> bool:
+        """Whether the server lets the engine into its database, as a superuser."""
+
     async def connections(self, server: Server) -> int:
         """How many clients are connected to the server, not counting this query.
 

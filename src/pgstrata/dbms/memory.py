@@ -83,6 +83,13 @@ class MemoryDbms:
     def flush_query(self) -> str:
         return "how much is logged?"
 
+    async def lets_in(self, server: Server) -> bool:
+        try:
+            self._check_it_answers(server)
+        except ServerError:
+            return False
+        return True
+
     async def flush(self, server: Server, *, flushed: str | None = None) -> None:
         self._check_it_answers(server)
 

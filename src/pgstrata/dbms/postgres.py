@@ -9,9 +9,15 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePath
 
-from pgstrata.dbms.connection import APPLICATION_NAME, answer, bare_connection, engine_connection
+from pgstrata.dbms.connection import (
+    APPLICATION_NAME,
+    answer,
+    bare_connection,
+    check_it_answers,
+    engine_connection,
+)
 from pgstrata.domain.instance import Server
-from pgstrata.errors import StateUnusableError
+from pgstrata.errors import ServerError, StateUnusableError
 from pgstrata.system import faults, planted
 from pgstrata.system.planted import PlantedFileError
 
@@ -123,6 +129,13 @@ class Postgres:
                 f"{_describe(link)} is kept in {location}, which all copies would share",
                 remedy="keep everything in the default tablespace: a state is one directory",
             )
+
+    async def lets_in(self, server: Server) -> bool:
+        try:
+            await check_it_answers(server)
+        except ServerError:
+            return False
+        return True
 
     async def connections(self, server: Server) -> int:
         async with engine_connection(server) as connection:

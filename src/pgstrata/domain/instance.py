@@ -23,8 +23,14 @@ class Endpoint(Model, frozen=True, kw_only=True):
     @property
     def dsn(self) -> str:
         """``postgresql://…`` with the password, for any client on this machine."""
-        user, password = quote(self.user, safe=""), quote(self.password, safe="")
-        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{self.database}"
+        parts = (self.user, self.password, self.database)
+        user, password, database = (quote(part, safe="") for part in parts)
+        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{database}"
+
+    @property
+    def jdbc_url(self) -> str:
+        """``jdbc:postgresql://…`` without user and password, for Java."""
+        return f"jdbc:postgresql://{self.host}:{self.port}/{quote(self.database, safe='')}"
 
 
 class Server(Model, frozen=True, kw_only=True):

@@ -333,11 +333,13 @@ class SnapshotOrchestrator:
         )
         await self._dbms.check_snapshot(workspace.data_dir)
         if reason is None and not await self._flush(server, flushed):
-            reason = "the step let nobody in any more"
+            reason = "it lets nobody in any more"
         if reason is not None:
             _log.debug("the server on %s is stopped: %s", workspace.directory, reason)
+            doubtful = settings != workspace.start_settings or not await self._dbms.lets_in(server)
+            crashed = not await self._runtime.alive(server)
             await self._runtime.stop(server)
-            if settings != workspace.start_settings:
+            if doubtful and not crashed:
                 await self._check_starts(workspace, state, settings)
             workspace.start_settings = settings
         build = self._builds[state.state_id]
@@ -378,15 +380,16 @@ class SnapshotOrchestrator:
         return True
 
     async def _check_starts(self, workspace: Workspace, state: State, settings: bytes) -> None:
-        """Raise ``StateUnusableError`` if no server starts with its new settings."""
+        """Raise ``StateUnusableError`` if no server starts on what a step left, or lets us in."""
         try:
             server = await self._runtime.start(state.image_id, workspace.data_dir, building=True)
         except ServerError as error:
             names = ", ".join(settings_changed(workspace.start_settings, settings))
             raise StateUnusableError(
-                f"no server starts after `{state.prepare_args_normalized}`, which set {names}",
-                remedy="correct what it sets with ALTER SYSTEM; the server says why below",
-                details=error.details,
+                f"no server can be used after `{state.prepare_args_normalized}`"
+                + (f", which set {names}" if names else ""),
+                remedy="correct what it sets; the server says why below",
+                details=f"{error.message}\n\n{error.details or ''}".strip(),
             ) from error
         await finish(self._runtime.stop(server))
 

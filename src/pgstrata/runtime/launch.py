@@ -2,19 +2,24 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pgstrata.runtime.access import ServerDir
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
 from pgstrata.runtime.postmaster import Postmaster, read_pid_file
-from pgstrata.system import faults, subprocesses
+from pgstrata.system import faults, processes, subprocesses
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Spawner
 from pgstrata.system.output import TAIL_LINES
+
+_ENOUGH_BYTES = 64 << 10
+"""More than a program writes that is run for a few words."""
 
 LOG = "server.log"
 """The server's log, beside its data directory."""
@@ -109,6 +114,33 @@ def spawn_in_cell(spawner: Spawner, cell: Cell, *, log: Path) -> int:
     os.close(started.report)
     os.close(started.pidfd)
     return started.pid
+
+
+async def run_in_cell(spawner: Spawner, cell: Cell, stdin: bytes) -> subprocesses.Ended:
+    """Run a program in a cell to its end, and return the beginning of what it wrote.
+
+    How it ended is not known. Raises ``ProgramError``.
+    """
+    with ExitStack() as files:
+        given, *written = (
+            files.enter_context(os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b"))
+            for name in ("stdin", "stdout", "stderr")
+        )
+        given.write(stdin)
+        given.seek(0)
+        stdout, stderr = (one.fileno() for one in written)
+        started = spawner.start(cell, stdin=given.fileno(), stdout=stdout, stderr=stderr)
+        try:
+            os.close(started.report)
+            await processes.wait_readable(started.pidfd)
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(started.pidfd, signal.SIGKILL)
+            os.close(started.pidfd)
+        told, complained = (
+            os.pread(one, _ENOUGH_BYTES, 0).decode("utf-8", "replace") for one in (stdout, stderr)
+        )
+        return subprocesses.Ended(exit_code=0, stdout=told, stderr=complained)
 
 
 async def until_ready(server: Postmaster, ended: asyncio.Task[None]) -> bool:

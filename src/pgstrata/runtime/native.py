@@ -25,6 +25,7 @@ from pgstrata.runtime.installations import Finder
 from pgstrata.runtime.launch import (
     LOG,
     ServerLog,
+    run_in_cell,
     server_argv,
     settings_text,
     spawn,
@@ -235,12 +236,45 @@ class NativeRuntime:
             return await how(start._replace(entrance=await self._let_in(start)))
 
     async def _let_in(self, start: "_Start") -> Entrance:
-        access = self._add_access(start)
-        argv = server_argv(start.installation.bin_dir, start.data_dir, 5432, access, building=True)
+        access, port = self._add_access(start), 5432
+
+        async def run(argv: list[str], stdin: bytes) -> subprocesses.Ended:
+            cell = self._cell(argv, access, port, start, building=True)
+            if cell is not None:
+                return await run_in_cell(self._spawner, cell, stdin)
+            user, cwd = self.server_user, start.data_dir
+            return await subprocesses.run(
+                argv, cwd=cwd, env=MINIMAL_ENV, user=user, stdin=stdin, check=False
+            )
+
+        argv = server_argv(start.installation.bin_dir, start.data_dir, port, access, building=True)
         try:
-            return await let_in(argv, start.data_dir, self.server_user)
+            async with asyncio.timeout(_START_SECONDS):
+                return await let_in(argv, run)
+        except ProgramError as error:
+            raise ServerError(error.message, remedy=error.remedy) from error
+        except TimeoutError as error:
+            raise ServerError(
+                f"PostgreSQL did not let its superuser into {start.data_dir} again within "
+                f"{_START_SECONDS:.0f} s"
+            ) from error
         finally:
             access.discard()
+
+    def _cell(
+        self, argv: list[str], access: ServerDir, port: int, start: "_Start", *, building: bool
+    ) -> Cell | None:
+        return self._cells.server(
+            argv,
+            MINIMAL_ENV,
+            layout=self._catalogue.layout(start.installation),
+            major=start.installation.major,
+            data_dir=start.data_dir,
+            sockets=access.sockets,
+            rules=access.path,
+            port=port,
+            building=building,
+        )
 
     def _add_access(self, start: "_Start") -> ServerDir:
         return self._access.add(
@@ -290,17 +324,7 @@ class NativeRuntime:
         version, data_dir = start.installation.version, start.data_dir
         building = start.login is None
         argv = server_argv(start.installation.bin_dir, data_dir, port, access, building=building)
-        cell = self._cells.server(
-            argv,
-            MINIMAL_ENV,
-            layout=self._catalogue.layout(start.installation),
-            major=start.installation.major,
-            data_dir=data_dir,
-            sockets=access.sockets,
-            rules=access.path,
-            port=port,
-            building=building,
-        )
+        cell = self._cell(argv, access, port, start, building=building)
         first = cell is not None and cell.is_first
         pid, log = self._spawn(argv, data_dir, cell)
         process = _process(pid, image_id=start.image_id, data_dir=data_dir, first=first)

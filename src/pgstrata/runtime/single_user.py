@@ -4,16 +4,17 @@ Scripts may take the superuser's login away, rename it, or drop or close its dat
 single-user mode PostgreSQL asks for none of this.
 """
 
-import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
+import msgspec
+
 from pgstrata.dbms.connection import OWN_SETTINGS
-from pgstrata.errors import ProgramError, ServerError
-from pgstrata.runtime.environment import MINIMAL_ENV
-from pgstrata.system import faults, subprocesses
+from pgstrata.errors import ServerError
+from pgstrata.system import faults
+from pgstrata.system.subprocesses import Ended
 
 _SETTINGS = {
     **OWN_SETTINGS,
@@ -51,6 +52,8 @@ _OPEN = (
     "update " + _DATABASE.replace("where", "set datallowconn = true where not datallowconn and", 1),
 )
 
+_STATEMENTS = "\n".join((_LOOK, *_OPEN, _LOOK, "")).encode()
+
 _TOLD = re.compile(r'told = "([0-9a-f]+)"')
 
 
@@ -67,67 +70,63 @@ class _Row(NamedTuple):
     """What is to be known of a role or a database."""
 
     name: str
-    oid: str
-    version: str
+    oid: int
+    version: int
     allows: dict[str, bool]
 
 
-async def let_in(argv: list[str], data_dir: Path, user: str | None) -> Entrance:
+_Found = tuple[_Row, _Row]
+"""The first superuser, and its database."""
+
+Run = Callable[[list[str], bytes], Awaitable[Ended]]
+"""Runs a command line with standard input, as a server of the cluster."""
+
+
+async def let_in(argv: list[str], run: Run) -> Entrance:
     """Let the first superuser into its database, or else into the oldest that is no template.
 
-    ``argv`` is the command line of the cluster's server, which must have been shut down; ``user``
-    is whom it runs as. Raises ``ServerError``.
+    ``argv`` is the command line of the cluster's server, which must have been shut down. What comes
+    back is as true as the cluster is: its superuser may have replaced the functions that are asked.
+    Raises ``ServerError``.
     """
-    statements = (_LOOK, *_OPEN, _LOOK)
+    program, *options = argv
+    own = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
     said = ""
     for database in _DATABASES:
-        ended = await _ask(argv, data_dir, user, database, statements)
+        with faults.step("server.let_in"):
+            ended = await run([program, "--single", *options, *own, database], _STATEMENTS)
         said = ended.stderr
-        if told := _TOLD.findall(ended.stdout):
-            (role_before, database_before), (role_now, database_now) = map(_rows, told)
-            return Entrance(
-                role_now.name,
-                database_now.name,
-                (
-                    *_undo("pg_authid", role_before, role_now),
-                    *_undo("pg_database", database_before, database_now),
-                ),
+        if found := _found(ended.stdout):
+            (role_before, database_before), (role, opened) = found
+            undo = (
+                _undo("pg_authid", role_before, role),
+                _undo("pg_database", database_before, opened),
             )
+            return Entrance(role.name, opened.name, tuple(chain.from_iterable(undo)))
     raise ServerError(
-        f"the superuser cannot be let into the cluster in {data_dir} again",
+        "the superuser cannot be let into the cluster again",
         remedy="check what the scripts do to its roles and databases",
-        details=said,
+        details=said or None,
     )
 
 
-async def _ask(
-    argv: list[str], data_dir: Path, user: str | None, database: str, statements: tuple[str, ...]
-) -> subprocesses.Ended:
-    program, *options = argv
-    own = (word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}"))
+def _found(stdout: str) -> tuple[_Found, _Found] | None:
+    """What was told before and after; None if it was not, or is not what a cluster has."""
     try:
-        with faults.step("server.let_in"):
-            return await subprocesses.run(
-                [program, "--single", *options, *own, database],
-                cwd=data_dir,
-                env=MINIMAL_ENV,
-                user=user,
-                stdin="\n".join((*statements, "")).encode(),
-                check=False,
-            )
-    except ProgramError as error:
-        raise ServerError(error.message, remedy=error.remedy) from error
-
-
-def _rows(told: str) -> tuple[_Row, _Row]:
-    role, database = json.loads(bytes.fromhex(told))
-    return _Row(*role), _Row(*database)
+        before, after = (
+            msgspec.json.decode(bytes.fromhex(told), type=_Found, strict=False)
+            for told in _TOLD.findall(stdout)
+        )
+    except (ValueError, msgspec.DecodeError):
+        return None
+    # Names go into files of rules.
+    return (before, after) if all(row.name.isprintable() for row in after) else None
 
 
 def _undo(catalog: str, before: _Row, now: _Row) -> Iterator[str]:
     if taken := ", ".join(f"{name} = false" for name, yes in before.allows.items() if not yes):
         # A script that changed the row meanwhile has the last word.
         yield (
-            f"update pg_catalog.{catalog} set {taken}"  # noqa: S608 - names and numbers
+            f"update pg_catalog.{catalog} set {taken}"  # noqa: S608 - told by the cluster itself
             f" where oid = {now.oid} and xmin = '{now.version}'"
         )

@@ -24,8 +24,7 @@ class Target(NamedTuple):
         Liquibase remembers which URLs it found up to date.
         """
         name = f"pgstrata-{next(_numbers)}"
-        at = f"{self.endpoint.host}:{self.endpoint.port}/{self.endpoint.database}"
-        return f"jdbc:postgresql://{at}?ApplicationName={name}"
+        return f"{self.endpoint.jdbc_url}?ApplicationName={name}"
 
 
 class Link:

@@ -74,7 +74,7 @@ def command(
             "--log-level=info",
             "--show-banner=false",
             "update-count",
-            f"--url=jdbc:postgresql://{endpoint.host}:{endpoint.port}/{endpoint.database}",
+            f"--url={endpoint.jdbc_url}",
             "--count=1",
             *(word for word in words if not word.startswith("--search-path=")),
             *parameters,
