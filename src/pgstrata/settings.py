@@ -84,7 +84,7 @@ class ServerSettings(NamedTuple):
         str | None,
         Setting(
             "the user that servers run as when the engine is root",
-            default="`pgstrata`, `postgres` or `nobody`",
+            default="`pgstrata` or `nobody`",
             option="--server-user USER",
             restart=True,
         ),

@@ -19,6 +19,7 @@ import pytest
 from pgstrata.domain.image import Installation
 from pgstrata.domain.instance import Server
 from pgstrata.runtime import postmaster
+from pgstrata.runtime.base import ToolCommand, run_by_lines
 from pgstrata.runtime.cells import Cells
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.layout import layout_of
@@ -232,3 +233,33 @@ def test_a_process_that_left_the_server_ends_with_it(native: NativeRig) -> None:
     cell = cell_with(native, spawner, (PYTHON, "-I", "-c", DAEMON), native.cluster())
     assert asyncio.run(life(spawner, cell)) == b""
     spawner.close()
+
+
+@pytest.mark.parametrize(
+    ("building", "answer"), [(False, "Permission denied"), (True, "Connection refused")]
+)
+def test_a_server_reaches_itself_and_nobody_else(
+    native: NativeRig, neighbour: Server, building: bool, answer: str
+) -> None:
+    async def ask(data_dir: Path) -> list[str]:
+        lines: list[str] = []
+
+        async def keep(line: str) -> None:
+            lines.append(line)
+
+        server = await native.runtime.start(native.image, data_dir, building=building)
+        other = f"host={neighbour.endpoint.host} port={neighbour.endpoint.port} password=x"
+        statements = (
+            "create extension dblink",
+            "select * from dblink('dbname=' || current_database(), 'select 7') as t (n int)",
+            f"select * from dblink('{other}', 'select 8') as t (n int)",
+        )
+        args = tuple(word for statement in statements for word in ("-c", statement))
+        command = ToolCommand(tool="psql", args=("-qAt", *args), work_dir=Path("/"))
+        await run_by_lines(native.runtime, server, command, keep)
+        await native.runtime.stop(server, clean=False)
+        return lines
+
+    itself, *refusal = asyncio.run(ask(native.cluster()))
+    assert itself == "7"
+    assert answer in " ".join(refusal)

@@ -26,6 +26,7 @@ from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
 from pgstrata.runtime.ports import HOST, Ports
 from pgstrata.system import processes, subprocesses
+from pgstrata.system.cell import spawning
 from pgstrata.system.output import Stream
 from tests import needs
 from tests.clusters import (
@@ -399,8 +400,9 @@ def test_stopping_a_killed_server_ends_its_orphans(rig: NativeRig) -> None:
 
 
 def below_us(server: Server) -> set[psutil.Process]:
-    """Our children with theirs, but not the server's, which has some of its own come and go."""
-    ours = psutil.Process().children(recursive=True)
+    """What we started with its children, but not the server's, which has some come and go."""
+    starters = (os.getpid(), *spawning.spawners(data_dir_of(server).parents[1]))
+    ours = [one for pid in starters for one in psutil.Process(pid).children(recursive=True)]
     return {*ours} - {*psutil.Process(pid_of(server)).children(recursive=True)}
 
 

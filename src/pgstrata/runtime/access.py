@@ -100,9 +100,18 @@ class PrivateDir:
         self._make()
 
     def add(
-        self, settings: str, *, superuser: str = SUPERUSER, building: bool = False
+        self,
+        settings: str,
+        *,
+        superuser: str = SUPERUSER,
+        building: bool = False,
+        itself: bool = False,
     ) -> "ServerDir":
-        """A new directory for a server that is about to start, with its settings and rules."""
+        """A new directory for a server that is about to start, with its settings and rules.
+
+        ``itself``: whether the server's own user is let in, too. No other server may have that
+        user and see the directory then.
+        """
         rules = _HBA_BUILDING if building else _HBA
         name = _quoted(superuser)
         with faults.step("access.make"):
@@ -110,7 +119,9 @@ class PrivateDir:
         with faults.step("access.write"):
             self._write(added.settings_file, settings)
             self._write(added.hba_file, rules.format(superuser=name))
-            self._write(added.ident_file, f"{_MAP} {_quoted(self._engine_user)} {name}\n")
+            users = dict.fromkeys((self._engine_user, *((self._owner.pw_name,) * itself)))
+            rows = (f"{_MAP} {_quoted(user)} {name}\n" for user in users)
+            self._write(added.ident_file, "".join(rows))
         return added
 
     def remove(self, endpoint: Endpoint) -> None:
@@ -158,7 +169,7 @@ class PrivateDir:
         except OSError as error:
             raise not_ours from error
         try:
-            if os.fstat(descriptor).st_uid not in (os.geteuid(), self._owner.pw_uid):
+            if os.fstat(descriptor).st_uid not in (os.geteuid(), self._owner.pw_uid, *_earlier()):
                 raise not_ours
             self._let_pass(descriptor)
         finally:
@@ -202,19 +213,29 @@ class ServerDir:
         self.sockets.mkdir(mode=0o700)
         self._own_sockets(server.pw_uid, server.pw_gid)
 
-    def close(self) -> None:
-        """Keep the servers' user out of the sockets' directory, if that is not our own."""
-        self._own_sockets(0, 0)
+    def close(self, *, itself: bool = False) -> None:
+        """Keep the servers' user from writing to the sockets' directory, if that is not our own.
+
+        Unless the server may connect to ``itself``, its user cannot enter it either.
+        """
+        self._own_sockets(0, 0, 0o711 if itself else 0o700)
 
     def discard(self) -> None:
         """Remove it, if its server did not start."""
         _remove(self.path)
 
-    def _own_sockets(self, uid: int, gid: int) -> None:
+    def _own_sockets(self, uid: int, gid: int, mode: int = 0o700) -> None:
         # By path: only we can rename what is in the directory above.
         if os.geteuid() == 0:
             os.chown(self.sockets, uid, gid, follow_symlinks=False)
-            self.sockets.chmod(0o700)
+            self.sockets.chmod(mode)
+
+
+def _earlier() -> tuple[int, ...]:
+    """Whom an earlier version gave the directory to, if nobody said whom."""
+    with suppress(KeyError):
+        return (pwd.getpwnam("postgres").pw_uid,) if os.geteuid() == 0 else ()
+    return ()
 
 
 def _earlier_sockets(endpoint: Endpoint) -> tuple[str, str]:

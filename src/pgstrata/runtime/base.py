@@ -19,6 +19,9 @@ class ToolCommand(Model, frozen=True, kw_only=True):
     work_dir: Path
     stdin: str | None = None
     """What the tool reads from standard input; nothing if None."""
+    trusted: bool = False
+    """Whether it is the user's own program, or may run such: it can do what the engine's user can,
+    but for the engine's store."""
     env: dict[str, str] = {}
     """Variables added to the connection's (``PGHOST``, …) and a minimal environment."""
 

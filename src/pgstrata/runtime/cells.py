@@ -53,6 +53,11 @@ class Cells:
             return found._replace(namespaces=0, network=False)
         return found
 
+    @property
+    def have_mounts(self) -> bool:
+        """Whether no server sees another's files."""
+        return bool(self.means.namespaces)
+
     def server(
         self,
         argv: Iterable[str],
@@ -105,6 +110,40 @@ class Cells:
             else None,
         )
 
+    def tool(
+        self,
+        argv: Iterable[str],
+        env: dict[str, str],
+        *,
+        work_dir: Path,
+        hidden: Iterable[Path],
+        sockets: Path,
+        trusted: bool,
+    ) -> plan.Cell | None:
+        """A tool's cell, without the ``hidden`` directories; None if there is none.
+
+        One that is ``trusted`` can write and connect to whatever its user can.
+        """
+        means = self.means
+        if not means.namespaces:
+            return None
+        argv, hides = tuple(argv), tuple(str(path) for path in hidden)
+        below = [path for path in (Path(argv[0]).parent.parent, work_dir) if _is_below(path, hides)]
+        return plan.Cell(
+            argv=argv,
+            env=env,
+            cwd=str(work_dir),
+            namespaces=means.namespaces,
+            shown=_as_they_are(map(str, below)),
+            own=_as_they_are((str(sockets),)),
+            hidden=hides,
+            read_only=not trusted,
+            capabilities=None if trusted or os.geteuid() else (kernel.OVERRIDE_MODES,),
+            files=None if trusted or self._settings.network else _no_tcp(means),
+            filter=seccomp.program(datagrams=False, sockets=trusted) if means.filter else None,
+            init=True,
+        )
+
     @property
     def _ids(self) -> tuple[int, int] | None:
         return (self._user.pw_uid, self._user.pw_gid) if os.geteuid() == 0 else None
@@ -120,6 +159,17 @@ class Cells:
 
 def _as_they_are(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((path, path) for path in dict.fromkeys(paths))
+
+
+def _no_tcp(means: Means) -> plan.Files | None:
+    """Rules against TCP, and nothing else."""
+    if not means.landlock:
+        return None
+    return plan.Files(read=("/",), write=("/",), execute=("/",), tcp=True)
+
+
+def _is_below(path: Path, directories: Iterable[str]) -> bool:
+    return any(path.is_relative_to(directory) for directory in directories)
 
 
 def _outside_system(layout: Layout) -> list[Path]:

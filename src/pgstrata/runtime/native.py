@@ -195,15 +195,31 @@ class NativeRuntime:
                 tail.feed(piece)
             await output(stream, piece)
 
-        exit_code = await subprocesses.stream(
-            # A tool given by its full path is run from there.
-            (installation.bin_dir / command.tool, *command.args),
-            on_output=pass_on,
-            cwd=command.work_dir,
-            env=_tool_env(server.endpoint, installation) | command.env,
-            stdin=None if command.stdin is None else command.stdin.encode(),
-            thorough=True,
+        # A tool given by its full path is run from there.
+        argv = (str(installation.bin_dir / command.tool), *command.args)
+        env = _tool_env(server.endpoint, installation) | command.env
+        stdin = None if command.stdin is None else command.stdin.encode()
+        cell = self._cells.tool(
+            argv,
+            env,
+            work_dir=command.work_dir,
+            hidden=(self._store, self._access.path),
+            sockets=server.endpoint.socket_dir,
+            trusted=command.trusted,
         )
+        if cell is None:
+            exit_code = await subprocesses.stream(
+                argv,
+                on_output=pass_on,
+                cwd=command.work_dir,
+                env=env,
+                stdin=stdin,
+                thorough=True,
+            )
+        else:
+            exit_code = await subprocesses.stream_in_cell(
+                self._spawner, cell, on_output=pass_on, stdin=stdin
+            )
         return ToolExit(exit_code=exit_code, stderr_tail=tail.text)
 
     async def remedy_for(self, server: Server, said: str) -> str | None:
@@ -266,7 +282,9 @@ class NativeRuntime:
     ) -> Cell | None:
         return self._cells.server(
             argv,
-            MINIMAL_ENV,
+            # What a server connects to, if it is not told, is itself.
+            MINIMAL_ENV
+            | {"PGHOST": str(access.sockets), "PGPORT": str(port), "PGUSER": start.entrance.user},
             layout=self._catalogue.layout(start.installation),
             major=start.installation.major,
             data_dir=start.data_dir,
@@ -281,6 +299,7 @@ class NativeRuntime:
             settings_text(start.data_dir, self._settings),
             superuser=start.entrance.user,
             building=start.login is None,
+            itself=self._cells.have_mounts,
         )
 
     async def _start_building(self, start: "_Start") -> Server:
@@ -339,9 +358,7 @@ class NativeRuntime:
                     f"PostgreSQL {version} does not start on {data_dir}",
                     remedy=self._access_remedy(data_dir),
                 )
-            if not first:
-                # In a cell no other server can see it.
-                access.close()
+            access.close(itself=self._cells.have_mounts)
             login = None if start.login is None else await start.login
             endpoint = Endpoint(
                 host=HOST,

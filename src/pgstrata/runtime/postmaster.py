@@ -134,7 +134,9 @@ def is_running(server: Postmaster) -> bool:
     # Recorded before births were. If the clock was set since, its working directory and its pid
     # file identify it as well.
     same_start = abs(started - server.started) < _SAME_START_SECONDS
-    return same_start or owner(server.data_dir) == server.pid
+    if same_start or not server.first:
+        return same_start or owner(server.data_dir) == server.pid
+    return works_in(server.pid, server.data_dir)
 
 
 def owner(data_dir: Path) -> int | None:

@@ -19,7 +19,8 @@ _TO_RUN_AS_ANOTHER: tuple[Capability, ...] = (
 """What root needs for servers of another user: to give them files, switch to that user, read their
 files, and stop them."""
 
-_PREFERRED = ("pgstrata", "postgres", "nobody")
+_PREFERRED = ("pgstrata", "nobody")
+"""Not ``postgres``: the machine's own clusters are open to it."""
 
 
 def engine_user() -> str:
@@ -52,7 +53,8 @@ def choose_server_user(asked: str | None) -> str | None:
 def blocked_by(path: Path, user: str) -> Path | None:
     """The first parent directory of ``path`` that ``user`` may not enter, if any."""
     entry = pwd.getpwnam(user)
-    groups = os.getgrouplist(user, entry.pw_gid)
+    # Servers have that group only, and our own all that we have.
+    groups = [entry.pw_gid, *(os.getgroups() if entry.pw_uid == os.geteuid() else ())]
     for ancestor in reversed(path.absolute().parents):
         if not _may_enter(ancestor.stat(), entry.pw_uid, groups):
             return ancestor

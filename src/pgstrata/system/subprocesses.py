@@ -22,15 +22,18 @@ import sys
 import tempfile
 import termios
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, TypedDict
 
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError, ToolMissingError
-from pgstrata.system import faults, orphans
+from pgstrata.system import faults, orphans, processes
 from pgstrata.system.cancellation import finish
+from pgstrata.system.cell import spawning
+from pgstrata.system.cell.plan import Cell
+from pgstrata.system.cell.spawning import Spawner, Started
 from pgstrata.system.orphans import GRACE_SECONDS
 from pgstrata.system.output import TAIL_LINES, Lines, OnLine, OutputSink, Stream
 
@@ -130,6 +133,85 @@ async def stream(
             raise errors.exceptions[0] from None
         program.nothing_left = at_end and not thorough
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+async def stream_in_cell(
+    spawner: Spawner, cell: Cell, *, on_output: OutputSink, stdin: bytes | None = None
+) -> int:
+    """The same for a program in a PID namespace of its own: the kernel ends its children with it.
+
+    Raises ``ProgramError`` if the program cannot be started.
+    """
+    marked = cell._replace(env=cell.env | {orphans.MARK: orphans.new_mark()})
+    async with AsyncExitStack() as stack:
+        with _input_file(stdin) as source, faults.step("program.spawn"):
+            started, outputs = _start_in_cell(spawner, marked, source, stack)
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(started.pidfd, ended.set)
+        stack.callback(loop.remove_reader, started.pidfd)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, pipe in outputs.items():
+                    outlet = _Outlet(pipe, name, on_output)
+                    group.create_task(outlet.pump(), name=f"output of {cell.argv[0]}")
+                await ended.wait()
+        except ExceptionGroup as errors:
+            # Only the listener can fail, and its first failure is what matters.
+            raise errors.exceptions[0] from None
+        finally:
+            await finish(_end_cell(started.pidfd, ended))
+        return await _exit_code(started, cell.argv)
+
+
+def _start_in_cell(
+    spawner: Spawner, cell: Cell, stdin: IO[bytes] | int, stack: AsyncExitStack
+) -> tuple[Started, dict[Stream, IO[bytes]]]:
+    """Start a program, and get the pipes that its output comes through."""
+    names: tuple[Stream, Stream] = ("stdout", "stderr")
+    with ExitStack() as ends:
+        outputs: dict[Stream, IO[bytes]] = {}
+        its: list[int] = []
+        for name in names:
+            ours, end = os.pipe2(os.O_CLOEXEC)
+            ends.callback(os.close, end)
+            its.append(end)
+            outputs[name] = stack.enter_context(os.fdopen(ours, "rb", buffering=0))
+        source = None if isinstance(stdin, int) else stdin.fileno()
+        started = spawner.start(cell, stdin=source, stdout=its[0], stderr=its[1])
+    stack.callback(os.close, started.pidfd)
+    stack.callback(os.close, started.report)
+    return started, outputs
+
+
+async def _end_cell(pidfd: int, ended: asyncio.Event) -> None:
+    """End a program in a cell, if it has not ended by itself."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if ended.is_set():
+            break
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_SECONDS):
+                await ended.wait()
+    await ended.wait()
+
+
+async def _exit_code(started: Started, argv: Sequence[str]) -> int:
+    report = b""
+    while True:
+        await processes.wait_readable(started.report)
+        piece = os.read(started.report, _CHUNK_BYTES)
+        if not piece:
+            break
+        report += piece
+    how = spawning.ended(report)
+    if how.failure is None:
+        return how.exit_code
+    message = f"cannot start `{describe(argv)}`: {how.failure}"
+    if how.failure.startswith(f"cannot start {argv[0]}:"):
+        raise ToolMissingError(message, remedy=f"check {argv[0]}")
+    raise ProgramError(message)
 
 
 async def _let_drain(
@@ -314,7 +396,7 @@ class _Identity(TypedDict, total=False):
 
 
 def _as_user(argv: Sequence[str | Path], user: str | None) -> tuple[list[str], _Identity]:
-    """The command and Popen's arguments that run it as a user, without our own groups."""
+    """The command and Popen's arguments that run it as a user, without any other group."""
     words = [str(word) for word in argv]
     if user is None:
         return words, {}
@@ -326,15 +408,13 @@ def _as_user(argv: Sequence[str | Path], user: str | None) -> tuple[list[str], _
 def _switch_to(user: str) -> tuple[list[str], _Identity]:
     """Words to put before a command to run it as a user, or Popen's arguments instead."""
     entry = pwd.getpwnam(user)
-    groups = os.getgrouplist(user, entry.pw_gid)
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        return [], {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}
+        return [], {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
     # Popen changes the user only after a full fork, which for a process of our size costs more than
     # starting this small program with vfork.
-    listed = ",".join(str(group) for group in groups)
     uid, gid = entry.pw_uid, entry.pw_gid
-    return [setpriv, f"--reuid={uid}", f"--regid={gid}", f"--groups={listed}", "--"], {}
+    return [setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"], {}
 
 
 async def _end(process: "subprocess.Popen[bytes]", program: _Program, mark: str) -> None:

@@ -1,4 +1,5 @@
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -183,6 +184,20 @@ def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "run", 4711, 4711)
     with pytest.raises(ServerError, match="belongs to another user"):
         make(tmp_path / "run")
+
+
+@needs.root
+def test_a_directory_that_an_earlier_version_gave_to_its_servers_is_taken_over(
+    tmp_path: Path,
+) -> None:
+    try:
+        earlier = pwd.getpwnam("postgres")
+    except KeyError:
+        needs.missing("there is no user postgres, whom an earlier version ran servers as")
+    (tmp_path / "run").mkdir()
+    os.chown(tmp_path / "run", earlier.pw_uid, earlier.pw_gid)
+    make(tmp_path / "run")
+    assert (tmp_path / "run").stat().st_uid == 0
 
 
 def test_a_path_that_no_socket_could_have_is_refused(tmp_path: Path) -> None:

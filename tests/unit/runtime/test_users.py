@@ -9,7 +9,7 @@ from tests import needs
 
 @needs.root
 def test_root_lets_servers_run_as_somebody_else() -> None:
-    assert choose_server_user(None) in ("pgstrata", "postgres", "nobody")
+    assert choose_server_user(None) in ("pgstrata", "nobody")
 
 
 @needs.root

@@ -68,6 +68,7 @@ def command(
     parameters = tuple(word for word in recipe.words() if word.startswith("-D"))
     return ToolCommand(
         tool=str(step.tool),
+        trusted=True,
         args=(
             *(word for word in words if word.startswith("--search-path=")),
             *((f"--classpath={os.pathsep.join(map(str, jars))}",) if jars else ()),

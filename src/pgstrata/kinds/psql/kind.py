@@ -130,6 +130,7 @@ def command(step: Step, root: Path) -> ToolCommand:
         args=(*flags, option, source),
         work_dir=local_path(root, step.work_dir),
         stdin=step.stdin,
+        trusted=step.uncacheable,
         env={
             # Some releases of psql take ~ from HOME, others from the password file.
             "HOME": home(),

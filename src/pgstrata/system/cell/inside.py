@@ -45,8 +45,16 @@ def become(cell: "Cell", standard: list[int]) -> None:
         with _doing("raise the loopback interface"):
             kernel.raise_loopback()
     if cell.namespaces & kernel.NEW_MOUNTS:
-        _enter_new_root(cell)
+        with _doing("keep mounts private"):
+            kernel.make_mounts_private()
+        if cell.hidden is None:
+            _enter_new_root(cell)
+        else:
+            _hide(cell, cell.hidden)
     kernel.no_new_privileges()
+    if cell.capabilities is not None:
+        with _doing("drop capabilities"):
+            kernel.drop_capabilities(keep=cell.capabilities)
     rules = None if cell.files is None else _rules(cell)
     if cell.ids is not None:
         with _doing("change to the servers' user"):
@@ -84,11 +92,7 @@ class _doing:  # noqa: N801 - reads as a verb
 
 def _enter_new_root(cell: "Cell") -> None:
     """Make a root of our own, with nothing but what the cell is to see."""
-    with _doing("keep mounts private"):
-        kernel.make_mounts_private()
-    # Whatever is mounted below may hide what is copied after it.
-    trees = [(_tree(source, _READ_ONLY), target) for source, target in _present(cell.shown)]
-    trees += [(_tree(source, _DATA_ONLY), target) for source, target in cell.own]
+    trees = _trees(cell)
     devices = [(_tree(f"/dev/{name}", kernel.NO_SETUID), f"/dev/{name}") for name in _DEVICES]
     with _doing("make a root"):
         root = kernel.new_file_system("tmpfs", _DATA_ONLY, mode="0755")
@@ -114,6 +118,34 @@ def _enter_new_root(cell: "Cell") -> None:
             pass
     with _doing("change the root"):
         kernel.pivot_here()
+
+
+def _hide(cell: "Cell", hidden: tuple[str, ...]) -> None:
+    """Hide parts of the system from the cell."""
+    trees = _trees(cell)
+    if cell.read_only:
+        with _doing("make everything read-only"):
+            root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+            kernel.restrict_mounts(root, kernel.READ_ONLY)
+            os.close(root)
+    for path in hidden:
+        if os.path.isdir(path):  # noqa: PTH112 - strings all along
+            with _doing(f"hide {path}"):
+                kernel.attach(kernel.new_file_system("tmpfs", _DATA_ONLY, mode="0711"), path)
+    for tree, target in trees:
+        if not isinstance(tree, str):
+            _attach(tree, target, target)
+    if cell.namespaces & kernel.NEW_PIDS:
+        try:  # noqa: SIM105 - contextlib would be memory
+            _attach(kernel.new_file_system("proc", _DATA_ONLY), "/proc", "/proc")
+        except OSError:
+            pass
+
+
+def _trees(cell: "Cell") -> list[tuple[int | str, str]]:
+    """Copies of what the cell is to see: whatever is mounted later may hide it."""
+    trees = [(_tree(source, _READ_ONLY), target) for source, target in _present(cell.shown)]
+    return trees + [(_tree(source, _DATA_ONLY), target) for source, target in cell.own]
 
 
 def _present(shown: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:

@@ -49,6 +49,8 @@ _PRIVATE = 1 << 18  # MS_PRIVATE
 _RECURSIVE = 16384  # MS_REC
 
 _SET_NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
+_HAS_CAPABILITY, _DROP_CAPABILITY = 23, 24  # PR_CAPBSET_READ, PR_CAPBSET_DROP
+OVERRIDE_MODES = 1  # CAP_DAC_OVERRIDE
 
 _LOOPBACK_UP = 0x8914, struct.pack("16sH14s", b"lo", 0x1 | 0x40, b"")  # SIOCSIFFLAGS, UP | RUNNING
 
@@ -130,6 +132,15 @@ def pivot_here() -> None:
 def no_new_privileges() -> None:
     """Let neither this process nor its children gain anything by a program they run."""
     _check(_LIBC.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+
+
+def drop_capabilities(*, keep: tuple[int, ...]) -> None:
+    """Let no program that is run from now on have other capabilities than these."""
+    number = 0
+    while _LIBC.prctl(_HAS_CAPABILITY, number, 0, 0, 0) >= 0:
+        if number not in keep:
+            _check(_LIBC.prctl(_DROP_CAPABILITY, number, 0, 0, 0))
+        number += 1
 
 
 def obey_signals(numbers: tuple[int, ...]) -> None:

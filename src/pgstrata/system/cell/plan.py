@@ -34,6 +34,13 @@ class Cell(NamedTuple):
     """With mounts of its own: what it sees of the system, read-only, each with its path there."""
     own: tuple[tuple[str, str], ...] = ()
     """The same, to write to."""
+    hidden: tuple[str, ...] | None = None
+    """If given, it has the system's root instead of one of its own, with these directories replaced
+    by empty ones; ``shown`` and ``own`` can be below them."""
+    read_only: bool = False
+    """With the system's root: whether it can write to nothing but ``own``."""
+    capabilities: tuple[int, ...] | None = None
+    """The only ones it may have, if it runs as root; None for all."""
     texts: tuple[tuple[str, str], ...] = ()
     """Small files that it sees: path and content."""
     files: Files | None = None

@@ -90,8 +90,12 @@ def is_known(machine: str = kernel.MACHINE) -> bool:
     return machine in _MACHINES
 
 
-def program(*, datagrams: bool, machine: str = kernel.MACHINE) -> bytes:
-    """The filter, as BPF. ``datagrams``: whether sockets other than streams are allowed."""
+def program(*, datagrams: bool, sockets: bool = False, machine: str = kernel.MACHINE) -> bytes:
+    """The filter, as BPF.
+
+    ``datagrams``: whether sockets other than streams are allowed; ``sockets``: whether those of
+    every family are.
+    """
     numbers = _MACHINES[machine]
     # What is not there is not tried again in another way, as what is forbidden may be.
     missing = _ERROR | errno.ENOSYS
@@ -132,7 +136,9 @@ def program(*, datagrams: bool, machine: str = kernel.MACHINE) -> bytes:
         _line(_RETURN, _ALLOW),
         _line(_RETURN, denied),
     ]
-    lines += [_line(_EQUAL, numbers.socket, no=len(check)), *check, _line(_RETURN, _ALLOW)]
+    if not sockets:
+        lines += [_line(_EQUAL, numbers.socket, no=len(check)), *check]
+    lines += [_line(_RETURN, _ALLOW)]
     return b"".join(lines)
 
 
