@@ -16,6 +16,7 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.errors import StateUnusableError
 from pgstrata.runtime.access import PrivateDir
+from pgstrata.runtime.launch import ServerLog
 from pgstrata.runtime.postmaster import read_pid_file
 from pgstrata.runtime.users import engine_user
 from pgstrata.statefs import namespaces, trees
@@ -181,6 +182,18 @@ def test_numbers_in_a_pid_file_are_believed_only_if_they_can_be_right(
 ) -> None:
     (cluster / "postmaster.pid").write_text(text)
     assert read_pid_file(cluster) is None
+
+
+def test_of_a_log_without_end_only_the_end_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "server.log"
+    path.write_text("of an earlier start\n")
+    log = ServerLog(path)
+    assert log.tail() == ""
+    with path.open("a") as file:
+        file.truncate(1 << 40)
+        file.seek(0, os.SEEK_END)
+        file.write("\nFATAL:  the end\n")
+    assert log.tail().endswith("\nFATAL:  the end")
 
 
 @plants

@@ -205,8 +205,8 @@ class SnapshotOrchestrator:
     async def _learn(self, volume: Path) -> bool:
         try:
             return await self._fs.learn(volume)
-        except FileNotFoundError:
-            return False  # it was removed meanwhile
+        except (FileNotFoundError, PlantedFileError):
+            return False  # it was removed or changed meanwhile
 
     async def bases(self) -> list[str]:
         """Return the names of all bases, in order."""

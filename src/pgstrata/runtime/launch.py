@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from pgstrata.runtime.postmaster import Postmaster, read_pid_file
 from pgstrata.system import faults, processes, subprocesses
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Spawner
-from pgstrata.system.output import TAIL_LINES
+from pgstrata.system.output import TAIL_BYTES, Tail
 
 _ENOUGH_BYTES = 64 << 10
 """More than a program writes that is run for a few words."""
@@ -42,11 +41,13 @@ class ServerLog:
             os.close(descriptor)
 
     def tail(self) -> str:
-        """The last lines written since."""
+        """The last lines written since. A server may have written more than memory can hold."""
+        tail = Tail()
         with self.path.open("rb") as file:
-            file.seek(self._start)
-            lines = deque(file, TAIL_LINES)
-        return b"".join(lines).decode("utf-8", "replace").rstrip()
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(self._start, length - TAIL_BYTES))
+            tail.feed(file.read(TAIL_BYTES))
+        return tail.text
 
 
 def settings_text(data_dir: Path, settings: Mapping[str, str]) -> str:

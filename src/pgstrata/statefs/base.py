@@ -78,7 +78,8 @@ class StateFS(Protocol):
     async def learn(self, volume: Path) -> bool:
         """Read the contents of a published volume, for ``altered``.
 
-        False if they are known already, or nothing is known of it. Raises ``FileNotFoundError``.
+        False if they are known already, or nothing is known of it. Raises ``FileNotFoundError``,
+        and ``PlantedFileError`` for files that were changed.
         """
 
     async def volumes(self, area: Path) -> list[Path]:

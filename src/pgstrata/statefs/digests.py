@@ -85,17 +85,17 @@ def difference(volume: Path, *, deep: bool, check: Check) -> str | None:
         return "the digest of its files cannot be read"
     try:
         survey = _survey(volume / DATA)
+        if digest.metadata != survey.metadata:
+            return "its files were changed: a name, mode, owner, size or time differs"
+        status = kept.stat()
+        if status.st_ino == digest.inode and not (volume / LAYER).exists():
+            changed, name = survey.changed
+            if changed > status.st_ctime_ns:
+                return f"its file {name} was changed after it was made"
+        if deep and (known := _known_content(volume)) and known != _content(volume / DATA, check):
+            return "the content of its files is not what it was when it was first read"
     except (FileNotFoundError, PlantedFileError) as error:
-        return str(error)
-    if digest.metadata != survey.metadata:
-        return "its files were changed: a name, mode, owner, size or time differs"
-    status = kept.stat()
-    if status.st_ino == digest.inode and not (volume / LAYER).exists():
-        changed, name = survey.changed
-        if changed > status.st_ctime_ns:
-            return f"its file {name} was changed after it was made"
-    if deep and (known := _known_content(volume)) and known != _content(volume / DATA, check):
-        return "the content of its files is not what it was when it was first read"
+        return f"its files were changed: {error}"
     return None
 
 

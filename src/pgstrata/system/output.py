@@ -14,7 +14,8 @@ OnLine = Callable[[Stream, str], Awaitable[None]]
 
 TAIL_LINES: Final = 40
 _TAIL_CHARS: Final = 8 * 1024
-_TAIL_BYTES: Final = 4 * _TAIL_CHARS
+TAIL_BYTES: Final = 4 * _TAIL_CHARS
+"""How much of a stream's end a ``Tail`` keeps."""
 
 
 class Lines:
@@ -50,7 +51,7 @@ class Tail:
 
     def feed(self, piece: bytes) -> None:
         """Add a piece."""
-        self._kept = (self._kept + piece)[-_TAIL_BYTES:]
+        self._kept = (self._kept + piece)[-TAIL_BYTES:]
 
     @property
     def text(self) -> str:
