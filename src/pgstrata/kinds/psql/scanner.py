@@ -32,7 +32,6 @@ _ALONE = "put COPY ... FROM STDIN on lines of its own, before its data"
 _SPACE_BETWEEN = "put a space between"
 
 _QUOTE_AT_ONCE = re.compile(rb"\$|\w?&?'")
-_STDIN = re.compile(rb"(?i:stdin)")
 _SERVER_ADDRESS = re.compile(rb":(?:['\"]|\{\?)?(?P<name>HOST|PORT)\b")
 """Variables that psql itself sets to another value each time a step is run."""
 
@@ -51,12 +50,13 @@ def scan_command(text: Text) -> Script:
         judge(read_command(reader, 0, len(text)), findings)
         _forbid_server_address(findings, reader)
     else:
-        _forbid(findings, 0, len(text))
+        whole = forbidden.Whole(starts=True, ends=True, returns_data=True)
+        _forbid(findings, 0, len(text), whole)
     return findings.script()
 
 
-def _forbid(findings: Findings, start: int, end: int) -> None:
-    for found in forbidden.find(findings.text, start, end):
+def _forbid(findings: Findings, start: int, end: int, whole: forbidden.Whole) -> None:
+    for found in forbidden.find_in_statements(findings.text, start, end, whole):
         findings.problem(found.start, found.what, found.remedy)
 
 
@@ -84,15 +84,18 @@ class _Scan:
         self._lexer = Lexer(self._reader)
         self._sql_start = 0
         """Where the SQL starts that was not searched for forbidden parts yet."""
+        self._sql_starts = True
+        """Whether a statement starts there."""
         self._statement = 0
         """The position of the statement's first token, if a statement starts here."""
         self._unreadable = 0
         """How far a failed attempt to read a COPY statement got."""
-        self._nested_comment = False
         self._in_doubt = False
         """Whether a semicolon may not end the statement for psql."""
         self._has_data = False
         """Whether there was a COPY ... FROM STDIN with its data."""
+        self._returns_data = self._reader.after(rb"\gexec", self._position) is None
+        """Whether psql never executes what a query returns."""
         self._line = (0, -1)
         """The line used last; found only once, as one line may have many commands."""
 
@@ -106,10 +109,6 @@ class _Scan:
         while (token := self._lexer.skim(self._position)) is not None:
             self._take(token)
         self._end_sql(self._end)
-        if self._nested_comment and self._reader.find(_STDIN, self._reader.start):
-            self._problem(
-                0, "there are comments within comments beside COPY ... FROM STDIN", _ALONE
-            )
         _forbid_server_address(self._findings, self._reader)
         return self._findings.script()
 
@@ -124,8 +123,6 @@ class _Scan:
                 self._backslash(token.start)
             case Kind.VARIABLE, _:
                 self._interpolate(token)
-            case (Kind.NESTED, _) | (Kind.UNCLOSED, b"/*"):
-                self._nested_comment = True
             case Kind.WORD, b"copy":
                 self._copy(token.start)
             case Kind.WORD, b"create":
@@ -151,13 +148,11 @@ class _Scan:
         self._findings.interpolate(self._lexer.variable(token), token.start)
 
     def _start_statement(self) -> None:
-        self._position, nested = self._lexer.gap(self._position)
-        self._nested_comment |= nested
+        self._position = self._lexer.gap(self._position)
         self._statement = self._position
 
     def _from(self, token: Token) -> None:
-        self._position, nested = self._lexer.gap(token.end)
-        self._nested_comment |= nested
+        self._position = self._lexer.gap(token.end)
         word = self._lexer.token(self._position)
         if word is not None and word.text == b"stdin" and word.start > token.end:
             self._problem(token.start, "FROM STDIN is not part of a plain COPY statement", _ALONE)
@@ -174,7 +169,7 @@ class _Scan:
         if command.repeats and self._has_data and self._is_void(start):
             what = f"\\{command.name} may repeat a COPY ... FROM STDIN"
             self._problem(start, what, "write the statement again before it")
-        self._end_sql(start)
+        self._end_sql(start, ends=command.sends)
         self._continue_after(command)
 
     def _is_void(self, end: int) -> bool:
@@ -190,6 +185,7 @@ class _Scan:
     def _continue_after(self, command: Command) -> None:
         starts_statement = command.sends or self._statement == command.start
         self._position = self._sql_start = command.after
+        self._sql_starts = starts_statement
         if takes_data(command):
             self._data(command.start, command.after)
         if starts_statement:
@@ -226,6 +222,7 @@ class _Scan:
             self._problem(start, "something follows COPY ... FROM STDIN on its line", _ALONE)
             return
         self._end_sql(self._position)
+        self._sql_starts = True
         self._data(start, self._position)
         self._start_statement()
 
@@ -264,8 +261,10 @@ class _Scan:
             self._line = (position, end)
         return end
 
-    def _end_sql(self, end: int) -> None:
-        _forbid(self._findings, self._sql_start, end)
+    def _end_sql(self, end: int, *, ends: bool = True) -> None:
+        """Search the SQL up to here; ``ends``: with the end of a statement."""
+        whole = forbidden.Whole(starts=self._sql_starts, ends=ends, returns_data=self._returns_data)
+        _forbid(self._findings, self._sql_start, end, whole)
         self._sql_start = end
 
     def _problem(self, position: int, what: str, remedy: str) -> None:

@@ -6,9 +6,7 @@ from pgstrata.kinds.sql.lexer import GAPS, Kind, Lexer
 
 Target = Literal["stdin", "file", "program", "other"]
 
-_UNREADABLE = frozenset(
-    (Kind.NESTED, Kind.DOLLAR, Kind.STRAY, Kind.BROKEN, Kind.UNCLOSED, Kind.LONG_TAG)
-)
+_UNREADABLE = frozenset((Kind.DOLLAR, Kind.STRAY, Kind.BROKEN, Kind.UNCLOSED, Kind.LONG_TAG))
 """Tokens that make a COPY statement unreadable."""
 
 

@@ -5,9 +5,10 @@ That does not find what a program composes piece by piece, but it finds what peo
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from pgstrata.kinds.sql.comments import blanked
+from pgstrata.kinds.sql.comments import blanked, comments
 from pgstrata.kinds.sql.reader import BEHIND, MARGIN, WINDOW, Text, windows
 from pgstrata.kinds.sql.suspects import (
     USE_COPY,
@@ -19,8 +20,9 @@ from pgstrata.kinds.sql.suspects import (
     follow,
     unsafe_encoding,
 )
+from pgstrata.kinds.sql.unread import Span, Whole, spans
 
-__all__ = ["Forbidden", "copy_of", "find", "unsafe_encoding"]
+__all__ = ["Forbidden", "Whole", "copy_of", "find", "find_in_statements", "unsafe_encoding"]
 
 _ENOUGH = 1000
 """The most findings that are reported."""
@@ -64,13 +66,24 @@ def find(sql: Text, start: int = 0, end: int | None = None) -> tuple[Forbidden, 
 
     If there is very much, only the beginning.
     """
+    return _find(sql, start, end, comments)
+
+
+def find_in_statements(sql: Text, start: int, end: int, whole: Whole) -> tuple[Forbidden, ...]:
+    """The same for statements, without what nothing in them reads."""
+    return _find(sql, start, end, partial(spans, promising=_promising, whole=whole))
+
+
+def _find(
+    sql: Text, start: int, end: int | None, unread: Callable[[Text, int, int], Iterable[Span]]
+) -> tuple[Forbidden, ...]:
     end = len(sql) if end is None else end
     if end - start <= WINDOW and not _promising(sql[start:end].lower()):
         return ()
     if not _search(windows(sql, start, end), start):
         return ()
-    # Comments may contain anything. Only now, since removing them takes longer.
-    return tuple(_search(blanked(sql, start, end), start))
+    # Only now, since finding what is not read takes longer.
+    return tuple(_search(blanked(sql, start, end, unread(sql, start, end)), start))
 
 
 def _promising(sql: bytes) -> bool:

@@ -22,8 +22,6 @@ class Kind(IntEnum):
 
     SPACE = auto()
     COMMENT = auto()
-    NESTED = auto()
-    """A comment with comments in it."""
     WORD = auto()
     STRING = auto()
     DOLLAR = auto()
@@ -48,7 +46,7 @@ class Kind(IntEnum):
     """The start of a dollar quote with an unreasonably long tag."""
 
 
-GAPS = frozenset((Kind.SPACE, Kind.COMMENT, Kind.NESTED))
+GAPS = frozenset((Kind.SPACE, Kind.COMMENT))
 
 
 class Token(NamedTuple):
@@ -148,13 +146,11 @@ class Lexer:
             case _:
                 return self._quoted(position, found[0])
 
-    def gap(self, position: int) -> tuple[int, bool]:
-        """Where white space and comments end, and whether any comments are nested."""
-        nested = False
+    def gap(self, position: int) -> int:
+        """Where white space and comments end."""
         while (token := self.token(position)) is not None and token.kind in GAPS:
-            nested |= token.kind is Kind.NESTED
             position = token.end
-        return position, nested
+        return position
 
     def skim(self, position: int) -> Token | None:
         """The next token of interest to a reader that skips most of the SQL.
@@ -205,7 +201,7 @@ class Lexer:
         """The comments of all the text, outside of quotes."""
         position = self._reader.start
         while (token := self.skim(position)) is not None:
-            if token.kind in (Kind.COMMENT, Kind.NESTED):
+            if token.kind is Kind.COMMENT:
                 yield token
             position = token.end
 
@@ -301,15 +297,14 @@ class Lexer:
 
     def _comment(self, start: int) -> Token:
         reader = self._reader
-        depth, position, nested = 1, start + 2, False
+        depth, position = 1, start + 2
         while depth:
             edge = reader.find(_COMMENT_EDGE, position)
             if edge is None:
                 return Token(Kind.UNCLOSED, start, reader.end, b"/*")
             depth += 1 if edge[0] == b"/*" else -1
-            nested |= depth > 1
             position = reader.base + edge.end()
-        return Token(Kind.NESTED if nested else Kind.COMMENT, start, position)
+        return Token(Kind.COMMENT, start, position)
 
 
 def _stands_alone(quoted: re.Match[bytes], start: int) -> bool:

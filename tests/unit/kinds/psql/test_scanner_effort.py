@@ -47,6 +47,7 @@ UNITS = (
     *(b"\\i x\n", b"\\i 'a", b"\\set x 'y' ", b"\\set x copy", b"\\copy (", b"\\copy t from x\n"),
     *(b"\\gset p\n", b":x \\g ", b"\\cd\n", b"\\q\n", b"\\! x\n", b"\\h", b":'PORT' ", b"\\.\n"),
     *(b"\r", b"\n", b"\n\\", b"\t\v", b"a", b"1", b"((", b"stdin /* /* */ */"),
+    *(b"select 'pg_ls_dir';", b"grant pg_ls_dir;", b"do $$--pg_ls_dir\n$$;", b"insert((('copy"),
     *(b"select a, 1+b as c \\gset\n", b"select 1,1,1\\gset ", b'select ,"",-()::a\\gset\n'),
 )
 NUMBERED = (b"$t%d$ ", b":v%d ", b"\\gset p%d\n", b"\\set v%d :x\n:v%d ", b"'%d' copy t%d(")

@@ -22,7 +22,7 @@ def _tokens(text: bytes) -> list[tuple[Kind, bytes]]:
 @pytest.mark.parametrize(
     ("text", "first"),
     [
-        (b"/* /* */ */ x", (Kind.NESTED, b"/* /* */ */")),
+        (b"/* /* */ */ x", (Kind.COMMENT, b"/* /* */ */")),
         (b"/*/ */ x", (Kind.COMMENT, b"/*/ */")),
         (b"/**/ x", (Kind.COMMENT, b"/**/")),
         (b"/***/ x", (Kind.COMMENT, b"/***/")),
@@ -68,7 +68,7 @@ def test_a_token_ends_where_psql_ends_it(text: bytes, first: tuple[Kind, bytes])
             (b"e'" + b"\\'" * WINDOW + b"'", Kind.STRING),
         ),
         (b"$a$" + b"$b$" * WINDOW + b"$a$", Kind.DOLLAR),
-        (b"/*" * WINDOW + b"*/" * WINDOW, Kind.NESTED),
+        (b"/*" * WINDOW + b"*/" * WINDOW, Kind.COMMENT),
     ],
 )
 def test_a_token_may_be_longer_than_any_window(text: bytes, kind: Kind) -> None:
