@@ -34,6 +34,8 @@ class _Hashed(NamedTuple):
     stamp: Stamp
     watch: Watch
     """Since before they were hashed."""
+    watchable: bool
+    """Whether everything could be watched at first."""
 
 
 class Catalogue:
@@ -116,8 +118,8 @@ class Catalogue:
         """Whether nothing was touched since the files were hashed, as far as is known."""
         if known.watch.disturbed() is not None:
             return False
-        if known.watch.complete:
-            return True
+        if known.watch.complete or known.watchable:
+            return known.watch.complete  # what was lost is hashed and watched anew
         bin_dir = known.installation.bin_dir
         looked_at = self._looked_at.get(bin_dir, -math.inf)
         if time.monotonic() - looked_at < self._fresh_seconds:
@@ -193,6 +195,7 @@ def _look(installation: Installation, layout: Layout) -> _Hashed:
             parts=content,
             stamp=before,
             watch=begun,
+            watchable=begun.complete,
         )
     except BaseException:
         begun.close()

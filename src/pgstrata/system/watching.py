@@ -4,6 +4,7 @@ A path is a chain of names, and whoever replaces or moves one of them for a mome
 lead to another file meanwhile. No ``stat`` shows that afterwards; inotify does.
 """
 
+import asyncio
 import atexit
 import os
 import stat
@@ -19,6 +20,7 @@ from inotify_simple import INotify, flags
 _NAMES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
 _CONTENT = flags.MODIFY | flags.CLOSE_WRITE
 _LOST = flags.Q_OVERFLOW | flags.IGNORED | flags.UNMOUNT
+_PAUSE_SECONDS = 1.0
 _MOST_LINKS = 40
 """As many symbolic links as Linux follows in one path."""
 
@@ -26,6 +28,13 @@ _MOST_LINKS = 40
 def watch() -> "Watch":
     """A new watch, to be closed."""
     return Watch(_events())
+
+
+async def keep_up() -> None:
+    """Take what the kernel reports as it comes, for ever: it keeps only so much."""
+    while True:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        _events().drain()
 
 
 class Watch:

@@ -24,6 +24,7 @@ from pgstrata.runtime.installations import Finder
 from pgstrata.runtime.layout import Layout, Outside, layout_of
 from pgstrata.runtime.surroundings import with_surroundings
 from tests import needs
+from tests.unit.system.test_watching import overflow
 
 
 def program(path: Path, says: str = "") -> None:
@@ -305,6 +306,29 @@ def test_what_is_touched_while_somebody_relies_on_it_is_named(
 
     asyncio.run(scenario(failing=False))
     asyncio.run(scenario(failing=True))
+    images.close()
+
+
+def test_after_events_were_lost_an_installation_is_compared_and_watched_anew(
+    tmp_path: Path,
+) -> None:
+    images = catalogue(install(tmp_path / "a", "19.77"))
+    (tmp_path / "busy").mkdir()
+
+    async def losing(image: ResolvedImage, change: Callable[[], object]) -> None:
+        async with images.unchanged(image.image_id):
+            overflow(tmp_path / "busy")
+            change()
+
+    async def scenario() -> None:
+        image = await images.resolve("postgres:19.77")
+        with pytest.raises(InputChangedError):
+            await losing(image, lambda: _there_and_back(tmp_path / "a" / "bin" / "psql"))
+        assert await images.resolve("postgres:19.77") == image
+        async with images.unchanged(image.image_id):
+            pass
+
+    asyncio.run(scenario())
     images.close()
 
 

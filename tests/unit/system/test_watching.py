@@ -91,6 +91,30 @@ def test_a_directory_that_is_removed_is_no_longer_watched(tmp_path: Path) -> Non
         assert not watch.complete
 
 
+def overflow(directory: Path) -> None:
+    """Have more happen in a directory than the kernel keeps."""
+    kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    with watching.watch() as watch:
+        watch.directory(directory)
+        for _ in range(kept // 2 + 1):
+            (directory / "a").touch()
+            (directory / "a").unlink()
+
+
+def test_after_events_were_lost_a_change_is_seen_by_what_is_left_of_it(tmp_path: Path) -> None:
+    for name in ("busy", "moved"):
+        (tmp_path / name).mkdir()
+    _let_a_tick_pass(tmp_path / "moved", tmp_path / "clock")
+    with watching.watch() as watch:
+        watch.follow(tmp_path / "moved" / "a")
+        assert watch.complete
+        overflow(tmp_path / "busy")
+        _away_and_back(tmp_path / "moved")
+        assert not watch.complete
+        # The first may be a directory above it, in which others are at work.
+        assert watch.disturbed() in ((tmp_path / "moved"), *tmp_path.parents, tmp_path)
+
+
 def test_where_nothing_can_be_watched_a_change_is_seen_by_what_is_left_of_it() -> None:
     with reachable_place() as place:
         top = place / "top"

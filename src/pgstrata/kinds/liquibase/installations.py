@@ -28,6 +28,8 @@ class Known(NamedTuple):
     stamps: dict[Path, Stamp | None]
     watch: Watch
     """Since before it was hashed."""
+    watchable: bool
+    """Whether everything could be watched at first."""
 
 
 class Installations:
@@ -49,7 +51,8 @@ class Installations:
         async with self._finding:
             known = self._known.get(tool)
             if known is not None:
-                if await _is_untouched(known):
+                lost = known.watchable and not known.watch.complete
+                if not lost and await _is_untouched(known):
                     return known
                 known.watch.close()
             home, java = await self._directories(tool)
@@ -99,7 +102,7 @@ class Installations:
         except BaseException:
             watch.close()
             raise
-        return Known(found, next(self._numbers), loaded, stamps, watch)
+        return Known(found, next(self._numbers), loaded, stamps, watch, watch.complete)
 
     def _find(self, home: Path | None, java: Path) -> Installation:
         return installation.find(

@@ -108,11 +108,14 @@ class LocalTree:
         with watching.watch() as watch:
             # Off the event loop: files that are no longer remembered are read again.
             seen = await asyncio.to_thread(self._follow, inputs, watch)
+            keeping_up = asyncio.create_task(watching.keep_up(), name="keep up with inotify")
             try:
                 yield self
             except Exception:
                 await self._check_untouched(seen, watch)
                 raise
+            finally:
+                keeping_up.cancel()
             await self._check_untouched(seen, watch)
 
     def _follow(self, inputs: Sequence[Input], watch: Watch) -> tuple[Seen, ...]:
