@@ -1,7 +1,9 @@
 """What a user sees when something is wrong: the thing, the remedy, an exit code, no traceback."""
 
 import json
+import shlex
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,22 @@ def test_an_sql_error_in_the_second_of_three_steps_keeps_the_first(pgstrata: Ter
     cached = [task["cached"] for task in plan if task["type"] == "state_execute"]
     assert cached == [True, False, False]
     assert pgstrata.json("ls", "-i")["instances"] == []
+
+
+def test_a_compressed_script_on_standard_input(pgstrata: Terminal) -> None:
+    pgstrata.write("a.sql", "select 1;\n")
+    command = f"gzip -c a.sql | {shlex.join(map(str, pgstrata.command))} prepare:psql -- -f -"
+    ended = subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=pgstrata.work,
+        env=pgstrata.environment,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "standard input is compressed with gzip" in ended.stderr
+    assert "gunzip -c | pgstrata" in ended.stderr
 
 
 def test_an_empty_request(pgstrata: Terminal) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata.domain.image import Installation
+from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.runtime.base import ToolCommand, run_by_lines
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from tests.clusters import (
@@ -70,6 +71,8 @@ def test_the_client_programs_serve_it(rig: NativeRig, tmp_path: Path) -> None:
                 ("pgbench", "-i", "-q"),
                 ("pgbench", "-t", "5"),
                 ("pg_dump", "-Fc", "-f", str(tmp_path / "dump")),
+                ("pg_dump", "-Ft", "-f", str(tmp_path / "tar")),
+                ("pg_dump", "-Fp", "-f", str(tmp_path / "plain")),
                 ("pg_dumpall", "--globals-only", "-f", str(tmp_path / "globals")),
                 ("psql", "-Xqc", "create database again"),
                 ("pg_restore", "-d", "again", str(tmp_path / "dump")),
@@ -83,6 +86,9 @@ def test_the_client_programs_serve_it(rig: NativeRig, tmp_path: Path) -> None:
 
     asyncio.run(scenario())
     assert lines[-1] == "100000"
+    for file, what in (("dump", "custom"), ("tar", "tar"), ("plain", None), ("globals", None)):
+        found = recognise((tmp_path / file).read_bytes()[:BEGINNING])
+        assert (found and found.what) == (what and f"a dump in pg_dump's {what} format")
 
 
 CHANGELOG = """\

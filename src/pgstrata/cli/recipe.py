@@ -8,6 +8,7 @@ from pgstrata.cli.options import Given, setting_option
 from pgstrata.config.keys import OWN
 from pgstrata.domain.durations import parse_positive
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.kinds.plugin import Caller, KindPlugin, Option
 
 if TYPE_CHECKING:
@@ -44,11 +45,19 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
 
 
 def _standard_input() -> str:
+    given = sys.stdin.buffer.read()
+    if found := recognise(given[:BEGINNING]):
+        raise InvalidArgumentError(
+            f"standard input is {found.what}, not a script",
+            remedy=f"convert it on its way: … | {found.converter} | pgstrata …"
+            if found.streams
+            else "unpack it first",
+        )
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
+        return given.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidArgumentError(
-            f"standard input is not UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}",
+            f"standard input is not UTF-8: byte {error.start} is 0x{given[error.start]:02x}",
             remedy="convert it first, for instance with iconv -t UTF-8",
         ) from error
 

@@ -15,6 +15,9 @@ from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.psql.options import BY_LETTER, BY_NAME, Option, Use
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff]+")
+_OF_THE_SHELL = re.compile(r"/dev/(?:fd/[0-9]+|stdin)|/proc/(?:self|[0-9]+)/fd/[0-9]+")
+"""What a shell makes of ``<(command)``."""
+_LOOKS_LIKE_A_FILE = re.compile(r"/|\.[a-z0-9]{2,8}$", re.IGNORECASE)
 _LONGEST = 128 * 1024 - 1
 _TRUE = frozenset(("1", "on", "true", "yes"))
 _ONLY_RECIPES = "give psql only scripts (-f), commands (-c) and variables (-v)"
@@ -225,6 +228,11 @@ class _Reading:
     def _take_file(self, path: str) -> None:
         if not path:
             _refuse("option -f names no file", "write the script's path after -f")
+        if _OF_THE_SHELL.fullmatch(path):
+            _refuse(
+                f"{path} is open in your shell, not in the engine, which reads the files",
+                "pipe it in: COMMAND | pgstrata prepare:psql -- -f -",
+            )
         if path == "-" and Stdin() in self.sources:
             _refuse("standard input can be read only once", "give `-f -` once")
         self.sources.append(Stdin() if path == "-" else File(path))
@@ -264,6 +272,8 @@ def _check_error_stop(value: str | None) -> None:
 
 
 def _refuse_positional(word: str) -> NoReturn:
+    if _LOOKS_LIKE_A_FILE.search(word):
+        _refuse(f"psql takes `{word}` for the name of a database", f"write -f {shlex.quote(word)}")
     _refuse(f"`{word}` names a database or a user", _REMEDIES[Use.CONNECTION])
 
 

@@ -8,6 +8,7 @@ script's digest is over the digests of its parts in order.
 import hashlib
 import os
 import pwd
+import shlex
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from pgstrata.domain.identity import Content, list_digest
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.formats import Format
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import (
     OWN_VARIABLES,
@@ -58,6 +60,7 @@ class Scanned(NamedTuple):
     problems: tuple[Problem, ...]
     bindings: tuple[Binding, ...]
     interpolations: tuple[Interpolation, ...]
+    format: Format | None
 
 
 class Located(NamedTuple):
@@ -85,6 +88,7 @@ def abridge(script: Script, text: reader.Text) -> Scanned:
         problems=script.problems,
         bindings=script.bindings,
         interpolations=script.interpolations,
+        format=script.format,
     )
 
 
@@ -170,6 +174,8 @@ class _Expanding:
 
     def script(self, scanned: Scanned, origin: _Origin) -> str:
         """The digest of one script with all its includes."""
+        if scanned.format is not None:
+            raise no_script(origin.name, scanned.format)
         self.parts += len(scanned.parts) + len(scanned.bindings) + len(scanned.interpolations)
         if self.parts > MAX_PARTS:
             raise InvalidArgumentError(
@@ -219,7 +225,13 @@ class _Expanding:
                 remedy=f"include at most {MAX_INCLUDES} files, {MAX_DEPTH} deep",
             )
         full = self._resolve(path)
-        seen, scanned = self.inputs.scripts.read(self.sources, full)
+        try:
+            seen, scanned = self.inputs.scripts.read(self.sources, full)
+        except InvalidArgumentError:
+            contents = self.sources.is_directory(full) and self.sources.look(full / "toc.dat")
+            if contents and contents.input.digest is not None:
+                raise no_script(path, _DIRECTORY) from None
+            raise
         self._record(full, seen, optional=origin.optional)
         if scanned is None:
             return None
@@ -291,6 +303,17 @@ class _Expanding:
             )
         if self.files.setdefault(path, seen) != seen:
             raise changed(seen.input)
+
+
+_DIRECTORY = Format("a dump in pg_dump's directory format", "pg_restore -f -")
+
+
+def no_script(name: str, found: Format) -> InvalidArgumentError:
+    """The error for a file that is something else than a script."""
+    return InvalidArgumentError(
+        f"{name} is {found.what}, not a script",
+        remedy=f"{found.converter} {shlex.quote(name)} | pgstrata prepare:psql -- -f -",
+    )
 
 
 class _LocatedError(InvalidArgumentError):

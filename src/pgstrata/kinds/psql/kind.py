@@ -38,6 +38,8 @@ from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit, run_by_lines
 
 NAME = "psql"
+_MOST_LINES = 1000
+"""The most problems that are reported."""
 _FAILURE = re.compile(r"^(?:psql:.*?: )?(?:ERROR|FATAL|PANIC|error|fatal):", re.MULTILINE)
 
 
@@ -67,15 +69,22 @@ class PsqlRecipe:
     ) -> tuple[Step, ...]:
         work_dir = work_dir_of(request, sources)
         common_parts = _common_parts(arguments)
-        steps = []
+        steps: list[Step] = []
+        refused: list[InvalidArgumentError] = []
         for source in arguments.sources:
-            located = _located(source, work_dir, request)
-            expansion = self._expand(sources, located, work_dir, arguments, request.stdin)
-            if expansion.problems and request.uncacheable == "refuse":
-                raise _uncacheable(expansion.problems)
+            try:
+                located = _located(source, work_dir, request)
+                expansion = self._expand(sources, located, work_dir, arguments, request.stdin)
+                if expansion.problems and request.uncacheable == "refuse":
+                    raise _uncacheable(expansion.problems)
+            except InvalidArgumentError as error:
+                refused.append(error)
+                continue
             steps.append(
                 _step(source, located, expansion, work_dir, arguments, request.stdin, common_parts)
             )
+        if refused:
+            raise _joined(refused)
         return tuple(steps)
 
     def _expand(
@@ -199,6 +208,15 @@ def _uncacheable(problems: Sequence[Located]) -> UncacheableError:
         remedy=f"{problems[0].problem.remedy}, or run it uncached with --uncacheable=run",
         details="\n".join(lines) if len(lines) > 1 else None,
     )
+
+
+def _joined(errors: Sequence[InvalidArgumentError]) -> InvalidArgumentError:
+    """One error for all steps that cannot be made: the first, with what is wrong in each."""
+    first = errors[0]
+    texts = ((error.details or error.message).splitlines() for error in errors)
+    lines = list(dict.fromkeys(line for text in texts for line in text))[:_MOST_LINES]
+    details = "\n".join(lines) if len(lines) > 1 else None
+    return type(first)(first.message, remedy=first.remedy, details=details)
 
 
 def _step(

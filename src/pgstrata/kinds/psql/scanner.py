@@ -8,6 +8,7 @@ which psql or the server would fail may be read differently, since a failed step
 
 import re
 
+from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.kinds.psql.commands import (
     Command,
     bind_results,
@@ -100,6 +101,8 @@ class _Scan:
         """The line used last; found only once, as one line may have many commands."""
 
     def run(self) -> Script:
+        if found := recognise(self._reader.text[:BEGINNING]):
+            return Script((), format=found)
         if (nul := self._reader.after(b"\0", self._position)) is not None:
             self._problem(nul - 1, "there is a NUL byte in it", "remove it")
             return self._findings.script()

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pgstrata.kinds.formats import Format
+
 _LONGEST_VALUE = 1 << 20
 _INERT = re.compile(r"[\w.,+*()<>=%\s-]*", re.ASCII)
 _MEANINGFUL = re.compile(r"(?P<comment>--)|(?P<parenthesis>[()])|(?P<word>\w+)", re.ASCII)
@@ -113,6 +115,8 @@ class Script:
     bindings: tuple[Binding, ...] = ()
     interpolations: tuple[Interpolation, ...] = ()
     """At most one for each variable."""
+    format: Format | None = None
+    """What it is in place of a script."""
 
 
 def is_inert(value: str) -> bool:

@@ -130,6 +130,29 @@ def test_what_is_not_for_a_recipe_is_refused_by_name(args: list[str], named: str
 
 
 @pytest.mark.parametrize(
+    ("args", "said", "typed"),
+    [
+        (["a.sql"], "name of a database", "-f a.sql"),
+        (["-f", "a.sql", "it's.sql"], "name of a database", "-f 'it'\"'\"'s.sql'"),
+        (["-q", "dump/schema"], "name of a database", "-f dump/schema"),
+        (["backup.dump", "-c", "x"], "name of a database", "-f backup.dump"),
+        (["-f", "a.sql", "shop"], "names a database", "leave it out"),
+        (["-f", "/dev/fd/63"], "/dev/fd/63 is open in your shell", "| pgstrata"),
+        (["-f/proc/self/fd/11"], "/proc/self/fd/11 is open in your shell", "| pgstrata"),
+        (["--file=/dev/stdin"], "/dev/stdin is open in your shell", "-f -"),
+    ],
+)
+def test_a_file_given_in_another_way_is_told_what_to_type(
+    args: list[str], said: str, typed: str
+) -> None:
+    for read in (parse, lambda words: absolute(words, "/work")):
+        with pytest.raises(InvalidArgumentError) as refused:
+            read(args)
+        assert said in refused.value.message
+        assert typed in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize(
     ("args", "there"),
     [
         (["-f", "a.sql"], ("-f", "/work/a.sql")),

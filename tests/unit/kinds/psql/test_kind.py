@@ -1,6 +1,7 @@
 """What is particular to the psql kind, beside what every kind does."""
 
 import asyncio
+import gzip
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,33 @@ def test_what_cannot_be_known_is_refused_with_place_and_way_out(tmp_path: Path) 
     assert refused.value.details == (
         "b.sql:2: \\! runs a shell command\nb.sql:3: \\getenv reads the environment"
     )
+
+
+@pytest.mark.parametrize(("uncacheable", "lines"), [("refuse", 5), ("run", 3)])
+def test_everything_wrong_in_any_step_is_reported_at_once(
+    tmp_path: Path, uncacheable: Uncacheable, lines: int
+) -> None:
+    (tmp_path / "a.sql").write_text("\\! date\nselect 1;\n\\getenv x Y\n")
+    (tmp_path / "b.sql").write_text("select 1;\n\\i missing.sql\n")
+    (tmp_path / "c.sql.gz").write_bytes(gzip.compress(b"select 1;"))
+    files = ("-f", "a.sql", "-f", "b.sql", "-c", "select 1", "-f", "none.sql", "-f", "c.sql.gz")
+    with pytest.raises(InvalidArgumentError) as refused:
+        _steps(_request(*files, work_dir=str(tmp_path), uncacheable=uncacheable))
+    told = (refused.value.details or "").splitlines()
+    assert len(told) == lines
+    assert told[0] == refused.value.message
+    missing, absent, compressed = told[-3:]
+    assert "b.sql:2: " in missing
+    assert "missing.sql does not exist" in missing
+    assert absent == f"{tmp_path}/none.sql does not exist"
+    assert compressed.startswith(f"{tmp_path}/c.sql.gz is compressed with gzip")
+
+
+def test_what_is_wrong_with_a_variable_is_reported_once(tmp_path: Path) -> None:
+    words = ("-v", "q=copy t from program 'date'", "-c", "select 1", "-c", "select 2")
+    with pytest.raises(UncacheableError, match="-v q:1: COPY runs a program") as refused:
+        _steps(_request(*words))
+    assert refused.value.details is None
 
 
 def test_what_cannot_be_known_is_run_when_asked_to_and_never_has_the_same_digest_again() -> None:
