@@ -43,9 +43,11 @@ def values_of(kind: Any, setting: Setting) -> Values:
 
 def _choice(choices: tuple[str, ...]) -> Values:
     def read(value: Plain) -> str:
-        if value not in choices:
+        # YAML takes a bare `off` for false.
+        text = "off" if value is False else value
+        if text not in choices:
             raise ValueError
-        return str(value)
+        return str(text)
 
     return Values(f"one of {', '.join(choices)}", "", read, {"enum": list(choices)})
 
