@@ -133,9 +133,10 @@ def test_other_roles_need_a_password_on_the_socket_too(rig: NativeRig) -> None:
 def test_nobody_else_can_enter_the_socket_directory(rig: NativeRig) -> None:
     async def look() -> os.stat_result:
         async with rig.serving() as server:
-            return server.endpoint.socket_dir.stat()
+            return server.endpoint.socket_dir.parent.stat()
 
-    assert stat.S_IMODE(asyncio.run(look()).st_mode) == 0o700
+    # Nobody gets there who is neither its owner nor in the servers' group.
+    assert asyncio.run(look()).st_mode & stat.S_IRWXO == 0
 
 
 def test_nobody_else_can_read_the_log(rig: NativeRig) -> None:

@@ -51,6 +51,8 @@ class _Work:
         self.at = at
         self.server: Server | None = None
         self.step: _Step | None = None
+        self.remarked = False
+        """Whether the job's log has the runtime's remark."""
 
 
 class LocalExecutor:
@@ -173,6 +175,9 @@ class LocalExecutor:
         await self._snapshots.recover()
 
     async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
+        if not work.remarked and (remark := self._runtime.remark):
+            await log(remark)
+        work.remarked = True
         if work.server is None:
             self._limits.check_memory()
             work.server = await self._runtime.start(

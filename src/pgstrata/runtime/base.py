@@ -56,6 +56,10 @@ async def run_by_lines(
 class Runtime(Protocol):
     """Initialises clusters, starts and stops servers, runs tools against them."""
 
+    @property
+    def remark(self) -> str | None:
+        """What everybody who has steps run should know about this runtime, if anything."""
+
     async def installations(self) -> tuple[Installation, ...]:
         """Every PostgreSQL installation, usable or not, newest first."""
 

@@ -135,7 +135,8 @@ class Cells:
             cwd=str(work_dir),
             namespaces=means.namespaces,
             shown=_as_they_are(map(str, below)),
-            own=_as_they_are((str(sockets),)),
+            # There are none of a server that is gone.
+            own=_as_they_are((str(sockets),) if sockets.is_dir() else ()),
             hidden=hides,
             read_only=not trusted,
             capabilities=None if trusted or os.geteuid() else (kernel.OVERRIDE_MODES,),

@@ -79,6 +79,10 @@ class MemoryRuntime:
         """By their pids."""
         self._pids = count(1000)
 
+    @property
+    def remark(self) -> str | None:
+        return None
+
     async def installations(self) -> tuple[Installation, ...]:
         return self._installations
 

@@ -111,6 +111,16 @@ class NativeRuntime:
             level=means.level, missing=means.missing, open_attacks=levels.open_attacks(means)
         )
 
+    @property
+    def remark(self) -> str | None:
+        level = self._cells.means.level
+        if level == "basic":
+            return None
+        return (
+            f"the sandbox is {level}: `pgstrata status` says what servers are not kept from, "
+            "and what is missing"
+        )
+
     async def initialise(self, image_id: str, data_dir: Path) -> None:
         async with self._catalogue.unchanged(image_id) as installation:
             await self._initialise(installation, data_dir)
