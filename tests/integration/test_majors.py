@@ -137,3 +137,24 @@ def test_it_runs_from_a_directory_with_a_space_and_a_comma(reachable_dir: Path) 
                 await rig.runtime.stop(server, clean=False)
 
         assert asyncio.run(scenario()) == str(ours.bin_dir)
+
+
+def test_a_superuser_that_was_shut_out_is_let_in_again(rig: NativeRig) -> None:
+    async def scenario() -> tuple[str, str]:
+        data_dir = rig.cluster()
+        async with rig.serving(data_dir) as server:
+            with connected(server.endpoint.dsn) as connection:
+                connection.execute("create role boss superuser")
+                connection.execute("create database shop")
+            shop = f"{server.endpoint.dsn.removesuffix('postgres')}shop"
+            with connected(shop) as connection:
+                connection.execute("drop database postgres")
+                connection.execute("set session authorization boss")
+                connection.execute("alter role postgres nologin")
+        async with rig.serving(data_dir) as server:
+            with connected(server.endpoint.dsn) as connection:
+                row = connection.execute("select session_user, current_database()").fetchone()
+        assert row is not None
+        return row
+
+    assert asyncio.run(scenario()) == ("postgres", "shop")
