@@ -174,9 +174,10 @@ def _is_below(path: Path, directories: Iterable[str]) -> bool:
 
 
 def _outside_system(layout: Layout) -> list[Path]:
-    """The directories of an installation that are not among the system's."""
+    """What an installation has and uses that is not among the system's directories."""
     # Its programs find the rest relative to where they are.
     parts = [layout.bin_dir.parent, layout.share_dir, layout.library_dir]
+    parts += (*layout.linked, *(one.path for one in layout.outside))
     found: list[Path] = []
     for path in parts:
         if not any(path.is_relative_to(known) for known in (*map(Path, SYSTEM), *found)):

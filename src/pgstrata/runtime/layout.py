@@ -66,6 +66,8 @@ class Layout(Model, frozen=True, kw_only=True):
     """Of the libraries that it bundles, such as ICU, which sorts text."""
     outside: tuple[Outside, ...] = ()
     """What else it uses (``surroundings``)."""
+    linked: tuple[Path, ...] = ()
+    """Where links in its directories lead."""
 
     @property
     def extension_dir(self) -> Path:
@@ -105,6 +107,16 @@ class Layout(Model, frozen=True, kw_only=True):
                 yield from (path for _, path, is_dir, _ in _entries_below("", root) if is_dir)
         if self.bundled_dir is not None:
             yield str(self.bundled_dir)
+
+    def links(self) -> Iterator[Path]:
+        """Where links in its directories lead, each a step only, if there is something."""
+        for root in (self.share_dir, self.library_dir):
+            for _, path, _, is_link in _entries_below("", root):
+                if is_link:
+                    link = Path(path)
+                    target = Path(os.path.normpath(link.parent.resolve() / link.readlink()))
+                    if target.exists():
+                        yield target
 
     def extensions(self) -> tuple[str, ...]:
         """What ``CREATE EXTENSION`` can create, in alphabetical order."""

@@ -33,7 +33,11 @@ async def with_surroundings(layout: Layout) -> Layout:
     outside = {*libraries, *_of_openssl(libraries), Outside("locales", _LOCALES)}
     if not (layout.share_dir / "timezone").is_dir():
         outside.add(Outside("tzdata", await _time_zones(layout)))
-    return replace(layout, outside=tuple(sorted(one for one in outside if one.path.exists())))
+    return replace(
+        layout,
+        outside=tuple(sorted(one for one in outside if one.path.exists())),
+        linked=tuple(sorted(set(layout.links()))),
+    )
 
 
 async def _libraries(layout: Layout) -> set[Outside]:

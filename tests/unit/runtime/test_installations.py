@@ -346,6 +346,18 @@ def test_a_link_to_a_directory_below_an_installation_counts_as_what_is_in_it(
     assert digest("16.4", layout(tmp_path / "a")) != before
 
 
+def test_where_links_of_an_installation_lead_is_known(tmp_path: Path) -> None:
+    install(tmp_path / "a")
+    for name in ("words", "more"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stop").write_text("the")
+    (tmp_path / "a" / "share" / "words").symlink_to("../../words")
+    (tmp_path / "words" / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "a" / "lib" / "b.so").symlink_to("c.so")
+    found = set(layout(tmp_path / "a").links())
+    assert found == {tmp_path / "words", tmp_path / "more"}
+
+
 def test_every_library_that_is_loaded_counts() -> None:
     found = next(one for one in asyncio.run(Finder(None).find()) if one.problem is None)
 
