@@ -15,6 +15,8 @@ from pgstrata.kinds.liquibase.arguments import checked
 DEFAULT_NAME = "liquibase.properties"
 _PREFIXES = ("liquibase.command.", "liquibase.")
 _SCOPES = ("update.", "update-count.", "updateCount.", "update-to-tag.", "updateToTag.")
+_SCOPE = re.compile(r"liquibase\.command\.([A-Za-z-]+)\.")
+"""The name of the command that an option is for."""
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 # Variables that would affect Java or the system's loader before Liquibase starts.
@@ -45,7 +47,8 @@ def of_text(text: str, where: str) -> tuple[dict[str, str], dict[str, str]]:
             parameters[name.removeprefix("parameter.")] = value
             continue
         short = _short(name)
-        if options.key(short) in options.NOT_IN_FILES or not value:
+        of_another = (scope := _SCOPE.match(name)) and options.key(scope[1]) not in options.COMMANDS
+        if options.key(short) in options.NOT_IN_FILES or of_another or not value:
             continue
         if key := _checked(f"{where}: {name}", short):
             found[key] = value

@@ -74,9 +74,15 @@ NOT_IN_FILES = frozenset(
     {
         *("url", "username", "password", "driver", "classpath", "logfile"),
         *("referenceurl", "referenceusername", "referencepassword", "referencedriver"),
+        *("strict", "promptfornonlocaldatabase", "prolicensekey", "verbose"),
+        *("difftypes", "diffcolumnorder", "snapshotformat", "format", "overwriteoutputfile"),
+        *("includeobjects", "excludeobjects", "schemas", "outputschemas", "dataoutputdirectory"),
+        *("includeschema", "includecatalog", "includetablespace", "changesetauthor"),
+        *("rollbackcount", "rollbackdate", "rollbacktag", "rollbackscript"),
     }
 )
-"""Options for other ways of running a changelog, which are ignored in a defaults file."""
+"""Options for other ways of running a changelog, or for other commands than those that update; they
+are ignored in a defaults file."""
 
 
 def key(name: str) -> str:

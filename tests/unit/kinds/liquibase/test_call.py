@@ -214,3 +214,27 @@ def test_properties_are_read_as_java_reads_them() -> None:
         ("empty", ""),
         ("bare", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("liquibase.licenseKey=abc", "liquibase.pro.licenseKey: abc", "diffTypes=tables,views"),
+        *("liquibase.promptForNonLocalDatabase=true", "liquibase.strict=true", "verbose: true"),
+        *("rollback-count=3", "includeObjects=table:a.*", "liquibase.command.diff.format=json"),
+        *("liquibase.command.rollback.tag=v1", "liquibase.command.generateChangelog.author=me"),
+    ],
+)
+def test_what_a_file_says_to_other_commands_is_passed_over(tmp_path: Path, line: str) -> None:
+    (tmp_path / "liquibase.properties").write_text(f"changeLogFile=a.sql\n{line}\n")
+    with_line = recipe(tmp_path, "update")
+    (tmp_path / "liquibase.properties").write_text("changeLogFile=a.sql\n")
+    assert with_line == recipe(tmp_path, "update")
+
+
+def test_what_a_file_says_to_update_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "liquibase.properties").write_text(
+        "changeLogFile=a.sql\nliquibase.command.update.defaultSchemaName=app\n"
+    )
+    with pytest.raises(InvalidArgumentError, match="defaultSchemaName"):
+        recipe(tmp_path, "update")
