@@ -31,11 +31,11 @@ LOCKOUTS = (
     """create role temp superuser login;\n\\c postgres temp
     alter role postgres rename to "it's \\ ""me" """,
     "\\c template1\nalter database postgres allow_connections false",
-    "alter role postgres set role = pg_monitor",
-    "alter role postgres set default_transaction_read_only = on",
-    "alter system set default_transaction_read_only = on",
-    "create schema catch; create view catch.pg_authid as select 1; "
-    "alter role postgres set search_path = catch, pg_catalog",
+    """create schema catch; create view catch.pg_authid as select 1;
+    alter role postgres set search_path = catch, pg_catalog;
+    alter role postgres set role = pg_monitor;
+    alter role postgres set default_transaction_read_only = on;
+    alter system set default_transaction_read_only = on""",
 )
 """What keeps the superuser out, or would keep the engine from its work there."""
 
@@ -203,8 +203,6 @@ def test_what_a_state_says_of_its_server_is_above_our_defaults(shell: Terminal) 
     [
         "shared_preload_libraries = 'nope'",
         "wal_level = 'minimal', max_wal_senders = 5",
-        "huge_pages = 'on', huge_page_size = 1073741824",
-        "session_preload_libraries = 'nope'",
         "role postgres: session_preload_libraries = 'nope'",
         "database postgres: local_preload_libraries = 'nope'",
     ],
