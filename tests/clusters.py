@@ -76,7 +76,7 @@ class Rig(Protocol):
         """``kill -9``: return once it has ended."""
 
     def add_tablespace(self, server: Server) -> Path:
-        """Make a tablespace outside the data directory; its location."""
+        """Make a tablespace that is only a link in the data directory; its location."""
 
     def add_unlogged(self, server: Server) -> None:
         """Make an unlogged table, in a database that lets nobody connect."""
@@ -215,8 +215,11 @@ class NativeRig:
         process.wait()
 
     def add_tablespace(self, server: Server) -> Path:
-        location = self.empty()
-        shutil.chown(location, data_dir_of(server).owner())
+        # In a cell, a server can write nowhere but below its data directory.
+        data_dir = data_dir_of(server)
+        location = data_dir / "elsewhere"
+        location.mkdir(mode=0o700)
+        shutil.chown(location, data_dir.owner())
         with connected(server.endpoint.dsn) as connection:
             connection.execute(f"create tablespace elsewhere location '{location}'".encode())
         return location

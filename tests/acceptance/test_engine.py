@@ -152,20 +152,26 @@ def is_slow(tool: psutil.Process) -> bool:
     return False
 
 
-def in_a_slow_step(pgstrata: Terminal) -> tuple[str, psutil.Process]:
-    """A job whose second step runs for a second, and its engine."""
+def in_a_slow_step(pgstrata: Terminal) -> tuple[str, psutil.Process, psutil.Process]:
+    """A job whose second step runs for a second, its engine, and the step's psql."""
     job_id = pgstrata("prepare:psql", "--no-watch", "--", *SLOW).stdout.strip().removeprefix("JOB=")
     engine = psutil.Process(pgstrata.engine_file()["pid"])
-    while not any(is_slow(tool) for tool in pgstrata.below_the_engine("psql")):
+    while True:
+        for tool in pgstrata.below_the_engine("psql"):
+            if is_slow(tool):
+                return job_id, engine, tool
         assert engine.is_running()
-    return job_id, engine
 
 
 def test_an_engine_told_to_stop_lets_the_step_reach_its_state_and_leaves_the_rest(
     pgstrata: Terminal,
 ) -> None:
-    job_id, _ = in_a_slow_step(pgstrata)
-    pgstrata("engine", "stop")
+    job_id, engine, psql = in_a_slow_step(pgstrata)
+    # However slow this machine is, the step does not end before the engine was told.
+    psql.suspend()
+    engine.send_signal(signal.SIGTERM)
+    psql.resume()
+    engine.wait(timeout=60)
     assert servers_of(pgstrata.store) == []
     assert len(list((pgstrata.store / "states").iterdir())) == 2
     assert pgstrata("watch", job_id).stdout.startswith("DSN=")
@@ -174,7 +180,7 @@ def test_an_engine_told_to_stop_lets_the_step_reach_its_state_and_leaves_the_res
 
 
 def test_told_twice_an_engine_ends_at_once(pgstrata: Terminal) -> None:
-    job_id, engine = in_a_slow_step(pgstrata)
+    job_id, engine, _ = in_a_slow_step(pgstrata)
     engine.send_signal(signal.SIGTERM)
     engine.send_signal(signal.SIGTERM)
     engine.wait(timeout=60)
@@ -183,7 +189,7 @@ def test_told_twice_an_engine_ends_at_once(pgstrata: Terminal) -> None:
 
 
 def test_what_is_asked_of_an_engine_that_is_stopping_goes_to_the_next(pgstrata: Terminal) -> None:
-    _, engine = in_a_slow_step(pgstrata)
+    _, engine, _ = in_a_slow_step(pgstrata)
     engine.send_signal(signal.SIGTERM)
     assert pgstrata.prepare("-c", "select 4").startswith("postgresql://")
     assert pgstrata.engine_file()["pid"] != engine.pid
