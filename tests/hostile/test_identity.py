@@ -255,7 +255,7 @@ KERNELS = ["/proc/version", "/proc/self/status", "/sys/kernel/uevent_seqnum"]
 
 
 @pytest.mark.parametrize("path", KERNELS)
-@pytest.mark.parametrize("reading", [r"\i {}", r"\copy t from '{}'", r"\lo_import {}"])
+@pytest.mark.parametrize("reading", [r"\i '{}'", r"\copy t from '{}'", r"\lo_import '{}'"])
 @pytest.mark.parametrize("linked", [False, True], ids=["itself", "link"])
 def test_what_the_kernel_makes_up_is_no_input_of_a_script(
     tmp_path: Path, path: str, reading: str, linked: bool

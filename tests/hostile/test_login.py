@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from pgstrata.runtime.access import socket_dir_for
 from tests import changelogs, needs
 from tests.acceptance.conftest import Terminal
 from tests.filesystems import reachable_place
@@ -168,7 +169,9 @@ def test_no_two_instances_have_one_password_or_one_directory_for_sockets(shell: 
     password = conninfo_to_dict(first)["password"]
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(make_conninfo(second, password=password))
-    assert len(list((shell.store / "run").iterdir())) == len(shell.json("ls", "-i")["instances"])
+    assert len(list(socket_dir_for(shell.store).iterdir())) == len(
+        shell.json("ls", "-i")["instances"]
+    )
 
 
 @needs.root

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -52,13 +53,12 @@ def test_no_tool_sees_the_store(
 ) -> None:
     store = data_dir_of(server).parents[1]
     (store / "engine.json").write_text("a token")
-    script = f"ls {store}; cat {store}/engine.json; cat {data_dir_of(server)}/PG_VERSION"
+    wanted = (store / "engine.json", data_dir_of(server) / "PG_VERSION")
+    reading = (f"cat {quote(str(path))} 2>/dev/null || echo none" for path in wanted)
+    script = "; ".join([f"ls {quote(str(store))}", *reading])
     said = in_a_shell(native, server, script, work_dir=tmp_path, trusted=trusted)
-    assert said == [
-        "run",
-        f"cat: {store}/engine.json: No such file or directory",
-        f"cat: {data_dir_of(server)}/PG_VERSION: No such file or directory",
-    ]
+    seen = ["run"] if server.endpoint.socket_dir.is_relative_to(store) else []
+    assert said == [*seen, "none", "none"]
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -103,7 +103,7 @@ def test_a_tool_has_no_privileges(native: NativeRig, server: Server, tmp_path: P
 def test_no_tool_uncovers_what_is_hidden(
     native: NativeRig, server: Server, tmp_path: Path, trusted: bool
 ) -> None:
-    store = data_dir_of(server).parents[1]
+    store = quote(str(data_dir_of(server).parents[1]))
     script = f"umount {store} 2>/dev/null || unshare -Urm true 2>/dev/null || echo impossible"
     said = in_a_shell(native, server, script, work_dir=tmp_path, trusted=trusted)
     assert said == ["impossible"]

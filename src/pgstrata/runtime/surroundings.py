@@ -6,6 +6,7 @@ configuration, time zones, and locales.
 
 import asyncio
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _TIME_ZONES = Path("/usr/share/zoneinfo")
 _OPENSSL_SETTINGS = tuple(map(Path, ("/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf")))
 
 _LOADED = re.compile(r"^\t(?:(\S+) => )?(/.+) \(0x[0-9a-f]+\)$", re.MULTILINE)
-_SYSTEM_TIME_ZONES = re.compile(r"--with-system-tzdata=([^'\s]+)")
+_SYSTEM_TIME_ZONES = "--with-system-tzdata="
 _NAMEABLE = re.compile(r"[^:\s]+")
 
 
@@ -88,6 +89,8 @@ async def _time_zones(layout: Layout) -> Path:
     pg_config = layout.bin_dir / "pg_config"
     if pg_config.is_file():
         ended = await subprocesses.run((pg_config, "--configure"), env=MINIMAL_ENV, check=False)
-        if (told := _SYSTEM_TIME_ZONES.search(ended.stdout)) is not None:
-            return Path(told[1])
+        # Each option is quoted as for a shell.
+        for option in shlex.split(ended.stdout):
+            if option.startswith(_SYSTEM_TIME_ZONES):
+                return Path(option.removeprefix(_SYSTEM_TIME_ZONES))
     return _TIME_ZONES

@@ -368,7 +368,9 @@ def test_every_library_that_is_loaded_counts() -> None:
     loading = [*(found.bin_dir / name for name in ("postgres", "initdb", "psql"))]
     loading += (Path(file.path) for file in layout.modules())
     told = subprocess.run(["ldd", *loading], capture_output=True, text=True).stdout
-    loaded = {Path(path).resolve() for path in re.findall(r"(/\S+) \(0x[0-9a-f]+\)", told)}
+    loaded = {
+        Path(path).resolve() for path in re.findall(r"(?m)(?:=> |^\s+)(/.+) \(0x[0-9a-f]+\)$", told)
+    }
     assert any(path.name.startswith("libc.so") for path in loaded)
     assert loaded <= {Path(file.path).resolve() for file in layout.files()}
 

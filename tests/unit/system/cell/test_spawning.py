@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -90,7 +91,8 @@ def test_it_sees_what_it_is_shown_and_nothing_else(
     for directory in (own, shown, other):
         directory.mkdir()
     cell = shell(
-        f"ls /place; ls {tmp_path}; touch /place/new; touch {shown}/new; cat /etc/motto",
+        f"ls /place; ls {quote(str(tmp_path))}; touch /place/new; "
+        f"touch {quote(str(shown))}/new; cat /etc/motto",
         namespaces,
         own=((str(own), "/place"),),
         shown=(*((path, path) for path in SYSTEM), (str(shown), str(shown))),
