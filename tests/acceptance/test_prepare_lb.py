@@ -202,9 +202,8 @@ def test_a_file_that_changes_before_its_step_fails_the_job_by_its_name(shell: Te
 
 def statement_of_a_step(shell: Terminal) -> psutil.Process:
     """The server process that carries out a ``DO``, once there is one."""
-    engine = psutil.Process(shell.engine_file()["pid"])
     while True:
-        for child in engine.children(recursive=True):
+        for child in shell.below_the_engine("postgres"):
             with contextlib.suppress(psutil.Error):
                 if " ".join(child.cmdline()).rstrip().endswith(" DO"):
                     return child

@@ -20,7 +20,10 @@ from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.service import Service
 from pgstrata.settings import Settings, SnapshotSettings
 from pgstrata.system import faults, orphans, processes
+from pgstrata.system.cell import spawning
 from tests.clusters import no_server_left
+
+NAMES = ("one", "other")
 
 SETTINGS = Settings(snapshot=SnapshotSettings(backend="copy"))
 
@@ -96,11 +99,13 @@ def test_each_marks_the_programs_it_starts_with_its_own_store(reachable_dir: Pat
     def tools_of(store: Path) -> set[int]:
         """The psql that runs the step, by the mark it bears."""
         found = set()
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                if any("pg_sleep" in word for word in process.cmdline()):
-                    mark = processes.environ(process.pid, orphans.MARK) or ""
-                    found |= {process.pid} if mark.endswith(f":{store}") else set()
+        spawners = (pid for name in NAMES for pid in spawning.spawners(reachable_dir / name))
+        for starter in (os.getpid(), *spawners):
+            for process in psutil.Process(starter).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if any("pg_sleep" in word for word in process.cmdline()):
+                        mark = processes.environ(process.pid, orphans.MARK) or ""
+                        found |= {process.pid} if mark.endswith(f":{store}") else set()
         return found
 
     both_run = asyncio.Barrier(2)
@@ -122,7 +127,7 @@ def test_each_marks_the_programs_it_starts_with_its_own_store(reachable_dir: Pat
             assert not tools_of(store)
 
     async def both() -> None:
-        await asyncio.gather(life("one"), life("other"))
+        await asyncio.gather(*map(life, NAMES))
 
     with no_server_left(reachable_dir):
         asyncio.run(both())

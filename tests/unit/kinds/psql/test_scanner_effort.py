@@ -221,7 +221,7 @@ SENSITIVE = (
 
 
 @pytest.mark.parametrize("text", SENSITIVE)
-@pytest.mark.parametrize("filler", [b" ", b"x "])
+@pytest.mark.parametrize("filler", [b" ", pytest.param(b"x ", marks=pytest.mark.slow)])
 def test_where_windows_end_changes_nothing(text: bytes, filler: bytes) -> None:
     for edge in (WINDOW - MARGIN, WINDOW):
         for before in range(-len(text) - 20, 20):
