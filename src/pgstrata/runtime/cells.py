@@ -173,7 +173,8 @@ def _is_below(path: Path, directories: Iterable[str]) -> bool:
     return any(path.is_relative_to(directory) for directory in directories)
 
 
-def _outside_system(layout: Layout) -> list[Path]:
+@cache
+def _outside_system(layout: Layout) -> tuple[Path, ...]:
     """What an installation has and uses that is not among the system's directories."""
     # Its programs find the rest relative to where they are.
     parts = [layout.bin_dir.parent, layout.share_dir, layout.library_dir]
@@ -182,7 +183,7 @@ def _outside_system(layout: Layout) -> list[Path]:
     for path in parts:
         if not any(path.is_relative_to(known) for known in (*map(Path, SYSTEM), *found)):
             found.append(path)
-    return found
+    return tuple(found)
 
 
 @cache
