@@ -15,6 +15,7 @@ from pgstrata.errors import (
     StoreUnusableError,
 )
 from pgstrata.system import faults, locks, subprocesses
+from pgstrata.system.descriptors import opened
 
 # Servers run as a different user: they may pass through the store, but not list it.
 _STORE_MODE = 0o711
@@ -69,20 +70,18 @@ def make_area(directory: Path, *, private: bool) -> None:
     mode = _PRIVATE_MODE if private else _STORE_MODE
     with faults.step("directory.make"):
         directory.mkdir(mode, exist_ok=True)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened(directory, os.O_DIRECTORY) as descriptor:
         status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid():
-            os.fchown(descriptor, os.geteuid(), os.getegid())
-        if stat.S_IMODE(status.st_mode) != mode:
-            os.fchmod(descriptor, mode)
-    except PermissionError as error:
-        raise StoreUnusableError(
-            f"{directory} belongs to uid {status.st_uid}, who could change what is in it",
-            remedy="run pgstrata as that user, or choose another --store",
-        ) from error
-    finally:
-        os.close(descriptor)
+        try:
+            if status.st_uid != os.geteuid():
+                os.fchown(descriptor, os.geteuid(), os.getegid())
+            if stat.S_IMODE(status.st_mode) != mode:
+                os.fchmod(descriptor, mode)
+        except PermissionError as error:
+            raise StoreUnusableError(
+                f"{directory} belongs to uid {status.st_uid}, who could change what is in it",
+                remedy="run pgstrata as that user, or choose another --store",
+            ) from error
 
 
 def remove_old_locks(root: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from pgstrata.statefs import mounts, trees
 from pgstrata.statefs.base import DATA
 from pgstrata.system import faults
+from pgstrata.system.descriptors import opened
 
 MARKER = "marker"
 """The name of a complete volume's marker, beside its data directory."""
@@ -136,12 +137,9 @@ def discard(volume: Path) -> None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with opened(directory, os.O_DIRECTORY) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _is_held(volume: Path) -> bool:

@@ -9,9 +9,9 @@ errno: ``ENOTTY`` on another file system, ``EINVAL`` for a source that is not a 
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+
+from pgstrata.system.descriptors import opened
 
 _MAGIC = 0x94
 _READ, _WRITE = 2, 1
@@ -38,7 +38,7 @@ _ROOT_INODE = 256  # BTRFS_FIRST_FREE_OBJECTID: the inode number of every subvol
 
 def create(path: Path) -> None:
     """Make an empty subvolume with mode 0777 minus the umask."""
-    with _opened(path.parent) as parent:
+    with opened(path.parent, os.O_DIRECTORY) as parent:
         _ioctl(parent, _SUBVOL_CREATE, _VOL_ARGS.pack(0, _name(path)), path)
 
 
@@ -49,7 +49,7 @@ def snapshot(source: Path, path: Path, *, read_only: bool) -> None:
     file system's metadata: a snapshot is taken by committing a transaction.
     """
     flags = _SUBVOL_RDONLY if read_only else 0
-    with _opened(path.parent) as parent, _opened(source) as origin:
+    with opened(path.parent, os.O_DIRECTORY) as parent, opened(source, os.O_DIRECTORY) as origin:
         _ioctl(parent, _SNAP_CREATE_V2, _VOL_ARGS_V2.pack(origin, 0, flags, _name(path)), path)
 
 
@@ -66,7 +66,7 @@ def destroy(parent: int, name: str) -> None:
 
 def start_commit(directory: Path) -> None:
     """Start a commit, which the file system does by itself every 30 s. Does not wait."""
-    with _opened(directory) as descriptor:
+    with opened(directory, os.O_DIRECTORY) as descriptor:
         _ioctl(descriptor, _START_SYNC, bytes(8), directory)
 
 
@@ -87,15 +87,6 @@ def may_be_subvolume(status: os.stat_result) -> bool:
 
 def _name(path: Path) -> bytes:
     return os.fsencode(path.name)
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _ioctl(descriptor: int, request: int, argument: bytes, path: Path | str | int) -> bytes:

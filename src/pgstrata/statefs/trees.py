@@ -18,6 +18,7 @@ from typing import NamedTuple
 from pgstrata.statefs import mounts, subvolumes, walking
 from pgstrata.statefs.walking import Found
 from pgstrata.system import faults
+from pgstrata.system.descriptors import opened
 from pgstrata.system.libc import LIBC, check
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
@@ -55,7 +56,7 @@ def delete(path: Path) -> None:
     Does nothing if it does not exist. Raises ``OSError``, ``ENOTEMPTY`` if another process keeps
     adding to it.
     """
-    with suppress(FileNotFoundError), _opened(path.parent, os.O_DIRECTORY) as parent:
+    with suppress(FileNotFoundError), opened(path.parent, os.O_DIRECTORY) as parent:
         _Deletion().delete(_Entry(parent, path.name, str(path)))
 
 
@@ -226,26 +227,17 @@ def everything_in(path: Path) -> Iterator[Found]:
 
 def sync_file_system(path: Path) -> None:
     """Sync the whole file system of ``path``, which is one call for many files."""
-    with _opened(path) as descriptor, faults.step("statefs.sync"):
+    with opened(path) as descriptor, faults.step("statefs.sync"):
         check(LIBC.syncfs(descriptor), path)
 
 
 def write_out(path: Path) -> None:
     """Write a file's content to the disk; its metadata follows with the next commit."""
-    with _opened(path) as descriptor:
+    with opened(path) as descriptor:
         check(LIBC.sync_file_range(descriptor, _OFFSET, _OFFSET, _WRITE_AND_WAIT), path)
 
 
 def sync_directory(path: Path) -> None:
     """Make a directory's entries durable."""
-    with _opened(path, os.O_DIRECTORY) as descriptor, faults.step("statefs.sync_directory"):
+    with opened(path, os.O_DIRECTORY) as descriptor, faults.step("statefs.sync_directory"):
         os.fsync(descriptor)
-
-
-@contextmanager
-def _opened(path: Path, flags: int = 0) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

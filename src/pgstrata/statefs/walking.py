@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pgstrata.system import planted
+from pgstrata.system.descriptors import opened
 from pgstrata.system.planted import PlantedFileError
 
 _DEEPEST = 64
@@ -35,13 +36,12 @@ def everything_in(path: Path) -> Iterator[Found]:
     What vanishes meanwhile is left out. Raises ``FileNotFoundError`` if ``path`` is missing, and
     ``PlantedFileError`` if it is no directory, or if directories lie too deep within each other.
     """
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with planted.open_directory(path.name, parent) as directory:
-            yield Found(os.fstat(directory), parent, path.name, "")
-            yield from below(directory)
-    finally:
-        os.close(parent)
+    with (
+        opened(path.parent, os.O_DIRECTORY) as parent,
+        planted.open_directory(path.name, parent) as directory,
+    ):
+        yield Found(os.fstat(directory), parent, path.name, "")
+        yield from below(directory)
 
 
 def below(directory: int, prefix: str = "", depth: int = 0) -> Iterator[Found]:

@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path, PurePath
 from typing import BinaryIO, TypeVar
 
@@ -21,6 +21,7 @@ from pgstrata.kinds.sources.files import (
     stamp_of,
 )
 from pgstrata.system import watching
+from pgstrata.system.descriptors import opened
 from pgstrata.system.watching import Watch
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class LocalTree:
             return None
         directory = self._at(path)
         try:
-            with _opened(directory) as descriptor:
+            with opened(directory, os.O_DIRECTORY) as descriptor:
                 refuse_kernel_files(descriptor, path)
                 stamp = stamp_of(os.fstat(descriptor))
                 names = tuple(sorted(os.listdir(descriptor)))  # noqa: PTH208 - of what was opened
@@ -159,15 +160,6 @@ class LocalTree:
             return Path(path)
         # ``..`` at the top of a tree leads to the top.
         return local_path(self._root, PurePath(os.path.normpath(path)))
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def sha256(file: BinaryIO) -> str:
