@@ -3,7 +3,7 @@
 import os
 import pwd
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -92,7 +92,7 @@ class Cells:
             namespaces=namespaces,
             shown=_as_they_are(shown),
             own=_as_they_are(own),
-            texts=tuple(self._texts()),
+            texts=self._texts,
             files=plan.Files(
                 read=("/",) if namespaces else (*shown, *own, "/etc", "/proc", "/dev"),
                 write=(*own, _SHARED_MEMORY, "/dev/null", *(("/tmp",) if namespaces else ())),  # noqa: S108
@@ -149,13 +149,18 @@ class Cells:
     def _ids(self) -> tuple[int, int] | None:
         return (self._user.pw_uid, self._user.pw_gid) if os.geteuid() == 0 else None
 
-    def _texts(self) -> Iterator[tuple[str, str]]:
+    @cached_property
+    def _texts(self) -> tuple[tuple[str, str], ...]:
         entries = [pwd.getpwnam(user) for user in self._users]
         lines = [f"{one.pw_name}:x:{one.pw_uid}:{one.pw_gid}::/:/bin/false" for one in entries]
-        yield "/etc/passwd", "\n".join((*lines, ""))
-        if not self._settings.network:
-            yield "/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"
-            yield "/etc/nsswitch.conf", "passwd: files\nhosts: files\n"
+        users = ("/etc/passwd", "\n".join((*lines, "")))
+        if self._settings.network:
+            return (users,)
+        return (
+            users,
+            ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+            ("/etc/nsswitch.conf", "passwd: files\nhosts: files\n"),
+        )
 
 
 def _as_they_are(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -169,7 +174,7 @@ def _no_tcp(means: Means) -> plan.Files | None:
     return plan.Files(read=("/",), write=("/",), execute=("/",), tcp=True)
 
 
-def _is_below(path: Path, directories: Iterable[str]) -> bool:
+def _is_below(path: Path, directories: Iterable[str | Path]) -> bool:
     return any(path.is_relative_to(directory) for directory in directories)
 
 
@@ -181,7 +186,7 @@ def _outside_system(layout: Layout) -> tuple[Path, ...]:
     parts += (*layout.linked, *(one.path for one in layout.outside))
     found: list[Path] = []
     for path in parts:
-        if not any(path.is_relative_to(known) for known in (*map(Path, SYSTEM), *found)):
+        if not _is_below(path, (*SYSTEM, *found)):
             found.append(path)
     return tuple(found)
 

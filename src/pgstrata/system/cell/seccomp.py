@@ -2,6 +2,7 @@
 
 import errno
 import struct
+from functools import cache
 from typing import Final, NamedTuple
 
 from pgstrata.system.cell import kernel
@@ -90,6 +91,7 @@ def is_known(machine: str = kernel.MACHINE) -> bool:
     return machine in _MACHINES
 
 
+@cache
 def program(*, datagrams: bool, sockets: bool = False, machine: str = kernel.MACHINE) -> bytes:
     """The filter, as BPF.
 
