@@ -129,6 +129,17 @@ def _mounted(mount_point: Path, *what: str) -> Iterator[Path]:
         mount_point.rmdir()
 
 
+def dig(directory: Path, depth: int) -> None:
+    """Make so many directories within each other, deeper than a path can say."""
+    current = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deeper", dir_fd=current)
+        below = os.open("deeper", os.O_RDONLY, dir_fd=current)
+        os.close(current)
+        current = below
+    os.close(current)
+
+
 def mounts_below(directory: Path) -> list[Path]:
     """Where something is mounted below a directory."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()

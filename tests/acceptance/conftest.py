@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from pgstrata import __file__ as package
-from pgstrata.system.cell import spawning
 from tests.clusters import POSTGRES_HOME
 from tests.filesystems import memory_place
+from tests.servers import started_by
 
 PGSTRATA = Path(sys.executable).with_name("pgstrata")
 
@@ -110,12 +110,10 @@ class Terminal:
     def below_the_engine(self, program: str) -> list[psutil.Process]:
         """What the engine had started that runs a program; any of it may end at any time."""
         found = []
-        for pid in (self.engine_file()["pid"], *spawning.spawners(self.store)):
+        for process in started_by(self.engine_file()["pid"], self.store):
             with suppress(psutil.NoSuchProcess):
-                for process in psutil.Process(pid).children(recursive=True):
-                    with suppress(psutil.NoSuchProcess):
-                        if process.name() == program:
-                            found.append(process)
+                if process.name() == program:
+                    found.append(process)
         return found
 
     def tear_down(self) -> None:

@@ -25,7 +25,7 @@ from pgstrata.statefs.layers import LEFTOVER_PREFIX
 from pgstrata.system import planted
 from pgstrata.system.planted import PlantedFileError
 from tests import needs
-from tests.filesystems import CannotMountError, give_up, memory_mounted, socket_place
+from tests.filesystems import CannotMountError, dig, give_up, memory_mounted, socket_place
 
 SECRET = "a secret of root's"
 
@@ -289,13 +289,7 @@ def test_directories_swapped_for_links_meanwhile_lead_no_deletion_astray(tmp_pat
 def test_a_tree_may_be_as_deep_as_no_path_can_say(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
-    current = os.open(tree, os.O_RDONLY)
-    for _ in range(1000):
-        os.mkdir("deeper", dir_fd=current)
-        below = os.open("deeper", os.O_RDONLY, dir_fd=current)
-        os.close(current)
-        current = below
-    os.close(current)
+    dig(tree, 1000)
     trees.delete(tree)
     assert not tree.exists()
 

@@ -28,6 +28,7 @@ from pgstrata.system.planted import PlantedFileError
 from tests import needs
 from tests.contract.conftest import btrfs_mount, ext4_mount, xfs_mount
 from tests.contract.test_statefs import unlock
+from tests.filesystems import dig
 from tests.forks import Ended, disturbed_at_step
 from tests.hostile.test_files import Plant, device, fifo, unix_socket
 
@@ -320,13 +321,7 @@ def test_poison_is_found_without_reading_where_the_kernel_tells(tmp_path: Path) 
 
 def test_directories_within_each_other_without_end_are_refused(place: Place) -> None:
     work = place.work("work")
-    current = os.open(work / DATA, os.O_RDONLY)
-    for _ in range(2000):
-        os.mkdir("deeper", dir_fd=current)
-        below = os.open("deeper", os.O_RDONLY, dir_fd=current)
-        os.close(current)
-        current = below
-    os.close(current)
+    dig(work / DATA, 2000)
     with pytest.raises(PlantedFileError, match="directory within"):
         asyncio.run(place.statefs.snapshot(work, place.area / "kept", MARKER))
     asyncio.run(place.statefs.remove(work))

@@ -26,7 +26,6 @@ from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
 from pgstrata.runtime.ports import HOST, Ports
 from pgstrata.system import processes, subprocesses
-from pgstrata.system.cell import spawning
 from pgstrata.system.output import Stream
 from tests import needs
 from tests.clusters import (
@@ -37,7 +36,7 @@ from tests.clusters import (
     no_server_left,
     servers_below,
 )
-from tests.servers import data_dir_of, pid_of
+from tests.servers import data_dir_of, pid_of, started_by
 
 START = """
 import asyncio, msgspec, sys
@@ -402,8 +401,7 @@ def test_stopping_a_killed_server_ends_its_orphans(rig: NativeRig) -> None:
 
 def below_us(server: Server) -> set[psutil.Process]:
     """What we started with its children, but not the server's, which has some come and go."""
-    starters = (os.getpid(), *spawning.spawners(data_dir_of(server).parents[1]))
-    ours = [one for pid in starters for one in psutil.Process(pid).children(recursive=True)]
+    ours = started_by(os.getpid(), data_dir_of(server).parents[1])
     return {*ours} - {*psutil.Process(pid_of(server)).children(recursive=True)}
 
 

@@ -20,8 +20,8 @@ from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.service import Service
 from pgstrata.settings import Settings, SnapshotSettings
 from pgstrata.system import faults, orphans, processes
-from pgstrata.system.cell import spawning
 from tests.clusters import no_server_left
+from tests.servers import started_by
 
 NAMES = ("one", "other")
 
@@ -99,13 +99,11 @@ def test_each_marks_the_programs_it_starts_with_its_own_store(reachable_dir: Pat
     def tools_of(store: Path) -> set[int]:
         """The psql that runs the step, by the mark it bears."""
         found = set()
-        spawners = (pid for name in NAMES for pid in spawning.spawners(reachable_dir / name))
-        for starter in (os.getpid(), *spawners):
-            for process in psutil.Process(starter).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    if any("pg_sleep" in word for word in process.cmdline()):
-                        mark = processes.environ(process.pid, orphans.MARK) or ""
-                        found |= {process.pid} if mark.endswith(f":{store}") else set()
+        for process in started_by(os.getpid(), *(reachable_dir / name for name in NAMES)):
+            with suppress(psutil.NoSuchProcess):
+                if any("pg_sleep" in word for word in process.cmdline()):
+                    mark = processes.environ(process.pid, orphans.MARK) or ""
+                    found |= {process.pid} if mark.endswith(f":{store}") else set()
         return found
 
     both_run = asyncio.Barrier(2)
