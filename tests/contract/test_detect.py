@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +14,7 @@ import pytest
 
 from pgstrata.errors import BackendUnavailableError, StoreUnusableError
 from pgstrata.statefs import trees
-from pgstrata.statefs.detect import BackendName, Trial, choose, detect, remember
+from pgstrata.statefs.detect import BackendName, Trial, choose, detect, remember, settle
 from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
 from tests.forks import NOBODY, done_as_nobody
 
@@ -93,6 +94,22 @@ def test_an_unreadable_memory_is_none(stores: Stores) -> None:
 
 def trial(name: BackendName, milliseconds: float, *, shares_data: bool = True) -> Trial:
     return Trial(name=name, shares_data=shares_data, seconds=milliseconds / 1000)
+
+
+@pytest.mark.parametrize(
+    ("looks", "taken"),
+    [([3.0], "btrfs"), ([900, 900, 3], "btrfs"), ([900] * 9, "overlay"), ([50, 900], "overlay")],
+)
+def test_only_a_backend_that_is_slow_each_time_is_passed_by_for_a_faster_one(
+    looks: list[float], taken: str
+) -> None:
+    timings = chain(looks, repeat(looks[-1]))
+
+    async def again(name: BackendName) -> Trial:
+        return trial(name, next(timings))
+
+    working = [trial("btrfs", 900), trial("overlay", 2), trial("reflink", 3)]
+    assert asyncio.run(settle(working, again))[0].name == taken
 
 
 @pytest.mark.parametrize(
