@@ -85,12 +85,14 @@ class Chain:
     def trace_recovery(self, scenario: "type[Scenario]", kill: Kill) -> list[str]:
         """The points that an engine comes by that starts after a kill, until all is well again."""
         file = self.directory / "trace"
-        file.write_text("")
         doing = self._killed(scenario, kill)
         assert doing is not None, f"{scenario.__name__} never came to {kill}"
+        file.write_text("")
         self.start({faults.TRACE: str(file)})
         doing.check()
-        return file.read_text().split()
+        points = file.read_text().split()
+        self.check_clean()
+        return points
 
     def survive(self, case: Case, following: Case | None = None) -> bool:
         """Whether the engine was killed there; all must be well afterwards in any case.
