@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from pgstrata import __file__ as package
+from pgstrata.client import discovery
 from tests.clusters import POSTGRES_HOME
 from tests.filesystems import memory_place
 from tests.servers import started_by
@@ -116,12 +118,56 @@ class Terminal:
                     found.append(process)
         return found
 
+    def clear(self) -> None:
+        """Remove all that the store holds but its base states; an engine that runs goes on."""
+        if (found := discovery.find(self.store / "engine.json", 60)) is None:
+            return
+        with closing(found.engine) as engine:
+            for job in engine.jobs():
+                engine.remove("job", job.job_id, force=True)
+            for instance in engine.instances():
+                engine.remove("instance", instance.instance_id, force=True)
+            for state in engine.states():
+                if state.parent_state_id is None:
+                    engine.remove("state", state.state_id, recurse=True)
+
+    def stop(self) -> None:
+        """End the engine if it runs."""
+        if (file := discovery.read(self.store / "engine.json")) is not None:
+            with suppress(psutil.NoSuchProcess):
+                engine = psutil.Process(file.pid)
+                engine.terminate()
+                engine.wait(60)
+
     def tear_down(self) -> None:
         """Remove every instance, stop the engine, and see that nothing of it is left running."""
-        if (self.store / "engine.json").exists():
-            for instance in self.json("ls", "-i")["instances"]:
-                self("rm", "-f", instance["instance_id"])
-            self("engine", "stop")
+        self.clear()
+        self.stop()
+
+
+class Shared(Terminal):
+    """A shell that many tests use one after the other, and its engine with it.
+
+    A test that changes its environment before the first command gets an engine with that one.
+    """
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self._own = dict(self.environment)
+        self._engines: Mapping[str, str] | None = None
+
+    def __call__(self, *words: str | Path, **more: Any) -> "subprocess.CompletedProcess[str]":
+        """Run a command, with an engine that has our environment."""
+        if self._engines != self.environment:
+            self.stop()
+            self._engines = dict(self.environment)
+        return super().__call__(*words, **more)
+
+    def begin(self) -> None:
+        """Be as new for the next test."""
+        self.environment = dict(self._own)
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
 
 
 @pytest.fixture
@@ -132,3 +178,20 @@ def pgstrata() -> Iterator[Terminal]:
         terminal.work.mkdir()
         yield terminal
         terminal.tear_down()
+
+
+@pytest.fixture(scope="session")
+def shared_by_all() -> Iterator[Shared]:
+    """The shell that ``shared`` hands out."""
+    with memory_place() as home:
+        terminal = Shared(home)
+        yield terminal
+        terminal.tear_down()
+
+
+@pytest.fixture
+def shared(shared_by_all: Shared) -> Iterator[Terminal]:
+    """A shell whose store is empty but for base states; its engine may run already."""
+    shared_by_all.begin()
+    yield shared_by_all
+    shared_by_all.clear()

@@ -12,6 +12,12 @@ from tests import needs
 from tests.acceptance.conftest import Terminal
 
 
+@pytest.fixture
+def pgstrata(shared: Terminal) -> Terminal:
+    """A shell that need not be the first in its store."""
+    return shared
+
+
 def refused(pgstrata: Terminal, *words: str | Path, exit_code: int = 2, stdin: str = "") -> str:
     """What a prepare that is refused says; nothing is left of it."""
     ended = pgstrata("prepare:psql", "--", *words, exit_code=exit_code, stdin=stdin)
@@ -118,6 +124,7 @@ def test_a_store_that_the_servers_user_cannot_reach(pgstrata: Terminal) -> None:
 
 
 def test_a_port_that_is_taken(pgstrata: Terminal) -> None:
+    pgstrata("engine", "stop")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         said = pgstrata("engine", "serve", "--listen", f"127.0.0.1:{port}", exit_code=3).stderr
@@ -144,7 +151,8 @@ def test_an_engine_json_left_by_a_dead_engine_is_not_trusted(pgstrata: Terminal)
 
 
 def test_a_garbled_engine_json_is_not_trusted(pgstrata: Terminal) -> None:
-    pgstrata.store.mkdir(mode=0o711)
+    pgstrata("engine", "start")
+    pgstrata("engine", "stop")
     (pgstrata.store / "engine.json").write_text("{")
     pgstrata.prepare("-c", "select 1")
 

@@ -14,6 +14,12 @@ SCHEMA = "create table book (id int primary key, title text not null);\n"
 SEED = "insert into book select n, 'book ' || n from generate_series(1, 100) n;\n"
 
 
+@pytest.fixture
+def pgstrata(shared: Terminal) -> Terminal:
+    """A shell that need not be the first in its store."""
+    return shared
+
+
 def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(dsn) as connection:
         return connection.execute(query).fetchall()

@@ -22,10 +22,10 @@ UPDATE = ("update", "--changelog-file=a.xml")
 
 
 @pytest.fixture
-def shell(pgstrata: Terminal) -> Terminal:
+def shell(shared: Terminal) -> Terminal:
     """A shell whose engine finds Liquibase."""
-    pgstrata.environment["PGSTRATA_LIQUIBASE_HOME"] = str(liquibase_home())
-    return pgstrata
+    shared.environment["PGSTRATA_LIQUIBASE_HOME"] = str(liquibase_home())
+    return shared
 
 
 def prepare(shell: Terminal, *words: str | Path) -> tuple[str, str]:
