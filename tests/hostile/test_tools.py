@@ -1,18 +1,22 @@
 """What a step's tool can do to the engine that runs it."""
 
 import asyncio
+import errno
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
+import psutil
 import pytest
 
 from pgstrata.domain.instance import Server
-from pgstrata.runtime.base import ToolCommand, run_by_lines
+from pgstrata.runtime.base import ToolCommand, View, run_by_lines
 from tests import needs
 from tests.clusters import NativeRig, rig_below
+from tests.hostile.cells import PYTHON
 from tests.servers import data_dir_of
 
 
@@ -120,3 +124,85 @@ def test_psql_connects_to_its_server_only(
     script = f"psql -w -h 127.0.0.1 -p {free} 2>&1"
     said = in_a_shell(native, server, script, work_dir=tmp_path, trusted=trusted)
     assert answer in " ".join(said)
+
+
+@pytest.fixture
+def project(reachable_dir: Path) -> Iterator[Path]:
+    """A directory that a command is called in, and may see some of."""
+    with tempfile.TemporaryDirectory(dir=reachable_dir) as directory:
+        path = Path(directory, "a project")
+        for name in ("in/rows", "in/cache/old", "modules/one", "secret"):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(f"{name}\n")
+        (path / "link").symlink_to("in/rows")
+        yield path
+
+
+def sealed(native: NativeRig, server: Server, script: str, project: Path) -> list[str]:
+    """What a command says that sees a part of a project and its server only."""
+    lines: list[str] = []
+
+    async def keep(line: str) -> None:
+        lines.append(line)
+
+    command = ToolCommand(
+        tool="/bin/sh",
+        args=("-c", f"exec 2>&1; {script}"),
+        work_dir=project,
+        network=False,
+        view=View(
+            hidden=(project, project / "in/cache"),
+            shown=(project / "in", project / "link", project / "modules/one"),
+        ),
+    )
+    asyncio.run(run_by_lines(native.runtime, server, command, keep))
+    return lines
+
+
+def test_a_command_sees_of_its_directory_what_it_is_shown(
+    native: NativeRig, server: Server, project: Path
+) -> None:
+    script = "find . -type f -o -type l | sort; cat link"
+    assert sealed(native, server, script, project) == [
+        *("./in/rows", "./link", "./modules/one"),
+        "in/rows",
+    ]
+
+
+def test_what_a_command_writes_is_thrown_away_or_refused(
+    native: NativeRig, server: Server, project: Path
+) -> None:
+    script = "for f in own in/rows in/new ~/x /tmp/x /etc/x; do echo > $f && echo $f; done"
+    said = sealed(native, server, script, project)
+    assert [line for line in said if "Read-only" not in line] == ["own", "/tmp/x", "/tmp/x"]
+    assert sum("Read-only" in line for line in said) == 3
+    assert not (project / "own").exists()
+    assert sealed(native, server, "ls /tmp /var/tmp; cat own || echo gone", project)[-1] == "gone"
+
+
+def test_a_command_reaches_its_server_by_tcp_and_nobody_else(
+    native: NativeRig, server: Server, project: Path
+) -> None:
+    program = """
+import socket, sys
+for port in sys.argv[1:]:
+    print(socket.socket().connect_ex(("127.0.0.1", int(port))))
+try:
+    socket.socket(type=socket.SOCK_DGRAM)
+except OSError as error:
+    print(error.errno)
+"""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = f"{server.endpoint.port} {other.getsockname()[1]}"
+        said = sealed(native, server, f"{PYTHON} -c {quote(program)} {ports}", project)
+    assert said == ["0", str(errno.EACCES), str(errno.EPERM)]
+
+
+def test_nothing_outlives_a_command(native: NativeRig, server: Server, project: Path) -> None:
+    number = f"{os.getpid()}7"
+    script = f"setsid sh -c 'trap \"\" TERM HUP; sleep {number}' >/dev/null & echo begun"
+    assert sealed(native, server, script, project) == ["begun"]
+    left = [
+        one for one in psutil.process_iter(["cmdline"]) if number in (one.info["cmdline"] or ())
+    ]
+    assert left == []

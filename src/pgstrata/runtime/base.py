@@ -11,6 +11,13 @@ from pgstrata.domain.model import Model
 from pgstrata.system.output import Lines, OutputSink, Stream
 
 
+class View(Model, frozen=True, kw_only=True):
+    """What a tool sees of directories that it is otherwise kept from, where there are cells."""
+
+    hidden: tuple[Path, ...]
+    shown: tuple[Path, ...]
+
+
 class ToolCommand(Model, frozen=True, kw_only=True):
     """A tool to run against a server, such as psql. The runtime finds and connects it."""
 
@@ -22,6 +29,13 @@ class ToolCommand(Model, frozen=True, kw_only=True):
     trusted: bool = False
     """Whether it is the user's own program, or may run such: it can do what the engine's user can,
     but for the engine's store."""
+    network: bool | None = None
+    """Whether it may connect to others than its server; None for whether it is ``trusted``. If
+    given, it may connect to its server by TCP, too."""
+    view: View | None = None
+    """If given, it also has a home and ``/tmp`` of its own, where there are cells."""
+    path: str | None = None
+    """Where it looks for programs, after PostgreSQL's own; None for the system's."""
     env: dict[str, str] = {}
     """Variables added to the connection's (``PGHOST``, …) and a minimal environment."""
 

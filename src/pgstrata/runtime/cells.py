@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.runtime.base import View
 from pgstrata.runtime.layout import Layout
 from pgstrata.settings import SandboxSettings
 from pgstrata.system.cell import kernel, levels, plan, seccomp
@@ -18,6 +19,9 @@ _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - what the C library calls it
 
 _NETWORKING = ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/ssl")
 """What a program needs to find hosts, and to know whether they are the ones it wants."""
+
+_TEMPORARY = ("/tmp", "/var/tmp", _SHARED_MEMORY)  # noqa: S108 - what the system calls them
+"""Where everybody may leave files."""
 
 _OLDEST_WITHOUT_DATAGRAMS = 15
 """Before, statistics were sent from one process of a server to another by UDP."""
@@ -119,16 +123,25 @@ class Cells:
         hidden: Iterable[Path],
         sockets: Path,
         trusted: bool,
+        network: bool,
+        connect: tuple[int, ...] = (),
+        view: View | None = None,
+        layout: Layout | None = None,
     ) -> plan.Cell | None:
         """A tool's cell, without the ``hidden`` directories; None if there is none.
 
-        One that is ``trusted`` can write and connect to whatever its user can.
+        One that is ``trusted`` can write to whatever its user can, one with ``network`` connect to
+        it, and others ``connect`` to these ports of TCP. With a ``view``, it sees the ``layout``.
         """
         means = self.means
         if not means.namespaces:
             return None
         argv, hides = tuple(argv), tuple(str(path) for path in hidden)
-        below = [path for path in (Path(argv[0]).parent.parent, work_dir) if _is_below(path, hides)]
+        seen = [Path(argv[0]).parent.parent, work_dir]
+        if view is not None:
+            hides += (*_TEMPORARY, *(str(path) for path in view.hidden if not _has_system(path)))
+            seen = [*view.shown, *(_outside_system(layout) if layout else ())]
+        below = [path for path in seen if _is_below(path, hides)]
         return plan.Cell(
             argv=argv,
             env=env,
@@ -140,8 +153,8 @@ class Cells:
             hidden=hides,
             read_only=not trusted,
             capabilities=None if trusted or os.geteuid() else (kernel.OVERRIDE_MODES,),
-            files=None if trusted or self._settings.network else _no_tcp(means),
-            filter=seccomp.program(datagrams=False, sockets=trusted) if means.filter else None,
+            files=None if network or self._settings.network else _no_tcp(means, connect),
+            filter=seccomp.program(datagrams=False, sockets=network) if means.filter else None,
             init=True,
         )
 
@@ -167,11 +180,16 @@ def _as_they_are(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((path, path) for path in dict.fromkeys(paths))
 
 
-def _no_tcp(means: Means) -> plan.Files | None:
-    """Rules against TCP, and nothing else."""
+def _no_tcp(means: Means, connect: tuple[int, ...]) -> plan.Files | None:
+    """Rules against TCP, but to these ports, and nothing else."""
     if not means.landlock:
         return None
-    return plan.Files(read=("/",), write=("/",), execute=("/",), tcp=True)
+    return plan.Files(read=("/",), write=("/",), execute=("/",), tcp=True, connect=connect)
+
+
+def _has_system(directory: Path) -> bool:
+    """Whether nothing would run without what is in a directory."""
+    return any(Path(path).is_relative_to(directory) for path in SYSTEM)
 
 
 def _is_below(path: Path, directories: Iterable[str | Path]) -> bool:

@@ -207,7 +207,10 @@ class NativeRuntime:
 
         # A tool given by its full path is run from there.
         argv = (str(installation.bin_dir / command.tool), *command.args)
-        env = _tool_env(server.endpoint, installation) | command.env
+        env = _tool_env(server.endpoint, installation, command.path)
+        if command.view is not None and self._cells.have_mounts:
+            env["HOME"] = "/tmp"  # noqa: S108 - its own
+        env |= command.env
         stdin = None if command.stdin is None else command.stdin.encode()
         cell = self._cells.tool(
             argv,
@@ -216,6 +219,10 @@ class NativeRuntime:
             hidden=(self._store, self._access.path),
             sockets=server.endpoint.socket_dir,
             trusted=command.trusted,
+            network=command.trusted if command.network is None else command.network,
+            connect=() if command.network is None else (server.endpoint.port,),
+            view=command.view,
+            layout=self._catalogue.layout(installation) if command.view else None,
         )
         if cell is None:
             exit_code = await subprocesses.stream(
@@ -519,9 +526,9 @@ def _process(pid: int, *, image_id: str, data_dir: Path, first: bool = False) ->
     )
 
 
-def _tool_env(endpoint: Endpoint, installation: Installation) -> dict[str, str]:
+def _tool_env(endpoint: Endpoint, installation: Installation, path: str | None) -> dict[str, str]:
     return {
-        "PATH": f"{installation.bin_dir}:{MINIMAL_ENV['PATH']}",
+        "PATH": f"{installation.bin_dir}:{path or MINIMAL_ENV['PATH']}",
         "HOME": str(Path.home()),
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",

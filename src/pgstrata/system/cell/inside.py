@@ -121,20 +121,25 @@ def _enter_new_root(cell: "Cell") -> None:
 
 
 def _hide(cell: "Cell", hidden: tuple[str, ...]) -> None:
-    """Hide parts of the system from the cell."""
-    trees = _trees(cell)
+    """Hide parts of the system from the cell. What lies deeper comes later, and can be seen."""
+    present = [path for path in hidden if os.path.isdir(path)]  # noqa: PTH112 - strings all along
+    parts: list[tuple[int | str | None, str]] = [(None, path) for path in present]
+    parts += _trees(cell)
     if cell.read_only:
         with _doing("make everything read-only"):
             root = os.open("/", os.O_PATH | os.O_CLOEXEC)
             kernel.restrict_mounts(root, kernel.READ_ONLY)
             os.close(root)
-    for path in hidden:
-        if os.path.isdir(path):  # noqa: PTH112 - strings all along
+    for tree, path in sorted(parts, key=lambda part: part[1].count("/")):
+        if tree is None:
             with _doing(f"hide {path}"):
+                os.makedirs(path, exist_ok=True)  # noqa: PTH103
                 kernel.attach(kernel.new_file_system("tmpfs", _DATA_ONLY, mode="0711"), path)
-    for tree, target in trees:
-        if not isinstance(tree, str):
-            _attach(tree, target, target)
+        elif not isinstance(tree, str):
+            _attach(tree, path, path)
+        elif not os.path.lexists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+            os.symlink(tree, path)  # noqa: PTH211
     if cell.namespaces & kernel.NEW_PIDS:
         try:  # noqa: SIM105 - contextlib would be memory
             _attach(kernel.new_file_system("proc", _DATA_ONLY), "/proc", "/proc")
@@ -166,7 +171,8 @@ def _attach(tree: int, name: str, target: str) -> None:
     with _doing(f"show {target}"):
         if kernel.is_directory(tree):
             os.makedirs(name, exist_ok=True)  # noqa: PTH103
-        else:
+        elif not os.path.lexists(name):
+            os.makedirs(os.path.dirname(name), exist_ok=True)  # noqa: PTH103, PTH120
             os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
         kernel.attach(tree, name)
         os.close(tree)
