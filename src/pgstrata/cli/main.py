@@ -73,10 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _prepare_process() -> None:
     """Make this process independent of the environment it was started in."""
-    environment.forget_others()
     if sys.getfilesystemencoding() != "utf-8":
         # The engine must decode paths in the same way.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+    environment.forget_others()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A character that cannot be encoded must not be a reason to fail.

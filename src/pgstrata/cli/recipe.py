@@ -10,6 +10,7 @@ from pgstrata.domain.durations import parse_positive
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.kinds.plugin import Caller, KindPlugin, Option
+from pgstrata.system import environment
 
 if TYPE_CHECKING:
     from pgstrata.domain.request import PrepareRequest
@@ -30,7 +31,9 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
     """Make a request from the arguments of a kind's command. Raises ``InvalidArgumentError``."""
     from pgstrata.domain.request import PrepareRequest
 
-    fields = plugin.command_line.request(given, Caller(context.work_dir, _standard_input))
+    fields = plugin.command_line.request(
+        given, Caller(context.work_dir, _standard_input, environment.given)
+    )
     return PrepareRequest(
         prepare_kind=plugin.name,
         image_id=given.last("--image") or context.configuration.image,

@@ -59,6 +59,8 @@ class Caller(NamedTuple):
     """The directory that relative paths start from."""
     stdin: Callable[[], str]
     """Reads standard input to its end, for a request that contains it."""
+    variable: Callable[[str], str | None]
+    """The value of a variable of its environment, or None."""
 
 
 class Help(NamedTuple):

@@ -28,6 +28,14 @@ PREFIXES: Final = (
 )
 
 
+_forgotten: dict[str, str] = {}
+
+
+def given(name: str) -> str | None:
+    """The value of a variable that this process was started with, used or not; None if unset."""
+    return os.environ.get(name, _forgotten.get(name))
+
+
 def forget_others() -> None:
     """Remove all other variables for this process, its libraries and the programs it starts.
 
@@ -36,4 +44,4 @@ def forget_others() -> None:
     for name in list(os.environ):
         # The system cannot remove a variable with an empty name, and nothing can read it.
         if name and name not in NAMES and not name.startswith(PREFIXES):
-            del os.environ[name]
+            _forgotten[name] = os.environ.pop(name)
