@@ -59,7 +59,10 @@ def _operations(schema: BaseSchema) -> set[str]:
 def _config(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
     known = {path: _known(base_url + path, headers, key) for path, key in _COLLECTIONS.items()}
     dictionaries = {path: {"values": ids} for path, ids in known.items() if ids}
-    dictionaries |= {"kinds": {"values": ["psql", "lb"]}, "ranges": {"values": list(_RANGES)}}
+    dictionaries |= {
+        "kinds": {"values": ["psql", "lb", "exec"]},
+        "ranges": {"values": list(_RANGES)},
+    }
     return {
         "base-url": base_url,
         "headers": headers,

@@ -274,7 +274,7 @@ class EngineSettings(NamedTuple):
         bool | None,
         Setting(
             "whether requests may run programs as the engine's user: `--uncacheable=run`, "
-            "`liquibase_exec`, `liquibase_env`",
+            "`liquibase_exec`, `liquibase_env`, `prepare:exec`",
             default="`true` on loopback, otherwise `false`",
             restart=True,
         ),

@@ -149,7 +149,7 @@ def test_over_http_it_has_fields_of_its_own_and_the_document_says_so(shouting: T
     document = session.get(f"{engine['endpoint']}/openapi.json", timeout=30).json()
     body = document["paths"]["/v1/prepare-jobs"]["post"]["requestBody"]["content"]
     described = body["application/json"]["schema"]
-    assert set(described["discriminator"]["mapping"]) == {"psql", "lb", "shout"}
+    assert set(described["discriminator"]["mapping"]) == {"psql", "lb", "exec", "shout"}
     own = document["components"]["schemas"]["ShoutPrepareRequest"]["properties"]
     assert own["shout_times"] == {"type": "integer", "minimum": 1, "default": 1}
     assert "psql_args" not in own

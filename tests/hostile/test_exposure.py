@@ -92,6 +92,7 @@ def test_where_others_are_no_program_is_run_for_them() -> None:
             ("prepare:psql", "--uncacheable=run", "--", "-c", r"\o /tmp/x"),
             ("plan:lb", "--liquibase-exec=/bin/true", "--", "update", "--changelog-file=x"),
             ("plan:lb", "--env=LD_PRELOAD=/tmp/x", "--", "update", "--changelog-file=x"),
+            ("plan:exec", "--input=/usr/bin/true", "--", "true"),
         ):
             refused = terminal(*words, exit_code=4)
             assert "does not allow" in refused.stderr

@@ -14,6 +14,7 @@ from pgstrata.kinds.sources.base import Sources
 _FIELDS = {
     "liquibase_exec": "leave it out for the engine's own Liquibase",
     "liquibase_env": "leave it out, or give -Dname=value to Liquibase",
+    "exec_command": "prepare with psql or Liquibase",
 }
 
 

@@ -16,6 +16,7 @@ GROUP = "pgstrata.kinds"
 BUILT_IN = {
     "psql": "pgstrata.kinds.psql.plugin:PLUGIN",
     "lb": "pgstrata.kinds.liquibase.plugin:PLUGIN",
+    "exec": "pgstrata.kinds.exec.plugin:PLUGIN",
 }
 """Our own entry points again: reading those of all packages takes longer than a cached prepare."""
 
