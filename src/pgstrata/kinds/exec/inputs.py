@@ -56,7 +56,7 @@ class Inputs:
         path = Path(os.path.normpath(pattern))
         if path.exists() or path.is_symlink() or not _MAGIC.search(str(path)):
             self._add(path, ())
-            self._show(path)
+            self.show(path)
             return
         matches = [*self._matches(Path(path.anchor), path.parts[1:])]
         if not matches:
@@ -66,7 +66,16 @@ class Inputs:
             )
         for match in matches:
             self._add(match, ())
-            self._show(match)
+            self.show(match)
+
+    def show(self, path: Path) -> None:
+        """Have a path seen, and what it leads to."""
+        while path not in self.shown:
+            self.shown[path] = None
+            if not path.is_symlink():
+                break
+            self.shown[path.resolve()] = None
+            path = Path(os.path.normpath(path.parent / path.readlink()))
 
     def note(self, known: Input) -> None:
         """Add something that was read, whose content counts otherwise."""
@@ -80,7 +89,7 @@ class Inputs:
             )
         name = self._named(path)
         if path.is_symlink():
-            self._show(path)
+            self.show(path)
         if (listing := self._sources.list(path)) is not None:
             real = path.resolve()
             loops = real in above
@@ -133,15 +142,6 @@ class Inputs:
                     yield path
             elif fnmatch.fnmatchcase(name, part):
                 yield from self._matches(path, rest)
-
-    def _show(self, path: Path) -> None:
-        """Have a path seen, and what it leads to."""
-        while path not in self.shown:
-            self.shown[path] = None
-            if not path.is_symlink():
-                break
-            self.shown[path.resolve()] = None
-            path = Path(os.path.normpath(path.parent / path.readlink()))
 
     def _named(self, path: Path) -> str:
         return os.path.relpath(path, self._work_dir)

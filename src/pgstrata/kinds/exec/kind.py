@@ -104,7 +104,7 @@ class ExecRecipe:
         )
         if sealed:
             with_program = programs.comes_with(program, work_dir, fields.exec_path)
-            shown = (*declared.shown, *with_program, *_paths(fields.exec_read))
+            shown = (*declared.shown, *with_program)
             call = msgspec.structs.replace(
                 call,
                 shown=tuple(dict.fromkeys(map(str, shown))),
@@ -238,11 +238,14 @@ def _declared(fields: ExecFields, sources: Sources, work_dir: Path) -> Inputs:
             inputs.add(pattern)
         except InvalidArgumentError as error:
             wrong.append(error)
-    wrong += [
-        InvalidArgumentError(f"there is no {path}, which --read names", remedy="correct its path")
-        for path in _paths(fields.exec_read)
-        if not path.exists()
-    ]
+    for path in _paths(fields.exec_read):
+        inputs.show(path)
+        if not path.exists():
+            wrong.append(
+                InvalidArgumentError(
+                    f"there is no {path}, which --read names", remedy="correct its path"
+                )
+            )
     if wrong:
         details = "\n".join(error.message for error in wrong) if len(wrong) > 1 else None
         raise InvalidArgumentError(wrong[0].message, remedy=wrong[0].remedy, details=details)

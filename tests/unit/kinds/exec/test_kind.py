@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -251,7 +252,7 @@ def test_what_a_program_is_installed_with_is_seen_but_not_the_project_it_is_in(
     python.parent.mkdir(parents=True)
     python.symlink_to("/bin/sh")
     venv = project.path / ".venv"
-    tool = project.write(".venv/bin/tool", f"#!{venv}/bin/python\n")
+    tool = project.write(".venv/bin/tool", "#!/usr/bin/env -S python -I\n")
     (venv / "bin/python").symlink_to(python)
     own = project.write("bin/tool", "#!/usr/bin/env tool\n")
     for program in (tool, own):
@@ -351,4 +352,4 @@ def test_files_of_another_machine_are_refused(project: Project) -> None:
 
 def test_the_normal_form_shows_no_values_of_variables(project: Project) -> None:
     form = ExecRecipe().normalize(project.request("sql", exec_env={"KEY": "secret"}))
-    assert form == f"--input={project.path}/sql --env=KEY -- ./run.sh"
+    assert form == f"{quote(f'--input={project.path}/sql')} --env=KEY -- ./run.sh"
