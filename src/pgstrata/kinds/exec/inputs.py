@@ -55,17 +55,17 @@ class Inputs:
         """Add a path, or what a pattern matches. Raises ``InvalidArgumentError``."""
         path = Path(os.path.normpath(pattern))
         if path.exists() or path.is_symlink() or not _MAGIC.search(str(path)):
-            self._add(path, ())
+            self._add(path)
             self.show(path)
             return
-        matches = [*self._matches(Path(path.anchor), path.parts[1:])]
+        matches = [*self._matches(path)]
         if not matches:
             raise InvalidArgumentError(
                 f"--input {self._named(path)} matches nothing",
                 remedy=f"correct the pattern, which is looked for in {self._work_dir}",
             )
         for match in matches:
-            self._add(match, ())
+            self._add(match)
             self.show(match)
 
     def show(self, path: Path) -> None:
@@ -74,74 +74,86 @@ class Inputs:
             self.shown[path] = None
             if not path.is_symlink():
                 break
-            self.shown[path.resolve()] = None
+            self.shown[Path(os.path.realpath(path))] = None
             path = Path(os.path.normpath(path.parent / path.readlink()))
 
     def note(self, known: Input) -> None:
         """Add something that was read, whose content counts otherwise."""
         self._read[known.name] = known
 
-    def _add(self, path: Path, above: tuple[Path, ...]) -> None:
-        if len(self._read) > _MOST:
-            raise InvalidArgumentError(
-                f"the inputs are more than {_MOST} files",
-                remedy="name what the command reads, not all that is beside it",
-            )
-        name = self._named(path)
-        if path.is_symlink():
-            self.show(path)
-        if (listing := self._sources.list(path)) is not None:
-            real = path.resolve()
-            loops = real in above
-            self._entries[name] = Entry(name, "directory" if not loops else "loop")
-            if not loops:
-                self._add_all(path, listing, (*above, real))
-            return
+    def _add(self, root: Path) -> None:
+        waiting: list[tuple[Path, str, tuple[str, ...]]] = [(root, self._named(root), ())]
+        while waiting:
+            path, name, links = waiting.pop()
+            if len(self._read) > _MOST:
+                raise InvalidArgumentError(
+                    f"the inputs are more than {_MOST} files",
+                    remedy="name what the command reads, not all that is beside it",
+                )
+            loops = False
+            if path.is_symlink():
+                self.show(path)
+                target, here = os.path.realpath(path), os.path.realpath(path.parent)
+                loops = target in links or Path(here).is_relative_to(target)
+                links = (*links, target)
+            if (listing := self._listing(path)) is None:
+                self._entries[name] = self._entry(path, name, needed=path == root)
+                continue
+            self._entries[name] = Entry(name, "loop" if loops else "directory")
+            if loops:
+                continue
+            self.note(listing.seen.input)
+            for own in listing.names:
+                if own in PASSED_OVER and self._sources.is_directory(path / own):
+                    self.hidden[path / own] = None
+                else:
+                    below = own if name == "." else f"{name}/{own}"
+                    waiting.append((path / own, below, links))
+
+    def _entry(self, path: Path, name: str, *, needed: bool) -> Entry:
         found = self._sources.look(path).input
         self.note(found)
         if found.digest is not None:
-            self._entries[name] = Entry(name, found.digest, is_executable(path))
-        elif above:
-            self._entries[name] = Entry(name, "missing")
-        else:
+            return Entry(name, found.digest, is_executable(path))
+        if needed:
             raise InvalidArgumentError(
                 f"there is no {path}, which --input names", remedy="correct its path"
             )
+        return Entry(name, "missing")
 
-    def _add_all(self, path: Path, listing: Listing, above: tuple[Path, ...]) -> None:
-        self.note(listing.seen.input)
-        for name in listing.names:
-            if name in PASSED_OVER and (path / name).is_dir():
-                self.hidden[path / name] = None
-            else:
-                self._add(path / name, above)
-
-    def _matches(self, directory: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-        """What is below a directory and matches the parts of a pattern."""
-        if not parts:
-            yield directory
-            return
-        part, rest = parts[0], parts[1:]
-        if not _MAGIC.search(part):
-            if (directory / part).exists():
-                yield from self._matches(directory / part, rest)
-            return
-        if (listing := self._sources.list(directory)) is None:
-            return
-        self.note(listing.seen.input)
-        if part == "**" and rest:
-            yield from self._matches(directory, rest)
-        for name in listing.names:
-            path = directory / name
-            if name.startswith(".") > part.startswith(".") or name in PASSED_OVER:
+    def _matches(self, pattern: Path) -> Iterator[Path]:
+        """What there is that matches a pattern."""
+        waiting = [(Path(pattern.anchor), pattern.parts[1:])]
+        while waiting:
+            directory, parts = waiting.pop()
+            if not parts:
+                yield directory
                 continue
-            if part == "**":
-                if path.is_dir() and not path.is_symlink():
-                    yield from self._matches(path, parts)
-                elif not rest:
-                    yield path
-            elif fnmatch.fnmatchcase(name, part):
-                yield from self._matches(path, rest)
+            part, rest = parts[0], parts[1:]
+            if not _MAGIC.search(part):
+                if (directory / part).exists():
+                    waiting.append((directory / part, rest))
+                continue
+            if (listing := self._listing(directory)) is None:
+                continue
+            self.note(listing.seen.input)
+            if part == "**" and rest:
+                waiting.append((directory, rest))
+            for name in listing.names:
+                path = directory / name
+                if name.startswith(".") > part.startswith(".") or name in PASSED_OVER:
+                    continue
+                if part == "**":
+                    if path.is_symlink() or not self._sources.is_directory(path):
+                        waiting += [] if rest else [(path, ())]
+                    else:
+                        waiting.append((path, parts))
+                elif fnmatch.fnmatchcase(name, part):
+                    waiting.append((path, rest))
+
+    def _listing(self, path: Path) -> Listing | None:
+        # Most are files, of which this is known sooner.
+        return self._sources.list(path) if self._sources.is_directory(path) else None
 
     def _named(self, path: Path) -> str:
         return os.path.relpath(path, self._work_dir)

@@ -86,7 +86,13 @@ class ExecRecipe:
                 f"{fields.exec_command[0]} is not on the machine of the sources",
                 remedy="prepare where the command is",
             )
-        return (await asyncio.to_thread(self._step, request, fields, sources),)
+        try:
+            return (await asyncio.to_thread(self._step, request, fields, sources),)
+        except OSError as error:
+            raise InvalidArgumentError(
+                f"{error.filename} cannot be read: {error.strerror}",
+                remedy="correct its path, or let the user that the engine runs as read it",
+            ) from error
 
     def _step(self, request: PrepareRequest, fields: ExecFields, sources: Sources) -> Step:
         work_dir = work_dir_of(request, sources)

@@ -217,7 +217,10 @@ def test_a_link_is_what_it_leads_to_and_that_is_seen(project: Project, tmp_path:
 
 def test_a_directory_in_itself_ends_somewhere(project: Project) -> None:
     (project.path / "sql/again").symlink_to("..")
-    assert project.step("sql").digest == project.step("sql").digest
+    (project.path / "other").mkdir()
+    (project.path / "other/back").symlink_to("../sql")
+    (project.path / "sql/there").symlink_to("../other")
+    assert project.step("sql", "other").digest == project.step("sql", "other").digest
 
 
 def test_without_inputs_it_runs_every_time(project: Project) -> None:
@@ -337,6 +340,27 @@ def test_what_is_refused(
     project: Project, inputs: tuple[str, ...], fields: dict[str, Any], told: str
 ) -> None:
     assert told in refused(project.request(*inputs, **fields)).message
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, "loop", "sql/a.sql/x"])
+@pytest.mark.parametrize("field", ["exec_inputs", "exec_read", "exec_command"])
+def test_paths_that_lead_nowhere(project: Project, field: str, path: str) -> None:
+    (project.path / "loop").symlink_to("loop")
+    assert (
+        refused(project.request("sql", **{field: (f"{project.path}/{path}",)})).http_status == 400
+    )
+
+
+@pytest.mark.parametrize("given", ["deep", "**/*.sql"])
+def test_directories_may_be_deep(project: Project, given: str) -> None:
+    (project.path / "deep").mkdir()
+    before = project.step("sql", given)
+    path = project.path / "deep"
+    for _ in range(450):
+        path /= "d"
+        path.mkdir()
+    (path / "c.sql").touch()
+    assert project.step("sql", given).digest != before.digest
 
 
 def test_everything_that_is_wrong_with_inputs_is_told_at_once(project: Project) -> None:
