@@ -1,11 +1,12 @@
 """Common parts of the commands that prepare and plan: from arguments to a request."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given, setting_option
-from pgstrata.config.keys import OWN
+from pgstrata.config.keys import OWN, read
 from pgstrata.domain.durations import parse_positive
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.formats import BEGINNING, recognise
@@ -13,10 +14,17 @@ from pgstrata.kinds.plugin import Caller, KindPlugin, Option
 from pgstrata.system import environment
 
 if TYPE_CHECKING:
+    from pgstrata.config.model import InitdbSettings
+    from pgstrata.domain.initdb import Initdb
     from pgstrata.domain.request import PrepareRequest
+
+_INITDB = ("locale", "localeProvider", "encoding")
 
 PLAN_OPTIONS = (
     setting_option(OWN["image"]),
+    *(setting_option(OWN[f"image.initdb.{name}"]) for name in _INITDB),
+    Option(("--data-checksums",), "checksums on pages, which 18 has anyway"),
+    Option(("--no-data-checksums",), "no checksums on pages"),
     Option(("--uncacheable",), "steps that cannot be cached: refuse (default) or run", "HOW"),
     Option(("--timeout",), "stop the job after this long: 90s, 15m, 2h", "TIME"),
 )
@@ -38,6 +46,7 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
         prepare_kind=plugin.name,
         image_id=given.last("--image") or context.configuration.image,
         work_dir=str(context.work_dir),
+        initdb=_initdb(given, context.configuration.initdb),
         instance_name=given.read("--name", _name),
         instance_ttl=given.read("--ttl", parse_positive),
         uncacheable=given.read("--uncacheable", _uncacheable) or "refuse",
@@ -45,6 +54,25 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
         stdin=fields.pop("stdin", None),
         fields=fields,
     )
+
+
+def _initdb(given: Given, configured: "InitdbSettings") -> "Initdb":
+    from pgstrata.domain.initdb import AS_ALWAYS, Initdb
+
+    flags = [OWN[f"image.initdb.{name}"] for name in _INITDB]
+    options = {key.fields[1]: given.last(setting_option(key).name) for key in flags}
+    checked = {
+        key.fields[1]: read(setting_option(key).name, key.name, value, Path())
+        for key in flags
+        if (value := options[key.fields[1]]) is not None
+    }
+    switch = given.which("--data-checksums", "--no-data-checksums")
+    if switch is not None:
+        checked["data_checksums"] = switch == "--data-checksums"
+    wanted = configured._replace(**checked)
+    provider = None if wanted.locale_provider == "libc" else wanted.locale_provider
+    asked = Initdb(**{**wanted._asdict(), "locale_provider": provider})
+    return AS_ALWAYS if asked == AS_ALWAYS else asked
 
 
 def _standard_input() -> str:

@@ -9,6 +9,8 @@ from pgstrata.errors import InvalidArgumentError
 
 PROJECT_FILE = Path(".pgstrata") / "config.yaml"
 _PROFILES = "profiles"
+_IMAGE_NAME = "image.name"
+"""What `image` is called beside `image.initdb`: a mapping has no value of its own."""
 
 
 def project_file(cwd: Path) -> Path | None:
@@ -78,7 +80,8 @@ def _parse(path: Path) -> dict[Any, Any]:
 def _layer(path: Path, tree: Mapping[Any, Any]) -> Layer:
     """Read a section. Relative paths start from the directory that the file configures."""
     base = path.parent.parent if path.parent.name == ".pgstrata" else path.parent
-    return {key: read(str(path), key, value, base) for key, value in _leaves(tree, "")}
+    leaves = (("image" if key == _IMAGE_NAME else key, value) for key, value in _leaves(tree, ""))
+    return {key: read(str(path), key, value, base) for key, value in leaves}
 
 
 def _leaves(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:

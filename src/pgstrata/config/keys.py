@@ -69,7 +69,13 @@ def _camel(field: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-OWN: Mapping[str, Key] = {key.name: key for key in _keys_in(Configuration)}
+def _own_keys() -> Iterator[Key]:
+    for key in _keys_in(Configuration):
+        # An image is a name and a way of making its cluster; the name alone is ``image``.
+        yield key._replace(name=f"image.{key.name}") if key.fields[0] == "initdb" else key
+
+
+OWN: Mapping[str, Key] = {key.name: key for key in _own_keys()}
 """A command's own settings, by key."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pgstrata.config.files import ConfigFile, project_file, user_file
 from pgstrata.config.keys import OWN, Layer, every_key, kind_keys, read
-from pgstrata.config.model import Configuration
+from pgstrata.config.model import Configuration, InitdbSettings
 from pgstrata.errors import InvalidArgumentError
 
 PROFILE_VARIABLE = "PGSTRATA_PROFILE"
@@ -37,9 +37,14 @@ def load(
     values: dict[str, Any] = {}
     for layer in reversed(layers):
         values.update(layer)
-    own = {name: values[name] for name in values.keys() & OWN.keys()}
+    own = {OWN[name].fields: values[name] for name in values.keys() & OWN.keys()}
+    initdb = {fields[1]: value for fields, value in own.items() if len(fields) > 1}
     return Configuration(
-        **{**own, "store": _check_store(own.get("store") or default_store(env))},
+        **{
+            **{fields[0]: value for fields, value in own.items() if len(fields) == 1},
+            "store": _check_store(own.get(("store",)) or default_store(env)),
+            "initdb": InitdbSettings(**initdb),
+        },
         engine={name: value for name, value in values.items() if name not in OWN},
     )
 

@@ -5,7 +5,35 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pgstrata.domain.durations import Seconds
+from pgstrata.domain.locales import LocaleProvider
 from pgstrata.domain.setting import Setting
+
+
+class InitdbSettings(NamedTuple):
+    """How the cluster is made that recipes start from; ``domain.initdb`` says what is meant."""
+
+    locale: Annotated[
+        str | None,
+        Setting("the cluster's locale", default="`C.UTF-8`", option="--locale LOCALE"),
+    ] = None
+    locale_provider: Annotated[
+        LocaleProvider,
+        Setting(
+            "whose locale that is; icu from 15, builtin from 17", option="--locale-provider NAME"
+        ),
+    ] = "libc"
+    encoding: Annotated[
+        str | None,
+        Setting("the databases' encoding", default="`UTF8`", option="--encoding NAME"),
+    ] = None
+    data_checksums: Annotated[
+        bool | None,
+        Setting(
+            "whether pages have checksums; as options `--data-checksums`, `--no-data-checksums`",
+            default="as PostgreSQL does: true from 18",
+        ),
+    ] = None
+
 
 ENGINE_FILE = "engine.json"
 LOG_FILE = "engine.log"
@@ -42,6 +70,8 @@ class Configuration(NamedTuple):
             option="--image IMAGE",
         ),
     ] = "postgres"
+    initdb: InitdbSettings = InitdbSettings()
+    """Its keys are ``image.initdb.…``."""
     timeout: Annotated[
         Seconds | None,
         Setting("how long to wait for the engine", least=1, option="--timeout TIME"),

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 
 RECIPE_FORMAT = 1
 """Part of every step's digest. Increase it when the same step would make a different state."""
@@ -47,12 +48,25 @@ def step_digest(kind: str, content: Content) -> str:
     return digest(["step", RECIPE_FORMAT, kind, content])
 
 
-def root_id(image_id: str, server_settings: Mapping[str, str]) -> str:
+_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+def root_id(
+    image_id: str, server_settings: Mapping[str, str], initdb: Mapping[str, str] = _NO_OPTIONS
+) -> str:
     """Name what the first step starts from: the image with these server settings.
 
     The same step can make a different state with other settings, such as how dates are read.
+    ``initdb``: what differs from the default of how its cluster is made.
     """
+    if initdb:
+        return digest(["root", image_id, dict(server_settings), dict(initdb)])
     return digest(["root", image_id, server_settings]) if server_settings else image_id
+
+
+def base_id(image_id: str, initdb: Mapping[str, str]) -> str:
+    """Name the cluster right after initdb: for a default one, what its image is named."""
+    return f"{image_id}+{digest(dict(initdb))[:16]}" if initdb else image_id
 
 
 def state_id(parent_id: str, step_digest: str) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from pgstrata.domain.initdb import AS_ALWAYS, Initdb
 from pgstrata.domain.model import Model
 
 Uncacheable = Literal["refuse", "run"]
@@ -29,3 +30,5 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     """Seconds the job may run once it has a slot; then it is stopped."""
     labels: dict[str, str] = {}
     uncacheable: Uncacheable = "refuse"
+    initdb: Initdb = AS_ALWAYS
+    """How the cluster is made that the first step starts from."""

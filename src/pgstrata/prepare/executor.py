@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pgstrata.domain.image import ResolvedImage
+from pgstrata.domain.initdb import AS_ALWAYS, Initdb
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import StateExecuteTask, Step
@@ -34,6 +35,8 @@ class StateOrder(Model, frozen=True, kw_only=True):
     """Whether no step of the same job follows."""
     image_parts: dict[str, str] = {}
     """What the image consists of (``ResolvedImage.parts``), to be recorded with the state."""
+    initdb: Initdb = AS_ALWAYS
+    """How the image's cluster is made."""
 
 
 class Executor(Protocol):

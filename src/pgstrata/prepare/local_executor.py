@@ -211,9 +211,11 @@ class LocalExecutor:
         await self.close_workspace(order.job_id)
 
         async def initialise(data_dir: Path) -> None:
-            await self._runtime.initialise(order.image_id, data_dir)
+            await self._runtime.initialise(order.image_id, data_dir, order.initdb)
 
-        workspace = await self._snapshots.workspace(order.job_id, order.task.input, initialise)
+        workspace = await self._snapshots.workspace(
+            order.job_id, order.task.input, initialise, order.initdb.own
+        )
         work = self._works[order.job_id] = _Work(workspace, order.task.input)
         return work
 

@@ -46,19 +46,24 @@ def chain(
     *,
     server_settings: Mapping[str, str],
     image_parts: Mapping[str, str] = MappingProxyType({}),
+    initdb: Mapping[str, str] = MappingProxyType({}),
 ) -> Chain:
     """Name the state after each step: each name covers everything before it.
 
     ``server_settings``: those that differ from our defaults. ``image_parts``: for ``reasons``.
+    ``initdb``: what differs from the default of how the image's cluster is made.
     """
-    names = [identity.root_id(image_id, server_settings)]
+    names = [identity.root_id(image_id, server_settings, initdb)]
     for step in steps:
         names.append(identity.state_id(names[-1], step.digest))
     return Chain(
         image_id=image_id,
         steps=tuple(steps),
         state_ids=tuple(names[1:]),
-        image_parts=image_parts,
+        image_parts={
+            **image_parts,
+            **{name: identity.digest(value) for name, value in initdb.items()},
+        },
     )
 
 

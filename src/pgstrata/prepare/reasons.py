@@ -8,6 +8,7 @@ step that differs from its own only in some inputs; nothing is known.
 from collections.abc import Mapping, Sequence, Set
 from typing import NamedTuple
 
+from pgstrata.domain.initdb import INITDB_NAMES
 from pgstrata.domain.plan import CACHED, Reason, ReasonCode
 from pgstrata.domain.reason import (
     ALL_PARTS,
@@ -85,6 +86,14 @@ def _image_changed(step: StepRecord, other: StepRecord) -> Reason:
     return _input_changed(changed[0], text, other)
 
 
+def _made_otherwise(step: StepRecord, other: StepRecord) -> Reason | None:
+    """The reason if the clusters of one image were made in different ways."""
+    changed = [name for name in INITDB_NAMES if step.image.get(name) != other.image.get(name)]
+    if not changed:
+        return None
+    return _input_changed(changed[0], f"the cluster's {', '.join(changed)} differs", other)
+
+
 class _Difference(NamedTuple):
     """How a step differs from the one that made another state."""
 
@@ -113,7 +122,9 @@ def _compare(step: StepRecord, others: Sequence[StepRecord]) -> Reason | None:
     # digest neither.
     for other in same_step:
         if other.start == step.start:
-            return _input_changed("server settings", "the server settings differ", other)
+            return _made_otherwise(step, other) or _input_changed(
+                "server settings", "the server settings differ", other
+            )
     for other in same_step:
         return _image_changed(step, other)
     differences = [_difference(step, other) for other in others]

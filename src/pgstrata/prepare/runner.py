@@ -179,6 +179,7 @@ class JobRunner:
             steps,
             server_settings=self._server_settings,
             image_parts=image.parts,
+            initdb=run.job.request.initdb.own,
         )
         # From before the cached states are looked up until the instance exists.
         run.lease_id = await self._executor.acquire(chain.state_ids)
@@ -316,6 +317,7 @@ def _state_order(run: _Run, task: Task) -> StateOrder:
         step=chain.steps[position],
         last=position + 1 == len(chain.steps),
         image_parts=dict(chain.image_parts),
+        initdb=run.job.request.initdb,
     )
 
 

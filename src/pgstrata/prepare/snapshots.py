@@ -7,7 +7,7 @@ copied to the statefs.
 
 On disk, below the store::
 
-    bases/<digest>      the cluster after initdb, one for each image
+    bases/<digest>      the cluster after initdb, one for each image and way of making it
     states/<state id>   published states
     building/<id>       volumes that are not complete yet; published in one step
     work/<job id>       the data directory that a job's steps run in
@@ -20,13 +20,14 @@ is written in the reverse order (data, marker, row), so what a kill leaves is di
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
 )
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -37,6 +38,7 @@ from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.cache import CheckOutcome
+from pgstrata.domain.identity import base_id
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
@@ -71,7 +73,7 @@ class Marker(Model, frozen=True, kw_only=True):
 
     format: int
     holds: str
-    """The state's id, or the image's id for a base state."""
+    """The state's id, or for a base state ``identity.base_id``."""
     recovers: bool = False
     """Whether a server that starts on it recovers first, like after a crash."""
     row: msgspec.Raw = _NO_ROW
@@ -218,29 +220,29 @@ class SnapshotOrchestrator:
         None for one without a valid marker, which is made again before it is used.
         """
         volume = self._bases / name
-        if await self._image_of(volume) is None:
+        if await self._held_by(volume) is None:
             return None
         return await self._fs.altered(volume, deep=deep)
 
     async def throw_out_base(self, name: str, *, deep: bool = False) -> CheckOutcome:
         """Remove a base that differs from what it was, unless a second check finds it sound."""
-        image_id = await self._image_of(self._bases / name)
-        if image_id is None:
+        base = await self._held_by(self._bases / name)
+        if base is None:
             return "sound"
-        async with self._leases.hold(image_id):
+        async with self._leases.hold(base):
             if await self.base_defect(name, deep=deep) is None:
                 return "sound"
             await self._fs.remove(self._bases / name)
         return "removed"
 
-    async def _image_of(self, base: Path) -> str | None:
-        """The image of a base that can be used."""
-        raw = await self._fs.marker(base)
+    async def _held_by(self, volume: Path) -> str | None:
+        """The base that a volume holds, if it can be used."""
+        raw = await self._fs.marker(volume)
         try:
-            image_id = raw and msgspec.json.decode(raw, type=Marker).holds
+            base = raw and msgspec.json.decode(raw, type=Marker).holds
         except msgspec.DecodeError:
             return None
-        return image_id if image_id and await self._whole(base, image_id) else None
+        return base if base and await self._whole(volume, base) else None
 
     async def throw_out(
         self, state_id: str, *, deep: bool = False
@@ -276,13 +278,20 @@ class SnapshotOrchestrator:
             finally:
                 del self._builds[state_id]
 
-    async def workspace(self, job_id: str, start: TaskInput, initialise: Initialise) -> Workspace:
+    async def workspace(
+        self,
+        job_id: str,
+        start: TaskInput,
+        initialise: Initialise,
+        initdb: Mapping[str, str] = MappingProxyType({}),
+    ) -> Workspace:
         """Make a writable clone of ``start`` for a job's steps, to be discarded by the caller.
 
-        ``initialise`` makes the base state if ``start`` is an image that has none yet.
+        ``initialise`` makes the base state if ``start`` is an image that has none yet, which
+        differs by ``initdb`` from the default.
         """
         if start.kind == "image":
-            source = await self._base(start.id, initialise)
+            source = await self._base(base_id(start.id, initdb), initialise)
         else:
             source = self._states / start.id
         directory = self._work / job_id
@@ -459,23 +468,23 @@ class SnapshotOrchestrator:
         for area in (self._root, *self.areas):
             await self._fs.purge(area)
 
-    async def _base(self, image_id: str, initialise: Initialise) -> Path:
-        volume = self._bases / image_id.rpartition(":")[2]
-        if await self._whole(volume, image_id):
+    async def _base(self, base: str, initialise: Initialise) -> Path:
+        volume = self._bases / base.rpartition(":")[2]
+        if await self._whole(volume, base):
             return volume
-        async with self._leases.hold(image_id):
-            if not await self._whole(volume, image_id):
+        async with self._leases.hold(base):
+            if not await self._whole(volume, base):
                 await self._fs.remove(volume)
-                await self._make_base(volume, image_id, initialise)
+                await self._make_base(volume, base, initialise)
         return volume
 
-    async def _make_base(self, volume: Path, image_id: str, initialise: Initialise) -> None:
+    async def _make_base(self, volume: Path, base: str, initialise: Initialise) -> None:
         async with self._scaffold() as building:
             await self._fs.create(building)
             await initialise(building / DATA)
             if defect := await self._dbms.defect(building / DATA):
-                raise StateUnusableError(f"the base state of {image_id} cannot be kept: {defect}")
-            await self._fs.publish(building, volume, _marker(image_id))
+                raise StateUnusableError(f"the base state of {base} cannot be kept: {defect}")
+            await self._fs.publish(building, volume, _marker(base))
 
     @asynccontextmanager
     async def _scaffold(self) -> AsyncIterator[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pgstrata.domain.image import Installation, ResolvedImage
+from pgstrata.domain.initdb import Initdb
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
 from pgstrata.system.output import Lines, OutputSink, Stream
@@ -94,10 +95,13 @@ class Runtime(Protocol):
         what was made meanwhile may not be what the image would make.
         """
 
-    async def initialise(self, image_id: str, data_dir: Path) -> None:
+    async def initialise(
+        self, image_id: str, data_dir: Path, options: Initdb | None = None
+    ) -> None:
         """Make a cluster in the existing, empty ``data_dir``, and give that to the servers' user.
 
-        Its superuser is ``postgres``, without a password. Raises ``ServerError``, and
+        Its superuser is ``postgres``, without a password. Raises ``InvalidArgumentError`` for
+        ``options`` that this PostgreSQL or this machine cannot fulfil, ``ServerError``, and
         ``InputChangedError`` as ``unchanged`` does.
         """
 

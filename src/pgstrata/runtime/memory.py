@@ -16,6 +16,7 @@ from pgstrata.dbms.memory import (
     process_of,
 )
 from pgstrata.domain.image import Installation, ResolvedImage
+from pgstrata.domain.initdb import Initdb
 from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import InputChangedError, InvalidArgumentError, ServerError
@@ -109,12 +110,16 @@ class MemoryRuntime:
                     f"PostgreSQL {version} changed while it was used", remedy="prepare again"
                 )
 
-    async def initialise(self, image_id: str, data_dir: Path) -> None:
+    async def initialise(
+        self, image_id: str, data_dir: Path, options: Initdb | None = None
+    ) -> None:
         major = (await self._version(image_id)).partition(".")[0]
         if self._disk.children(data_dir):
             raise ServerError(f"{data_dir} is not empty")
         self._disk.write(data_dir / "PG_VERSION", f"{major}\n".encode())
         self._disk.write(data_dir / CONTROL_FILE, CLEAN)
+        for name, value in (options or Initdb()).own.items():
+            self._disk.write(data_dir / name, value.encode())
 
     async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
         await self._version(image_id)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pgstrata.dbms.connection import check_it_answers, give_login, tell
 from pgstrata.domain.image import Installation, ResolvedImage
+from pgstrata.domain.initdb import Initdb
 from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.domain.listing import SandboxStatus
 from pgstrata.errors import ProgramError, ServerError
@@ -121,17 +122,19 @@ class NativeRuntime:
             "and what is missing"
         )
 
-    async def initialise(self, image_id: str, data_dir: Path) -> None:
+    async def initialise(
+        self, image_id: str, data_dir: Path, options: Initdb | None = None
+    ) -> None:
         async with self._catalogue.unchanged(image_id) as installation:
-            await self._initialise(installation, data_dir)
+            await self._initialise(installation, data_dir, options or Initdb())
 
-    async def _initialise(self, installation: Installation, data_dir: Path) -> None:
+    async def _initialise(
+        self, installation: Installation, data_dir: Path, options: Initdb
+    ) -> None:
         self._access.give_away(data_dir)
         try:
             with faults.step("initdb"):
-                ended = await initdb(
-                    installation.bin_dir, installation.major, data_dir, self.server_user
-                )
+                ended = await initdb(installation, data_dir, self.server_user, options)
         except ProgramError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
         if ended.exit_code != 0:

@@ -52,6 +52,25 @@ def test_a_job_that_waits_for_its_turn_tells_its_place(
     assert pgstrata(*PREPARE).err.splitlines()[0] == "queued: position 3 in the queue"
 
 
+def test_how_the_cluster_is_made_goes_with_the_request(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    pgstrata("prepare:psql", "--", "-c", "select 1")
+    assert "initdb" not in fake.submitted
+    locale = ("--locale-provider", "icu", "--locale=de-DE", "--no-data-checksums")
+    pgstrata("plan:psql", *locale, "--encoding", "UTF8", "--", "-c", "select 1")
+    assert fake.submitted["initdb"] == {
+        "locale": "de-DE",
+        "locale_provider": "icu",
+        "encoding": "UTF8",
+        "data_checksums": False,
+    }
+    refused = pgstrata("plan:psql", "--locale-provider", "glibc", "--", "-c", "select 1")
+    assert refused.exit_code == 2
+    assert "must be one of libc, icu, builtin" in refused.err
+
+
 def test_a_limit_on_the_job_s_time_goes_with_the_request(
     fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:

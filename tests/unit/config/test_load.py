@@ -200,3 +200,20 @@ def test_the_default_store_is_the_users_own_for_anyone_else(
     assert place.load().store == place.home / ".local" / "share" / "pgstrata"
     place.env["XDG_DATA_HOME"] = "/data"
     assert place.load().store == Path("/data/pgstrata")
+
+
+def test_how_a_cluster_is_made_stands_beside_the_image_in_either_spelling(place: Place) -> None:
+    place.write_user(
+        "image:\n  name: from-user\n  initdb:\n    locale: de-DE\n    encoding: UTF8\n"
+    )
+    place.write_project("image: from-project\nimage.initdb.localeProvider: icu\n")
+    place.env["PGSTRATA_IMAGE_INITDB_DATACHECKSUMS"] = "false"
+    loaded = place.load()
+    assert loaded.image == "from-project"
+    assert loaded.initdb == ("de-DE", "icu", "UTF8", False)
+
+
+def test_a_locale_provider_that_there_is_none_of_is_refused_by_its_key(place: Place) -> None:
+    place.write_project("image.initdb.localeProvider: glibc\n")
+    with pytest.raises(InvalidArgumentError, match=r"image\.initdb\.localeProvider must be one of"):
+        place.load()

@@ -52,6 +52,17 @@ def test_settings_of_the_server_make_all_states_others_and_leave_the_image_alone
     assert german.inputs[0] == iso.inputs[0]
 
 
+def test_the_way_its_cluster_is_made_makes_all_states_others_and_leaves_the_image_alone() -> None:
+    steps = [step("a"), step("b")]
+    asked: list[Mapping[str, str]] = [{}, {"locale": "de"}, {"encoding": "de"}]
+    made = [planner.chain(IMAGE, steps, server_settings={}, initdb=each) for each in asked]
+    assert made[0].state_ids == states("a", "b")
+    assert len({state for chain in made for state in chain.state_ids}) == 6
+    assert len({chain.inputs[0] for chain in made}) == 1
+    settings = planner.chain(IMAGE, steps, server_settings={"locale": "de"})
+    assert settings.state_ids[0] != made[1].state_ids[0]
+
+
 def test_the_order_of_steps_matters() -> None:
     assert states("a", "b")[-1] != states("b", "a")[-1]
 

@@ -49,6 +49,22 @@ def test_the_base_state_is_made_once_for_all_who_want_it_at_the_same_moment(
     run(scenario())
 
 
+def test_each_way_of_making_a_cluster_of_an_image_has_a_base_of_its_own(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        plain, german = Base(heart), Base(heart)
+        for n in range(2):
+            await heart.snapshots.workspace(f"plain-{n}", IMAGE, plain)
+            await heart.snapshots.workspace(f"german-{n}", IMAGE, german, {"locale": "de-DE"})
+        assert (plain.made, german.made) == (1, 1)
+        names = await heart.snapshots.bases()
+        assert IMAGE.id.rpartition(":")[2] in names
+        assert len(names) == 2
+        assert [await heart.snapshots.throw_out_base(name) for name in names] == ["sound"] * 2
+
+    run(scenario())
+
+
 def test_a_base_state_that_could_not_be_made_leaves_nothing_and_is_tried_again(
     tmp_path: Path,
 ) -> None:

@@ -81,7 +81,7 @@ class PsqlRecipe:
                 refused.append(error)
                 continue
             steps.append(
-                _step(source, located, expansion, work_dir, arguments, request.stdin, common_parts)
+                _step(source, located, expansion, work_dir, arguments, request, common_parts)
             )
         if refused:
             raise _joined(refused)
@@ -145,6 +145,7 @@ def command(step: Step, root: Path) -> ToolCommand:
             "HOME": home(),
             # The scanner assumes it; a database, a role or a server may have another setting.
             "PGOPTIONS": "-c standard_conforming_strings=on",
+            **step.env,
         },
     )
 
@@ -225,7 +226,7 @@ def _step(
     expansion: Expansion,
     work_dir: Path,
     arguments: PsqlArguments,
-    stdin: str | None,
+    request: PrepareRequest,
     common_parts: dict[str, str],
 ) -> Step:
     content: dict[str, Content] = {
@@ -243,11 +244,17 @@ def _step(
         args=_args(located, arguments),
         title=shlex.join(source_words(source)),
         work_dir=work_dir,
-        stdin=stdin if isinstance(source, Stdin) else None,
+        stdin=request.stdin if isinstance(source, Stdin) else None,
         inputs=tuple(seen.input for seen in expansion.files),
         uncacheable=bool(expansion.problems),
-        parts=_parts(source, expansion, stdin) | common_parts,
+        env=_env(request),
+        parts=_parts(source, expansion, request.stdin) | common_parts,
     )
+
+
+def _env(request: PrepareRequest) -> dict[str, str]:
+    # psql would read scripts in the encoding of its database, which is UTF8 by default.
+    return {"PGCLIENTENCODING": "UTF8"} if "encoding" in request.initdb.own else {}
 
 
 def _parts(source: Source, expansion: Expansion, stdin: str | None) -> dict[str, str]:
