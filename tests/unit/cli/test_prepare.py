@@ -56,8 +56,6 @@ def test_how_the_cluster_is_made_goes_with_the_request(
     fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:
     script_job(fake, SUCCESS)
-    pgstrata("prepare:psql", "--", "-c", "select 1")
-    assert "initdb" not in fake.submitted
     locale = ("--locale-provider", "icu", "--locale=de-DE", "--no-data-checksums")
     pgstrata("plan:psql", *locale, "--encoding", "UTF8", "--", "-c", "select 1")
     assert fake.submitted["initdb"] == {
