@@ -6,18 +6,36 @@ from pgstrata.cli.command import Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.follow import Ending
 from pgstrata.cli.plan_view import show_plan
-from pgstrata.cli.text import short
+from pgstrata.cli.steps import steps_of, title
+from pgstrata.cli.text import one_line, relative, short
 
 
-def show_ending(context: Context, ending: Ending) -> None:
-    """Print the result of the job: only ``DSN=…`` on stdout, or a plan."""
+def show_ending(context: Context, ending: Ending, *, goes_on: bool = False) -> None:
+    """Print the result of the job: only ``DSN=…`` on stdout, or a plan.
+
+    ``goes_on``: its steps went on after errors, and what failed in them is shown as well.
+    """
     if ending.result is None:
         show_plan(context, ending.engine.job(ending.job_id))
         return
+    failures = _failures(context, ending) if goes_on else {}
     if context.json:
         import msgspec
 
-        print_document({"job_id": ending.job_id, **msgspec.structs.asdict(ending.result)})
+        more = {"failures": failures} if failures else {}
+        print_document({"job_id": ending.job_id, **msgspec.structs.asdict(ending.result), **more})
         return
+    for step, failed in failures.items():
+        print(f"{len(failed)} failed in {step}:", file=sys.stderr)
+        for line in failed:
+            print(f"  {one_line(line)}", file=sys.stderr)
     print(f"instance {short(ending.result.instance_id)}", file=sys.stderr)
     print(f"DSN={ending.result.dsn}")
+
+
+def _failures(context: Context, ending: Ending) -> dict[str, tuple[str, ...]]:
+    """What failed in the steps that this job made, by what they do."""
+    made = steps_of(ending.engine.job(ending.job_id).tasks)
+    return {
+        relative(title(step), context.work_dir): step.failures for step in made if step.failures
+    }

@@ -24,10 +24,11 @@ WATCH_OPTIONS = (
 def prepare(context: Context, given: Given, request: "PrepareRequest") -> int:
     """Submit the job, and follow it to its end unless ``--no-watch`` is given."""
     engine, accepted = context.submit(request)
+    goes_on = request.on_error == "continue"
     if given.which("--watch", "--no-watch") == "--no-watch":
         _show_accepted(context, accepted)
     else:
-        _follow(context, engine, accepted)
+        _follow(context, engine, accepted, goes_on=goes_on)
     return 0
 
 
@@ -39,9 +40,12 @@ def plan(context: Context, request: "PrepareRequest") -> int:
     return 0
 
 
-def _follow(context: Context, engine: "Engine", accepted: "JobAccepted") -> None:
+def _follow(
+    context: Context, engine: "Engine", accepted: "JobAccepted", *, goes_on: bool = False
+) -> None:
     position = accepted.queue_place
-    show_ending(context, follow(context, engine, accepted.job_id, queue_place=position))
+    ending = follow(context, engine, accepted.job_id, queue_place=position)
+    show_ending(context, ending, goes_on=goes_on)
 
 
 def _show_accepted(context: Context, accepted: "JobAccepted") -> None:

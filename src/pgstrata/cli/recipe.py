@@ -26,6 +26,11 @@ PLAN_OPTIONS = (
     Option(("--data-checksums",), "checksums on pages, which 18 has anyway"),
     Option(("--no-data-checksums",), "no checksums on pages"),
     Option(("--uncacheable",), "steps that cannot be cached: refuse (default) or run", "HOW"),
+    Option(
+        ("--on-error",),
+        "a step that fails in part: stop (default), or continue to its end and list what failed",
+        "HOW",
+    ),
     Option(("--timeout",), "stop the job after this long: 90s, 15m, 2h", "TIME"),
 )
 
@@ -46,6 +51,7 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
         prepare_kind=plugin.name,
         image_id=given.last("--image") or context.configuration.image,
         work_dir=str(context.work_dir),
+        on_error=given.read("--on-error", _on_error) or "stop",
         initdb=_initdb(given, context.configuration.initdb),
         instance_name=given.read("--name", _name),
         instance_ttl=given.read("--ttl", parse_positive),
@@ -80,7 +86,9 @@ def _standard_input() -> str:
     if found := recognise(given[:BEGINNING]):
         raise InvalidArgumentError(
             f"standard input is {found.what}, not a script",
-            remedy=f"convert it on its way: … | {found.converter} | pgstrata …"
+            remedy="write it to a file and name that: -f FILE"
+            if found.is_dump or found.packing
+            else f"convert it on its way: … | {found.converter} | pgstrata …"
             if found.streams
             else "unpack it first",
         )
@@ -97,6 +105,14 @@ def _name(text: str) -> str:
     if not text or "/" in text:
         raise ValueError(f'"{text}" is not a valid name: it must not be empty or contain a slash')
     return text
+
+
+def _on_error(text: str) -> Literal["stop", "continue"]:
+    if text == "stop":
+        return "stop"
+    if text == "continue":
+        return "continue"
+    raise ValueError(f'"{text}" is neither stop nor continue')
 
 
 def _uncacheable(text: str) -> Literal["refuse", "run"]:

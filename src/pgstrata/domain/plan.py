@@ -17,6 +17,10 @@ class Input(Model, frozen=True, kw_only=True):
     """In bytes."""
 
 
+OnError = Literal["stop", "continue"]
+"""Whether a step ends with the first of its parts that fails, or runs to its end all the same."""
+
+
 class Step(Model, frozen=True, kw_only=True):
     """One step of a recipe: what to run, and the digest of all that can change its result."""
 
@@ -40,6 +44,8 @@ class Step(Model, frozen=True, kw_only=True):
     If the name of an input, such as a file, does not matter, its digest does not cover it."""
     env: dict[str, str] = {}
     """Environment variables that the request sets for its tool."""
+    on_error: OnError = "stop"
+    """Whether the tool goes on after what fails."""
     tool: str | None = None
     """The user's own tool that carries the step out; None for the kind's."""
     changeset_id: str | None = None
@@ -105,6 +111,8 @@ class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="
     reason: Reason | None = None
     """Why it is ``cached`` or not; None if an earlier version made the plan."""
     args_summary: str | None = None
+    failures: tuple[str, ...] = ()
+    """What failed when this job made the state, which went on (``on_error``)."""
     changeset_id: str | None = None
     changeset_author: str | None = None
     changeset_path: str | None = None

@@ -6,6 +6,7 @@ import msgspec
 
 from pgstrata.domain.initdb import AS_ALWAYS, Initdb
 from pgstrata.domain.model import Model
+from pgstrata.domain.plan import OnError
 
 Uncacheable = Literal["refuse", "run"]
 """Whether a recipe whose inputs cannot be known is refused, or run without caching anything."""
@@ -30,5 +31,7 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     """Seconds the job may run once it has a slot; then it is stopped."""
     labels: dict[str, str] = {}
     uncacheable: Uncacheable = "refuse"
+    on_error: OnError = "stop"
+    """Whether a step that fails in part is kept all the same."""
     initdb: Initdb = AS_ALWAYS
     """How the cluster is made that the first step starts from."""

@@ -79,6 +79,18 @@ class Kind(NamedTuple):
     runner: RunnerSide
 
 
+def check_on_error(kind: RecipeSide, request: PrepareRequest) -> None:
+    """Refuse a request that is to go on after errors if its kind cannot.
+
+    One that can says so by an attribute ``can_continue``. Raises ``InvalidArgumentError``.
+    """
+    if request.on_error == "continue" and not getattr(kind, "can_continue", False):
+        raise InvalidArgumentError(
+            f"steps of the kind {kind.name} cannot go on after an error",
+            remedy="leave out --on-error=continue",
+        )
+
+
 def lookup(kinds: Mapping[str, T], name: str) -> T:
     """The entry of the kind with this name. Raises ``InvalidArgumentError`` if there is none."""
     try:

@@ -25,7 +25,7 @@ from pgstrata.errors import (
     UnreadableJobError,
     machine_error,
 )
-from pgstrata.kinds.base import RecipeSide, lookup
+from pgstrata.kinds.base import RecipeSide, check_on_error, lookup
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.prepare import transitions
 from pgstrata.prepare.executor import Executor
@@ -120,6 +120,7 @@ class JobCoordinator:
         no job.
         """
         kind = lookup(self._kinds, request.prepare_kind)
+        check_on_error(kind, request)
         arguments = kind.normalize(request)
         image = await self._executor.resolve_image(request.image_id)
         steps = await kind.steps(request, self._sources)

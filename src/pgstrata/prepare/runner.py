@@ -234,6 +234,7 @@ class JobRunner:
             built = await self._ensure_built(run, task, task_log)
         assert isinstance(task.spec, StateExecuteTask)
         spec = replace(task.spec, cached=False) if built else transitions.found_cached(task.spec)
+        spec = replace(spec, failures=tuple(map(str, task_log.failures)))
         done = replace(task, status=Status.SUCCEEDED, spec=spec)
         run.record(transitions.tasks_moved(run.job, [done], utc_now()))
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pgstrata.domain.job import Event, Task
 from pgstrata.domain.model import utc_now
 from pgstrata.prepare.transitions import log_event, task_event
+from pgstrata.runtime.base import Failed
 from pgstrata.system.cancellation import cancel, finish
 
 FLUSH_SECONDS = 0.05
@@ -28,10 +29,14 @@ class TaskLog:
         self._pending: list[Event] = []
         self._weight = 0
         self._writing = asyncio.Lock()
+        self.failures: list[str] = []
+        """What failed in a step that went on."""
 
     async def line(self, text: str) -> None:
         """Add a line of the tool's output."""
-        event = log_event(self._task.task_id, text, utc_now())
+        if isinstance(text, Failed):
+            self.failures.append(text)
+        event = log_event(self._task.task_id, str(text), utc_now())
         self._pending.append(event)
         self._weight += event.weight
         if len(self._pending) >= MAX_PENDING_LINES or self._weight >= MAX_PENDING_BYTES:

@@ -231,6 +231,7 @@ def describe(spec: TaskSpec) -> str:
         case ResolveImageTask():
             return f"{spec.image_id} is {spec.resolved_image_id}"
         case StateExecuteTask():
-            return spec.args_summary or spec.task_id
+            failed = f" ({len(spec.failures)} failed)" if spec.failures else ""
+            return (spec.args_summary or spec.task_id) + failed
         case PrepareInstanceTask():
             return "start an instance"

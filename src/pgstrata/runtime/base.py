@@ -27,6 +27,8 @@ class ToolCommand(Model, frozen=True, kw_only=True):
     work_dir: Path
     stdin: str | None = None
     """What the tool reads from standard input; nothing if None."""
+    stdin_path: Path | None = None
+    """A file on the runtime's machine that it reads in place of ``stdin``."""
     trusted: bool = False
     """Whether it is the user's own program, or may run such: it can do what the engine's user can,
     but for the engine's store."""
@@ -54,6 +56,12 @@ LineSink = Callable[[str], Awaitable[None]]
 """Receives one line of a tool's output, without its newline."""
 
 
+class Failed(str):
+    """A line about something that failed in a step that goes on after it."""
+
+    __slots__ = ()
+
+
 async def run_by_lines(
     runtime: "Runtime", server: Server, command: ToolCommand, line: LineSink
 ) -> ToolExit:
@@ -74,6 +82,11 @@ class Runtime(Protocol):
     @property
     def remark(self) -> str | None:
         """What everybody who has steps run should know about this runtime, if anything."""
+
+    @property
+    def confines(self) -> bool:
+        """Whether a server reaches no files but its own and those of every machine, and no other
+        program, so that what it is told cannot depend on anything else."""
 
     async def installations(self) -> tuple[Installation, ...]:
         """Every PostgreSQL installation, usable or not, newest first."""

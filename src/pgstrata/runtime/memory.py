@@ -84,6 +84,10 @@ class MemoryRuntime:
     def remark(self) -> str | None:
         return None
 
+    @property
+    def confines(self) -> bool:
+        return True
+
     async def installations(self) -> tuple[Installation, ...]:
         return self._installations
 

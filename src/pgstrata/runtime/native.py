@@ -86,6 +86,7 @@ class NativeRuntime:
         self._access = PrivateDir(run_dir, **users)
         self._spawner = Spawner(store)
         self._cells = Cells(self._spawner, sandbox or SandboxSettings(), **users)
+        self._opened = bool(sandbox and sandbox.own_settings)
         self._settings = dict(server_settings)
         self._catalogue = Catalogue(finder or Finder(self.server_user, home=postgres_home))
         self._ports = ports or Ports()
@@ -121,6 +122,10 @@ class NativeRuntime:
             f"the sandbox is {level}: `pgstrata status` says what servers are not kept from, "
             "and what is missing"
         )
+
+    @property
+    def confines(self) -> bool:
+        return self._cells.means.level == "basic" and not self._opened
 
     async def initialise(
         self, image_id: str, data_dir: Path, options: Initdb | None = None
@@ -214,7 +219,9 @@ class NativeRuntime:
         if command.view is not None and self._cells.have_mounts:
             env["HOME"] = "/tmp"  # noqa: S108 - its own
         env |= command.env
-        stdin = None if command.stdin is None else command.stdin.encode()
+        stdin: bytes | Path | None = command.stdin_path
+        if command.stdin is not None:
+            stdin = command.stdin.encode()
         cell = self._cells.tool(
             argv,
             env,

@@ -94,7 +94,7 @@ async def stream(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     user: str | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes | Path | None = None,
     thorough: bool = False,
 ) -> int:
     """Run a program, pass on its output as it comes, and return its exit code.
@@ -136,7 +136,7 @@ async def stream(
 
 
 async def stream_in_cell(
-    spawner: Spawner, cell: Cell, *, on_output: OutputSink, stdin: bytes | None = None
+    spawner: Spawner, cell: Cell, *, on_output: OutputSink, stdin: bytes | Path | None = None
 ) -> int:
     """The same for a program in a PID namespace of its own: the kernel ends its children with it.
 
@@ -286,10 +286,14 @@ def _start(
 
 
 @contextmanager
-def _input_file(stdin: bytes | None) -> Iterator[IO[bytes] | int]:
-    """Standard input: an unnamed file, which a program need not read to its end."""
+def _input_file(stdin: bytes | Path | None) -> Iterator[IO[bytes] | int]:
+    """Standard input: an unnamed file, which a program need not read to its end, or a given one."""
     if stdin is None:
         yield subprocess.DEVNULL
+        return
+    if isinstance(stdin, Path):
+        with stdin.open("rb") as file:
+            yield file
         return
     with tempfile.TemporaryFile() as file:
         file.write(stdin)

@@ -1,4 +1,4 @@
-"""Files that are no scripts, and what to type instead."""
+"""Files that are no scripts: what becomes of them, and what to type instead."""
 
 import asyncio
 import bz2
@@ -8,8 +8,10 @@ import lzma
 import shlex
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,11 @@ from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.kinds.psql.kind import PsqlRecipe
 from pgstrata.kinds.sources.local import LocalTree
 from tests import needs
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SCRIPT = b"create table t (a int);\ninsert into t values (1);\n"
 
@@ -53,10 +60,15 @@ CONVERTED = {
 OTHERS = {
     "a dump in pg_dump's custom format": b"PGDMP\x01\x0e\x00\x04\x08\x01\x01\x01\x00",
     "a dump in pg_dump's tar format": tar("toc.dat", b"PGDMP"),
-    "compressed with zstd": b"\x28\xb5\x2f\xfd\x04\x58\x01\x00\x00",
+    "compressed with zstd": zstd.compress(SCRIPT),
     "compressed with lz4": b"\x04\x22\x4d\x18\x64\x40\xa7",
     "a zip archive": zipped(SCRIPT),
 }
+
+
+RUN = {what for what in CONVERTED | OTHERS if "dump" in what or "compressed" in what}
+RUN -= {"compressed with lz4"}
+"""What is run as it is if it is a step of its own."""
 
 
 def refusal(path: Path) -> InvalidArgumentError:
@@ -68,20 +80,30 @@ def refusal(path: Path) -> InvalidArgumentError:
     return refused.value
 
 
+def including(path: Path) -> Path:
+    """A script that includes a file, which psql then reads by itself."""
+    script = path.with_name("including.sql")
+    script.write_text("\\i '" + str(path).replace("'", "''") + "'\n")
+    return script
+
+
 @pytest.mark.parametrize("what", [*CONVERTED, *OTHERS])
 def test_a_file_of_another_format_is_called_what_it_is(tmp_path: Path, what: str) -> None:
     path = tmp_path / "it's a script.sql"
     path.write_bytes((CONVERTED | OTHERS)[what])
-    error = refusal(path)
-    assert error.message == f"{path} is {what}, not a script"
+    script = including(path)
+    error = refusal(script)
+    assert error.message == f"{script}:1: {path} is {what}, not a script"
     assert shlex.quote(str(path)) in (error.remedy or "")
+    if what not in RUN:
+        assert refusal(path).message == f"{path} is {what}, not a script"
 
 
 @pytest.mark.parametrize("what", CONVERTED)
 def test_what_is_to_be_typed_makes_the_script_of_it(tmp_path: Path, what: str) -> None:
     path = tmp_path / "it's a script.sql"
     path.write_bytes(CONVERTED[what])
-    command, pipe, rest = (refusal(path).remedy or "").rpartition(" | ")
+    command, pipe, rest = (refusal(including(path)).remedy or "").rpartition(" | ")
     assert (pipe, rest) == (" | ", "pgstrata prepare:psql -- -f -")
     if shutil.which(program := command.split()[0]) is None:
         needs.missing(f"there is no {program}")
@@ -90,9 +112,22 @@ def test_what_is_to_be_typed_makes_the_script_of_it(tmp_path: Path, what: str) -
 
 
 def test_a_directory_of_pg_dump_is_called_what_it_is(tmp_path: Path) -> None:
-    assert "not a regular file" in refusal(tmp_path).message
-    (tmp_path / "toc.dat").write_bytes(b"PGDMP")
-    assert "pg_dump's directory format" in refusal(tmp_path).message
+    dump = tmp_path / "dump"
+    dump.mkdir()
+    assert "it has no toc.dat" in refusal(dump).message
+    (dump / "toc.dat").write_bytes(b"PGDMP")
+    assert "pg_dump's directory format, not a script" in refusal(including(dump)).message
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, lzma.compress])
+def test_a_dump_that_was_compressed_again_is_called_that(
+    tmp_path: Path, packed: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "a dump"
+    path.write_bytes(packed(OTHERS["a dump in pg_dump's custom format"]))
+    error = refusal(path)
+    assert "is a dump in pg_dump's custom format, compressed with" in error.message
+    assert f"c '{path}' >" in (error.remedy or "")
 
 
 @pytest.mark.parametrize(

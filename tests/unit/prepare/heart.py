@@ -92,6 +92,7 @@ class Heart:
         self.queue = MemoryQueue()
         self.settings = settings
         self.recipe = MemoryRecipe()
+        self.runner = MemoryRunner()
         self.sources = MemorySources()
         self.hanging = asyncio.Event()
         self.gate = asyncio.Event()
@@ -147,7 +148,7 @@ class Heart:
         self.executor = LocalExecutor(
             runtime=self.runtime,
             dbms=self.dbms,
-            kinds={self.recipe.name: MemoryRunner()},
+            kinds={self.recipe.name: self.runner},
             snapshots=self.snapshots,
             store=self.store,
             in_use=self.in_use,

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Event, Job, Status, Transition
+from pgstrata.domain.plan import StateExecuteTask, Step
 from pgstrata.errors import (
     ConflictError,
     InvalidArgumentError,
     NotFoundError,
     StoreUnusableError,
 )
+from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
+from pgstrata.kinds.sources.base import LocalSources
 from pgstrata.queue.memory import MemoryQueue
+from pgstrata.runtime.base import Failed, LineSink, Runtime
 from pgstrata.settings import THROW_AWAY_SETTINGS, ServerSettings
 from tests.servers import data_dir_of
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, run, with_jobs
@@ -515,3 +520,56 @@ class FullQueue(MemoryQueue):
             self.refused.set()
             raise StoreUnusableError("the disk is full")
         return await super().apply(transition)
+
+
+class LenientRecipe(MemoryRecipe):
+    """A kind whose steps can go on after errors."""
+
+    can_continue = True
+
+
+class LenientRunner(MemoryRunner):
+    """Says of each step that part of it failed."""
+
+    async def execute(
+        self,
+        step: Step,
+        sources: LocalSources,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        *,
+        flush_query: str | None = None,
+    ) -> str | None:
+        await line(f"{step.title} ran")
+        await line(Failed(f"{step.title}:3: no such table"))
+        return None
+
+
+def test_what_failed_in_a_step_that_went_on_stays_with_its_task(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.recipe, heart.runner = LenientRecipe(), LenientRunner()
+        heart.start_engine()
+        async with engine(heart):
+            made = await heart.finish("a", on_error="continue")
+            found = await heart.finish("a", on_error="continue")
+            assert "log a:3: no such table" in await heart.said(made.job_id)
+            for job, failures in ((made, ("a:3: no such table",)), (found, ())):
+                [spec] = [
+                    task.spec
+                    for task in await heart.manager.list_tasks(job.job_id)
+                    if isinstance(task.spec, StateExecuteTask)
+                ]
+                assert spec.failures == failures
+
+    run(scenario())
+
+
+def test_a_kind_that_cannot_go_on_after_errors_does_not_pretend_to(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            with pytest.raises(InvalidArgumentError, match="cannot go on after an error"):
+                await heart.finish("a", on_error="continue")
+
+    run(scenario())

@@ -12,7 +12,14 @@ from types import MappingProxyType
 from typing import NamedTuple, NoReturn
 
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.psql.options import BY_LETTER, BY_NAME, Option, Use
+from pgstrata.kinds.psql.options import (
+    BY_LETTER,
+    BY_NAME,
+    RESTORE_BY_LETTER,
+    RESTORE_BY_NAME,
+    Option,
+    Use,
+)
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff]+")
 _OF_THE_SHELL = re.compile(r"/dev/(?:fd/[0-9]+|stdin)|/proc/(?:self|[0-9]+)/fd/[0-9]+")
@@ -48,6 +55,20 @@ class Command(NamedTuple):
 Source = File | Stdin | Command
 
 
+class Restoring(NamedTuple):
+    """An option of pg_restore."""
+
+    name: str
+    """Its long name."""
+    value: str | None
+    use: Use
+
+    @property
+    def word(self) -> str:
+        """It as one argument."""
+        return f"--{self.name}" if self.value is None else f"--{self.name}={self.value}"
+
+
 @dataclass(frozen=True)
 class PsqlArguments:
     """A parsed list of psql arguments."""
@@ -61,6 +82,8 @@ class PsqlArguments:
     """Flags, each with its value, that change what psql prints."""
     flag_variables: Mapping[str, str] = field(default_factory=dict)
     """Variables set by those flags, which override ``variables``."""
+    restore: tuple[Restoring, ...] = ()
+    """pg_restore's options, for the dumps among the sources, in their order."""
 
     @property
     def needs_stdin(self) -> bool:
@@ -71,6 +94,7 @@ class PsqlArguments:
         words = list(self.variable_words())
         words += ["-1"] if self.single_transaction else []
         words += [word for flag in sorted(set(self.output_flags)) for word in flag]
+        words += [option.word for option in self.restore]
         words += [word for source in self.sources for word in source_words(source)]
         return shlex.join(words)
 
@@ -113,14 +137,14 @@ def parse(args: Sequence[str]) -> PsqlArguments:
 
 
 def absolute(args: Sequence[str], work_dir: str) -> tuple[str, ...]:
-    """The same arguments with every path of ``-f`` made absolute, and otherwise unchanged.
+    """The same arguments with every path of a file made absolute, and otherwise unchanged.
 
     Raises ``InvalidArgumentError`` like ``parse``.
     """
     parse(args)
     words = list(args)
     for option, value, index in _options(args):
-        if option.use is not Use.FILE or value is None or value == "-":
+        if option.use not in (Use.FILE, Use.RESTORE_FILE) or value is None or value == "-":
             continue
         word = words[index]
         words[index] = word[: len(word) - len(value)] + str(PurePosixPath(work_dir, value))
@@ -154,7 +178,7 @@ def _options(args: Sequence[str]) -> Iterator[_Given]:
 def _letters(args: Sequence[str], index: int, indexes: Iterator[int]) -> Iterator[_Given]:
     word = args[index]
     for position, letter in enumerate(word[1:], start=1):
-        option = BY_LETTER.get(letter)
+        option = BY_LETTER.get(letter) or RESTORE_BY_LETTER.get(letter)
         if option is None:
             _refuse(f"psql has no option -{letter}", _ONLY_RECIPES)
         if option.value:
@@ -178,8 +202,8 @@ def _long_option(args: Sequence[str], index: int, indexes: Iterator[int]) -> _Gi
 
 
 def _named(name: str) -> Option:
-    if name in BY_NAME:
-        return BY_NAME[name]
+    if (exact := BY_NAME.get(name) or RESTORE_BY_NAME.get(name)) is not None:
+        return exact
     candidates = sorted(known for known in BY_NAME if name and known.startswith(name))
     if not candidates:
         _refuse(f"psql has no option --{name}", _ONLY_RECIPES)
@@ -205,6 +229,7 @@ class _Reading:
     single_transaction: bool = False
     output_flags: list[tuple[str, ...]] = field(default_factory=list)
     flag_variables: dict[str, str] = field(default_factory=dict)
+    restore: list[Restoring] = field(default_factory=list)
 
     def take(self, option: Option, value: str | None) -> None:
         match option.use, value:
@@ -222,6 +247,8 @@ class _Reading:
                 self.flag_variables.update([option.sets] if option.sets else [])
             case (Use.IMPLIED, _) | (Use.WRITES_FILE, "/dev/null"):
                 pass
+            case ((Use.RESTORE | Use.RESTORE_FILE | Use.RESTORE_JOBS), _):
+                self._take_restoring(option, value)
             case use, _:
                 _refuse(f"option {option.spelling} cannot be used in a recipe", _REMEDIES[use])
 
@@ -236,6 +263,13 @@ class _Reading:
         if path == "-" and Stdin() in self.sources:
             _refuse("standard input can be read only once", "give `-f -` once")
         self.sources.append(Stdin() if path == "-" else File(path))
+
+    def _take_restoring(self, option: Option, value: str | None) -> None:
+        if option.use is Use.RESTORE_FILE and value in ("", "-"):
+            _refuse(f"option {option.spelling} names no file", "write the file's path after it")
+        if option.use is Use.RESTORE_JOBS and not re.fullmatch("[1-9][0-9]{0,3}", value or ""):
+            _refuse(f"`{value}` is no number of jobs", "write -j N")
+        self.restore.append(Restoring(option.names[0], value, option.use))
 
     def _take_variable(self, assignment: str) -> None:
         name, equals, value = assignment.partition("=")
@@ -260,6 +294,7 @@ class _Reading:
             single_transaction=self.single_transaction,
             output_flags=tuple(self.output_flags),
             flag_variables=MappingProxyType(dict(self.flag_variables)),
+            restore=tuple(self.restore),
         )
 
 
@@ -267,7 +302,8 @@ def _check_error_stop(value: str | None) -> None:
     if value is None or value.lower() not in _TRUE:
         _refuse(
             "ON_ERROR_STOP can only be on: a step that fails makes no state",
-            "leave it out, and let statements that may fail handle it (IF EXISTS, DO blocks)",
+            "leave it out, and let statements that may fail handle it (IF EXISTS, DO blocks), or "
+            "go on after them with --on-error=continue",
         )
 
 

@@ -269,9 +269,12 @@ def _unset(command: Command, findings: Findings) -> None:
 def _forbid_continuing(command: Command, findings: Findings) -> None:
     # After a failed command psql skips the rest of its line, even open quotes, and the data of a
     # failed COPY is read as script.
-    findings.problem(
-        command.start, "with ON_ERROR_STOP off, what psql reads depends on errors", "leave it on"
-    )
+    if not findings.goes_on:
+        findings.problem(
+            command.start,
+            "with ON_ERROR_STOP off, what psql reads depends on errors",
+            "leave it on; --on-error=continue runs each step to its end",
+        )
 
 
 def bind_results(command: Command, columns: Sequence[Column] | None, findings: Findings) -> None:
@@ -377,3 +380,13 @@ _HANDLERS: dict[str, Callable[[Command, Findings], None]] = {
     "q": _quit,
     "quit": _quit,
 }
+
+MATTERING = tuple(sorted({*_HANDLERS, *_INTERACTIVE, "gset"} - {"restrict", "unrestrict"}))
+"""The names of commands that can do more than send or print something."""
+
+
+def matters(command: Command) -> bool:
+    """Whether a command does so, should psql take for one what is meant as text."""
+    scratch = Findings(b"")
+    judge(command, scratch)
+    return command.name == "gset" or not scratch.empty

@@ -34,6 +34,8 @@ class Findings:
     """
 
     text: reader.Text
+    goes_on: bool = False
+    """Whether psql goes on after errors."""
     conditional: int = 0
     r"""How many ``\\if`` are open."""
     left: bool = False
@@ -49,6 +51,12 @@ class Findings:
     def optional(self) -> bool:
         """Whether psql may never reach the current position."""
         return self.left or self.conditional > 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found."""
+        found = (self._references, self._problems, self._bindings, self._interpolations)
+        return not any(found)
 
     def problem(self, position: int, what: str, remedy: str) -> None:
         if len(self._problems) < _MOST_PROBLEMS:

@@ -10,16 +10,17 @@ import os
 import pwd
 import shlex
 from bisect import bisect_right
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import PurePath, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from pgstrata.domain.identity import Content, list_digest
+from pgstrata.domain.identity import Content, digest, list_digest
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.formats import Format
+from pgstrata.kinds.formats import BEGINNING, DIRECTORY, Format, recognise
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import (
     OWN_VARIABLES,
@@ -37,6 +38,7 @@ from pgstrata.kinds.psql.script import (
 from pgstrata.kinds.sources.base import Seen, Sources, changed, in_place
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.sql import reader
+from pgstrata.kinds.unpacking import UnpackingError, unpacked
 
 MAX_DEPTH = 100
 MAX_INCLUDES = 10_000
@@ -61,6 +63,8 @@ class Scanned(NamedTuple):
     bindings: tuple[Binding, ...]
     interpolations: tuple[Interpolation, ...]
     format: Format | None
+    packed: Format | None = None
+    """What the script was unpacked from."""
 
 
 class Located(NamedTuple):
@@ -77,6 +81,15 @@ class Expansion(NamedTuple):
     files: tuple[Seen, ...]
     """Every file that was read, or looked for and not found."""
     problems: tuple[Located, ...]
+
+
+class Dump(NamedTuple):
+    """What pg_restore restores: a file, or a directory of files."""
+
+    digest: str
+    """Of its content; names of files count within a directory."""
+    files: tuple[Seen, ...]
+    """Its files, and for a directory that itself."""
 
 
 def abridge(script: Script, text: reader.Text) -> Scanned:
@@ -99,16 +112,61 @@ def _digest_text(part: Text, text: reader.Text) -> TextDigest:
     return TextDigest(sha256.hexdigest())
 
 
-def _scan_file(file: BinaryIO) -> Scanned:
+def _scan_file(file: BinaryIO, *, goes_on: bool = False) -> Scanned:
+    beginning = os.pread(file.fileno(), BEGINNING, 0)
+    packed = recognise(beginning)
+    if packed is None or packed.packing is None:
+        return _scan_text(file, goes_on=goes_on)
+    with unpacked(file, packed.packing) as plain:
+        return _scan_text(plain, goes_on=goes_on)._replace(packed=packed)
+
+
+def _scan_text(file: BinaryIO, *, goes_on: bool) -> Scanned:
     text = reader.FileText(file.fileno())
-    return abridge(scan(text), text)
+    return abridge(scan(text, goes_on=goes_on), text)
 
 
 class Inputs:
     """Reads the files that steps refer to, and remembers scanned scripts."""
 
     def __init__(self, memo_size: int) -> None:
-        self.scripts = Memo(_scan_file, memo_size)
+        self.scripts: Mapping[bool, Memo[Scanned]] = {
+            goes_on: Memo(partial(_scan_file, goes_on=goes_on), memo_size)
+            for goes_on in (False, True)
+        }
+        """By whether psql goes on after errors, which decides how a script may be read."""
+
+    def read(
+        self, sources: Sources, path: PurePath, *, goes_on: bool = False
+    ) -> tuple[Seen, Scanned | None]:
+        """Like ``Memo.read``, also for a compressed script."""
+        try:
+            return self.scripts[goes_on].read(sources, path)
+        except UnpackingError as error:
+            raise InvalidArgumentError(f"{path} {error.message}", remedy=error.remedy) from error
+
+    def dump(self, sources: Sources, path: PurePath) -> Dump | None:
+        """The dump at a path; None if there is something else, or nothing.
+
+        Raises ``InvalidArgumentError`` if it cannot be read, and for any other directory.
+        """
+        listing = sources.list(path)
+        if listing is None:
+            seen, scanned = self.read(sources, path)
+            found = scanned and scanned.format
+            if scanned is None or scanned.packed or not (found and found.is_dump):
+                return None
+            assert seen.input.digest is not None
+            return Dump(digest(["file", seen.input.digest]), (seen,))
+        files = (sources.look(path / name) for name in listing.names)
+        named = {PurePath(seen.input.name).name: seen for seen in files}
+        if "toc.dat" not in named:
+            raise InvalidArgumentError(
+                f"{path} is a directory, and none that pg_dump wrote: it has no toc.dat",
+                remedy="name a script, or a dump",
+            )
+        content = [[name, seen.input.digest] for name, seen in named.items()]
+        return Dump(digest(["directory", content]), (listing.seen, *named.values()))
 
     def expand_file(
         self,
@@ -116,13 +174,16 @@ class Inputs:
         path: PurePath,
         work_dir: PurePath,
         bindings: Iterable[Binding] = (),
+        *,
+        goes_on: bool = False,
     ) -> Expansion:
         """Expand a script. ``bindings``: the variables that have risky values from the start.
+        ``goes_on``: whether psql goes on after errors.
 
         Raises ``InvalidArgumentError`` if a file is missing or cannot be read, or a script includes
         itself.
         """
-        expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings])
+        expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings], goes_on)
         return expanding.result(expanding.root(str(path)))
 
     def expand(
@@ -132,9 +193,11 @@ class Inputs:
         name: str,
         work_dir: PurePath,
         bindings: Iterable[Binding] = (),
+        *,
+        goes_on: bool = False,
     ) -> Expansion:
         """Expand a script that is not a file; ``name`` is shown for it. Raises the same."""
-        expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings])
+        expanding = _Expanding(self, sources, str(work_dir), [(b, "-v") for b in bindings], goes_on)
         return expanding.result(expanding.script(script, _Origin(name, "", False)))
 
 
@@ -156,10 +219,13 @@ class _Expanding:
     sources: Sources
     directory: str
     bound: list[tuple[Binding, str]]
+    goes_on: bool
     used: list[tuple[Interpolation, str]] = field(default_factory=list)
     problems: list[Located] = field(default_factory=list)
     files: dict[PurePath, Seen] = field(default_factory=dict)
     chain: list[tuple[Hashable, str]] = field(default_factory=list)
+    at_root: bool = False
+    """Whether the next script is the file that psql was given."""
     includes: int = 0
     parts: int = 0
 
@@ -168,14 +234,15 @@ class _Expanding:
         return Expansion(content, tuple(self.files.values()), tuple(self.problems))
 
     def root(self, path: str) -> str:
+        self.at_root = True
         content = self._include(_Origin(path, path, False))
         assert content is not None
         return content
 
     def script(self, scanned: Scanned, origin: _Origin) -> str:
         """The digest of one script with all its includes."""
-        if scanned.format is not None:
-            raise no_script(origin.name, scanned.format)
+        at_root, self.at_root = self.at_root, False
+        _check_form(scanned, origin, at_root=at_root)
         self.parts += len(scanned.parts) + len(scanned.bindings) + len(scanned.interpolations)
         if self.parts > MAX_PARTS:
             raise InvalidArgumentError(
@@ -226,11 +293,11 @@ class _Expanding:
             )
         full = self._resolve(path)
         try:
-            seen, scanned = self.inputs.scripts.read(self.sources, full)
+            seen, scanned = self.inputs.read(self.sources, full, goes_on=self.goes_on)
         except InvalidArgumentError:
             contents = self.sources.is_directory(full) and self.sources.look(full / "toc.dat")
             if contents and contents.input.digest is not None:
-                raise no_script(path, _DIRECTORY) from None
+                raise no_script(path, DIRECTORY) from None
             raise
         self._record(full, seen, optional=origin.optional)
         if scanned is None:
@@ -305,15 +372,42 @@ class _Expanding:
             raise changed(seen.input)
 
 
-_DIRECTORY = Format("a dump in pg_dump's directory format", "pg_restore -f -")
-
-
-def no_script(name: str, found: Format) -> InvalidArgumentError:
-    """The error for a file that is something else than a script."""
+def no_script(name: str, found: Format, packed: Format | None = None) -> InvalidArgumentError:
+    """The error for a file that is something else than a script, also if it was ``packed``."""
+    if packed is not None:
+        return InvalidArgumentError(
+            f"{name} is {found.what}",
+            remedy=f"unpack it first: {packed.converter} {shlex.quote(name)} > FILE",
+        )
+    if found.is_dump:
+        return InvalidArgumentError(
+            f"{name} is {found.what}, not a script",
+            remedy=f"restore it in a step of its own: prepare:psql -- -f {shlex.quote(name)}",
+        )
     return InvalidArgumentError(
         f"{name} is {found.what}, not a script",
         remedy=f"{found.converter} {shlex.quote(name)} | pgstrata prepare:psql -- -f -",
     )
+
+
+def _check_form(scanned: Scanned, origin: _Origin, *, at_root: bool) -> None:
+    """Raise ``InvalidArgumentError`` for what psql cannot be made to read in this place."""
+    packed = scanned.packed
+    if scanned.format is not None:
+        what = scanned.format.what + (f", {packed.what}" if packed else "")
+        raise no_script(origin.name, scanned.format._replace(what=what), packed)
+    if packed is None:
+        return
+    if not at_root:
+        # psql itself opens what is included.
+        raise no_script(origin.name, packed)
+    for part in scanned.parts:
+        if isinstance(part, Include) and part.relative:
+            raise InvalidArgumentError(
+                f"{origin.name}:{part.line}: \\ir starts at the script's own directory, and "
+                "what is unpacked has none",
+                remedy=r"unpack the script, or write \i with a path from the working directory",
+            )
 
 
 class _LocatedError(InvalidArgumentError):

@@ -1,20 +1,17 @@
 """The psql kind: every ``-f`` and ``-c`` is a step, named by the content of everything it reads."""
 
 import asyncio
-import re
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from pgstrata.domain.identity import Content, digest, step_digest
-from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
     InvalidArgumentError,
-    StepFailedError,
     UncacheableError,
 )
 from pgstrata.kinds.base import fields_of
@@ -22,25 +19,28 @@ from pgstrata.kinds.psql.arguments import (
     Command,
     File,
     PsqlArguments,
+    Restoring,
     Source,
     Stdin,
     parse,
     source_words,
 )
 from pgstrata.kinds.psql.fields import PsqlFields
-from pgstrata.kinds.psql.inputs import Expansion, Inputs, Located, abridge, home
+from pgstrata.kinds.psql.inputs import Dump, Expansion, Inputs, Located, abridge
+from pgstrata.kinds.psql.options import Use
+from pgstrata.kinds.psql.running import RESTORE, PsqlRunner, failure, psql_flags
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
-from pgstrata.kinds.sources.base import LocalSources, Sources, local_path
+from pgstrata.kinds.sources.base import Seen, Sources
 from pgstrata.kinds.sql import forbidden
 from pgstrata.kinds.sql.reader import StringText
 from pgstrata.kinds.work_dir import work_dir_of
-from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit, run_by_lines
+
+__all__ = ["NAME", "PsqlRecipe", "PsqlRunner", "failure"]
 
 NAME = "psql"
 _MOST_LINES = 1000
 """The most problems that are reported."""
-_FAILURE = re.compile(r"^(?:psql:.*?: )?(?:ERROR|FATAL|PANIC|error|fatal):", re.MULTILINE)
 
 
 class PsqlRecipe:
@@ -57,6 +57,11 @@ class PsqlRecipe:
     def name(self) -> str:
         return NAME
 
+    @property
+    def can_continue(self) -> bool:
+        """Whether its steps can go on after errors (``kinds.base.check_on_error``)."""
+        return True
+
     def normalize(self, request: PrepareRequest) -> str:
         return _arguments(request).normalized()
 
@@ -68,13 +73,24 @@ class PsqlRecipe:
         self, request: PrepareRequest, arguments: PsqlArguments, sources: Sources
     ) -> tuple[Step, ...]:
         work_dir = work_dir_of(request, sources)
-        common_parts = _common_parts(arguments)
+        common_parts = _common_parts(arguments, request)
+        dumps = 0
         steps: list[Step] = []
         refused: list[InvalidArgumentError] = []
         for source in arguments.sources:
             try:
                 located = _located(source, work_dir, request)
-                expansion = self._expand(sources, located, work_dir, arguments, request.stdin)
+                if isinstance(located, File) and (
+                    dump := self._inputs.dump(sources, Path(located.path))
+                ):
+                    dumps += 1
+                    steps.append(
+                        _restoring_step(
+                            source, located, dump, sources, work_dir, arguments, request
+                        )
+                    )
+                    continue
+                expansion = self._expand(sources, located, work_dir, arguments, request)
                 if expansion.problems and request.uncacheable == "refuse":
                     raise _uncacheable(expansion.problems)
             except InvalidArgumentError as error:
@@ -85,6 +101,11 @@ class PsqlRecipe:
             )
         if refused:
             raise _joined(refused)
+        if arguments.restore and not dumps:
+            raise InvalidArgumentError(
+                f"{arguments.restore[0].word} is an option of pg_restore, and no -f names a dump",
+                remedy="leave it out, or name a dump of pg_dump's (-Fc, -Ft, -Fd)",
+            )
         return tuple(steps)
 
     def _expand(
@@ -93,70 +114,28 @@ class PsqlRecipe:
         source: Source,
         work_dir: Path,
         arguments: PsqlArguments,
-        stdin: str | None,
+        request: PrepareRequest,
     ) -> Expansion:
+        goes_on = request.on_error == "continue"
         bindings = tuple(_bindings(arguments))
         match source:
             case File(path):
-                found = self._inputs.expand_file(sources, Path(path), work_dir, bindings)
+                found = self._inputs.expand_file(
+                    sources, Path(path), work_dir, bindings, goes_on=goes_on
+                )
             case Stdin():
-                text = StringText(stdin or "")
-                scanned = abridge(scan(text), text)
-                found = self._inputs.expand(sources, scanned, "<stdin>", work_dir, bindings)
+                text = StringText(request.stdin or "")
+                scanned = abridge(scan(text, goes_on=goes_on), text)
+                found = self._inputs.expand(
+                    sources, scanned, "<stdin>", work_dir, bindings, goes_on=goes_on
+                )
             case Command(words):
                 sql = words.encode("utf-8", "surrogateescape")
                 scanned = abridge(scan_command(sql), sql)
-                found = self._inputs.expand(sources, scanned, "-c", work_dir, bindings)
+                found = self._inputs.expand(
+                    sources, scanned, "-c", work_dir, bindings, goes_on=goes_on
+                )
         return found._replace(problems=(*_variable_problems(arguments), *found.problems))
-
-
-class PsqlRunner:
-    """Runs each step in its own psql."""
-
-    async def execute(
-        self,
-        step: Step,
-        sources: LocalSources,
-        server: Server,
-        runtime: Runtime,
-        line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
-        ended = await run_by_lines(runtime, server, command(step, sources.local_root), line)
-        if ended.exit_code != 0:
-            raise failure(step, ended)
-        return None
-
-
-def command(step: Step, root: Path) -> ToolCommand:
-    """The psql command that runs a step, whose files are below ``root``."""
-    *flags, option, source = step.args
-    if option == "-f" and source != "-":
-        source = str(local_path(root, PurePath(source)))
-    return ToolCommand(
-        tool="psql",
-        args=(*flags, option, source),
-        work_dir=local_path(root, step.work_dir),
-        stdin=step.stdin,
-        trusted=step.uncacheable,
-        env={
-            # Some releases of psql take ~ from HOME, others from the password file.
-            "HOME": home(),
-            # The scanner assumes it; a database, a role or a server may have another setting.
-            "PGOPTIONS": "-c standard_conforming_strings=on",
-            **step.env,
-        },
-    )
-
-
-def failure(step: Step, ended: ToolExit) -> StepFailedError:
-    """The error to report if psql ended with an exit code other than 0."""
-    return StepFailedError(
-        _failure_line(ended),
-        remedy=f"correct `{_one_line(step.title)}` and prepare again",
-        details=ended.stderr_tail or None,
-    )
 
 
 # A request is normalized first and made into steps then, and the same requests come again.
@@ -165,6 +144,11 @@ _parsed = lru_cache(maxsize=16)(parse)
 
 def _arguments(request: PrepareRequest) -> PsqlArguments:
     arguments = _parsed(fields_of(request, PsqlFields).psql_args)
+    if arguments.single_transaction and request.on_error == "continue":
+        raise InvalidArgumentError(
+            "in a single transaction (-1) nothing goes on after an error",
+            remedy="leave out -1, or --on-error=continue",
+        )
     if arguments.needs_stdin and request.stdin is None:
         raise InvalidArgumentError(
             "`-f -` reads standard input, and the request has none",
@@ -235,21 +219,86 @@ def _step(
         "variables": {**arguments.variables, **arguments.flag_variables},
         "single_transaction": arguments.single_transaction,
     }
+    if request.on_error == "continue":
+        content["on_error"] = "continue"
     if expansion.problems:
         # What cannot be known is never the same again.
         content["nonce"] = secrets.token_hex(16)
     return Step(
         kind=NAME,
         digest=step_digest(NAME, content),
-        args=_args(located, arguments),
+        args=_args(located, arguments, request),
         title=shlex.join(source_words(source)),
         work_dir=work_dir,
         stdin=request.stdin if isinstance(source, Stdin) else None,
         inputs=tuple(seen.input for seen in expansion.files),
         uncacheable=bool(expansion.problems),
         env=_env(request),
+        on_error=request.on_error,
         parts=_parts(source, expansion, request.stdin) | common_parts,
     )
+
+
+def _restoring_step(
+    source: Source,
+    located: File,
+    dump: Dump,
+    sources: Sources,
+    work_dir: Path,
+    arguments: PsqlArguments,
+    request: PrepareRequest,
+) -> Step:
+    """The step that restores a dump. Variables and other options of psql do not concern it."""
+    options: list[Content] = []
+    words, files = [], list(dump.files)
+    parts = {located.path: dump.digest}
+    for option in arguments.restore:
+        word = option.word
+        if option.use is Use.RESTORE_FILE:
+            seen = _option_file(option, sources, work_dir)
+            files.append(seen)
+            word = option._replace(value=seen.input.name).word
+            options.append([option.name, seen.input.digest])
+            parts[seen.input.name] = seen.input.digest or ""
+        elif option.use is Use.RESTORE:
+            options.append([option.name, option.value])
+            parts[f"--{option.name}"] = digest([option.name, option.value])
+        words.append(word)
+    if arguments.single_transaction:
+        words.append("--single-transaction")
+        parts["-1"] = digest(["-1", True])
+    content: dict[str, Content] = {
+        "source": "dump",
+        "content": dump.digest,
+        "options": options,
+        "single_transaction": arguments.single_transaction,
+    }
+    if request.on_error == "continue":
+        content["on_error"] = "continue"
+        parts |= _ON_ERROR
+    return Step(
+        kind=NAME,
+        digest=step_digest(NAME, content),
+        args=(RESTORE, *words, located.path),
+        title=shlex.join(source_words(source)),
+        work_dir=work_dir,
+        inputs=tuple(seen.input for seen in files),
+        parts=parts,
+        on_error=request.on_error,
+    )
+
+
+def _option_file(option: Restoring, sources: Sources, work_dir: Path) -> Seen:
+    seen = sources.look(work_dir / (option.value or ""))
+    if seen.input.digest is None:
+        raise InvalidArgumentError(
+            f"{seen.input.name} does not exist",
+            remedy=f"correct the path after --{option.name}, or create the file",
+        )
+    return seen
+
+
+_ON_ERROR = {"--on-error": digest(["--on-error", "continue"])}
 
 
 def _env(request: PrepareRequest) -> dict[str, str]:
@@ -269,34 +318,22 @@ def _parts(source: Source, expansion: Expansion, stdin: str | None) -> dict[str,
     return parts
 
 
-def _common_parts(arguments: PsqlArguments) -> dict[str, str]:
+def _common_parts(arguments: PsqlArguments, request: PrepareRequest) -> dict[str, str]:
     """The parts that all steps have in common. Their names matter, so the digests cover them."""
     variables = {**arguments.variables, **arguments.flag_variables}
     flags: dict[str, Content] = {f"variable {name}": value for name, value in variables.items()}
     if arguments.single_transaction:
         flags["-1"] = True
-    return {name: digest([name, value]) for name, value in flags.items()}
+    own = _ON_ERROR if request.on_error == "continue" else {}
+    return {name: digest([name, value]) for name, value in flags.items()} | own
 
 
-def _args(source: Source, arguments: PsqlArguments) -> tuple[str, ...]:
+def _args(source: Source, arguments: PsqlArguments, request: PrepareRequest) -> tuple[str, ...]:
     return (
-        *("-X", "-v", "ON_ERROR_STOP=1"),
+        *psql_flags(request.on_error),
         *arguments.variable_words(),
         *(word for flag in arguments.output_flags for word in flag),
         *(("-1",) if arguments.single_transaction else ()),
         # These must be last: ``command`` relies on it.
         *source_words(source),
     )
-
-
-def _failure_line(ended: ToolExit) -> str:
-    lines = [line for line in ended.stderr_tail.splitlines() if line.strip()]
-    for line in lines:
-        if _FAILURE.match(line):
-            return line.strip()
-    return lines[-1].strip() if lines else f"psql ended with exit code {ended.exit_code}"
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 80 else line[:79] + "…"

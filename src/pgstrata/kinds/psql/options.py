@@ -22,6 +22,12 @@ class Use(Enum):
     WRITES_FILE = auto()
     LINEWISE = auto()
     """Ends statements at the end of a line."""
+    RESTORE = auto()
+    """pg_restore's, for dumps: which part of one is restored, and how."""
+    RESTORE_FILE = auto()
+    """The same, with a file that pg_restore reads."""
+    RESTORE_JOBS = auto()
+    """pg_restore's, and makes no difference to what is restored."""
 
 
 class Option(NamedTuple):
@@ -78,5 +84,34 @@ OPTIONS = (
     Option("o", ("output",), Use.WRITES_FILE, value=True),
 )
 
+_RESTORING = (
+    *("data-only", "schema-only", "clean", "if-exists", "no-privileges"),
+    *("no-acl", "no-comments", "no-data-for-failed-tables", "no-publications", "no-subscriptions"),
+    *("no-security-labels", "no-table-access-method", "no-tablespaces", "disable-triggers"),
+    *("enable-row-security", "strict-names", "use-set-session-authorization", "no-data"),
+    *("no-policies", "no-schema", "no-statistics", "statistics", "statistics-only"),
+)
+_RESTORING_VALUE = (
+    *("schema", "table", "function", "trigger", "section", "role", "superuser"),
+    "transaction-size",
+)
+
+RESTORE_OPTIONS = (
+    Option("O", ("no-owner",), Use.RESTORE),
+    Option("C", ("create",), Use.RESTORE),
+    Option("I", ("index",), Use.RESTORE, value=True),
+    Option("N", ("exclude-schema",), Use.RESTORE, value=True),
+    Option("j", ("jobs",), Use.RESTORE_JOBS, value=True),
+    *(Option(None, (name,), Use.RESTORE) for name in _RESTORING),
+    *(Option(None, (name,), Use.RESTORE, value=True) for name in _RESTORING_VALUE),
+    *(Option(None, (name,), Use.RESTORE_FILE, value=True) for name in ("use-list", "filter")),
+    Option(None, ("exit-on-error",), Use.IMPLIED),
+    Option(None, ("verbose",), Use.IMPLIED),
+    Option(None, ("format",), Use.IMPLIED, value=True),
+)
+"""Those of pg_restore that psql does not have: no letter means something else to psql."""
+
 BY_LETTER = {option.letter: option for option in OPTIONS if option.letter}
 BY_NAME = {name: option for option in OPTIONS for name in option.names}
+RESTORE_BY_LETTER = {option.letter: option for option in RESTORE_OPTIONS if option.letter}
+RESTORE_BY_NAME = {name: option for option in RESTORE_OPTIONS for name in option.names}

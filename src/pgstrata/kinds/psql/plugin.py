@@ -39,13 +39,16 @@ class _Plugin:
 Makes a database with psql and prints DSN=… once it accepts connections. Each -f or -c is a step,
 and the result of every step is kept: what was built before, with the same content, is cloned in
 milliseconds. Arguments after `--`, or from the first that is not an option here, are passed to
-psql.
+psql. A -f may also name a compressed script (gzip, zstd, xz, bzip2), or a dump by pg_dump -Fc, -Ft
+or -Fd, which pg_restore restores: its options (--schema, --no-owner, -j, …) stand among psql's.
 """,
             examples=(
                 "pgstrata prepare:psql -- -f schema.sql -f seed.sql",
                 "pgstrata prepare:psql --image postgres:16 --name shop --ttl 2h -- -f schema.sql",
                 "pgstrata prepare:psql -v tenant=acme -1 -f schema.sql -c 'analyze'",
                 "pg_dump old | pgstrata prepare:psql -- -f -",
+                "pgstrata prepare:psql --no-owner -j 4 -f backup.dump",
+                "pgstrata prepare:psql --on-error=continue -- -f all-of-a-server.sql",
                 'eval "$(pgstrata prepare:psql -- -f schema.sql)"; psql "$DSN"',
             ),
         ),

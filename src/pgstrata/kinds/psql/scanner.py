@@ -10,9 +10,11 @@ import re
 
 from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.kinds.psql.commands import (
+    MATTERING,
     Command,
     bind_results,
     judge,
+    matters,
     read_command,
     takes_data,
 )
@@ -26,6 +28,9 @@ from pgstrata.kinds.sql.reader import Reader, Text
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DATA_END = re.compile(rb"(?<=\n)\\\.\r?(?:\n|\Z)")
+_MATTERS = re.compile(
+    rb"\\(?:" + b"|".join(re.escape(name.encode()) for name in MATTERING) + rb")(?![\w])"
+)
 _BLANK = re.compile(rb"[ \t\r\f\v]*")
 _LINE = re.compile(rb"[^\r\n]*")
 _ALONE = "put COPY ... FROM STDIN on lines of its own, before its data"
@@ -37,9 +42,14 @@ _SERVER_ADDRESS = re.compile(rb":(?:['\"]|\{\?)?(?P<name>HOST|PORT)\b")
 """Variables that psql itself sets to another value each time a step is run."""
 
 
-def scan(text: Text) -> Script:
-    """What the script refers to. Never fails, whatever the text, and takes linear time."""
-    return _Scan(text).run()
+def scan(text: Text, *, goes_on: bool = False) -> Script:
+    """What the script refers to. Never fails, whatever the text, and takes linear time.
+
+    ``goes_on``: psql goes on after errors. Then it skips the rest of a line, even an open quote,
+    and reads the data of a COPY that failed as script. So everything that would matter if it were
+    read, is a problem wherever it is: in data, in literals, in comments.
+    """
+    return _Scan(text, goes_on=goes_on).run()
 
 
 def scan_command(text: Text) -> Script:
@@ -76,9 +86,12 @@ def _forbid_server_address(findings: Findings, reader: Reader) -> None:
 class _Scan:
     """One pass over one script."""
 
-    def __init__(self, text: Text) -> None:
+    def __init__(self, text: Text, *, goes_on: bool) -> None:
         self._end = len(text)
-        self._findings = Findings(text)
+        self._goes_on = goes_on
+        self._commands: set[int] = set()
+        """Where backslash commands start, if psql goes on after errors."""
+        self._findings = Findings(text, goes_on=goes_on)
         self._marked = text[: len(_BYTE_ORDER_MARK)] == _BYTE_ORDER_MARK
         self._position = len(_BYTE_ORDER_MARK) if self._marked else 0
         self._reader = Reader(text, self._position)
@@ -113,7 +126,23 @@ class _Scan:
             self._take(token)
         self._end_sql(self._end)
         _forbid_server_address(self._findings, self._reader)
+        if self._goes_on:
+            self._forbid_hidden_commands()
         return self._findings.script()
+
+    def _forbid_hidden_commands(self) -> None:
+        position = self._reader.start
+        while (found := self._reader.find(_MATTERS, position)) is not None:
+            start = self._reader.base + found.start()
+            position = start + 1
+            if start not in self._commands:
+                command = read_command(self._reader, start, self._line_end(start))
+                if matters(command):
+                    self._problem(
+                        start,
+                        f"\\{command.name} may be read as a command if something fails before it",
+                        "write it otherwise, or let no error pass (without --on-error=continue)",
+                    )
 
     def _take(self, token: Token) -> None:
         self._position = token.end
@@ -164,6 +193,8 @@ class _Scan:
         if self._reader.at(start, b"\\;") or self._reader.at(start, b"\\:"):
             self._position = start + 2
             return
+        if self._goes_on:
+            self._commands.add(start)
         command = read_command(self._reader, start, self._line_end(start))
         judge(command, self._findings)
         if command.name == "gset":
@@ -254,6 +285,8 @@ class _Scan:
         data = min(self._line_end(end) + 1, self._end)
         done = self._reader.find(_DATA_END, data)
         after = self._end if done is None else self._reader.base + done.end()
+        if self._goes_on:
+            _forbid(self._findings, data, after, forbidden.UNKNOWN)
         self._position = self._sql_start = after
 
     def _line_end(self, position: int) -> int:
@@ -267,6 +300,8 @@ class _Scan:
     def _end_sql(self, end: int, *, ends: bool = True) -> None:
         """Search the SQL up to here; ``ends``: with the end of a statement."""
         whole = forbidden.Whole(starts=self._sql_starts, ends=ends, returns_data=self._returns_data)
+        if self._goes_on:
+            whole = forbidden.UNKNOWN
         _forbid(self._findings, self._sql_start, end, whole)
         self._sql_start = end
 

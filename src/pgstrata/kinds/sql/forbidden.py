@@ -22,7 +22,15 @@ from pgstrata.kinds.sql.suspects import (
 )
 from pgstrata.kinds.sql.unread import Span, Whole, spans
 
-__all__ = ["Forbidden", "Whole", "copy_of", "find", "find_in_statements", "unsafe_encoding"]
+__all__ = [
+    "UNKNOWN",
+    "Forbidden",
+    "Whole",
+    "copy_of",
+    "find",
+    "find_in_statements",
+    "unsafe_encoding",
+]
 
 _ENOUGH = 1000
 """The most findings that are reported."""
@@ -67,6 +75,10 @@ def find(sql: Text, start: int = 0, end: int | None = None) -> tuple[Forbidden, 
     If there is very much, only the beginning.
     """
     return _find(sql, start, end, comments)
+
+
+UNKNOWN = Whole(starts=False, ends=False, returns_data=False)
+"""SQL of which nothing is known."""
 
 
 def find_in_statements(sql: Text, start: int, end: int, whole: Whole) -> tuple[Forbidden, ...]:

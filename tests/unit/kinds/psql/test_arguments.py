@@ -218,3 +218,32 @@ def test_reading_arguments_needs_no_heavy_import() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert ended.stdout.strip() == "[]"
+
+
+def test_options_of_pg_restore_keep_their_order_and_have_one_spelling() -> None:
+    parsed = parse(["-Oj2", "-N", "old", "--schema", "app", "--section=data", "--clean", "-f", "d"])
+    assert parsed.normalized() == (
+        "--no-owner --jobs=2 --exclude-schema=old --schema=app --section=data --clean -f d"
+    )
+    assert parse(shlex.split(parsed.normalized())) == parsed
+    assert parse(["-f", "d", "--exit-on-error", "--format=c", "--verbose"]).restore == ()
+
+
+def test_a_letter_or_an_abbreviation_means_to_psql_what_it_always_did() -> None:
+    plain = parse(["-x", "-t", "-n", "-a", "-F", "|", "--se", "a=b", "--no-ps", "-c", "select 1"])
+    assert plain.restore == ()
+    assert plain.variables == {"a": "b"}
+
+
+def test_files_that_options_of_pg_restore_name_are_made_absolute() -> None:
+    words = ("--use-list", "toc", "--filter=some/rules", "-f", "d")
+    assert absolute(words, "/w") == (
+        *("--use-list", "/w/toc", "--filter=/w/some/rules"),
+        *("-f", "/w/d"),
+    )
+
+
+@pytest.mark.parametrize("words", [["-j", "0"], ["-j", "two"], ["--use-list", "-"], ["--list"]])
+def test_what_pg_restore_could_not_do_in_a_recipe_is_refused(words: list[str]) -> None:
+    with pytest.raises(InvalidArgumentError):
+        parse([*words, "-f", "d"])

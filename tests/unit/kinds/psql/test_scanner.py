@@ -486,3 +486,40 @@ def test_what_only_this_one_server_knows_is_refused(text: bytes) -> None:
 
 def test_a_variable_of_ones_own_may_be_called_port() -> None:
     assert scan(b"select :'port', :'PORTAL', ':PORTS';").problems == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"copy t from stdin;\n\\! date\n\\.\n", r"\! may be read as a command"),
+        (b"copy t from stdin;\na\t\\i x\n\\.\n", r"\i may be read as a command"),
+        (b"select '\\copy t from ''x'' ';", r"\copy may be read as a command"),
+        (b"-- \\w out\nselect 1;", r"\w may be read as a command"),
+        (b"\\echo a \\\\ select '\n\\setenv A b\n';", r"\setenv may be read as a command"),
+        (b"copy t from stdin;\ncopy u from program 'x';\n\\.\n", "COPY runs a program"),
+        (b"insert into t values ('copy u from ''/f'' ');", "COPY"),
+    ],
+)
+def test_what_may_be_read_after_an_error_counts_as_read(text: bytes, problem: str) -> None:
+    assert not scan(text).problems
+    found = "; ".join(one.what for one in scan(text, goes_on=True).problems)
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"copy t from stdin;\na\\tb\\N\\\\x41\\n\n\\.\nselect 1;",
+        b"create table t (a text check (a ~ '^\\w+\\s*\\d$'), b text default E'\\\\!');",
+        b"\\c other\n\\set x 1\nselect :x;",
+        b"\\set ON_ERROR_STOP off\n\\unset ON_ERROR_STOP\n",
+        b"\\restrict abc\nselect 1;\n\\unrestrict abc\n",
+    ],
+)
+def test_what_harms_in_no_reading_is_accepted_when_psql_goes_on(text: bytes) -> None:
+    assert scan(text, goes_on=True).problems == ()
+
+
+@given(text=st.binary(max_size=200))
+def test_the_parts_are_the_same_whether_psql_goes_on_or_not(text: bytes) -> None:
+    assert scan(text, goes_on=True).segments == scan(text).segments

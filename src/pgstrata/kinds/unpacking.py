@@ -1,0 +1,143 @@
+"""Unpacks compressed scripts: as a stream, into a file without a name on a disk.
+
+However much comes out, memory holds some windows of it. A file that is made to become huge fills
+the disk of temporary files, which ends it with an error.
+"""
+
+import bz2
+import errno
+import gzip
+import lzma
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from pgstrata.errors import DiskFullError, InvalidArgumentError
+from pgstrata.kinds.formats import BEGINNING, Packing, recognise
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_PIECE = 1 << 16
+_WINDOW_LOG = 27
+"""The largest window of zstd that is decoded, like by its own program: 128 MiB."""
+_XZ_BYTES = 256 << 20
+"""How much memory xz may take: its highest level needs 65 MiB."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+def _zstd() -> _Decompressor:
+    options = {int(zstd.DecompressionParameter.window_log_max): _WINDOW_LOG}
+    return zstd.ZstdDecompressor(options=options)
+
+
+_DECOMPRESSORS: dict[Packing, Callable[[], _Decompressor]] = {
+    "xz": lambda: lzma.LZMADecompressor(memlimit=_XZ_BYTES),
+    "bzip2": bz2.BZ2Decompressor,
+    "zstd": _zstd,
+}
+
+
+def packing_of(file: BinaryIO) -> Packing | None:
+    """How a file is compressed, by its first bytes; None if it is not in a way we can unpack."""
+    found = recognise(os.pread(file.fileno(), BEGINNING, 0))
+    return found.packing if found else None
+
+
+class UnpackingError(InvalidArgumentError):
+    """A file that cannot be unpacked. Its message lacks the file's name at its start."""
+
+
+@contextmanager
+def unpacked(
+    file: BinaryIO, packing: Packing, goes_on: Callable[[], bool] = lambda: True
+) -> Iterator[BinaryIO]:
+    """The content of a compressed file, as an open file that is gone at the end of the block.
+
+    ``goes_on`` is asked now and then whether to. Raises ``UnpackingError`` if the file is damaged,
+    ``DiskFullError`` if there is no room for what comes out, and ``InterruptedError``.
+    """
+    directory_ = directory()
+    with tempfile.TemporaryFile(dir=directory_) as plain:
+        try:
+            for piece in _pieces(file, packing):
+                plain.write(piece)
+                if not goes_on():
+                    raise InterruptedError
+            plain.flush()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise DiskFullError(
+                f"what is compressed with {packing} does not fit into {directory_} once unpacked",
+                remedy="make room there, or set TMPDIR to another directory for the engine",
+            ) from error
+        plain.seek(0)
+        yield plain
+
+
+def directory() -> str:
+    """Where temporary files are that may become large: ``/tmp`` may be in memory."""
+    for variable in ("TMPDIR", "TEMP", "TMP"):
+        if os.environ.get(variable):
+            return tempfile.gettempdir()
+    return next((each for each in ("/var/tmp",) if Path(each).is_dir()), tempfile.gettempdir())  # noqa: S108
+
+
+def _pieces(file: BinaryIO, packing: Packing) -> Iterator[bytes]:
+    file.seek(0)
+    unpacking = _gzip(file) if packing == "gzip" else _members(file, _DECOMPRESSORS[packing])
+    while True:
+        try:
+            piece = next(unpacking, None)
+        except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
+            raise UnpackingError(
+                f"cannot be unpacked with {packing}: {error}",
+                remedy="check that it was copied as a whole, or unpack it yourself",
+            ) from error
+        if piece is None:
+            return
+        yield piece
+
+
+def _gzip(file: BinaryIO) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+        while piece := stream.read(_PIECE):
+            yield piece
+
+
+def _members(file: BinaryIO, make: Callable[[], _Decompressor]) -> Iterator[bytes]:
+    """What one or more streams in a row hold."""
+    data, begun = file.read(_PIECE), False
+    while data:
+        one, begun = make(), True
+        while not one.eof:
+            if one.needs_input and not data and not (data := file.read(_PIECE)):
+                raise EOFError("it ends too early")
+            piece = one.decompress(data if one.needs_input else b"", _PIECE)
+            data = b""
+            if piece:
+                yield piece
+        # Between and after streams there may be zeros.
+        data = (one.unused_data or file.read(_PIECE)).lstrip(b"\0")
+        while not data and (more := file.read(_PIECE)):
+            data = more.lstrip(b"\0")
+    if not begun:
+        raise EOFError("it is empty")
