@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import needs
 from tests.acceptance.conftest import Terminal
 from tests.acceptance.test_prepare import CHINOOK, rows
 from tests.clusters import fetched
@@ -186,6 +188,22 @@ def test_without_cells_a_dump_is_checked_like_a_script_and_comes_to_the_same(
     refused = pgstrata("prepare:psql", *IMAGE, "--", "-f", path, exit_code=1)
     assert "pg_read_file" in refused.stderr
     assert "pgstrata status" in refused.stderr
+
+
+def test_a_forged_dump_that_names_a_file_elsewhere_does_not_get_it(shell: Terminal) -> None:
+    if shell.json("status")["sandbox"]["level"] != "basic":
+        needs.missing_root("tools have no cell here")
+    shell.write("elsewhere.dat", "7\t7\tstolen\n\\.\n")
+    forged = shell.work / "forged"
+    shutil.copytree(shell.work / "d", forged)
+    contents = forged / "toc.dat"
+    name = next(forged.glob("*.dat.gz")).name.removesuffix(".gz").encode()
+    whole, other = contents.read_bytes(), b"../elsewhere.dat"
+    before, after = whole.split(len(name).to_bytes(4, "little") + name)
+    contents.write_bytes(before + len(other).to_bytes(4, "little") + other + after)
+    refused = shell("prepare:psql", *IMAGE, "--", "-O", "--no-acl", "-f", "forged", exit_code=1)
+    assert "forged/../elsewhere.dat" in refused.stderr
+    assert "Permission denied" in refused.stderr
 
 
 READS = """

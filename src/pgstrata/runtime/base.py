@@ -39,6 +39,9 @@ class ToolCommand(Model, frozen=True, kw_only=True):
     """If given, it also has a home and ``/tmp`` of its own, where there are cells."""
     path: str | None = None
     """Where it looks for programs, after PostgreSQL's own; None for the system's."""
+    reads: tuple[Path, ...] | None = None
+    """If given, the only files and directories that it can read beside its own and the system's,
+    where there is a cell that keeps it from others."""
     env: dict[str, str] = {}
     """Variables added to the connection's (``PGHOST``, …) and a minimal environment."""
 

@@ -127,15 +127,19 @@ class Cells:
         connect: tuple[int, ...] = (),
         view: View | None = None,
         layout: Layout | None = None,
+        reads: Iterable[Path] | None = None,
     ) -> plan.Cell | None:
         """A tool's cell, without the ``hidden`` directories; None if there is none.
 
         One that is ``trusted`` can write to whatever its user can, one with ``network`` connect to
         it, and others ``connect`` to these ports of TCP. With a ``view``, it sees the ``layout``.
+        ``reads``: what it can read beside the system's files and its own, unless it is trusted;
+        None for everything.
         """
         means = self.means
         if not means.namespaces:
             return None
+        open_network, reads = network or self._settings.network, None if trusted else reads
         argv, hides = tuple(argv), tuple(str(path) for path in hidden)
         seen = [Path(argv[0]).parent.parent, work_dir]
         if view is not None:
@@ -153,7 +157,9 @@ class Cells:
             hidden=hides,
             read_only=not trusted,
             capabilities=None if trusted or os.geteuid() else (kernel.OVERRIDE_MODES,),
-            files=None if network or self._settings.network else _no_tcp(means, connect),
+            files=None
+            if open_network and reads is None
+            else _files_of_tool(means, argv[0], reads, tcp=not open_network, connect=connect),
             filter=seccomp.program(datagrams=False, sockets=network) if means.filter else None,
             init=True,
         )
@@ -180,16 +186,42 @@ def _as_they_are(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((path, path) for path in dict.fromkeys(paths))
 
 
-def _no_tcp(means: Means, connect: tuple[int, ...]) -> plan.Files | None:
-    """Rules against TCP, but to these ports, and nothing else."""
-    if not means.landlock:
-        return None
-    return plan.Files(read=("/",), write=("/",), execute=("/",), tcp=True, connect=connect)
-
-
 def _has_system(directory: Path) -> bool:
     """Whether nothing would run without what is in a directory."""
     return any(Path(path).is_relative_to(directory) for path in SYSTEM)
+
+
+def _files_of_tool(
+    means: Means,
+    program: str,
+    reads: Iterable[Path] | None,
+    *,
+    tcp: bool,
+    connect: tuple[int, ...],
+) -> plan.Files | None:
+    """Rules against TCP but to these ports, and against reading more than is given, if it is."""
+    if not means.landlock:
+        return None
+    if reads is None:
+        return plan.Files(read=("/",), write=("/",), execute=("/",), tcp=tcp, connect=connect)
+    programs = (*SYSTEM, *map(str, _installed(Path(program))))
+    return plan.Files(
+        read=("/proc", "/dev", *map(str, reads)),
+        write=("/dev/null",),
+        execute=programs,
+        tcp=tcp,
+        connect=connect,
+    )
+
+
+@cache
+def _installed(program: Path) -> tuple[Path, ...]:
+    """Where a program is, through links, and the libraries that it came with."""
+    real = program.resolve()
+    roots = [program.parent.parent, real.parent.parent]
+    # A Python package has its libraries in a directory beside its own.
+    roots += [libraries for above in real.parents[2:4] for libraries in above.glob("*.libs")]
+    return tuple(root for root in dict.fromkeys(roots) if root != Path("/"))
 
 
 def _is_below(path: Path, directories: Iterable[str | Path]) -> bool:

@@ -233,6 +233,7 @@ class NativeRuntime:
             connect=() if command.network is None else (server.endpoint.port,),
             view=command.view,
             layout=self._catalogue.layout(installation) if command.view else None,
+            reads=command.reads,
         )
         if cell is None:
             exit_code = await subprocesses.stream(

@@ -145,14 +145,14 @@ class Inputs:
         except UnpackingError as error:
             raise InvalidArgumentError(f"{path} {error.message}", remedy=error.remedy) from error
 
-    def dump(self, sources: Sources, path: PurePath) -> Dump | None:
-        """The dump at a path; None if there is something else, or nothing.
+    def dump(self, sources: Sources, path: PurePath, *, goes_on: bool = False) -> Dump | None:
+        """The dump at a path; None if there is something else, or nothing. ``goes_on`` as below.
 
         Raises ``InvalidArgumentError`` if it cannot be read, and for any other directory.
         """
         listing = sources.list(path)
         if listing is None:
-            seen, scanned = self.read(sources, path)
+            seen, scanned = self.read(sources, path, goes_on=goes_on)
             found = scanned and scanned.format
             if scanned is None or scanned.packed or not (found and found.is_dump):
                 return None

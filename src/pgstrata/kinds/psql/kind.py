@@ -74,14 +74,14 @@ class PsqlRecipe:
     ) -> tuple[Step, ...]:
         work_dir = work_dir_of(request, sources)
         common_parts = _common_parts(arguments, request)
-        dumps = 0
+        dumps, goes_on = 0, request.on_error == "continue"
         steps: list[Step] = []
         refused: list[InvalidArgumentError] = []
         for source in arguments.sources:
             try:
                 located = _located(source, work_dir, request)
                 if isinstance(located, File) and (
-                    dump := self._inputs.dump(sources, Path(located.path))
+                    dump := self._inputs.dump(sources, Path(located.path), goes_on=goes_on)
                 ):
                     dumps += 1
                     steps.append(
@@ -249,6 +249,11 @@ def _restoring_step(
     request: PrepareRequest,
 ) -> Step:
     """The step that restores a dump. Variables and other options of psql do not concern it."""
+    if arguments.single_transaction and any(o.use is Use.RESTORE_JOBS for o in arguments.restore):
+        raise InvalidArgumentError(
+            "several jobs (-j) cannot share a single transaction (-1)",
+            remedy="leave out one of them",
+        )
     options: list[Content] = []
     words, files = [], list(dump.files)
     parts = {located.path: dump.digest}

@@ -85,8 +85,8 @@ OPTIONS = (
 )
 
 _RESTORING = (
-    *("data-only", "schema-only", "clean", "if-exists", "no-privileges"),
-    *("no-acl", "no-comments", "no-data-for-failed-tables", "no-publications", "no-subscriptions"),
+    *("data-only", "schema-only", "clean", "if-exists"),
+    *("no-comments", "no-data-for-failed-tables", "no-publications", "no-subscriptions"),
     *("no-security-labels", "no-table-access-method", "no-tablespaces", "disable-triggers"),
     *("enable-row-security", "strict-names", "use-set-session-authorization", "no-data"),
     *("no-policies", "no-schema", "no-statistics", "statistics", "statistics-only"),
@@ -99,6 +99,7 @@ _RESTORING_VALUE = (
 RESTORE_OPTIONS = (
     Option("O", ("no-owner",), Use.RESTORE),
     Option("C", ("create",), Use.RESTORE),
+    Option(None, ("no-privileges", "no-acl"), Use.RESTORE),
     Option("I", ("index",), Use.RESTORE, value=True),
     Option("N", ("exclude-schema",), Use.RESTORE, value=True),
     Option("j", ("jobs",), Use.RESTORE_JOBS, value=True),

@@ -223,7 +223,11 @@ async def _called(call: _Call, told: ToolCommand, output: OutputSink) -> ToolExi
 
 
 def _tool(call: _Call, args: tuple[str, ...]) -> ToolCommand:
-    return ToolCommand(tool=RESTORE, args=args, work_dir=local_path(call.root, call.step.work_dir))
+    # A forged dump in directory format may name files that are elsewhere.
+    reads = tuple(local_path(call.root, PurePath(one.name)) for one in call.step.inputs)
+    return ToolCommand(
+        reads=reads, tool=RESTORE, args=args, work_dir=local_path(call.root, call.step.work_dir)
+    )
 
 
 def _located(word: str, root: Path) -> str:

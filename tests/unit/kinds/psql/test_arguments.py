@@ -226,6 +226,7 @@ def test_options_of_pg_restore_keep_their_order_and_have_one_spelling() -> None:
         "--no-owner --jobs=2 --exclude-schema=old --schema=app --section=data --clean -f d"
     )
     assert parse(shlex.split(parsed.normalized())) == parsed
+    assert parse(["--no-acl", "-f", "d"]) == parse(["--no-privileges", "-f", "d"])
     assert parse(["-f", "d", "--exit-on-error", "--format=c", "--verbose"]).restore == ()
 
 
