@@ -39,7 +39,7 @@ from pgstrata.runtime.surroundings import with_surroundings
 from pgstrata.settings import SandboxSettings
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import needs
-from tests.servers import data_dir_of, pid_of
+from tests.servers import data_dir_of, pid_of, works_below
 
 POSTGRES_HOME = Path(os.environ.get("PGSTRATA_POSTGRES_HOME", f"{sys.prefix}/postgres"))
 """Where `make test` puts PostgreSQL of several majors."""
@@ -215,13 +215,8 @@ class NativeRig:
         process.wait()
 
     def add_tablespace(self, server: Server) -> Path:
-        # In a cell, a server can write nowhere but below its data directory.
-        data_dir = data_dir_of(server)
-        location = data_dir / "elsewhere"
-        location.mkdir(mode=0o700)
-        shutil.chown(location, data_dir.owner())
-        with connected(server.endpoint.dsn) as connection:
-            connection.execute(f"create tablespace elsewhere location '{location}'".encode())
+        location = Path("/elsewhere")
+        (data_dir_of(server) / "pg_tblspc" / "16384").symlink_to(location)
         return location
 
     def add_unlogged(self, server: Server) -> None:
@@ -294,12 +289,11 @@ def connected(dsn: str) -> psycopg.Connection:
 
 def servers_below(directory: Path) -> list[psutil.Process]:
     """Every PostgreSQL process that works in a data directory below ``directory``."""
+    root = directory.resolve()
     return [
         process
-        for process in psutil.process_iter(["name", "cwd"])
-        if process.info["name"] == "postgres"
-        and process.info["cwd"] is not None
-        and Path(process.info["cwd"]).is_relative_to(directory.resolve())
+        for process in psutil.process_iter(["name"])
+        if process.info["name"] == "postgres" and works_below(process.pid, root)
     ]
 
 

@@ -1,5 +1,6 @@
 """What a test, unlike the rest of the engine, knows of a server: what its handle holds."""
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from pgstrata.dbms.tablespaces import DATA_DIR
 from pgstrata.domain.instance import Server
+from pgstrata.system import processes
 from pgstrata.system.cell import spawning
 
 
@@ -29,3 +32,23 @@ def started_by(pid: int, *stores: Path) -> Iterator[psutil.Process]:
     for starter in (pid, *(one for store in stores for one in spawning.spawners(store))):
         with suppress(psutil.NoSuchProcess):
             yield from psutil.Process(starter).children(recursive=True)
+
+
+def works_below(pid: int, root: Path) -> bool:
+    """Whether a process works in a directory below ``root``, whatever path that has in its cell."""
+    where = processes.working_dir(pid)
+    if where != DATA_DIR:
+        return where is not None and Path(where).is_relative_to(root)
+    if any(processes.works_in(pid, place) for place in _data_dirs(root)):
+        return True
+    # Its directory may have been removed; then its store is known.
+    starters = (one for one in processes.ancestors(pid) if not spawning.is_in_cell(one))
+    stores = (processes.environ(one, spawning.CELLS) for one in starters)
+    return any(store is not None and Path(store).is_relative_to(root) for store in stores)
+
+
+def _data_dirs(root: Path) -> Iterator[Path]:
+    for directory, below, _ in os.walk(root):
+        if Path(directory).name == "data":
+            below.clear()
+            yield Path(directory)

@@ -16,11 +16,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from pgstrata.dbms.tablespaces import DATA_DIR
 from pgstrata.domain.image import Installation
 from pgstrata.domain.instance import Server
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.base import ToolCommand, run_by_lines
-from pgstrata.runtime.cells import Cells
+from pgstrata.runtime.cells import Cells, Places
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.layout import layout_of
 from pgstrata.runtime.postmaster import Postmaster
@@ -111,9 +112,7 @@ def cell_with(native: NativeRig, spawner: Spawner, program: tuple[str, ...], own
         MINIMAL_ENV,
         layout=asyncio.run(layout_of(installation_of(native).bin_dir)),
         major=15,
-        data_dir=own,
-        sockets=own,
-        rules=own,
+        places=Places(own, own, own),
         port=1,
     )
     assert cell is not None
@@ -124,7 +123,9 @@ def cell_with(native: NativeRig, spawner: Spawner, program: tuple[str, ...], own
 def inside(native: NativeRig, there: dict[str, Any]) -> dict[str, str]:
     """What becomes of each attack in a server's place: in its cell, but that it runs Python."""
     spawner = Spawner(Path("/"))
-    cell = cell_with(native, spawner, argv(there), Path(there["own"]))
+    # What is its own has a path of its own there.
+    program = argv(there | {"own": DATA_DIR})
+    cell = cell_with(native, spawner, program, Path(there["own"]))
     with tempfile.TemporaryFile() as said:
         started = spawner.start(cell, stdin=None, stdout=said.fileno(), stderr=said.fileno())
         ended = levels.wait(started)
@@ -181,7 +182,7 @@ def test_native_code_cannot_be_brought_along(native: NativeRig, neighbour: Serve
     with connected(neighbour.endpoint.dsn) as attacker:
         oid = attacker.execute("select lo_from_bytea(0, %s)", (library,)).fetchone()
         assert oid is not None
-        for place in (f"{data_dir_of(neighbour)}/brought.so", "/tmp/brought.so"):
+        for place in (f"{DATA_DIR}/brought.so", "/tmp/brought.so"):
             attacker.execute("select lo_export(%s, %s)", (*oid, place))
             with pytest.raises(psycopg.Error, match="failed to map segment from shared object"):
                 attacker.execute(f"load '{place}'".encode())

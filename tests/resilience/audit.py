@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from pgstrata.runtime.access import socket_dir_for
+from tests.servers import works_below
 
 ROOT_ENTRIES = frozenset(
     {
@@ -200,8 +201,9 @@ def inhabitants(store: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            inside = Path(process.cwd()).is_relative_to(store)
-            if inside or any(str(store) in word for word in process.cmdline()):
+            if works_below(process.pid, store) or any(
+                str(store) in word for word in process.cmdline()
+            ):
                 found.append(process)
     return found
 

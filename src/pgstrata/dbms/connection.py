@@ -45,7 +45,7 @@ def _conninfo(server: Server) -> str:
     endpoint = server.endpoint
     return make_conninfo(
         host=str(endpoint.socket_dir),
-        port=endpoint.port,
+        port=endpoint.socket_port,
         user=endpoint.user,
         dbname=endpoint.database,
         sslmode="disable",

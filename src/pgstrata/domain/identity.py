@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 
-RECIPE_FORMAT = 1
+RECIPE_FORMAT = 2
 """Part of every step's digest. Increase it when the same step would make a different state."""
 
 _AT_A_TIME = 1000

@@ -19,6 +19,13 @@ class Endpoint(Model, frozen=True, kw_only=True):
     database: str
     major: int = 0
     """The server's major version; 0 in rows written before it was recorded."""
+    own_port: int | None = None
+    """What the server itself takes for its port, as its socket's name says, if that is another."""
+
+    @property
+    def socket_port(self) -> int:
+        """The number in the socket's name, which clients of the socket give as the port."""
+        return self.port if self.own_port is None else self.own_port
 
     @property
     def dsn(self) -> str:

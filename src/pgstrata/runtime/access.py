@@ -42,7 +42,8 @@ _FALLBACK_ROOT = Path("/tmp")  # noqa: S108 - a directory here is closed to othe
 """Where sockets are if the store cannot have them, whatever ``TMPDIR`` says: no path is shorter,
 and a private temporary directory would keep the servers' user out."""
 
-_HBA_FILE, _IDENT_FILE = "pg_hba.conf", "pg_ident.conf"
+SETTINGS_FILE, HBA_FILE, IDENT_FILE = "postgresql.conf", "pg_hba.conf", "pg_ident.conf"
+"""The names of the engine's files in a server's directory."""
 
 _LEFT = re.compile(r"[0-9a-f]{8}|(\.s\.PGSQL\.|pg_hba\.conf|pg_ident\.conf|password\.).*")
 """What an engine leaves in the directory; all but the first is an earlier version's, whose servers
@@ -137,7 +138,7 @@ class PrivateDir:
         names: set[str] = set()
         for endpoint in kept:
             if endpoint.socket_dir == self.path:
-                names |= {_HBA_FILE, _IDENT_FILE, *_earlier_sockets(endpoint)}
+                names |= {HBA_FILE, IDENT_FILE, *_earlier_sockets(endpoint)}
             else:
                 names.add(endpoint.socket_dir.parent.name)
         for entry in list(self.path.iterdir()):
@@ -207,9 +208,9 @@ class ServerDir:
         """Make the directory for sockets in it, for the server to write to."""
         self.path = path
         self.sockets = path / _SOCKETS
-        self.settings_file = path / "postgresql.conf"
-        self.hba_file = path / _HBA_FILE
-        self.ident_file = path / _IDENT_FILE
+        self.settings_file = path / SETTINGS_FILE
+        self.hba_file = path / HBA_FILE
+        self.ident_file = path / IDENT_FILE
         self.sockets.mkdir(mode=0o700)
         self._own_sockets(server.pw_uid, server.pw_gid)
 

@@ -6,7 +6,9 @@ import struct
 from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
+from typing import NamedTuple
 
+from pgstrata.dbms.tablespaces import DATA_DIR, HOME
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.runtime.base import View
 from pgstrata.runtime.layout import Layout
@@ -25,6 +27,19 @@ _TEMPORARY = ("/tmp", "/var/tmp", _SHARED_MEMORY)  # noqa: S108 - what the syste
 
 _OLDEST_WITHOUT_DATAGRAMS = 15
 """Before, statistics were sent from one process of a server to another by UDP."""
+
+
+class Places(NamedTuple):
+    """A server's directories."""
+
+    data_dir: Path
+    sockets: Path
+    rules: Path
+    """Of the files that say who may connect, and of its settings."""
+
+
+_IN_CELLS = Places(Path(DATA_DIR), Path(HOME, "sockets"), Path(HOME, "rules"))
+"""The same for every server, since its sessions can ask for them."""
 
 
 class Cells:
@@ -62,6 +77,14 @@ class Cells:
         """Whether no server sees another's files."""
         return bool(self.means.namespaces)
 
+    def seen(self, places: Places) -> Places:
+        """A server's directories by the paths that it knows itself."""
+        return _IN_CELLS if self.have_mounts else places
+
+    def seen_data_dir(self, data_dir: Path) -> Path:
+        """The same of the data directory alone."""
+        return _IN_CELLS.data_dir if self.have_mounts else data_dir
+
     def server(
         self,
         argv: Iterable[str],
@@ -69,36 +92,35 @@ class Cells:
         *,
         layout: Layout,
         major: int,
-        data_dir: Path,
-        sockets: Path,
-        rules: Path,
+        places: Places,
         port: int,
         building: bool = False,
     ) -> plan.Cell | None:
-        """A server's cell; None if this system has none.
-
-        ``rules``: the directory of the files that say who may connect.
-        """
+        """A server's cell; None if this system has none."""
         means = self.means
         if means.level == "off":
             return None
         argv = tuple(argv)
         others = tuple(str(path) for path in (*_outside_system(layout), *self._settings.read_paths))
         alone = building and means.network and not self._settings.network
-        shown = (*SYSTEM, *others, str(rules), *(_NETWORKING * self._settings.network))
-        own = (str(data_dir), str(sockets))
+        inside = self.seen(places)
+        shown = (*SYSTEM, *others, *(_NETWORKING * self._settings.network))
+        own = (str(inside.data_dir), str(inside.sockets))
         namespaces = means.namespaces | (kernel.NEW_NETWORK if alone else 0)
         return plan.Cell(
             argv=argv,
             env=env,
-            cwd=str(data_dir),
+            cwd=str(inside.data_dir),
             ids=self._ids,
             namespaces=namespaces,
-            shown=_as_they_are(shown),
-            own=_as_they_are(own),
+            shown=(*_as_they_are(shown), (str(places.rules), str(inside.rules))),
+            own=((str(places.data_dir), own[0]), (str(places.sockets), own[1])),
+            processes=not building,
             texts=self._texts,
             files=plan.Files(
-                read=("/",) if namespaces else (*shown, *own, "/etc", "/proc", "/dev"),
+                read=("/",)
+                if namespaces
+                else (*shown, str(places.rules), *own, "/etc", "/proc", "/dev"),
                 write=(*own, _SHARED_MEMORY, "/dev/null", *(("/tmp",) if namespaces else ())),  # noqa: S108
                 execute=(argv[0], *_interpreter(argv[0])),
                 tcp=not alone and not self._settings.network,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from pgstrata.runtime.access import ServerDir
+from pgstrata.runtime.access import HBA_FILE, IDENT_FILE, SETTINGS_FILE
+from pgstrata.runtime.cells import Places
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
 from pgstrata.runtime.postmaster import Postmaster, read_pid_file
@@ -59,23 +60,22 @@ def settings_text(data_dir: Path, settings: Mapping[str, str]) -> str:
     return "\n".join((f"include {_quoted(str(data_dir / 'postgresql.conf'))}", *lines, ""))
 
 
-def server_argv(
-    bin_dir: Path, data_dir: Path, port: int, access: ServerDir, *, building: bool
-) -> list[str]:
+def server_argv(bin_dir: Path, places: Places, port: int, *, building: bool) -> list[str]:
     """The server's command line: what no file in the data directory may change.
 
-    One that is ``building`` a state has no clients of its own.
+    ``places`` are as the server sees them. One that is ``building`` a state has no clients of its
+    own.
     """
     fixed = {
-        "config_file": str(access.settings_file),
-        "data_directory": str(data_dir),
+        "config_file": str(places.rules / SETTINGS_FILE),
+        "data_directory": str(places.data_dir),
         "listen_addresses": "" if building else HOST,
         "port": str(port),
-        "unix_socket_directories": str(access.sockets),
+        "unix_socket_directories": str(places.sockets),
         "unix_socket_group": "",
         "unix_socket_permissions": "0700",
-        "hba_file": str(access.hba_file),
-        "ident_file": str(access.ident_file),
+        "hba_file": str(places.rules / HBA_FILE),
+        "ident_file": str(places.rules / IDENT_FILE),
         # If a server does not start, all its messages must be in one file.
         "logging_collector": "off",
         "log_destination": "stderr",
@@ -83,7 +83,7 @@ def server_argv(
         "archive_mode": "off",
     }
     options = [f"{name}={value}" for name, value in fixed.items()]
-    return [str(bin_dir / "postgres"), "-D", str(data_dir)] + [
+    return [str(bin_dir / "postgres"), "-D", str(places.data_dir)] + [
         word for option in options for word in ("-c", option)
     ]
 

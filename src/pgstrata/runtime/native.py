@@ -18,7 +18,7 @@ from pgstrata.runtime import postmaster
 from pgstrata.runtime.access import SUPERUSER, PrivateDir, ServerDir, socket_dir_for
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.catalogue import Catalogue
-from pgstrata.runtime.cells import Cells
+from pgstrata.runtime.cells import Cells, Places
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.initdb import initdb
@@ -56,6 +56,9 @@ _START_SECONDS = 60.0
 """How long a server may take to answer: one that recovers from a crash has a lot to do first."""
 
 _PORT_ATTEMPTS = 5
+
+OWN_PORT = 5432
+"""The port of every server that builds a state. It is only in its socket's name."""
 
 
 class NativeRuntime:
@@ -280,10 +283,11 @@ class NativeRuntime:
             return await how(start._replace(entrance=await self._let_in(start)))
 
     async def _let_in(self, start: "_Start") -> Entrance:
-        access, port = self._add_access(start), 5432
+        access = self._add_access(start)
+        seen = self._cells.seen(_places(start, access))
 
         async def run(argv: list[str], stdin: bytes) -> subprocesses.Ended:
-            cell = self._cell(argv, access, port, start, building=True)
+            cell = self._cell(argv, access, OWN_PORT, start, building=True)
             if cell is not None:
                 return await run_in_cell(self._spawner, cell, stdin)
             user, cwd = self.server_user, start.data_dir
@@ -291,7 +295,7 @@ class NativeRuntime:
                 argv, cwd=cwd, env=MINIMAL_ENV, user=user, stdin=stdin, check=False
             )
 
-        argv = server_argv(start.installation.bin_dir, start.data_dir, port, access, building=True)
+        argv = server_argv(start.installation.bin_dir, seen, OWN_PORT, building=True)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 return await let_in(argv, run)
@@ -308,23 +312,23 @@ class NativeRuntime:
     def _cell(
         self, argv: list[str], access: ServerDir, port: int, start: "_Start", *, building: bool
     ) -> Cell | None:
+        places = _places(start, access)
+        sockets = self._cells.seen(places).sockets
         return self._cells.server(
             argv,
             # What a server connects to, if it is not told, is itself.
             MINIMAL_ENV
-            | {"PGHOST": str(access.sockets), "PGPORT": str(port), "PGUSER": start.entrance.user},
+            | {"PGHOST": str(sockets), "PGPORT": str(port), "PGUSER": start.entrance.user},
             layout=self._catalogue.layout(start.installation),
             major=start.installation.major,
-            data_dir=start.data_dir,
-            sockets=access.sockets,
-            rules=access.path,
+            places=places,
             port=port,
             building=building,
         )
 
     def _add_access(self, start: "_Start") -> ServerDir:
         return self._access.add(
-            settings_text(start.data_dir, self._settings),
+            settings_text(self._cells.seen_data_dir(start.data_dir), self._settings),
             superuser=start.entrance.user,
             building=start.login is None,
             itself=self._cells.have_mounts,
@@ -332,10 +336,10 @@ class NativeRuntime:
 
     async def _start_building(self, start: "_Start") -> Server:
         access = self._add_access(start)
-        relay = Relay(access.sockets)
+        relay = Relay(access.sockets / f".s.PGSQL.{OWN_PORT}")
         try:
             await relay.open()
-            server = await self._start_in(access, relay.port, start, relay.password)
+            server = await self._start_in(access, OWN_PORT, start, relay)
         except BaseException:
             await finish(relay.close())
             access.discard()
@@ -366,11 +370,12 @@ class NativeRuntime:
             raise
 
     async def _start_in(
-        self, access: ServerDir, port: int, start: "_Start", relay_password: str = ""
+        self, access: ServerDir, port: int, start: "_Start", relay: Relay | None = None
     ) -> Server:
         version, data_dir = start.installation.version, start.data_dir
         building = start.login is None
-        argv = server_argv(start.installation.bin_dir, data_dir, port, access, building=building)
+        seen = self._cells.seen(_places(start, access))
+        argv = server_argv(start.installation.bin_dir, seen, port, building=building)
         cell = self._cell(argv, access, port, start, building=building)
         first = cell is not None and cell.is_first
         pid, log = self._spawn(argv, data_dir, cell)
@@ -390,12 +395,13 @@ class NativeRuntime:
             login = None if start.login is None else await start.login
             endpoint = Endpoint(
                 host=HOST,
-                port=port,
+                port=port if relay is None else relay.port,
                 socket_dir=access.sockets,
                 user=start.entrance.user,
-                password=relay_password if login is None else login.password,
+                password=relay.password if relay else login.password if login else "",
                 database=start.entrance.database,
                 major=start.installation.major,
+                own_port=None if relay is None else port,
             )
             undo = start.entrance.undo if login is None else ()
             server = _server(process, endpoint, undo)
@@ -510,6 +516,10 @@ class _Start(NamedTuple):
     entrance: Entrance = Entrance(SUPERUSER, SUPERUSER)
 
 
+def _places(start: _Start, access: ServerDir) -> Places:
+    return Places(start.data_dir, access.sockets, access.path)
+
+
 def _server(process: Postmaster, endpoint: Endpoint, undo: tuple[str, ...] = ()) -> Server:
     return Server(
         endpoint=endpoint,
@@ -544,7 +554,7 @@ def _tool_env(endpoint: Endpoint, installation: Installation, path: str | None) 
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
         "PGHOST": str(endpoint.socket_dir),
-        "PGPORT": str(endpoint.port),
+        "PGPORT": str(endpoint.socket_port),
         "PGUSER": endpoint.user,
         "PGDATABASE": endpoint.database,
         "PGCONNECT_TIMEOUT": "10",

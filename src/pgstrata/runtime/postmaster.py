@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from pgstrata.dbms.tablespaces import DATA_DIR
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model, from_plain, to_plain
 from pgstrata.errors import ServerError
@@ -178,10 +179,15 @@ def leaders_below(root: Path) -> list[tuple[int, Path]]:
 
 def _data_dir_below(pid: int, root: Path) -> Path | None:
     directory = processes.working_dir(pid)
-    if directory is None or not Path(directory).is_relative_to(root):
-        return None
     # A user's shell may have the same working directory.
-    return Path(directory) if processes.program(pid) in _SERVER_PROGRAMS else None
+    if directory is None or processes.program(pid) not in _SERVER_PROGRAMS:
+        return None
+    if directory == DATA_DIR:
+        # In a cell, or in a container of somebody else's. A server whose spawner was killed is
+        # nobody's any more.
+        places = (*root.glob("*/data"), *root.glob("*/*/data"))
+        return next((place for place in places if processes.works_in(pid, place)), None)
+    return Path(directory) if Path(directory).is_relative_to(root) else None
 
 
 @asynccontextmanager
@@ -280,7 +286,8 @@ def works_in(pid: int, data_dir: Path) -> bool:
         # shell may be there as well, so the program is checked. An exiting process has no program
         # while the kernel frees its memory and then its files, but it still has a name.
         program = Path(process.exe()).name or process.name()
-        return program == "postgres" and Path(process.cwd()).samefile(data_dir)
+        # By the link itself: what it says is a path in the process's own file system.
+        return program == "postgres" and processes.works_in(pid, data_dir)
     except (psutil.Error, OSError, ValueError):
         # A data directory that was read from a file may have a NUL in its name.
         return False

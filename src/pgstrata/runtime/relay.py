@@ -38,14 +38,11 @@ class _RefusedError(Exception):
 class Relay:
     """One server's relay. Any number of connections may go through it."""
 
-    def __init__(self, sockets: Path) -> None:
-        """``sockets``: where the server's socket is, with the number of the relay's port.
-
-        It need not be there until a client is let through.
-        """
+    def __init__(self, socket: Path) -> None:
+        """``socket``: the server's, which need not be there until a client is let through."""
         self.password = secrets.token_hex(16)
         self.port = 0
-        self._sockets = sockets
+        self._socket = socket
         self._listener: asyncio.Server | None = None
         self._knocking: dict[asyncio.Task[None], None] = {}
         """Those who have not shown the password yet, the oldest first."""
@@ -82,7 +79,7 @@ class Relay:
             assert task is not None
             del self._knocking[task]
             from_server, to_server = await asyncio.open_unix_connection(
-                self._sockets / f".s.PGSQL.{self.port}", limit=_PIECE_BYTES
+                self._socket, limit=_PIECE_BYTES
             )
             to_server.write(first)
             await asyncio.gather(_pass_on(reader, to_server), _pass_on(from_server, writer))

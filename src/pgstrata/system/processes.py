@@ -138,6 +138,14 @@ def working_dir(pid: int) -> str | None:
     return _link(pid, "cwd")
 
 
+def works_in(pid: int, directory: Path) -> bool:
+    """Whether a directory is a process's working directory, whatever path it has there."""
+    try:
+        return Path(f"/proc/{pid}/cwd").samefile(directory)
+    except OSError:
+        return False
+
+
 def program(pid: int) -> str | None:
     """The file name of the program that a process runs; None if unknown."""
     path = _link(pid, "exe")

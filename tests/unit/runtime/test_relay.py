@@ -42,9 +42,9 @@ async def relayed(place: Path) -> AsyncIterator[tuple[Relay, list[bytes]]]:
             await writer.drain()
         writer.close()
 
-    relay = Relay(place)
+    relay = Relay(place / "socket")
     await relay.open()
-    server = await asyncio.start_unix_server(repeat, place / f".s.PGSQL.{relay.port}")
+    server = await asyncio.start_unix_server(repeat, place / "socket")
     try:
         yield relay, heard
     finally:
@@ -140,7 +140,7 @@ def test_a_flood_of_silent_clients_keeps_nobody_out(place: Path) -> None:
 
 def test_a_server_that_is_gone_ends_the_connection(place: Path) -> None:
     async def scenario(relay: Relay, _: list[bytes]) -> None:
-        (place / f".s.PGSQL.{relay.port}").unlink()
+        (place / "socket").unlink()
         async with client(relay) as (reader, writer):
             writer.write(STARTUP + password(relay.password))
             assert await reader.read() == ASKS_PASSWORD

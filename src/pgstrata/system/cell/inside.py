@@ -110,7 +110,10 @@ def _enter_new_root(cell: "Cell") -> None:
             _attach(tree, _made(target), target)
     for path, text in cell.texts:
         kernel.write(_made(path), text.encode())
-    if cell.namespaces & kernel.NEW_PIDS:
+    if not cell.processes:
+        # The dynamic linker finds a program's own libraries by this.
+        os.symlink(cell.argv[0], _made("proc/self/exe"))  # noqa: PTH211
+    elif cell.namespaces & kernel.NEW_PIDS:
         # A system may withhold it, as containers do; a server can do without.
         try:  # noqa: SIM105 - contextlib would be memory
             _attach(kernel.new_file_system("proc", _DATA_ONLY, subset="pid"), "proc", "/proc")

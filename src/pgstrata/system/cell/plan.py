@@ -41,6 +41,8 @@ class Cell(NamedTuple):
     """With the system's root: whether it can write to nothing but ``own``."""
     capabilities: tuple[int, ...] | None = None
     """The only ones it may have, if it runs as root; None for all."""
+    processes: bool = True
+    """With a root of its own: whether it sees ``/proc``, which tells where its files are."""
     texts: tuple[tuple[str, str], ...] = ()
     """Small files that it sees: path and content."""
     files: Files | None = None
