@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from pgstrata.dbms.connection import (
     APPLICATION_NAME,
@@ -16,6 +17,7 @@ from pgstrata.dbms.connection import (
     check_it_answers,
     engine_connection,
 )
+from pgstrata.dbms.tablespaces import kept_at
 from pgstrata.domain.instance import Server
 from pgstrata.errors import ServerError, StateUnusableError
 from pgstrata.system import faults, planted
@@ -127,7 +129,10 @@ class Postgres:
             link, location = outside
             raise StateUnusableError(
                 f"{_describe(link)} is kept in {location}, which all copies would share",
-                remedy="keep everything in the default tablespace: a state is one directory",
+                remedy=(
+                    "keep everything in the default tablespace, or let servers have mounts of "
+                    "their own: `pgstrata status` says what is missing for the sandbox"
+                ),
             )
 
     async def lets_in(self, server: Server) -> bool:
@@ -226,7 +231,9 @@ def _first_init_fork(data_dir: Path) -> PurePath | None:
     allows no connections: src/backend/storage/file/reinit.c.
     """
     with _cluster(data_dir) as root:
-        for database in chain(_directories(root, "base", 1), _directories(root, "pg_tblspc", 3)):
+        kept = [one.kept for one in _tablespaces(root) if one.kept and _is_there(root, one.kept)]
+        places = [("base", 1), ("pg_tblspc", 3), *((path, 2) for path in kept)]
+        for database in chain.from_iterable(_directories(root, *place) for place in places):
             for name in _names(root, database):
                 if name.endswith(_INIT_FORK):
                     return PurePath(database, name)
@@ -248,15 +255,42 @@ def _directories(root: int, directory: str, depth: int) -> Iterator[str]:
 def _first_outside(data_dir: Path) -> tuple[str, str] | None:
     """The first part of a cluster outside its data directory: the link to it, and its target.
 
-    A link back into the data directory counts: in a copy it would still lead to the original.
+    A link back into the data directory counts: in a copy it would still lead to the original. Those
+    of tablespaces lead there only in a cell, and to the copy's own.
     """
     with _cluster(data_dir) as root:
-        for directory, names in ((".", ["pg_wal"]), ("pg_tblspc", _names(root, "pg_tblspc"))):
-            with planted.open_below(root, directory) as opened:
-                for name in sorted(names):
-                    with contextlib.suppress(OSError):  # it is no link
-                        return name, os.readlink(name, dir_fd=opened)
+        with contextlib.suppress(OSError):  # it is no link
+            return "pg_wal", os.readlink("pg_wal", dir_fd=root)
+        for one in _tablespaces(root):
+            if one.kept is None or not _is_there(root, one.kept):
+                return one.name, one.location
     return None
+
+
+class _Tablespace(NamedTuple):
+    """One that is a link."""
+
+    name: str
+    location: str
+    kept: str | None
+    """Where it is in the data directory, if a server in a cell made it."""
+
+
+def _tablespaces(root: int) -> Iterator[_Tablespace]:
+    with planted.open_below(root, "pg_tblspc") as opened:
+        for name in sorted(os.listdir(opened)):  # noqa: PTH208
+            with contextlib.suppress(OSError):  # it is no link
+                location = os.readlink(name, dir_fd=opened)
+                yield _Tablespace(name, location, kept_at(location))
+
+
+def _is_there(root: int, directory: str) -> bool:
+    """Whether there is a directory, by a path without links."""
+    try:
+        with planted.open_below(root, directory):
+            return True
+    except (FileNotFoundError, PlantedFileError):
+        return False
 
 
 @contextlib.contextmanager

@@ -172,7 +172,7 @@ class Runtime(Protocol):
         """
 
     async def remedy_for(self, server: Server, said: str) -> str | None:
-        """What to do if a tool failed because the server lacks an extension.
+        """What to do if a tool failed because the server lacks an extension, or a directory.
 
         ``said`` is the tool's error output; None if it is about something else.
         """

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from pgstrata.dbms.tablespaces import DATA_DIR, HOME
+from pgstrata.dbms.tablespaces import DATA_DIR, HOME, TABLESPACES
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.runtime.base import View
 from pgstrata.runtime.layout import Layout
@@ -69,13 +69,18 @@ class Cells:
                 remedy="set sandbox.level to auto",
             )
         if wanted == "partial" and found.landlock:
-            return found._replace(namespaces=0, network=False)
+            return found._replace(namespaces=0, network=False, asks=False)
         return found
 
     @property
     def have_mounts(self) -> bool:
         """Whether no server sees another's files."""
         return bool(self.means.namespaces)
+
+    @property
+    def have_tablespaces(self) -> bool:
+        """Whether servers can have tablespaces, at any path."""
+        return self.means.asks
 
     def seen(self, places: Places) -> Places:
         """A server's directories by the paths that it knows itself."""
@@ -115,6 +120,7 @@ class Cells:
             namespaces=namespaces,
             shown=(*_as_they_are(shown), (str(places.rules), str(inside.rules))),
             own=((str(places.data_dir), own[0]), (str(places.sockets), own[1])),
+            kept=f"{inside.data_dir}/{TABLESPACES}" if means.asks else None,
             processes=not building,
             texts=self._texts,
             files=plan.Files(
@@ -130,7 +136,8 @@ class Cells:
             if means.landlock
             else None,
             filter=seccomp.program(
-                datagrams=alone or self._settings.network or major < _OLDEST_WITHOUT_DATAGRAMS
+                datagrams=alone or self._settings.network or major < _OLDEST_WITHOUT_DATAGRAMS,
+                directories="asked" if means.asks else "refused",
             )
             if means.filter
             else None,

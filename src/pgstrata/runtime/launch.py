@@ -73,7 +73,8 @@ def server_argv(bin_dir: Path, places: Places, port: int, *, building: bool) -> 
         "port": str(port),
         "unix_socket_directories": str(places.sockets),
         "unix_socket_group": "",
-        "unix_socket_permissions": "0700",
+        # Enough to connect. Another mode would be asked about (``seccomp``).
+        "unix_socket_permissions": "0600",
         "hba_file": str(places.rules / HBA_FILE),
         "ident_file": str(places.rules / IDENT_FILE),
         # If a server does not start, all its messages must be in one file.

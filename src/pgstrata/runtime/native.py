@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pgstrata.dbms.connection import check_it_answers, give_login, tell
+from pgstrata.dbms.tablespaces import TABLESPACES, is_refusal
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.initdb import Initdb
 from pgstrata.domain.instance import Endpoint, Server
@@ -256,12 +257,20 @@ class NativeRuntime:
     async def remedy_for(self, server: Server, said: str) -> str | None:
         extension = unavailable_in(said)
         if extension is None:
-            return None
+            return self._where_tablespaces_can_be() if is_refusal(said) else None
         return where_to_get(
             extension,
             await self._catalogue.installation(postmaster_of(server).image_id),
             await self.installations(),
             extensions_by_major(),
+        )
+
+    def _where_tablespaces_can_be(self) -> str:
+        if self._cells.have_tablespaces:
+            return "choose another location for the tablespace, such as one below /mnt"
+        return (
+            "leave tablespaces out (--no-tablespaces of pg_dump), or let servers have cells with "
+            "mounts of their own: `pgstrata status` says what is missing for them"
         )
 
     async def close(self) -> None:
@@ -420,6 +429,11 @@ class NativeRuntime:
     def _spawn(self, argv: list[str], data_dir: Path, cell: Cell | None) -> tuple[int, ServerLog]:
         if not data_dir.is_dir():
             raise ServerError(f"there is no data directory {data_dir}")
+        if not self._cells.have_tablespaces and os.path.lexists(data_dir / TABLESPACES):
+            raise ServerError(
+                f"the cluster in {data_dir} has tablespaces, which a server finds only in a cell",
+                remedy="let servers have cells: `pgstrata status` says what is missing for them",
+            )
         log = ServerLog(data_dir.parent / LOG)
         try:
             if cell is None:

@@ -3,9 +3,10 @@
 Runs between ``clone`` and ``exec``, in namespaces of its own where there are any.
 """
 
+import _socket
 import os
 
-from pgstrata.system.cell import kernel, landlock
+from pgstrata.system.cell import kernel, landlock, placing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ _TERMINATE, _CHILD_ENDED = 15, 17
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
 
 
-def become(cell: "Cell", standard: list[int]) -> None:
+def become(cell: "Cell", standard: list[int], listener: _socket.socket | None) -> None:
     """Become the cell's program, with ``standard`` as its standard input, output and error.
+
+    ``listener``: who gets the descriptor with which to answer calls, if somebody does.
 
     Returns only by ``OSError``, whose file name says what failed.
     """
@@ -68,7 +71,10 @@ def become(cell: "Cell", standard: list[int]) -> None:
             rules.obey()
     if cell.filter is not None:
         with _doing("filter system calls"):
-            kernel.filter_calls(cell.filter)
+            calls = kernel.filter_calls(cell.filter, listen=listener is not None)
+            if listener is not None:
+                rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, calls.to_bytes(4, "little"))
+                listener.sendmsg([b"listen"], [rights])
     kernel.obey_signals(_IGNORED_BY_PYTHON)
     if cell.init and os.getpid() == 1:
         _stay_as_parent()
@@ -121,6 +127,8 @@ def _enter_new_root(cell: "Cell") -> None:
             pass
     with _doing("change the root"):
         kernel.pivot_here()
+    if cell.kept is not None:
+        placing.lead(cell.kept)
 
 
 def _hide(cell: "Cell", hidden: tuple[str, ...]) -> None:

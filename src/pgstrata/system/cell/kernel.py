@@ -52,6 +52,11 @@ _SET_NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
 _HAS_CAPABILITY, _DROP_CAPABILITY = 23, 24  # PR_CAPBSET_READ, PR_CAPBSET_DROP
 OVERRIDE_MODES = 1  # CAP_DAC_OVERRIDE
 
+# include/uapi/linux/seccomp.h
+_NEW_LISTENER, _CONTINUE = 1 << 3, 1
+_RECEIVE, _SEND, _IS_VALID = 0xC0502100, 0xC0182101, 0x40082102
+_CALL_BYTES = 80
+
 _LOOPBACK_UP = 0x8914, struct.pack("16sH14s", b"lo", 0x1 | 0x40, b"")  # SIOCSIFFLAGS, UP | RUNNING
 
 
@@ -166,11 +171,54 @@ def next_signal(held: ctypes.Array[ctypes.c_char]) -> int:
     return number.value
 
 
-def filter_calls(program: bytes) -> None:
-    """Have all further system calls decided by a BPF program of 8 bytes an instruction."""
+def filter_calls(program: bytes, *, listen: bool = False) -> int:
+    """Have all further system calls decided by a BPF program of 8 bytes an instruction.
+
+    ``listen``: return a descriptor for those that it wants somebody asked about (``next_call``).
+    """
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    call(_SECCOMP, 1, 0, header)  # SECCOMP_SET_MODE_FILTER
+    return call(_SECCOMP, 1, _NEW_LISTENER if listen else 0, header)  # SECCOMP_SET_MODE_FILTER
+
+
+class Call:
+    """A system call that waits for an answer: one that changes a file's mode."""
+
+    def __init__(self, told: bytes) -> None:
+        self.id, self.pid = struct.unpack_from("=QI", told)
+        first, second = struct.unpack_from("=QQ", told, 32)
+        self.path: int = first if MACHINE == "x86_64" else second
+        """Where it is in the caller's memory."""
+
+
+def next_call(listener: int) -> Call:
+    """The next call that waits."""
+    import fcntl
+
+    return Call(fcntl.ioctl(listener, _RECEIVE, bytes(_CALL_BYTES)))
+
+
+def is_waiting(listener: int, waiting: Call) -> bool:
+    """Whether a call is still waiting: its process's pid is its own as long as it does."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(listener, _IS_VALID, struct.pack("=Q", waiting.id))
+    except OSError:
+        return False
+    return True
+
+
+def let_go_on(listener: int, waiting: Call) -> None:
+    """Have a call carried out as if nobody had been asked."""
+    import fcntl
+
+    fcntl.ioctl(listener, _SEND, struct.pack("=QqiI", waiting.id, 0, 0, _CONTINUE))
+
+
+def enter(pidfd: int, namespaces: int) -> None:
+    """Enter namespaces of another process; of mounts, with the root that they have."""
+    _check(_LIBC.setns(pidfd, namespaces))
 
 
 def landlock_version() -> int:

@@ -34,6 +34,8 @@ class Means(NamedTuple):
     """The version of Landlock; 0 for none."""
     filter: bool = False
     """Whether system calls can be filtered."""
+    asks: bool = False
+    """Whether we can be asked about some of them, in a cell with mounts of its own."""
     missing: tuple[str, ...] = ()
     """Why something of this is missing, for people."""
 
@@ -73,7 +75,11 @@ def probe(spawner: Spawner, ids: tuple[int, int] | None) -> Means:
     elif failure := _try(spawner, ids, filtered=True):
         filters = False
         missing.append(f"a filter of system calls: {failure}")
-    return Means(namespaces, bool(network), version, filters, tuple(missing))
+    asks = bool(namespaces) and filters
+    if asks and (failure := _try(spawner, ids, namespaces, filtered=True, kept="/tmp/x")):  # noqa: S108
+        asks = False
+        missing.append(f"tablespaces: {failure}")
+    return Means(namespaces, bool(network), version, filters, asks, tuple(missing))
 
 
 def open_attacks(means: Means) -> tuple[str, ...]:
@@ -115,6 +121,7 @@ def _try(
     *,
     files: plan.Files | None = None,
     filtered: bool = False,
+    kept: str | None = None,
 ) -> str | None:
     """Start a program that does nothing; why that failed, or None."""
     cell = plan.Cell(
@@ -125,7 +132,10 @@ def _try(
         namespaces=namespaces,
         shown=tuple((path, path) for path in SYSTEM),
         files=files,
-        filter=seccomp.program(datagrams=False) if filtered else None,
+        filter=seccomp.program(datagrams=False, directories="asked" if kept else "allowed")
+        if filtered
+        else None,
+        kept=kept,
     )
     try:
         how = wait(spawner.start(cell, stdin=None, stdout=None, stderr=None))

@@ -41,6 +41,10 @@ class Cell(NamedTuple):
     """With the system's root: whether it can write to nothing but ``own``."""
     capabilities: tuple[int, ...] | None = None
     """The only ones it may have, if it runs as root; None for all."""
+    kept: str | None = None
+    """With a root of its own: a directory, perhaps yet to be made, in one of ``own``. A directory
+    that the program is about to use at any path (``placing``) is made there, if it is missing.
+    The ``filter`` says when to ask."""
     processes: bool = True
     """With a root of its own: whether it sees ``/proc``, which tells where its files are."""
     texts: tuple[tuple[str, str], ...] = ()

@@ -3,7 +3,7 @@
 import errno
 import struct
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pgstrata.system.cell import kernel
 
@@ -15,6 +15,10 @@ class _Machine(NamedTuple):
     clone: int
     unshare: int
     socket: int
+    change_mode: int
+    """The one that the C library's ``chmod`` makes."""
+    mode: int
+    """Which of its arguments is the mode."""
     refused: tuple[int, ...]
 
 
@@ -33,6 +37,8 @@ _MACHINES: Final = {
         clone=56,
         unshare=272,
         socket=41,
+        change_mode=90,
+        mode=1,
         refused=(
             *(101, 310, 311, 312),  # ptrace, process_vm_readv, process_vm_writev, kcmp
             *(165, 166, 155, 161),  # mount, umount2, pivot_root, chroot
@@ -54,6 +60,8 @@ _MACHINES: Final = {
         clone=220,
         unshare=97,
         socket=198,
+        change_mode=53,  # fchmodat
+        mode=2,
         refused=(
             *(117, 270, 271, 272),
             *(40, 39, 41, 51),
@@ -80,10 +88,14 @@ _STREAM, _DATAGRAM, _KIND_OF_SOCKET = 1, 2, 0xF
 
 # include/uapi/linux/bpf_common.h and seccomp.h
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-_ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_ALLOW, _ERROR, _KILL, _ASK = 0x7FFF0000, 0x00050000, 0x80000000, 0x7FC00000
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 _OTHER_ABI = 0x40000000
 """Bit of the numbers of x86-64's second ABI, with pointers of 32 bits."""
+
+_PRIVATE = 0o700
+
+Directories = Literal["allowed", "refused", "asked"]
 
 
 def is_known(machine: str = kernel.MACHINE) -> bool:
@@ -92,11 +104,18 @@ def is_known(machine: str = kernel.MACHINE) -> bool:
 
 
 @cache
-def program(*, datagrams: bool, sockets: bool = False, machine: str = kernel.MACHINE) -> bytes:
+def program(
+    *,
+    datagrams: bool,
+    sockets: bool = False,
+    directories: Directories = "allowed",
+    machine: str = kernel.MACHINE,
+) -> bytes:
     """The filter, as BPF.
 
     ``datagrams``: whether sockets other than streams are allowed; ``sockets``: whether those of
-    every family are.
+    every family are. ``directories``: whether a file may be given the mode of a private directory,
+    as PostgreSQL does with one that is to be a tablespace; or who listens is asked.
     """
     numbers = _MACHINES[machine]
     # What is not there is not tried again in another way, as what is forbidden may be.
@@ -138,6 +157,14 @@ def program(*, datagrams: bool, sockets: bool = False, machine: str = kernel.MAC
         _line(_RETURN, _ALLOW),
         _line(_RETURN, denied),
     ]
+    if directories != "allowed":
+        lines += [
+            _line(_EQUAL, numbers.change_mode, no=4),
+            _line(_LOAD, _FIRST_ARGUMENT + 8 * numbers.mode),
+            _line(_EQUAL, _PRIVATE, no=1),
+            _line(_RETURN, _ASK if directories == "asked" else denied),
+            _line(_RETURN, _ALLOW),
+        ]
     if not sockets:
         lines += [_line(_EQUAL, numbers.socket, no=len(check)), *check]
     lines += [_line(_RETURN, _ALLOW)]

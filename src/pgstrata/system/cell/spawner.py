@@ -17,7 +17,7 @@ import resource
 import select
 import struct
 
-from pgstrata.system.cell import inside, kernel
+from pgstrata.system.cell import inside, kernel, placing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class _Spawner:
         self._engine = engine
         self._running: dict[int, tuple[int, int]] = {}
         """What runs, by pidfd: pids, and pipes for their reports."""
+        self._tellers: dict[int, tuple[_socket.socket, int, Cell]] = {}
+        """Who is about to tell how to answer the calls of a cell, with its pidfd."""
+        self._listeners: dict[int, tuple[int, Cell]] = {}
+        """How to answer them."""
         self._sources = select.poll()
         self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         # Each program takes two descriptors.
@@ -60,9 +64,14 @@ class _Spawner:
         engine, served = self._engine.fileno(), True
         self._sources.register(engine, select.POLLIN)
         while served or self._running:
-            for descriptor, _ in self._sources.poll():
-                if descriptor != engine:
+            # Each is closed only when it is its turn: a number that is used again was had before.
+            for descriptor, events in self._sources.poll():
+                if descriptor in self._running:
                     self._reap(descriptor)
+                elif descriptor in self._tellers:
+                    self._listen(descriptor)
+                elif descriptor in self._listeners:
+                    self._place(descriptor, events)
                 elif not self._answer():
                     self._sources.unregister(engine)
                     served = False
@@ -97,11 +106,14 @@ class _Spawner:
         request, *standard, report = descriptors
         cell = _decoded(kernel.read(f"/proc/self/fd/{request}"))
         mapped, mapper = os.pipe2(os.O_CLOEXEC)
+        teller = listener = None
+        if cell.kept is not None:
+            teller, listener = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
             pid, pidfd = kernel.clone(cell.namespaces)
             if pid == 0:
                 os.close(mapper)
-                self._live(cell, standard, mapped, report)
+                self._live(cell, standard, mapped, report, listener)
             try:
                 if cell.namespaces & kernel.NEW_USERS:
                     kernel.map_ids(pid)
@@ -117,16 +129,28 @@ class _Spawner:
             os.close(mapped)
             if mapper >= 0:
                 os.close(mapper)
+            if listener is not None:
+                listener.close()
+        if teller is not None:
+            self._tellers[teller.fileno()] = (teller, pidfd, cell)
+            self._sources.register(teller.fileno(), select.POLLIN)
         self._running[pidfd] = (pid, report)
         self._sources.register(pidfd, select.POLLIN)
         return pid, pidfd
 
-    def _live(self, cell: "Cell", standard: list[int], mapped: int, report: int) -> "NoReturn":
+    def _live(
+        self,
+        cell: "Cell",
+        standard: list[int],
+        mapped: int,
+        report: int,
+        listener: _socket.socket | None,
+    ) -> "NoReturn":
         """The life of a child until it is another program."""
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
             if os.read(mapped, 1):
-                inside.become(cell, standard)
+                inside.become(cell, standard, listener)
         except BaseException as error:  # noqa: BLE001 - nothing may return from here
             what = getattr(error, "filename", None) or "start"
             why = getattr(error, "strerror", None) or repr(error)
@@ -134,6 +158,35 @@ class _Spawner:
                 _say(descriptor, f"cannot {what}: {why}\n")
         finally:
             os._exit(_FAILED)
+
+    def _listen(self, descriptor: int) -> None:
+        """Listen to the calls of a cell that has come so far, or has failed."""
+        teller, pidfd, cell = self._tellers.pop(descriptor)
+        self._sources.unregister(descriptor)
+        try:
+            _, ancillary, _, _ = teller.recvmsg(
+                _REQUEST_BYTES, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC
+            )
+        except OSError:
+            ancillary = []
+        teller.close()
+        for _, _, rights in ancillary:
+            (listener,) = struct.unpack("i", rights)
+            self._listeners[listener] = (pidfd, cell)
+            self._sources.register(listener, select.POLLIN)
+
+    def _place(self, listener: int, events: int) -> None:
+        """Answer a call, or let go if there will be none any more."""
+        pidfd, cell = self._listeners[listener]
+        if events & select.POLLIN:
+            try:  # noqa: SIM105 - contextlib would be memory
+                placing.answer(listener, pidfd, cell)
+            except OSError:
+                pass  # whoever made it is gone
+        else:
+            del self._listeners[listener]
+            self._sources.unregister(listener)
+            os.close(listener)
 
     def _reap(self, pidfd: int) -> None:
         pid, report = self._running.pop(pidfd)
