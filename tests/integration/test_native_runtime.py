@@ -26,6 +26,7 @@ from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
 from pgstrata.runtime.ports import HOST, Ports
 from pgstrata.system import processes, subprocesses
+from pgstrata.system.cell import spawning
 from pgstrata.system.output import Stream
 from tests import needs
 from tests.clusters import (
@@ -562,6 +563,27 @@ def test_servers_of_a_removed_directory_and_dead_sockets_are_cleared_away(
         await rig.runtime.stop(kept, clean=False)
 
     asyncio.run(scenario())
+    assert servers_below(directory) == []
+
+
+def test_a_server_whose_spawner_was_killed_is_cleared_away(rig: NativeRig, directory: Path) -> None:
+    """It is nobody's child any more, and what it calls its directory says nothing."""
+    before, runtime, data_dir = (
+        spawning.spawners(directory),
+        native_runtime(directory),
+        rig.cluster(),
+    )
+
+    async def scenario() -> bool:
+        server = await runtime.start(rig.image, data_dir)
+        for pid in set(spawning.spawners(directory)) - set(before):
+            psutil.Process(pid).kill()
+        await rig.runtime.clear_orphans([])
+        alive = await runtime.alive(server)
+        await runtime.close()
+        return alive
+
+    assert not asyncio.run(scenario())
     assert servers_below(directory) == []
 
 
