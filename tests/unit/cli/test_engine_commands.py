@@ -143,10 +143,16 @@ def test_a_command_finds_the_engine_by_its_store(running: FakeEngine, pgstrata: 
     assert [asked.path for asked in running.asked] == ["/v1/health", "/v1/states"]
 
 
-def test_engine_status_tells_where_it_runs(running: FakeEngine, pgstrata: Pgstrata) -> None:
+def test_engine_status_tells_where_it_runs_and_at_which_level(
+    running: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    running.on("GET", "/v1/status", STATUS)
     ran = pgstrata("engine", "status")
     assert ran.exit_code == 0
     assert f"endpoint  {running.endpoint}\npid       {os.getpid()}\n" in ran.out
+    assert ran.out.endswith("sandbox   partial\n")
+    ran = pgstrata("--output", "json", "engine", "status")
+    assert json.loads(ran.out)["sandbox"] == "partial"
 
 
 def test_engine_status_of_none_is_exit_code_3(pgstrata: Pgstrata) -> None:

@@ -1,5 +1,6 @@
 """``engine status``: show whether the engine runs, without starting it."""
 
+from contextlib import closing
 from typing import Any
 
 from pgstrata.cli.ages import age
@@ -8,7 +9,10 @@ from pgstrata.cli.document import print_document
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
 from pgstrata.cli.options import Given
 
-ABOUT = "Shows whether the engine runs, and where. The exit code is 0 if it does, 3 if not."
+ABOUT = """
+Shows whether the engine runs, where, and how its servers are kept apart. The exit code is 0 if it
+runs, 3 if not.
+"""
 
 NOT_RUNNING = 3
 
@@ -22,9 +26,11 @@ def run(context: Context, _given: Given) -> int:
     found = discovery.find(context.configuration.engine_json)
     about: dict[str, Any] = {"running": found is not None, "store": str(store)}
     if found is not None:
-        found.engine.close()
+        with closing(found.engine) as engine:
+            sandbox = engine.status().sandbox
         about["endpoint"], about["pid"] = found.file.endpoint, found.file.pid
         about["version"], about["startedAt"] = found.file.version, found.file.started_at
+        about["sandbox"] = None if sandbox is None else sandbox.level
     if context.json:
         print_document(about)
     else:
@@ -41,6 +47,7 @@ def _lines(about: dict[str, Any]) -> list[str]:
         f"version   {about['version']}",
         f"up        {age(about['startedAt'])}",
         f"store     {about['store']}",
+        f"sandbox   {about['sandbox'] or 'none'}",
     ]
 
 
