@@ -36,7 +36,7 @@ from pgstrata.runtime.memory import MemoryRuntime, ToolRun
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.runtime.ports import Ports
 from pgstrata.runtime.surroundings import with_surroundings
-from pgstrata.settings import SandboxSettings
+from pgstrata.settings import SandboxSettings, ServerLimits
 from pgstrata.system.memory_disk import MemoryDisk
 from tests import needs
 from tests.servers import data_dir_of, pid_of, works_below
@@ -261,6 +261,7 @@ def native_runtime(
     ports: Ports | None = None,
     home: Path = POSTGRES_HOME,
     sandbox: SandboxSettings | None = None,
+    limits: ServerLimits | None = None,
 ) -> NativeRuntime:
     """A runtime with its sockets below ``directory``, which the servers' user can reach."""
     return NativeRuntime(
@@ -271,6 +272,7 @@ def native_runtime(
         postgres_home=home,
         ports=ports,
         sandbox=sandbox,
+        limits=limits,
     )
 
 

@@ -204,6 +204,14 @@ class StepFailedError(PgstrataError):
     exit_code = 1
 
 
+class LimitExceededError(PgstrataError):
+    """A server was stopped since it took more of the machine than it may."""
+
+    code = "limit_exceeded"
+    http_status = 409
+    exit_code = 1
+
+
 class InputChangedError(PgstrataError):
     """A file changed after it was read for the plan and before the step that used it ended."""
 

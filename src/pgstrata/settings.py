@@ -255,8 +255,37 @@ class CacheSettings(NamedTuple):
     capacity: CacheCapacity = CacheCapacity()
 
 
+class ServerLimits(NamedTuple):
+    """What one server may take of the machine, be it an instance's or one that builds a state."""
+
+    processes: Annotated[
+        int,
+        Setting(
+            "with how many processes and threads a server is stopped; 0 for no limit", restart=True
+        ),
+    ] = 1024
+    memory: Annotated[
+        Bytes | None,
+        Setting(
+            "with more memory a server is stopped; 0 for no limit",
+            default="half of the machine's",
+            restart=True,
+        ),
+    ] = None
+    disk: Annotated[
+        Bytes | None,
+        Setting(
+            "when its files have grown by more a server is stopped; 0 for no limit",
+            default="half of what is free when it starts",
+            restart=True,
+        ),
+    ] = None
+
+
 class InstanceLimits(NamedTuple):
-    """How many instances there may be, and for how long."""
+    """How many instances there may be, for how long, and what each may take."""
+
+    limits: ServerLimits = ServerLimits()
 
     default_ttl: Annotated[
         Seconds | None, Setting("how long an instance lives without a --ttl", least=1)

@@ -29,6 +29,8 @@ class InstanceEntry(Model, frozen=True, kw_only=True):
     """How often it was given more time because clients were connected when its time was up."""
     connections: int | None = None
     """How many clients are connected; None if unknown."""
+    stopped: str | None = None
+    """Why the engine stopped its server, for people."""
 
 
 class NameEntry(Model, frozen=True, kw_only=True):

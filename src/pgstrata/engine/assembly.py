@@ -69,6 +69,7 @@ async def assemble(
             postgres_home=settings.postgres.home,
             server_settings=settings.runtime.all_settings,
             sandbox=settings.sandbox,
+            limits=settings.instances.limits,
         )
         parts.push_async_callback(runtime.close)
         sandbox = runtime.sandbox

@@ -20,7 +20,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.reason import Evidence, Removal, StepRecord, step_record
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError, StepFailedError
+from pgstrata.errors import ConflictError, LimitExceededError, PgstrataError, StepFailedError
 from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceOrder, InstanceStarter
 from pgstrata.kinds.base import RunnerSide
@@ -175,6 +175,19 @@ class LocalExecutor:
         await self._snapshots.recover()
 
     async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
+        try:
+            return await self._run_in(order, work, log)
+        except PgstrataError as error:
+            stopped = None if work.server is None else self._runtime.stopped_for(work.server)
+            if stopped is None:
+                raise
+            raise LimitExceededError(
+                f"{order.step.title}: {stopped}",
+                remedy="have the step take less, or raise that limit",
+                details=error.details,
+            ) from error
+
+    async def _run_in(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
         if not work.remarked and (remark := self._runtime.remark):
             await log(remark)
         work.remarked = True

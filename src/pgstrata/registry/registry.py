@@ -101,6 +101,7 @@ class Registry:
             status=await self._status(instance),
             dsn=instance.dsn,
             extensions=instance.extensions,
+            stopped=self._runtime.stopped_for(instance.server),
         )
 
     async def _name_entry(self, instance: Instance, name: str | None) -> NameEntry:

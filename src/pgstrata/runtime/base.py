@@ -171,6 +171,9 @@ class Runtime(Protocol):
         ``ProgramError`` if the tool cannot be started.
         """
 
+    def stopped_for(self, server: Server) -> str | None:
+        """Why this runtime stopped a server on its own, for people; None if it did not."""
+
     async def remedy_for(self, server: Server, said: str) -> str | None:
         """What to do if a tool failed because the server lacks an extension, or a directory.
 

@@ -12,6 +12,7 @@ from pgstrata.dbms.tablespaces import DATA_DIR, HOME, TABLESPACES
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.runtime.base import View
 from pgstrata.runtime.layout import Layout
+from pgstrata.runtime.limits import Allowed
 from pgstrata.settings import SandboxSettings
 from pgstrata.system.cell import kernel, levels, plan, seccomp
 from pgstrata.system.cell.levels import SYSTEM, Means
@@ -46,10 +47,17 @@ class Cells:
     """Decides what every server's cell is like."""
 
     def __init__(
-        self, spawner: Spawner, settings: SandboxSettings, *, server_user: str, engine_user: str
+        self,
+        spawner: Spawner,
+        settings: SandboxSettings,
+        *,
+        server_user: str,
+        engine_user: str,
+        limits: Allowed | None = None,
     ) -> None:
         self._spawner = spawner
         self._settings = settings
+        self._limits = limits or Allowed()
         self._user = pwd.getpwnam(server_user)
         self._users = dict.fromkeys((engine_user, server_user))
 
@@ -141,6 +149,8 @@ class Cells:
             )
             if means.filter
             else None,
+            processes=self._processes,
+            temporary=self._limits.memory or None,
         )
 
     def tool(
@@ -190,8 +200,15 @@ class Cells:
             if open_network and reads is None
             else _files_of_tool(means, argv[0], reads, tcp=not open_network, connect=connect),
             filter=seccomp.program(datagrams=False, sockets=network) if means.filter else None,
+            processes=self._processes,
             init=True,
         )
+
+    @property
+    def _processes(self) -> int | None:
+        """Without a user namespace, the kernel counts those of all servers together."""
+        counted = self.means.namespaces & kernel.NEW_USERS
+        return self._limits.processes or None if counted else None
 
     @property
     def _ids(self) -> tuple[int, int] | None:

@@ -195,6 +195,9 @@ class MemoryRuntime:
             await asyncio.get_running_loop().create_future()
         return run.ended
 
+    def stopped_for(self, server: Server) -> str | None:
+        return None
+
     async def remedy_for(self, server: Server, said: str) -> str | None:
         extension = unavailable_in(said)
         if extension is None:

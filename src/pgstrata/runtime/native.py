@@ -34,6 +34,7 @@ from pgstrata.runtime.launch import (
     spawn_in_cell,
     until_ready,
 )
+from pgstrata.runtime.limits import LimitWatch, allowed_by
 from pgstrata.runtime.logins import Login, new_login
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from pgstrata.runtime.ports import HOST, Ports, is_taken
@@ -41,7 +42,7 @@ from pgstrata.runtime.postmaster import Postmaster, postmaster_of
 from pgstrata.runtime.relay import Relay
 from pgstrata.runtime.single_user import Entrance, let_in
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
-from pgstrata.settings import SandboxSettings
+from pgstrata.settings import SandboxSettings, ServerLimits
 from pgstrata.system import faults, orphans, processes, subprocesses
 from pgstrata.system.cancellation import finish
 from pgstrata.system.cell import levels, spawning
@@ -76,6 +77,7 @@ class NativeRuntime:
         finder: Finder | None = None,
         ports: Ports | None = None,
         sandbox: SandboxSettings | None = None,
+        limits: ServerLimits | None = None,
     ) -> None:
         """Use ``run_dir`` for sockets and access rules (see ``access.socket_dir_for``).
 
@@ -89,7 +91,9 @@ class NativeRuntime:
         users = {"engine_user": engine_user(), "server_user": self.server_user or engine_user()}
         self._access = PrivateDir(run_dir, **users)
         self._spawner = Spawner(store)
-        self._cells = Cells(self._spawner, sandbox or SandboxSettings(), **users)
+        allowed = allowed_by(limits or ServerLimits())
+        self._cells = Cells(self._spawner, sandbox or SandboxSettings(), limits=allowed, **users)
+        self._watch = LimitWatch(store, allowed)
         self._opened = bool(sandbox and sandbox.own_settings)
         self._settings = dict(server_settings)
         self._catalogue = Catalogue(finder or Finder(self.server_user, home=postgres_home))
@@ -156,11 +160,11 @@ class NativeRuntime:
     async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
         start = _Start(image_id, await self._catalogue.installation(image_id), data_dir)
         if building:
-            return await self._start_anyhow(start)
+            return await self._start_watched(start)
         # It is ready before the server is.
         making = asyncio.create_task(asyncio.to_thread(new_login), name="a server's password")
         try:
-            return await self._start_anyhow(start._replace(login=making))
+            return await self._start_watched(start._replace(login=making))
         finally:
             await making
 
@@ -169,6 +173,7 @@ class NativeRuntime:
             await tell(server, *server.undo)
         if relay := self._relays.pop(server.handle, None):
             await relay.close()
+        self._watch.remove(server.handle)
         await postmaster.shut_down(postmaster_of(server), clean=clean)
         self._access.remove(server.endpoint)
 
@@ -207,6 +212,9 @@ class NativeRuntime:
                     ending = postmaster.shut_down(process, clean=False)
                     group.create_task(ending, name=f"orphan {pid}")
         self._access.clear_leftovers([server.endpoint for server in keep])
+        for process in known:
+            if postmaster.is_running(process):
+                self._watch.add(process)
 
     async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
         installation = await self._catalogue.installation(postmaster_of(server).image_id)
@@ -254,6 +262,9 @@ class NativeRuntime:
             )
         return ToolExit(exit_code=exit_code, stderr_tail=tail.text)
 
+    def stopped_for(self, server: Server) -> str | None:
+        return self._watch.stopped_for(server.handle)
+
     async def remedy_for(self, server: Server, said: str) -> str | None:
         extension = unavailable_in(said)
         if extension is None:
@@ -274,13 +285,19 @@ class NativeRuntime:
         )
 
     async def close(self) -> None:
-        """Stop waiting for the servers' exit; they keep running."""
+        """Stop watching the servers; they keep running."""
+        await self._watch.close()
         self._catalogue.close()
         self._spawner.close()
         reapers, self._reapers = self._reapers, set()
         for reaper in reapers:
             reaper.cancel()
         await asyncio.gather(*reapers, return_exceptions=True)
+
+    async def _start_watched(self, start: "_Start") -> Server:
+        server = await self._start_anyhow(start)
+        self._watch.add(postmaster_of(server))
+        return server
 
     async def _start_anyhow(self, start: "_Start") -> Server:
         """Start a server even if the cluster's roles and databases let nobody in."""

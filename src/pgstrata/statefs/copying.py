@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
-from pgstrata.statefs import extents, walking
-from pgstrata.system import planted
+from pgstrata.statefs import extents
+from pgstrata.system import planted, walking
 
 OVERLAY_ATTRIBUTES = ("trusted.overlay.", "user.overlay.")
 """The prefixes of the attributes that are overlay's own: root's, and other users'."""

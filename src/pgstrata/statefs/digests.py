@@ -20,13 +20,12 @@ from typing import NamedTuple
 import msgspec
 
 from pgstrata.domain.model import Model
-from pgstrata.statefs import walking
 from pgstrata.statefs.base import DATA
 from pgstrata.statefs.copying import Check
 from pgstrata.statefs.layers import LAYER, Names
-from pgstrata.statefs.walking import Found
-from pgstrata.system import faults, planted
+from pgstrata.system import faults, planted, walking
 from pgstrata.system.planted import PlantedFileError
+from pgstrata.system.walking import Found
 
 DIGEST = "digest"
 CONTENT = "content"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pgstrata.statefs import trees
 from pgstrata.statefs.base import Usage
-from pgstrata.statefs.walking import Found
 from pgstrata.system import planted
 from pgstrata.system.planted import PlantedFileError
+from pgstrata.system.walking import Found
 
 LOOKING_SECONDS = 2.0
 """How long a volume is examined before the rest of it counts as exclusive."""

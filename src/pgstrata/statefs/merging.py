@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pgstrata.statefs import namespaces, walking
-from pgstrata.system import planted
+from pgstrata.statefs import namespaces
+from pgstrata.system import planted, walking
 from pgstrata.system.planted import PlantedFileError
 
 _BLOCK_BYTES = 512

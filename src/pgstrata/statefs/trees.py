@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pgstrata.statefs import mounts, subvolumes, walking
-from pgstrata.statefs.walking import Found
-from pgstrata.system import faults
+from pgstrata.statefs import mounts, subvolumes
+from pgstrata.system import faults, walking
 from pgstrata.system.descriptors import opened
 from pgstrata.system.libc import LIBC, check
+from pgstrata.system.walking import Found
 
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
 _DELETE_ROUNDS = 10_000

@@ -14,9 +14,9 @@ from inotify_simple import INotify, flags
 
 from pgstrata.statefs import extents, trees
 from pgstrata.statefs.base import Usage
-from pgstrata.statefs.walking import Found
 from pgstrata.system import planted
 from pgstrata.system.planted import PlantedFileError
+from pgstrata.system.walking import Found
 
 _CHANGES = flags.MODIFY | flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
 _LOST = flags.Q_OVERFLOW | flags.IGNORED | flags.ISDIR

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 POLL_SECONDS: Final = 0.01
 
@@ -29,7 +29,9 @@ _STAT_BYTES: Final = 4096
 """More than the longest line."""
 
 # Fields of /proc/PID/stat after the name in brackets: see proc(5).
-_STATE, _PARENT, _START = 0, 1, 19
+_STATE, _PARENT, _THREADS, _START = 0, 1, 17, 19
+
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def birth(pid: int) -> str | None:
@@ -88,6 +90,29 @@ def descendants(pid: int) -> Iterator[int]:
         found = {child for thread in threads for child in _children_of_thread(one, thread)}
         waiting += found
         yield from found
+
+
+class Use(NamedTuple):
+    """What a process takes of the machine."""
+
+    threads: int
+    private: int
+    """The bytes of memory that it has for itself."""
+    shared: int
+    """The bytes that others have as well: shared memory, programs and libraries."""
+
+
+def use(pid: int) -> Use | None:
+    """What a process takes; None if it has ended."""
+    fields = _stat(pid)
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_bytes().split()
+    except OSError:
+        return None
+    if fields is None or len(pages) < 3:
+        return None
+    resident, shared = int(pages[1]) * _PAGE_BYTES, int(pages[2]) * _PAGE_BYTES
+    return Use(int(fields[_THREADS]), resident - shared, shared)
 
 
 def is_stopped(pid: int) -> bool:

@@ -5,6 +5,7 @@ Runs between ``clone`` and ``exec``, in namespaces of its own where there are an
 
 import _socket
 import os
+import resource
 
 from pgstrata.system.cell import kernel, landlock, placing
 
@@ -28,6 +29,10 @@ _LINKS = {
 
 _DESCRIPTORS = 1 << 20
 
+_HEAD_START = b"100"
+"""How much more memory than it has a program in a cell seems to have to the kernel when that looks
+for what to end, in thousandths of the machine's."""
+
 _TERMINATE, _CHILD_ENDED = 15, 17
 
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
@@ -42,6 +47,11 @@ def become(cell: "Cell", standard: list[int], listener: _socket.socket | None) -
     """
     os.setsid()
     os.umask(0o022)
+    # When memory is used up, it is to be ended rather than the engine.
+    try:  # noqa: SIM105 - contextlib would be memory
+        kernel.write("/proc/self/oom_score_adj", _HEAD_START)
+    except OSError:
+        pass
     for number, descriptor in enumerate(standard):
         os.dup2(descriptor, number)
     if cell.namespaces & kernel.NEW_NETWORK:
@@ -75,6 +85,10 @@ def become(cell: "Cell", standard: list[int], listener: _socket.socket | None) -
             if listener is not None:
                 rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, calls.to_bytes(4, "little"))
                 listener.sendmsg([b"listen"], [rights])
+    if cell.processes is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_NPROC)
+        number = cell.processes if most < 0 else min(cell.processes, most)
+        resource.setrlimit(resource.RLIMIT_NPROC, (number, number))
     kernel.obey_signals(_IGNORED_BY_PYTHON)
     if cell.init and os.getpid() == 1:
         _stay_as_parent()
@@ -101,7 +115,8 @@ def _enter_new_root(cell: "Cell") -> None:
     trees = _trees(cell)
     devices = [(_tree(f"/dev/{name}", kernel.NO_SETUID), f"/dev/{name}") for name in _DEVICES]
     with _doing("make a root"):
-        root = kernel.new_file_system("tmpfs", _DATA_ONLY, mode="0755")
+        size = {} if cell.temporary is None else {"size": str(cell.temporary)}
+        root = kernel.new_file_system("tmpfs", _DATA_ONLY, mode="0755", **size)
         kernel.attach(root, "/")
         os.fchdir(root)
     for name, mode in (("tmp", 0o1777), ("dev", 0o755), ("dev/shm", 0o1777), ("proc", 0o555)):

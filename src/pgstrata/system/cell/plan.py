@@ -53,6 +53,10 @@ class Cell(NamedTuple):
     """Rules for Landlock; None for none."""
     filter: bytes | None = None
     """The filter of its system calls (``seccomp.program``); None for none."""
+    processes: int | None = None
+    """How many processes and threads there may be, which takes a user namespace; None for any."""
+    temporary: int | None = None
+    """How many bytes files outside of its own may hold, in memory; None for half of the memory."""
     init: bool = False
     """Whether the program gets a parent inside, which passes SIGTERM on to all processes of the
     cell. Without, the program itself is the first process of its PID namespace, and has to be able

@@ -193,3 +193,33 @@ def _until_readable(descriptor: int) -> None:
     import select
 
     assert select.select([descriptor], (), (), 60)[0]
+
+
+BOMB = """
+import os, time
+number = 0
+try:
+    while number < 100:
+        if os.fork() == 0:
+            time.sleep(600)
+        number += 1
+except BlockingIOError:
+    print(number)
+"""
+
+
+def test_a_cell_has_as_many_processes_as_it_may(spawner: Spawner, namespaces: int) -> None:
+    if not namespaces & kernel.NEW_USERS:
+        needs.missing("there are no user namespaces here")
+    bomb = shell("", namespaces, argv=("/usr/bin/python3", "-I", "-c", BOMB), processes=20)
+    # The kernel never refuses root.
+    ids = (65534, 65534) if os.geteuid() == 0 else None
+    said = [run(spawner, bomb._replace(ids=ids)) for _ in range(2)]
+    assert said == [("19\n", Ended(0, None))] * 2
+
+
+def test_files_in_memory_hold_as_much_as_they_may(spawner: Spawner, namespaces: int) -> None:
+    script = "head -c 2M /dev/zero > /tmp/1 && head -c 3M /dev/zero > /dev/shm/2"
+    said, ended = run(spawner, shell(script, namespaces, temporary=4 << 20))
+    assert "No space left on device" in said
+    assert ended.exit_code == 1

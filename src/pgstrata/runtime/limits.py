@@ -1,0 +1,247 @@
+"""What servers may take of the machine, and the watch that stops those that take more.
+
+The kernel itself limits processes where a server has a user namespace of its own. Memory and disk
+can only be looked at. To look at a server takes a while, and to look at the machine does not: that
+is done often, and the servers are looked at when the machine has much less left than before.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from pgstrata.domain.sizes import rounded
+from pgstrata.errors import PgstrataError
+from pgstrata.runtime import postmaster
+from pgstrata.runtime.launch import LOG
+from pgstrata.runtime.postmaster import Postmaster
+from pgstrata.settings import ServerLimits
+from pgstrata.system import processes, walking
+from pgstrata.system.planted import PlantedFileError
+
+_log = logging.getLogger(__name__)
+
+_GLANCE_SECONDS = 0.25
+"""How often to look at the machine."""
+
+_PROCESSES_SECONDS, _DISK_SECONDS = 10.0, 60.0
+"""How often to look at the servers at any rate."""
+
+_BLOCK_BYTES = 512
+
+_PART = 8
+"""What part of a limit the machine loses before the servers are looked at."""
+
+
+class Allowed(NamedTuple):
+    """How much a server may take; 0 for any amount."""
+
+    processes: int = 0
+    memory: int = 0
+    disk: int | None = 0
+    """None for half of what is free when it starts."""
+
+
+class Used(NamedTuple):
+    """What a server has taken."""
+
+    processes: int = 0
+    memory: int = 0
+    disk: int = 0
+
+
+def allowed_by(limits: ServerLimits) -> Allowed:
+    """What settings come to on this machine."""
+    memory = psutil.virtual_memory().total // 2 if limits.memory is None else limits.memory
+    return Allowed(limits.processes, memory, limits.disk)
+
+
+def excess(used: Used, allowed: Allowed) -> str | None:
+    """What a server has taken too much of, for people; None if nothing."""
+    if 0 < allowed.processes <= used.processes:
+        return _stopped(
+            f"had {used.processes} processes and threads", "processes", str(allowed.processes)
+        )
+    if 0 < allowed.memory < used.memory:
+        return _stopped(f"took {rounded(used.memory)} of memory", "memory", rounded(allowed.memory))
+    if allowed.disk and allowed.disk < used.disk:
+        return _stopped(
+            f"had its files grow by {rounded(used.disk)}", "disk", rounded(allowed.disk)
+        )
+    return None
+
+
+def _stopped(what: str, limit: str, most: str) -> str:
+    return f"the server was stopped because it {what} (instances.limits.{limit} is {most})"
+
+
+class _Watched:
+    def __init__(self, process: Postmaster, allowed: Allowed) -> None:
+        self.process = process
+        self.allowed = allowed
+        self.size: int | None = None
+        """That of its files when they were first looked at."""
+
+
+class _Supply:
+    """What the machine has of something, and whether much of it was taken since the last look."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._most = self._looked_at = 0.0
+
+    def is_due(self, left: int, part: int, now: float) -> bool:
+        """Whether to look who took it. ``part``: how much is much; 0 for no amount."""
+        self._most = max(self._most, left)
+        if now - self._looked_at < self._seconds and not 0 < part <= self._most - left:
+            return False
+        self._most, self._looked_at = left, now
+        return True
+
+
+class LimitWatch:
+    """Watches servers, and stops those that take more than they may."""
+
+    def __init__(self, store: Path, allowed: Allowed) -> None:
+        """``store``: a directory on the disk that their files are on."""
+        self._store = store
+        self._allowed = allowed
+        self._watched: dict[str, _Watched] = {}
+        self._stopped: dict[str, str] = {}
+        self._memory = _Supply(_PROCESSES_SECONDS)
+        self._processes = _Supply(_PROCESSES_SECONDS)
+        self._disk = _Supply(_DISK_SECONDS)
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, process: Postmaster) -> None:
+        """Watch a server until it has ended, or is removed."""
+        allowed = self._allowed
+        if allowed.disk is None:
+            allowed = allowed._replace(disk=_free_bytes(self._store) // 2)
+        if any(allowed):
+            self._watched[process.handle] = _Watched(process, allowed)
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._watch(), name="limits of servers")
+
+    def remove(self, handle: str) -> None:
+        """Forget a server."""
+        self._watched.pop(handle, None)
+        self._stopped.pop(handle, None)
+
+    def stopped_for(self, handle: str) -> str | None:
+        """Why a server was stopped, for people; None if it was not."""
+        return self._stopped.get(handle)
+
+    async def close(self) -> None:
+        """Watch no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _watch(self) -> None:
+        while self._watched:
+            await asyncio.sleep(_GLANCE_SECONDS)
+            try:
+                await self._look()
+            except (OSError, PgstrataError) as error:
+                _log.warning("the limits of servers could not be checked: %s", error)
+
+    async def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        watched = dict(self._watched)
+        least = Allowed(*map(_least, zip(*(one.allowed for one in watched.values()), strict=True)))
+        busy = self._memory.is_due(
+            psutil.virtual_memory().available, least.memory // _PART, now
+        ) | self._processes.is_due(-_number_of_tasks(), least.processes // _PART, now)
+        grown = self._disk.is_due(_free_bytes(self._store), (least.disk or 0) // _PART, now)
+        for handle, one in watched.items():
+            if not postmaster.is_running(one.process):
+                self._watched.pop(handle, None)
+                continue
+            if not (busy or grown or one.size is None):
+                continue
+            try:
+                used = await asyncio.to_thread(_used, one, processes=busy, files=grown)
+                reason = excess(used, one.allowed)
+            except (PermissionError, PlantedFileError) as error:
+                reason = f"the server was stopped because its files cannot be measured: {error}"
+            if reason and handle in self._watched:
+                _log.warning("%s: %s", one.process.data_dir, reason)
+                self._stopped[handle] = reason
+                del self._watched[handle]
+                await postmaster.shut_down(one.process, clean=False)
+
+
+def _least(limits: Iterable[int | None]) -> int:
+    return min((limit for limit in limits if limit), default=0)
+
+
+def _used(server: _Watched, *, processes: bool, files: bool) -> Used:
+    used = Used()
+    if processes:
+        used = _used_by_processes(server.process.pid)
+    if server.allowed.disk and (files or server.size is None):
+        size = _bytes_below(server.process.data_dir)
+        if server.size is None:
+            server.size = size
+        used = used._replace(disk=size - server.size)
+    return used
+
+
+def _used_by_processes(leader: int) -> Used:
+    found = [
+        use
+        for pid in (leader, *processes.descendants(leader))
+        if (use := processes.use(pid)) is not None
+    ]
+    # What one of them shares, it shares with the others.
+    shared = max((use.shared for use in found), default=0)
+    return Used(
+        processes=sum(use.threads for use in found),
+        memory=sum(use.private for use in found) + shared + _temporary_bytes(leader),
+    )
+
+
+def _temporary_bytes(pid: int) -> int:
+    """What a cell's files hold that are in memory, as far as we can see them."""
+    try:
+        inside, outside = os.statvfs(f"/proc/{pid}/root/dev/shm"), os.statvfs("/dev/shm")  # noqa: S108
+    except OSError:
+        return 0
+    if inside.f_fsid == outside.f_fsid:
+        return 0  # everybody's
+    return (inside.f_blocks - inside.f_bfree) * inside.f_frsize
+
+
+def _bytes_below(data_dir: Path) -> int:
+    """What a server's files, and its log, hold on disk.
+
+    Raises ``PermissionError`` and ``PlantedFileError`` if it keeps us from looking.
+    """
+    size = 0
+    with suppress(FileNotFoundError):
+        size += (data_dir.parent / LOG).lstat().st_blocks * _BLOCK_BYTES
+        size += sum(
+            found.status.st_blocks * _BLOCK_BYTES for found in walking.everything_in(data_dir)
+        )
+    return size
+
+
+def _free_bytes(directory: Path) -> int:
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _number_of_tasks() -> int:
+    """How many processes and threads the machine has; 0 if it does not say."""
+    try:
+        _, _, _, tasks, _ = Path("/proc/loadavg").read_text().split()
+    except OSError:
+        return 0
+    return int(tasks.partition("/")[2])
