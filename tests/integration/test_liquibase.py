@@ -258,15 +258,15 @@ def test_an_empty_changelog_is_one_step_that_makes_liquibases_tables(
     assert compare(rig, tmp_path / "work", tmp_path, *words) == 1
 
 
-def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
-    rig: NativeRig, tmp_path: Path
-) -> None:
+def test_what_a_function_sets_and_nobody_can_tell_is_told(rig: NativeRig, tmp_path: Path) -> None:
+    setting = "create function f() returns text language sql as 'select set_config(''a.b'', ''c'', "
     changelogs.write(
         tmp_path,
         {
             "a.xml": changelogs.xml(
-                one(1, "create schema other; set search_path = other; create temp table gone ()"),
-                one(2, "create table t (); create table gone ()"),
+                one(1, f"{setting}false), set_config(''work_mem'', ''6MB'', false)'"),
+                one(2, "select f()"),
+                one(3),
             )
         },
     )
@@ -274,19 +274,27 @@ def test_what_a_changeset_sets_in_its_session_does_not_reach_the_next(
     async def scenario() -> None:
         async with liquibase() as kind, rig.serving() as server:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
-            said = await run(rig, kind, server, steps)
-            assert [line for line in said if "session of its own" in line] == [
-                "`set search_path = other` ends with this changeset: "
-                "the next has a session of its own"
-            ]
-            with psycopg.connect(server.endpoint.dsn) as connection:
-                query = (
-                    "select schemaname, tablename from pg_tables where tablename in ('t', 'gone')"
-                )
-                found = connection.execute(query + " order by 2").fetchall()
-            assert found == [("public", "gone"), ("public", "t")]
+            await run(rig, kind, server, steps)
 
-    asyncio.run(scenario())
+    with pytest.raises(StepFailedError, match=r"a\.xml::2::ada sets work_mem"):
+        asyncio.run(scenario())
+
+
+def test_what_one_changeset_leaves_for_another_makes_them_one_step(
+    rig: NativeRig, tmp_path: Path
+) -> None:
+    changelogs.write(
+        tmp_path / "work",
+        {
+            "a.xml": changelogs.xml(
+                one(1, "set intervalstyle = iso_8601; create temp table gone as select 5 as a"),
+                one(2, "create table kept as select * from gone"),
+                one(3, "create table at as select interval '1 day'::text as i"),
+            )
+        },
+    )
+    words = ("update", "--changelog-file=a.xml")
+    assert compare(rig, tmp_path / "work", tmp_path, *words) == 2
 
 
 def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(

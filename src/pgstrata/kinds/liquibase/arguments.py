@@ -46,7 +46,7 @@ def parse(words: Sequence[str]) -> Arguments:
             parameters[_parameter(name[2:], value)] = value or ""
         elif not name.startswith("-"):
             commands.append(_command(name))
-        elif (key := checked(name)) is not None:
+        elif (key := checked(name, value)) is not None:
             values[key] = _given(name, value)
     if len(commands) != 1:
         raise InvalidArgumentError(
@@ -59,12 +59,13 @@ def parse(words: Sequence[str]) -> Arguments:
     return Arguments(commands[0], values, parameters)
 
 
-def checked(name: str) -> str | None:
+def checked(name: str, value: str | None) -> str | None:
     """An option's key, None if it has no effect. Raises ``InvalidArgumentError``."""
     key = options.key(name)
     if reason := options.REFUSED.get(key):
         raise InvalidArgumentError(f"{name} is not accepted: {reason}", remedy="leave it out")
-    if key in options.INERT:
+    default = options.DEFAULTS.get(key)
+    if key in options.INERT or (default is not None and default == (value or "").lower()):
         return None
     if key not in options.MEANINGFUL:
         raise InvalidArgumentError(

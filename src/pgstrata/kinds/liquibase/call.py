@@ -12,7 +12,7 @@ from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.liquibase import arguments, defaults, options, search_path
 from pgstrata.kinds.liquibase.arguments import Arguments
 from pgstrata.kinds.liquibase.fields import LiquibaseFields
-from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.liquibase.recipe import NAMING, Recipe
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.memo import Memo
 
@@ -82,6 +82,7 @@ def _recipe(given: Arguments, work_dir: Path) -> Recipe:
         labels=values.get("labels", ""),
         count=int(values["count"]) if counting else None,
         tag=values["tag"] if tagging else None,
+        naming={name: values[option] for name in NAMING if (option := options.key(name)) in values},
         parameters=dict(given.parameters),
     )
 
@@ -119,7 +120,10 @@ def _roots(given: str | None, work_dir: Path) -> tuple[PurePath, ...]:
 
 def _relative(changelog: str, roots: tuple[PurePath, ...]) -> str:
     """The changelog's name in the history: relative to a root of the search path."""
-    plain = changelog.replace("\\", "/").removeprefix("classpath:")
+    plain = changelog.replace("\\", "/")
+    if plain.startswith(("classpath:", "classpath*:")):
+        # Its root is the search path, with a slash or without.
+        plain = plain.partition(":")[2].lstrip("/")
     if not plain.startswith("/"):
         return str(PurePosixPath(os.path.normpath(plain)))
     for root in roots:

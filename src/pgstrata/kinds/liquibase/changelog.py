@@ -23,6 +23,9 @@ UNKNOWN_VERSION = 719_204_638
 """The server version given to changelogs, recognisable wherever one uses it."""
 _OFFLINE_VERSION = 999
 
+DEFAULT_SCHEMA = "public"
+"""What Liquibase finds to be the default schema of a new cluster."""
+
 
 class InvalidChangelogError(Exception):
     """Liquibase finds a changelog invalid; the message is its own."""
@@ -85,13 +88,13 @@ class Changelog:
         )
         self.contexts = java("liquibase.Contexts")(recipe.contexts)
         self.labels = java("liquibase.LabelExpression")(recipe.labels)
-        with scope(java, {"resourceAccessor": self.accessor}):
+        with scope(java, {**recipe.configuration, "resourceAccessor": self.accessor}):
             self.offline = (
                 java("liquibase.database.DatabaseFactory")
                 .getInstance()
                 .openDatabase(_OFFLINE, None, None, None, self.accessor)
             )
-            self.offline.setDefaultSchemaName("public")
+            self.offline.setDefaultSchemaName(recipe.default_schema or DEFAULT_SCHEMA)
         with self.reading():
             self.parameters = self._parameters()
             self.parsed = self._parse()
@@ -103,9 +106,17 @@ class Changelog:
         """Liquibase's scope without a server."""
         with (
             self.recorder.reading(),
-            scope(self._java, {"resourceAccessor": self.accessor, "database": self.offline}),
+            scope(self._java, self.scope_values(self.offline)),
         ):
             yield
+
+    def scope_values(self, database: Any) -> dict[str, Any]:
+        """Liquibase's scope for a database."""
+        return {
+            **self.recipe.configuration,
+            "resourceAccessor": self.accessor,
+            "database": database,
+        }
 
     def environment(self, database: Any) -> Any:
         """Liquibase's runtime environment for a database."""

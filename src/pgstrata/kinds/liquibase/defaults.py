@@ -33,7 +33,7 @@ def of_environment(env: Mapping[str, str]) -> dict[str, str]:
                 remedy="leave it out",
             )
         short = options.of_variable(name)
-        if short is not None and (key := _checked(f"liquibase_env: {name}", short)):
+        if short is not None and (key := _checked(f"liquibase_env: {name}", short, value)):
             found[key] = value
     return found
 
@@ -50,7 +50,7 @@ def of_text(text: str, where: str) -> tuple[dict[str, str], dict[str, str]]:
         of_another = (scope := _SCOPE.match(name)) and options.key(scope[1]) not in options.COMMANDS
         if options.key(short) in options.NOT_IN_FILES or of_another or not value:
             continue
-        if key := _checked(f"{where}: {name}", short):
+        if key := _checked(f"{where}: {name}", short, value):
             found[key] = value
     return found, parameters
 
@@ -104,8 +104,8 @@ def _short(name: str) -> str:
     return short
 
 
-def _checked(where: str, name: str) -> str | None:
+def _checked(where: str, name: str, value: str) -> str | None:
     try:
-        return checked(name)
+        return checked(name, value)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{where}: {error.message}", remedy=error.remedy) from None

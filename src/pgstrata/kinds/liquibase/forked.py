@@ -18,6 +18,7 @@ from pgstrata.kinds.liquibase.recipe import Recipe
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.system import subprocesses
 
+_FOR_ALL_COMMANDS = ("--search-path=", "--liquibase-schema-name=", "--database-changelog")
 _HOME = re.compile(r"^Liquibase Home: (.+)$", re.MULTILINE)
 _FAILURE = re.compile(r"(?:ERROR|FATAL): .*")
 _CAUSE = re.compile(r"^Caused by: (.+)$", re.MULTILINE)
@@ -62,22 +63,20 @@ def command(
     jars: Sequence[Path],
 ) -> ToolCommand:
     """The call that carries out a step, with these jars beside its own."""
-    words = tuple(
-        word for word in recipe.words()[1:] if not word.startswith(("--count=", "--tag=", "-D"))
-    )
-    parameters = tuple(word for word in recipe.words() if word.startswith("-D"))
+    words = recipe.words()[1:]
+    everywhere = tuple(word for word in words if word.startswith(_FOR_ALL_COMMANDS))
+    parameters = tuple(word for word in words if word.startswith("-D"))
     return ToolCommand(
         tool=str(step.tool),
         trusted=True,
         args=(
-            *(word for word in words if word.startswith("--search-path=")),
+            *everywhere,
             *((f"--classpath={os.pathsep.join(map(str, jars))}",) if jars else ()),
             "--log-level=info",
             "--show-banner=false",
             "update-count",
             f"--url={endpoint.jdbc_url}",
-            "--count=1",
-            *(word for word in words if not word.startswith("--search-path=")),
+            *(word for word in words if word not in (*everywhere, *parameters)),
             *parameters,
         ),
         work_dir=step.work_dir,

@@ -1,7 +1,7 @@
 """What names a changeset's state, and what about it cannot be known beforehand. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pgstrata.domain.identity import Content, digest, step_digest
@@ -55,6 +55,8 @@ def digest_of(found: Found, context: Context, header: str = "") -> str:
         "contents": found.contents,
         "header": header,
     }
+    if context.recipe.naming:
+        content["naming"] = context.recipe.naming
     if found.rewritten:
         content["filters"] = [context.recipe.contexts, context.recipe.labels]
     if not found.complete or context.extended:
@@ -78,12 +80,19 @@ def parts_of(found: Found, context: Context, header: str = "") -> dict[str, str]
     }
     if header:
         named["preconditions of the changelog"] = header
+    if context.recipe.naming:
+        named["schemas and history tables"] = context.recipe.naming
     if found.rewritten:
         named["contexts and labels"] = [context.recipe.contexts, context.recipe.labels]
     if not found.complete or context.extended:
         named["environment"] = context.env
         named |= {f"parameter {name}": text for name, text in context.recipe.parameters.items()}
     return parts | {name: digest([name, content]) for name, content in named.items()}
+
+
+def digest_together(digests: Sequence[str]) -> str:
+    """The digest of a step that runs several changesets in one session, from those of each."""
+    return digests[0] if len(digests) == 1 else step_digest(NAME, {"together": list(digests)})
 
 
 def empty_digest(listing: Listing, context: Context) -> str:
@@ -93,6 +102,8 @@ def empty_digest(listing: Listing, context: Context) -> str:
         "header": listing.header,
         "conditions": listing.header_conditions,
     }
+    if context.recipe.naming:
+        content["naming"] = context.recipe.naming
     return step_digest(NAME, content)
 
 

@@ -5,8 +5,12 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
+
+from msgspec.structs import replace
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Input, Step
@@ -20,7 +24,8 @@ from pgstrata.errors import (
 )
 from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.liquibase import call, forked
-from pgstrata.kinds.liquibase.applying import Target
+from pgstrata.kinds.liquibase.applying import LeftBehindError, Target
+from pgstrata.kinds.liquibase.aside import settings_aside
 from pgstrata.kinds.liquibase.changelog import InvalidChangelogError, Key
 from pgstrata.kinds.liquibase.failures import invalid_changelog, step_failure
 from pgstrata.kinds.liquibase.fields import LiquibaseFields
@@ -168,8 +173,7 @@ class LiquibaseKind:
         context = Context(recipe, env, known.installation.identity)
         work_dir = local_path(sources.local_root, step.work_dir)
         environment = _environment(known, work_dir, env)
-        target = Target(server.endpoint, server.handle)
-        return await self._run(environment, context, sources, step, target, line, flush_query)
+        return await self._run(environment, context, sources, step, server, line, flush_query)
 
     async def _run(
         self,
@@ -177,13 +181,14 @@ class LiquibaseKind:
         context: Context,
         sources: LocalSources,
         step: Step,
-        target: Target,
+        server: Server,
         line: LineSink,
         flush_query: str | None,
     ) -> str | None:
         digest = None if step.uncacheable else step.digest
         reads = None if step.uncacheable else {PurePath(one.name) for one in step.inputs}
         root = sources.local_root
+        target = Target(server.endpoint, server.handle)
         try:
             async with self._pool.lent(
                 environment, lambda jvm: _held(jvm, context, root) is not None
@@ -194,14 +199,20 @@ class LiquibaseKind:
                     if held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
                     else await self._parsed_again(jvm, context, sources, line)
                 )
+                if not session.is_linked(target):
+                    async with _connecting(session, step, server):
+                        await jvm.call(lambda _: session.connect(_key(step), target), line)
                 flushed = await jvm.call(
-                    lambda _: session.run(_key(step), digest, reads, target, flush_query),
-                    line,
+                    lambda _: session.run(_key(step), digest, reads, flush_query), line
                 )
-            if left := session.left_by(_key(step)):
-                await line(f"`{left}` ends with this changeset: the next has a session of its own")
         except JavaError as error:
             raise step_failure(step.title, error.messages) from None
+        except LeftBehindError as error:
+            raise StepFailedError(
+                f"{step.title} {error}: one `update` would hand that on to the next changeset, "
+                "which has a session of its own here",
+                remedy="put what depends on it into the same changeset",
+            ) from None
         except DriftError as error:
             raise InputChangedError(str(error), remedy=error.remedy) from None
         except JvmLostError as error:
@@ -320,8 +331,8 @@ def _steps(
         forked.check_can_be_told_apart(session.listing.changesets)
     header = tuple(header_problems(session.listing, context))
     steps = []
-    for number, planned in enumerate(session.planned):
-        own = () if planned.found is None else tuple(problems(planned.found, context))
+    for number, planned in enumerate(session.planned(own_tool=tool is not None)):
+        own = tuple(chain(*(problems(found, context) for found in planned.found)))
         found = (*header, *own) if number == 0 else own
         if found and request.uncacheable == "refuse":
             raise _uncacheable(_title(planned, context.recipe), found)
@@ -338,32 +349,45 @@ def _step(
     *,
     uncacheable: bool,
 ) -> Step:
-    found = planned.found
     return Step(
         kind=NAME,
         # What cannot be known is never the same again.
         digest=secrets.token_hex(32) if uncacheable else planned.digest,
-        args=context.recipe.words(),
+        args=_recipe_of(planned, context.recipe, tool).words(),
         title=_title(planned, context.recipe),
         work_dir=work_dir,
         inputs=(
-            *(seen.input for seen in (found.files if found else ())),
+            *dict.fromkeys(seen.input for found in planned.found for seen in found.files),
             *(tool.files if tool else ()),
         ),
         uncacheable=uncacheable,
         parts=planned.parts,
         env=env,
         tool=None if tool is None else str(tool.program),
-        changeset_id=found and found.key.id,
-        changeset_author=found and found.key.author,
-        changeset_path=found and found.key.path,
+        changeset_id=planned.key and planned.key.id,
+        changeset_author=planned.key and planned.key.author,
+        changeset_path=planned.key and planned.key.path,
     )
 
 
+def _recipe_of(planned: Planned, recipe: Recipe, tool: _OwnTool | None) -> Recipe:
+    """The recipe to run a step by: a Liquibase of one's own is told only how many come next."""
+    if tool is None:
+        return recipe
+    return replace(recipe, command="update-count", count=max(len(planned.found), 1), tag=None)
+
+
+def _connecting(session: Session, step: Step, server: Server) -> AbstractAsyncContextManager[None]:
+    """Connect in this as the first step did, before anything was set for later connections."""
+    return nullcontext() if session.is_first(_key(step)) else settings_aside(server)
+
+
 def _title(planned: Planned, recipe: Recipe) -> str:
-    if planned.found is None:
+    if not planned.found:
         return f"{recipe.changelog_file}: no changeset to run"
-    return str(planned.found.key)
+    if len(planned.found) == 1:
+        return str(planned.key)
+    return f"{planned.found[0].key} to {planned.key}, in one session"
 
 
 def _uncacheable(title: str, found: tuple[Problem, ...]) -> UncacheableError:

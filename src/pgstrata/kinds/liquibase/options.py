@@ -20,6 +20,10 @@ MEANINGFUL = {
     "defaultsfile": "--defaults-file",
     "count": "--count",
     "tag": "--tag",
+    "defaultschemaname": "--default-schema-name",
+    "liquibaseschemaname": "--liquibase-schema-name",
+    "databasechangelogtablename": "--database-changelog-table-name",
+    "databasechangeloglocktablename": "--database-changelog-lock-table-name",
 }
 """Options of a recipe, with their names in its normal form."""
 
@@ -36,11 +40,33 @@ INERT = frozenset(
         "reportpath",
         "reportsuppresssql",
         "licensekey",
-        "hubmode",
-        "monitorperformance",
+        *("prolicensekey", "hubmode", "hubapikey", "hubconnectionid", "hubprojectid"),
+        *("strict", "promptfornonlocaldatabase", "verbose", "monitorperformance"),
+        *("uiservice", "filterlogmessages", "mirrorconsolemessagestolog", "logchannels"),
+        *("sqlloglevel", "sqlshowsqlwarnings", "outputlineseparator", "outputfileencoding"),
+        *("changeloglockwaittimeinminutes", "changeloglockpollrate", "ddllocktimeout"),
+        *("analyticsenabled", "generatechangesetcreatedvalues", "diffcolumnorder"),
     }
 )
-"""Options that affect Liquibase's output, but not what it does."""
+"""Options that affect Liquibase's output, or what it refuses, but not what it does."""
+
+DEFAULTS = {
+    "outputdefaultschema": "true",
+    "outputdefaultcatalog": "true",
+    "preserveschemacase": "false",
+    "fileencoding": "utf-8",
+    "convertdatatypes": "true",
+    "secureparsing": "true",
+    "validatexmlchangelogfiles": "true",
+    "allowduplicatedchangesetidentifiers": "false",
+    "missingpropertymode": "preserve",
+    "supportpropertyescaping": "false",
+    "alwaysoverridestoredlogicschema": "false",
+    "alwaysdropinsteadofreplace": "false",
+    "duplicatefilemode": "error",
+    "autoreorg": "true",
+}
+"""Options that are accepted only with Liquibase's own default, in lower case."""
 
 FLAGS = frozenset({"showbanner", "headless", "reportenabled"})
 """Those of them that need no value."""

@@ -1,19 +1,29 @@
 """A changelog in a Java's memory: listed for a plan, then run, changeset by changeset."""
 
-from collections.abc import Iterator, Set
+import re
+from collections.abc import Iterator, Sequence, Set
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from pgstrata.kinds.liquibase.applying import Link, Target
+from pgstrata.kinds.liquibase.applying import LeftBehindError, Link, Target
 from pgstrata.kinds.liquibase.changelog import Changelog, Key
-from pgstrata.kinds.liquibase.identity import Context, digest_of, empty_digest, parts_of
+from pgstrata.kinds.liquibase.identity import (
+    Context,
+    digest_of,
+    digest_together,
+    empty_digest,
+    parts_of,
+)
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
-from pgstrata.kinds.liquibase.session_state import left_in_session
+from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.liquibase.session_state import left_by, mentions, repeated, together
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.system import watching
 
 _HISTORY = "databasechangelog"
+_SETS_SEQUENCE = ("setval", "restart")
 
 
 class DriftError(Exception):
@@ -29,13 +39,18 @@ class MovedError(Exception):
 
 
 class Planned(NamedTuple):
-    """A changeset with the digest of its step."""
+    """Changesets that run in one session, with the digest of their step."""
 
-    found: Found | None
-    """None for the step of a recipe without changesets."""
+    found: tuple[Found, ...]
+    """In most steps one; none for the step of a recipe without changesets."""
     digest: str
     parts: dict[str, str]
     """See ``Step.parts``."""
+
+    @property
+    def key(self) -> Key | None:
+        """What the step is known by: its last changeset."""
+        return self.found[-1].key if self.found else None
 
 
 class Session:
@@ -54,45 +69,69 @@ class Session:
             self.listing: Listing = list_changesets(java, self._changelog)
             if (name := watch.disturbed()) is not None:
                 raise MovedError(f"{name} was replaced, moved or removed, if only for a moment")
-        self.planned = tuple(self._planned())
-        self._digests = {_key(one): one.digest for one in self.planned}
-        self._followed: dict[Key | None, Found] = {
-            found.key: found for found in self.listing.changesets[:-1]
-        }
-        self._rereading = frozenset(_after_own_writing(self.listing))
+        self._lefts = [left_by(found.sql) for found in self.listing.changesets]
+        self._texts = [(*found.sql, found.attributes) for found in self.listing.changesets]
+        self._caching = mentions("cache", chain(*self._texts))
+        self._steps = {one.key: one for one in self.planned()}
+        self._rereading = frozenset(_after_own_writing(self.listing, context.recipe))
         self._link: Link | None = None
 
-    def left_by(self, key: Key | None) -> str | None:
-        """What a changeset sets only for its session, if others follow that would miss it."""
-        found = self._followed.get(key)
-        return None if found is None else left_in_session(found.sql)
+    def planned(self, *, own_tool: bool = False) -> tuple[Planned, ...]:
+        """The steps. ``own_tool``: whether the user's own Liquibase carries them out."""
+        header = "\n".join((self.listing.header, *self.listing.header_conditions))
+        changesets = self.listing.changesets
+        if not changesets:
+            return (Planned((), empty_digest(self.listing, self.context), {}),)
+        groups = together(self._lefts, self._texts, own_tool=own_tool)
+        # The first step checks the preconditions of the changelog as a whole.
+        return tuple(
+            self._plan([changesets[at] for at in group], "" if number else header)
+            for number, group in enumerate(groups)
+        )
+
+    def is_first(self, key: Key | None) -> bool:
+        """Whether a step is the first."""
+        return key == next(iter(self._steps))
+
+    def is_linked(self, target: Target) -> bool:
+        """Whether it is connected to a server."""
+        return self._link is not None and self._link.target == target
+
+    def connect(self, key: Key | None, target: Target) -> None:
+        """Connect to a server, for a step."""
+        self.close()
+        # Objects of the last link and its runs that Java still holds.
+        self._java.forget()
+        self._link = Link(self._java, self._changelog, target, again=not self.is_first(key))
 
     def is_as_planned(self, uncacheable: bool, key: Key | None, digest: str) -> bool:
         """Whether a changeset is the same as when its step got its digest."""
-        return uncacheable or self._digests.get(key) == digest
+        return key in self._steps and (uncacheable or self._steps[key].digest == digest)
 
     def run(
         self,
         key: Key | None,
         digest: str | None,
         reads: Set[PurePath] | None,
-        target: Target,
         flush_query: str | None = None,
     ) -> str | None:
-        """Run one changeset against a server; without a key, only create Liquibase's tables.
+        """Run a step's changesets against a server that it is connected to.
 
-        ``digest`` is its step's and ``reads`` the files that it may read; None allows any. Returns
-        the first value of the ``flush_query``, if there is one. Raises ``DriftError``.
+        Without a key, only create Liquibase's tables. ``digest`` is the step's and ``reads`` the
+        files that it may read; None allows any. Returns the first value of the ``flush_query``, if
+        there is one. Raises ``DriftError`` and ``LeftBehindError``.
         """
-        if key not in self._digests or digest not in (None, self._digests[key]):
+        step = self._steps.get(key)
+        if step is None or digest not in (None, step.digest):
             raise DriftError(f"{key or self.context.recipe.changelog_file} changed")
         taken = self._changelog.recorder.taken
         taken.clear()
-        link = self._linked(target)
+        link = self._link
+        assert link is not None
         # A link is kept only if everything succeeded on it.
         self._link = None
         try:
-            link.run(key, first=key == next(iter(self._digests)))
+            self._run_on(link, step)
             flushed = None if flush_query is None else link.ask(flush_query)
         except BaseException:
             self._drop(link)
@@ -116,51 +155,71 @@ class Session:
             self._drop(self._link)
             self._link = None
 
-    def _linked(self, target: Target) -> Link:
-        """The link to a server: the last changeset's if it is the same server, or a new one."""
-        if self._link is not None and self._link.target == target:
-            return self._link
-        self.close()
-        # Objects of the last link and its runs that Java still holds.
-        self._java.forget()
-        return Link(self._java, self._changelog, target)
+    def _run_on(self, link: Link, step: Planned) -> None:
+        keys = [found.key for found in step.found]
+        numbers = {found.key: at for at, found in enumerate(self.listing.changesets)}
+        end = numbers[keys[-1]] + 1 if keys else 0
+
+        def repeat(ran: Sequence[Key]) -> tuple[str, ...]:
+            known = set(ran)
+            earlier = zip(self.listing.changesets[:end], self._lefts, strict=False)
+            return repeated(left for found, left in earlier if _stored(found.key) in known)
+
+        texts = self._texts[end - len(keys) : end]
+        left = link.run(
+            keys,
+            first=self.is_first(step.key),
+            repeat=repeat if any(one.settings for one in self._lefts[:end]) else _nothing,
+            followed=end < len(self.listing.changesets),
+            caching=self._caching
+            and not any(mentions(word, chain(*texts)) for word in _SETS_SEQUENCE),
+        )
+        others = [*self._texts[: end - len(keys)], *self._texts[end:]]
+        for name in left:
+            if mentions(name, chain(*others)):
+                raise LeftBehindError(f"makes the temporary table {name}, which others mention")
 
     def _drop(self, link: Link) -> None:
         # Its server may be gone.
         with java_errors_ignored():
             link.close()
 
-    def _planned(self) -> list[Planned]:
-        header = "\n".join((self.listing.header, *self.listing.header_conditions))
-        changesets = self.listing.changesets
-        if not changesets:
-            return [Planned(None, empty_digest(self.listing, self.context), {})]
-        # The first step checks the preconditions of the changelog as a whole.
-        first, *rest = changesets
-        return [self._plan(first, header), *map(self._plan, rest)]
-
-    def _plan(self, found: Found, header: str = "") -> Planned:
-        of = (found, self.context, header)
-        return Planned(found, digest_of(*of), parts_of(*of))
+    def _plan(self, found: Sequence[Found], header: str) -> Planned:
+        headers = (header, *[""] * (len(found) - 1))
+        digests = [
+            digest_of(one, self.context, first) for one, first in zip(found, headers, strict=True)
+        ]
+        parts: dict[str, str] = {}
+        for one, first in zip(found, headers, strict=True):
+            parts |= parts_of(one, self.context, first)
+        return Planned(tuple(found), digest_together(digests), parts)
 
 
-def _after_own_writing(listing: Listing) -> Iterator[Key]:
+def _nothing(_ran: Sequence[Key]) -> tuple[str, ...]:
+    return ()
+
+
+def _stored(key: Key) -> Key:
+    """A key as the history has it."""
+    return key._replace(path=re.sub(r"\Aclasspath\*?:/*", "", key.path))
+
+
+def _after_own_writing(listing: Listing, recipe: Recipe) -> Iterator[Key]:
     """The changesets after which Liquibase must read its history again.
 
     They, or earlier ones, may write to the history themselves, which Liquibase would not notice;
     the next changeset must give the same result now as when it is built on the state later.
     """
+    tables = (_HISTORY, *map(str.lower, recipe.history_tables))
     found = False
     for changeset in listing.changesets:
-        found = found or _may_write_history(changeset)
+        found = found or _may_write_history(changeset, tables)
         if found:
             yield changeset.key
 
 
-def _may_write_history(found: Found) -> bool:
-    texts = (found.attributes, *found.sql)
-    return "customChange" in found.changes or any(_HISTORY in text.lower() for text in texts)
-
-
-def _key(planned: Planned) -> Key | None:
-    return None if planned.found is None else planned.found.key
+def _may_write_history(found: Found, tables: Sequence[str]) -> bool:
+    texts = [text.lower() for text in (found.attributes, *found.sql)]
+    return "customChange" in found.changes or any(
+        table in text for table in tables for text in texts
+    )

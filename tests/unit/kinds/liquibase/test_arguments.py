@@ -33,6 +33,30 @@ def test_the_legacy_spelling_of_a_command_is_known() -> None:
     assert parse(("updateToTag", "--tag=v1", FILE)).command == "update-to-tag"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--default-schema-name=app", "--liquibaseSchemaName=public"),
+        ("--defaultSchemaName", "app", "--liquibase-schema-name", "public"),
+    ],
+)
+def test_schemas_and_history_tables_may_be_named(words: tuple[str, ...]) -> None:
+    tables = ("--databaseChangeLogTableName=h", "--database-changelog-lock-table-name=l")
+    assert parse(("update", FILE, *words, *tables)).normalized() == (
+        f"update {FILE} --database-changelog-lock-table-name=l "
+        "--database-changelog-table-name=h --default-schema-name=app "
+        "--liquibase-schema-name=public"
+    )
+
+
+def test_what_does_not_matter_to_an_update_is_passed_over() -> None:
+    words = (
+        *("--license-key=x", "--strict=true", "--prompt-for-non-local-database=false"),
+        *("--preserve-schema-case=false", "--file-encoding=UTF-8", "--outputDefaultSchema=true"),
+    )
+    assert parse(("update", FILE, *words)).normalized() == f"update {FILE}"
+
+
 def camel(name: str) -> str:
     """A name as Liquibase spelled it before it had dashes."""
     first, *others = name.split("-")
@@ -49,7 +73,7 @@ CLASSES = (
     *("change-exec-listener-class", "change-exec-listener-properties-file"),
 )
 OUTPUT = ("log-file", "output-file")
-UNKNOWN = ("default-schema-name", "liquibase-schema-name", "preserve-schema-case", "no-such-option")
+UNKNOWN = ("liquibase-tablespace-name", "preserve-schema-case", "no-such-option")
 SPELLED = [
     spelled
     for name in (*CONNECTION, *CLASSES, *OUTPUT, *UNKNOWN)

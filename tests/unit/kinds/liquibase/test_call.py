@@ -77,7 +77,7 @@ SPELLINGS = (
     [
         *("URL", "USERNAME", "PASSWORD", "DEFAULT_CATALOG_NAME", "REFERENCE_URL"),
         *("DRIVER", "DRIVER_PROPERTIES_FILE", "CLASSPATH", "INCLUDE_SYSTEM_CLASSPATH"),
-        *("DATABASE_CLASS", "PROPERTY_PROVIDER_CLASS", "LOG_FILE", "DATABASE_CHANGELOG_TABLE_NAME"),
+        *("DATABASE_CLASS", "PROPERTY_PROVIDER_CLASS", "LOG_FILE", "LIQUIBASE_TABLESPACE_NAME"),
     ],
 )
 def test_a_variable_for_what_cannot_be_used_is_refused_by_name_in_any_spelling(
@@ -120,7 +120,7 @@ def test_a_defaults_file_may_say_where_others_run_the_changelog(tmp_path: Path, 
         *("defaultCatalogName", "default-catalog-name", "liquibase.command.defaultCatalogName"),
         *("driverPropertiesFile", "databaseClass", "database-class", "propertyProviderClass"),
         *("includeSystemClasspath", "liquibase.includeSystemClasspath", "output-file"),
-        *("defaultSchemaName", "liquibase.databaseChangelogTableName", "changeExecListenerClass"),
+        *("preserveSchemaCase", "liquibase.liquibaseTablespaceName", "changeExecListenerClass"),
     ],
 )
 def test_what_else_cannot_be_used_is_refused_by_file_and_name(tmp_path: Path, name: str) -> None:
@@ -234,7 +234,37 @@ def test_what_a_file_says_to_other_commands_is_passed_over(tmp_path: Path, line:
 
 def test_what_a_file_says_to_update_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "liquibase.properties").write_text(
-        "changeLogFile=a.sql\nliquibase.command.update.defaultSchemaName=app\n"
+        "changeLogFile=a.sql\nliquibase.command.update.preserveSchemaCase=true\n"
     )
-    with pytest.raises(InvalidArgumentError, match="defaultSchemaName"):
+    with pytest.raises(InvalidArgumentError, match="preserveSchemaCase"):
         recipe(tmp_path, "update")
+
+
+def test_schemas_and_history_tables_come_from_arguments_variables_and_files(tmp_path: Path) -> None:
+    (tmp_path / "liquibase.properties").write_text(
+        "changeLogFile=a.sql\nliquibase.command.update.defaultSchemaName=filed\n"
+        "liquibaseSchemaName=filed\ndatabaseChangeLogTableName=filed\n"
+        "databaseChangeLogLockTableName=filed\n"
+    )
+    found = recipe(
+        tmp_path,
+        *("update", "--default-schema-name=given"),
+        env={
+            "LIQUIBASE_COMMAND_DEFAULT_SCHEMA_NAME": "set",
+            "LIQUIBASE_DATABASE_CHANGELOG_TABLE_NAME": "set",
+        },
+    )
+    assert found.naming == {
+        "--default-schema-name": "given",
+        "--liquibase-schema-name": "filed",
+        "--database-changelog-table-name": "set",
+        "--database-changelog-lock-table-name": "filed",
+    }
+    assert recipe_of_words(found.words()) == found
+
+
+@pytest.mark.parametrize(
+    "name", ["classpath:db/a.xml", "classpath:/db/a.xml", "classpath*:db/a.xml"]
+)
+def test_a_changelog_on_the_class_path_is_in_the_search_path(tmp_path: Path, name: str) -> None:
+    assert recipe(tmp_path, "update", f"--changelog-file={name}").changelog_file == "db/a.xml"

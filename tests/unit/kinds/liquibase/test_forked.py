@@ -17,7 +17,14 @@ STEP = Step(
     work_dir=Path("/x"),
     tool="/opt/lb/liquibase",
 )
-RECIPE = Recipe(command="update", changelog_file="a.xml", search_path=("/x",), contexts="test")
+RECIPE = Recipe(
+    command="update-count",
+    count=1,
+    changelog_file="a.xml",
+    search_path=("/x",),
+    contexts="test",
+    naming={"--default-schema-name": "app", "--liquibase-schema-name": "public"},
+)
 ENDPOINT = Endpoint(
     host="127.0.0.1",
     port=5433,
@@ -26,6 +33,12 @@ ENDPOINT = Endpoint(
     password="it's secret",
     database="db",
 )
+
+
+def test_schemas_are_named_where_its_command_line_wants_them() -> None:
+    args = command(STEP, RECIPE, ENDPOINT, {}, ()).args
+    assert args.index("--liquibase-schema-name=public") < args.index("update-count")
+    assert args.index("update-count") < args.index("--default-schema-name=app")
 
 
 def test_it_is_called_for_one_changeset_with_its_password_out_of_sight() -> None:

@@ -1,0 +1,248 @@
+"""What we make of a recipe is what the plain tool makes of it, or we refuse it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgstrata.domain.image import Installation
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import PgstrataError
+from pgstrata.kinds.base import Kind
+from pgstrata.kinds.liquibase.installations import Installations
+from pgstrata.kinds.liquibase.jvm import Java, Jvm
+from pgstrata.kinds.liquibase.plugin import PLUGIN as LIQUIBASE
+from pgstrata.kinds.psql.plugin import PLUGIN as PSQL
+from tests import changelogs
+from tests.acceptance.conftest import Terminal
+from tests.clusters import NativeRig, exactly, fetched, rig_below
+from tests.filesystems import memory_place
+from tests.liquibase import launcher, liquibase_home, settings
+from tests.liquibase_runs import LOCAL, unheard
+from tests.truth import inputs
+from tests.truth.inputs import Input
+from tests.truth.runs import Engine, FailedError, dump, judge, liquibase_words, plain_psql
+
+_QUICK = "18"
+_RESTARTS: dict[str, Callable[[int], bool]] = {
+    "13": lambda _: True,
+    "15": lambda _: False,
+    "18": lambda number: number == 1,
+}
+"""After which steps the server is started anew on each major, as if the rest were built later."""
+_OWN_TOOL = "15"
+"""Where a Liquibase of one's own runs some of them."""
+
+_INPUTS = inputs.everything()
+_numbers = count()
+
+
+class PlainLiquibase:
+    """Liquibase's own command line, called again and again in one Java."""
+
+    def __init__(self, loop: asyncio.Runner) -> None:
+        self._loop = loop
+        self._jvm: Jvm | None = None
+        self._said: list[str] = []
+
+    def close(self) -> None:
+        """End Java."""
+        if self._jvm is not None:
+            self._loop.run(self._jvm.close())
+
+    async def run(self, words: list[str]) -> None:
+        """One call. Raises ``FailedError``."""
+        self._said.clear()
+        if self._jvm is None:
+            installations = Installations(settings())
+            known = await installations.find(None)
+            installations.close()
+            self._jvm = Jvm()
+            env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+            await self._jvm.start(known.installation, Path("/"), env)
+        if await self._jvm.call(lambda java: _called(java, words), self._hear) != 0:
+            raise FailedError("\n".join(self._said))
+
+    async def _hear(self, line: str) -> None:
+        self._said.append(line)
+
+
+def _called(java: Java, words: list[str]) -> int:
+    given = java("java.lang.reflect.Array").newInstance(
+        java("java.lang.Class").forName("java.lang.String"), len(words)
+    )
+    for number, word in enumerate(words):
+        given[number] = word
+    line = java("liquibase.integration.commandline.LiquibaseCommandLine")()
+    return int(line.execute(given))
+
+
+def _cases() -> Iterator[Any]:
+    for major in _RESTARTS:
+        for one in _INPUTS:
+            quick = one.quick and major == _QUICK
+            marks = () if quick else (pytest.mark.slow,)
+            yield pytest.param(major, one, id=f"{major}-{one.name}", marks=marks)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as loop:
+        yield loop
+
+
+@pytest.fixture(scope="module")
+def plain(loop: asyncio.Runner) -> Iterator[PlainLiquibase]:
+    plain = PlainLiquibase(loop)
+    yield plain
+    plain.close()
+
+
+@pytest.fixture(scope="module")
+def kinds(loop: asyncio.Runner) -> Iterator[dict[str, Kind]]:
+    stack = AsyncExitStack()
+
+    async def opened() -> dict[str, Kind]:
+        return {
+            "lb": await stack.enter_async_context(LIQUIBASE.open(settings())),
+            "psql": await stack.enter_async_context(PSQL.open(None)),
+        }
+
+    yield loop.run(opened())
+    loop.run(stack.aclose())
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with memory_place() as home:
+        shell = Terminal(home)
+        shell.work.mkdir()
+        shell.environment["PGSTRATA_LIQUIBASE_HOME"] = str(liquibase_home())
+        yield Engine(shell)
+        shell.tear_down()
+
+
+@pytest.fixture(scope="module")
+def rigs(reachable_dir: Path) -> Iterator[dict[str, NativeRig]]:
+    """A place for servers of each major."""
+    with ExitStack() as stack:
+        yield _Rigs(reachable_dir, stack)
+
+
+class _Rigs(dict[str, NativeRig]):
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self._directory = directory
+        self._stack = stack
+
+    def __missing__(self, major: str) -> NativeRig:
+        made = rig_below(self._directory / f"major-{major}", exactly(fetched(major)))
+        self[major] = self._stack.enter_context(made)
+        return self[major]
+
+
+@pytest.mark.parametrize(("major", "one"), list(_cases()))
+def test_steps_come_to_what_a_plain_run_comes_to(
+    loop: asyncio.Runner,
+    plain: PlainLiquibase,
+    kinds: dict[str, Kind],
+    rigs: dict[str, NativeRig],
+    tmp_path: Path,
+    record_property: Any,
+    major: str,
+    one: Input,
+) -> None:
+    of, rig = fetched(major), rigs[major]
+    directory = _written(one, tmp_path / "work")
+    tool = str(launcher(tmp_path)) if one.own_tool and major == _OWN_TOOL else None
+    expected, why = loop.run(_truth(rig, of, plain, one, directory))
+    ours = _steps(rig, of, kinds[one.kind], one, directory, major, tool)
+    came, said = loop.run(ours)
+    rig.clear()
+    outcome = judge(one, expected, came)
+    record_property("truth", (major, outcome))
+    if came is not None and expected is not None:
+        assert came == expected
+    assert outcome != "different", f"plain: {why or 'done'}\nours: {said or 'done'}"
+
+
+async def _truth(
+    rig: NativeRig, of: Installation, plain: PlainLiquibase, one: Input, directory: Path
+) -> tuple[str | None, str]:
+    """What the plain tool comes to, or why it fails."""
+    async with rig.serving() as server:
+        dsn = server.endpoint.dsn
+        try:
+            if one.kind == "psql":
+                await asyncio.to_thread(plain_psql, of, dsn, directory, one.words)
+            else:
+                await plain.run(liquibase_words(server, directory, one.words, next(_numbers)))
+        except FailedError as error:
+            return None, str(error)
+        return await asyncio.to_thread(dump, of, dsn), ""
+
+
+async def _steps(
+    rig: NativeRig,
+    of: Installation,
+    kind: Kind,
+    one: Input,
+    directory: Path,
+    major: str,
+    tool: str | None,
+) -> tuple[str | None, str]:
+    """What our steps come to, or why they are refused or fail."""
+    fields = {"psql_args" if one.kind == "psql" else "liquibase_args": one.words}
+    request = PrepareRequest(
+        prepare_kind=one.kind,
+        image_id="postgres",
+        work_dir=str(directory),
+        fields=fields | ({"liquibase_exec": tool} if tool else {}),
+    )
+    data_dir = rig.cluster()
+    try:
+        left = list(enumerate(await kind.recipe.steps(request, LOCAL)))
+        while True:
+            async with rig.serving(data_dir) as server:
+                while left:
+                    number, step = left.pop(0)
+                    await kind.runner.execute(step, LOCAL, server, rig.runtime, unheard)
+                    if _RESTARTS[major](number):
+                        break
+                if not left:
+                    return await asyncio.to_thread(dump, of, server.endpoint.dsn), ""
+    except PgstrataError as error:
+        return None, f"{error.message}\n{error.details}"
+
+
+@pytest.mark.parametrize("one", [one for one in _INPUTS if one.engine], ids=lambda one: one.name)
+def test_an_instance_of_an_engine_is_what_a_plain_run_comes_to(
+    loop: asyncio.Runner,
+    plain: PlainLiquibase,
+    engine: Engine,
+    rigs: dict[str, NativeRig],
+    tmp_path: Path,
+    one: Input,
+) -> None:
+    of, rig = fetched(_QUICK), rigs[_QUICK]
+    directory = _written(one, tmp_path / "work")
+    expected, _ = loop.run(_truth(rig, of, plain, one, directory))
+    rig.clear()
+    image = f"postgres:{exactly(of)}"
+    with engine.prepared(one.kind, image, directory, one.words) as dsn:
+        assert dump(of, dsn) == expected
+
+
+def _written(one: Input, directory: Path) -> Path:
+    if one.directory is not None:
+        if not one.directory.is_dir():
+            pytest.skip(f"there is no {one.directory}")
+        return one.directory
+    directory.mkdir()
+    changelogs.write(directory, dict(one.files))
+    if one.name.startswith("everything"):
+        changelogs.mixed(directory)
+    return directory
