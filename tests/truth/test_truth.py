@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ _RESTARTS: dict[str, Callable[[int], bool]] = {
 _OWN_TOOL = "15"
 """Where a Liquibase of one's own runs some of them."""
 
+# To look for them takes as long as a small input.
+_installed = cache(fetched)
 _INPUTS = inputs.everything()
 _numbers = count()
 
@@ -139,7 +142,7 @@ class _Rigs(dict[str, NativeRig]):
         self._stack = stack
 
     def __missing__(self, major: str) -> NativeRig:
-        made = rig_below(self._directory / f"major-{major}", exactly(fetched(major)))
+        made = rig_below(self._directory / f"major-{major}", exactly(_installed(major)))
         self[major] = self._stack.enter_context(made)
         return self[major]
 
@@ -155,7 +158,7 @@ def test_steps_come_to_what_a_plain_run_comes_to(
     major: str,
     one: Input,
 ) -> None:
-    of, rig = fetched(major), rigs[major]
+    of, rig = _installed(major), rigs[major]
     directory = _written(one, tmp_path / "work")
     tool = str(launcher(tmp_path)) if one.own_tool and major == _OWN_TOOL else None
     expected, why = loop.run(_truth(rig, of, plain, one, directory))
@@ -227,7 +230,7 @@ def test_an_instance_of_an_engine_is_what_a_plain_run_comes_to(
     tmp_path: Path,
     one: Input,
 ) -> None:
-    of, rig = fetched(_QUICK), rigs[_QUICK]
+    of, rig = _installed(_QUICK), rigs[_QUICK]
     directory = _written(one, tmp_path / "work")
     expected, _ = loop.run(_truth(rig, of, plain, one, directory))
     rig.clear()

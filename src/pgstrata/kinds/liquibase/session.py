@@ -175,7 +175,9 @@ class Session:
             and not any(mentions(word, chain(*texts)) for word in _SETS_SEQUENCE),
         )
         others = [*self._texts[: end - len(keys)], *self._texts[end:]]
-        for name in left:
+        # Those that the texts tell of are why the step has these changesets.
+        known = frozenset(chain(*(one.names for one in self._lefts[end - len(keys) : end])))
+        for name in left - known:
             if mentions(name, chain(*others)):
                 raise LeftBehindError(f"makes the temporary table {name}, which others mention")
 

@@ -167,12 +167,12 @@ def mentions(name: str, texts: Iterable[str]) -> bool:
 
 def _last_mention(name: str, texts: Sequence[Sequence[str]], made: int) -> int:
     """The last changeset that may use what one made."""
+    bodies = (text for at in range(made) for text in texts[at] if mentions(name, [text]))
+    if any(_ROUTINE.search(text.encode("utf-8", "surrogatepass")) for text in bodies):
+        # It may be called at any time.
+        return len(texts) - 1
     after = [at for at in range(made + 1, len(texts)) if mentions(name, texts[at])]
-    if after:
-        return after[-1]
-    # What mentions it earlier is the body of something that may be called at any time.
-    before = any(mentions(name, texts[at]) for at in range(made))
-    return len(texts) - 1 if before else made
+    return after[-1] if after else made
 
 
 def _with(settings: Mapping[str, str], name: str, statement: str) -> dict[str, str]:
