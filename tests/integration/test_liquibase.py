@@ -259,12 +259,15 @@ def test_an_empty_changelog_is_one_step_that_makes_liquibases_tables(
 
 
 def test_what_a_function_sets_and_nobody_can_tell_is_told(rig: NativeRig, tmp_path: Path) -> None:
-    setting = "create function f() returns text language sql as 'select set_config(''a.b'', ''c'', "
+    function = (
+        "create function f() returns text language sql as "
+        "'select set_config(''work_mem'', ''6MB'', false)'"
+    )
     changelogs.write(
         tmp_path,
         {
             "a.xml": changelogs.xml(
-                one(1, f"{setting}false), set_config(''work_mem'', ''6MB'', false)'"),
+                one(1, function),
                 one(2, "select f()"),
                 one(3),
             )
