@@ -149,7 +149,7 @@ class Cells:
             )
             if means.filter
             else None,
-            processes=self._processes,
+            most_processes=self._most_processes,
             temporary=self._limits.memory or None,
         )
 
@@ -200,12 +200,12 @@ class Cells:
             if open_network and reads is None
             else _files_of_tool(means, argv[0], reads, tcp=not open_network, connect=connect),
             filter=seccomp.program(datagrams=False, sockets=network) if means.filter else None,
-            processes=self._processes,
+            most_processes=self._most_processes,
             init=True,
         )
 
     @property
-    def _processes(self) -> int | None:
+    def _most_processes(self) -> int | None:
         """Without a user namespace, the kernel counts those of all servers together."""
         counted = self.means.namespaces & kernel.NEW_USERS
         return self._limits.processes or None if counted else None

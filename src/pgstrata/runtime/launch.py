@@ -21,9 +21,6 @@ from pgstrata.system.output import TAIL_BYTES, Tail
 _ENOUGH_BYTES = 64 << 10
 """More than a program writes that is run for a few words."""
 
-LOG = "server.log"
-"""The server's log, beside its data directory."""
-
 _FIRST_LOOK_SECONDS = 0.010
 _LOOK_SECONDS = 0.001
 

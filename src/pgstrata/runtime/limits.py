@@ -18,8 +18,7 @@ import psutil
 from pgstrata.domain.sizes import rounded
 from pgstrata.errors import PgstrataError
 from pgstrata.runtime import postmaster
-from pgstrata.runtime.launch import LOG
-from pgstrata.runtime.postmaster import Postmaster
+from pgstrata.runtime.postmaster import LOG, Postmaster
 from pgstrata.settings import ServerLimits
 from pgstrata.system import processes, walking
 from pgstrata.system.planted import PlantedFileError

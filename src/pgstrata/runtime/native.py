@@ -25,7 +25,6 @@ from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.initdb import initdb
 from pgstrata.runtime.installations import Finder
 from pgstrata.runtime.launch import (
-    LOG,
     ServerLog,
     run_in_cell,
     server_argv,
@@ -38,7 +37,7 @@ from pgstrata.runtime.limits import LimitWatch, allowed_by
 from pgstrata.runtime.logins import Login, new_login
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from pgstrata.runtime.ports import HOST, Ports, is_taken
-from pgstrata.runtime.postmaster import Postmaster, postmaster_of
+from pgstrata.runtime.postmaster import LOG, Postmaster, postmaster_of
 from pgstrata.runtime.relay import Relay
 from pgstrata.runtime.single_user import Entrance, let_in
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user

@@ -25,6 +25,9 @@ from pgstrata.system.planted import PlantedFileError
 
 PID_FILE = "postmaster.pid"
 
+LOG = "server.log"
+"""A server's log, beside its data directory."""
+
 _PID_FILE_BYTES = 8192
 """Twice as much as it can have: three paths at most, and numbers."""
 

@@ -85,9 +85,9 @@ def become(cell: "Cell", standard: list[int], listener: _socket.socket | None) -
             if listener is not None:
                 rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, calls.to_bytes(4, "little"))
                 listener.sendmsg([b"listen"], [rights])
-    if cell.processes is not None:
+    if cell.most_processes is not None:
         _, most = resource.getrlimit(resource.RLIMIT_NPROC)
-        number = cell.processes if most < 0 else min(cell.processes, most)
+        number = cell.most_processes if most < 0 else min(cell.most_processes, most)
         resource.setrlimit(resource.RLIMIT_NPROC, (number, number))
     kernel.obey_signals(_IGNORED_BY_PYTHON)
     if cell.init and os.getpid() == 1:

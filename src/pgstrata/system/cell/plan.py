@@ -53,7 +53,7 @@ class Cell(NamedTuple):
     """Rules for Landlock; None for none."""
     filter: bytes | None = None
     """The filter of its system calls (``seccomp.program``); None for none."""
-    processes: int | None = None
+    most_processes: int | None = None
     """How many processes and threads there may be, which takes a user namespace; None for any."""
     temporary: int | None = None
     """How many bytes files outside of its own may hold, in memory; None for half of the memory."""

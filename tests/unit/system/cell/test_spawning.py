@@ -211,7 +211,7 @@ except BlockingIOError:
 def test_a_cell_has_as_many_processes_as_it_may(spawner: Spawner, namespaces: int) -> None:
     if not namespaces & kernel.NEW_USERS:
         needs.missing("there are no user namespaces here")
-    bomb = shell("", namespaces, argv=("/usr/bin/python3", "-I", "-c", BOMB), processes=20)
+    bomb = shell("", namespaces, argv=("/usr/bin/python3", "-I", "-c", BOMB), most_processes=20)
     # The kernel never refuses root.
     ids = (65534, 65534) if os.geteuid() == 0 else None
     said = [run(spawner, bomb._replace(ids=ids)) for _ in range(2)]
