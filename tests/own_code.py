@@ -92,11 +92,70 @@ public class Noted implements CustomPrecondition {
 }
 """
 
-_SOURCES = {"Note": _NOTE, "Noted": _NOTED}
+_SPY = """
+package own;
+
+import java.nio.charset.StandardCharsets;
+import liquibase.change.custom.CustomTaskChange;
+import liquibase.database.Database;
+import liquibase.database.jvm.JdbcConnection;
+import liquibase.exception.CustomChangeException;
+import liquibase.exception.ValidationErrors;
+import liquibase.resource.ResourceAccessor;
+
+/** Notes what another left behind in its Java and what a program says, and leaves much behind. */
+public class Spy implements CustomTaskChange {
+    private static String left = "nothing";
+
+    @Override public void execute(Database database) throws CustomChangeException {
+        String found = left + ", " + System.getProperty("own.left", "nothing") + ", "
+            + Thread.getAllStackTraces().keySet().stream()
+                .filter(one -> one.getName().equals("left behind")).count();
+        left = "a field";
+        System.setProperty("own.left", "a property");
+        Thread thread = new Thread(Spy::stay, "left behind");
+        thread.start();
+        Runtime.getRuntime().addShutdownHook(new Thread(Spy::stay));
+        JdbcConnection connection = (JdbcConnection) database.getConnection();
+        try (var insert = connection.prepareStatement("insert into notes values (?), (?)")) {
+            insert.setString(1, found);
+            insert.setString(2, said());
+            insert.execute();
+        } catch (Exception error) {
+            throw new CustomChangeException(error);
+        }
+    }
+
+    private static void stay() {
+        while (true) {
+            try { Thread.sleep(1000); } catch (InterruptedException error) { }
+        }
+    }
+
+    /** What the program says whose words are in its jar. */
+    private static String said() throws Exception {
+        try (var stream = Spy.class.getResourceAsStream("word")) {
+            String words = new String(stream.readAllBytes(), StandardCharsets.UTF_8);
+            Process program = new ProcessBuilder(words.split("\\u0000"))
+                .redirectErrorStream(true).start();
+            return new String(program.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        }
+    }
+
+    @Override public String getConfirmationMessage() { return "spied"; }
+    @Override public void setUp() { }
+    @Override public void setFileOpener(ResourceAccessor accessor) { }
+    @Override public ValidationErrors validate(Database database) {
+        return new ValidationErrors();
+    }
+}
+"""
+
+_SOURCES = {"Note": _NOTE, "Noted": _NOTED, "Spy": _SPY}
 
 
 def compiled(directory: Path) -> Path:
-    """The classes ``own.Note`` and ``own.Noted``, as files below a directory.
+    """The classes ``own.Note``, ``own.Noted`` and ``own.Spy``, as files below a directory.
 
     The test is skipped without a Java compiler, but in CI that is a failure.
     """

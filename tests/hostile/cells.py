@@ -1,7 +1,10 @@
 """Attacks from within a server, as programs that an attacker got to run there."""
 
 import json
+import pwd
 from typing import Any, Final
+
+from tests.clusters import NativeRig
 
 PYTHON: Final = "/usr/bin/python3"
 """One that is in every cell: the rules of a server let no attacker run it."""
@@ -115,6 +118,20 @@ json.dump(outcome, sys.stdout)
 """
 
 
-def argv(there: dict[str, Any]) -> tuple[str, ...]:
+def argv(there: dict[str, Any], attacks: dict[str, str] = ATTACKS) -> tuple[str, ...]:
     """A program that makes all the attacks and writes what became of each."""
-    return (PYTHON, "-I", "-c", _PROGRAM, json.dumps(there), json.dumps(ATTACKS))
+    return (PYTHON, "-I", "-c", _PROGRAM, json.dumps(there), json.dumps(attacks))
+
+
+def outcome_in(text: str) -> dict[str, str]:
+    """What became of each."""
+    outcome: dict[str, str] = json.loads(text)
+    return outcome
+
+
+def identity(native: NativeRig) -> dict[str, Any]:
+    """What has ``Popen`` run a program as servers are."""
+    if native.native.server_user is None:
+        return {}
+    user = pwd.getpwnam(native.native.server_user)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}

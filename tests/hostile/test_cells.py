@@ -1,15 +1,9 @@
 """What a server's users can do to others: nothing, where the system has cells."""
 
 import asyncio
-import ctypes
-import json
 import os
-import pwd
-import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,76 +25,14 @@ from pgstrata.system import processes
 from pgstrata.system.cell import levels
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Ended, Spawner
-from tests import needs
-from tests.clusters import NativeRig, connected, rig_below
-from tests.hostile.cells import ATTACKS, PYTHON, argv
+from tests.clusters import NativeRig, connected
+from tests.hostile.cells import ATTACKS, PYTHON, argv, identity, outcome_in
 from tests.servers import data_dir_of
-
-KEY = 0x7067_0000 | os.getpid() & 0xFFFF
-LIBC = ctypes.CDLL(None)
-
-
-@pytest.fixture(scope="module")
-def native(reachable_dir: Path) -> Iterator[NativeRig]:
-    with rig_below(reachable_dir / "cells", "15") as native:
-        if native.native.sandbox.level != "basic":
-            needs.missing(f"there are no cells here: {native.native.sandbox.missing}")
-        yield native
-
-
-@pytest.fixture(scope="module")
-def neighbour(native: NativeRig) -> Iterator[Server]:
-    server = asyncio.run(native.runtime.start(native.image, native.cluster()))
-    yield server
-    asyncio.run(native.runtime.stop(server, clean=False))
-
-
-@pytest.fixture(scope="module")
-def there(native: NativeRig, neighbour: Server) -> Iterator[dict[str, Any]]:
-    """Where the neighbour is, and what else an attacker may look for."""
-    endpoint = neighbour.endpoint
-    own = native.cluster()
-    with ExitStack() as open_until_then:
-        abstract = open_until_then.enter_context(socket.socket(socket.AF_UNIX))
-        abstract.bind(f"\0pgstrata-{os.getpid()}")
-        abstract.listen()
-        readable, writable, shared = (
-            open_until_then.enter_context(tempfile.NamedTemporaryFile(dir=directory))
-            for directory in ("/tmp", "/tmp", "/dev/shm")
-        )
-        for file in (readable, writable, shared):
-            Path(file.name).chmod(0o666)
-        victim = open_until_then.enter_context(
-            subprocess.Popen(["/bin/sleep", "600"], **identity(native))
-        )
-        open_until_then.callback(victim.kill)
-        segment = LIBC.shmget(KEY, 4096, 0o1666)
-        open_until_then.callback(LIBC.shmctl, segment, 0, None)
-        yield {
-            "data": str(data_dir_of(neighbour)),
-            "own": str(own),
-            "socket": str(endpoint.socket_dir / f".s.PGSQL.{endpoint.port}"),
-            "port": endpoint.port,
-            "pid": victim.pid,
-            "abstract": f"pgstrata-{os.getpid()}",
-            "readable": readable.name,
-            "writable": writable.name,
-            "shm": shared.name,
-            "key": KEY,
-        }
 
 
 def installation_of(native: NativeRig) -> Installation:
     found = asyncio.run(native.runtime.installations())
     return next(one for one in found if one.major == 15)
-
-
-def identity(native: NativeRig) -> dict[str, Any]:
-    """What has ``Popen`` run a program as servers are."""
-    if native.native.server_user is None:
-        return {}
-    user = pwd.getpwnam(native.native.server_user)
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
 
 
 def cell_with(native: NativeRig, spawner: Spawner, program: tuple[str, ...], own: Path) -> Cell:
@@ -143,11 +75,6 @@ def outside(native: NativeRig, there: dict[str, Any]) -> dict[str, str]:
         argv(there), check=True, cwd="/", capture_output=True, text=True, **identity(native)
     )
     return outcome_in(ended.stdout)
-
-
-def outcome_in(text: str) -> dict[str, str]:
-    outcome: dict[str, str] = json.loads(text)
-    return outcome
 
 
 @pytest.mark.parametrize("name", ATTACKS)

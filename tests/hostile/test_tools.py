@@ -206,3 +206,20 @@ def test_nothing_outlives_a_command(native: NativeRig, server: Server, project: 
         one for one in psutil.process_iter(["cmdline"]) if number in (one.info["cmdline"] or ())
     ]
     assert left == []
+
+
+def test_a_tool_changes_no_setting_of_the_machine(
+    native: NativeRig, server: Server, tmp_path: Path
+) -> None:
+    """Root passes for the owner of these files whatever its capabilities."""
+    settings = ("/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/kernel/uevent_helper")
+    script = "; ".join(f"test -w {path} && echo {path}" for path in settings)
+    assert in_a_shell(native, server, script, work_dir=tmp_path) == []
+
+
+def test_a_tool_sees_no_shared_memory_of_others(
+    native: NativeRig, server: Server, tmp_path: Path
+) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as shared:
+        script = f"test -e {quote(shared.name)} && echo there"
+        assert in_a_shell(native, server, script, work_dir=tmp_path) == []

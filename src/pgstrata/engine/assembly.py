@@ -109,7 +109,7 @@ async def assemble(
         remove_old_locks(root)
         remove_old_password(root)
         detect.remember(root, detection.name)
-        kinds = await parts.enter_async_context(open_kinds(settings))
+        kinds = await parts.enter_async_context(open_kinds(settings, runtime))
         limits = HostLimits(
             store=store,
             max_instances=settings.instances.max,

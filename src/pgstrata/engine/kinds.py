@@ -9,7 +9,8 @@ from pgstrata.engine.programs import WithoutPrograms
 from pgstrata.httpapi.requests import JobRequests
 from pgstrata.kinds import plugins
 from pgstrata.kinds.base import Kind, RecipeSide, RunnerSide
-from pgstrata.kinds.plugin import KindPlugin
+from pgstrata.kinds.plugin import KeepingPlugin, KindPlugin
+from pgstrata.runtime.base import Companions
 from pgstrata.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class OpenKinds(NamedTuple):
 
 
 @asynccontextmanager
-async def open_kinds(settings: Settings) -> AsyncIterator[OpenKinds]:
+async def open_kinds(settings: Settings, companions: Companions) -> AsyncIterator[OpenKinds]:
     """Open all kinds. If another package's kind fails, it is left out and the log says why."""
     found, broken = plugins.every()
     for one in broken:
@@ -34,7 +35,12 @@ async def open_kinds(settings: Settings) -> AsyncIterator[OpenKinds]:
     async with AsyncExitStack() as opened:
         for name, plugin in found.items():
             try:
-                kind = await opened.enter_async_context(plugin.open(_settings_of(plugin, settings)))
+                own = _settings_of(plugin, settings)
+                kind = await opened.enter_async_context(
+                    plugin.open_with(own, companions)
+                    if isinstance(plugin, KeepingPlugin)
+                    else plugin.open(own)
+                )
                 requests.add(name, plugin.request_fields())
             except Exception:
                 if name in plugins.BUILT_IN:

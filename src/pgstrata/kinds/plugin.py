@@ -8,12 +8,13 @@ need only the standard library.
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import msgspec
 
     from pgstrata.kinds.base import Kind
+    from pgstrata.runtime.base import Companions
 
 T = TypeVar("T")
 
@@ -120,3 +121,13 @@ class KindPlugin(Protocol):
         ``settings`` is an instance of its settings, None if it has none. A side that is not used
         costs nothing: neither starts anything before it has work.
         """
+
+
+@runtime_checkable
+class KeepingPlugin(Protocol):
+    """A kind that keeps programs running."""
+
+    def open_with(
+        self, settings: Any, companions: "Companions"
+    ) -> "AbstractAsyncContextManager[Kind]":
+        """What an engine calls in place of ``KindPlugin.open``: ``companions`` start them."""

@@ -1,6 +1,6 @@
 """The runtime port: where PostgreSQL comes from, and where its servers and tools run."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +9,8 @@ from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.initdb import Initdb
 from pgstrata.domain.instance import Server
 from pgstrata.domain.model import Model
-from pgstrata.system.output import Lines, OutputSink, Stream
+from pgstrata.system.output import Lines, OnLine, OutputSink, Stream
+from pgstrata.system.subprocesses import Companion
 
 
 class View(Model, frozen=True, kw_only=True):
@@ -77,6 +78,27 @@ async def run_by_lines(
     ended = await runtime.run(server, command, lines.feed)
     await lines.finish()
     return ended
+
+
+class Companions(Protocol):
+    """Keeps programs running that a kind uses again and again."""
+
+    def companion(
+        self,
+        argv: Sequence[str],
+        *,
+        on_line: OnLine,
+        cwd: Path,
+        env: Mapping[str, str],
+        ports: tuple[int, ...],
+        trusted: bool,
+    ) -> AbstractAsyncContextManager[Companion]:
+        """A program that runs until the end of the block at the latest, with its output by lines.
+
+        It can write to nothing, and connect to these TCP ports alone, as far as the system can
+        keep it from more; one that is ``trusted``, see ``ToolCommand``. Its standard input ends
+        with this process. Raises ``ProgramError`` if it cannot be started.
+        """
 
 
 class Runtime(Protocol):

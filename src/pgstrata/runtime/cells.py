@@ -160,7 +160,7 @@ class Cells:
         *,
         work_dir: Path,
         hidden: Iterable[Path],
-        sockets: Path,
+        sockets: Path | None,
         trusted: bool,
         network: bool,
         connect: tuple[int, ...] = (),
@@ -174,6 +174,7 @@ class Cells:
         it, and others ``connect`` to these ports of TCP. With a ``view``, it sees the ``layout``.
         ``reads``: what it can read beside the system's files and its own, unless it is trusted;
         None for everything.
+        Without ``sockets`` it can use no Unix sockets.
         """
         means = self.means
         if not means.namespaces:
@@ -192,14 +193,26 @@ class Cells:
             namespaces=means.namespaces,
             shown=_as_they_are(map(str, below)),
             # There are none of a server that is gone.
-            own=_as_they_are((str(sockets),) if sockets.is_dir() else ()),
-            hidden=hides,
+            own=_as_they_are((str(sockets),) if sockets and sockets.is_dir() else ()),
+            hidden=hides if trusted else tuple(dict.fromkeys((*hides, _SHARED_MEMORY))),
             read_only=not trusted,
-            capabilities=None if trusted or os.geteuid() else (kernel.OVERRIDE_MODES,),
+            capabilities=None
+            if trusted or os.geteuid()
+            else (kernel.OVERRIDE_MODES if sockets else kernel.READ_ANYTHING,),
             files=None
             if open_network and reads is None
-            else _files_of_tool(means, argv[0], reads, tcp=not open_network, connect=connect),
-            filter=seccomp.program(datagrams=False, sockets=network) if means.filter else None,
+            else _files_of_tool(
+                means,
+                argv[0],
+                reads,
+                tcp=not open_network,
+                connect=connect,
+                # 0 stands for a port that the kernel chooses.
+                listen=() if sockets else (0,),
+            ),
+            filter=seccomp.program(datagrams=False, sockets=network, unix=sockets is not None)
+            if means.filter
+            else None,
             most_processes=self._most_processes,
             init=True,
         )
@@ -244,12 +257,14 @@ def _files_of_tool(
     *,
     tcp: bool,
     connect: tuple[int, ...],
+    listen: tuple[int, ...],
 ) -> plan.Files | None:
-    """Rules against TCP but to these ports, and against reading more than is given, if it is."""
+    """Rules against TCP but on and to these ports, and reading more than is given, if it is."""
     if not means.landlock:
         return None
     if reads is None:
-        return plan.Files(read=("/",), write=("/",), execute=("/",), tcp=tcp, connect=connect)
+        everything = ("/",)
+        return plan.Files(everything, everything, everything, tcp, connect, listen)
     programs = (*SYSTEM, *map(str, _installed(Path(program))))
     return plan.Files(
         read=("/proc", "/dev", *map(str, reads)),
@@ -257,6 +272,7 @@ def _files_of_tool(
         execute=programs,
         tcp=tcp,
         connect=connect,
+        listen=listen,
     )
 
 

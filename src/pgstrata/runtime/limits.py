@@ -83,7 +83,7 @@ class _Watched:
     def __init__(self, process: Postmaster, allowed: Allowed) -> None:
         self.process = process
         self.allowed = allowed
-        self.size: int | None = None
+        self.size: int | None = None if allowed.disk else 0
         """That of its files when they were first looked at."""
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +47,7 @@ from pgstrata.system.cancellation import finish
 from pgstrata.system.cell import levels, spawning
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Spawner
-from pgstrata.system.output import OutputSink, Stream, Tail
+from pgstrata.system.output import OnLine, OutputSink, Stream, Tail
 
 __all__ = ["NativeRuntime", "socket_dir_for"]
 
@@ -260,6 +260,34 @@ class NativeRuntime:
                 self._spawner, cell, on_output=pass_on, stdin=stdin
             )
         return ToolExit(exit_code=exit_code, stderr_tail=tail.text)
+
+    @asynccontextmanager
+    async def companion(
+        self,
+        argv: Sequence[str],
+        *,
+        on_line: OnLine,
+        cwd: Path,
+        env: Mapping[str, str],
+        ports: tuple[int, ...],
+        trusted: bool,
+    ) -> AsyncIterator[subprocesses.Companion]:
+        cell = self._cells.tool(
+            argv,
+            dict(env),
+            work_dir=cwd,
+            hidden=(self._store, self._access.path),
+            sockets=None,
+            trusted=trusted,
+            network=trusted,
+            connect=ports,
+        )
+        async with (
+            subprocesses.companion(argv, on_line=on_line, cwd=cwd, env=env)
+            if cell is None
+            else subprocesses.companion_in_cell(self._spawner, cell, on_line=on_line)
+        ) as companion:
+            yield companion
 
     def stopped_for(self, server: Server) -> str | None:
         return self._watch.stopped_for(server.handle)

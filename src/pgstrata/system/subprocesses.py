@@ -21,9 +21,9 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -456,18 +456,15 @@ class Companion:
     any reason; the program must then end, too.
     """
 
-    def __init__(self, pid: int, program: _Program) -> None:
-        self.pid = pid
+    def __init__(self, program: _Program, kill: Callable[[], None]) -> None:
+        """``kill``: kills it with its children."""
         self._program = program
+        self.kill = kill
 
     @property
     def running(self) -> bool:
         """Whether it has not ended by itself."""
         return not self._program.ended.is_set()
-
-    def kill(self) -> None:
-        """Kill it with its children."""
-        _signal_group(self.pid, signal.SIGKILL)
 
     async def wait(self) -> None:
         """Wait for its end."""
@@ -494,14 +491,51 @@ async def companion(
     assert process.stdin is not None
     with process.stdin:
         async with _owned(process, mark) as program:
-            pumps = [
-                asyncio.create_task(_pump_lines(pipe, name, on_line), name=f"output of {argv[0]}")
-                for name, pipe in _outputs(process).items()
-                if pipe is not None
-            ]
-            try:
-                yield Companion(process.pid, program)
-            finally:
-                for pump in pumps:
-                    pump.cancel()
-                await asyncio.gather(*pumps, return_exceptions=True)
+            pipes = {name: pipe for name, pipe in _outputs(process).items() if pipe is not None}
+            async with _heard(pipes, on_line):
+                yield Companion(program, partial(_signal_group, process.pid, signal.SIGKILL))
+
+
+@asynccontextmanager
+async def companion_in_cell(
+    spawner: Spawner, cell: Cell, *, on_line: OnLine
+) -> AsyncIterator[Companion]:
+    """The same for a program in a PID namespace of its own. Why one does not start is its output.
+
+    Raises ``ProgramError`` if no process can be made.
+    """
+    marked = cell._replace(env=cell.env | {orphans.MARK: orphans.new_mark()})
+    async with AsyncExitStack() as stack:
+        source, ours = os.pipe2(os.O_CLOEXEC)
+        stack.callback(os.close, ours)
+        with os.fdopen(source, "rb", buffering=0) as stdin, faults.step("program.spawn"):
+            started, outputs = _start_in_cell(spawner, marked, stdin, stack)
+        program = _Program()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(started.pidfd, program.ended.set)
+        stack.callback(loop.remove_reader, started.pidfd)
+        try:
+            async with _heard(outputs, on_line):
+                yield Companion(program, partial(_kill, started.pidfd))
+        finally:
+            await finish(_end_cell(started.pidfd, program.ended))
+
+
+def _kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def _heard(pipes: Mapping[Stream, IO[bytes]], on_line: OnLine) -> AsyncIterator[None]:
+    """Pass on each line that comes until the end of the block."""
+    pumps = [
+        asyncio.create_task(_pump_lines(pipe, name, on_line), name="output of a companion")
+        for name, pipe in pipes.items()
+    ]
+    try:
+        yield
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)

@@ -84,7 +84,7 @@ RIGHT: dict[str, tuple[Any, Any]] = {
     "cache.capacity.lowWatermark": (1, 1.0),
     "cache.capacity.minStateAge": (0, 0),
     "instances.defaultTtl": ("90", 90),
-    "instances.limits.processes": ("100", 100),
+    "instances.limits.processes": (100, 100),
     "instances.limits.memory": ("4GB", 4_000_000_000),
     "instances.limits.disk": (0, 0),
     "instances.max": (40.0, 40),

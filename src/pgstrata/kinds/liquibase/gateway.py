@@ -31,12 +31,15 @@ class Gateways:
     The first is made on Java's command line and has no token for calling back.
     """
 
-    def __init__(self, port: int, token: str) -> None:
-        """Connect to the first. Raises ``Py4JNetworkError``."""
+    def __init__(self, port: int, token: str, callbacks: int) -> None:
+        """Connect to the first, and be called on the port ``callbacks``.
+
+        Raises ``Py4JNetworkError``.
+        """
         self.first = _gateway(port, token)
         self.first.start_callback_server(
             CallbackServerParameters(
-                port=0, daemonize=True, daemonize_connections=True, auth_token=token
+                port=callbacks, daemonize=True, daemonize_connections=True, auth_token=token
             )
         )
         self._callbacks = self.first.get_callback_server()

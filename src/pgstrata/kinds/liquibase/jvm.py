@@ -6,15 +6,20 @@ pipe that is closed when ours ends, and then ends too; killing it ends the call 
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
+from pgstrata.domain.instance import Endpoint
 from pgstrata.errors import ToolMissingError
+from pgstrata.kinds.liquibase.gate import HOST, Gate
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
-from pgstrata.runtime.base import LineSink
+from pgstrata.runtime.base import Companions, LineSink
 from pgstrata.system import subprocesses
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Stream
@@ -33,6 +38,8 @@ _OPTIONS = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Xshare:auto",
+    # It would write files about its speed.
+    "-XX:-UsePerfData",
     "-Xmx512m",
     "-Djava.awt.headless=true",
     "-Dfile.encoding=UTF-8",
@@ -140,6 +147,7 @@ class Jvm:
         self._parts = AsyncExitStack()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liquibase")
         self._process: subprocesses.Companion | None = None
+        self._gate: Gate | None = None
         self._sink: LineSink | None = None
         self._said: list[str] = []
         self._greeting: asyncio.Queue[str] = asyncio.Queue()
@@ -151,10 +159,21 @@ class Jvm:
         """Whether it can be used."""
         return self._process is not None and self._process.running
 
-    async def start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
-        """Start Java. Raises ``ProgramError``, leaving nothing running."""
+    async def start(
+        self,
+        installation: Installation,
+        work_dir: Path,
+        env: dict[str, str],
+        companions: Companions | None = None,
+        *,
+        trusted: bool = False,
+    ) -> None:
+        """Start Java, in a cell if there are ``companions``.
+
+        Raises ``ProgramError``, leaving nothing running.
+        """
         try:
-            await self._start(installation, work_dir, env)
+            await self._start(installation, work_dir, env, companions, trusted)
         except BaseException:
             await finish(self.close())
             raise
@@ -209,9 +228,28 @@ class Jvm:
                 java.say(mark.line)
                 mark.said = True
 
-    async def _start(self, installation: Installation, work_dir: Path, env: dict[str, str]) -> None:
+    def led_to(self, endpoint: Endpoint) -> Endpoint:
+        """How this Java connects to a server."""
+        if self._gate is None:
+            return endpoint
+        self._gate.lead_to((endpoint.host, endpoint.port))
+        return replace(endpoint, host=HOST, port=self._gate.port)
+
+    def led_nowhere(self) -> None:
+        """Let this Java connect to no server, until it is led to one again."""
+        if self._gate is not None:
+            self._gate.lead_to(None)
+
+    async def _start(
+        self,
+        installation: Installation,
+        work_dir: Path,
+        env: dict[str, str],
+        companions: Companions | None,
+        trusted: bool,
+    ) -> None:
         argv = (
-            installation.java,
+            str(installation.java),
             *_OPTIONS,
             "-classpath",
             ":".join(str(jar) for jar in (check_py4j(), *installation.classpath)),
@@ -220,12 +258,24 @@ class Jvm:
             "--enable-auth",
             "0",
         )
-        self._process = await self._parts.enter_async_context(
-            subprocesses.companion(argv, on_line=self._hear, cwd=work_dir, env=env)
-        )
-        port, token = await self._greet(installation)
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._connect, port, token)
+        starting: AbstractAsyncContextManager[subprocesses.Companion]
+        with _reserved_port() as callbacks:
+            if companions is None:
+                starting = subprocesses.companion(argv, on_line=self._hear, cwd=work_dir, env=env)
+            else:
+                ports: tuple[int, ...] = ()
+                if not trusted:
+                    self._gate = Gate()
+                    self._parts.push_async_callback(self._gate.close)
+                    await self._gate.open()
+                    ports = (callbacks, self._gate.port)
+                starting = companions.companion(
+                    argv, on_line=self._hear, cwd=work_dir, env=env, ports=ports, trusted=trusted
+                )
+            self._process = await self._parts.enter_async_context(starting)
+            port, token = await self._greet(installation)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._connect, port, token, callbacks)
 
     async def _greet(self, installation: Installation) -> tuple[int, str]:
         assert self._process is not None
@@ -252,10 +302,10 @@ class Jvm:
         self._greeted = True
         return int(port), token
 
-    def _connect(self, port: int, token: str) -> None:
+    def _connect(self, port: int, token: str, callbacks: int) -> None:
         from pgstrata.kinds.liquibase.gateway import Gateways
 
-        self._gateways = Gateways(port, token)
+        self._gateways = Gateways(port, token, callbacks)
         self._java = Java(self._gateways)
 
     def _let_go(self) -> None:
@@ -273,6 +323,15 @@ class Jvm:
             self._said.append(text)
             if self._sink is not None:
                 await self._sink(text)
+
+
+@contextmanager
+def _reserved_port() -> Iterator[int]:
+    """A port that nobody else can get meanwhile, and that py4j can share."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((HOST, 0))
+        yield held.getsockname()[1]
 
 
 class _Mark:

@@ -45,10 +45,10 @@ from pgstrata.kinds.sources.base import (
 )
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
-from pgstrata.runtime.base import LineSink, Runtime, run_by_lines
+from pgstrata.runtime.base import Companions, LineSink, Runtime, run_by_lines
 from pgstrata.settings import LiquibaseSettings
 
-_SESSION = "session"
+_SESSION, _JOB = "session", "job"
 _ATTEMPTS = 3
 
 
@@ -60,6 +60,13 @@ class _Environment(NamedTuple):
     """``Known.number``: a Java may have read what was put back since."""
     work_dir: Path
     env: tuple[tuple[str, str], ...]
+    trusted: bool
+    """Whether it may run programs, and do what the engine's user can."""
+
+    @property
+    def own_code(self) -> bool:
+        """Whether code of a user's own may run in it: variables can make Java load some."""
+        return bool(self.installation.extensions) or dict(self.env) != call.java_environment({})
 
 
 class _OwnTool(NamedTuple):
@@ -83,18 +90,27 @@ class LiquibaseKind:
 
     Java reads files by itself, so a changelog must be below its sources' ``local_root``.
 
+    Where a user's own code may run in a Java, that reads one plan, and runs the steps of one job.
+
     It remembers the plans of the last ``memo_size`` recipes, so that preparing the same again only
     checks each file's inode, without Java.
     """
 
-    def __init__(self, settings: LiquibaseSettings | None = None, memo_size: int = 64) -> None:
+    def __init__(
+        self,
+        settings: LiquibaseSettings | None = None,
+        memo_size: int = 64,
+        companions: Companions | None = None,
+    ) -> None:
+        """``companions`` run Java in cells; None to run it without."""
+        self._companions = companions
         self._settings = settings or LiquibaseSettings()
         self._memo_size = memo_size
         self._plans: OrderedDict[tuple[object, ...], _Plan] = OrderedDict()
         self._texts = Memo(_text, 256)
         self._installations = Installations(self._settings)
         self._pool = Pool(
-            _start,
+            self._start,
             limit=self._settings.max_running,
             idle_limit=self._settings.max_idle,
             idle_seconds=self._settings.idle_seconds,
@@ -172,7 +188,7 @@ class LiquibaseKind:
             return None
         context = Context(recipe, env, known.installation.identity)
         work_dir = local_path(sources.local_root, step.work_dir)
-        environment = _environment(known, work_dir, env)
+        environment = _environment(known, work_dir, env, trusted=step.uncacheable)
         return await self._run(environment, context, sources, step, server, line, flush_query)
 
     async def _run(
@@ -188,23 +204,32 @@ class LiquibaseKind:
         digest = None if step.uncacheable else step.digest
         reads = None if step.uncacheable else {PurePath(one.name) for one in step.inputs}
         root = sources.local_root
-        target = Target(server.endpoint, server.handle)
+
+        def planned(jvm: Jvm) -> Session | None:
+            held = _held(jvm, context, root)
+            as_planned = held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
+            return held if as_planned else None
+
+        def fits(jvm: Jvm) -> bool:
+            if environment.own_code:
+                return planned(jvm) is not None and jvm.memory.get(_JOB) in (None, server.title)
+            return _held(jvm, context, root) is not None
+
         try:
-            async with self._pool.lent(
-                environment, lambda jvm: _held(jvm, context, root) is not None
-            ) as jvm:
-                held = _held(jvm, context, root)
-                session = (
-                    held
-                    if held and held.is_as_planned(step.uncacheable, _key(step), step.digest)
-                    else await self._parsed_again(jvm, context, sources, line)
-                )
-                if not session.is_linked(target):
-                    async with _connecting(session, step, server):
-                        await jvm.call(lambda _: session.connect(_key(step), target), line)
-                flushed = await jvm.call(
-                    lambda _: session.run(_key(step), digest, reads, flush_query), line
-                )
+            async with self._pool.lent(environment, fits, no_other=environment.own_code) as jvm:
+                # All servers of a job have the same name.
+                jvm.memory[_JOB] = server.title
+                target = Target(jvm.led_to(server.endpoint), server.handle)
+                try:
+                    session = planned(jvm) or await self._parsed_again(jvm, context, sources, line)
+                    if not session.is_linked(target):
+                        async with _connecting(session, step, server):
+                            await jvm.call(lambda _: session.connect(_key(step), target), line)
+                    flushed = await jvm.call(
+                        lambda _: session.run(_key(step), digest, reads, flush_query), line
+                    )
+                finally:
+                    jvm.led_nowhere()
         except JavaError as error:
             raise step_failure(step.title, error.messages) from None
         except LeftBehindError as error:
@@ -272,7 +297,9 @@ class LiquibaseKind:
         recipe = context.recipe
         try:
             async with self._pool.lent(
-                environment, lambda jvm: _held(jvm, context, root) is not None
+                environment,
+                lambda jvm: not environment.own_code and _held(jvm, context, root) is not None,
+                no_other=environment.own_code,
             ) as jvm:
                 return await jvm.call(lambda java: self._parse(java, jvm, context, sources, root))
         except JavaError as error:
@@ -292,14 +319,28 @@ class LiquibaseKind:
         java.keep_all()
         return session
 
+    async def _start(self, environment: _Environment) -> Jvm:
+        jvm = Jvm()
+        await jvm.start(
+            environment.installation,
+            environment.work_dir,
+            dict(environment.env),
+            self._companions,
+            trusted=environment.trusted,
+        )
+        return jvm
+
     def _remember(self, key: tuple[object, ...], plan: _Plan) -> None:
         self._plans[key] = plan
         while len(self._plans) > self._memo_size:
             self._plans.popitem(last=False)
 
 
-def _environment(known: Known, work_dir: Path, env: Mapping[str, str]) -> _Environment:
-    return _Environment(known.installation, known.number, work_dir, tuple(sorted(env.items())))
+def _environment(
+    known: Known, work_dir: Path, env: Mapping[str, str], *, trusted: bool = False
+) -> _Environment:
+    variables = tuple(sorted(env.items()))
+    return _Environment(known.installation, known.number, work_dir, variables, trusted)
 
 
 async def _own_tool(program: Path, known: Known, sources: Sources) -> _OwnTool:
@@ -311,12 +352,6 @@ async def _own_tool(program: Path, known: Known, sources: Sources) -> _OwnTool:
         )
 
     return _OwnTool(program, await asyncio.to_thread(read))
-
-
-async def _start(environment: _Environment) -> Jvm:
-    jvm = Jvm()
-    await jvm.start(environment.installation, environment.work_dir, dict(environment.env))
-    return jvm
 
 
 def _steps(

@@ -1,7 +1,7 @@
 """The Liquibase kind's description of itself."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from pgstrata.errors import InvalidArgumentError
@@ -10,6 +10,7 @@ from pgstrata.kinds.plugin import Caller, CommandLine, Given, Help, Option
 if TYPE_CHECKING:
     from pgstrata.kinds.base import Kind
     from pgstrata.kinds.liquibase.fields import LiquibaseFields
+    from pgstrata.runtime.base import Companions
     from pgstrata.settings import LiquibaseSettings
 
 
@@ -93,12 +94,17 @@ be built. Changes nothing.
 
         return LiquibaseFields
 
+    def open(self, settings: "LiquibaseSettings") -> "AbstractAsyncContextManager[Kind]":
+        return self.open_with(settings, None)
+
     @asynccontextmanager
-    async def open(self, settings: "LiquibaseSettings") -> "AsyncIterator[Kind]":
+    async def open_with(
+        self, settings: "LiquibaseSettings", companions: "Companions | None"
+    ) -> "AsyncIterator[Kind]":
         from pgstrata.kinds.base import Kind
         from pgstrata.kinds.liquibase.kind import LiquibaseKind
 
-        kind = LiquibaseKind(settings)
+        kind = LiquibaseKind(settings, companions=companions)
         try:
             yield Kind(kind, kind)
         finally:

@@ -30,13 +30,16 @@ class Pool(Generic[E]):
         self._reaper: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def lent(self, environment: E, fits: Callable[[Jvm], bool]) -> AsyncIterator[Jvm]:
+    async def lent(
+        self, environment: E, fits: Callable[[Jvm], bool], *, no_other: bool = False
+    ) -> AsyncIterator[Jvm]:
         """A Java process for this environment, preferably one that ``fits``.
 
-        Raises ``ProgramError`` if none can be started.
+        ``no_other``: a new one rather than one that does not. Raises ``ProgramError`` if none can
+        be started.
         """
         async with self._slots:
-            jvm = self._take(environment, fits) or await self._start(environment)
+            jvm = self._take(environment, fits, no_other) or await self._start(environment)
             try:
                 yield jvm
             finally:
@@ -50,11 +53,12 @@ class Pool(Generic[E]):
                 await self._reaper
         await self._keep(0)
 
-    def _take(self, environment: E, fits: Callable[[Jvm], bool]) -> Jvm | None:
+    def _take(self, environment: E, fits: Callable[[Jvm], bool], no_other: bool) -> Jvm | None:
         usable = [one for one in self._idle if one[1] == environment and one[2].alive]
-        if not usable:
+        fitting = [one for one in usable if fits(one[2])]
+        if not (fitting if no_other else usable):
             return None
-        chosen = next((one for one in usable if fits(one[2])), usable[-1])
+        chosen = fitting[0] if fitting else usable[-1]
         self._idle.remove(chosen)
         return chosen[2]
 

@@ -167,8 +167,10 @@ def _hide(cell: "Cell", hidden: tuple[str, ...]) -> None:
             os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
             os.symlink(tree, path)  # noqa: PTH211
     if cell.namespaces & kernel.NEW_PIDS:
-        try:  # noqa: SIM105 - contextlib would be memory
-            _attach(kernel.new_file_system("proc", _DATA_ONLY), "/proc", "/proc")
+        try:
+            # Root may write to the settings of the whole machine there, whatever its capabilities.
+            attributes = _DATA_ONLY | (kernel.READ_ONLY if cell.read_only else 0)
+            _attach(kernel.new_file_system("proc", attributes), "/proc", "/proc")
         except OSError:
             pass
 

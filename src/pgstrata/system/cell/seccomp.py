@@ -108,14 +108,16 @@ def program(
     *,
     datagrams: bool,
     sockets: bool = False,
+    unix: bool = True,
     directories: Directories = "allowed",
     machine: str = kernel.MACHINE,
 ) -> bytes:
     """The filter, as BPF.
 
     ``datagrams``: whether sockets other than streams are allowed; ``sockets``: whether those of
-    every family are. ``directories``: whether a file may be given the mode of a private directory,
-    as PostgreSQL does with one that is to be a tablespace; or who listens is asked.
+    every family are, and ``unix`` whether Unix sockets are. ``directories``: whether a file may be
+    given the mode of a private directory, as PostgreSQL does with one that is to be a tablespace;
+    or who listens is asked.
     """
     numbers = _MACHINES[machine]
     # What is not there is not tried again in another way, as what is forbidden may be.
@@ -141,14 +143,14 @@ def program(
             _line(_RETURN, denied),
             _line(_RETURN, _ALLOW),
         ]
+    local = [_line(_EQUAL, _UNIX, no=1), _line(_RETURN, _ALLOW)]
     internet = [_line(_EQUAL, _INET, yes=2), _line(_EQUAL, _INET6, yes=1)]
     kinds = [_line(_EQUAL, _STREAM, yes=1), _line(_EQUAL, _DATAGRAM, no=1)]
     if not datagrams:
         kinds = [_line(_EQUAL, _STREAM, no=1)]
     check = [
         _line(_LOAD, _FIRST_ARGUMENT),
-        _line(_EQUAL, _UNIX, no=1),
-        _line(_RETURN, _ALLOW),
+        *(local if unix else ()),
         *internet,
         _line(_RETURN, denied),
         _line(_LOAD, _SECOND_ARGUMENT),
