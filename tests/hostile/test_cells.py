@@ -27,7 +27,6 @@ from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Ended, Spawner
 from tests.clusters import NativeRig, connected
 from tests.hostile.cells import ATTACKS, PYTHON, argv, identity, outcome_in
-from tests.servers import data_dir_of
 
 
 def installation_of(native: NativeRig) -> Installation:
