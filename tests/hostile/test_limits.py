@@ -13,7 +13,7 @@ from pgstrata.domain.instance import Server
 from pgstrata.domain.sizes import Bytes
 from pgstrata.runtime.limits import Allowed, Used, excess
 from pgstrata.runtime.native import NativeRuntime
-from pgstrata.settings import ServerLimits
+from pgstrata.settings import SandboxSettings, ServerLimits
 from tests.acceptance.conftest import Terminal
 from tests.clusters import NativeRig, connected, native_runtime, rig_below
 
@@ -57,9 +57,12 @@ def native(reachable_dir: Path) -> Iterator[NativeRig]:
         yield native
 
 
-@pytest.fixture(scope="module")
-def limited(native: NativeRig, reachable_dir: Path) -> NativeRuntime:
-    return native_runtime(reachable_dir / "limits", limits=LIMITS)
+@pytest.fixture(scope="module", params=["auto", pytest.param("off", marks=pytest.mark.slow)])
+def limited(
+    native: NativeRig, reachable_dir: Path, request: pytest.FixtureRequest
+) -> NativeRuntime:
+    sandbox = SandboxSettings(level=request.param)
+    return native_runtime(reachable_dir / "limits", sandbox=sandbox, limits=LIMITS)
 
 
 @pytest.mark.parametrize(

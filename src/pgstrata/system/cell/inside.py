@@ -29,9 +29,10 @@ _LINKS = {
 
 _DESCRIPTORS = 1 << 20
 
-_HEAD_START = b"100"
-"""How much more memory than it has a program in a cell seems to have to the kernel when that looks
-for what to end, in thousandths of the machine's."""
+_OOM_SCORE, _MOST_OOM_SCORE = "/proc/self/oom_score_adj", 1000
+_HEAD_START = 100
+"""How much more memory than the engine a program in a cell seems to have to the kernel when that
+looks for what to end, in thousandths of the machine's."""
 
 _TERMINATE, _CHILD_ENDED = 15, 17
 
@@ -48,8 +49,9 @@ def become(cell: "Cell", standard: list[int], listener: _socket.socket | None) -
     os.setsid()
     os.umask(0o022)
     # When memory is used up, it is to be ended rather than the engine.
-    try:  # noqa: SIM105 - contextlib would be memory
-        kernel.write("/proc/self/oom_score_adj", _HEAD_START)
+    try:
+        ours = int(kernel.read(_OOM_SCORE))
+        kernel.write(_OOM_SCORE, b"%d" % min(ours + _HEAD_START, _MOST_OOM_SCORE))
     except OSError:
         pass
     for number, descriptor in enumerate(standard):

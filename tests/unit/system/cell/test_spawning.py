@@ -223,3 +223,11 @@ def test_files_in_memory_hold_as_much_as_they_may(spawner: Spawner, namespaces: 
     said, ended = run(spawner, shell(script, namespaces, temporary=4 << 20))
     assert "No space left on device" in said
     assert ended.exit_code == 1
+
+
+def test_a_cell_seems_to_have_more_memory_than_the_engine(
+    spawner: Spawner, namespaces: int
+) -> None:
+    """So that the kernel ends a server rather than the engine, when there is no more."""
+    said, _ = run(spawner, shell("cat /proc/self/oom_score_adj", namespaces))
+    assert int(said) == min(int(Path("/proc/self/oom_score_adj").read_text()) + 100, 1000)
