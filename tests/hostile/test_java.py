@@ -1,9 +1,13 @@
 """What code of a user's own can do in the Java that runs Liquibase."""
 
 import asyncio
+from pathlib import Path
+from shlex import quote
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
@@ -61,3 +65,28 @@ def test_it_is_kept_from_everything_but_its_changelog_and_its_server(
             outcome = outcome_in(said)
             succeeded = {name for name in ATTACKS if outcome[name] == "succeeded"}
             assert succeeded == ALLOWED
+
+
+@pytest.mark.slow
+def test_it_may_write_files_in_a_step_that_cannot_be_known(
+    native: NativeRig, tmp_path: Path
+) -> None:
+    written, token = tmp_path / "written", native.native._store / "engine.json"
+    token.write_text("a token")
+    script = f"cat {quote(str(token))} > {quote(str(written))}; true"
+    command = (
+        '<executeCommand executable="sh"><arg value="-c"/>'
+        f"<arg value={quoteattr(script)}/></executeCommand>"
+    )
+    changelogs.write(tmp_path, {"a.xml": changelogs.xml(changelogs.changeset(1, command))})
+
+    async def scenario() -> None:
+        kind = LiquibaseKind(settings(), companions=native.native)
+        asked = request(tmp_path, "update", "--changelog-file=a.xml")
+        steps = await kind.steps(replace(asked, uncacheable="run"), LOCAL)
+        async with native.serving() as server:
+            await run(native, kind, server, steps)
+        await kind.close()
+
+    asyncio.run(scenario())
+    assert written.read_text() == ""
