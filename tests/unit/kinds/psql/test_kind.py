@@ -251,17 +251,17 @@ FRIENDLY = {
         (
             ("-f", "main.sql"),
             None,
-            "39b87f96d1ed86441f05ab773dac57ce915df1df51dea68b1c62ec46bc9b9d1f",
+            "32de6cfec5a05ef8989f3879c77c40bc19e174c6ea7dbea57c9435a3daecf81f",
         ),
         (
             ("-f", "-"),
             "select 1;\n\\i sub/b.sql\n",
-            "c61f93c9c9bb7b5f0b2357c6cf3de38c6654deed3899b657e8517251e000c5b9",
+            "55eda713e6a0bc0475f2b7975e0e2a1533aa116053ff104a6fc5747c057e1a40",
         ),
         (
             ("-c", "select 1"),
             None,
-            "f2e3327e7548bbedce6470b5c4a1e5b8a89c4968e15460e6aabb927397e5db58",
+            "cf6c33aeddbe467e110a0c288561ce80ea0dd487b4d5180414c81f297449d9ed",
         ),
     ],
 )
