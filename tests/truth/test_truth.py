@@ -35,6 +35,8 @@ _RESTARTS: dict[str, Callable[[int], bool]] = {
     "18": lambda number: number == 1,
 }
 """After which steps the server is started anew on each major, as if the rest were built later."""
+_CALLS = 15
+"""After so many calls the plain tool is given a new Java: each leaves something in its memory."""
 _OWN_TOOL = "15"
 """Where a Liquibase of one's own runs some of them."""
 
@@ -51,6 +53,7 @@ class PlainLiquibase:
         self._loop = loop
         self._jvm: Jvm | None = None
         self._said: list[str] = []
+        self._calls = 0
 
     def close(self) -> None:
         """End Java."""
@@ -60,6 +63,10 @@ class PlainLiquibase:
     async def run(self, words: list[str]) -> None:
         """One call. Raises ``FailedError``."""
         self._said.clear()
+        self._calls += 1
+        if self._jvm is not None and self._calls % _CALLS == 0:
+            await self._jvm.close()
+            self._jvm = None
         if self._jvm is None:
             installations = Installations(settings())
             known = await installations.find(None)
