@@ -276,7 +276,7 @@ class ServerLimits(NamedTuple):
         Bytes | None,
         Setting(
             "when its files have grown by more a server is stopped; 0 for no limit",
-            default="half of what is free when it starts",
+            default="an instance: half of what is free when it starts",
             restart=True,
         ),
     ] = None

@@ -43,7 +43,8 @@ class Allowed(NamedTuple):
     processes: int = 0
     memory: int = 0
     disk: int | None = 0
-    """None for half of what is free when it starts."""
+    """None for half of what is free when it starts, of an instance's server; for any amount, of one
+    that builds a state: its step fails on a full disk, and gives back what it took."""
 
 
 class Used(NamedTuple):
@@ -117,11 +118,11 @@ class LimitWatch:
         self._disk = _Supply(_DISK_SECONDS)
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, process: Postmaster) -> None:
-        """Watch a server until it has ended, or is removed."""
+    def add(self, process: Postmaster, *, building: bool = False) -> None:
+        """Watch a server, perhaps one that builds a state, until it has ended or is removed."""
         allowed = self._allowed
         if allowed.disk is None:
-            allowed = allowed._replace(disk=_free_bytes(self._store) // 2)
+            allowed = allowed._replace(disk=0 if building else _free_bytes(self._store) // 2)
         if any(allowed):
             self._watched[process.handle] = _Watched(process, allowed)
             if self._task is None or self._task.done():

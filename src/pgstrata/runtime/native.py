@@ -323,7 +323,7 @@ class NativeRuntime:
 
     async def _start_watched(self, start: "_Start") -> Server:
         server = await self._start_anyhow(start)
-        self._watch.add(postmaster_of(server))
+        self._watch.add(postmaster_of(server), building=start.login is None)
         return server
 
     async def _start_anyhow(self, start: "_Start") -> Server:
