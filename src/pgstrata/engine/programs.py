@@ -28,6 +28,11 @@ class WithoutPrograms:
     def name(self) -> str:
         return self._recipe.name
 
+    @property
+    def can_continue(self) -> bool:
+        """Whether its steps can go on after errors (``kinds.base.check_on_error``)."""
+        return getattr(self._recipe, "can_continue", False)
+
     def normalize(self, request: PrepareRequest) -> str:
         _check(request)
         return self._recipe.normalize(request)

@@ -66,6 +66,15 @@ class UnpackingError(InvalidArgumentError):
 
 
 @contextmanager
+def named(name: object) -> Iterator[None]:
+    """Name the file that the block finds it cannot unpack."""
+    try:
+        yield
+    except UnpackingError as error:
+        raise InvalidArgumentError(f"{name} {error.message}", remedy=error.remedy) from error
+
+
+@contextmanager
 def unpacked(
     file: BinaryIO, packing: Packing, goes_on: Callable[[], bool] = lambda: True
 ) -> Iterator[BinaryIO]:
@@ -74,23 +83,29 @@ def unpacked(
     ``goes_on`` is asked now and then whether to. Raises ``UnpackingError`` if the file is damaged,
     ``DiskFullError`` if there is no room for what comes out, and ``InterruptedError``.
     """
-    directory_ = directory()
-    with tempfile.TemporaryFile(dir=directory_) as plain:
-        try:
+    with tempfile.TemporaryFile(dir=directory()) as plain:
+        with room_for(f"what is compressed with {packing}"):
             for piece in _pieces(file, packing):
                 plain.write(piece)
                 if not goes_on():
                     raise InterruptedError
             plain.flush()
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise DiskFullError(
-                f"what is compressed with {packing} does not fit into {directory_} once unpacked",
-                remedy="make room there, or set TMPDIR to another directory for the engine",
-            ) from error
         plain.seek(0)
         yield plain
+
+
+@contextmanager
+def room_for(what: str) -> Iterator[None]:
+    """Raise ``DiskFullError`` if the block finds no room for large temporary files."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFullError(
+            f"{what} does not fit into {directory()}",
+            remedy="make room there, or set TMPDIR to another directory for the engine",
+        ) from error
 
 
 def directory() -> str:

@@ -75,8 +75,8 @@ def argv(
 
 def _locales(options: Initdb) -> tuple[str, ...]:
     """The C library's locales to try."""
-    if _of_c_library(options) and options.locale is not None:
-        return (options.locale,)
+    if _of_c_library(options) and (locale := options.own.get("locale")) is not None:
+        return (locale,)
     # Any other encoding than that of C.UTF-8 goes with C alone.
     return _LOCALES[1:] if "encoding" in options.own else _LOCALES
 
@@ -93,7 +93,7 @@ def _of_provider(options: Initdb) -> tuple[str, ...]:
             locale = options.locale or DEFAULT_LOCALE
             return ("--locale-provider=builtin", f"--builtin-locale={locale}")
     # What a server says is read by programs, ours among them.
-    return () if options.locale is None else ("--lc-messages=C",)
+    return ("--lc-messages=C",) if "locale" in options.own else ()
 
 
 def _checksums(major: int, wanted: bool | None) -> tuple[str, ...]:

@@ -227,6 +227,7 @@ def _bytes_below(data_dir: Path) -> int:
     size = 0
     with suppress(FileNotFoundError):
         size += (data_dir.parent / LOG).lstat().st_blocks * _BLOCK_BYTES
+    with suppress(FileNotFoundError):
         size += sum(
             found.status.st_blocks * _BLOCK_BYTES for found in walking.everything_in(data_dir)
         )

@@ -146,7 +146,9 @@ class LiquibaseKind:
         async with self._installations.unchanged(known):
             session = await self._read(environment, context, sources, root)
             own = None if tool is None else await _own_tool(tool, known, sources)
-        steps = _steps(session, context, request, fields.liquibase_env, work_dir, own)
+        steps = await asyncio.to_thread(
+            _steps, session, context, request, fields.liquibase_env, work_dir, own
+        )
         plan = _Plan(session.listing.looked_at, steps)
         if not any(step.uncacheable for step in plan.steps):
             self._remember(_hashable(key), plan)

@@ -6,6 +6,7 @@ changesets that use it must be one step with the one that made it.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -80,6 +81,7 @@ _SEED = _pattern(rb"\bsetseed \s* \(")
 _DROPPED = _pattern(rb"(?: drop \s+ (?:table|view|sequence) | deallocate | close | discard )\b")
 _ALL_DROPPED = _pattern(rb"(?:deallocate (?:\s+prepare)? | close | discard) \s+ (?:all|temp\w*)\b")
 _NAMES = _pattern(rb"<name>")
+_WORDS = re.compile(r"[\w$]+")
 
 
 class Left(NamedTuple):
@@ -145,13 +147,15 @@ def together(
     ``texts`` are what each of them says. ``own_tool``: whether what is set cannot be set again.
     """
     last = len(lefts) - 1
+    said = _Said(texts) if any(left.names for left in lefts) else None
     groups: list[range] = []
     for number, left in enumerate(lefts):
         end = number
         if left.unknown or (own_tool and left.anything):
             end = last
         for name in left.names if end < last else ():
-            end = max(end, _last_mention(name, texts, number))
+            assert said is not None
+            end = max(end, said.last_mention(name, number))
         if groups and number < groups[-1].stop:
             groups[-1] = range(groups[-1].start, max(groups[-1].stop, end + 1))
         else:
@@ -165,14 +169,36 @@ def mentions(name: str, texts: Iterable[str]) -> bool:
     return any(word.search(text) for text in texts)
 
 
-def _last_mention(name: str, texts: Sequence[Sequence[str]], made: int) -> int:
-    """The last changeset that may use what one made."""
-    bodies = (text for at in range(made) for text in texts[at] if mentions(name, [text]))
-    if any(_ROUTINE.search(text.encode("utf-8", "surrogatepass")) for text in bodies):
-        # It may be called at any time.
-        return len(texts) - 1
-    after = [at for at in range(made + 1, len(texts)) if mentions(name, texts[at])]
-    return after[-1] if after else made
+class _Said:
+    """Where names occur in the texts of changesets: each text is taken apart once."""
+
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+        self._texts = texts
+        self._places: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        """Each text with a word, and its changeset's number, in their order."""
+        for number, some in enumerate(texts):
+            for text in some:
+                for word in set(_WORDS.findall(text.lower())):
+                    self._places[word].append((number, text))
+
+    def last_mention(self, name: str, made: int) -> int:
+        """The last changeset that may use what one made."""
+        places = self._places_of(name)
+        bodies = (text for number, text in places if number < made)
+        if any(_ROUTINE.search(text.encode("utf-8", "surrogatepass")) for text in bodies):
+            # It may be called at any time.
+            return len(self._texts) - 1
+        return max((number for number, _ in places), default=made)
+
+    def _places_of(self, name: str) -> list[tuple[int, str]]:
+        if _WORDS.fullmatch(name):
+            return self._places[name.lower()]
+        return [
+            (number, text)
+            for number, some in enumerate(self._texts)
+            for text in some
+            if mentions(name, [text])
+        ]
 
 
 def _with(settings: Mapping[str, str], name: str, statement: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ from pgstrata.kinds.psql.script import (
 from pgstrata.kinds.sources.base import Seen, Sources, changed, in_place
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.sql import reader
-from pgstrata.kinds.unpacking import UnpackingError, unpacked
+from pgstrata.kinds.unpacking import named, unpacked
 
 MAX_DEPTH = 100
 MAX_INCLUDES = 10_000
@@ -140,10 +140,8 @@ class Inputs:
         self, sources: Sources, path: PurePath, *, goes_on: bool = False
     ) -> tuple[Seen, Scanned | None]:
         """Like ``Memo.read``, also for a compressed script."""
-        try:
+        with named(path):
             return self.scripts[goes_on].read(sources, path)
-        except UnpackingError as error:
-            raise InvalidArgumentError(f"{path} {error.message}", remedy=error.remedy) from error
 
     def dump(self, sources: Sources, path: PurePath, *, goes_on: bool = False) -> Dump | None:
         """The dump at a path; None if there is something else, or nothing. ``goes_on`` as below.

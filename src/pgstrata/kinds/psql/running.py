@@ -24,7 +24,7 @@ from pgstrata.kinds.psql.inputs import home
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.sources.base import LocalSources, local_path
 from pgstrata.kinds.sql import reader
-from pgstrata.kinds.unpacking import directory, packing_of, unpacked
+from pgstrata.kinds.unpacking import directory, named, packing_of, room_for, unpacked
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Lines, OutputSink, Stream
@@ -98,9 +98,10 @@ async def _run_psql(call: _Call, stack: AsyncExitStack) -> ToolExit:
         path = local_path(call.root, PurePath(source))
         with path.open("rb") as file:
             if packing := packing_of(file):
-                plain = await stack.enter_async_context(
-                    _in_thread(lambda going_on: unpacked(file, packing, going_on))
-                )
+                with named(source):
+                    plain = await stack.enter_async_context(
+                        _in_thread(lambda going_on: unpacked(file, packing, going_on))
+                    )
                 told = _from_file(told, plain)
     return await _run(call, told, name=source)
 
@@ -167,12 +168,14 @@ async def _restore_checked(
 
     async def keep(stream: Stream, piece: bytes) -> None:
         if stream == "stdout":
-            script.write(piece)
+            with room_for(f"the script of {call.step.args[-1]}"):
+                await asyncio.to_thread(script.write, piece)
 
     ended = await _called(call, _tool(call, args), keep)
     if ended.exit_code != 0:
         return ended
-    script.flush()
+    with room_for(f"the script of {call.step.args[-1]}"):
+        await asyncio.to_thread(script.flush)
     goes_on = call.step.on_error == "continue"
     found = await asyncio.to_thread(
         lambda: scan(reader.FileText(script.fileno()), goes_on=goes_on).problems

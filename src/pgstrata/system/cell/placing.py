@@ -67,6 +67,8 @@ def _lead(above: str, kept: str, depth: int) -> None:
 def _make_in(pidfd: int, cell: "Cell", path: str) -> None:
     """Make a directory as a program in a cell sees it, and end."""
     try:
+        if cell.ids is not None:
+            os.setgroups([])
         kernel.enter(pidfd, cell.namespaces & (kernel.NEW_USERS | kernel.NEW_MOUNTS))
         assert cell.kept is not None
         _make(path, cell.kept, cell.ids)
