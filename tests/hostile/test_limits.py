@@ -101,7 +101,7 @@ def test_a_step_and_an_instance_that_took_too_much_say_so(pgstrata: Terminal) ->
     [instance] = pgstrata.json("ls", "-i")["instances"]
     assert instance["status"] == "orphaned"
     assert "instances.limits.memory is 150 MB" in instance["stopped"]
-    assert "stopped: the server" in pgstrata("ls", "-i", "--wide").stdout
+    assert "the server was stopped because" in pgstrata("ls", "-i", "--wide").stdout
 
 
 def test_no_limit_is_no_limit() -> None:

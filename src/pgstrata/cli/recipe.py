@@ -28,7 +28,8 @@ PLAN_OPTIONS = (
     Option(("--uncacheable",), "steps that cannot be cached: refuse (default) or run", "HOW"),
     Option(
         ("--on-error",),
-        "a step that fails in part: stop (default), or continue to its end and list what failed",
+        "if a step fails in part: stop (default) or, for psql only, continue to its end and list "
+        "what failed",
         "HOW",
     ),
     Option(("--timeout",), "stop the job after this long: 90s, 15m, 2h", "TIME"),

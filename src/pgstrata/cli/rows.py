@@ -51,7 +51,7 @@ def instance_rows(items: "Sequence[InstanceEntry]", style: Style) -> Table:
             age(item.created_at),
             until(item.expires_at) + (" (extended)" if item.extensions else ""),
             "-" if item.connections is None else str(item.connections),
-            f"stopped: {item.stopped}" if item.stopped else item.dsn or "-",
+            item.stopped or item.dsn or "-",
         )
         for item in items
     ]

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pgstrata.domain.durations import Seconds
-from pgstrata.domain.locales import LocaleProvider
-from pgstrata.domain.setting import Setting
+from pgstrata.domain.locales import ENCODING_PATTERN, LOCALE_PATTERN, LocaleProvider
+from pgstrata.domain.setting import Form, Setting
 
 
 class InitdbSettings(NamedTuple):
@@ -14,7 +14,16 @@ class InitdbSettings(NamedTuple):
 
     locale: Annotated[
         str | None,
-        Setting("the cluster's locale", default="`C.UTF-8`", option="--locale LOCALE"),
+        Setting(
+            "the cluster's locale",
+            default="`C.UTF-8`",
+            option="--locale LOCALE",
+            form=Form(
+                "a locale's name",
+                " of letters, digits and _.@:=;+-, such as de_DE.UTF-8",
+                LOCALE_PATTERN,
+            ),
+        ),
     ] = None
     locale_provider: Annotated[
         LocaleProvider,
@@ -24,7 +33,16 @@ class InitdbSettings(NamedTuple):
     ] = "libc"
     encoding: Annotated[
         str | None,
-        Setting("the databases' encoding", default="`UTF8`", option="--encoding NAME"),
+        Setting(
+            "the databases' encoding",
+            default="`UTF8`",
+            option="--encoding NAME",
+            form=Form(
+                "an encoding's name",
+                " of letters, digits, _ and -, such as LATIN1",
+                ENCODING_PATTERN,
+            ),
+        ),
     ] = None
     data_checksums: Annotated[
         bool | None,

@@ -1,5 +1,6 @@
 """The values of settings, by type: how they are read, written and described."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
@@ -52,8 +53,18 @@ def _choice(choices: tuple[str, ...]) -> Values:
     return Values(f"one of {', '.join(choices)}", "", read, {"enum": list(choices)})
 
 
-def _text(_setting: Setting) -> Values:
-    return Values("text", ", and not empty", _read_text, {"type": "string", "minLength": 1})
+def _text(setting: Setting) -> Values:
+    if setting.form is None:
+        return Values("text", ", and not empty", _read_text, {"type": "string", "minLength": 1})
+    name, rule, pattern = setting.form
+
+    def read(value: Plain) -> str:
+        text = _read_text(value)
+        if re.search(pattern, text) is None:
+            raise ValueError
+        return text
+
+    return Values(name, rule, read, {"type": "string", "pattern": pattern})
 
 
 def _path(_setting: Setting) -> Values:

@@ -5,7 +5,13 @@ from typing import Annotated
 
 import msgspec
 
-from pgstrata.domain.locales import DEFAULT_ENCODING, DEFAULT_LOCALE, LocaleProvider
+from pgstrata.domain.locales import (
+    DEFAULT_ENCODING,
+    DEFAULT_LOCALE,
+    ENCODING_PATTERN,
+    LOCALE_PATTERN,
+    LocaleProvider,
+)
 from pgstrata.domain.model import Model
 
 INITDB_NAMES = ("locale", "locale provider", "encoding", "data checksums")
@@ -15,15 +21,11 @@ INITDB_NAMES = ("locale", "locale provider", "encoding", "data checksums")
 class Initdb(Model, frozen=True, kw_only=True):
     """What initdb is asked for; by default a cluster that is the same on every machine."""
 
-    locale: (
-        Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.@:=;+-]+$(?!\n)", max_length=200)] | None
-    ) = None
+    locale: Annotated[str, msgspec.Meta(pattern=LOCALE_PATTERN)] | None = None
     """The locale of its provider; None for C.UTF-8."""
     locale_provider: LocaleProvider | None = None
     """Whose locales are meant; None for the C library's."""
-    encoding: (
-        Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]+$(?!\n)", max_length=60)] | None
-    ) = None
+    encoding: Annotated[str, msgspec.Meta(pattern=ENCODING_PATTERN)] | None = None
     """The encoding of the databases; None for UTF8."""
     data_checksums: bool | None = None
     """Whether pages have checksums; None for what that PostgreSQL does."""

@@ -7,6 +7,17 @@ Share = NewType("Share", float)
 """A fraction of a whole: more than 0, at most 1."""
 
 
+class Form(NamedTuple):
+    """What a text must look like."""
+
+    name: str
+    """For people: ``a locale's name``."""
+    rule: str
+    """What it consists of, worded to continue ``name``."""
+    pattern: str
+    """A regular expression that matches no more than it, as a whole."""
+
+
 class Setting(NamedTuple):
     """Marks a field as a setting, which users can set."""
 
@@ -21,5 +32,7 @@ class Setting(NamedTuple):
     """Whether a change takes effect only when the engine is restarted."""
     reserved: Mapping[str, str] = {}
     """In a map, the names, in lower case, that cannot be set, each with the reason."""
+    form: Form | None = None
+    """What a text must look like; None if any will do."""
     secret: bool = False
     """Whether messages must not show its value."""

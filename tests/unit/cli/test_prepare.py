@@ -69,6 +69,22 @@ def test_how_the_cluster_is_made_goes_with_the_request(
     assert "must be one of libc, icu, builtin" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--locale", "en US", "a locale's name of letters, digits and _.@:=;+-"),
+        ("--locale", "x" * 201, "a locale's name of letters, digits and _.@:=;+-"),
+        ("--encoding", "LATIN1\n", "an encoding's name of letters, digits, _ and -"),
+    ],
+)
+def test_what_cannot_be_a_locale_or_an_encoding_is_refused_in_words(
+    pgstrata: Pgstrata, option: str, value: str, expected: str
+) -> None:
+    refused = pgstrata("plan:psql", option, value, "--", "-c", "select 1")
+    assert refused.exit_code == 2
+    assert f"{option}: image.initdb.{option[2:]} must be {expected}" in refused.err
+
+
 def test_a_limit_on_the_job_s_time_goes_with_the_request(
     fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:

@@ -217,3 +217,18 @@ def test_a_locale_provider_that_there_is_none_of_is_refused_by_its_key(place: Pl
     place.write_project("image.initdb.localeProvider: glibc\n")
     with pytest.raises(InvalidArgumentError, match=r"image\.initdb\.localeProvider must be one of"):
         place.load()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('locale: "de DE"', r"locale must be a locale's name of letters, .*; it is \"de DE\""),
+        ("encoding: LATIN:1", r"encoding must be an encoding's name of letters, .*"),
+    ],
+)
+def test_what_cannot_be_a_locale_or_an_encoding_is_refused_by_its_key(
+    place: Place, line: str, expected: str
+) -> None:
+    place.write_project(f"image.initdb.{line}\n")
+    with pytest.raises(InvalidArgumentError, match=rf"image\.initdb\.{expected}"):
+        place.load()
