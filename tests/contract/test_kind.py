@@ -22,7 +22,8 @@ from pgstrata.errors import (
 from pgstrata.kinds.base import Kind
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.memory import UNKNOWABLE, MemoryRecipe, MemoryRunner
-from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memory import MemorySources

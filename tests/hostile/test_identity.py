@@ -13,7 +13,8 @@ import pytest
 
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InputChangedError, InvalidArgumentError
-from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.kinds.sources.base import Seen
 from pgstrata.kinds.sources.local import LocalTree
 from tests import changelogs

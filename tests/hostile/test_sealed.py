@@ -10,7 +10,8 @@ import pytest
 
 from pgstrata.domain.instance import Server
 from pgstrata.errors import StepFailedError
-from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.runtime.base import ToolCommand, run_by_lines
 from tests import changelogs, needs
 from tests.clusters import NativeRig, rig_below

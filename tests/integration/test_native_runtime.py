@@ -20,7 +20,8 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Server
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ServerError
-from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.runtime import initdb, launch, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines

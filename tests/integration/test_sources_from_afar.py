@@ -11,7 +11,8 @@ from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InputChangedError, InvalidArgumentError, StepFailedError
 from pgstrata.kinds.base import Kind, RunnerSide
-from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memory import MemorySources

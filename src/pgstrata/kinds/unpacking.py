@@ -83,7 +83,7 @@ def unpacked(
     ``goes_on`` is asked now and then whether to. Raises ``UnpackingError`` if the file is damaged,
     ``DiskFullError`` if there is no room for what comes out, and ``InterruptedError``.
     """
-    with tempfile.TemporaryFile(dir=directory()) as plain:
+    with tempfile.TemporaryFile(dir=large_files_dir()) as plain:
         with room_for(f"what is compressed with {packing}"):
             for piece in _pieces(file, packing):
                 plain.write(piece)
@@ -103,17 +103,17 @@ def room_for(what: str) -> Iterator[None]:
         if error.errno not in _FULL:
             raise
         raise DiskFullError(
-            f"{what} does not fit into {directory()}",
+            f"{what} does not fit into {large_files_dir()}",
             remedy="make room there, or set TMPDIR to another directory for the engine",
         ) from error
 
 
-def directory() -> str:
+def large_files_dir() -> str:
     """Where temporary files are that may become large: ``/tmp`` may be in memory."""
     for variable in ("TMPDIR", "TEMP", "TMP"):
         if os.environ.get(variable):
             return tempfile.gettempdir()
-    return next((each for each in ("/var/tmp",) if Path(each).is_dir()), tempfile.gettempdir())  # noqa: S108
+    return "/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir()  # noqa: S108
 
 
 def _pieces(file: BinaryIO, packing: Packing) -> Iterator[bytes]:

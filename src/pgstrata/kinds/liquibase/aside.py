@@ -40,6 +40,7 @@ async def settings_aside(server: Server) -> AsyncIterator[None]:
             and await (await connection.execute(_SILENCE.encode())).fetchone()
         )
         yield
+        # After a failure nothing is put back: the workspace is thrown away.
         for row in taken:
             await connection.execute(_PUT_BACK, row)
         if silenced:

@@ -12,7 +12,10 @@ _PIECE_BYTES = 256 << 10
 
 
 class Gate:
-    """Leads from a loopback port to a server, as long as there is one to lead to."""
+    """Leads from a loopback port to a server, while there is one to lead to.
+
+    Connections that are open when it is led elsewhere stay open.
+    """
 
     def __init__(self) -> None:
         self.port = 0

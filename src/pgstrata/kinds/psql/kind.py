@@ -28,15 +28,13 @@ from pgstrata.kinds.psql.arguments import (
 from pgstrata.kinds.psql.fields import PsqlFields
 from pgstrata.kinds.psql.inputs import Dump, Expansion, Inputs, Located, abridge
 from pgstrata.kinds.psql.options import Use
-from pgstrata.kinds.psql.running import RESTORE, PsqlRunner, failure, psql_flags
+from pgstrata.kinds.psql.running import RESTORE, psql_flags
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
 from pgstrata.kinds.sources.base import Seen, Sources
 from pgstrata.kinds.sql import forbidden
 from pgstrata.kinds.sql.reader import StringText
 from pgstrata.kinds.work_dir import work_dir_of
-
-__all__ = ["NAME", "PsqlRecipe", "PsqlRunner", "failure"]
 
 NAME = "psql"
 _MOST_LINES = 1000
@@ -79,7 +77,7 @@ class PsqlRecipe:
         refused: list[InvalidArgumentError] = []
         for source in arguments.sources:
             try:
-                located = _located(source, work_dir, request)
+                located = _made_absolute(source, work_dir, request)
                 if isinstance(located, File) and (
                     dump := self._inputs.dump(sources, Path(located.path), goes_on=goes_on)
                 ):
@@ -162,8 +160,8 @@ def _arguments(request: PrepareRequest) -> PsqlArguments:
     return arguments
 
 
-def _located(source: Source, work_dir: Path, request: PrepareRequest) -> Source:
-    """The source with its path made absolute."""
+def _made_absolute(source: Source, work_dir: Path, request: PrepareRequest) -> Source:
+    """The source, with the path of a file in full."""
     if not isinstance(source, File):
         return source
     if request.work_dir is None and not source.path.startswith("/"):

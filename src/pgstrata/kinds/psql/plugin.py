@@ -77,7 +77,8 @@ nothing.
     @asynccontextmanager
     async def open(self, _settings: Any) -> "AsyncIterator[Kind]":
         from pgstrata.kinds.base import Kind
-        from pgstrata.kinds.psql.kind import PsqlRecipe, PsqlRunner
+        from pgstrata.kinds.psql.kind import PsqlRecipe
+        from pgstrata.kinds.psql.running import PsqlRunner
 
         yield Kind(PsqlRecipe(), PsqlRunner())
 

@@ -24,7 +24,7 @@ from pgstrata.kinds.psql.inputs import home
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.sources.base import LocalSources, local_path
 from pgstrata.kinds.sql import reader
-from pgstrata.kinds.unpacking import directory, named, packing_of, room_for, unpacked
+from pgstrata.kinds.unpacking import large_files_dir, named, packing_of, room_for, unpacked
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Lines, OutputSink, Stream
@@ -135,7 +135,7 @@ async def _run(call: _Call, told: ToolCommand, *, name: str = "-") -> ToolExit:
 
 
 async def _restore(call: _Call, stack: AsyncExitStack) -> ToolExit:
-    options = tuple(_located(word, call.root) for word in call.step.args[1:-1])
+    options = tuple(_moved(word, call.root) for word in call.step.args[1:-1])
     dump = str(local_path(call.root, PurePath(call.step.args[-1])))
     if not call.runtime.confines:
         return await _restore_checked(call, stack, options, dump)
@@ -161,7 +161,7 @@ async def _restore_checked(
     call: _Call, stack: AsyncExitStack, options: tuple[str, ...], dump: str
 ) -> ToolExit:
     """Have pg_restore write a script, check that like any other, and run what was checked."""
-    script = stack.enter_context(tempfile.TemporaryFile(dir=directory()))  # noqa: SIM115
+    script = stack.enter_context(tempfile.TemporaryFile(dir=large_files_dir()))  # noqa: SIM115
     words = [word for word in options if not word.startswith("--jobs=")]
     single = "--single-transaction" in words
     args = (*(word for word in words if word != "--single-transaction"), "--file=-", dump)
@@ -184,8 +184,9 @@ async def _restore_checked(
         lines = [f"{call.step.args[-1]}: {problem.what}" for problem in found]
         raise UncacheableError(
             lines[0],
-            remedy="restore it where servers have cells (`pgstrata status` shows the sandbox), or "
-            f"make a script of it and change that: pg_restore -f - {call.step.args[-1]}",
+            remedy="restore it where servers have cells of level basic (`pgstrata status`) without "
+            "sandbox.network and sandbox.readPaths, or make a script of it and change that: "
+            f"pg_restore -f - {call.step.args[-1]}",
             details="\n".join(lines) if len(lines) > 1 else None,
         )
     told = command(replace(call.step, args=(*psql_flags(call.step.on_error), "-f", "-")), call.root)
@@ -233,7 +234,7 @@ def _tool(call: _Call, args: tuple[str, ...]) -> ToolCommand:
     )
 
 
-def _located(word: str, root: Path) -> str:
+def _moved(word: str, root: Path) -> str:
     """An option of pg_restore, with the path in it where the file is now."""
     for option in FILE_OPTIONS:
         if word.startswith(option):

@@ -47,7 +47,7 @@ def scan(text: Text, *, goes_on: bool = False) -> Script:
 
     ``goes_on``: psql goes on after errors. Then it skips the rest of a line, even an open quote,
     and reads the data of a COPY that failed as script. So everything that would matter if it were
-    read, is a problem wherever it is: in data, in literals, in comments.
+    read is a problem wherever it is: in data, in literals, in comments.
     """
     return _Scan(text, goes_on=goes_on).run()
 

@@ -10,7 +10,8 @@ from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import InvalidArgumentError, UncacheableError
 from pgstrata.kinds.psql import inputs
-from pgstrata.kinds.psql.kind import PsqlRecipe, failure
+from pgstrata.kinds.psql.kind import PsqlRecipe
+from pgstrata.kinds.psql.running import failure
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.runtime.base import ToolExit
 
