@@ -166,9 +166,9 @@ def sessions() -> Iterator[Input]:
         sql(
             2,
             "create table at as select timestamptz '2020-07-01 00:00' as a",
-            "set datestyle = 'SQL, DMY'",
+            "set intervalstyle = iso_8601",
         ),
-        sql(3, "create table d as select '02/03/2020'::date as a"),
+        sql(3, "create table d as select interval '1 day'::text as a"),
         own_tool=True,
     )
     yield _session(
@@ -453,12 +453,12 @@ def options() -> Iterator[Input]:
             **app,
             "liquibase.properties": (
                 "url=jdbc:postgresql://elsewhere/db\nusername=me\npassword: secret\n"
-                "driver=org.postgresql.Driver\nclasspath=lib/driver.jar\nliquibase.licenseKey=abc\n"
-                "liquibaseProLicenseKey=abc\nstrict=true\npromptForNonLocalDatabase=false\n"
+                "driver=org.postgresql.Driver\nliquibase.licenseKey=abc\n"
+                "liquibaseProLicenseKey=abc\npromptForNonLocalDatabase=false\n"
                 "diffTypes=tables,views\nliquibase.hub.mode=off\nliquibase.hub.apiKey=x\n"
                 "outputDefaultSchema=true\nliquibase.command.defaultSchemaName=app\n"
                 "liquibaseSchemaName=public\ndatabaseChangeLogTableName=history\nlogLevel=info\n"
-                "referenceUrl=jdbc:postgresql://other/db\nreferenceUsername=me\nlogFile=x.log\n"
+                "referenceUrl=jdbc:postgresql://other/db\nreferenceUsername=me\n"
                 "parameter.unused=1\nliquibase.changelogLockPollRate=2\nverbose=true\n"
             ),
         },

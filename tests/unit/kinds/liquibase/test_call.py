@@ -221,6 +221,7 @@ def test_properties_are_read_as_java_reads_them() -> None:
     [
         *("liquibase.licenseKey=abc", "liquibase.pro.licenseKey: abc", "diffTypes=tables,views"),
         *("liquibase.promptForNonLocalDatabase=true", "liquibase.strict=true", "verbose: true"),
+        *("liquibaseProLicenseKey=abc", "liquibase.hub.mode=off", "outputDefaultSchema=true"),
         *("rollback-count=3", "includeObjects=table:a.*", "liquibase.command.diff.format=json"),
         *("liquibase.command.rollback.tag=v1", "liquibase.command.generateChangelog.author=me"),
     ],
