@@ -190,6 +190,21 @@ def test_files_that_a_changeset_reads_count_wherever_they_are_named_from(tmp_pat
     assert {Path(one.name).name for one in first[0].inputs} == {"b.xml", "rows.csv"}
 
 
+def test_what_is_included_as_spring_names_it_is_an_input_of_its_steps(tmp_path: Path) -> None:
+    [before], [after] = planned(
+        tmp_path,
+        {
+            "a.xml": changelogs.xml('<include file="classpath:/db/b.xml"/>'),
+            "db/b.xml": changelogs.xml(one(1)),
+        },
+        {"db/b.xml": changelogs.xml(one(1, "select 2"))},
+    )
+    assert [Path(each.name) for each in before.inputs] == [tmp_path / "db" / "b.xml"]
+    assert before.inputs[0].digest != after.inputs[0].digest
+    assert before.digest != after.digest
+    assert before.changeset_path == "db/b.xml"
+
+
 def test_a_file_added_to_a_directory_that_is_included_is_seen(tmp_path: Path) -> None:
     head = "--liquibase formatted sql\n--changeset eve:"
     before, after = planned(

@@ -1,6 +1,7 @@
 """What is put to both: changelogs and scripts of ours, and others made from a seed."""
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,22 @@ class Input(NamedTuple):
     """Whether it is right to refuse what a plain run does."""
     own_tool: bool = False
     """Whether a Liquibase of one's own runs it for us, too."""
+
+    @property
+    def on_class_path(self) -> bool:
+        """Whether it names files as Spring does."""
+        return any("classpath:" in text for text in (*self.words, *self.files.values()))
+
+    def without_class_path(self) -> "Input":
+        """The same with the names that Spring makes of those."""
+        return self._replace(
+            words=tuple(_in_place(word) for word in self.words),
+            files={name: _in_place(text) for name, text in self.files.items()},
+        )
+
+
+def _in_place(text: str) -> str:
+    return re.sub("classpath:/*", "", text)
 
 
 _UPDATE = ("update", "--changelog-file=a.xml")
@@ -486,7 +503,7 @@ def _spring() -> dict[str, str]:
         ),
         f"{root}/one.xml": changelogs.xml(changelogs.changeset(1, changelogs.table(1))),
         f"{root}/two.xml": changelogs.xml(
-            changelogs.changeset(2, '<sqlFile path="classpath:db/two.sql"/>'),
+            changelogs.changeset(2, '<sqlFile path="db/two.sql"/>'),
             changelogs.changeset(3, '<sqlFile path="two.sql" relativeToChangelogFile="true"/>'),
             changelogs.changeset(4, '<loadData file="classpath:db/rows.csv" tableName="t1"/>'),
         ),

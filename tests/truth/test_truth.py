@@ -183,6 +183,10 @@ async def _truth(
     rig: NativeRig, of: Installation, plain: PlainLiquibase, one: Input, directory: Path
 ) -> tuple[str | None, str]:
     """What the plain tool comes to, or why it fails."""
+    if one.on_class_path:
+        # Only Spring knows the class path by that name: what is left is what it looks for.
+        directory, one = directory.with_name("plain"), one.without_class_path()
+        _written(one, directory)
     async with rig.serving() as server:
         dsn = server.endpoint.dsn
         try:

@@ -13,6 +13,7 @@ from pgstrata.kinds.liquibase import arguments, defaults, options, search_path
 from pgstrata.kinds.liquibase.arguments import Arguments
 from pgstrata.kinds.liquibase.fields import LiquibaseFields
 from pgstrata.kinds.liquibase.recipe import NAMING, Recipe
+from pgstrata.kinds.liquibase.resources import on_class_path
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.memo import Memo
 
@@ -120,10 +121,7 @@ def _roots(given: str | None, work_dir: Path) -> tuple[PurePath, ...]:
 
 def _relative(changelog: str, roots: tuple[PurePath, ...]) -> str:
     """The changelog's name in the history: relative to a root of the search path."""
-    plain = changelog.replace("\\", "/")
-    if plain.startswith(("classpath:", "classpath*:")):
-        # Its root is the search path, with a slash or without.
-        plain = plain.partition(":")[2].lstrip("/")
+    plain = on_class_path(changelog.replace("\\", "/"))
     if not plain.startswith("/"):
         return str(PurePosixPath(os.path.normpath(plain)))
     for root in roots:

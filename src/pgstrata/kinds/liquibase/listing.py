@@ -9,6 +9,7 @@ from pgstrata.kinds.liquibase.bulk import Rows
 from pgstrata.kinds.liquibase.changelog import CHANGESET, Changelog, Key
 from pgstrata.kinds.liquibase.conditions import NESTING, Conditions
 from pgstrata.kinds.liquibase.jvm import Java
+from pgstrata.kinds.liquibase.resources import on_class_path
 from pgstrata.kinds.liquibase.statements import CHANGE, Generator
 from pgstrata.kinds.sources.base import Seen
 
@@ -179,7 +180,7 @@ class _Reader:
 
     def _find(self, path: str) -> PurePath | None:
         for root in self._changelog.recipe.search_path:
-            full = PurePosixPath(root) / path
+            full = PurePosixPath(root) / on_class_path(path)
             if full in self._recorder.contents:
                 return full
         return None

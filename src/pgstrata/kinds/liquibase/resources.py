@@ -6,6 +6,7 @@ is read is known. Java itself reads below the sources' ``local_root``.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath
@@ -76,6 +77,7 @@ class Recorder:
 
     def getAll(self, path: str) -> Any:  # noqa: N802 - Java's name
         """Called by Java: the files at a path."""
+        path = on_class_path(path)
         self.take(path)
         if self._found is None:
             return self._inner.getAll(path)
@@ -85,6 +87,7 @@ class Recorder:
 
     def search(self, path: str, how: Any) -> Any:
         """Called by Java: the files below a directory."""
+        path = on_class_path(path)
         for root in self._roots:
             self._walk(root / _relative(path))
         return self._inner.search(path, how)
@@ -140,9 +143,15 @@ class Recorder:
             self._noting()[path] = None
 
 
+def on_class_path(path: str) -> str:
+    """A path without ``classpath:``, as Spring resolves it: our class path is the search path."""
+    found = re.match(r"classpath\*?:/*", path)
+    return path if found is None else path[found.end() :]
+
+
 def _relative(path: str) -> str:
     """A path as Liquibase reads it: without scheme and leading slashes, dots resolved."""
-    plain = path.replace("\\", "/").removeprefix("classpath*:").removeprefix("classpath:")
+    plain = on_class_path(path.replace("\\", "/"))
     return os.path.normpath(plain.lstrip("/") or ".")
 
 

@@ -1,6 +1,5 @@
 """A changelog in a Java's memory: listed for a plan, then run, changeset by changeset."""
 
-import re
 from collections.abc import Iterator, Sequence, Set
 from itertools import chain
 from pathlib import Path, PurePath
@@ -18,6 +17,7 @@ from pgstrata.kinds.liquibase.identity import (
 from pgstrata.kinds.liquibase.jvm import Java, java_errors_ignored
 from pgstrata.kinds.liquibase.listing import Found, Listing, list_changesets
 from pgstrata.kinds.liquibase.recipe import Recipe
+from pgstrata.kinds.liquibase.resources import on_class_path
 from pgstrata.kinds.liquibase.session_state import left_by, mentions, repeated, together
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.system import watching
@@ -203,7 +203,7 @@ def _nothing(_ran: Sequence[Key]) -> tuple[str, ...]:
 
 def _stored(key: Key) -> Key:
     """A key as the history has it."""
-    return key._replace(path=re.sub(r"\Aclasspath\*?:/*", "", key.path))
+    return key._replace(path=on_class_path(key.path))
 
 
 def _after_own_writing(listing: Listing, recipe: Recipe) -> Iterator[Key]:
