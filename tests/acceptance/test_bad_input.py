@@ -77,7 +77,7 @@ def test_a_compressed_script_on_standard_input(pgstrata: Terminal) -> None:
     )
     assert ended.returncode == 2
     assert "standard input is compressed with gzip" in ended.stderr
-    assert "gunzip -c | pgstrata" in ended.stderr
+    assert "name that: -f FILE" in ended.stderr
 
 
 def test_an_empty_request(pgstrata: Terminal) -> None:

@@ -11,6 +11,7 @@ import psycopg
 from tests import needs
 from tests.acceptance.conftest import Terminal
 from tests.http_contract import check_contract
+from tests.servers import works_below
 
 
 def servers_of(store: Path) -> list[psutil.Process]:
@@ -18,8 +19,7 @@ def servers_of(store: Path) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "-D" in (words := process.info["cmdline"] or [])
-        and Path(words[words.index("-D") + 1]).is_relative_to(store)
+        if "-D" in (process.info["cmdline"] or []) and works_below(process.pid, store)
     ]
 
 

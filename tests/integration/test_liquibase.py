@@ -463,8 +463,9 @@ def test_a_server_that_was_stopped_since_the_last_step_is_not_told_of(
     async def scenario() -> list[str]:
         async with liquibase() as kind:
             steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+            data_dir = rig.cluster()
             for step in steps:
-                async with rig.serving() as server:
+                async with rig.serving(data_dir) as server:
                     said = await run(rig, kind, server, (step,))
             return said
 
