@@ -1,6 +1,7 @@
 """The output at the end of a job: its DSN, or its plan."""
 
 import sys
+from typing import TypedDict
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.document import print_document
@@ -8,6 +9,11 @@ from pgstrata.cli.follow import Ending
 from pgstrata.cli.plan_view import show_plan
 from pgstrata.cli.steps import steps_of, title
 from pgstrata.cli.text import one_line, relative, short
+
+
+class _Failed(TypedDict):
+    step: str
+    failures: tuple[str, ...]
 
 
 def show_ending(context: Context, ending: Ending, *, goes_on: bool = False) -> None:
@@ -18,24 +24,26 @@ def show_ending(context: Context, ending: Ending, *, goes_on: bool = False) -> N
     if ending.result is None:
         show_plan(context, ending.engine.job(ending.job_id))
         return
-    failures = _failures(context, ending) if goes_on else {}
+    failures = _failures(context, ending) if goes_on else []
     if context.json:
         import msgspec
 
         more = {"failures": failures} if failures else {}
         print_document({"job_id": ending.job_id, **msgspec.structs.asdict(ending.result), **more})
         return
-    for step, failed in failures.items():
-        print(f"{len(failed)} failed in {step}:", file=sys.stderr)
-        for line in failed:
+    for failed in failures:
+        print(f"{len(failed['failures'])} failed in {failed['step']}:", file=sys.stderr)
+        for line in failed["failures"]:
             print(f"  {one_line(line)}", file=sys.stderr)
     print(f"instance {short(ending.result.instance_id)}", file=sys.stderr)
     print(f"DSN={ending.result.dsn}")
 
 
-def _failures(context: Context, ending: Ending) -> dict[str, tuple[str, ...]]:
-    """What failed in the steps that this job made, by what they do."""
+def _failures(context: Context, ending: Ending) -> list[_Failed]:
+    """The steps that this job made in which something failed, with what it was."""
     made = steps_of(ending.engine.job(ending.job_id).tasks)
-    return {
-        relative(title(step), context.work_dir): step.failures for step in made if step.failures
-    }
+    return [
+        {"step": relative(title(step), context.work_dir), "failures": step.failures}
+        for step in made
+        if step.failures
+    ]

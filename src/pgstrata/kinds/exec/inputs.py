@@ -85,11 +85,7 @@ class Inputs:
         waiting: list[tuple[Path, str, tuple[str, ...]]] = [(root, self._named(root), ())]
         while waiting:
             path, name, links = waiting.pop()
-            if len(self._read) > _MOST:
-                raise InvalidArgumentError(
-                    f"the inputs are more than {_MOST} files",
-                    remedy="name what the command reads, not all that is beside it",
-                )
+            _check_number(len(self._read))
             loops = False
             if path.is_symlink():
                 self.show(path)
@@ -124,8 +120,14 @@ class Inputs:
     def _matches(self, pattern: Path) -> Iterator[Path]:
         """What there is that matches a pattern."""
         waiting = [(Path(pattern.anchor), pattern.parts[1:])]
+        # By more than one ** a directory is come to again and again.
+        seen: set[tuple[Path, tuple[str, ...]]] = set()
         while waiting:
             directory, parts = waiting.pop()
+            if (directory, parts) in seen:
+                continue
+            seen.add((directory, parts))
+            _check_number(len(seen))
             if not parts:
                 yield directory
                 continue
@@ -141,7 +143,8 @@ class Inputs:
                 waiting.append((directory, rest))
             for name in listing.names:
                 path = directory / name
-                if name.startswith(".") > part.startswith(".") or name in PASSED_OVER:
+                hidden = name.startswith(".") and not part.startswith(".")
+                if hidden or name in PASSED_OVER:
                     continue
                 if part == "**":
                     if path.is_symlink() or not self._sources.is_directory(path):
@@ -157,6 +160,14 @@ class Inputs:
 
     def _named(self, path: Path) -> str:
         return os.path.relpath(path, self._work_dir)
+
+
+def _check_number(files: int) -> None:
+    if files > _MOST:
+        raise InvalidArgumentError(
+            f"the inputs are more than {_MOST} files",
+            remedy="name what the command reads, not all that is beside it",
+        )
 
 
 def is_executable(path: Path) -> bool:
