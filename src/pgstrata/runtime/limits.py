@@ -8,7 +8,7 @@ is done often, and the servers are looked at when the machine has much less left
 import asyncio
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,9 @@ _BLOCK_BYTES = 512
 
 _PART = 8
 """What part of a limit the machine loses before the servers are looked at."""
+
+
+Look = Callable[[], Coroutine[None, None, None]]
 
 
 class Allowed(NamedTuple):
@@ -84,7 +87,7 @@ class _Watched:
     def __init__(self, process: Postmaster, allowed: Allowed) -> None:
         self.process = process
         self.allowed = allowed
-        self.size: int | None = None if allowed.disk else 0
+        self.size: int | None = None
         """That of its files when they were first looked at."""
 
 
@@ -116,7 +119,10 @@ class LimitWatch:
         self._memory = _Supply(_PROCESSES_SECONDS)
         self._processes = _Supply(_PROCESSES_SECONDS)
         self._disk = _Supply(_DISK_SECONDS)
-        self._task: asyncio.Task[None] | None = None
+        # Files may take long to count, and memory is gone fast.
+        self._looks = (self._look_at_processes, self._look_at_files)
+        self._looking: dict[Look, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def add(self, process: Postmaster, *, building: bool = False) -> None:
         """Watch a server, perhaps one that builds a state, until it has ended or is removed."""
@@ -125,8 +131,11 @@ class LimitWatch:
             allowed = allowed._replace(disk=0 if building else _free_bytes(self._store) // 2)
         if any(allowed):
             self._watched[process.handle] = _Watched(process, allowed)
-            if self._task is None or self._task.done():
-                self._task = asyncio.create_task(self._watch(), name="limits of servers")
+            for look in self._looks:
+                if look not in self._looking or self._looking[look].done():
+                    self._looking[look] = asyncio.create_task(
+                        self._repeat(look), name=look.__name__
+                    )
 
     def remove(self, handle: str) -> None:
         """Forget a server."""
@@ -138,60 +147,78 @@ class LimitWatch:
         return self._stopped.get(handle)
 
     async def close(self) -> None:
-        """Watch no more."""
-        if self._task is not None:
-            self._task.cancel()
+        """Watch no more, once those that were told to stop have ended."""
+        for task in self._looking.values():
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._task
+                await task
+        await asyncio.gather(*self._ending)
 
-    async def _watch(self) -> None:
+    async def _repeat(self, look: Look) -> None:
         while self._watched:
             await asyncio.sleep(_GLANCE_SECONDS)
             try:
-                await self._look()
+                await look()
             except (OSError, PgstrataError) as error:
                 _log.warning("the limits of servers could not be checked: %s", error)
 
-    async def _look(self) -> None:
+    async def _look_at_processes(self) -> None:
         now = asyncio.get_running_loop().time()
-        watched = dict(self._watched)
-        least = Allowed(*map(_least, zip(*(one.allowed for one in watched.values()), strict=True)))
-        busy = self._memory.is_due(
-            psutil.virtual_memory().available, least.memory // _PART, now
-        ) | self._processes.is_due(-_number_of_tasks(), least.processes // _PART, now)
-        grown = self._disk.is_due(_free_bytes(self._store), (least.disk or 0) // _PART, now)
-        for handle, one in watched.items():
-            if not postmaster.is_running(one.process):
-                self._watched.pop(handle, None)
-                continue
-            if not (busy or grown or one.size is None):
+        memory = _least(one.allowed.memory for one in self._watched.values())
+        number = _least(one.allowed.processes for one in self._watched.values())
+        free = psutil.virtual_memory().available
+        if self._memory.is_due(free, memory // _PART, now) | self._processes.is_due(
+            -_number_of_tasks(), number // _PART, now
+        ):
+            for handle, one in self._running():
+                used = await asyncio.to_thread(_used_by_processes, one.process.pid)
+                self._end_if(handle, one, excess(used, one.allowed))
+
+    async def _look_at_files(self) -> None:
+        now = asyncio.get_running_loop().time()
+        least = _least(one.allowed.disk for one in self._watched.values())
+        grown = self._disk.is_due(_free_bytes(self._store), least // _PART, now)
+        for handle, one in self._running():
+            if not one.allowed.disk or not (grown or one.size is None):
                 continue
             try:
-                used = await asyncio.to_thread(_used, one, processes=busy, files=grown)
-                reason = excess(used, one.allowed)
+                size = await asyncio.to_thread(_bytes_below, one.process.data_dir)
             except (PermissionError, PlantedFileError) as error:
                 reason = f"the server was stopped because its files cannot be measured: {error}"
-            if reason and handle in self._watched:
-                _log.warning("%s: %s", one.process.data_dir, reason)
-                self._stopped[handle] = reason
-                del self._watched[handle]
-                await postmaster.shut_down(one.process, clean=False)
+                self._end_if(handle, one, reason)
+                continue
+            if one.size is None:
+                one.size = size
+            self._end_if(handle, one, excess(Used(disk=size - one.size), one.allowed))
+
+    def _running(self) -> Iterator[tuple[str, _Watched]]:
+        """Those that have not ended, which are forgotten."""
+        for handle, one in list(self._watched.items()):
+            if postmaster.is_running(one.process):
+                yield handle, one
+            else:
+                self._watched.pop(handle, None)
+
+    def _end_if(self, handle: str, one: _Watched, reason: str | None) -> None:
+        """Stop a server if there is a reason to, unless nobody wants it watched any more."""
+        if reason is None or self._watched.pop(handle, None) is None:
+            return
+        _log.warning("%s: %s", one.process.data_dir, reason)
+        self._stopped[handle] = reason
+        ending = asyncio.create_task(_end(one.process), name=f"end of {one.process.data_dir}")
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+
+async def _end(process: Postmaster) -> None:
+    try:
+        await postmaster.shut_down(process, clean=False)
+    except (OSError, PgstrataError) as error:
+        _log.warning("%s could not be stopped: %s", process.data_dir, error)
 
 
 def _least(limits: Iterable[int | None]) -> int:
     return min((limit for limit in limits if limit), default=0)
-
-
-def _used(server: _Watched, *, processes: bool, files: bool) -> Used:
-    used = Used()
-    if processes:
-        used = _used_by_processes(server.process.pid)
-    if server.allowed.disk and (files or server.size is None):
-        size = _bytes_below(server.process.data_dir)
-        if server.size is None:
-            server.size = size
-        used = used._replace(disk=size - server.size)
-    return used
 
 
 def _used_by_processes(leader: int) -> Used:
