@@ -44,7 +44,8 @@ TWICE: tuple[tuple[type[Scenario], Kill], ...] = (
     (Build, Kill("store.add_state.before", 2)),
     (Build, Kill("store.add_instance.after", 1)),
 )
-"""The kills after which a recovery is killed too: each leaves other things to clear away."""
+"""The kills after which a recovery is killed too: each leaves other things to clear away. The last
+two leave most; only after them is it killed where not every moment is tried."""
 
 BESIDE_PREPARES = frozenset(
     {
@@ -124,6 +125,7 @@ def survive_all(
         once = [case for case in once if case.scenario is not Start]
     if not every_moment:
         once = list(by_point(once).values())
+        twice = [case for case in twice if case[:2] in TWICE[-2:]]
     survived, failures = survive(directory, backend, [*once, *twice])
     points = {kill.point for case in (*once, *twice) for kill in case[1:] if kill is not None}
     tally(
