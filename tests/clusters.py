@@ -164,7 +164,13 @@ async def _whole_layout(installation: Installation) -> Layout:
 class NativeRig:
     """Real servers of one installed PostgreSQL; clusters are copies of one made with initdb."""
 
-    def __init__(self, directory: Path, version: str = "", home: Path = POSTGRES_HOME) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        version: str = "",
+        home: Path = POSTGRES_HOME,
+        sandbox: SandboxSettings | None = None,
+    ) -> None:
         """``version`` as in ``postgres:<version>``; skips the test when it is not installed.
 
         ``home`` is where fetched servers are.
@@ -172,7 +178,7 @@ class NativeRig:
         self._directory = directory
         self._numbers = count()
         self._template: Path | None = None
-        self.native = native_runtime(directory, home=home)
+        self.native = native_runtime(directory, home=home, sandbox=sandbox)
         self.runtime: Runtime = self.native
         self.dbms: Dbms = Postgres()
         self.image = image_of(self.native, f"postgres:{version}" if version else "postgres")
@@ -246,12 +252,15 @@ class NativeRig:
 
 @contextmanager
 def rig_below(
-    directory: Path, version: str = "", home: Path = POSTGRES_HOME
+    directory: Path,
+    version: str = "",
+    home: Path = POSTGRES_HOME,
+    sandbox: SandboxSettings | None = None,
 ) -> Iterator[NativeRig]:
     """Servers that work below a new directory, none of which may be left at the end."""
     directory.mkdir()
     with no_server_left(directory):
-        rig = NativeRig(directory, version, home)
+        rig = NativeRig(directory, version, home, sandbox)
         rig.cluster()  # the first takes an event loop of its own, which a test has not to spare
         yield rig
 

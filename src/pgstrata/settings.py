@@ -21,7 +21,7 @@ Consistency = Literal["auto", "clean", "crash"]
 """How a server is left in a state: stopped cleanly, or as after a crash if that loses nothing;
 ``auto`` takes what costs less."""
 
-SandboxLevel = Literal["auto", "off", "partial", "basic"]
+SandboxLevel = Literal["auto", "off", "partial", "basic", "strict"]
 
 THROW_AWAY_SETTINGS: dict[str, str] = {
     # Nothing here has to survive a power failure: a state's files are synced after the server has
@@ -118,7 +118,8 @@ class SandboxSettings(NamedTuple):
         SandboxLevel,
         Setting(
             "the cell of each server: basic has namespaces, Landlock and a filter of system calls, "
-            "partial goes without namespaces, off is none at all; auto takes the best that works",
+            "strict a network of its own as well, partial goes without namespaces, off is none at "
+            "all; auto takes the best that works up to basic",
             restart=True,
         ),
     ] = "auto"

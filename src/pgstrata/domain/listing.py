@@ -94,7 +94,7 @@ class SandboxStatus(Model, frozen=True, kw_only=True):
     """How servers are kept from everything else."""
 
     level: str
-    """``basic``, ``partial`` or ``off``."""
+    """``strict``, ``basic``, ``partial`` or ``off``."""
     missing: tuple[str, ...]
     """What the system lacks for a better level, for people."""
     open_attacks: tuple[str, ...]

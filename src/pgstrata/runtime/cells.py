@@ -70,12 +70,21 @@ class Cells:
         wanted = self._settings.level
         if wanted == "off":
             return Means()
+        if wanted == "strict" and self._settings.network:
+            raise InvalidArgumentError(
+                "sandbox.level strict keeps servers from every network, and sandbox.network lets "
+                "them use it",
+                remedy="set sandbox.level to basic, or sandbox.network to false",
+            )
         found = levels.probe(self._spawner, self._ids)
-        if wanted == "basic" and found.level != "basic":
+        lacks = not found.is_whole or (wanted == "strict" and not found.network)
+        if wanted in ("basic", "strict") and lacks:
             raise InvalidArgumentError(
                 f"this system has no cells of level {wanted}: {'; '.join(found.missing)}",
                 remedy="set sandbox.level to auto",
             )
+        if wanted == "strict":
+            return found._replace(apart=True)
         if wanted == "partial" and found.landlock:
             return found._replace(namespaces=0, network=False, asks=False)
         return found
@@ -115,7 +124,8 @@ class Cells:
             return None
         argv = tuple(argv)
         others = tuple(str(path) for path in (*_outside_system(layout), *self._settings.read_paths))
-        alone = building and means.network and not self._settings.network
+        alone = means.apart or (building and means.network and not self._settings.network)
+        empty = alone and building
         inside = self.seen(places)
         shown = (*SYSTEM, *others, *(_NETWORKING * self._settings.network))
         own = (str(inside.data_dir), str(inside.sockets))
@@ -137,18 +147,20 @@ class Cells:
                 else (*shown, str(places.rules), *own, "/etc", "/proc", "/dev"),
                 write=(*own, _SHARED_MEMORY, "/dev/null", *(("/tmp",) if namespaces else ())),  # noqa: S108
                 execute=(argv[0], *_interpreter(argv[0])),
-                tcp=not alone and not self._settings.network,
+                tcp=not empty and not self._settings.network,
                 connect=(port,),
                 listen=(port,),
             )
             if means.landlock
             else None,
             filter=seccomp.program(
-                datagrams=alone or self._settings.network or major < _OLDEST_WITHOUT_DATAGRAMS,
+                datagrams=empty or self._settings.network or major < _OLDEST_WITHOUT_DATAGRAMS,
                 directories="asked" if means.asks else "refused",
             )
             if means.filter
             else None,
+            let_in=port if means.apart and not building else None,
+            let_in_filter=seccomp.only_connections(),
             most_processes=self._most_processes,
             temporary=self._limits.memory or None,
         )

@@ -122,17 +122,17 @@ class NativeRuntime:
 
     @property
     def remark(self) -> str | None:
-        level = self._cells.means.level
-        if level == "basic":
+        means = self._cells.means
+        if means.is_whole:
             return None
         return (
-            f"the sandbox is {level}: `pgstrata status` says what servers are not kept from, "
+            f"the sandbox is {means.level}: `pgstrata status` says what servers are not kept from, "
             "and what is missing"
         )
 
     @property
     def confines(self) -> bool:
-        return self._cells.means.level == "basic" and not self._opened
+        return self._cells.means.is_whole and not self._opened
 
     async def initialise(
         self, image_id: str, data_dir: Path, options: Initdb | None = None

@@ -7,7 +7,7 @@ import _socket
 import os
 import resource
 
-from pgstrata.system.cell import kernel, landlock, placing
+from pgstrata.system.cell import kernel, landlock, letting_in, placing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +39,16 @@ _TERMINATE, _CHILD_ENDED = 15, 17
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
 
 
-def become(cell: "Cell", standard: list[int], listener: _socket.socket | None) -> None:
+def become(
+    cell: "Cell",
+    standard: list[int],
+    listener: _socket.socket | None,
+    door: _socket.socket | None,
+) -> None:
     """Become the cell's program, with ``standard`` as its standard input, output and error.
 
-    ``listener``: who gets the descriptor with which to answer calls, if somebody does.
+    ``listener``: who gets the descriptor with which to answer calls, if somebody does; ``door``:
+    where clients come in, if they do.
 
     Returns only by ``OSError``, whose file name says what failed.
     """
@@ -78,6 +84,9 @@ def become(cell: "Cell", standard: list[int], listener: _socket.socket | None) -
             os.setresuid(cell.ids[0], cell.ids[0], cell.ids[0])
     with _doing(f"enter {cell.cwd}"):
         os.chdir(cell.cwd)
+    if door is not None:
+        with _doing("let clients in"):
+            letting_in.begin(door, cell.let_in_filter)
     if rules is not None:
         with _doing("obey Landlock's rules"):
             rules.obey()

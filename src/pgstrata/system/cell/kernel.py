@@ -49,6 +49,8 @@ _PRIVATE = 1 << 18  # MS_PRIVATE
 _RECURSIVE = 16384  # MS_REC
 
 _SET_NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
+_SET_DUMPABLE = 4  # PR_SET_DUMPABLE
+_CAPABILITIES_3 = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _HAS_CAPABILITY, _DROP_CAPABILITY = 23, 24  # PR_CAPBSET_READ, PR_CAPBSET_DROP
 OVERRIDE_MODES, READ_ANYTHING = 1, 2  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 
@@ -146,6 +148,17 @@ def drop_capabilities(*, keep: tuple[int, ...]) -> None:
         if number not in keep:
             _check(_LIBC.prctl(_DROP_CAPABILITY, number, 0, 0, 0))
         number += 1
+
+
+def give_up_capabilities() -> None:
+    """Have none any more, now and for good."""
+    header = struct.pack("Ii", _CAPABILITIES_3, 0)
+    _check(_LIBC.capset(header, bytes(24)))
+
+
+def forbid_looking_in() -> None:
+    """Keep processes of the same user from this one's memory and descriptors."""
+    _check(_LIBC.prctl(_SET_DUMPABLE, 0, 0, 0, 0))
 
 
 def obey_signals(numbers: tuple[int, ...]) -> None:

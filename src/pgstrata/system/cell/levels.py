@@ -10,7 +10,7 @@ from pgstrata.errors import ProgramError
 from pgstrata.system.cell import kernel, landlock, plan, seccomp
 from pgstrata.system.cell.spawning import Ended, Spawner, Started, ended
 
-Level = Literal["off", "partial", "basic"]
+Level = Literal["off", "partial", "basic", "strict"]
 
 SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"),
@@ -36,26 +36,37 @@ class Means(NamedTuple):
     """Whether system calls can be filtered."""
     asks: bool = False
     """Whether we can be asked about some of them, in a cell with mounts of its own."""
+    apart: bool = False
+    """Whether every server gets a network of its own, and not only those that build states."""
     missing: tuple[str, ...] = ()
     """Why something of this is missing, for people."""
 
     @property
     def level(self) -> Level:
-        """``basic`` if nothing of it is missing that any of the attacks needs."""
+        """``basic`` if nothing of it is missing that any of the attacks needs, ``strict`` if some
+        of it stands behind more."""
         if self.namespaces and self.landlock >= landlock.TCP and self.filter:
-            return "basic"
+            return "strict" if self.apart else "basic"
         return "partial" if self.namespaces or self.landlock or self.filter else "off"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the level is ``basic`` or better."""
+        return self.level in ("basic", "strict")
 
 
 def probe(spawner: Spawner, ids: tuple[int, int] | None) -> Means:
     """Find out by starting a program as the user that servers run as. Blocks for milliseconds."""
     missing = []
-    namespaces = network = 0
+    namespaces, network = 0, False
     for users in _users():
         failure = _try(spawner, ids, _NAMESPACES | users)
         if failure is None:
             namespaces = _NAMESPACES | users
-            network = _try(spawner, ids, namespaces | kernel.NEW_NETWORK) is None
+            failure = _try(spawner, ids, namespaces | kernel.NEW_NETWORK)
+            network = failure is None
+            if failure:
+                missing.append(f"a network namespace: {failure}")
             break
     else:
         missing.append(f"namespaces: {failure}")
@@ -79,7 +90,7 @@ def probe(spawner: Spawner, ids: tuple[int, int] | None) -> Means:
     if asks and (failure := _try(spawner, ids, namespaces, filtered=True, kept="/tmp/x")):  # noqa: S108
         asks = False
         missing.append(f"tablespaces: {failure}")
-    return Means(namespaces, bool(network), version, filters, asks, tuple(missing))
+    return Means(namespaces, network, version, filters, asks, missing=tuple(missing))
 
 
 def open_attacks(means: Means) -> tuple[str, ...]:
@@ -98,14 +109,14 @@ def _open(means: Means) -> Iterator[str]:
             yield "signal and trace the processes of its user, neighbours among them"
     if means.landlock < landlock.TCP:
         yield "connect to TCP ports of this machine and of others"
-    if means.landlock < landlock.SCOPES:
+    if means.landlock < landlock.SCOPES and not means.apart:
         yield "connect to abstract Unix sockets of others"
     if not means.landlock:
         yield "run the programs of this machine"
     if not means.filter:
         yield "use kernel interfaces that have had holes: io_uring, bpf, user namespaces"
         yield "send datagrams (UDP)"
-    else:
+    elif not means.apart:
         yield "send datagrams (UDP), if its PostgreSQL is 14 or older"
 
 

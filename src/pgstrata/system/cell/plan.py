@@ -53,6 +53,11 @@ class Cell(NamedTuple):
     """Rules for Landlock; None for none."""
     filter: bytes | None = None
     """The filter of its system calls (``seccomp.program``); None for none."""
+    let_in: int | None = None
+    """With a network of its own: a TCP port of our loopback interface. Whoever connects to it is
+    led to the same port of the cell's, by a process beside the program."""
+    let_in_filter: bytes | None = None
+    """The filter of that one's system calls."""
     most_processes: int | None = None
     """How many processes and threads there may be, which takes a user namespace; None for any."""
     temporary: int | None = None

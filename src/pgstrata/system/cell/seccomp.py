@@ -20,6 +20,8 @@ class _Machine(NamedTuple):
     mode: int
     """Which of its arguments is the mode."""
     refused: tuple[int, ...]
+    connections: tuple[int, ...]
+    """What it takes to pass on what comes by TCP, and to have memory."""
 
 
 _SINCE_5_1: Final = (
@@ -54,6 +56,16 @@ _MACHINES: Final = {
             *(154, 212, 180, 156, 139),  # modify_ldt, lookup_dcookie, nfsservctl, _sysctl, sysfs
             *(170, 171),  # sethostname, setdomainname
         ),
+        connections=(
+            *(41, 42, 288, 45, 44, 48),  # socket, connect, accept4, recvfrom, sendto, shutdown
+            *(51, 54, 55),  # getsockname, setsockopt, getsockopt
+            *(232, 281, 233),  # epoll_wait, epoll_pwait, epoll_ctl
+            *(1, 3, 33, 292),  # write, close, dup2, dup3
+            *(9, 10, 11, 12, 25, 28),  # mmap, mprotect, munmap, brk, mremap, madvise
+            *(202, 14, 15, 219),  # futex, rt_sigprocmask, rt_sigreturn, restart_syscall
+            228,  # clock_gettime
+            *(60, 231),  # exit, exit_group
+        ),
     ),
     "aarch64": _Machine(
         audit=0xC00000B7,
@@ -76,6 +88,16 @@ _MACHINES: Final = {
             *(262, 263),
             *(18, 42),
             *(161, 162),
+        ),
+        connections=(
+            *(198, 203, 242, 207, 206, 210),
+            *(204, 208, 209),
+            *(22, 21),
+            *(64, 57, 24),
+            *(222, 226, 215, 214, 216, 233),
+            *(98, 135, 139, 128),
+            113,
+            *(93, 94),
         ),
     ),
 }
@@ -170,6 +192,27 @@ def program(
     if not sockets:
         lines += [_line(_EQUAL, numbers.socket, no=len(check)), *check]
     lines += [_line(_RETURN, _ALLOW)]
+    return b"".join(lines)
+
+
+@cache
+def only_connections(machine: str = kernel.MACHINE) -> bytes | None:
+    """The filter of a process that passes on what comes by TCP, and does nothing else.
+
+    None where there is none.
+    """
+    if not is_known(machine):
+        return None
+    numbers = _MACHINES[machine]
+    lines = [
+        _line(_LOAD, _ARCHITECTURE),
+        _line(_EQUAL, numbers.audit, yes=1),
+        _line(_RETURN, _KILL),
+        _line(_LOAD, _NUMBER),
+    ]
+    for number in numbers.connections:
+        lines += [_line(_EQUAL, number, no=1), _line(_RETURN, _ALLOW)]
+    lines += [_line(_RETURN, _ERROR | errno.EPERM)]
     return b"".join(lines)
 
 

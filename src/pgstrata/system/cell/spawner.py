@@ -17,7 +17,7 @@ import resource
 import select
 import struct
 
-from pgstrata.system.cell import inside, kernel, placing
+from pgstrata.system.cell import inside, kernel, letting_in, placing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class _Spawner:
     def _start(self, descriptors: list[int]) -> tuple[int, int]:
         request, *standard, report = descriptors
         cell = _decoded(kernel.read(f"/proc/self/fd/{request}"))
+        door = None if cell.let_in is None else letting_in.door(cell.let_in)
         mapped, mapper = os.pipe2(os.O_CLOEXEC)
         teller = listener = None
         if cell.kept is not None:
@@ -113,7 +114,7 @@ class _Spawner:
             pid, pidfd = kernel.clone(cell.namespaces)
             if pid == 0:
                 os.close(mapper)
-                self._live(cell, standard, mapped, report, listener)
+                self._live(cell, standard, mapped, report, listener, door)
             try:
                 if cell.namespaces & kernel.NEW_USERS:
                     kernel.map_ids(pid)
@@ -129,8 +130,9 @@ class _Spawner:
             os.close(mapped)
             if mapper >= 0:
                 os.close(mapper)
-            if listener is not None:
-                listener.close()
+            for one in (listener, door):
+                if one is not None:
+                    one.close()
         if teller is not None:
             self._tellers[teller.fileno()] = (teller, pidfd, cell)
             self._sources.register(teller.fileno(), select.POLLIN)
@@ -145,12 +147,13 @@ class _Spawner:
         mapped: int,
         report: int,
         listener: _socket.socket | None,
+        door: _socket.socket | None,
     ) -> "NoReturn":
         """The life of a child until it is another program."""
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
             if os.read(mapped, 1):
-                inside.become(cell, standard, listener)
+                inside.become(cell, standard, listener, door)
         except BaseException as error:  # noqa: BLE001 - nothing may return from here
             what = getattr(error, "filename", None) or "start"
             why = getattr(error, "strerror", None) or repr(error)
