@@ -1,7 +1,7 @@
 """A server with a network of its own: its DSN leads in, and nothing leads out."""
 
 import asyncio
-import os
+import resource
 import socket
 import struct
 import subprocess
@@ -284,9 +284,32 @@ def test_clients_that_left_or_stay_silent_for_ever_keep_nothing(neighbour: Serve
             connection.execute("select pg_sleep(0.5)")
         assert sum(relay.cpu_times()[:2]) - working < 0.25
         if needs.IS_ROOT:
-            # Its door, its events and the three that every program has; nobody else looks into it.
-            while relay.num_fds() > 5:
-                os.sched_yield()
+            # Its door, its events and the three that every program has, and two for who asks;
+            # nobody but root looks into it.
+            with connected(neighbour.endpoint.dsn) as connection:
+                while relay.num_fds() > 7:
+                    connection.execute("select pg_sleep(0.01)")
+
+
+@needs.root
+@pytest.mark.slow
+def test_clients_wait_when_there_are_no_more_descriptors(neighbour: Server) -> None:
+    relay = relay_of(neighbour)
+    before = resource.prlimit(relay.pid, resource.RLIMIT_NOFILE)
+    address = ("127.0.0.1", neighbour.endpoint.port)
+    with connected(neighbour.endpoint.dsn) as connection:
+        used = relay.num_fds()
+        resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (used, before[1]))
+        try:
+            with socket.create_connection(address, 30) as client:
+                client.sendall(ENCRYPT)
+                working = sum(relay.cpu_times()[:2])
+                connection.execute("select pg_sleep(2.5)")
+                assert sum(relay.cpu_times()[:2]) - working < 0.5
+                resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, before)
+                assert client.recv(1) == b"N"
+        finally:
+            resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, before)
 
 
 class Choosing(Ports):

@@ -126,6 +126,7 @@ class Cells:
         others = tuple(str(path) for path in (*_outside_system(layout), *self._settings.read_paths))
         alone = means.apart or (building and means.network and not self._settings.network)
         empty = alone and building
+        door = port if means.apart and not building else None
         inside = self.seen(places)
         shown = (*SYSTEM, *others, *(_NETWORKING * self._settings.network))
         own = (str(inside.data_dir), str(inside.sockets))
@@ -159,8 +160,8 @@ class Cells:
             )
             if means.filter
             else None,
-            let_in=port if means.apart and not building else None,
-            let_in_filter=seccomp.only_connections(),
+            let_in=door,
+            let_in_filter=seccomp.only_connections() if door else None,
             most_processes=self._most_processes,
             temporary=self._limits.memory or None,
         )

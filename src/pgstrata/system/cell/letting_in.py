@@ -12,6 +12,7 @@ import _socket
 import os
 import resource
 import select
+import time
 
 from pgstrata.system.cell import kernel, landlock
 
@@ -126,17 +127,17 @@ class _Letting:
         self._piece = memoryview(bytearray(_PIECE_BYTES))
         self._events = select.epoll()
         self._is_open = False
+        self._opens_at = 0.0
 
     def serve(self) -> None:
         """Let clients in, for ever."""
         while True:
-            if not self._is_open and self._have_room():
+            pause = max(0, self._opens_at - time.monotonic())
+            if not self._is_open and not pause and self._have_room():
                 self._events.register(_DOOR, select.EPOLLIN)
                 self._is_open = True
             knocked = False
-            # A door that is closed although there is room is opened again after a while.
-            pausing = not self._is_open and self._have_room()
-            for descriptor, events in self._events.poll(_PAUSE_SECONDS if pausing else None):
+            for descriptor, events in self._events.poll(pause or None):
                 if descriptor == _DOOR:
                     knocked = True
                 elif descriptor in self._connections:
@@ -171,6 +172,7 @@ class _Letting:
             if server is not None:
                 server.close()
             self._close_door()
+            self._opens_at = time.monotonic() + _PAUSE_SECONDS
             return
         connection = _Connection(client, server)
         for side in (_CLIENT, _SERVER):
