@@ -43,7 +43,8 @@ def test_an_instance_reaches_no_state_and_nothing_of_its_own_but_its_data(
     beside = [path for path in instance.iterdir() if path.is_dir() and path.name != "data"]
     with psycopg.connect(dsn, autocommit=True) as connection:
         # What it may do anywhere, it may do where it lives.
-        connection.execute(f"copy (select 1) to '{instance}/data/planted'")
+        [(own,)] = connection.execute("show data_directory").fetchall()
+        connection.execute(f"copy (select 1) to '{own}/planted'")
         for place in (state / "data", base / "data", *beside, *(path / "upper" for path in beside)):
             with pytest.raises(psycopg.Error):
                 connection.execute("select pg_ls_dir(%s)", (str(place),))
