@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,6 +82,33 @@ def test_stopping_leaves_instances_up_and_ends_well(pgstrata: Terminal) -> None:
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
     pgstrata("engine", "start")
+
+
+def refusal(dsn: str) -> str | None:
+    """What a server says that lets nobody in; None if it does."""
+    try:
+        psycopg.connect(dsn).close()
+    except psycopg.OperationalError as error:
+        return str(error)
+    return None
+
+
+def test_a_backend_that_crashes_right_after_the_start_costs_no_client_the_login(
+    pgstrata: Terminal,
+) -> None:
+    dsn = pgstrata.prepare("-c", "select 1")
+    with psycopg.connect(dsn):
+        [backend] = [
+            one
+            for one in pgstrata.below_the_engine("postgres")
+            if "postgres postgres 127.0.0.1" in " ".join(one.cmdline())
+        ]
+        backend.kill()
+        backend.wait()
+    deadline = time.monotonic() + 60
+    while said := refusal(dsn):
+        assert "password" not in said
+        assert time.monotonic() < deadline
 
 
 def test_an_idle_engine_ends_by_itself(pgstrata: Terminal) -> None:

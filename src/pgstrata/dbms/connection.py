@@ -63,6 +63,8 @@ async def give_login(server: Server, verifier: str) -> None:
     user = server.endpoint.user.replace('"', '""')
     await tell(
         server,
+        # It must outlive a crash of a backend, and no standby need hear of it.
+        "set synchronous_commit = local",
         f"""alter role "{user}" superuser login password '{verifier}' """
         "valid until 'infinity' connection limit -1",
     )
