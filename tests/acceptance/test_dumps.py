@@ -97,7 +97,7 @@ def test_a_dump_in_any_format_comes_to_what_pg_restore_makes_of_it(
     for words in (("-f", "c.dump"), ("-f", "t.dump"), ("-f", "d")):
         assert content(prepared(shell, *options, *words)) == wanted
     parallel = shell("prepare:psql", *IMAGE, "--", *options, "-j", "2", "-f", "c.dump")
-    assert "cached  -f c.dump" in parallel.stderr
+    assert "cached  -f c.dump" in parallel.stderr.replace("'", "")
 
 
 def test_jobs_options_and_files_of_options_are_pg_restore_s(
@@ -137,7 +137,7 @@ def test_what_a_dump_needs_and_does_not_find_fails_its_step_or_is_listed(shell: 
     assert "--no-owner" in failed.stderr
     going_on = ("--on-error", "continue", "--", "-f", "t.dump")
     passed = shell("prepare:psql", *IMAGE, *going_on)
-    assert "failed in -f t.dump:" in passed.stderr
+    assert "failed in -f t.dump:" in passed.stderr.replace("'", "")
     assert "(ALTER TABLE app.note OWNER TO bob;)" in passed.stderr
     assert rows(passed.stdout.strip().removeprefix("DSN="), "select app.words()") == [(50,)]
 

@@ -73,7 +73,7 @@ def test_a_server_whose_engine_was_killed_while_it_came_up_is_not_left_over(
     pgstrata("engine", "start")
     engine = psutil.Process(pgstrata.engine_file()["pid"])
     pgstrata("prepare:psql", "--no-watch", "--", "-c", "select pg_sleep(600)")
-    while not servers_below(pgstrata.store / "work"):
+    while not servers_below(pgstrata.store):
         assert engine.is_running()
     engine.kill()
     engine.wait()

@@ -28,7 +28,7 @@ from pgstrata.system.cell import levels
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Spawner
 from tests import needs
-from tests.clusters import NativeRig, connected, native_runtime, rig_below
+from tests.clusters import NativeRig, connected, fetched, native_runtime, rig_below
 from tests.hostile.cells import ATTACKS, argv, outcome_in
 from tests.servers import pid_of
 
@@ -210,7 +210,8 @@ def test_many_clients_at_once_are_what_they_were(neighbour: Server) -> None:
     ours = ("127.0.0.1/32", neighbour.endpoint.port)
     assert answers == [[(*ours, g) for g in range(1, 1001 + number)] for number in range(36)]
     asked = ("-XAt", "-c", "select 42")
-    done = subprocess.run(["psql", neighbour.endpoint.dsn, *asked], capture_output=True, check=True)
+    psql = fetched("18").bin_dir / "psql"
+    done = subprocess.run([psql, neighbour.endpoint.dsn, *asked], capture_output=True, check=True)
     assert done.stdout == b"42\n"
 
 

@@ -21,7 +21,7 @@ def run(context: Context, given: Given) -> int:
         )
     start = given.read("--from", whole_number) or 0
     engine = context.engine()
-    show_ending(context, follow(context, engine, given.words[0].lower(), start=start), goes_on=True)
+    show_ending(context, follow(context, engine, given.words[0].lower(), start=start))
     return 0
 
 
