@@ -11,6 +11,7 @@ from asyncio import StreamReader, StreamWriter
 from pathlib import Path
 
 from pgstrata.runtime.ports import HOST
+from pgstrata.system.listening import PIECE_BYTES, Listener, pass_on
 
 _HEAD = struct.Struct("!II")
 _LENGTH = struct.Struct("!I")
@@ -28,7 +29,6 @@ _REFUSED = b"SFATAL\0VFATAL\0C28P01\0Mwrong password for this relay\0\0"
 
 _KNOCK_SECONDS = 10
 _MOST_KNOCKING = 16
-_PIECE_BYTES = 256 << 10
 
 
 class _RefusedError(Exception):
@@ -41,51 +41,43 @@ class Relay:
     def __init__(self, socket: Path) -> None:
         """``socket``: the server's, which need not be there until a client is let through."""
         self.password = secrets.token_hex(16)
-        self.port = 0
         self._socket = socket
-        self._listener: asyncio.Server | None = None
+        self._listener = Listener("relay", self._serve)
         self._knocking: dict[asyncio.Task[None], None] = {}
         """Those who have not shown the password yet, the oldest first."""
-        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """The port, once it is open."""
+        return self._listener.port
 
     async def open(self) -> None:
         """Listen on a port that the kernel chooses."""
-        self._listener = await asyncio.start_server(self._accept, HOST, 0, limit=_PIECE_BYTES)
-        self.port = self._listener.sockets[0].getsockname()[1]
+        await self._listener.open(HOST)
 
     async def close(self) -> None:
         """End all connections, and listen no more. May be repeated."""
-        if self._listener is not None:
-            self._listener.close()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer), name=f"relay {self.port}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self._knocking[task] = None
-        task.add_done_callback(lambda ended: self._knocking.pop(ended, None))
-        if len(self._knocking) > _MOST_KNOCKING:
-            next(iter(self._knocking)).cancel()
+        await self._listener.close()
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._knocking[task] = None
+        if len(self._knocking) > _MOST_KNOCKING:
+            next(iter(self._knocking)).cancel()
         try:
             async with asyncio.timeout(_KNOCK_SECONDS):
                 first = await self._first_message(reader, writer)
-            task = asyncio.current_task()
-            assert task is not None
             del self._knocking[task]
             from_server, to_server = await asyncio.open_unix_connection(
-                self._socket, limit=_PIECE_BYTES
+                self._socket, limit=PIECE_BYTES
             )
             to_server.write(first)
-            await asyncio.gather(_pass_on(reader, to_server), _pass_on(from_server, writer))
+            await asyncio.gather(pass_on(reader, to_server), pass_on(from_server, writer))
         except (_RefusedError, TimeoutError, asyncio.IncompleteReadError, OSError):
             return
         finally:
+            self._knocking.pop(task, None)
             writer.close()
 
     async def _first_message(self, reader: StreamReader, writer: StreamWriter) -> bytes:
@@ -126,15 +118,3 @@ def _rest(length: int, read: int) -> int:
     if not read <= length <= _LONGEST_MESSAGE:
         raise _RefusedError
     return length - read
-
-
-async def _pass_on(reader: StreamReader, writer: StreamWriter) -> None:
-    """Pass on everything until one of them has ended, and end the other."""
-    try:
-        while piece := await reader.read(_PIECE_BYTES):
-            writer.write(piece)
-            await writer.drain()
-    except ConnectionError:
-        return
-    finally:
-        writer.close()

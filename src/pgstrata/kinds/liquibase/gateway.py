@@ -18,7 +18,8 @@ from py4j.java_gateway import (
 )
 from py4j.protocol import Py4JNetworkError
 
-_LOCALHOST = "127.0.0.1"
+from pgstrata.runtime.ports import HOST
+
 _SEGMENT = 1460
 
 # Its caller reports a Java process that ends.
@@ -43,7 +44,7 @@ class Gateways:
             )
         )
         self._callbacks = self.first.get_callback_server()
-        address = self.first.jvm.java.net.InetAddress.getByName(_LOCALHOST)
+        address = self.first.jvm.java.net.InetAddress.getByName(HOST)
         builder = getattr(self.first.jvm.py4j, "GatewayServer$GatewayServerBuilder")()
         builder.javaPort(0).javaAddress(address)
         builder.callbackClient(self._callbacks.get_listening_port(), address, token)

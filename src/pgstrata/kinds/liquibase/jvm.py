@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 from pgstrata.domain.instance import Endpoint
 from pgstrata.errors import ToolMissingError
-from pgstrata.kinds.liquibase.gate import HOST, Gate
+from pgstrata.kinds.liquibase.gate import Gate
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
 from pgstrata.runtime.base import Companions, LineSink
+from pgstrata.runtime.ports import HOST
 from pgstrata.system import subprocesses
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Stream
