@@ -8,6 +8,7 @@ is done often, and the servers are looked at when the machine has much less left
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,8 +31,6 @@ _GLANCE_SECONDS = 0.25
 
 _PROCESSES_SECONDS, _DISK_SECONDS = 10.0, 60.0
 """How often to look at the servers at any rate."""
-
-_BLOCK_BYTES = 512
 
 _PART = 8
 """What part of a limit the machine loses before the servers are looked at."""
@@ -128,7 +127,9 @@ class LimitWatch:
         """Watch a server, perhaps one that builds a state, until it has ended or is removed."""
         allowed = self._allowed
         if allowed.disk is None:
-            allowed = allowed._replace(disk=0 if building else _free_bytes(self._store) // 2)
+            allowed = allowed._replace(
+                disk=0 if building else shutil.disk_usage(self._store).free // 2
+            )
         if any(allowed):
             self._watched[process.handle] = _Watched(process, allowed)
             for look in self._looks:
@@ -177,7 +178,7 @@ class LimitWatch:
     async def _look_at_files(self) -> None:
         now = asyncio.get_running_loop().time()
         least = _least(one.allowed.disk for one in self._watched.values())
-        grown = self._disk.is_due(_free_bytes(self._store), least // _PART, now)
+        grown = self._disk.is_due(shutil.disk_usage(self._store).free, least // _PART, now)
         for handle, one in self._running():
             if not one.allowed.disk or not (grown or one.size is None):
                 continue
@@ -253,17 +254,10 @@ def _bytes_below(data_dir: Path) -> int:
     """
     size = 0
     with suppress(FileNotFoundError):
-        size += (data_dir.parent / LOG).lstat().st_blocks * _BLOCK_BYTES
+        size += walking.allocated((data_dir.parent / LOG).lstat())
     with suppress(FileNotFoundError):
-        size += sum(
-            found.status.st_blocks * _BLOCK_BYTES for found in walking.everything_in(data_dir)
-        )
+        size += sum(walking.allocated(found.status) for found in walking.everything_in(data_dir))
     return size
-
-
-def _free_bytes(directory: Path) -> int:
-    disk = os.statvfs(directory)
-    return disk.f_bavail * disk.f_frsize
 
 
 def _number_of_tasks() -> int:

@@ -26,8 +26,6 @@ Check = Callable[[], None]
 _AT_ONCE = 64 << 20
 """How many bytes are copied between two checks."""
 
-_BLOCK_BYTES = 512
-
 
 class TreeCopy:
     """The copy of one tree, in which hard links are links to each other again."""
@@ -131,7 +129,7 @@ def _copy_content(
                 raise
         else:
             return
-    if status.st_blocks * _BLOCK_BYTES < status.st_size:
+    if walking.allocated(status) < status.st_size:
         _copy_all_but_holes(source, target, status.st_size, check)
     else:
         _copy_range(source, target, 0, status.st_size, check)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pgstrata.statefs import trees
 from pgstrata.statefs.base import Usage
-from pgstrata.system import planted
+from pgstrata.system import planted, walking
 from pgstrata.system.planted import PlantedFileError
 from pgstrata.system.walking import Found
 
@@ -49,7 +49,7 @@ def measure(files: Iterable[Found], changed_since: float | None) -> Usage:
     everything = shared = 0
     for found in files:
         status = found.status
-        held = trees.allocated(status)
+        held = walking.allocated(status)
         everything += held
         if not held or not stat.S_ISREG(status.st_mode):
             continue

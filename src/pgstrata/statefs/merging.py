@@ -17,8 +17,6 @@ from pgstrata.statefs import namespaces
 from pgstrata.system import planted, walking
 from pgstrata.system.planted import PlantedFileError
 
-_BLOCK_BYTES = 512
-
 _NO_ATTRIBUTE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM})
 
 Names = tuple[str, ...]
@@ -152,23 +150,23 @@ def allocated_bytes(directory: Directory) -> int:
 
     Files that vanish meanwhile do not count.
     """
-    return _BLOCK_BYTES * _blocks(directory, set())
+    return _allocated_below(directory, set())
 
 
-def _blocks(directory: Directory, seen: set[tuple[int, int]]) -> int:
-    blocks = os.fstat(directory.descriptor).st_blocks
+def _allocated_below(directory: Directory, seen: set[tuple[int, int]]) -> int:
+    size = walking.allocated(os.fstat(directory.descriptor))
     for entry in directory.entries():
         with suppress(FileNotFoundError):
             if entry.is_directory:
                 with directory.enter(entry) as below:
-                    blocks += _blocks(below, seen)
+                    size += _allocated_below(below, seen)
                 continue
             status = entry.status()
             identity = (status.st_dev, status.st_ino)
             if status.st_nlink == 1 or identity not in seen:
-                blocks += status.st_blocks
+                size += walking.allocated(status)
                 seen.add(identity)
-    return blocks
+    return size
 
 
 def _is_whiteout(entry: "os.DirEntry[str]") -> bool:

@@ -21,7 +21,6 @@ from pgstrata.system.descriptors import opened
 from pgstrata.system.libc import LIBC, check
 from pgstrata.system.walking import Found
 
-_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
 _DELETE_ROUNDS = 10_000
 
 _CHANGED = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
@@ -184,7 +183,7 @@ def _allow_reading(entry: _Entry) -> None:
 
 def allocated_bytes(path: Path) -> int:
     """Bytes that a tree takes on disk, without holes; raises and counts like ``everything_in``."""
-    return sum(allocated(found.status) for found in everything_in(path))
+    return sum(walking.allocated(found.status) for found in everything_in(path))
 
 
 def unlinked_bytes(path: Path) -> int:
@@ -195,21 +194,16 @@ def unlinked_bytes(path: Path) -> int:
     for found in walking.everything_in(path):
         status = found.status
         if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
-            bytes_held += allocated(status)
+            bytes_held += walking.allocated(status)
         else:
             identity = (status.st_dev, status.st_ino)
             names[identity] += 1
             linked[identity] = status
     return bytes_held + sum(
-        allocated(status)
+        walking.allocated(status)
         for identity, status in linked.items()
         if names[identity] == status.st_nlink
     )
-
-
-def allocated(status: os.stat_result) -> int:
-    """Bytes allocated for one file or directory."""
-    return status.st_blocks * _BLOCK_BYTES
 
 
 def everything_in(path: Path) -> Iterator[Found]:

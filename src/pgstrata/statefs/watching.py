@@ -14,7 +14,7 @@ from inotify_simple import INotify, flags
 
 from pgstrata.statefs import extents, trees
 from pgstrata.statefs.base import Usage
-from pgstrata.system import planted
+from pgstrata.system import planted, walking
 from pgstrata.system.planted import PlantedFileError
 from pgstrata.system.walking import Found
 
@@ -101,7 +101,7 @@ class _Watched:
                 self._watch(found)
             elif found.status.st_nlink > 1:
                 self._lost = True  # changes under its other name are not reported here
-            self._held[found.path] = trees.allocated(found.status)
+            self._held[found.path] = walking.allocated(found.status)
             yield found
 
     def _watch(self, directory: Found) -> None:

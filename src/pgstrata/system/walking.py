@@ -15,6 +15,7 @@ from pgstrata.system import planted
 from pgstrata.system.descriptors import opened
 from pgstrata.system.planted import PlantedFileError
 
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own block size
 _DEEPEST = 64
 """How many directories may lie within each other. PostgreSQL's own are five deep."""
 
@@ -28,6 +29,11 @@ class Found(NamedTuple):
     name: str
     path: str
     """Where it is below the root of the tree; empty for the root itself."""
+
+
+def allocated(status: os.stat_result) -> int:
+    """Bytes allocated for one file or directory."""
+    return status.st_blocks * _BLOCK_BYTES
 
 
 def everything_in(path: Path) -> Iterator[Found]:
