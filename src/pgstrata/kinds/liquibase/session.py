@@ -72,12 +72,16 @@ class Session:
         self._lefts = [left_by(found.sql) for found in self.listing.changesets]
         self._texts = [(*found.sql, found.attributes) for found in self.listing.changesets]
         self._caching = mentions("cache", chain(*self._texts))
-        self._steps = {one.key: one for one in self.planned()}
+        self._planned = self._plan_all(own_tool=False)
+        self._steps = {one.key: one for one in self._planned}
         self._rereading = frozenset(_after_own_writing(self.listing, context.recipe))
         self._link: Link | None = None
 
     def planned(self, *, own_tool: bool = False) -> tuple[Planned, ...]:
         """The steps. ``own_tool``: whether the user's own Liquibase carries them out."""
+        return self._plan_all(own_tool=True) if own_tool else self._planned
+
+    def _plan_all(self, *, own_tool: bool) -> tuple[Planned, ...]:
         header = "\n".join((self.listing.header, *self.listing.header_conditions))
         changesets = self.listing.changesets
         if not changesets:
