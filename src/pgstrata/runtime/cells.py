@@ -137,7 +137,8 @@ class Cells:
             cwd=str(inside.data_dir),
             ids=self._ids,
             namespaces=namespaces,
-            shown=(*_as_they_are(shown), (str(places.rules), str(inside.rules))),
+            shown=_as_they_are(shown),
+            told=((str(places.rules), str(inside.rules)),),
             own=((str(places.data_dir), own[0]), (str(places.sockets), own[1])),
             kept=f"{inside.data_dir}/{TABLESPACES}" if means.asks else None,
             processes=not building,
@@ -164,6 +165,7 @@ class Cells:
             let_in_filter=seccomp.only_connections() if door else None,
             most_processes=self._most_processes,
             temporary=self._limits.memory or None,
+            one_of_many=bool(namespaces & kernel.NEW_MOUNTS),
         )
 
     def tool(

@@ -27,6 +27,9 @@ _LINKS = {
     "dev/stderr": "/proc/self/fd/2",
 }
 
+PREPARED = ("namespaces", "shown", "texts", "temporary", "processes")
+"""The fields of a cell with a root of its own that decide how it is made ready."""
+
 _DESCRIPTORS = 1 << 20
 
 _OOM_SCORE, _MOST_OOM_SCORE = "/proc/self/oom_score_adj", 1000
@@ -39,18 +42,34 @@ _TERMINATE, _CHILD_ENDED = 15, 17
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
 
 
-def become(
-    cell: "Cell",
-    standard: list[int],
-    listener: _socket.socket | None,
-    door: _socket.socket | None,
-) -> None:
-    """Become the cell's program, with ``standard`` as its standard input, output and error.
+def has_own_root(cell: "Cell") -> bool:
+    """Whether a cell does not have the system's root."""
+    return bool(cell.namespaces & kernel.NEW_MOUNTS) and cell.hidden is None
 
-    ``listener``: who gets the descriptor with which to answer calls, if somebody does; ``door``:
-    where clients come in, if they do.
 
-    Returns only by ``OSError``, whose file name says what failed.
+def own_trees(cell: "Cell") -> list[int]:
+    """Descriptors of what only this cell is to see, as it is where we are now (``become``).
+
+    Raises ``OSError``.
+    """
+    trees: list[int] = []
+    if not has_own_root(cell):
+        return trees
+    try:
+        for parts, attributes in ((cell.told, _READ_ONLY), (cell.own, _DATA_ONLY)):
+            trees.extend(_copy(source, attributes) for source, _ in parts)
+    except BaseException:
+        for tree in trees:
+            os.close(tree)
+        raise
+    return trees
+
+
+def prepare(cell: "Cell") -> None:
+    """Make all of a cell that does not depend on what is its own, such as ``cell.own``.
+
+    Of one with a root of its own, only ``PREPARED`` is looked at. Raises ``OSError``, whose file
+    name says what failed.
     """
     os.setsid()
     os.umask(0o022)
@@ -60,8 +79,6 @@ def become(
         kernel.write(_OOM_SCORE, b"%d" % min(ours + _HEAD_START, _MOST_OOM_SCORE))
     except OSError:
         pass
-    for number, descriptor in enumerate(standard):
-        os.dup2(descriptor, number)
     if cell.namespaces & kernel.NEW_NETWORK:
         with _doing("raise the loopback interface"):
             kernel.raise_loopback()
@@ -72,6 +89,32 @@ def become(
             _enter_new_root(cell)
         else:
             _hide(cell, cell.hidden)
+
+
+def become(
+    cell: "Cell",
+    standard: list[int],
+    trees: list[int],
+    listener: _socket.socket | None,
+    door: _socket.socket | None,
+) -> None:
+    """Become the program of a cell, with ``standard`` as its standard input, output and error.
+
+    ``trees`` are its own (``own_trees``); ``listener``: who gets the descriptor with which to
+    answer calls, if somebody does; ``door``: where clients come in, if they do.
+
+    Returns only by ``OSError``, whose file name says what failed.
+    """
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
+    for tree, (_, target) in zip(trees, (*cell.told, *cell.own), strict=False):
+        _attach(tree, _made(target), target)
+    if has_own_root(cell):
+        if not cell.processes:
+            # The dynamic linker finds a program's own libraries by this.
+            os.symlink(cell.argv[0], _made("proc/self/exe"))  # noqa: PTH211
+        if cell.kept is not None:
+            placing.lead(cell.kept)
     kernel.no_new_privileges()
     if cell.capabilities is not None:
         with _doing("drop capabilities"):
@@ -122,8 +165,8 @@ class _doing:  # noqa: N801 - reads as a verb
 
 
 def _enter_new_root(cell: "Cell") -> None:
-    """Make a root of our own, with nothing but what the cell is to see."""
-    trees = _trees(cell)
+    """Make a root of our own, with nothing but what every cell like it is to see."""
+    trees = _shown(cell)
     devices = [(_tree(f"/dev/{name}", kernel.NO_SETUID), f"/dev/{name}") for name in _DEVICES]
     with _doing("make a root"):
         size = {} if cell.temporary is None else {"size": str(cell.temporary)}
@@ -142,10 +185,7 @@ def _enter_new_root(cell: "Cell") -> None:
             _attach(tree, _made(target), target)
     for path, text in cell.texts:
         kernel.write(_made(path), text.encode())
-    if not cell.processes:
-        # The dynamic linker finds a program's own libraries by this.
-        os.symlink(cell.argv[0], _made("proc/self/exe"))  # noqa: PTH211
-    elif cell.namespaces & kernel.NEW_PIDS:
+    if cell.processes and cell.namespaces & kernel.NEW_PIDS:
         # A system may withhold it, as containers do; a server can do without.
         try:  # noqa: SIM105 - contextlib would be memory
             _attach(kernel.new_file_system("proc", _DATA_ONLY, subset="pid"), "proc", "/proc")
@@ -153,15 +193,14 @@ def _enter_new_root(cell: "Cell") -> None:
             pass
     with _doing("change the root"):
         kernel.pivot_here()
-    if cell.kept is not None:
-        placing.lead(cell.kept)
 
 
 def _hide(cell: "Cell", hidden: tuple[str, ...]) -> None:
     """Hide parts of the system from the cell. What lies deeper comes later, and can be seen."""
     present = [path for path in hidden if os.path.isdir(path)]  # noqa: PTH112 - strings all along
     parts: list[tuple[int | str | None, str]] = [(None, path) for path in present]
-    parts += _trees(cell)
+    parts += _shown(cell)
+    parts += [(_copy(source, _DATA_ONLY), target) for source, target in cell.own]
     if cell.read_only:
         with _doing("make everything read-only"):
             root = os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -186,20 +225,23 @@ def _hide(cell: "Cell", hidden: tuple[str, ...]) -> None:
             pass
 
 
-def _trees(cell: "Cell") -> list[tuple[int | str, str]]:
+def _shown(cell: "Cell") -> list[tuple[int | str, str]]:
     """Copies of what the cell is to see: whatever is mounted later may hide it."""
-    trees = [(_tree(source, _READ_ONLY), target) for source, target in _present(cell.shown)]
-    return trees + [(_tree(source, _DATA_ONLY), target) for source, target in cell.own]
-
-
-def _present(shown: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
-    return [(source, target) for source, target in shown if os.path.lexists(source)]
+    return [
+        (_tree(source, _READ_ONLY), target)
+        for source, target in cell.shown
+        if os.path.lexists(source)
+    ]
 
 
 def _tree(source: str, attributes: int) -> int | str:
     """A copy of a tree of mounts; of a symbolic link, where it leads."""
     if os.path.islink(source):  # noqa: PTH114 - strings all along
         return os.readlink(source)  # noqa: PTH115
+    return _copy(source, attributes)
+
+
+def _copy(source: str, attributes: int) -> int:
     with _doing(f"show {source}"):
         tree = kernel.copy_of_tree(source)
         kernel.restrict_mounts(tree, attributes)

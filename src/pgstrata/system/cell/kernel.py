@@ -36,7 +36,7 @@ NEW_MOUNTS, NEW_IPC, NEW_USERS, NEW_PIDS, NEW_NETWORK = (
 _CLONE_PIDFD = 0x1000
 _CHILD_ENDED = 17  # SIGCHLD
 
-_AT_RECURSIVE, _AT_EMPTY_PATH, _AT_FDCWD = 0x8000, 0x1000, -100
+_AT_RECURSIVE, _AT_EMPTY_PATH, _AT_NO_LINK, _AT_FDCWD = 0x8000, 0x1000, 0x100, -100
 _OPEN_TREE_CLONE, _CLOEXEC = 1, os.O_CLOEXEC
 _MOVE_FROM_DESCRIPTOR = 4  # MOVE_MOUNT_F_EMPTY_PATH
 _SET_STRING, _CREATE = 1, 6  # FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE
@@ -94,8 +94,8 @@ def clone(namespaces: int) -> tuple[int, int]:
 
 
 def copy_of_tree(path: str) -> int:
-    """A detached copy of the mounts at and below a path."""
-    flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_RECURSIVE
+    """A detached copy of the mounts at and below a path, which is no symbolic link."""
+    flags = _OPEN_TREE_CLONE | _CLOEXEC | _AT_RECURSIVE | _AT_NO_LINK
     return call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags)
 
 
@@ -112,8 +112,8 @@ def new_file_system(kind: str, attributes: int, **options: str) -> int:
 
 
 def restrict_mounts(tree: int, attributes: int) -> None:
-    """Add attributes to every mount of a detached tree."""
-    wanted = struct.pack("QQQQ", attributes, 0, 0, 0)
+    """Add attributes to every mount of a tree, and keep it from all other trees."""
+    wanted = struct.pack("QQQQ", attributes, 0, _PRIVATE, 0)
     flags = _AT_EMPTY_PATH | _AT_RECURSIVE
     call(_MOUNT_SETATTR, tree, b"", flags, wanted, len(wanted))
 

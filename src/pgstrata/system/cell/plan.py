@@ -32,6 +32,8 @@ class Cell(NamedTuple):
     """Which it gets of its own (``kernel.NEW_…``)."""
     shown: tuple[tuple[str, str], ...] = ()
     """With mounts of its own: what it sees of the system, read-only, each with its path there."""
+    told: tuple[tuple[str, str], ...] = ()
+    """With a root of its own: the same, of what is this cell's alone."""
     own: tuple[tuple[str, str], ...] = ()
     """The same, to write to."""
     hidden: tuple[str, ...] | None = None
@@ -62,6 +64,9 @@ class Cell(NamedTuple):
     """How many processes and threads there may be, which takes a user namespace; None for any."""
     temporary: int | None = None
     """How many bytes files outside of its own may hold, in memory; None for half of the memory."""
+    one_of_many: bool = False
+    """Whether others with the same root of their own are likely to follow: the spawner then makes
+    the next one ready in advance."""
     init: bool = False
     """Whether the program gets a parent inside, which passes SIGTERM on to all processes of the
     cell. Without, the program itself is the first process of its PID namespace, and has to be able

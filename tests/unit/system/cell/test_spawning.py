@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
@@ -187,6 +188,112 @@ def test_a_spawner_that_was_killed_is_replaced(spawner: Spawner, tmp_path: Path)
     with pytest.raises(ProgramError, match="cannot start /bin/sh in a cell"):
         run(spawner, shell(":"))
     assert run(spawner, shell("echo again"))[0] == "again\n"
+
+
+@pytest.fixture
+def server(namespaces: int, tmp_path: Path) -> Cell:
+    """A cell that is one of many, with a directory of its own."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "there").touch()
+    return shell(
+        "echo $A; ls /place",
+        namespaces,
+        own=((str(tmp_path / "own"), "/place"),),
+        one_of_many=True,
+    )
+
+
+def spare(store: Path) -> int:
+    """The pid of the spare, once there is one."""
+    while not (found := spawning.running(store)):
+        os.sched_yield()
+    (pid,) = found
+    return pid
+
+
+def test_the_next_cell_is_made_ready_in_advance(
+    spawner: Spawner, server: Cell, tmp_path: Path
+) -> None:
+    if os.geteuid() != 0:
+        needs.missing_root("only root's spares can have directories")
+    run(spawner, server)
+    ready = spare(tmp_path)
+    started = spawner.start(server, stdin=None, stdout=None, stderr=None)
+    assert started.pid == ready
+    assert levels.wait(started) == Ended(0, None)
+
+
+def test_a_spare_gets_what_is_a_cells_own(spawner: Spawner, server: Cell, tmp_path: Path) -> None:
+    run(spawner, server)
+    spare(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    # As the clone of a state can be: mounted after the spare was made.
+    mounted = os.geteuid() == 0
+    if mounted:
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", other], check=True)
+    try:
+        (other / "later").touch()
+        cell = server._replace(env={"A": "c"}, own=((str(other), "/place"),))
+        assert run(spawner, cell) == ("c\nlater\n", Ended(0, None))
+    finally:
+        if mounted:
+            subprocess.run(["umount", other], check=True)
+
+
+def test_a_spare_is_of_no_use_to_another_kind_of_cell(
+    spawner: Spawner, server: Cell, tmp_path: Path
+) -> None:
+    run(spawner, server)
+    spare(tmp_path)
+    told = server._replace(texts=(("/etc/motto", "by itself\n"),))
+    script = told._replace(argv=("/bin/cat", "/etc/motto"))
+    assert run(spawner, script) == ("by itself\n", Ended(0, None))
+
+
+def test_a_cell_starts_though_its_spare_was_killed(
+    spawner: Spawner, server: Cell, tmp_path: Path
+) -> None:
+    run(spawner, server)
+    pid = spare(tmp_path)
+    gone = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    _until_readable(gone)
+    os.close(gone)
+    assert run(spawner, server) == ("b\nthere\n", Ended(0, None))
+
+
+def test_what_a_spare_cannot_start_is_named(spawner: Spawner, server: Cell, tmp_path: Path) -> None:
+    run(spawner, server)
+    spare(tmp_path)
+    said, ended = run(spawner, server._replace(argv=("/no/program",)))
+    assert ended == Ended(127, "cannot start /no/program: No such file or directory")
+    assert said == f"{ended.failure}\n"
+
+
+def test_no_spare_outlives_the_engine(spawner: Spawner, server: Cell, tmp_path: Path) -> None:
+    run(spawner, server)
+    ready = os.pidfd_open(spare(tmp_path))
+    spawner.close()
+    _until_readable(ready)
+    os.close(ready)
+
+
+def test_a_spare_holds_nothing_open_of_a_program_that_was_started_before_it(
+    spawner: Spawner, server: Cell, tmp_path: Path
+) -> None:
+    waiting, go_on = os.pipe()
+    said, output = os.pipe()
+    script = server._replace(argv=("/bin/sh", "-c", "read x"))
+    started = spawner.start(script, stdin=waiting, stdout=output, stderr=output)
+    os.close(output)
+    while len(spawning.running(tmp_path)) < 2:
+        os.sched_yield()
+    os.close(go_on)
+    os.close(waiting)
+    with os.fdopen(said) as file:
+        assert file.read() == ""
+    assert levels.wait(started) == Ended(1, None)
 
 
 def _until_readable(descriptor: int) -> None:
