@@ -102,6 +102,8 @@ def test_a_step_and_an_instance_that_took_too_much_say_so(pgstrata: Terminal) ->
     assert instance["status"] == "orphaned"
     assert "instances.limits.memory is 150 MB" in instance["stopped"]
     assert "the server was stopped because" in pgstrata("ls", "-i", "--wide").stdout
+    pgstrata("engine", "stop")
+    assert pgstrata.json("ls", "-i")["instances"] == [instance]
 
 
 def test_no_limit_is_no_limit() -> None:

@@ -21,7 +21,7 @@ from pgstrata.errors import PgstrataError
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.postmaster import LOG, Postmaster
 from pgstrata.settings import ServerLimits
-from pgstrata.system import processes, walking
+from pgstrata.system import planted, processes, walking
 from pgstrata.system.planted import PlantedFileError
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,12 @@ _GLANCE_SECONDS = 0.25
 
 _PROCESSES_SECONDS, _DISK_SECONDS = 10.0, 60.0
 """How often to look at the servers at any rate."""
+
+_NOTE = "stopped"
+"""The file beside a server's data directory that says why it was stopped."""
+
+_NOTE_BYTES = 1024
+_NEW_NOTE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _PART = 8
 """What part of a limit the machine loses before the servers are looked at."""
@@ -125,6 +131,8 @@ class LimitWatch:
 
     def add(self, process: Postmaster, *, building: bool = False) -> None:
         """Watch a server, perhaps one that builds a state, until it has ended or is removed."""
+        with suppress(OSError):
+            (process.data_dir.parent / _NOTE).unlink()  # of one that was there before
         allowed = self._allowed
         if allowed.disk is None:
             allowed = allowed._replace(
@@ -137,6 +145,12 @@ class LimitWatch:
                     self._looking[look] = asyncio.create_task(
                         self._repeat(look), name=look.__name__
                     )
+
+    def recall(self, process: Postmaster) -> None:
+        """Learn why a server was stopped, if an engine before this one did."""
+        with suppress(FileNotFoundError, PlantedFileError):
+            note = planted.read(process.data_dir.parent, _NOTE, _NOTE_BYTES)
+            self._stopped[process.handle] = note.decode("utf-8", "replace")
 
     def remove(self, handle: str) -> None:
         """Forget a server."""
@@ -206,9 +220,21 @@ class LimitWatch:
             return
         _log.warning("%s: %s", one.process.data_dir, reason)
         self._stopped[handle] = reason
+        _note(one.process, reason)
         ending = asyncio.create_task(_end(one.process), name=f"end of {one.process.data_dir}")
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)
+
+
+def _note(process: Postmaster, reason: str) -> None:
+    """Write down why a server is stopped, for engines to come."""
+    try:
+        with planted.open_directory(process.data_dir.parent) as directory:
+            descriptor = os.open(_NOTE, _NEW_NOTE, 0o600, dir_fd=directory)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(reason)
+    except (OSError, PlantedFileError) as error:
+        _log.warning("%s: why it was stopped is not written down: %s", process.data_dir, error)
 
 
 async def _end(process: Postmaster) -> None:

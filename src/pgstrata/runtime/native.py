@@ -214,6 +214,8 @@ class NativeRuntime:
         for process in known:
             if postmaster.is_running(process):
                 self._watch.add(process)
+            else:
+                self._watch.recall(process)
 
     async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
         installation = await self._catalogue.installation(postmaster_of(server).image_id)
