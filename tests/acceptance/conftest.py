@@ -170,12 +170,26 @@ class Shared(Terminal):
         self.work.mkdir()
 
 
+@pytest.fixture(scope="session")
+def begun_store() -> Iterator[Path]:
+    """A store with nothing but the base state of the default image, which takes a while to make."""
+    with memory_place() as home:
+        terminal = Terminal(home)
+        terminal.work.mkdir()
+        terminal.prepare("-c", "select 1")
+        terminal.tear_down()
+        for left in terminal.store.glob("engine.*"):
+            left.unlink()
+        yield terminal.store
+
+
 @pytest.fixture
-def pgstrata() -> Iterator[Terminal]:
+def pgstrata(begun_store: Path) -> Iterator[Terminal]:
     """A shell with a store of its own."""
     with memory_place() as home:
         terminal = Terminal(home)
         terminal.work.mkdir()
+        subprocess.run(["cp", "-a", begun_store, terminal.store], check=True)
         yield terminal
         terminal.tear_down()
 

@@ -97,7 +97,7 @@ def _set_by_both(shouting: Terminal, mark: str) -> None:
     _set_by_variable(shouting, mark)
 
 
-@pytest.mark.parametrize("setting", [_set_by_file, _set_by_variable, _set_by_both])
+@pytest.mark.parametrize("setting", [_set_by_file, _set_by_both])
 def test_its_setting_reaches_it_and_makes_another_state(shouting: Terminal, setting: Any) -> None:
     first, _ = _prepared(shouting, "hello.txt")
     assert _lines(first) == ["HELLO!", "WORLD!"]

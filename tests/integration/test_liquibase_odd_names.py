@@ -43,7 +43,13 @@ def written(directory: Path, names: tuple[str, ...]) -> str:
     return ",".join(place.as_uri() for place in places)
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["Java that is kept", "Liquibase of one's own"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param(False, id="Java that is kept"),
+        pytest.param(True, id="Liquibase of one's own", marks=pytest.mark.slow),
+    ],
+)
 def test_the_names_of_directories_and_archives_change_nothing(
     rig: NativeRig, tmp_path: Path, own: bool
 ) -> None:

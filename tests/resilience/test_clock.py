@@ -61,7 +61,7 @@ def in_its_second_step(engine: Engine) -> str:
     raise AssertionError("it never came to its second step")
 
 
-@pytest.mark.parametrize("jump", ["-2d", "+400d"])
+@pytest.mark.parametrize("jump", ["-2d", pytest.param("+400d", marks=pytest.mark.slow)])
 def test_an_engine_whose_clock_was_set_takes_up_what_another_left(
     jump: str, engine: Engine, clock: Clock
 ) -> None:
@@ -79,7 +79,7 @@ def test_an_engine_whose_clock_was_set_takes_up_what_another_left(
     check_it_works(engine)
 
 
-@pytest.mark.parametrize("jump", ["-2d", "+400d"])
+@pytest.mark.parametrize("jump", [pytest.param("-2d", marks=pytest.mark.slow), "+400d"])
 def test_a_job_during_which_the_clock_is_set_comes_to_its_end(
     jump: str, engine: Engine, clock: Clock
 ) -> None:

@@ -140,7 +140,7 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("backend", POINTS)
+@pytest.mark.parametrize("backend", ["copy", pytest.param("btrfs", marks=pytest.mark.slow)])
 def test_a_step_that_finds_no_room_fails_its_job_and_the_same_request_then_succeeds(
     backend: str, request: pytest.FixtureRequest
 ) -> None:

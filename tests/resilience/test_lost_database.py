@@ -19,7 +19,7 @@ UNKNOWN = ("use_count", "last_used_at", "build_seconds")
 """What of a state is not known exactly from its files."""
 
 
-@pytest.fixture(params=["auto", "copy"])
+@pytest.fixture(params=["auto", pytest.param("copy", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with memory_place() as directory, store_in(directory, request.param) as one:
         yield started(one)

@@ -20,7 +20,7 @@ from tests.resilience.stores import (
 )
 
 
-@pytest.fixture(params=["auto", "copy"])
+@pytest.fixture(params=["auto", pytest.param("copy", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     with reachable_place() as directory, store_in(directory, request.param) as one:
         yield started(one)
