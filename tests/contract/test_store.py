@@ -860,6 +860,19 @@ def test_instances_whose_time_is_over_are_found_and_the_next_end_is_known(
     assert runner.run(store.count_instances()) == 4
 
 
+def test_an_instance_gets_another_server_and_keeps_the_rest(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    before = instance(1, of=1, name="dev")
+    runner.run(store.add_instance(before))
+    another = msgspec.structs.replace(before.server, handle="another")
+    assert runner.run(store.set_server(before.instance_id, another))
+    assert not runner.run(store.set_server("0" * 32, another))
+    found = runner.run(store.instance_named("dev"))
+    assert found == msgspec.structs.replace(before, server=another)
+
+
 def test_an_instance_that_is_extended_says_so(runner: asyncio.Runner, store: Store) -> None:
     fill(runner, store, state(1))
     runner.run(store.add_instance(ending(1, of=1, at=NOON)))

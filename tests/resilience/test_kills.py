@@ -59,10 +59,12 @@ BESIDE_PREPARES = frozenset(
         "store.record_eviction",
         "store.pin",
         "store.remove_instance",
+        "store.set_server",
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
-undoing an instance, checking contents, a lost database, and one that lets nobody in."""
+undoing an instance, starting its server again, checking contents, a lost database, and one that
+lets nobody in."""
 
 backends: set[str] = set()
 reached: set[str] = set()

@@ -13,7 +13,7 @@ import msgspec
 
 from pgstrata.api.codec import ENCODER, decode
 from pgstrata.cache.disk_full import map_full_disk
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.state import State
 from pgstrata.sqlite.database import Database
@@ -90,6 +90,11 @@ class NotingStore(SqliteStore):
         extended = await super().extend(instance_id, expires_at)
         await self._note_change(instance_id)
         return extended
+
+    async def set_server(self, instance_id: str, server: Server) -> bool:
+        stored = await super().set_server(instance_id, server)
+        await self._note_change(instance_id)
+        return stored
 
     async def note_all(self) -> None:
         """Write what is missing, or was not written any more before a kill."""

@@ -1,12 +1,18 @@
 """The registry: states, instances and names as they are shown, looked up and listed."""
 
+import re
+from typing import Final
+
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.listing import InstanceEntry, InstanceStatus, NameEntry
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.state import State
-from pgstrata.errors import NotFoundError
+from pgstrata.errors import InvalidArgumentError, NotFoundError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
+
+_PREFIX: Final = re.compile("[0-9a-f]{8,}", re.IGNORECASE)
+_SHORT: Final = re.compile("[0-9a-f]{1,7}", re.IGNORECASE)
 
 
 class Registry:
@@ -46,6 +52,33 @@ class Registry:
         if found is None:
             found = await self._store.instance_named(id_or_name)
         return None if found is None else await self._entry(found)
+
+    async def find(self, ref: str) -> Instance:
+        """The instance that is meant: by its id, its name, or 8 or more characters of its id.
+
+        A name takes precedence over the beginning of an id. Raises ``InvalidArgumentError`` if that
+        is too short or several ids begin with it, ``NotFoundError``.
+        """
+        found = await self._store.instance(ref.lower()) or await self._store.instance_named(ref)
+        if found is not None:
+            return found
+        if not ref or _SHORT.fullmatch(ref):
+            raise InvalidArgumentError(
+                f"{ref!r} is no instance's name, and too short for the beginning of an id",
+                remedy="give 8 or more characters of the id",
+            )
+        several = (
+            await self._store.instances(id_prefix=ref.lower()) if _PREFIX.fullmatch(ref) else []
+        )
+        if not several:
+            raise NotFoundError(f"there is no instance {ref!r}", remedy="see `pgstrata ls`")
+        if len(several) > 1:
+            raise InvalidArgumentError(
+                f"{ref!r} is the beginning of {len(several)} instances' ids",
+                remedy="give more of the id",
+                details="\n".join(each.instance_id for each in several),
+            )
+        return several[0]
 
     async def names(
         self,

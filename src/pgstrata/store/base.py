@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pgstrata.domain.cache import Eviction, Totals
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State
@@ -169,6 +169,12 @@ class Store(Protocol):
 
     async def extend(self, instance_id: str, expires_at: datetime) -> bool:
         """Let an instance live until then, and count the extension. False if it is missing."""
+
+    async def set_server(self, instance_id: str, server: Server) -> bool:
+        """Store the server that an instance has now, in place of one that is gone.
+
+        False if there is no such instance.
+        """
 
     async def remove_instance(self, instance_id: str) -> bool:
         """Remove an instance's row with its name. False if there is none."""

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from pgstrata.domain.cache import Eviction, Totals
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.reason import Evidence, Removal, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
@@ -275,6 +275,12 @@ class MemoryStore:
             self._instances[instance_id] = msgspec.structs.replace(
                 instance, expires_at=expires_at, extensions=instance.extensions + 1
             )
+        return instance is not None
+
+    async def set_server(self, instance_id: str, server: Server) -> bool:
+        instance = self._instances.get(instance_id)
+        if instance is not None:
+            self._instances[instance_id] = msgspec.structs.replace(instance, server=server)
         return instance is not None
 
     async def remove_instance(self, instance_id: str) -> bool:

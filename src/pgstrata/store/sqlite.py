@@ -1,7 +1,7 @@
 """The store in its SQLite database."""
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import NoReturn
@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from pgstrata.domain.cache import Eviction, Totals
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import from_plain, to_plain
 from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
@@ -72,7 +72,7 @@ _SET_NAME = "UPDATE instances SET name = :name, body = :body WHERE instance_id =
 _COUNT_INSTANCES = "SELECT COUNT(*) FROM instances"
 _EXPIRED = f"{sqlite_cache.INSTANCES} WHERE expires <= ? ORDER BY expires"
 _NEXT_EXPIRY = "SELECT MIN(expires) FROM instances WHERE expires IS NOT NULL"
-_EXTEND = "UPDATE instances SET expires = :expires, body = :body WHERE instance_id = :instance_id"
+_CHANGE = "UPDATE instances SET expires = :expires, body = :body WHERE instance_id = :instance_id"
 _BEARER = "SELECT instance_id FROM instances WHERE name = ?"
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -299,16 +299,30 @@ class SqliteStore:
         return await self._database.look_up(question)
 
     async def extend(self, instance_id: str, expires_at: datetime) -> bool:
+        def longer(instance: Instance) -> Instance:
+            return msgspec.structs.replace(
+                instance, expires_at=expires_at, extensions=instance.extensions + 1
+            )
+
+        return await self._change_instance(instance_id, longer, step="store.extend")
+
+    async def set_server(self, instance_id: str, server: Server) -> bool:
+        return await self._change_instance(
+            instance_id,
+            lambda instance: msgspec.structs.replace(instance, server=server),
+            step="store.set_server",
+        )
+
+    async def _change_instance(
+        self, instance_id: str, changed: Callable[[Instance], Instance], *, step: str
+    ) -> bool:
         def change(connection: Connection) -> bool:
             instance = _found_instance(connection, _INSTANCE, instance_id)
             if instance is not None:
-                longer = msgspec.structs.replace(
-                    instance, expires_at=expires_at, extensions=instance.extensions + 1
-                )
-                connection.execute(_EXTEND, _instance_columns(longer))
+                connection.execute(_CHANGE, _instance_columns(changed(instance)))
             return instance is not None
 
-        return await self._database.write(change, step="store.extend")
+        return await self._database.write(change, step=step)
 
     async def remove_instance(self, instance_id: str) -> bool:
         return await self._database.write(

@@ -87,6 +87,7 @@ STEPS = frozenset(
         "store.remove_all",
         "store.remove_instance",
         "store.remove_state",
+        "store.set_server",
         "store.unbind_name",
     }
 )
