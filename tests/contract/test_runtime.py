@@ -118,6 +118,22 @@ def test_a_server_runs_from_start_to_stop(rig: Rig) -> None:
     assert asyncio.run(life(rig.cluster())) == [True, False]
 
 
+def test_a_servers_programs_are_its_images_and_it_is_known_to_be_of_this_boot(rig: Rig) -> None:
+    async def look(data_dir: Path) -> tuple[Path, bool]:
+        server = await rig.runtime.start(rig.image, data_dir)
+        programs = await rig.runtime.programs(rig.image)
+        await rig.runtime.stop(server)
+        return programs, rig.runtime.is_of_this_boot(server)
+
+    programs, current = asyncio.run(look(rig.cluster()))
+    version = asyncio.run(rig.runtime.resolve(rig.image)).version
+    found = asyncio.run(rig.runtime.installations())
+    assert programs in [one.bin_dir for one in found if one.version == version]
+    assert current
+    with pytest.raises(ServerError):
+        asyncio.run(rig.runtime.programs(GONE_IMAGE))
+
+
 @pytest.mark.parametrize("clean", [True, False])
 def test_stopping_what_is_stopped_is_fine(rig: Rig, clean: bool) -> None:
     async def stop_twice(data_dir: Path) -> Server:

@@ -36,6 +36,7 @@ from pgstrata.engine.store_directory import (
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
 from pgstrata.instances.limits import HostLimits
+from pgstrata.instances.restarting import Restarting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.coordinator import JobCoordinator
@@ -47,6 +48,8 @@ from pgstrata.prepare.verification import Verification
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.registry.registry import Registry
 from pgstrata.registry.status import EngineInfo
+from pgstrata.run.holds import Holds
+from pgstrata.run.runs import Runs
 from pgstrata.runtime.native import NativeRuntime, socket_dir_for
 from pgstrata.settings import Settings
 from pgstrata.sqlite.database import Database
@@ -160,14 +163,22 @@ async def assemble(
             trash=trash,
         )
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
+        registry = Registry(store=store, runtime=runtime)
         yield (
             Service(
                 requests=kinds.requests,
                 jobs=manager,
-                registry=Registry(store=store, runtime=runtime),
+                registry=registry,
                 deletion=deletion,
                 cache=evictor,
                 verification=Verification(snapshots),
+                runs=Runs(
+                    registry=registry,
+                    restarting=Restarting(root=root, runtime=runtime, store=store),
+                    runtime=runtime,
+                    programs_allowed=settings.engine.allow_programs is not False,
+                ),
+                holds=Holds(store=store, deletion=deletion),
                 engine=EngineInfo(
                     identity=EngineIdentity(
                         version=file.version,

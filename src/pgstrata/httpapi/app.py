@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketClose
 from pgstrata.api.codec import ENCODER
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import NotFoundError
-from pgstrata.httpapi import routes_cache, routes_engine, routes_jobs, routes_registry
+from pgstrata.httpapi import routes_cache, routes_engine, routes_jobs, routes_registry, routes_runs
 from pgstrata.httpapi.answers import JSON
 from pgstrata.httpapi.auth import BearerAuth
 from pgstrata.httpapi.errors import ErrorBoundary
@@ -72,6 +72,7 @@ OPERATIONS: Final = (
     *routes_engine.OPERATIONS,
     *routes_jobs.OPERATIONS,
     *routes_registry.OPERATIONS,
+    *routes_runs.OPERATIONS,
     *routes_cache.OPERATIONS,
     Operation(
         method="GET",

@@ -1,6 +1,6 @@
 """The service ports: everything that the HTTP API needs from an engine, and nothing else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
 from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.domain.state import State
 from pgstrata.httpapi.requests import JobRequests
 
@@ -130,6 +131,33 @@ class Verification(Protocol):
         """Yield the states with problems, and the progress of the check to its end."""
 
 
+class Runs(Protocol):
+    """Running tools against instances."""
+
+    async def running(self, ref: str) -> StartedInstance:
+        """The instance with this id, name or beginning of its id, with its server running.
+
+        Raises ``InvalidArgumentError``, ``NotFoundError``, ``ConflictError`` if the server cannot
+        be started again, ``ServerError``.
+        """
+
+    async def begin(self, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
+        """What happens as the request is carried out; closing it ends the tool.
+
+        Raises like ``running``, and ``ProgramsNotAllowedError``.
+        """
+
+
+class Holds(Protocol):
+    """Instances that live as long as their clients."""
+
+    async def hold(self, instance_id: str) -> AsyncGenerator[Held, None]:
+        """Keep an instance while the result is read. Raises ``NotFoundError``."""
+
+    async def release(self, instance_id: str) -> None:
+        """Remove an instance that is not held any more; it may be gone."""
+
+
 class EngineInfo(Protocol):
     """The engine's health and status."""
 
@@ -150,4 +178,6 @@ class Service:
     deletion: Deletion
     cache: Cache
     verification: Verification
+    runs: Runs
+    holds: Holds
     engine: EngineInfo

@@ -1,6 +1,8 @@
-"""The stream of a job's events: one per line, as they happen, until the job ends."""
+"""Streams: one model per line, as things happen, until they end or the client is gone."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Final
 
 from starlette.types import Message, Receive, Scope, Send
@@ -67,6 +69,45 @@ class EventStream:
     def _limit(self, number: int) -> int:
         last = self._window.last
         return BATCH_EVENTS if last is None else min(BATCH_EVENTS, last + 1 - number)
+
+
+class LiveStream:
+    """A response with what comes from a source, which is closed when the client goes away."""
+
+    def __init__(
+        self,
+        source: AsyncGenerator[object, None],
+        *,
+        on_leave: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``on_leave``: called once the client has left before the end; not if the engine stops."""
+        self._source = source
+        self._on_leave = on_leave
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        left = False
+
+        async def watch_client() -> None:
+            nonlocal left
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left = True
+            pump.cancel()
+
+        async with asyncio.TaskGroup() as tasks:
+            pump = tasks.create_task(self._pump(send), name="live stream")
+            watch = tasks.create_task(watch_client())
+            pump.add_done_callback(lambda _: watch.cancel())
+        if left and self._on_leave is not None:
+            await self._on_leave()
+
+    async def _pump(self, send: Send) -> None:
+        async with aclosing(self._source) as source:
+            headers = [(b"content-type", NDJSON.encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            async for item in source:
+                await send(_body(ENCODER.encode(item) + b"\n", more=True))
+            await send(_body(b"", more=False))
 
 
 async def _cancel_when_gone(receive: Receive, pump: asyncio.Task[None]) -> None:

@@ -125,6 +125,12 @@ class Runtime(Protocol):
         lists those there are.
         """
 
+    async def programs(self, image_id: str) -> Path:
+        """The directory of psql and the other programs of a resolved image.
+
+        Raises ``ServerError`` if it is not installed any more.
+        """
+
     def unchanged(self, image_id: str) -> AbstractAsyncContextManager[None]:
         """Rely on the PostgreSQL that an image stands for until the end of the block.
 
@@ -169,6 +175,12 @@ class Runtime(Protocol):
 
     async def alive(self, server: Server) -> bool:
         """Whether exactly this server is running, even if the clock was set."""
+
+    def is_of_this_boot(self, server: Server) -> bool:
+        """Whether a server was started since the machine was booted, as far as is known.
+
+        Then all that it wrote is still there, though servers do not wait until it is on disk.
+        """
 
     async def owner_of(self, data_dir: Path) -> Server | None:
         """The server that runs on a data directory, found by its pid file, or None.

@@ -78,6 +78,7 @@ class MemoryRuntime:
         self._touched = 0
         self._servers: dict[int, Server] = {}
         """By their pids."""
+        self._before_boot: set[int] = set()
         self._pids = count(1000)
 
     @property
@@ -97,6 +98,12 @@ class MemoryRuntime:
             if ref.digest in (None, _digest(one)):
                 return _resolved(one)
         raise not_installed(ref, self._installations)
+
+    async def programs(self, image_id: str) -> Path:
+        await self._version(image_id)
+        return next(
+            one.bin_dir for one in self._installations if _resolved(one).image_id == image_id
+        )
 
     def touch(self) -> None:
         """Change something of every installation, and change it back."""
@@ -168,6 +175,14 @@ class MemoryRuntime:
 
     async def alive(self, server: Server) -> bool:
         return self._servers.get(process_of(server).pid) == server
+
+    def is_of_this_boot(self, server: Server) -> bool:
+        return process_of(server).pid not in self._before_boot
+
+    def boot(self) -> None:
+        """Boot the machine, which ends all servers."""
+        self._before_boot.update(self._servers)
+        self._servers.clear()
 
     async def owner_of(self, data_dir: Path) -> Server | None:
         pid_file = self._disk.read(data_dir / PID_FILE)

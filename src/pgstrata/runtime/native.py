@@ -107,6 +107,9 @@ class NativeRuntime:
     async def resolve(self, image_id: str) -> ResolvedImage:
         return await self._catalogue.resolve(image_id)
 
+    async def programs(self, image_id: str) -> Path:
+        return (await self._catalogue.installation(image_id)).bin_dir
+
     @asynccontextmanager
     async def unchanged(self, image_id: str) -> AsyncIterator[None]:
         async with self._catalogue.unchanged(image_id):
@@ -181,6 +184,9 @@ class NativeRuntime:
 
     async def alive(self, server: Server) -> bool:
         return postmaster.is_running(postmaster_of(server))
+
+    def is_of_this_boot(self, server: Server) -> bool:
+        return processes.is_of_this_boot(postmaster_of(server).birth)
 
     async def owner_of(self, data_dir: Path) -> Server | None:
         process = self._owner(data_dir)

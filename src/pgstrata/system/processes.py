@@ -43,6 +43,12 @@ def birth(pid: int) -> str | None:
     return None if ticks is None or boot is None else f"{boot}:{ticks}"
 
 
+def is_of_this_boot(birth: str | None) -> bool:
+    """Whether what was born then was born since the last boot; False if that is not known."""
+    boot = _boot()
+    return birth is not None and boot is not None and birth.startswith(f"{boot}:")
+
+
 def started(pid: int) -> int | None:
     """When a process was started, in clock ticks since the boot; None if it has ended."""
     fields = _stat(pid)

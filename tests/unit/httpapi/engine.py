@@ -5,8 +5,9 @@ A test scripts what its jobs say. With ``at_once`` a job is at its end as soon a
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,7 @@ from pgstrata.domain.listing import (
     StoreStatus,
 )
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.domain.state import State
 from pgstrata.errors import (
     ConflictError,
@@ -37,6 +39,8 @@ from pgstrata.httpapi.service import Service
 from pgstrata.kinds.liquibase.fields import LiquibaseFields
 from pgstrata.kinds.psql.fields import PsqlFields
 from tests.unit.httpapi.samples import IMAGE, NOON, REQUEST, STATE_ID, a_name, tasks_of
+
+T = TypeVar("T")
 
 REQUESTS = JobRequests({"psql": PsqlFields, "lb": LiquibaseFields})
 
@@ -57,6 +61,7 @@ class MemoryEngine:
         self.name_rows: dict[str, NameEntry] = {}
         self.in_use: set[str] = set()
         """Ids that cannot be deleted without force."""
+        self.runs = Runs(self)
         self.broken: set[str] = set()
         """States with files that are not whole."""
         self.waiting = 0
@@ -76,6 +81,8 @@ class MemoryEngine:
             engine=self,
             cache=Cache(self),
             verification=Verification(self),
+            runs=self.runs,
+            holds=self.runs,
         )
 
     async def submit(self, request: PrepareRequest) -> Job:
@@ -350,6 +357,52 @@ class MemoryEngine:
                 instances=len(self.instance_rows),
             ),
         )
+
+
+class Runs:
+    """Says what a test scripts, and notes how it ended."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+        self.script: list[RunEvent] = []
+        self.endless = False
+        """Whether there is more to come when all was said."""
+        self.silent = asyncio.Event()
+        """Set when all was said."""
+        self.requests: list[RunRequest] = []
+        self.closed = 0
+        """How many streams are at an end."""
+
+    async def running(self, ref: str) -> StartedInstance:
+        entry = await self._engine.instance(ref)
+        if entry is None:
+            raise NotFoundError(f"There is no instance {ref!r}.", remedy="List them.")
+        assert entry.dsn is not None
+        return StartedInstance(
+            instance_id=entry.instance_id, dsn=entry.dsn, programs=Path("/opt/postgresql/bin")
+        )
+
+    async def begin(self, request: RunRequest) -> AsyncGenerator[RunEvent, None]:
+        await self.running(request.instance_ref)
+        self.requests.append(request)
+        return self._say(self.script)
+
+    async def hold(self, instance_id: str) -> AsyncGenerator[Held, None]:
+        await self.running(instance_id)
+        return self._say([Held(instance_id=instance_id, expires_at=NOON)])
+
+    async def release(self, instance_id: str) -> None:
+        await self._engine.delete_instance(instance_id, force=True, dry_run=False)
+
+    async def _say(self, script: list[T]) -> AsyncGenerator[T, None]:
+        try:
+            for item in script:
+                yield item
+            self.silent.set()
+            if self.endless:
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self.closed += 1
 
 
 class Verification:

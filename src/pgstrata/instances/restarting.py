@@ -1,0 +1,91 @@
+"""Starts an instance's server again if it is gone, from the instance's own data."""
+
+import asyncio
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from msgspec.structs import replace
+
+from pgstrata.cache.disk_full import map_full_disk
+from pgstrata.domain.instance import Instance, Server
+from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.runtime.base import Runtime
+from pgstrata.statefs.base import DATA
+from pgstrata.store.base import Store
+from pgstrata.system.cancellation import finish
+
+
+class Running(NamedTuple):
+    """An instance whose server runs."""
+
+    instance: Instance
+    restarted: bool
+    """Whether it had ended, and was started again for this."""
+
+
+class Restarting:
+    """Has servers of instances run."""
+
+    def __init__(self, *, root: Path, runtime: Runtime, store: Store) -> None:
+        """``root``: the store's directory, with the instances below it."""
+        self._root = root
+        self._runtime = runtime
+        self._store = store
+        self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One for each instance that is looked at, so that no two servers start on its data."""
+
+    async def running(self, instance_id: str) -> Running:
+        """The instance, its server started again if that is gone.
+
+        Raises ``NotFoundError``, ``ConflictError`` if the engine itself stopped the server or its
+        data cannot be trusted, ``ServerError`` if it does not start.
+        """
+        async with self._starting.setdefault(instance_id, asyncio.Lock()):
+            instance = await self._store.instance(instance_id)
+            if instance is None:
+                raise _gone(instance_id)
+            if await self._runtime.alive(instance.server):
+                return Running(instance, restarted=False)
+            self._check(instance)
+            return Running(await self._restarted(instance), restarted=True)
+
+    def _check(self, instance: Instance) -> None:
+        again = f"remove it and prepare again: pgstrata rm {instance.name or instance.instance_id}"
+        if why := self._runtime.stopped_for(instance.server):
+            raise ConflictError(
+                f"the engine stopped the server of instance {instance.instance_id}: {why}",
+                remedy=again,
+            )
+        if not self._runtime.is_of_this_boot(instance.server):
+            raise ConflictError(
+                f"the machine was booted since the server of instance {instance.instance_id} ran, "
+                "and its data cannot be trusted: servers run without fsync",
+                remedy=again,
+            )
+
+    async def _restarted(self, instance: Instance) -> Instance:
+        # What is left of the old one is cleared away.
+        await self._runtime.stop(instance.server, clean=False)
+        data_dir = self._root / "instances" / instance.instance_id / DATA
+        with map_full_disk(self._root):
+            server = await self._runtime.start(instance.image_id, data_dir)
+        stored = False
+        try:
+            stored = await self._store.set_server(instance.instance_id, server)
+        finally:
+            if not stored:
+                await finish(self._discard(instance.instance_id, server))
+        if not stored:
+            raise _gone(instance.instance_id)
+        return replace(instance, server=server)
+
+    async def _discard(self, instance_id: str, server: Server) -> None:
+        """Stop a server that is not in the row, unless it got there before this was cancelled."""
+        instance = await self._store.instance(instance_id)
+        if instance is None or instance.server != server:
+            await self._runtime.stop(server, clean=False)
+
+
+def _gone(instance_id: str) -> NotFoundError:
+    return NotFoundError(f"instance {instance_id} is gone", remedy="see `pgstrata ls`")

@@ -1,0 +1,128 @@
+"""Refuses arguments with which a tool would connect to something else than its instance.
+
+They are read as the tools read them: short options joined to each other and to their values, long
+ones abbreviated, with their values in the same word or the next, and other words anywhere.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.psql import options
+
+OWN_OPTION = "--instance"
+"""Our option for that, which some put after the tool's."""
+
+
+_REMEDY = f"omit it; {OWN_OPTION}, before {{}}'s arguments, chooses the instance"
+
+
+class Flag(NamedTuple):
+    """One option of a tool."""
+
+    value: bool
+    """Whether a value follows."""
+    connects: bool = False
+    """Whether it says what to connect to, or as whom."""
+
+
+class Flags(NamedTuple):
+    """All options of a tool."""
+
+    letters: Mapping[str, Flag]
+    names: Mapping[str, Flag]
+
+
+_CONNECTING = frozenset({"host", "port", "username", "dbname", "password"})
+
+_PGBENCH = (
+    *("b:builtin", "c:client", "D:define", "f:file", "F:fillfactor", "I:init-steps", "j:jobs"),
+    *("L:latency-limit", "P:progress", "M:protocol", "R:rate", "s:scale", "T:time"),
+    *("t:transactions", "h:host", "p:port", "U:username", "d:dbname", ":tablespace"),
+    *(":index-tablespace", ":sampling-rate", ":aggregate-interval", ":log-prefix"),
+    *(":random-seed", ":show-script", ":partitions", ":partition-method", ":max-tries"),
+)
+"""pgbench's options with a value; no other has one. ``-d`` is something else before 17."""
+
+_PGBENCH_SWITCHES = (
+    *("connect", "initialize", "log", "no-vacuum", "quiet", "report-per-command", "select-only"),
+    *("report-latencies", "skip-some-updates", "vacuum-all", "unlogged-tables", "foreign-keys"),
+    *("progress-timestamp", "failures-detailed", "verbose-errors", "exit-on-abort", "debug"),
+    *("continue-on-error", "help", "version"),
+)
+
+
+def _psql() -> Flags:
+    flags = [(one, Flag(one.value, not _CONNECTING.isdisjoint(one.names))) for one in _OPTIONS]
+    return Flags(
+        {one.letter: flag for one, flag in flags if one.letter},
+        {name: flag for one, flag in flags for name in one.names},
+    )
+
+
+def _pgbench() -> Flags:
+    letters, names = {}, {name: Flag(value=False) for name in _PGBENCH_SWITCHES}
+    for text in _PGBENCH:
+        letter, _, name = text.partition(":")
+        names[name] = Flag(value=True, connects=name in _CONNECTING)
+        if letter:
+            letters[letter] = names[name]
+    return Flags(letters, names)
+
+
+_OPTIONS = options.OPTIONS
+_TOOLS = {"psql": _psql(), "pgbench": _pgbench()}
+
+
+def check(tool: str, args: Sequence[str]) -> None:
+    """Raise ``InvalidArgumentError`` if the tool would connect to something else."""
+    for word in _connecting(_TOOLS[tool], args):
+        if word.partition("=")[0] == OWN_OPTION:
+            raise InvalidArgumentError(
+                f"{OWN_OPTION} is an option of run:{tool}, not of {tool}",
+                remedy=f"put it before {tool}'s arguments: run:{tool} {OWN_OPTION} … -- …",
+            )
+        if not word.startswith("-"):
+            raise InvalidArgumentError(
+                f"{tool} would take {word!r} for a database or a connection, and the instance "
+                "decides that",
+                remedy=_REMEDY.format(tool),
+            )
+        raise InvalidArgumentError(
+            f"{word} says where {tool} connects to, which the instance decides",
+            remedy=_REMEDY.format(tool),
+        )
+
+
+def _connecting(flags: Flags, args: Sequence[str]) -> Iterator[str]:
+    """The words that say what to connect to."""
+    words = iter(args)
+    for word in words:
+        if word == "--":
+            yield from words
+        elif word.startswith("--"):
+            name, joined, _ = word[2:].partition("=")
+            meant = _meant(flags.names, name)
+            if any(flag.connects for flag in meant) or f"--{name}" == OWN_OPTION:
+                yield word if f"--{name}" == OWN_OPTION else f"--{name}"
+            if meant and all(flag.value for flag in meant) and not joined:
+                next(words, None)
+        elif word.startswith("-") and word != "-":
+            letters = word[1:]
+            for place, letter in enumerate(letters):
+                flag = flags.letters.get(letter, Flag(value=False))
+                if flag.connects:
+                    yield f"-{letter}"
+                if flag.value:
+                    if place == len(letters) - 1:
+                        next(words, None)
+                    break
+        else:
+            yield word
+
+
+def _meant(names: Mapping[str, Flag], name: str) -> list[Flag]:
+    """What a long option may stand for; several if the tool would call it ambiguous."""
+    if name in names:
+        return [names[name]]
+    return [flag for known, flag in names.items() if name and known.startswith(name)]

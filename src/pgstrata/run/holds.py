@@ -1,0 +1,53 @@
+"""Holds instances for clients that want them only as long as they are there themselves.
+
+A held instance has a lease that is short, and extended while its client is connected. A client that
+goes away in whatever way takes the instance with it; if the engine goes away, the lease ends.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+
+from pgstrata.deletion.deletion import Deletion
+from pgstrata.domain.model import utc_now
+from pgstrata.domain.run import LEASE_SECONDS, Held
+from pgstrata.errors import NotFoundError
+from pgstrata.store.base import Store
+
+
+class Holds:
+    """Keeps instances while they are held, and removes them then."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        deletion: Deletion,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._deletion = deletion
+        self._sleep = sleep
+
+    async def hold(self, instance_id: str) -> AsyncGenerator[Held, None]:
+        """Hold an instance: its lease is extended while the result is read.
+
+        It ends when the instance is gone. Raises ``NotFoundError``.
+        """
+        if await self._store.instance(instance_id) is None:
+            raise NotFoundError(f"there is no instance {instance_id}", remedy="see `pgstrata ls`")
+        return self._held(instance_id)
+
+    async def _held(self, instance_id: str) -> AsyncGenerator[Held, None]:
+        while True:
+            until = utc_now() + timedelta(seconds=LEASE_SECONDS)
+            if not await self._store.extend(instance_id, until):
+                return
+            yield Held(instance_id=instance_id, expires_at=until)
+            await self._sleep(LEASE_SECONDS / 2)
+
+    async def release(self, instance_id: str) -> None:
+        """Remove an instance that is not held any more, whoever is connected to it."""
+        with suppress(NotFoundError):
+            await self._deletion.delete_instance(instance_id, force=True, dry_run=False)
