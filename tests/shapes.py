@@ -171,6 +171,15 @@ class Event(Strict, kw_only=True):
     error: Error | UnsetType = UNSET
 
 
+class RunEvent(Strict, kw_only=True):
+    type: Literal["start", "stdout", "stderr", "exit", "error", "log"]
+    ts: Timestamp
+    instance_id: Id | UnsetType = UNSET
+    data: Text = UNSET
+    exit_code: Number = UNSET
+    error: Error | UnsetType = UNSET
+
+
 class StateEntry(Strict, kw_only=True):
     state_id: StateId
     parent_state_id: StateId | None

@@ -304,7 +304,7 @@ class EngineSettings(NamedTuple):
         bool | None,
         Setting(
             "whether requests may run programs as the engine's user: `--uncacheable=run`, "
-            "`liquibase_exec`, `liquibase_env`, `prepare:exec`",
+            "`liquibase_exec`, `liquibase_env`, `prepare:exec`, `POST /v1/runs`",
             default="`true` on loopback, otherwise `false`",
             restart=True,
         ),

@@ -17,6 +17,9 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "run:psql": Entry("run_psql", "run psql against an instance"),
+    "run:pgbench": Entry("run_pgbench", "run pgbench against it"),
+    "run:exec": Entry("run_exec", "run any command, with its connection in the environment"),
     "watch": Entry("watch", "follow a job that runs in the engine"),
     "ls": Entry("ls", "list names and instances, states, jobs, tasks"),
     "pin": Entry("pin", "keep a state from being evicted"),

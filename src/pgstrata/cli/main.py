@@ -10,7 +10,7 @@ from pathlib import Path
 from pgstrata import __version__
 from pgstrata.cli import command_table
 from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
-from pgstrata.cli.options import HELP, Given, parse, setting_option
+from pgstrata.cli.options import HELP, Given, help_before, parse, setting_option
 from pgstrata.cli.report import report, report_detached
 from pgstrata.config.keys import OWN
 from pgstrata.config.load import load
@@ -37,6 +37,7 @@ OPTIONS = (
 EXAMPLES = (
     "pgstrata demo",
     "pgstrata prepare:psql -- -f schema.sql -f seed.sql",
+    'pgstrata run:psql -- -c "select version()"',
     "pgstrata ls --all",
     "pgstrata prepare:psql --help",
 )
@@ -97,7 +98,7 @@ def overview() -> str:
             *("", "options, before the command:", *option_lines(OPTIONS)),
             *("", "examples:", *(f"  {example}" for example in EXAMPLES)),
             *("", "exit codes: 0 done, 1 the job failed, 2 wrong usage, 3 the engine failed or"),
-            "cannot be reached, 4 refused by a safety rule",
+            "cannot be reached, 4 refused by a safety rule; of `run`, the tool's own",
         ]
     )
 
@@ -125,7 +126,8 @@ def _run(words: Sequence[str]) -> int:
 
 def _run_command(given: Given) -> int:
     command, rest = _find_command(given.words)
-    own = parse(rest, (*command.options, HELP), pass_on=command.passes_on)
+    showing_help = help_before(rest) if command.passes_on else HELP
+    own = parse(rest, (*command.options, showing_help), pass_on=command.passes_on)
     if own.has("--help"):
         print(help_text(command))
         return 0

@@ -27,6 +27,11 @@ def setting_option(key: "Key") -> Option:
 HELP = Option(("-h", "--help"), "show this help")
 
 
+def help_before(words: Sequence[str]) -> Option:
+    """The option for help before arguments of another program, to which ``-h`` means a host."""
+    return HELP if list(words) == ["-h"] else Option(("--help",), HELP.about)
+
+
 class Given(NamedTuple):
     """The arguments given: options in their order, and other words."""
 

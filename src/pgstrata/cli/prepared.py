@@ -31,12 +31,21 @@ def show_ending(context: Context, ending: Ending, *, goes_on: bool = False) -> N
         more = {"failures": failures} if failures else {}
         print_document({"job_id": ending.job_id, **msgspec.structs.asdict(ending.result), **more})
         return
+    _show(failures)
+    print(f"instance {short(ending.result.instance_id)}", file=sys.stderr)
+    print(f"DSN={ending.result.dsn}")
+
+
+def show_failures(context: Context, ending: Ending) -> None:
+    """Print what failed in the steps of a job that went on after errors."""
+    _show(_failures(context, ending))
+
+
+def _show(failures: list[_Failed]) -> None:
     for failed in failures:
         print(f"{len(failed['failures'])} failed in {failed['step']}:", file=sys.stderr)
         for line in failed["failures"]:
             print(f"  {one_line(line)}", file=sys.stderr)
-    print(f"instance {short(ending.result.instance_id)}", file=sys.stderr)
-    print(f"DSN={ending.result.dsn}")
 
 
 def _failures(context: Context, ending: Ending) -> list[_Failed]:

@@ -15,14 +15,19 @@ def report(error: PgstrataError, *, as_json: bool) -> None:
     if not is_known(error.code):
         # Nothing else identifies the error.
         print(f"  code: {one_line(error.code)}", file=sys.stderr)
-    # If the tool's output is one line, the message is that line.
-    if error.details and error.details.strip() != error.message:
-        for line in error.details.splitlines():
-            print(f"  {printable(line)}", file=sys.stderr)
+    for line in _more(error):
+        print(f"  {printable(line)}", file=sys.stderr)
     if as_json:
         import msgspec
 
         print(msgspec.json.encode({"error": error.body()}).decode())
+
+
+def _more(error: PgstrataError) -> list[str]:
+    """A tool's lines without the one that is the message already."""
+    lines = (error.details or "").splitlines()
+    said = next((n for n, line in enumerate(lines) if line.strip() == error.message), None)
+    return lines if said is None else [*lines[:said], *lines[said + 1 :]]
 
 
 def report_detached(job_id: str, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from pgstrata.domain.deletion import DeleteKind, DeleteResult
 from pgstrata.domain.job import Event
 from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.run import LEASE_SECONDS, Held, StartedInstance
 from pgstrata.domain.state import State
 from pgstrata.errors import NotFoundError, UnreachableError
 
@@ -140,6 +141,16 @@ class Engine:
             with suppress(UnreachableError):
                 return answer.read(DeleteResult)
         return self._read(answer, DeleteResult)
+
+    def start(self, ref: str) -> StartedInstance:
+        """Have an instance's server run. ``ref``: its id, its name, or the beginning of its id."""
+        answer = self._http.ask("POST", f"/v1/instances/{segment(ref)}/start")
+        return self._read(answer, StartedInstance)
+
+    def hold(self, instance_id: str) -> Iterator[Held]:
+        """Keep an instance while the result is read; it is removed if this connection ends."""
+        path = f"/v1/instances/{segment(instance_id)}/hold"
+        return self._http.lines(path, Held, method="POST", silence=LEASE_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""

@@ -36,6 +36,11 @@ def given(name: str) -> str | None:
     return os.environ.get(name, _forgotten.get(name))
 
 
+def all_given() -> dict[str, str]:
+    """All variables that this process was started with, for a program that is the caller's."""
+    return {**_forgotten, **os.environ}
+
+
 def forget_others() -> None:
     """Remove all other variables for this process, its libraries and the programs it starts.
 

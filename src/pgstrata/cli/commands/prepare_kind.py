@@ -12,6 +12,11 @@ def command_of(plugin: KindPlugin) -> Command:
     line = plugin.command_line
 
     def run(context: Context, given: Given) -> int:
+        if any(word.startswith("run:") for word in given.words):
+            from pgstrata.cli import composite
+
+            if wanted := composite.split(given):
+                return composite.run(context, plugin, wanted)
         return prepare(context, given, request_of(plugin, context, given))
 
     return Command(
