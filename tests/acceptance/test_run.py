@@ -139,6 +139,22 @@ def test_an_instance_goes_however_the_command_that_made_it_ends(
     assert shell.json("ls", "-i") == {"instances": []}
 
 
+def test_an_instance_whose_engine_is_killed_is_removed_by_the_next(shell: Terminal) -> None:
+    shell("engine", "start")
+    run = ("run:exec", "sh", "-c", "echo ready; read line; psql -XAtc 'table t'; exit 5")
+    pipe = subprocess.PIPE
+    with composite(shell, *run, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        engine = psutil.Process(shell.engine_file()["pid"])
+        engine.kill()
+        engine.wait(60)
+        said, _ = process.communicate("go on\n", timeout=60)
+        assert (said, process.returncode) == ("1\n2\n3\n", 5)
+    assert shell.json("ls", "-i") == {"instances": []}
+
+
 @pytest.mark.parametrize("key", ["Ctrl+C", "the terminal's end"])
 def test_a_terminal_reaches_the_tool(shell: Terminal, key: str) -> None:
     shell("engine", "start")

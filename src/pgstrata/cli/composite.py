@@ -115,17 +115,23 @@ def _run(argv: tuple[str, ...], env: dict[str, str]) -> int:
 
 
 def _remove(context: Context, engine: "Engine", job_id: str, instance_id: str | None) -> None:
-    """Remove the instance, or see to it that the job makes none.
+    """Remove the instance, or see to it that the job makes none; by the next engine if need be.
 
-    If the engine cannot be reached, the next one removes it when its lease is over.
+    If there is none, the instance goes when its lease is over.
     """
-    with suppress(PgstrataError), closing(engine.another()) as other:
-        if instance_id is None:
-            other.cancel(job_id)
-            result = other.job(job_id).result
-            instance_id = result.instance_id if result else None
-        if instance_id is not None:
-            other.remove("instance", instance_id, force=True)
+    for reach in (engine.another, context.engine):
+        with suppress(PgstrataError), closing(reach()) as reached:
+            _undo(reached, job_id, instance_id)
+            return
+
+
+def _undo(engine: "Engine", job_id: str, instance_id: str | None) -> None:
+    if instance_id is None:
+        engine.cancel(job_id)
+        result = engine.job(job_id).result
+        instance_id = result.instance_id if result else None
+    if instance_id is not None:
+        engine.remove("instance", instance_id, force=True)
 
 
 @contextmanager
