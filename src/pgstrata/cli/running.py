@@ -51,8 +51,14 @@ def run(context: Context, given: Given, tool: Tool) -> int:
     from pgstrata.system import foreground
 
     refuse_json(context)
+    chosen = given.last(INSTANCE.name)
+    if chosen == "":
+        # A variable that was not set, perhaps: no other instance is meant.
+        raise InvalidArgumentError(
+            f"{INSTANCE.name} is empty", remedy="give an id or a name, or omit it"
+        )
     engine = context.engine()
-    started = engine.start(given.last(INSTANCE.name) or _only(engine))
+    started = engine.start(chosen or _only(engine))
     say_restarted(started)
     sys.stdout.flush()
     sys.stderr.flush()
