@@ -31,7 +31,7 @@ LOGGING = frozenset({"run_step"})
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "resolve_image": (str,),
-    "check_limits": (),
+    "check_limits": (str | None,),
     "check_name": (str,),
     "count_clean": (list[str],),
     "evidence": (list[str], StepRecord | None),
@@ -90,8 +90,8 @@ class PipeExecutor:
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         return await self._ask(ResolvedImage, "resolve_image", image_id)
 
-    async def check_limits(self) -> None:
-        await self._ask(type(None), "check_limits")
+    async def check_limits(self, replaced: str | None = None) -> None:
+        await self._ask(type(None), "check_limits", replaced)
 
     async def check_name(self, name: str) -> None:
         await self._ask(type(None), "check_name", name)

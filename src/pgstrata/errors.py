@@ -102,6 +102,16 @@ class InvalidArgumentError(PgstrataError):
     exit_code = 2
 
 
+class InvalidNameError(InvalidArgumentError):
+    """No instance can have this name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"{name!r} cannot be a name: {reason}",
+            remedy="use letters, digits, '-', '_' and '.', such as dev",
+        )
+
+
 class UncacheableError(InvalidArgumentError):
     """A recipe has inputs that cannot be known in advance, so no state can be named after them."""
 

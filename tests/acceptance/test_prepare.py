@@ -154,6 +154,26 @@ def test_a_named_instance_is_listed_by_name_and_removed_by_name(pgstrata: Termin
     assert pgstrata.json("ls", "-i")["instances"] == []
 
 
+def test_a_name_keeps_its_dsn_until_it_is_given_up(pgstrata: Terminal) -> None:
+    def prepare(*options: str) -> str:
+        words = ("prepare:psql", "--name", "kept", *options, "--", "-c", "create table t (a int)")
+        return pgstrata(*words).stdout
+
+    dsn = prepare()
+    assert prepare("--replace") == dsn
+    pgstrata("rm", "kept")
+    [name] = pgstrata.json("ls", "-n")["names"]
+    assert (name["name"], name["status"], name["instance_id"]) == ("kept", "missing", None)
+    pgstrata("engine", "stop")
+    assert prepare() == dsn
+    assert rows(dsn.strip().removeprefix("DSN="), "select count(*) from t") == [(0,)]
+    pgstrata("rm", "kept")
+    pgstrata("rm", "--dry-run", "kept")
+    pgstrata("rm", "kept")
+    assert pgstrata.json("ls", "-n")["names"] == []
+    pgstrata("rm", "kept", exit_code=1)
+
+
 def test_states_are_removed_with_what_stems_from_them_only_when_asked(
     pgstrata: Terminal,
 ) -> None:

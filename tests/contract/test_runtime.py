@@ -168,6 +168,38 @@ def test_servers_side_by_side_have_ports_of_their_own(rig: Rig) -> None:
     assert len(asyncio.run(start_all([rig.cluster() for _ in range(3)]))) == 3
 
 
+def test_a_server_takes_another_s_place_with_its_port_and_password(rig: Rig) -> None:
+    first_dir, second_dir = rig.cluster(), rig.cluster()
+
+    async def follow() -> tuple[Server, Server]:
+        start = rig.runtime.start
+        first = await start(rig.image, first_dir)
+        await rig.runtime.stop(first, clean=False)
+        second = await start(rig.image, second_dir, address=first.endpoint.address)
+        with rig.clients(second, 1):
+            await rig.runtime.stop(second, clean=False)
+        return first, second
+
+    first, second = asyncio.run(follow())
+    assert second.endpoint.address == first.endpoint.address
+
+
+def test_a_server_does_not_take_a_port_that_belongs_to_others(rig: Rig) -> None:
+    first_dir, second_dir = rig.cluster(), rig.cluster()
+
+    async def start() -> tuple[int, int]:
+        first = await rig.runtime.start(rig.image, first_dir)
+        await rig.runtime.stop(first, clean=False)
+        taken = first.endpoint.port
+        avoid = {*range(taken - 200, taken + 200)}
+        second = await rig.runtime.start(rig.image, second_dir, avoid=avoid)
+        await rig.runtime.stop(second, clean=False)
+        return taken, second.endpoint.port
+
+    taken, port = asyncio.run(start())
+    assert abs(port - taken) >= 200
+
+
 def test_a_directory_without_a_cluster_does_not_start(rig: Rig) -> None:
     data_dir = rig.empty()
     with pytest.raises(ServerError, match=str(data_dir)):

@@ -17,7 +17,7 @@ from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
-from pgstrata.store.base import REMOVALS_KEPT, Store
+from pgstrata.store.base import NAMES_KEPT, REMOVALS_KEPT, Store
 from pgstrata.store.memory import MemoryStore
 from pgstrata.store.sqlite import SqliteStore
 
@@ -46,20 +46,25 @@ def store(
 def short_memory(
     request: pytest.FixtureRequest, runner: asyncio.Runner, tmp_path: Path
 ) -> Iterator[Store]:
-    """A store that remembers three removals."""
-    with opened(request.param, runner, tmp_path, 3) as store:
+    """A store that remembers three removals, and three names."""
+    with opened(request.param, runner, tmp_path, 3, names_kept=3) as store:
         yield store
 
 
 @contextmanager
 def opened(
-    adapter: Adapter, runner: asyncio.Runner, directory: Path, removals_kept: int
+    adapter: Adapter,
+    runner: asyncio.Runner,
+    directory: Path,
+    removals_kept: int,
+    *,
+    names_kept: int = NAMES_KEPT,
 ) -> Iterator[Store]:
     if adapter == "memory":
-        yield MemoryStore(removals_kept=removals_kept)
+        yield MemoryStore(removals_kept=removals_kept, names_kept=names_kept)
         return
     database = runner.run(Database.open(directory / "pgstrata.db"))
-    yield SqliteStore(database, removals_kept=removals_kept)
+    yield SqliteStore(database, removals_kept=removals_kept, names_kept=names_kept)
     runner.run(database.close())
 
 
@@ -111,6 +116,13 @@ def instance(
             handle='{"pid":4711}',
         ),
     )
+
+
+def on_port(number: int, port: int, *, name: str, hour: int = 12) -> Instance:
+    whole = instance(number, of=1, name=name, hour=hour)
+    endpoint = msgspec.structs.replace(whole.server.endpoint, port=port)
+    server = msgspec.structs.replace(whole.server, endpoint=endpoint)
+    return msgspec.structs.replace(whole, server=server)
 
 
 def ids(states: list[State]) -> list[int]:
@@ -668,6 +680,64 @@ def test_a_name_is_not_bound_to_an_instance_that_is_not_stored(
         runner.run(store.bind_name("dev", "0" * 32))
     assert refusal.value.remedy
     assert not runner.run(store.unbind_name("dev"))
+
+
+def test_a_name_outlives_its_instance_with_its_port_and_password(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    bearer = instance(1, of=1, name="dev")
+    runner.run(store.add_instance(bearer))
+    runner.run(store.remove_instance(bearer.instance_id))
+    [name] = runner.run(store.names())
+    assert name == runner.run(store.name("dev"))
+    assert (name.state_id, name.address) == (state_id(1), bearer.server.endpoint.address)
+    assert runner.run(store.ports_of_names()) == {5000}
+    assert runner.run(store.unbind_name("dev"))
+    assert not runner.run(store.unbind_name("dev"))
+    assert runner.run(store.name("dev")) is None
+    assert runner.run(store.ports_of_names()) == frozenset()
+
+
+def test_a_name_that_is_given_away_has_its_new_instance_s_port(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    runner.run(store.add_instance(instance(1, of=1, name="dev")))
+    runner.run(store.remove_instance(instance(1, of=1).instance_id))
+    runner.run(store.add_instance(on_port(2, 6000, name="old")))
+    runner.run(store.bind_name("dev", instance(2, of=1).instance_id))
+    assert [name.name for name in runner.run(store.names())] == ["dev"]
+    assert runner.run(store.ports_of_names()) == {6000}
+
+
+def test_an_instance_takes_the_place_of_another_or_nothing_changes(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    old, heir = instance(1, of=1, name="dev"), instance(2, of=1, name="dev")
+    for each in (old, instance(3, of=1, name="other")):
+        runner.run(store.add_instance(each))
+    with pytest.raises(ConflictError):
+        runner.run(store.replace_instance(old.instance_id, instance(2, of=1, name="other")))
+    assert runner.run(store.instance_named("dev")) == old
+    runner.run(store.replace_instance(old.instance_id, heir))
+    assert runner.run(store.instance_named("dev")) == heir
+    assert runner.run(store.instance(old.instance_id)) is None
+
+
+def test_of_names_without_an_instance_only_the_latest_are_remembered(
+    runner: asyncio.Runner, short_memory: Store
+) -> None:
+    fill(runner, short_memory, state(1))
+    runner.run(short_memory.add_instance(on_port(9, 6009, name="kept", hour=0)))
+    for number in range(1, 6):
+        gone = on_port(number, 6000 + number, name=f"dev{number}", hour=number)
+        runner.run(short_memory.add_instance(gone))
+        runner.run(short_memory.remove_instance(gone.instance_id))
+    runner.run(short_memory.add_instance(on_port(8, 6008, name="last", hour=8)))
+    names = [name.name for name in runner.run(short_memory.names())]
+    assert names == ["last", "dev5", "dev4", "dev3", "kept"]
 
 
 def sized(number: int, size_bytes: int, *, parent: int | None = None) -> State:

@@ -17,13 +17,13 @@ import pytest
 
 from pgstrata.dbms.connection import bare_connection, engine_connection
 from pgstrata.dbms.postgres import Postgres
-from pgstrata.domain.instance import Server
+from pgstrata.domain.instance import Address, Server
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.errors import ServerError
+from pgstrata.errors import ConflictError, ServerError
 from pgstrata.kinds.psql.kind import PsqlRecipe
 from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.kinds.sources.local import LocalTree
-from pgstrata.runtime import initdb, launch, postmaster
+from pgstrata.runtime import initdb, launch, native, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
 from pgstrata.runtime.ports import HOST, Ports
 from pgstrata.system import processes, subprocesses
@@ -313,6 +313,32 @@ def test_running_out_of_ports_is_an_error(rig: NativeRig, directory: Path) -> No
         runtime = native_runtime(directory, Chosen(*[other.getsockname()[1]] * 5))
         with pytest.raises(ServerError, match="no free port"):
             asyncio.run(runtime.start(rig.image, rig.cluster()))
+
+
+def test_a_port_that_must_be_had_is_waited_for(
+    rig: NativeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = rig.cluster()
+
+    async def start() -> None:
+        with socket.create_server((HOST, 0)) as other:
+            address = Address(port=other.getsockname()[1], password="kept")
+            starting = asyncio.create_task(
+                rig.runtime.start(rig.image, data_dir, address=address), name="start"
+            )
+            await asyncio.sleep(0)
+        server = await starting
+        assert server.endpoint.address == address
+        await rig.runtime.stop(server, clean=False)
+        monkeypatch.setattr(native, "_PORT_SECONDS", 0)
+        with (
+            socket.create_server((HOST, address.port)),
+            pytest.raises(ConflictError, match=f"port {address.port}") as taken,
+        ):
+            await rig.runtime.start(rig.image, data_dir, address=address)
+        assert "pgstrata rm" in (taken.value.remedy or "")
+
+    asyncio.run(start())
 
 
 def test_a_broken_data_directory_is_told_in_the_servers_own_words(rig: NativeRig) -> None:

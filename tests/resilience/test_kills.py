@@ -59,6 +59,7 @@ BESIDE_PREPARES = frozenset(
         "store.record_eviction",
         "store.pin",
         "store.remove_instance",
+        "store.replace_instance",
         "store.set_server",
     }
 )

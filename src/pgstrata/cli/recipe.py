@@ -8,7 +8,7 @@ from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given, setting_option
 from pgstrata.config.keys import OWN, read
 from pgstrata.domain.durations import parse_positive
-from pgstrata.errors import InvalidArgumentError
+from pgstrata.errors import InvalidArgumentError, InvalidNameError
 from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.kinds.plugin import Caller, KindPlugin, Option
 from pgstrata.system import environment
@@ -36,15 +36,23 @@ PLAN_OPTIONS = (
 )
 
 INSTANCE_OPTIONS = (
-    Option(("--name",), "give the instance a name", "N"),
+    Option(("--name",), "give the instance a name, whose port and password stay the same", "N"),
+    Option(("--replace",), "in place of the instance that has the name, which is removed"),
     Option(("--ttl",), "the instance's lifetime: 90s, 15m, 2h, 1d", "TIME"),
 )
 
 
 def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRequest":
     """Make a request from the arguments of a kind's command. Raises ``InvalidArgumentError``."""
+    from pgstrata.domain.name import invalid
     from pgstrata.domain.request import PrepareRequest
 
+    name = given.last("--name")
+    if name is not None:
+        if reason := invalid(name):
+            raise InvalidNameError(name, reason)
+    elif given.has("--replace"):
+        raise InvalidArgumentError("--replace needs a --name", remedy="say which with --name N")
     fields = plugin.command_line.request(
         given, Caller(context.work_dir, _standard_input, environment.given)
     )
@@ -54,7 +62,8 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
         work_dir=str(context.work_dir),
         on_error=given.read("--on-error", _on_error) or "stop",
         initdb=_initdb(given, context.configuration.initdb),
-        instance_name=given.read("--name", _name),
+        instance_name=name,
+        replace=given.has("--replace"),
         instance_ttl=given.read("--ttl", parse_positive),
         uncacheable=given.read("--uncacheable", _uncacheable) or "refuse",
         timeout=given.read("--timeout", parse_positive),
@@ -100,12 +109,6 @@ def _standard_input() -> str:
             f"standard input is not UTF-8: byte {error.start} is 0x{given[error.start]:02x}",
             remedy="convert it first, for instance with iconv -t UTF-8",
         ) from error
-
-
-def _name(text: str) -> str:
-    if not text or "/" in text:
-        raise ValueError(f'"{text}" is not a valid name: it must not be empty or contain a slash')
-    return text
 
 
 def _on_error(text: str) -> Literal["stop", "continue"]:

@@ -1,6 +1,6 @@
 """Finds what an id on the command line refers to."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgstrata.errors import InvalidArgumentError, NotFoundError
 
@@ -18,28 +18,28 @@ _HEX = frozenset("0123456789abcdef")
 class Target(NamedTuple):
     """One item, by its complete id."""
 
-    kind: "DeleteKind"
+    kind: "DeleteKind | Literal['name']"
+    """``name``: one whose instance is gone."""
     id: str
 
 
 def resolve(engine: "Engine", given: str) -> Target:
     """Find the only match. Raises ``InvalidArgumentError`` for several, ``NotFoundError``."""
-    found = {*_find_named(engine, given), *_find_by_id(engine, given.lower())}
+    name = engine.name(given) if given else None
+    found = set(_find_by_id(engine, given.lower()))
+    if name is not None and name.instance_id is not None:
+        found.add(Target("instance", name.instance_id))
     if len(found) == 1:
         return found.pop()
     if not found:
+        if name is not None:
+            return Target("name", given)
         raise _not_found(given)
     raise InvalidArgumentError(
         f'"{given}" matches {len(found)} things',
         remedy="give more of the id",
         details="\n".join(sorted(f"{target.kind} {target.id}" for target in found)),
     )
-
-
-def _find_named(engine: "Engine", given: str) -> list[Target]:
-    entry = engine.name(given)
-    instance_id = entry.instance_id if entry else None
-    return [Target("instance", instance_id)] if instance_id else []
 
 
 def _find_by_id(engine: "Engine", given: str) -> list[Target]:

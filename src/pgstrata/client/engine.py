@@ -132,6 +132,10 @@ class Engine:
         except NotFoundError:
             return None
 
+    def unbind_name(self, name: str) -> None:
+        """Give a name up."""
+        _raise_for(self._http.ask("DELETE", f"/v1/names/{segment(name)}"))
+
     def remove(self, kind: DeleteKind, item_id: str, **flags: bool) -> DeleteResult:
         """Remove one item; the result may also say that it is ``blocked``."""
         wanted = {flag: "true" for flag, on in flags.items() if on}

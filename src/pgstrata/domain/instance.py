@@ -7,6 +7,13 @@ from urllib.parse import quote
 from pgstrata.domain.model import Model
 
 
+class Address(Model, frozen=True, kw_only=True):
+    """What a DSN knows a server by, and what stays when another server takes its place."""
+
+    port: int
+    password: str
+
+
 class Endpoint(Model, frozen=True, kw_only=True):
     """How to connect to a server, as its superuser."""
 
@@ -21,6 +28,11 @@ class Endpoint(Model, frozen=True, kw_only=True):
     """The server's major version; 0 in rows written before it was recorded."""
     own_port: int | None = None
     """What the server itself takes for its port, as its socket's name says, if that is another."""
+
+    @property
+    def address(self) -> Address:
+        """What another server in this one's place must keep."""
+        return Address(port=self.port, password=self.password)
 
     @property
     def socket_port(self) -> int:

@@ -43,6 +43,9 @@ class NameEntry(Model, frozen=True, kw_only=True):
     state_fingerprint: str
     status: NameStatus
     last_used_at: datetime | None
+    """When an instance got it last."""
+    dsn: str | None = None
+    """Of the instance that has it."""
 
 
 class Health(Model, frozen=True, kw_only=True, rename="camel"):

@@ -25,6 +25,8 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     """The kind's own fields, as plain data; on the wire they are next to the others."""
     instance_name: Annotated[str, msgspec.Meta(pattern="^[^/]+$")] | None = None
     """Part of a path of the API: not empty, no slash."""
+    replace: bool = False
+    """Whether an instance that has this name ends in favour of the new one."""
     instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
     """Seconds the instance may live."""
     timeout: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None

@@ -56,6 +56,7 @@ from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.in_place import make_in_place
 from pgstrata.statefs import detect, layers
 from pgstrata.system import orphans
+from pgstrata.system.turns import Turns
 
 
 @asynccontextmanager
@@ -86,6 +87,7 @@ async def assemble(
         queue, store = SqliteQueue(database), NotingStore(database, root / "instances")
         dbms = Postgres(owner=_uid(runtime.server_user))
         removal = StateRemoval(states=root / "states", statefs=statefs, store=store, in_use=in_use)
+        turns = Turns()
         trash = await parts.enter_async_context(Trash(statefs))
         evictor = Evictor(
             limits=settings.cache.capacity,
@@ -133,6 +135,8 @@ async def assemble(
                 runtime=runtime,
                 store=store,
                 limits=limits,
+                trash=trash,
+                turns=turns,
                 default_ttl_seconds=settings.instances.default_ttl,
             ),
         )

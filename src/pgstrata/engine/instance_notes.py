@@ -75,6 +75,11 @@ class NotingStore(SqliteStore):
             await self._note(instance)
         await super().add_instance(instance)
 
+    async def replace_instance(self, instance_id: str, instance: Instance) -> None:
+        with map_full_disk(self._directories.parent):
+            await self._note(instance)
+        await super().replace_instance(instance_id, instance)
+
     async def bind_name(self, name: str, instance_id: str) -> None:
         await super().bind_name(name, instance_id)
         await self._note_change(instance_id)

@@ -95,12 +95,12 @@ class Registry(Protocol):
     async def bind_name(self, name: str, instance_id: str) -> NameEntry:
         """Give an instance this name, in place of any other.
 
-        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` if another instance has
-        the name.
+        Raises ``InvalidArgumentError`` for what cannot be a name, ``NotFoundError`` for an unknown
+        instance, ``ConflictError`` if another instance has the name.
         """
 
     async def unbind_name(self, name: str) -> bool:
-        """Take the name from its instance. Returns False if no instance has it."""
+        """Forget a name, and take it from its instance. Returns False if there is none."""
 
 
 class Deletion(Protocol):

@@ -26,11 +26,14 @@ class HostLimits:
         self._available_memory = available_memory
         self._starting: set[str] = set()
 
-    async def check(self) -> None:
-        """Raise ``HostLimitError`` if no further instance can be started now."""
+    async def check(self, replaced: str | None = None) -> None:
+        """Raise ``HostLimitError`` if no further instance can be started now.
+
+        ``replaced``: the instance that ends in its favour.
+        """
         self.check_memory()
         if self._max_instances:
-            await self._check_number("")
+            await self._check_number(replaced)
 
     def check_memory(self) -> None:
         """Raise ``HostLimitError`` if there is too little memory to start a server."""
@@ -43,10 +46,13 @@ class HostLimits:
                 "or lower instances.minFreeMemory",
             )
 
-    async def check_count(self, instance_id: str) -> None:
-        """Raise ``HostLimitError`` if this starting instance would be one too many."""
+    async def check_count(self, instance_id: str, replaced: str | None = None) -> None:
+        """Raise ``HostLimitError`` if this starting instance would be one too many.
+
+        ``replaced``: the instance that ends in its favour.
+        """
         if self._max_instances:
-            await self._check_number(instance_id)
+            await self._check_number(instance_id, replaced)
 
     @contextmanager
     def starting(self, instance_id: str) -> Iterator[None]:
@@ -57,9 +63,9 @@ class HostLimits:
         finally:
             self._starting.discard(instance_id)
 
-    async def _check_number(self, instance_id: str) -> None:
+    async def _check_number(self, *not_counted: str | None) -> None:
         stored = {instance.instance_id for instance in await self._store.instances()}
-        others = (stored | self._starting) - {instance_id}
+        others = (stored | self._starting) - set(not_counted)
         if len(others) >= self._max_instances:
             raise HostLimitError(
                 f"there are {len(others)} instances, and at most {self._max_instances} are allowed",

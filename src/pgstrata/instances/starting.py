@@ -3,20 +3,27 @@
 An instance is not visible before it is complete, and one that fails leaves nothing behind.
 """
 
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from pgstrata.cache.cloning import clone_state
 from pgstrata.cache.disk_full import map_full_disk
+from pgstrata.cache.trash import Trash
 from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
-from pgstrata.errors import ConflictError
+from pgstrata.errors import ConflictError, PgstrataError
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import finish
+from pgstrata.system.turns import Turns
+
+_log = logging.getLogger(__name__)
 
 
 class InstanceOrder(Model, frozen=True, kw_only=True):
@@ -27,6 +34,8 @@ class InstanceOrder(Model, frozen=True, kw_only=True):
     state_id: str
     name: str | None
     ttl_seconds: int | None
+    replace: bool = False
+    """Whether an instance that has the name ends in favour of this one."""
 
 
 class InstanceStarter:
@@ -40,28 +49,33 @@ class InstanceStarter:
         runtime: Runtime,
         store: Store,
         limits: HostLimits,
+        trash: Trash,
+        turns: Turns,
         default_ttl_seconds: int | None = None,
     ) -> None:
-        """``root``: the store's directory, with states and instances below it."""
+        """``root``: the store's directory, with states and instances below it. ``turns``: whose
+        turn it is to change an instance, by its id, and a name."""
         self._root = root
         self._directories = root / "instances"
         self._fs = statefs
         self._runtime = runtime
         self._store = store
         self._limits = limits
+        self._trash = trash
+        self._turns = turns
         self._default_ttl_seconds = default_ttl_seconds
 
-    async def check_limits(self) -> None:
-        """Raise ``HostLimitError`` if a limit of the machine rules out another instance."""
-        await self._limits.check()
+    async def check_limits(self, replaced: str | None = None) -> None:
+        """Raise ``HostLimitError`` if a limit of the machine rules out another instance.
+
+        ``replaced``: the name of one that ends in its favour.
+        """
+        bearer = await self._bearer(replaced, replace=True)
+        await self._limits.check(None if bearer is None else bearer.instance_id)
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` if the name is in use."""
-        if taken := await self._store.instance_named(name):
-            raise ConflictError(
-                f"the name {name!r} is instance {taken.instance_id}'s",
-                remedy=f"choose another name, or remove that instance: pgstrata rm {name}",
-            )
+        await self._bearer(name, replace=False)
 
     async def start(self, order: InstanceOrder) -> Instance:
         """Clone a state, start a server on the clone and store the instance once it is ready.
@@ -74,19 +88,57 @@ class InstanceStarter:
         if started is not None and await self._runtime.alive(started.server):
             return started
         await self.discard(order.job_id)
-        with self._limits.starting(instance_id):
-            await self._limits.check_count(instance_id)
-            return await self._start(order, instance_id)
+        async with self._having_name(order) as replaced:
+            with self._limits.starting(instance_id):
+                await self._limits.check_count(
+                    instance_id, None if replaced is None else replaced.instance_id
+                )
+                instance = await self._start(order, instance_id, replaced)
+            if replaced is not None:
+                await self._trash.put([self._directories / replaced.instance_id])
+        return instance
 
-    async def _start(self, order: InstanceOrder, instance_id: str) -> Instance:
+    @asynccontextmanager
+    async def _having_name(self, order: InstanceOrder) -> AsyncIterator[Instance | None]:
+        """Nobody else gets the order's name in the block, which gets the instance to replace."""
+        async with self._turns.take(f"name {order.name or order.job_id}"):
+            bearer = await self._bearer(order.name, replace=order.replace)
+            if bearer is None:
+                yield None
+                return
+            async with self._turns.take(bearer.instance_id):
+                yield await self._store.instance(bearer.instance_id)
+
+    async def _bearer(self, name: str | None, *, replace: bool) -> Instance | None:
+        bearer = None if name is None else await self._store.instance_named(name)
+        if bearer is not None and not replace:
+            raise ConflictError(
+                f"the name {name!r} is instance {bearer.instance_id}'s",
+                remedy=f"put that instance back to its state (pgstrata reset {name}), replace it "
+                "(--replace), or choose another name",
+            )
+        return bearer
+
+    async def _start(
+        self, order: InstanceOrder, instance_id: str, replaced: Instance | None
+    ) -> Instance:
         directory = self._directories / instance_id
         server: Server | None = None
+        known = None if order.name is None else await self._store.name(order.name)
         with map_full_disk(self._root):
             await clone_state(self._fs, self._root / "states" / order.state_id, directory)
         try:
             with map_full_disk(self._root):
                 self._limits.check_memory()
-                server = await self._runtime.start(order.image_id, directory / DATA)
+                if replaced is not None:
+                    # Its port is the new one's. It may have to start again.
+                    await self._runtime.stop(replaced.server)
+                server = await self._runtime.start(
+                    order.image_id,
+                    directory / DATA,
+                    address=None if known is None else known.address,
+                    avoid=await self._store.ports_of_names(),
+                )
             now = utc_now()
             ttl = order.ttl_seconds or self._default_ttl_seconds
             instance = Instance(
@@ -98,9 +150,12 @@ class InstanceStarter:
                 expires_at=None if ttl is None else now + timedelta(seconds=ttl),
                 server=server,
             )
-            await self._store.add_instance(instance)
+            if replaced is None:
+                await self._store.add_instance(instance)
+            else:
+                await self._store.replace_instance(replaced.instance_id, instance)
         except BaseException:
-            await finish(self._undo(instance_id, server))
+            await finish(self._undo(instance_id, server, replaced))
             raise
         return instance
 
@@ -118,12 +173,35 @@ class InstanceStarter:
                 server = await self._runtime.owner_of(directory / DATA)
                 await self._remove_files(directory.name, server)
 
-    async def _undo(self, instance_id: str, server: Server | None) -> None:
+    async def _undo(
+        self, instance_id: str, server: Server | None, replaced: Instance | None = None
+    ) -> None:
         try:
             # If this was cancelled while the row was being written, the row may exist.
             await self._store.remove_instance(instance_id)
         finally:
             await self._remove_files(instance_id, server)
+            if replaced is not None:
+                await self._start_again(replaced)
+
+    async def _start_again(self, instance: Instance) -> None:
+        """Give an instance that was to be replaced a server again, if it had one."""
+        known = await self._store.instance(instance.instance_id)
+        if known is None or await self._runtime.alive(known.server):
+            return
+        try:
+            server = await self._runtime.start(
+                instance.image_id,
+                self._directories / instance.instance_id / DATA,
+                address=instance.server.endpoint.address,
+            )
+            await self._store.set_server(instance.instance_id, server)
+        except PgstrataError as error:
+            _log.warning(
+                "instance %s was not replaced and does not start again: %s",
+                instance.instance_id,
+                error,
+            )
 
     async def _remove_files(self, instance_id: str, server: Server | None) -> None:
         if server is not None:

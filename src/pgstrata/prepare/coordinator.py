@@ -12,6 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from pgstrata.domain import name
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.job import ErrorBody, Job, Status
 from pgstrata.domain.model import utc_now
@@ -19,6 +20,8 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
     CancelledJobError,
     EngineStoppingError,
+    InvalidArgumentError,
+    InvalidNameError,
     NotFoundError,
     PgstrataError,
     StoreUnusableError,
@@ -121,12 +124,14 @@ class JobCoordinator:
         """
         kind = lookup(self._kinds, request.prepare_kind)
         check_on_error(kind, request)
+        _check_instance_name(request)
         arguments = kind.normalize(request)
         image = await self._executor.resolve_image(request.image_id)
         steps = await kind.steps(request, self._sources)
+        taken = request.instance_name if request.replace else None
         if not request.plan_only:
-            await self._executor.check_limits()
-        if request.instance_name is not None:
+            await self._executor.check_limits(taken)
+        if request.instance_name is not None and taken is None:
             await self._executor.check_name(request.instance_name)
         if self._stopping:
             raise EngineStoppingError(
@@ -287,3 +292,14 @@ class JobCoordinator:
             tasks = await self._job_log.tasks(job_id)
             await self._job_log.apply(transitions.failed(job, tasks, error, utc_now()))
             await self._retention.trim(job.signature)
+
+
+def _check_instance_name(request: PrepareRequest) -> None:
+    if request.instance_name is not None:
+        if reason := name.invalid(request.instance_name):
+            raise InvalidNameError(request.instance_name, reason)
+    elif request.replace:
+        raise InvalidArgumentError(
+            "`replace` is given without the name of an instance",
+            remedy="say which with `instance_name` (--name)",
+        )

@@ -45,8 +45,11 @@ class Executor(Protocol):
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         """Return the PostgreSQL that an image stands for. Raises ``InvalidArgumentError``."""
 
-    async def check_limits(self) -> None:
-        """Raise ``HostLimitError`` if a limit of the machine rules out another instance."""
+    async def check_limits(self, replaced: str | None = None) -> None:
+        """Raise ``HostLimitError`` if a limit of the machine rules out another instance.
+
+        ``replaced``: the name of one that ends in its favour.
+        """
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` if an instance already has this name."""

@@ -84,8 +84,8 @@ class LocalExecutor:
     async def resolve_image(self, image_id: str) -> ResolvedImage:
         return await self._runtime.resolve(image_id)
 
-    async def check_limits(self) -> None:
-        await self._instances.check_limits()
+    async def check_limits(self, replaced: str | None = None) -> None:
+        await self._instances.check_limits(replaced)
 
     async def check_name(self, name: str) -> None:
         await self._instances.check_name(name)

@@ -270,6 +270,7 @@ class JobRunner:
             state_id=task.spec.input.id,
             name=run.job.request.instance_name,
             ttl_seconds=run.job.request.instance_ttl,
+            replace=run.job.request.replace,
         )
         async with self._run_task(run, task):
             instance = await self._executor.start_instance(order)

@@ -6,8 +6,9 @@ from typing import Final
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.listing import InstanceEntry, InstanceStatus, NameEntry
 from pgstrata.domain.model import utc_now
+from pgstrata.domain.name import Name, invalid
 from pgstrata.domain.state import State
-from pgstrata.errors import InvalidArgumentError, NotFoundError
+from pgstrata.errors import InvalidArgumentError, InvalidNameError, NotFoundError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
 
@@ -87,35 +88,42 @@ class Registry:
         state_id: str | None = None,
         image_id: str | None = None,
     ) -> list[NameEntry]:
-        """List the names that match all the filters given, those of the newest instances first."""
-        named = [
-            instance
-            for instance in await self._store.instances(state_id=state_id, image_id=image_id)
-            if instance.name is not None and instance_id in (None, instance.instance_id)
+        """List the names that match all the filters given, the most recently used first."""
+        bearers = {each.name: each for each in await self._store.instances()}
+        return [
+            await self._name_entry(name, bearer)
+            for name in await self._store.names()
+            if state_id in (None, name.state_id) and image_id in (None, name.image_id)
+            for bearer in (bearers.get(name.name),)
+            if instance_id is None or (bearer is not None and bearer.instance_id == instance_id)
         ]
-        return [await self._name_entry(instance, instance.name) for instance in named]
 
     async def name(self, name: str) -> NameEntry | None:
         """Find a name with its instance, or None."""
-        instance = await self._store.instance_named(name)
-        return None if instance is None else await self._name_entry(instance, name)
+        found = await self._store.name(name)
+        if found is None:
+            return None
+        return await self._name_entry(found, await self._store.instance_named(name))
 
     async def bind_name(self, name: str, instance_id: str) -> NameEntry:
         """Give an instance this name, in place of any other.
 
-        Raises ``NotFoundError`` for an unknown instance, ``ConflictError`` if another instance has
-        the name.
+        The name has the instance's port and password from then on. Raises ``InvalidArgumentError``
+        for what cannot be a name, ``NotFoundError`` for an unknown instance, ``ConflictError`` if
+        another instance has the name.
         """
+        if reason := invalid(name):
+            raise InvalidNameError(name, reason)
         await self._store.bind_name(name, instance_id)
-        instance = await self._store.instance(instance_id)
-        if instance is None:
+        entry = await self.name(name)
+        if entry is None:
             raise NotFoundError(
-                f"instance {instance_id} is gone", remedy="use an existing instance"
+                f"the name {name!r} was given up again", remedy="give it to the instance again"
             )
-        return await self._name_entry(instance, name)
+        return entry
 
     async def unbind_name(self, name: str) -> bool:
-        """Take the name from its instance. Returns False if no instance has it."""
+        """Forget a name, and take it from its instance. Returns False if there is none."""
         return await self._store.unbind_name(name)
 
     async def _status(self, instance: Instance) -> InstanceStatus:
@@ -137,15 +145,15 @@ class Registry:
             stopped=self._runtime.stopped_for(instance.server),
         )
 
-    async def _name_entry(self, instance: Instance, name: str | None) -> NameEntry:
-        assert name is not None
-        status = await self._status(instance)
+    async def _name_entry(self, name: Name, bearer: Instance | None) -> NameEntry:
+        status = "orphaned" if bearer is None else await self._status(bearer)
         return NameEntry(
-            name=name,
-            instance_id=instance.instance_id,
-            image_id=instance.image_id,
-            state_id=instance.state_id,
-            state_fingerprint=instance.state_id,
+            name=name.name,
+            instance_id=None if bearer is None else bearer.instance_id,
+            image_id=name.image_id,
+            state_id=name.state_id,
+            state_fingerprint=name.state_id,
             status="missing" if status == "orphaned" else status,
-            last_used_at=None,
+            last_used_at=name.last_used_at,
+            dsn=None if bearer is None else bearer.dsn,
         )

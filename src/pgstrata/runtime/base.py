@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.initdb import Initdb
-from pgstrata.domain.instance import Server
+from pgstrata.domain.instance import Address, Server
 from pgstrata.domain.model import Model
 from pgstrata.system.output import Lines, OnLine, OutputSink, Stream
 from pgstrata.system.subprocesses import Companion
@@ -149,14 +149,24 @@ class Runtime(Protocol):
         ``InputChangedError`` as ``unchanged`` does.
         """
 
-    async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
+    async def start(
+        self,
+        image_id: str,
+        data_dir: Path,
+        *,
+        building: bool = False,
+        address: Address | None = None,
+        avoid: Collection[int] = (),
+    ) -> Server:
         """Start a server and return once it answers queries. It outlives this process.
 
         Its superuser gets a new password, with which clients on this machine may log in, whatever
-        scripts did to that role and to its database. If it is ``building`` a state, nobody but the
-        engine and its tools may, and what has to be changed for that is taken back when it stops.
-        Raises ``ServerError`` with the server's own log lines if it does not start. If that
-        happens, or this is cancelled, nothing is left running.
+        scripts did to that role and to its database; it listens on a port that is free and none of
+        those to ``avoid``. With an ``address`` it gets that one's password and port, which it waits
+        for if it is taken; raises ``ConflictError`` if it stays so. If it is ``building`` a state,
+        nobody but the engine and its tools may, and what has to be changed for that is taken back
+        when it stops. Raises ``ServerError`` with the server's own log lines if it does not start.
+        If that happens, or this is cancelled, nothing is left running.
         """
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:

@@ -17,9 +17,12 @@ class Login(NamedTuple):
     verifier: str
 
 
-def new_login() -> Login:
-    """A random password with its verifier, as in ``pg_authid``. It takes a few milliseconds."""
-    password, salt = secrets.token_hex(16), secrets.token_bytes(16)
+def new_login(password: str | None = None) -> Login:
+    """A password, a random one if None, with its verifier, as in ``pg_authid``.
+
+    It takes a few milliseconds.
+    """
+    password, salt = password or secrets.token_hex(16), secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
     stored = hashlib.sha256(_hmac(salted, b"Client Key")).digest()
     server = _hmac(salted, b"Server Key")

@@ -17,12 +17,13 @@ from pgstrata.dbms.memory import (
 )
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.initdb import Initdb
-from pgstrata.domain.instance import Endpoint, Server
+from pgstrata.domain.instance import Address, Endpoint, Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import InputChangedError, InvalidArgumentError, ServerError
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
+from pgstrata.runtime.ports import port_taken
 from pgstrata.system.memory_disk import MemoryDisk
 from pgstrata.system.output import OutputSink
 
@@ -132,20 +133,33 @@ class MemoryRuntime:
         for name, value in (options or Initdb()).own.items():
             self._disk.write(data_dir / name, value.encode())
 
-    async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
+    async def start(
+        self,
+        image_id: str,
+        data_dir: Path,
+        *,
+        building: bool = False,
+        address: Address | None = None,
+        avoid: Collection[int] = (),
+    ) -> Server:
         await self._version(image_id)
         if self._disk.read(data_dir / "PG_VERSION") is None:
             raise ServerError(f"{data_dir} is not a data directory")
         if await self.owner_of(data_dir) is not None:
             raise ServerError(f"another server runs on {data_dir}")
-        pid = next(self._pids)
+        if address is not None and any(
+            server.endpoint.port == address.port for server in self.running
+        ):
+            raise port_taken(address.port)
+        pid = next(pid for pid in self._pids if _FIRST_PORT + pid not in avoid)
+        address = address or Address(port=_FIRST_PORT + pid, password=f"memory {pid}")
         server = Server(
             endpoint=Endpoint(
                 host="127.0.0.1",
-                port=_FIRST_PORT + pid,
+                port=address.port,
                 socket_dir=Path("/memory/run"),
                 user="postgres",
-                password="memory",  # noqa: S106 - nobody can connect there
+                password=address.password,
                 database="postgres",
             ),
             runtime_id=str(pid),

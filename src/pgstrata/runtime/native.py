@@ -12,7 +12,7 @@ from pgstrata.dbms.connection import check_it_answers, give_login, tell
 from pgstrata.dbms.tablespaces import TABLESPACES, is_refusal
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.initdb import Initdb
-from pgstrata.domain.instance import Endpoint, Server
+from pgstrata.domain.instance import Address, Endpoint, Server
 from pgstrata.domain.listing import SandboxStatus
 from pgstrata.errors import ProgramError, ServerError
 from pgstrata.runtime import postmaster
@@ -36,7 +36,7 @@ from pgstrata.runtime.launch import (
 from pgstrata.runtime.limits import LimitWatch, allowed_by
 from pgstrata.runtime.logins import Login, new_login
 from pgstrata.runtime.packaged.pins import extensions_by_major
-from pgstrata.runtime.ports import HOST, Ports, is_taken
+from pgstrata.runtime.ports import HOST, Ports, is_taken, no_free_port, port_taken
 from pgstrata.runtime.postmaster import LOG, Postmaster, postmaster_of
 from pgstrata.runtime.relay import Relay
 from pgstrata.runtime.single_user import Entrance, let_in
@@ -57,6 +57,11 @@ _START_SECONDS = 60.0
 """How long a server may take to answer: one that recovers from a crash has a lot to do first."""
 
 _PORT_ATTEMPTS = 5
+
+_PORT_SECONDS = 5.0
+"""How long to wait for a certain port: a connection of another program may have it for a moment."""
+
+_PORT_LOOK_SECONDS = 0.05
 
 OWN_PORT = 5432
 """The port of every server that builds a state. It is only in its socket's name."""
@@ -159,12 +164,25 @@ class NativeRuntime:
                 details=ended.stderr,
             )
 
-    async def start(self, image_id: str, data_dir: Path, *, building: bool = False) -> Server:
-        start = _Start(image_id, await self._catalogue.installation(image_id), data_dir)
+    async def start(
+        self,
+        image_id: str,
+        data_dir: Path,
+        *,
+        building: bool = False,
+        address: Address | None = None,
+        avoid: Collection[int] = (),
+    ) -> Server:
+        installation = await self._catalogue.installation(image_id)
+        port = None if address is None else address.port
+        start = _Start(image_id, installation, data_dir, port=port, avoid=avoid)
         if building:
             return await self._start_watched(start)
         # It is ready before the server is.
-        making = asyncio.create_task(asyncio.to_thread(new_login), name="a server's password")
+        making = asyncio.create_task(
+            asyncio.to_thread(new_login, None if address is None else address.password),
+            name="a server's password",
+        )
         try:
             return await self._start_watched(start._replace(login=making))
         finally:
@@ -409,15 +427,25 @@ class NativeRuntime:
         return server
 
     async def _start_instance(self, start: "_Start") -> Server:
+        if start.port is not None:
+            with self._ports.holding(start.port):
+                return await self._start_on_its_own(start.port, start)
         for _ in range(_PORT_ATTEMPTS):
-            with self._ports.reserved() as port:
+            with self._ports.reserved(start.avoid) as port:
                 server = await self._start_on(port, start)
             if server is not None:
                 return server
-        raise ServerError(
-            f"no free port was found on {HOST} for the server on {start.data_dir}",
-            remedy="free some ports, or try again",
-        )
+        raise no_free_port()
+
+    async def _start_on_its_own(self, port: int, start: "_Start") -> Server:
+        """Start an instance on a certain port, waiting for it if it is taken."""
+        deadline = asyncio.get_running_loop().time() + _PORT_SECONDS
+        while True:
+            if not is_taken(port) and (server := await self._start_on(port, start)) is not None:
+                return server
+            if asyncio.get_running_loop().time() > deadline:
+                raise port_taken(port)
+            await asyncio.sleep(_PORT_LOOK_SECONDS)
 
     async def _start_on(self, port: int, start: "_Start") -> Server | None:
         """One attempt to start an instance; None if another program has taken the port."""
@@ -580,6 +608,10 @@ class _Start(NamedTuple):
     login: asyncio.Task[Login] | None = None
     """The login that an instance gets; None for a server that builds."""
     entrance: Entrance = Entrance(SUPERUSER, SUPERUSER)
+    port: int | None = None
+    """The port that an instance must have; None for any."""
+    avoid: Collection[int] = ()
+    """Ports that it must not have."""
 
 
 def _places(start: _Start, access: ServerDir) -> Places:

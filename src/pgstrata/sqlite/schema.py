@@ -257,6 +257,35 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX state_steps_alike ON state_steps (start, kind, title)",
         "CREATE INDEX state_steps_siblings ON state_steps (start, kind)",
         "CREATE INDEX state_steps_first ON state_steps (digest) WHERE from_image = 1",
+        # Names outlive their instances, with the port that belongs to each.
+        """
+        CREATE TABLE names (
+            name TEXT PRIMARY KEY,
+            port INTEGER NOT NULL,
+            used REAL NOT NULL, -- seconds since the epoch
+            body BLOB NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX names_used ON names (used, name, port)",
+        """
+        INSERT INTO names (name, port, used, body)
+        SELECT
+            name,
+            json_extract(CAST(body AS TEXT), '$.server.endpoint.port'),
+            COALESCE(strftime('%s', json_extract(CAST(body AS TEXT), '$.created_at')), 0),
+            CAST(json_object(
+                'name', name,
+                'image_id', image_id,
+                'state_id', state_id,
+                'address', json_object(
+                    'port', json_extract(CAST(body AS TEXT), '$.server.endpoint.port'),
+                    'password', json_extract(CAST(body AS TEXT), '$.server.endpoint.password')
+                ),
+                'last_used_at', json_extract(CAST(body AS TEXT), '$.created_at')
+            ) AS BLOB)
+        FROM instances
+        WHERE name IS NOT NULL AND json_valid(CAST(body AS TEXT))
+        """,
         # Why the latest removed states were removed.
         """
         CREATE TABLE removed_states (

@@ -7,12 +7,15 @@ from typing import Protocol
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model
+from pgstrata.domain.name import Name
 from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State
 from pgstrata.errors import ConflictError
 
 REMOVALS_KEPT = 10_000
 """For how many removed states a store remembers why they were removed."""
+NAMES_KEPT = 1_000
+"""How many names without an instance a store remembers."""
 ALIKE_AT_MOST = 4
 """How many states are looked up for each kind of similarity."""
 
@@ -132,10 +135,15 @@ class Store(Protocol):
         """Store a new instance, bind its name, and count it as a use of its state.
 
         That raises the state's ``use_count`` by 1 and sets ``last_used_at`` to the instance's
-        ``created_at``.
+        ``created_at``. The name is remembered with the instance's port and password, also when the
+        instance is gone, until it is unbound; of those without an instance, the least recently used
+        are forgotten beyond ``NAMES_KEPT``.
 
         Raises ``ConflictError`` if another instance has the name, or its state is not stored.
         """
+
+    async def replace_instance(self, instance_id: str, instance: Instance) -> None:
+        """Remove an instance, if it is there, and add another, in one transaction."""
 
     async def instance(self, instance_id: str) -> Instance | None:
         """The instance, or None."""
@@ -143,15 +151,24 @@ class Store(Protocol):
     async def instance_named(self, name: str) -> Instance | None:
         """The instance with this name, or None."""
 
+    async def name(self, name: str) -> Name | None:
+        """What is remembered of a name, or None."""
+
+    async def names(self) -> list[Name]:
+        """All names, with an instance or without, the most recently used first."""
+
+    async def ports_of_names(self) -> frozenset[int]:
+        """The ports that belong to names."""
+
     async def bind_name(self, name: str, instance_id: str) -> None:
         """Give an instance this name, in place of the one it has. It may have it already.
 
-        Raises ``NotFoundError`` if the instance is not stored, ``ConflictError`` if another
-        instance has the name.
+        The name gets the instance's port and password. Raises ``NotFoundError`` if the instance is
+        not stored, ``ConflictError`` if another instance has the name.
         """
 
     async def unbind_name(self, name: str) -> bool:
-        """Take the name from the instance that has it. False if none does."""
+        """Forget a name, and take it from the instance that has it. False if there is none."""
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -177,7 +194,7 @@ class Store(Protocol):
         """
 
     async def remove_instance(self, instance_id: str) -> bool:
-        """Remove an instance's row with its name. False if there is none."""
+        """Remove an instance's row. Its name is remembered. False if there is none."""
 
 
 def lease_lost(state: State) -> ConflictError:

@@ -8,16 +8,17 @@ import msgspec
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import utc_now
+from pgstrata.domain.name import Name, name_of
 from pgstrata.domain.reason import Evidence, Removal, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
-from pgstrata.store.base import ALIKE_AT_MOST, REMOVALS_KEPT, Tree, lease_lost
+from pgstrata.store.base import ALIKE_AT_MOST, NAMES_KEPT, REMOVALS_KEPT, Tree, lease_lost
 
 
 class MemoryStore:
     """A ``Store`` that lives as long as its process."""
 
-    def __init__(self, *, removals_kept: int = REMOVALS_KEPT) -> None:
+    def __init__(self, *, removals_kept: int = REMOVALS_KEPT, names_kept: int = NAMES_KEPT) -> None:
         self._states: dict[str, State] = {}
         self._children: dict[str, dict[str, None]] = {}
         """The ids of states by their parent's, in the order in which they were stored."""
@@ -26,6 +27,9 @@ class MemoryStore:
         self._removals: dict[str, Removal] = {}
         self._removals_kept = removals_kept
         self._instances: dict[str, Instance] = {}
+        self._names: dict[str, Name] = {}
+        """The most recently used last."""
+        self._names_kept = names_kept
         self._last_eviction: Eviction | None = None
         self._build_leases: dict[str, str] = {}
 
@@ -226,12 +230,31 @@ class MemoryStore:
         self._states[instance.state_id] = msgspec.structs.replace(
             state, use_count=(state.use_count or 0) + 1, last_used_at=instance.created_at
         )
+        self._remember_name(instance, instance.created_at)
+
+    async def replace_instance(self, instance_id: str, instance: Instance) -> None:
+        before = dict(self._instances)
+        self._instances.pop(instance_id, None)
+        try:
+            await self.add_instance(instance)
+        except ConflictError:
+            self._instances = before
+            raise
 
     async def instance(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)
 
     async def instance_named(self, name: str) -> Instance | None:
         return self._bearer(name)
+
+    async def name(self, name: str) -> Name | None:
+        return self._names.get(name)
+
+    async def names(self) -> list[Name]:
+        return list(reversed(self._names.values()))
+
+    async def ports_of_names(self) -> frozenset[int]:
+        return frozenset(name.address.port for name in self._names.values())
 
     async def bind_name(self, name: str, instance_id: str) -> None:
         instance = self._instances.get(instance_id)
@@ -240,14 +263,16 @@ class MemoryStore:
                 f"there is no instance {instance_id}", remedy="use an existing instance"
             )
         self._check_free(name, instance_id)
-        self._instances[instance_id] = msgspec.structs.replace(instance, name=name)
+        if instance.name != name:
+            self._names.pop(instance.name or "", None)
+        named = self._instances[instance_id] = msgspec.structs.replace(instance, name=name)
+        self._remember_name(named, utc_now())
 
     async def unbind_name(self, name: str) -> bool:
         bearer = self._bearer(name)
-        if bearer is None:
-            return False
-        self._instances[bearer.instance_id] = msgspec.structs.replace(bearer, name=None)
-        return True
+        if bearer is not None:
+            self._instances[bearer.instance_id] = msgspec.structs.replace(bearer, name=None)
+        return self._names.pop(name, None) is not None
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -303,6 +328,16 @@ class MemoryStore:
             return None
         instances = self._instances.values()
         return next((instance for instance in instances if instance.name == name), None)
+
+    def _remember_name(self, instance: Instance, used_at: datetime) -> None:
+        if instance.name is None:
+            return
+        self._names.pop(instance.name, None)
+        self._names[instance.name] = name_of(instance, used_at)
+        bound = {each.name for each in self._instances.values()}
+        unbound = [name for name in self._names if name not in bound]
+        for name in unbound[: max(len(unbound) - self._names_kept, 0)]:
+            del self._names[name]
 
     def _check_free(self, name: str | None, instance_id: str) -> None:
         bearer = self._bearer(name)

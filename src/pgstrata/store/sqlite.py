@@ -10,13 +10,14 @@ import msgspec
 
 from pgstrata.domain.cache import Eviction, Totals
 from pgstrata.domain.instance import Instance, Server
-from pgstrata.domain.model import from_plain, to_plain
+from pgstrata.domain.model import from_plain, to_plain, utc_now
+from pgstrata.domain.name import Name, name_of
 from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
 from pgstrata.store import sqlite_cache, sqlite_evidence
-from pgstrata.store.base import REMOVALS_KEPT, Tree, lease_lost
+from pgstrata.store.base import NAMES_KEPT, REMOVALS_KEPT, Tree, lease_lost
 
 _ADD_STATE = """
     INSERT INTO states
@@ -75,20 +76,43 @@ _NEXT_EXPIRY = "SELECT MIN(expires) FROM instances WHERE expires IS NOT NULL"
 _CHANGE = "UPDATE instances SET expires = :expires, body = :body WHERE instance_id = :instance_id"
 _BEARER = "SELECT instance_id FROM instances WHERE name = ?"
 
+_REMEMBER_NAME = """
+    INSERT OR REPLACE INTO names (name, port, used, body) VALUES (:name, :port, :used, :body)
+"""
+_FORGET_NAME = "DELETE FROM names WHERE name = ?"
+_FORGET_OLD_NAMES = """
+    DELETE FROM names WHERE name IN (
+        SELECT name FROM names
+        WHERE NOT EXISTS (SELECT 1 FROM instances WHERE instances.name = names.name)
+        ORDER BY used DESC LIMIT -1 OFFSET ?
+    )
+"""
+_NAME = "SELECT body FROM names WHERE name = ?"
+_NAMES = "SELECT body FROM names ORDER BY used DESC"
+_PORTS_OF_NAMES = "SELECT port FROM names"
+
 _LAST_CHARACTER = "\U0010ffff"
 
 
 _encode = msgspec.json.Encoder(enc_hook=to_plain).encode
 _decode_state = msgspec.json.Decoder(State).decode
+_decode_name = msgspec.json.Decoder(Name).decode
 _decode_instance = msgspec.json.Decoder(Instance, dec_hook=from_plain).decode
 
 
 class SqliteStore:
     """A ``Store`` whose transactions are SQLite's. The opener of the database closes it."""
 
-    def __init__(self, database: Database, *, removals_kept: int = REMOVALS_KEPT) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        removals_kept: int = REMOVALS_KEPT,
+        names_kept: int = NAMES_KEPT,
+    ) -> None:
         self._database = database
         self._removals_kept = removals_kept
+        self._names_kept = names_kept
 
     async def add_state(
         self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
@@ -230,21 +254,41 @@ class SqliteStore:
 
     async def add_instance(self, instance: Instance) -> None:
         """As in the port. Also raises ``ConflictError`` if the instance's id is not new."""
+        await self._database.write(
+            lambda connection: self._add_instance(connection, instance), step="store.add_instance"
+        )
 
+    async def replace_instance(self, instance_id: str, instance: Instance) -> None:
         def change(connection: Connection) -> None:
-            try:
-                connection.execute(_ADD_INSTANCE, _instance_columns(instance))
-            except sqlite3.IntegrityError as error:
-                _refuse_instance(connection, instance, error)
-            _use(connection, instance)
+            connection.execute(_REMOVE_INSTANCE, (instance_id,))
+            self._add_instance(connection, instance)
 
-        await self._database.write(change, step="store.add_instance")
+        await self._database.write(change, step="store.replace_instance")
 
     async def instance(self, instance_id: str) -> Instance | None:
         return await self._one_instance(_INSTANCE, instance_id)
 
     async def instance_named(self, name: str) -> Instance | None:
         return await self._one_instance(_INSTANCE_NAMED, name)
+
+    async def name(self, name: str) -> Name | None:
+        def question(connection: Connection) -> Name | None:
+            found = connection.execute(_NAME, (name,)).fetchone()
+            return None if found is None else _decode_name(found[0])
+
+        return await self._database.look_up(question)
+
+    async def names(self) -> list[Name]:
+        return await self._database.read(
+            lambda connection: [_decode_name(body) for (body,) in connection.execute(_NAMES)]
+        )
+
+    async def ports_of_names(self) -> frozenset[int]:
+        return await self._database.look_up(
+            lambda connection: frozenset(
+                port for (port,) in connection.execute(_PORTS_OF_NAMES).fetchall()
+            )
+        )
 
     async def bind_name(self, name: str, instance_id: str) -> None:
         def change(connection: Connection) -> None:
@@ -258,6 +302,10 @@ class SqliteStore:
             except sqlite3.IntegrityError as error:
                 (bearer,) = connection.execute(_BEARER, (name,)).fetchone()
                 raise _taken(name, bearer) from error
+            if instance.name != name:
+                connection.execute(_FORGET_NAME, (instance.name,))
+            named = msgspec.structs.replace(instance, name=name)
+            self._remember_name(connection, named, utc_now())
 
         await self._database.write(change, step="store.bind_name")
 
@@ -266,7 +314,7 @@ class SqliteStore:
             instance = _found_instance(connection, _INSTANCE_NAMED, name)
             if instance is not None:
                 _set_name(connection, instance, None)
-            return instance is not None
+            return connection.execute(_FORGET_NAME, (name,)).rowcount == 1
 
         return await self._database.write(change, step="store.unbind_name")
 
@@ -329,6 +377,26 @@ class SqliteStore:
             lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1,
             step="store.remove_instance",
         )
+
+    def _add_instance(self, connection: Connection, instance: Instance) -> None:
+        try:
+            connection.execute(_ADD_INSTANCE, _instance_columns(instance))
+        except sqlite3.IntegrityError as error:
+            _refuse_instance(connection, instance, error)
+        _use(connection, instance)
+        if instance.name is not None:
+            self._remember_name(connection, instance, instance.created_at)
+
+    def _remember_name(self, connection: Connection, instance: Instance, used_at: datetime) -> None:
+        name = name_of(instance, used_at)
+        columns = {
+            "name": name.name,
+            "port": name.address.port,
+            "used": used_at.timestamp(),
+            "body": _encode(name),
+        }
+        connection.execute(_REMEMBER_NAME, columns)
+        connection.execute(_FORGET_OLD_NAMES, (self._names_kept,))
 
     def _note_removed(
         self, connection: Connection, state_ids: Collection[str], why: RemovedFor

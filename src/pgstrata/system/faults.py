@@ -87,6 +87,7 @@ STEPS = frozenset(
         "store.remove_all",
         "store.remove_instance",
         "store.remove_state",
+        "store.replace_instance",
         "store.set_server",
         "store.unbind_name",
     }

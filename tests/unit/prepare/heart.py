@@ -38,6 +38,7 @@ from pgstrata.settings import CacheCapacity, JobLimits, OrchestratorSettings, Se
 from pgstrata.statefs.memory import MemoryStateFS
 from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
+from pgstrata.system.turns import Turns
 from tests.servers import data_dir_of
 
 JOBS = JobLimits(finished_grace=0, max_parallel=4)
@@ -114,6 +115,7 @@ class Heart:
         """Put an engine together; a second call is what a restart is."""
         self.in_use = InUse()
         self.trash = Trash(self.statefs)
+        self.turns = Turns()
         self.removal = StateRemoval(
             states=self.root / "states",
             statefs=self.statefs,
@@ -159,6 +161,8 @@ class Heart:
                 runtime=self.runtime,
                 store=self.store,
                 limits=limits,
+                trash=self.trash,
+                turns=self.turns,
                 default_ttl_seconds=self.settings.instances.default_ttl,
             ),
         )

@@ -44,7 +44,7 @@ def test_while_an_instance_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             await heart.finish("a")
             stuck = Stuck()
 
-            async def start(image_id: str, data_dir: Path) -> Server:
+            async def start(image_id: str, data_dir: Path, **_: object) -> Server:
                 await stuck()
                 raise AssertionError
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -439,8 +440,8 @@ def test_the_instance_of_a_cancelled_start_is_never_seen(tmp_path: Path) -> None
         starting = asyncio.Event()
         start = heart.runtime.start
 
-        async def slow(image_id: str, data_dir: Path, *, building: bool = False) -> object:
-            server = await start(image_id, data_dir, building=building)
+        async def slow(image_id: str, data_dir: Path, **how: Any) -> object:
+            server = await start(image_id, data_dir, **how)
             if data_dir.parent.parent.name == "instances":
                 starting.set()
                 try:

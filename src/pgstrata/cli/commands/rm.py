@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 ABOUT = """
 Removes one thing and, with -r, everything made from it, and prints the tree. Either all of it is
 removed or nothing. ID is an instance (its id, 8 or more characters of it, or its name), a state (8
-or more characters) or a job (the whole id).
+or more characters) or a job (the whole id). A name outlives its instance; once that is gone, `rm`
+gives the name up.
 """
 
 _HINTS: "Mapping[BlockedBy | None, str]" = {
@@ -41,6 +42,8 @@ def run(context: Context, given: Given) -> int:
         raise InvalidArgumentError("rm needs one ID", remedy="`pgstrata ls --all` lists everything")
     engine = context.engine()
     target = resolve(engine, given.words[0])
+    if target.kind == "name":
+        return _give_up_name(context, engine, target.id, dry_run=given.has("--dry-run"))
     result = _remove(engine, target, given)
     if context.json:
         print_document(result)
@@ -59,10 +62,23 @@ def tree(root: "DeleteNode") -> list[str]:
     return [at_depth(depth, _line(node)) for depth, node in _walk(root)]
 
 
+def _give_up_name(context: Context, engine: "Engine", name: str, *, dry_run: bool) -> int:
+    if not dry_run:
+        engine.unbind_name(name)
+    outcome = "would_delete" if dry_run else "deleted"
+    if context.json:
+        root = {"kind": "name", "id": name}
+        print_document({"dry_run": dry_run, "outcome": outcome, "root": root})
+    else:
+        print(f"{outcome.replace('_', ' ')}\n{at_depth(1, one_line(f'name {name}'))}")
+    return 0
+
+
 def _remove(engine: "Engine", target: Target, given: Given) -> "DeleteResult":
     flags = {name: given.has(f"--{name}") for name in ("recurse", "force")}
     if target.kind != "state":
         del flags["recurse"]
+    assert target.kind != "name"
     return engine.remove(target.kind, target.id, dry_run=given.has("--dry-run"), **flags)
 
 

@@ -1,0 +1,137 @@
+"""Names of instances: they stay, with their port and password, whatever becomes of the instance."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgstrata.domain.instance import Instance
+from pgstrata.domain.job import Job, Status
+from pgstrata.domain.name import LONGEST_NAME
+from pgstrata.errors import ConflictError, HostLimitError, InvalidArgumentError, ServerError
+from pgstrata.settings import InstanceLimits
+from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
+
+
+async def instance_of(heart: Heart, job: Job) -> Instance:
+    assert job.result is not None, job.error
+    found = await heart.store.instance(job.result.instance_id)
+    assert found is not None
+    return found
+
+
+async def named(heart: Heart, *steps: str, **more: Any) -> Instance:
+    return await instance_of(heart, await heart.finish(*steps, instance_name="dev", **more))
+
+
+def test_a_name_whose_instance_is_gone_goes_to_the_next_with_port_and_password(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            await heart.runtime.stop(first.server, clean=False)
+            await heart.store.remove_instance(first.instance_id)
+            unnamed = await instance_of(heart, await heart.finish("a"))
+            second = await named(heart, "a", "b")
+            assert second.dsn == first.dsn != unnamed.dsn
+
+    run(scenario())
+
+
+def test_an_instance_is_replaced_with_its_clients_none_the_wiser(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            second = await named(heart, "a", "b", replace=True)
+            assert second.dsn == first.dsn
+            assert await heart.store.instances() == [second]
+            assert heart.runtime.running == (second.server,)
+            [place] = await heart.statefs.volumes(tmp_path / "instances")
+            assert heart.steps_in(place) == ["a", "b"]
+
+    run(scenario())
+
+
+def test_of_two_that_replace_one_at_once_the_later_stays(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.give_way()
+        async with engine(heart):
+            first = await named(heart, "a")
+            both = await asyncio.gather(
+                *(heart.finish("a", instance_name="dev", replace=True) for _ in range(2))
+            )
+            assert [job.status for job in both] == [Status.SUCCEEDED] * 2
+            [last] = await heart.store.instances()
+            assert last.dsn == first.dsn
+            assert heart.runtime.running == (last.server,)
+
+    run(scenario())
+
+
+def test_an_instance_that_cannot_be_replaced_goes_on(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            start = heart.runtime.start
+
+            async def fail_once(*args: Any, **more: Any) -> object:
+                heart.runtime.start = start  # type: ignore[method-assign]
+                raise ServerError("it does not start")
+
+            heart.runtime.start = fail_once  # type: ignore[method-assign,assignment]
+            job = await heart.finish("a", instance_name="dev", replace=True)
+            assert job.status is Status.FAILED
+            [still] = await heart.store.instances()
+            assert (still.instance_id, still.dsn) == (first.instance_id, first.dsn)
+            assert heart.runtime.running == (still.server,)
+
+    run(scenario())
+
+
+def test_who_replaces_takes_no_more_room(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        only_one = SETTINGS._replace(instances=InstanceLimits(max=1))
+        async with engine(Heart(tmp_path, only_one)) as heart:
+            await named(heart, "a")
+            await named(heart, "a", replace=True)
+            with pytest.raises(HostLimitError):
+                await heart.finish("a", instance_name="other", replace=True)
+
+    run(scenario())
+
+
+def test_a_taken_name_is_refused_with_both_ways_out(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            await named(heart, "a")
+            with pytest.raises(ConflictError, match="dev") as refused:
+                await heart.finish("a", instance_name="dev")
+            assert "pgstrata reset dev" in (refused.value.remedy or "")
+            assert "--replace" in (refused.value.remedy or "")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "-f", " a", "a\nb", "é" * (LONGEST_NAME + 1), "ab" * 16]
+)
+def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            with pytest.raises(InvalidArgumentError, match="cannot be a name") as refused:
+                await heart.manager.submit(heart.request("a", instance_name=name))
+            assert refused.value.remedy
+
+    run(scenario())
+
+
+def test_only_a_name_can_be_replaced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            with pytest.raises(InvalidArgumentError, match="without the name"):
+                await heart.manager.submit(heart.request("a", replace=True))
+
+    run(scenario())
