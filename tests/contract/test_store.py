@@ -943,6 +943,21 @@ def test_an_instance_gets_another_server_and_keeps_the_rest(
     assert found == msgspec.structs.replace(before, server=another)
 
 
+def test_an_instance_is_being_reset_until_it_gets_a_server(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1))
+    before = instance(1, of=1, name="dev")
+    runner.run(store.add_instance(before))
+    for _ in range(2):
+        assert runner.run(store.begin_reset(before.instance_id))
+    assert not runner.run(store.begin_reset("0" * 32))
+    resetting = msgspec.structs.replace(before, resetting=True)
+    assert runner.run(store.instances()) == [resetting]
+    runner.run(store.set_server(before.instance_id, before.server))
+    assert runner.run(store.instances()) == [before]
+
+
 def test_an_instance_that_is_extended_says_so(runner: asyncio.Runner, store: Store) -> None:
     fill(runner, store, state(1))
     runner.run(store.add_instance(ending(1, of=1, at=NOON)))

@@ -159,10 +159,10 @@ class Engine:
             return False
         return True
 
-    def submit(self, *psql_args: str) -> str:
+    def submit(self, *psql_args: str, **more: object) -> str:
         """Ask for a prepare; the job's id."""
         request = {"prepare_kind": "psql", "image_id": "postgres", "psql_args": list(psql_args)}
-        job_id: str = self.ask("POST", "/v1/prepare-jobs", request)["job_id"]
+        job_id: str = self.ask("POST", "/v1/prepare-jobs", request | more)["job_id"]
         return job_id
 
     def events(self, job_id: str) -> Iterator[Json]:

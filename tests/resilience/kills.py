@@ -359,7 +359,57 @@ class Remove(Build):
             assert not self.engine.has(path.partition("?")[0])
 
 
-SCENARIOS: tuple[type[Scenario], ...] = (Start, Stop, Cold, Build, Cached, Cancel, Remove)
+class Reset(Build):
+    """An instance that was changed is put back to its state."""
+
+    def begin(self, environment: dict[str, str]) -> None:
+        super().begin(environment)
+        self.job_id = self.engine.submit(*self.recipe)
+        self.before = self.engine.ended(self.job_id)["result"]
+        with psycopg.connect(self.before["dsn"], connect_timeout=60) as connection:
+            connection.execute("insert into t values (0)")
+
+    def act(self) -> None:
+        self.engine.ask("POST", f"/v1/instances/{self.before['instance_id']}/reset?force=true")
+
+    def check(self) -> None:
+        [instance] = self.engine.ask("GET", "/v1/instances")
+        assert instance["status"] == "active"
+        for field in ("instance_id", "dsn"):
+            assert instance[field] == self.before[field]
+        assert rows_of({"result": instance}) in (self.content, [*self.content, 0])
+        self.act()
+        assert rows_of({"result": self.before}) == self.content
+
+
+class Replace(Build):
+    """An instance takes another's place under its name."""
+
+    def begin(self, environment: dict[str, str]) -> None:
+        super().begin(environment)
+        self.named = {"instance_name": f"it{self.number}", "replace": True}
+        job_id = self.engine.submit(*self.recipe, **self.named)
+        self.before = self.engine.ended(job_id)["result"]
+
+    def act(self) -> None:
+        self.job_id = self.engine.submit(*self.recipe, **self.named)
+        self.engine.ended(self.job_id)
+
+    def check(self) -> None:
+        if self.job_id is not None:
+            job = self.engine.ended(self.job_id)
+            assert job["status"] == "succeeded", job
+        for job in self.ours():  # one may have been stored untold
+            self.engine.ended(job["job_id"])
+        [instance] = self.engine.ask("GET", "/v1/instances")
+        assert (instance["status"], instance["dsn"]) == ("active", self.before["dsn"])
+        assert rows_of({"result": instance}) == self.content
+
+
+SCENARIOS: tuple[type[Scenario], ...] = (
+    *(Start, Stop, Reset, Replace),
+    *(Cold, Build, Cached, Cancel, Remove),
+)
 
 
 def rows_of(job: Json) -> list[int]:

@@ -59,12 +59,10 @@ BESIDE_PREPARES = frozenset(
         "store.record_eviction",
         "store.pin",
         "store.remove_instance",
-        "store.replace_instance",
-        "store.set_server",
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
-undoing an instance, starting its server again, checking contents, a lost database, and one that
+undoing an instance, checking contents, a lost database, and one that
 lets nobody in."""
 
 backends: set[str] = set()

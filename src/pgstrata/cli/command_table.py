@@ -24,6 +24,8 @@ COMMANDS: dict[str, Entry] = {
     "ls": Entry("ls", "list names and instances, states, jobs, tasks"),
     "pin": Entry("pin", "keep a state from being evicted"),
     "unpin": Entry("unpin", "allow it to be evicted again"),
+    "reset": Entry("reset", "put an instance back to its state"),
+    "dsn": Entry("dsn", "print the DSN of an instance"),
     "rm": Entry("rm", "remove an instance, a state or a job"),
     "status": Entry("status", "show the engine, its PostgreSQL and its snapshots"),
     "cache verify": Entry("cache_verify", "check every state, and remove what cannot be used"),

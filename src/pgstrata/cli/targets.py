@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pgstrata.errors import InvalidArgumentError, NotFoundError
 
 if TYPE_CHECKING:
+    from pgstrata.cli.options import Given
     from pgstrata.client.engine import Engine
     from pgstrata.domain.deletion import DeleteKind
 
@@ -40,6 +41,27 @@ def resolve(engine: "Engine", given: str) -> Target:
         remedy="give more of the id",
         details="\n".join(sorted(f"{target.kind} {target.id}" for target in found)),
     )
+
+
+def resolve_instance(engine: "Engine", command: str, given: "Given") -> str:
+    """The id of the one instance that a command was given; raises like ``resolve``."""
+    if len(given.words) != 1:
+        raise InvalidArgumentError(
+            f"{command} needs one INSTANCE", remedy="`pgstrata ls` lists names and instances"
+        )
+    [word] = given.words
+    target = resolve(engine, word)
+    if target.kind == "name":
+        raise NotFoundError(
+            f'the instance with the name "{word}" is gone',
+            remedy=f"prepare it again with --name {word}; its DSN will be the same",
+        )
+    if target.kind != "instance":
+        raise InvalidArgumentError(
+            f'"{word}" is a {target.kind}, and {command} needs an instance',
+            remedy="`pgstrata ls` lists names and instances",
+        )
+    return target.id
 
 
 def _find_by_id(engine: "Engine", given: str) -> list[Target]:

@@ -110,6 +110,10 @@ class Engine:
         filters = {"id_prefix": id_prefix, "state": state, "image": image}
         return self._get("/v1/instances", list[InstanceEntry], **filters)
 
+    def instance(self, instance_id: str) -> InstanceEntry:
+        """One instance, by its id."""
+        return self._get(f"/v1/instances/{segment(instance_id)}", InstanceEntry)
+
     def states(
         self, *, id_prefix: str | None = None, kind: str | None = None, image: str | None = None
     ) -> list[State]:
@@ -131,6 +135,12 @@ class Engine:
             return self._get(f"/v1/names/{segment(name)}", NameEntry)
         except NotFoundError:
             return None
+
+    def reset(self, instance_id: str, *, force: bool) -> InstanceEntry:
+        """Put an instance back to its state."""
+        path = f"/v1/instances/{segment(instance_id)}/reset"
+        query = {"force": "true"} if force else {}
+        return self._read(self._http.ask("POST", path, query=query), InstanceEntry)
 
     def unbind_name(self, name: str) -> None:
         """Give a name up."""

@@ -82,6 +82,8 @@ class Instance(Model, frozen=True, kw_only=True):
     server: Server
     extensions: int = 0
     """How often it was given more time because clients were connected when its time was up."""
+    resetting: bool = False
+    """Whether it is being put back to its state, so that its data and server may be gone."""
 
     @property
     def dsn(self) -> str:

@@ -36,6 +36,7 @@ from pgstrata.engine.store_directory import (
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
 from pgstrata.instances.limits import HostLimits
+from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.restarting import Restarting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.sources.local import LocalTree
@@ -155,7 +156,18 @@ async def assemble(
         if adopting:
             await adoption.adopt(root, statefs, store, snapshots)
         manager = Manager(coordinator=coordinator, queue=queue, job_log=job_log)
+        resetting = Resetting(
+            root=root,
+            statefs=statefs,
+            runtime=runtime,
+            dbms=dbms,
+            store=store,
+            limits=limits,
+            trash=trash,
+            turns=turns,
+        )
         await manager.recover()
+        await resetting.recover()
         await store.note_all()
         deletion = Deletion(
             instances=root / "instances",
@@ -173,6 +185,7 @@ async def assemble(
                 requests=kinds.requests,
                 jobs=manager,
                 registry=registry,
+                resetting=resetting,
                 deletion=deletion,
                 cache=evictor,
                 verification=Verification(snapshots),

@@ -102,6 +102,15 @@ async def delete_instance(service: Service, request: Request) -> Response:
     return delete_answer(result)
 
 
+async def reset_instance(service: Service, request: Request) -> Response:
+    instance_id = request.path_params["id"]
+    await service.resetting.reset(instance_id, force=flag(request, "force"))
+    entry = await service.registry.instance(instance_id)
+    if entry is None:
+        raise _unknown("instance", instance_id, "/v1/instances")
+    return answer(entry)
+
+
 async def list_names(service: Service, request: Request) -> Response:
     names = await service.registry.names(
         instance_id=text_filter(request, "instance"),
@@ -230,6 +239,18 @@ OPERATIONS: Final = (
         parameters=(_INSTANCE_ID, FORCE, DRY_RUN),
         replies=DELETE_REPLIES,
         refusals=(400, 404),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/instances/{id}/reset",
+        name="resetInstance",
+        handler=reset_instance,
+        summary="Put an instance back to its state",
+        description="It keeps its id, its port and its password. Clients are disconnected with "
+        "`force`; without, they are a conflict.",
+        parameters=(_INSTANCE_ID, FORCE),
+        replies=(Reply(status=200, description="The instance.", body=InstanceEntry),),
+        refusals=(400, 404, 409),
     ),
     Operation(
         method="GET",

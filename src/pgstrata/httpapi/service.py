@@ -103,6 +103,13 @@ class Registry(Protocol):
         """Forget a name, and take it from its instance. Returns False if there is none."""
 
 
+class Resetting(Protocol):
+    """Putting instances back to their states."""
+
+    async def reset(self, instance_id: str, *, force: bool) -> None:
+        """Reset an instance. Raises ``NotFoundError``, ``ConflictError`` if it is in use."""
+
+
 class Deletion(Protocol):
     """Deletion of states and instances."""
 
@@ -175,6 +182,7 @@ class Service:
     requests: JobRequests
     jobs: Jobs
     registry: Registry
+    resetting: Resetting
     deletion: Deletion
     cache: Cache
     verification: Verification

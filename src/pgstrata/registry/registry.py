@@ -15,6 +15,8 @@ from pgstrata.store.base import Store
 _PREFIX: Final = re.compile("[0-9a-f]{8,}", re.IGNORECASE)
 _SHORT: Final = re.compile("[0-9a-f]{1,7}", re.IGNORECASE)
 
+_UNFINISHED_RESET: Final = "its reset is not complete; reset it again if that stays so"
+
 
 class Registry:
     """Reads the store, and asks the runtime whether servers are still running."""
@@ -142,7 +144,9 @@ class Registry:
             status=await self._status(instance),
             dsn=instance.dsn,
             extensions=instance.extensions,
-            stopped=self._runtime.stopped_for(instance.server),
+            stopped=_UNFINISHED_RESET
+            if instance.resetting
+            else self._runtime.stopped_for(instance.server),
         )
 
     async def _name_entry(self, name: Name, bearer: Instance | None) -> NameEntry:

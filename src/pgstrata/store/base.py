@@ -187,10 +187,13 @@ class Store(Protocol):
     async def extend(self, instance_id: str, expires_at: datetime) -> bool:
         """Let an instance live until then, and count the extension. False if it is missing."""
 
+    async def begin_reset(self, instance_id: str) -> bool:
+        """Note that an instance is being reset, until it gets a server. False if it is missing."""
+
     async def set_server(self, instance_id: str, server: Server) -> bool:
         """Store the server that an instance has now, in place of one that is gone.
 
-        False if there is no such instance.
+        If it was being reset, that is done. False if there is no such instance.
         """
 
     async def remove_instance(self, instance_id: str) -> bool:

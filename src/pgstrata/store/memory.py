@@ -302,10 +302,18 @@ class MemoryStore:
             )
         return instance is not None
 
+    async def begin_reset(self, instance_id: str) -> bool:
+        instance = self._instances.get(instance_id)
+        if instance is not None:
+            self._instances[instance_id] = msgspec.structs.replace(instance, resetting=True)
+        return instance is not None
+
     async def set_server(self, instance_id: str, server: Server) -> bool:
         instance = self._instances.get(instance_id)
         if instance is not None:
-            self._instances[instance_id] = msgspec.structs.replace(instance, server=server)
+            self._instances[instance_id] = msgspec.structs.replace(
+                instance, server=server, resetting=False
+            )
         return instance is not None
 
     async def remove_instance(self, instance_id: str) -> bool:

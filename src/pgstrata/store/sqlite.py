@@ -354,10 +354,17 @@ class SqliteStore:
 
         return await self._change_instance(instance_id, longer, step="store.extend")
 
+    async def begin_reset(self, instance_id: str) -> bool:
+        return await self._change_instance(
+            instance_id,
+            lambda instance: msgspec.structs.replace(instance, resetting=True),
+            step="store.begin_reset",
+        )
+
     async def set_server(self, instance_id: str, server: Server) -> bool:
         return await self._change_instance(
             instance_id,
-            lambda instance: msgspec.structs.replace(instance, server=server),
+            lambda instance: msgspec.structs.replace(instance, server=server, resetting=False),
             step="store.set_server",
         )
 

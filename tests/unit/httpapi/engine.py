@@ -62,6 +62,8 @@ class MemoryEngine:
         self.in_use: set[str] = set()
         """Ids that cannot be deleted without force."""
         self.runs = Runs(self)
+        self.resets: list[str] = []
+        """The instances that were reset."""
         self.broken: set[str] = set()
         """States with files that are not whole."""
         self.waiting = 0
@@ -77,6 +79,7 @@ class MemoryEngine:
             requests=REQUESTS,
             jobs=self,
             registry=self,
+            resetting=self,
             deletion=self,
             engine=self,
             cache=Cache(self),
@@ -334,6 +337,13 @@ class MemoryEngine:
         if result.outcome == "deleted":
             del self.instance_rows[instance_id]
         return result
+
+    async def reset(self, instance_id: str, *, force: bool) -> None:
+        if instance_id not in self.instance_rows:
+            raise NotFoundError(f"There is no instance {instance_id!r}.", remedy="List them.")
+        if instance_id in self.in_use and not force:
+            raise ConflictError(f"{instance_id!r} is in use.", remedy="Use force.")
+        self.resets.append(instance_id)
 
     async def health(self) -> Health:
         return Health(ok=True, version="0.1.0", instance_id="f" * 32, pid=42)

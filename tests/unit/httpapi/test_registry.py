@@ -185,6 +185,21 @@ async def test_an_instance_in_use_is_deleted_only_with_force(
 
 
 @scenario
+async def test_an_instance_in_use_is_reset_only_with_force(
+    engine: MemoryEngine, client: Client
+) -> None:
+    fill(engine)
+    engine.in_use.add(INSTANCE)
+    refused = await client.post(f"/v1/instances/{INSTANCE}/reset")
+    assert (refused.status, refused.json()["code"], engine.resets) == (409, "conflict", [])
+    assert (await client.post(f"/v1/instances/{INSTANCE}/reset?force=maybe")).status == 400
+    done = await client.post(f"/v1/instances/{INSTANCE}/reset?force")
+    assert (done.status, done.json()["instance_id"]) == (200, INSTANCE)
+    assert engine.resets == [INSTANCE]
+    assert (await client.post("/v1/instances/nope/reset")).status == 404
+
+
+@scenario
 async def test_an_instance_is_given_a_name_and_loses_it_again(
     engine: MemoryEngine, client: Client
 ) -> None:

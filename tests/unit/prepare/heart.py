@@ -23,6 +23,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.instances.limits import HostLimits
+from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
 from pgstrata.kinds.sources.memory import MemorySources
@@ -165,6 +166,16 @@ class Heart:
                 turns=self.turns,
                 default_ttl_seconds=self.settings.instances.default_ttl,
             ),
+        )
+        self.resetting = Resetting(
+            root=self.root,
+            statefs=self.statefs,
+            runtime=self.runtime,
+            dbms=self.dbms,
+            store=self.store,
+            limits=limits,
+            trash=self.trash,
+            turns=self.turns,
         )
         job_log = JobLog(self.queue)
         self.coordinator = JobCoordinator(
