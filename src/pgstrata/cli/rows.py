@@ -1,5 +1,6 @@
 """Names, instances, states, jobs and tasks as rows of a table."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pgstrata.domain.listing import InstanceEntry, NameEntry
     from pgstrata.domain.state import State
 
+_PASSWORD = re.compile("(?<=[^/]):[^@/]*(?=@)")
+
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
@@ -20,6 +23,8 @@ class Style(NamedTuple):
     """How much is shown."""
 
     long: bool
+    passwords: bool = False
+    """Whether DSNs are whole."""
 
 
 def name_rows(items: "Sequence[NameEntry]", style: Style) -> Table:
@@ -51,10 +56,16 @@ def instance_rows(items: "Sequence[InstanceEntry]", style: Style) -> Table:
             age(item.created_at),
             until(item.expires_at) + (" (extended)" if item.extensions else ""),
             "-" if item.connections is None else str(item.connections),
-            item.stopped or item.dsn or "-",
+            item.stopped or _dsn(item, style) or "-",
         )
         for item in items
     ]
+
+
+def _dsn(item: "InstanceEntry", style: Style) -> str | None:
+    if item.dsn is None or style.passwords:
+        return item.dsn
+    return _PASSWORD.sub("", item.dsn, count=1)
 
 
 def state_rows(items: "Sequence[State]", style: Style) -> Table:

@@ -93,7 +93,16 @@ def test_names_and_instances_are_listed_by_default(stocked: FakeEngine, pgstrata
     ran = pgstrata("ls")
     assert (ran.exit_code, asked(stocked)) == (0, ["names", "instances"])
     assert "shop" in ran.out
-    assert DSN in ran.out
+
+
+def test_a_password_is_shown_only_to_who_asks_for_it(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    hidden = pgstrata("ls").out
+    assert DSN not in hidden
+    assert "postgresql://postgres@127.0.0.1:" in hidden
+    assert DSN in pgstrata("ls", "--dsn").out
+    assert DSN in pgstrata("--output", "json", "ls").out
 
 
 @pytest.mark.parametrize(

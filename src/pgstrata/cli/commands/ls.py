@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ABOUT = """
 Lists names and instances by default. States are shown as a tree, each below the one it was made
-from.
+from. DSNs are shown without their passwords, unless `--dsn` is given; JSON has them.
 """
 
 STATE_ID_LENGTH = 64
@@ -115,7 +115,7 @@ def _complete_state_id(engine: "Engine", given: Given) -> Given:
 def _format(section: Section, items: Sequence[Any], given: Given) -> str:
     if not items:
         return f"no {section.name}"
-    style = Style(long=given.has("--long"))
+    style = Style(long=given.has("--long"), passwords=given.has("--dsn"))
     head, rows = section.rows(items, style)
     width = None if given.has("--wide") else columns(sys.stdout)
     return table(head, rows, width)
@@ -132,6 +132,7 @@ COMMAND = Command(
         Option(("-t", "--tasks"), "tasks"),
         Option(("--all",), "all of them"),
         Option(("--long",), "whole ids"),
+        Option(("--dsn",), "DSNs with their passwords"),
         Option(("--wide",), "whole lines, whatever the width of the terminal"),
         Option(("--instance",), "only this instance: 8 or more characters of its id", "ID"),
         Option(("--state",), "only this state: 8 or more characters of its id", "ID"),
