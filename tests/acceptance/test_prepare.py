@@ -166,7 +166,11 @@ def test_a_name_keeps_its_dsn_until_it_is_given_up(pgstrata: Terminal) -> None:
     assert (name["name"], name["status"], name["instance_id"]) == ("kept", "missing", None)
     pgstrata("engine", "stop")
     assert prepare() == dsn
-    assert rows(dsn.strip().removeprefix("DSN="), "select count(*) from t") == [(0,)]
+    whole = pgstrata("dsn", "kept").stdout.strip()
+    assert dsn == f"DSN={whole}\n"
+    rows(whole, "insert into t values (1) returning a")
+    assert pgstrata("reset", "kept").stdout == dsn
+    assert rows(whole, "select count(*) from t") == [(0,)]
     pgstrata("rm", "kept")
     pgstrata("rm", "--dry-run", "kept")
     pgstrata("rm", "kept")
