@@ -80,13 +80,6 @@ def _config(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
                 for path, ids in known.items()
                 if ids
             ),
-            {
-                "include-name": "POST /v1/prepare-jobs",
-                # Whether a recipe makes sense is more than a schema can say.
-                "checks": {
-                    "positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401, 409]}
-                },
-            },
             {"include-name": _ENDLESS, "enabled": False},
             {
                 "include-name": "POST /v1/instances/{id}/start",
@@ -102,6 +95,23 @@ def _config(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
                     "positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401, 404]}
                 },
             },
+            *(
+                {
+                    "include-name": name,
+                    # Whether a recipe makes sense, or a path is a setting's and a value one that
+                    # it takes, is more than a schema can say.
+                    "checks": {
+                        "positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401, 409]}
+                    },
+                }
+                for name in (
+                    "POST /v1/prepare-jobs",
+                    "POST /v1/cache/explain/prepare",
+                    "GET /v1/config",
+                    "PATCH /v1/config",
+                    "DELETE /v1/config",
+                )
+            ),
             {
                 "include-name": "GET /v1/prepare-jobs/{id}/events",
                 # So is where a job's events end.

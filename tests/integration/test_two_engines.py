@@ -16,16 +16,16 @@ from pgstrata.domain.job import Job
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.engine.assembly import assemble
+from pgstrata.engine.configuration import EngineConfiguration
 from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.service import Service
-from pgstrata.settings import Settings, SnapshotSettings
 from pgstrata.system import faults, orphans, processes
 from tests.clusters import no_server_left
 from tests.servers import started_by
 
 NAMES = ("one", "other")
 
-SETTINGS = Settings(snapshot=SnapshotSettings(backend="copy"))
+OPTIONS = {"snapshot.backend": "copy"}
 
 
 @asynccontextmanager
@@ -40,7 +40,8 @@ async def engine(store: Path) -> AsyncIterator[Service]:
         instance_id=uuid.uuid4().hex,
     )
     with hold_store(store):
-        async with assemble(store, SETTINGS, file, "") as (service, _):
+        configuration = EngineConfiguration(store, options=OPTIONS, defaults={})
+        async with assemble(store, configuration, file, "") as (service, _):
             yield service
 
 
@@ -112,7 +113,7 @@ def test_each_marks_the_programs_it_starts_with_its_own_store(reachable_dir: Pat
         store = reachable_dir / name
         async with engine(store) as service:
             job = await submit(service, f"select pg_sleep(600), '{name}'")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 while not tools_of(store):  # noqa: ASYNC110 - nobody tells of a process
                     await asyncio.sleep(0.01)
             await both_run.wait()

@@ -64,7 +64,7 @@ class Evictor:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """``disk`` measures the store's disk; it raises ``OSError``."""
-        self._limits = limits
+        self.limits = limits
         self._store = store
         self._removal = removal
         self._in_use = in_use
@@ -121,12 +121,12 @@ class Evictor:
         )
         return CacheStatus(
             usage_bytes=totals.size_bytes,
-            configured_max_bytes=self._limits.max_bytes,
+            configured_max_bytes=self.limits.max_bytes,
             effective_max_bytes=fill.bounds.max_bytes,
             reserve_bytes=fill.bounds.reserve_bytes,
-            high_watermark=self._limits.high_watermark,
-            low_watermark=self._limits.low_watermark,
-            min_state_age=durations.write(self._limits.min_state_age),
+            high_watermark=self.limits.high_watermark,
+            low_watermark=self.limits.low_watermark,
+            min_state_age=durations.write(self.limits.min_state_age),
             store_total_bytes=fill.disk.total_bytes,
             store_free_bytes=fill.disk.free_bytes,
             state_count=totals.states,
@@ -145,7 +145,7 @@ class Evictor:
                 f"the size of the cache cannot be measured: {error}",
                 remedy="check the store's disk",
             ) from error
-        return _Fill(usage_bytes=usage_bytes, disk=disk, bounds=capacity.bounds(self._limits, disk))
+        return _Fill(usage_bytes=usage_bytes, disk=disk, bounds=capacity.bounds(self.limits, disk))
 
     async def _relieve(
         self, fill: _Fill, trigger: Trigger, needed_bytes: int
@@ -208,7 +208,7 @@ class Evictor:
         )
 
     def _old_enough(self) -> datetime:
-        return self._now() - timedelta(seconds=self._limits.min_state_age)
+        return self._now() - timedelta(seconds=self.limits.min_state_age)
 
     def _too_small(self, fill: _Fill, needed: int) -> CacheLimitTooSmallError:
         return CacheLimitTooSmallError(

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from pgstrata.cli.differences import warn_of_settings, warn_of_version
 from pgstrata.cli.options import HELP, Given
 from pgstrata.config.model import Configuration
 from pgstrata.kinds.plugin import Option
@@ -40,13 +41,25 @@ class Context(NamedTuple):
 
         engine = connect(self.configuration)
         self.resources.callback(engine.close)
+        warn_of_version(engine.version)
+        return engine
+
+    def asked_engine(self) -> "Engine":
+        """The same, for a request that settings matter to: says which of them the engine ignores.
+
+        Raises ``PgstrataError``.
+        """
+        engine = self.engine()
+        if engine.version is None:
+            warn_of_version(engine.health().version)
+        warn_of_settings(self.configuration, engine)
         return engine
 
     def submit(self, request: "PrepareRequest") -> "tuple[Engine, JobAccepted]":
         """Submit a prepare request. Returns the engine that has the job, and its response."""
         from pgstrata.client.connect import submit
 
-        engine, accepted = submit(self.configuration, self.engine(), request)
+        engine, accepted = submit(self.configuration, self.asked_engine(), request)
         self.resources.callback(engine.close)
         return engine, accepted
 

@@ -28,7 +28,12 @@ COMMANDS: dict[str, Entry] = {
     "dsn": Entry("dsn", "print the DSN of an instance"),
     "rm": Entry("rm", "remove an instance, a state or a job"),
     "status": Entry("status", "show the engine, its PostgreSQL and its snapshots"),
+    "cache explain": Entry("cache_explain", "say whether a prepare would be a hit, and why"),
     "cache verify": Entry("cache_verify", "check every state, and remove what cannot be used"),
+    "config get": Entry("config_get", "show the engine's settings"),
+    "config set": Entry("config_set", "change one"),
+    "config rm": Entry("config_rm", "remove one, so that its default counts"),
+    "config schema": Entry("config_schema", "print their JSON Schema"),
     "engine serve": Entry("engine_serve", "run the engine in the foreground"),
     "engine start": Entry("engine_start", "start the engine in the background"),
     "engine stop": Entry("engine_stop", "stop it; instances keep running"),
@@ -41,7 +46,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 
-GROUPS = ("cache", "engine", "liquibase", "postgres")
+GROUPS = ("cache", "config", "engine", "liquibase", "postgres")
 """First words of commands of two words."""
 
 

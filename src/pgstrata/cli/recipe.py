@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 _INITDB = ("locale", "localeProvider", "encoding")
 
+SERVER_SETTING = Option(
+    ("--server-setting",), "a PostgreSQL setting for its servers; may be repeated", "NAME=VALUE"
+)
+
 PLAN_OPTIONS = (
     setting_option(OWN["image"]),
     *(setting_option(OWN[f"image.initdb.{name}"]) for name in _INITDB),
     Option(("--data-checksums",), "checksums on pages, which 18 has anyway"),
     Option(("--no-data-checksums",), "no checksums on pages"),
+    SERVER_SETTING,
     Option(("--uncacheable",), "steps that cannot be cached: refuse (default) or run", "HOW"),
     Option(
         ("--on-error",),
@@ -32,6 +37,7 @@ PLAN_OPTIONS = (
         "what failed",
         "HOW",
     ),
+    Option(("--ref",), "read every input from this git revision, not from the files", "REV"),
     Option(("--timeout",), "stop the job after this long: 90s, 15m, 2h", "TIME"),
 )
 
@@ -60,11 +66,16 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
         prepare_kind=plugin.name,
         image_id=given.last("--image") or context.configuration.image,
         work_dir=str(context.work_dir),
+        ref=given.last("--ref"),
         on_error=given.read("--on-error", _on_error) or "stop",
         initdb=_initdb(given, context.configuration.initdb),
         instance_name=name,
         replace=given.has("--replace"),
-        instance_ttl=given.read("--ttl", parse_positive),
+        instance_ttl=given.read("--ttl", parse_positive) or context.configuration.default_ttl,
+        settings={
+            **context.configuration.server_settings,
+            **dict(given.read_every(SERVER_SETTING.name, _server_setting)),
+        },
         uncacheable=given.read("--uncacheable", _uncacheable) or "refuse",
         timeout=given.read("--timeout", parse_positive),
         stdin=fields.pop("stdin", None),
@@ -89,6 +100,13 @@ def _initdb(given: Given, configured: "InitdbSettings") -> "Initdb":
     provider = None if wanted.locale_provider == "libc" else wanted.locale_provider
     asked = Initdb(**{**wanted._asdict(), "locale_provider": provider})
     return AS_ALWAYS if asked == AS_ALWAYS else asked
+
+
+def _server_setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f'"{text}" is not name=value')
+    return name, value
 
 
 def _standard_input() -> str:

@@ -62,12 +62,13 @@ def start(configuration: Configuration) -> discovery.Found:
 def serve_options(configuration: Configuration) -> list[str]:
     """The settings given for the engine, as options of ``engine serve``.
 
-    The engine runs in its store's directory, so it does not read the caller's project files.
+    Those that belong to requests travel with them, since an engine serves many projects. The engine
+    runs in its store's directory, so it does not read the caller's project files.
     """
     return [
         word
-        for name, value in configuration.engine.items()
-        for word in ("--set", f"{name}={keys.write(name, value)}")
+        for name, value in configuration.of_engine.items()
+        for word in ("--default", f"{name}={keys.write(name, value)}")
     ]
 
 

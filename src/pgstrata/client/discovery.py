@@ -53,7 +53,7 @@ def find(engine_json: Path, timeout: float | None = None) -> Found | None:
         )
     except InvalidArgumentError:
         return None
-    engine = Engine(http)
+    engine = Engine(http, file.version)
     if not _is_the_same(engine, file):
         engine.close()
         return None

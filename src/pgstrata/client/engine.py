@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import msgspec
+
+from pgstrata.api.configuration import ConfigChange, ConfigValue
 from pgstrata.api.jobs import JOBS_PATH, JobAccepted, JobEntry, JobStatus, TaskEntry, request_body
 from pgstrata.client.answers import error_from
 from pgstrata.client.http import Answer, Http, segment
@@ -11,12 +14,15 @@ from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.deletion import DeleteKind, DeleteResult
 from pgstrata.domain.job import Event
 from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
+from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import LEASE_SECONDS, Held, StartedInstance
 from pgstrata.domain.state import State
 from pgstrata.errors import NotFoundError, UnreachableError
 
 T = TypeVar("T")
+
+_CONFIG = "/v1/config"
 
 _PATHS: dict[DeleteKind, str] = {
     "instance": "/v1/instances",
@@ -32,8 +38,10 @@ class Engine:
     error in its response. Filters that are None do not filter.
     """
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: Http, version: str | None = None) -> None:
+        """``version``: the engine's, if it is known."""
         self._http = http
+        self.version = version
 
     @property
     def endpoint(self) -> str:
@@ -42,7 +50,7 @@ class Engine:
 
     def another(self) -> "Engine":
         """The same engine over another connection, for use beside a stream."""
-        return Engine(self._http.another())
+        return Engine(self._http.another(), self.version)
 
     def health(self) -> Health:
         """The identity of the engine that answers."""
@@ -55,6 +63,26 @@ class Engine:
     def cache_status(self) -> CacheStatus:
         """How full the cache is."""
         return self._get("/v1/cache/status", CacheStatus)
+
+    def config(self, path: str | None = None, *, effective: bool = False) -> Any:
+        """What is set in the engine's configuration, or in effect; below ``path``, if given."""
+        query = {"path": path, "effective": "true" if effective else None}
+        if path is None:
+            return self._get(_CONFIG, dict[str, Any], **query)
+        return self._get(_CONFIG, ConfigValue, **query).value
+
+    def set_config(self, path: str, value: Any) -> ConfigValue:
+        """Set a setting, or several with a map."""
+        change = msgspec.to_builtins(ConfigChange(path=path, value=value))
+        return self._read(self._http.ask("PATCH", _CONFIG, body=change), ConfigValue)
+
+    def remove_config(self, path: str) -> ConfigValue:
+        """Remove what is set below a path."""
+        return self._read(self._http.ask("DELETE", _CONFIG, query={"path": path}), ConfigValue)
+
+    def config_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the engine's settings."""
+        return self._get(f"{_CONFIG}/schema", dict[str, Any])
 
     def verify_cache(self, *, repair: bool, deep: bool = False) -> Iterator[StateCheck]:
         """Check all states, with the defects found and the progress as they come.
@@ -75,6 +103,11 @@ class Engine:
         return self._read(
             self._http.ask("POST", JOBS_PATH, body=request_body(request)), JobAccepted
         )
+
+    def explain(self, request: PrepareRequest) -> Explanation:
+        """Whether a request would find its last state cached, and why."""
+        answer = self._http.ask("POST", "/v1/cache/explain/prepare", body=request_body(request))
+        return self._read(answer, Explanation)
 
     def job(self, job_id: str) -> JobStatus:
         """A job's status, with its tasks and its result or error."""

@@ -38,6 +38,7 @@ class ConfigFile:
 
     def __init__(self, path: Path) -> None:
         """Raises ``InvalidArgumentError`` naming the file, and the key if one is wrong."""
+        self.path = path
         tree = _parse(path)
         profiles = tree.pop(_PROFILES, None) or {}
         if not isinstance(profiles, dict):

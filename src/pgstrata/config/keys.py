@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -133,7 +133,7 @@ def read(origin: str, name: str, value: object, base: Path) -> Any:
     """
     key = find(name)
     if key is None:
-        raise InvalidArgumentError(f"{origin}: there is no setting {name}", remedy=_suggest(name))
+        raise unknown(origin, name)
     if reason := key.setting.reserved.get(key.entry(name).lower()):
         raise InvalidArgumentError(
             f"{origin}: {name} cannot be set: {reason}", remedy="leave it out"
@@ -155,6 +155,26 @@ def write(name: str, value: Any) -> str:
     key = find(name)
     assert key is not None
     return str(key.values.plain(value))
+
+
+def plain(name: str, value: Any) -> Any:
+    """Return a value of a key as JSON has it, so that ``read`` reads it back."""
+    key = find(name)
+    assert key is not None
+    return value if value is None or isinstance(value, bool) else key.values.plain(value)
+
+
+def values_in(settings: "Settings") -> Layer:
+    """Return the values of all keys in an engine's settings, those of maps by their entries."""
+    values: dict[str, Any] = {}
+    for key in engine_keys().values():
+        value: Any = reduce(getattr, key.fields, settings)
+        values |= (
+            {f"{key.name}.{entry}": one for entry, one in value.items()}
+            if key.is_map
+            else {key.name: value}
+        )
+    return values
 
 
 def settings_of(values: Layer) -> "Settings":
@@ -184,6 +204,11 @@ def _resolve_paths(value: Any, base: Path) -> Any:
     if isinstance(value, tuple):
         return tuple(_resolve_paths(path, base) for path in value)
     return Path(os.path.normpath(base / value)) if isinstance(value, Path) else value
+
+
+def unknown(origin: str, name: str) -> InvalidArgumentError:
+    """Make the error for a key that does not exist, with the nearest that does."""
+    return InvalidArgumentError(f"{origin}: there is no setting {name}", remedy=_suggest(name))
 
 
 def _suggest(name: str) -> str:

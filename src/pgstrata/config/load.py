@@ -34,9 +34,12 @@ def load(
     """
     files = [ConfigFile(path) for path in (project_file(cwd), user_file(env)) if path is not None]
     layers = (_flags(flags or {}, cwd), _variables(env, cwd), *_file_layers(files, profile, env))
+    origins = (None, None, *(str(file.path) for file in files for _ in range(2)))
     values: dict[str, Any] = {}
-    for layer in reversed(layers):
+    come_from: dict[str, str] = {}
+    for origin, layer in reversed([*zip(origins, layers, strict=True)]):
         values.update(layer)
+        come_from.update({name: origin or _variable(name) for name in layer})
     own = {OWN[name].fields: values[name] for name in values.keys() & OWN.keys()}
     initdb = {fields[1]: value for fields, value in own.items() if len(fields) > 1}
     return Configuration(
@@ -46,7 +49,12 @@ def load(
             "initdb": InitdbSettings(**initdb),
         },
         engine={name: value for name, value in values.items() if name not in OWN},
+        origins={name: origin for name, origin in come_from.items() if name not in OWN},
     )
+
+
+def _variable(name: str) -> str:
+    return "PGSTRATA_" + name.upper().replace(".", "_")
 
 
 def default_store(env: Mapping[str, str]) -> Path:

@@ -55,6 +55,8 @@ class InitdbSettings(NamedTuple):
 
 ENGINE_FILE = "engine.json"
 LOG_FILE = "engine.log"
+SERVER_SETTINGS = "runtime.settings."
+DEFAULT_TTL = "instances.defaultTtl"
 
 
 class Configuration(NamedTuple):
@@ -95,7 +97,34 @@ class Configuration(NamedTuple):
         Setting("how long to wait for the engine", least=1, option="--timeout TIME"),
     ] = None
     engine: Mapping[str, Any] = {}
-    """Settings given for the engine, by key; the engine decides all others."""
+    """Settings given for the engine or for requests to it, by key; the engine decides all others.
+    """
+    origins: Mapping[str, str] = {}
+    """The file, variable or option that each of them is from."""
+
+    @property
+    def server_settings(self) -> dict[str, str]:
+        """The PostgreSQL settings that requests are made with."""
+        own = SERVER_SETTINGS
+        return {
+            name.removeprefix(own): value
+            for name, value in self.engine.items()
+            if name.startswith(own)
+        }
+
+    @property
+    def default_ttl(self) -> Seconds | None:
+        """How long an instance lives if its request does not say."""
+        return self.engine.get(DEFAULT_TTL)
+
+    @property
+    def of_engine(self) -> dict[str, Any]:
+        """Those that no request has: the engine's own."""
+        return {
+            name: value
+            for name, value in self.engine.items()
+            if not (name.startswith(SERVER_SETTINGS) or name == DEFAULT_TTL)
+        }
 
     @property
     def engine_json(self) -> Path:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pgstrata.config.keys import Key, engine_keys
+from pgstrata.config.keys import Key, engine_keys, kind_keys
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -14,7 +14,7 @@ def json_schema() -> dict[str, Any]:
     how; ``x-restart`` marks settings that take effect when the engine is restarted.
     """
     root = {"$schema": DIALECT, "title": "Settings of pgstrata's engine", **_section()}
-    for key in engine_keys().values():
+    for key in {**engine_keys(), **kind_keys()}.values():
         section = root
         *sections, last = key.name.split(".")
         for name in sections:

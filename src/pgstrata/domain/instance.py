@@ -85,6 +85,9 @@ class Instance(Model, frozen=True, kw_only=True):
     resetting: bool = False
     """Whether it is being put back to its state, so that its data and server may be gone."""
 
+    settings: dict[str, str] = {}
+    """Those of the request that it was made for, with which its server is started again."""
+
     @property
     def dsn(self) -> str:
         """How to connect to it."""

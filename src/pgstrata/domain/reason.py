@@ -6,7 +6,7 @@ from typing import Literal
 
 from pgstrata.domain import identity
 from pgstrata.domain.model import Model
-from pgstrata.domain.plan import Step, TaskInput
+from pgstrata.domain.plan import Reason, ReasonCode, StateExecuteTask, Step, TaskInput
 
 RemovedFor = Literal["evicted", "dirty", "removed"]
 """``evicted``: to free space. ``dirty``: missing or damaged files. ``removed``: on request."""
@@ -50,6 +50,25 @@ class Evidence(Model, frozen=True, kw_only=True):
     """The ids of the states that have a row nevertheless."""
     alike: tuple[StepRecord, ...] = ()
     """Records of a few states that may resemble the first step to run, likeliest first."""
+
+
+class Explanation(Model, frozen=True, kw_only=True):
+    """Whether a request's last state is cached, and why or why not."""
+
+    decision: Literal["hit", "miss"]
+    reason_code: ReasonCode
+    """Of the first step that would run; of the last, if none would."""
+    signature: str
+    """What a job with this request would have in common with those like it."""
+    matched_state_id: str | None
+    """The last state of the request that is cached."""
+    resolved_image_id: str
+    reason: Reason
+    """The same reason in words."""
+    step: str | None = None
+    """The step that it is about, for people."""
+    tasks: tuple[StateExecuteTask, ...] = ()
+    """Every step, each with its own reason."""
 
 
 def step_record(

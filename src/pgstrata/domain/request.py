@@ -20,6 +20,9 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     plan_only: bool = False
     work_dir: str | None = None
     """Absolute directory that relative paths in the arguments start from."""
+    ref: str | None = None
+    """The revision that inputs are read from, of the git repository with ``work_dir``; None for
+    the files as they are. A job's is a commit."""
     stdin: str | None = None
     fields: dict[str, Any] = {}
     """The kind's own fields, as plain data; on the wire they are next to the others."""
@@ -35,5 +38,8 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     uncacheable: Uncacheable = "refuse"
     on_error: OnError = "stop"
     """Whether a step that fails in part is kept all the same."""
+    settings: dict[str, str] = {}
+    """PostgreSQL settings of the servers that build its states and of the instance, over the
+    engine's own."""
     initdb: Initdb = AS_ALWAYS
     """How the cluster is made that the first step starts from."""

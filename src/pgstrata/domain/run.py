@@ -80,7 +80,4 @@ class StartedInstance(Model, frozen=True, kw_only=True):
 
 def restarted(instance_id: str) -> str:
     """Say that a server was started again."""
-    return (
-        f"the server of instance {instance_id} had ended; it was started again from its data, with "
-        "another port and password"
-    )
+    return f"the server of instance {instance_id} had ended; it was started again from its data"

@@ -25,6 +25,7 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
 from pgstrata.engine import adoption
+from pgstrata.engine.configuration import EngineConfiguration
 from pgstrata.engine.instance_notes import NotingStore
 from pgstrata.engine.kinds import open_kinds
 from pgstrata.engine.store_directory import (
@@ -62,9 +63,10 @@ from pgstrata.system.turns import Turns
 
 @asynccontextmanager
 async def assemble(
-    root: Path, settings: Settings, file: EngineFile, mounts: str
+    root: Path, configuration: EngineConfiguration, file: EngineFile, mounts: str
 ) -> AsyncIterator[tuple[Service, JobCoordinator]]:
     """Put the parts together and continue unfinished jobs."""
+    settings = configuration.settings
     async with AsyncExitStack() as parts:
         orphans.mark_for(root)
         runtime = NativeRuntime(
@@ -122,6 +124,16 @@ async def assemble(
             min_free_memory_bytes=settings.instances.min_free_memory,
             available_memory=_available_memory,
         )
+        instances = InstanceStarter(
+            root=root,
+            statefs=statefs,
+            runtime=runtime,
+            store=store,
+            limits=limits,
+            trash=trash,
+            turns=turns,
+            default_ttl_seconds=settings.instances.default_ttl,
+        )
         executor = LocalExecutor(
             runtime=runtime,
             dbms=dbms,
@@ -130,16 +142,7 @@ async def assemble(
             store=store,
             in_use=in_use,
             limits=limits,
-            instances=InstanceStarter(
-                root=root,
-                statefs=statefs,
-                runtime=runtime,
-                store=store,
-                limits=limits,
-                trash=trash,
-                turns=turns,
-                default_ttl_seconds=settings.instances.default_ttl,
-            ),
+            instances=instances,
         )
         job_log = JobLog(queue)
         coordinator = await parts.enter_async_context(
@@ -153,6 +156,16 @@ async def assemble(
                 server_settings=settings.own_server_settings,
             )
         )
+
+        def apply(changed: Settings) -> None:
+            evictor.limits = changed.cache.capacity
+            snapshots.consistency = changed.snapshot.consistency
+            limits.max_instances = changed.instances.max
+            limits.min_free_memory_bytes = changed.instances.min_free_memory
+            instances.default_ttl_seconds = changed.instances.default_ttl
+            coordinator.limit(changed.orchestrator.jobs)
+
+        configuration.on_change(apply)
         if adopting:
             await adoption.adopt(root, statefs, store, snapshots)
         manager = Manager(coordinator=coordinator, queue=queue, job_log=job_log)
@@ -191,11 +204,12 @@ async def assemble(
                 verification=Verification(snapshots),
                 runs=Runs(
                     registry=registry,
-                    restarting=Restarting(root=root, runtime=runtime, store=store),
+                    restarting=Restarting(root=root, runtime=runtime, store=store, turns=turns),
                     runtime=runtime,
                     programs_allowed=settings.engine.allow_programs is not False,
                 ),
                 holds=Holds(store=store, deletion=deletion),
+                configuration=configuration,
                 engine=EngineInfo(
                     identity=EngineIdentity(
                         version=file.version,

@@ -18,15 +18,14 @@ from pathlib import Path
 
 from pgstrata import __version__
 from pgstrata.api.discovery import EngineFile
-from pgstrata.cache import capacity
 from pgstrata.domain.model import utc_now
 from pgstrata.engine.assembly import assemble
+from pgstrata.engine.configuration import EngineConfiguration
 from pgstrata.engine.discovery_file import announce
 from pgstrata.engine.endpoint import HttpServer, address_of, bind_port
 from pgstrata.engine.exposure import certificate, check_listening, on_loopback
 from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.app import create_app
-from pgstrata.settings import Settings
 from pgstrata.statefs import detect
 from pgstrata.system import faults
 
@@ -42,7 +41,7 @@ A response needs the interpreter several times, and Python's default of 5 ms add
 def serve(
     *,
     store: Path,
-    settings: Settings,
+    configuration: EngineConfiguration,
     listen: tuple[str, int],
     engine_json: Path,
     idle_timeout: float | None,
@@ -54,7 +53,7 @@ def serve(
     ``insecure``: allow listening without TLS where other machines can connect. Raises
     ``PgstrataError`` if it cannot start.
     """
-    capacity.check(settings.cache.capacity)
+    settings = configuration.settings
     _let_others_hear()
     sys.setswitchinterval(SWITCH_SECONDS)
     faults.arm_from(os.environ)
@@ -66,7 +65,7 @@ def serve(
     asyncio.run(
         _serve(
             store.absolute(),
-            settings=settings,
+            configuration=configuration,
             listen=listen,
             engine_json=engine_json.absolute(),
             idle_timeout=idle_timeout,
@@ -92,19 +91,20 @@ def _let_others_hear() -> None:
 async def _serve(
     root: Path,
     *,
-    settings: Settings,
+    configuration: EngineConfiguration,
     listen: tuple[str, int],
     engine_json: Path,
     idle_timeout: float | None,
     insecure: bool,
     mounts: str,
 ) -> None:
-    shown = certificate(settings.engine)
+    shown = certificate(configuration.settings.engine)
     with hold_store(root), contextlib.closing(bind_port(*listen)) as port:
         check_listening(port, safe=insecure or shown is not None)
         if shown is None and not on_loopback(port):
             _log.warning("requests, and the token with them, travel unencrypted")
-        settings = _decided(settings, on_loopback(port))
+        configuration.decide("engine.allowPrograms", on_loopback(port))
+        settings = configuration.settings
         file = EngineFile(
             endpoint=f"{'http' if shown is None else 'https'}://{address_of(port)}",
             pid=os.getpid(),
@@ -114,22 +114,16 @@ async def _serve(
             instance_id=uuid.uuid4().hex,
             certificate=shown and shown.pem,
         )
-        async with assemble(root, settings, file, mounts) as (service, coordinator):
+        async with assemble(root, configuration, file, mounts) as (service, coordinator):
             server = HttpServer(
                 create_app(service, file.auth_token, hosts=(listen[0], *settings.engine.hosts)),
                 announce=announce(engine_json, file),
                 busy=lambda: coordinator.busy,
-                drain=lambda: coordinator.drain(settings.orchestrator.jobs.drain_timeout),
+                drain=lambda: coordinator.drain(
+                    configuration.settings.orchestrator.jobs.drain_timeout
+                ),
                 idle_timeout=idle_timeout,
                 certificate=shown,
             )
             await server.serve(sockets=[port])
     _log.info("engine stopped")
-
-
-def _decided(settings: Settings, loopback: bool) -> Settings:
-    """The settings with what depends on where the engine listens, unless somebody said."""
-    engine = settings.engine
-    if engine.allow_programs is not None:
-        return settings
-    return settings._replace(engine=engine._replace(allow_programs=loopback))

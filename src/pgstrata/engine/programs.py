@@ -33,6 +33,11 @@ class WithoutPrograms:
         """Whether its steps can go on after errors (``kinds.base.check_on_error``)."""
         return getattr(self._recipe, "can_continue", False)
 
+    @property
+    def reads_directories(self) -> bool:
+        """Whether its sources must be in a directory (``kinds.base.reads_directories``)."""
+        return getattr(self._recipe, "reads_directories", False)
+
     def normalize(self, request: PrepareRequest) -> str:
         _check(request)
         return self._recipe.normalize(request)

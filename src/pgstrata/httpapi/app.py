@@ -15,7 +15,14 @@ from starlette.websockets import WebSocketClose
 from pgstrata.api.codec import ENCODER
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import NotFoundError
-from pgstrata.httpapi import routes_cache, routes_engine, routes_jobs, routes_registry, routes_runs
+from pgstrata.httpapi import (
+    routes_cache,
+    routes_config,
+    routes_engine,
+    routes_jobs,
+    routes_registry,
+    routes_runs,
+)
 from pgstrata.httpapi.answers import JSON
 from pgstrata.httpapi.auth import BearerAuth
 from pgstrata.httpapi.errors import ErrorBoundary
@@ -51,8 +58,9 @@ def _document(requests: JobRequests) -> bytes:
     from pgstrata.httpapi.openapi import document
 
     # The installed kinds determine which requests there are.
+    model = requests.model
     operations = [
-        replace(operation, body=requests.model) if operation.body is PrepareRequest else operation
+        replace(operation, body=model) if operation.body is PrepareRequest else operation
         for operation in OPERATIONS
     ]
     return ENCODER.encode(document(operations))
@@ -74,6 +82,7 @@ OPERATIONS: Final = (
     *routes_registry.OPERATIONS,
     *routes_runs.OPERATIONS,
     *routes_cache.OPERATIONS,
+    *routes_config.OPERATIONS,
     Operation(
         method="GET",
         path=DOCUMENT_PATH,

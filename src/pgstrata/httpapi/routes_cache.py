@@ -8,7 +8,10 @@ from starlette.types import ASGIApp
 
 from pgstrata.api.codec import ENCODER
 from pgstrata.domain.cache import CacheStatus, StateCheck
+from pgstrata.domain.reason import Explanation
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.httpapi.answers import NDJSON, answer
+from pgstrata.httpapi.body import read_body
 from pgstrata.httpapi.parameters import flag, flag_parameter
 from pgstrata.httpapi.routing import Operation, Reply
 from pgstrata.httpapi.service import Service
@@ -22,6 +25,11 @@ async def verify(service: Service, request: Request) -> ASGIApp:
     checks = service.verification.verify(repair=flag(request, "repair"), deep=flag(request, "deep"))
     lines = (ENCODER.encode(check) + b"\n" async for check in checks)
     return StreamingResponse(lines, media_type=NDJSON)
+
+
+async def explain(service: Service, request: Request) -> Response:
+    wanted = service.requests.read(await read_body(request))
+    return answer(await service.jobs.explain(wanted))
 
 
 _REPAIR = flag_parameter("repair", "Remove what cannot be used; it is built again when needed.")
@@ -38,6 +46,17 @@ OPERATIONS: Final = (
         summary="How full the cache is, what can be evicted, and what was evicted last",
         replies=(Reply(status=200, description="The cache.", body=CacheStatus),),
         refusals=(503,),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/cache/explain/prepare",
+        name="explainPrepare",
+        handler=explain,
+        summary="Whether a job with this request would find its last state cached, and why",
+        description="Creates nothing. The reason is that of the first step that would run.",
+        body=PrepareRequest,
+        replies=(Reply(status=200, description="Hit or miss.", body=Explanation),),
+        refusals=(400, 403, 413, 503),
     ),
     Operation(
         method="POST",

@@ -49,7 +49,7 @@ class Reply:
 class Operation:
     """What one method does on one path."""
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     name: str
     handler: Handler

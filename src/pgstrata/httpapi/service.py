@@ -1,13 +1,15 @@
 """The service ports: everything that the HTTP API needs from an engine, and nothing else."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from pgstrata.api.configuration import ConfigValue
 from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
 from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
+from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.domain.state import State
@@ -23,6 +25,9 @@ class Jobs(Protocol):
         Raises ``InvalidArgumentError`` for a bad request, ``EngineStoppingError`` if no more jobs
         are accepted.
         """
+
+    async def explain(self, request: PrepareRequest) -> Explanation:
+        """Whether a request would find its last state cached, and why. Raises like ``submit``."""
 
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
@@ -165,6 +170,29 @@ class Holds(Protocol):
         """Remove an instance that is not held any more; it may be gone."""
 
 
+class Configuration(Protocol):
+    """The engine's settings, as plain data below paths such as ``cache.capacity.maxBytes``."""
+
+    def get(self, path: str | None, *, effective: bool) -> Any:
+        """What is stored below a path or, if ``effective``, what counts; None for no value.
+
+        Raises ``InvalidArgumentError`` for an unknown path.
+        """
+
+    def set(self, path: str, value: Any) -> ConfigValue:
+        """Store a setting or, given a map, several.
+
+        Raises ``InvalidArgumentError``, ``ConflictError`` for what the engine was started with, and
+        ``ProgramsNotAllowedError``; then nothing is changed.
+        """
+
+    def remove(self, path: str) -> ConfigValue:
+        """Remove what is stored below a path. Raises like ``set``."""
+
+    def schema(self) -> Mapping[str, Any]:
+        """The JSON Schema of all settings."""
+
+
 class EngineInfo(Protocol):
     """The engine's health and status."""
 
@@ -188,4 +216,5 @@ class Service:
     verification: Verification
     runs: Runs
     holds: Holds
+    configuration: Configuration
     engine: EngineInfo

@@ -21,8 +21,8 @@ class HostLimits:
         """``max_instances``: 0 for no limit. ``available_memory``: returns the bytes that a new
         program can use without swapping."""
         self._store = store
-        self._max_instances = max_instances
-        self._least = min_free_memory_bytes
+        self.max_instances = max_instances
+        self.min_free_memory_bytes = min_free_memory_bytes
         self._available_memory = available_memory
         self._starting: set[str] = set()
 
@@ -32,16 +32,16 @@ class HostLimits:
         ``replaced``: the instance that ends in its favour.
         """
         self.check_memory()
-        if self._max_instances:
+        if self.max_instances:
             await self._check_number(replaced)
 
     def check_memory(self) -> None:
         """Raise ``HostLimitError`` if there is too little memory to start a server."""
         available = self._available_memory()
-        if available < self._least:
+        if available < self.min_free_memory_bytes:
             raise HostLimitError(
                 f"{available >> 20} MiB of memory are available, and starting a server "
-                f"requires {self._least >> 20} MiB",
+                f"requires {self.min_free_memory_bytes >> 20} MiB",
                 remedy="remove instances that are not needed (pgstrata ls, pgstrata rm), "
                 "or lower instances.minFreeMemory",
             )
@@ -51,7 +51,7 @@ class HostLimits:
 
         ``replaced``: the instance that ends in its favour.
         """
-        if self._max_instances:
+        if self.max_instances:
             await self._check_number(instance_id, replaced)
 
     @contextmanager
@@ -66,9 +66,9 @@ class HostLimits:
     async def _check_number(self, *not_counted: str | None) -> None:
         stored = {instance.instance_id for instance in await self._store.instances()}
         others = (stored | self._starting) - set(not_counted)
-        if len(others) >= self._max_instances:
+        if len(others) >= self.max_instances:
             raise HostLimitError(
-                f"there are {len(others)} instances, and at most {self._max_instances} are allowed",
+                f"there are {len(others)} instances, and at most {self.max_instances} are allowed",
                 remedy="remove some (pgstrata ls, pgstrata rm), give them a --ttl, "
                 "or raise instances.max",
             )

@@ -100,7 +100,10 @@ class Resetting:
         with map_full_disk(self._root):
             await clone_state(self._fs, self._state(instance), directory)
             server = await self._runtime.start(
-                instance.image_id, directory / DATA, address=instance.server.endpoint.address
+                instance.image_id,
+                directory / DATA,
+                address=instance.server.endpoint.address,
+                settings=instance.settings,
             )
         if not await self._store.set_server(instance_id, server):
             # It was removed meanwhile.

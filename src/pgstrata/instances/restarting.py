@@ -1,9 +1,7 @@
 """Starts an instance's server again if it is gone, from the instance's own data."""
 
-import asyncio
 from pathlib import Path
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -14,6 +12,7 @@ from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import finish
+from pgstrata.system.turns import Turns
 
 
 class Running(NamedTuple):
@@ -27,21 +26,21 @@ class Running(NamedTuple):
 class Restarting:
     """Has servers of instances run."""
 
-    def __init__(self, *, root: Path, runtime: Runtime, store: Store) -> None:
-        """``root``: the store's directory, with the instances below it."""
+    def __init__(self, *, root: Path, runtime: Runtime, store: Store, turns: Turns) -> None:
+        """``root``: the store's directory, with the instances below it. ``turns``: see
+        ``InstanceStarter``."""
         self._root = root
         self._runtime = runtime
         self._store = store
-        self._starting: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """One for each instance that is looked at, so that no two servers start on its data."""
+        self._turns = turns
 
     async def running(self, instance_id: str) -> Running:
         """The instance, its server started again if that is gone.
 
-        Raises ``NotFoundError``, ``ConflictError`` if the engine itself stopped the server or its
-        data cannot be trusted, ``ServerError`` if it does not start.
+        Raises ``NotFoundError``, ``ConflictError`` if the engine itself stopped the server its
+        data cannot be trusted or its port is taken, ``ServerError`` if it does not start.
         """
-        async with self._starting.setdefault(instance_id, asyncio.Lock()):
+        async with self._turns.take(instance_id):
             instance = await self._store.instance(instance_id)
             if instance is None:
                 raise _gone(instance_id)
@@ -51,6 +50,11 @@ class Restarting:
             return Running(await self._restarted(instance), restarted=True)
 
     def _check(self, instance: Instance) -> None:
+        if instance.resetting:
+            raise ConflictError(
+                f"the reset of instance {instance.instance_id} was not completed",
+                remedy=f"reset it again: pgstrata reset {instance.name or instance.instance_id}",
+            )
         again = f"remove it and prepare again: pgstrata rm {instance.name or instance.instance_id}"
         if why := self._runtime.stopped_for(instance.server):
             raise ConflictError(
@@ -69,7 +73,12 @@ class Restarting:
         await self._runtime.stop(instance.server, clean=False)
         data_dir = self._root / "instances" / instance.instance_id / DATA
         with map_full_disk(self._root):
-            server = await self._runtime.start(instance.image_id, data_dir)
+            server = await self._runtime.start(
+                instance.image_id,
+                data_dir,
+                address=instance.server.endpoint.address,
+                settings=instance.settings,
+            )
         stored = False
         try:
             stored = await self._store.set_server(instance.instance_id, server)

@@ -36,6 +36,8 @@ class InstanceOrder(Model, frozen=True, kw_only=True):
     ttl_seconds: int | None
     replace: bool = False
     """Whether an instance that has the name ends in favour of this one."""
+    settings: dict[str, str] = {}
+    """The request's settings for its server."""
 
 
 class InstanceStarter:
@@ -63,7 +65,7 @@ class InstanceStarter:
         self._limits = limits
         self._trash = trash
         self._turns = turns
-        self._default_ttl_seconds = default_ttl_seconds
+        self.default_ttl_seconds = default_ttl_seconds
 
     async def check_limits(self, replaced: str | None = None) -> None:
         """Raise ``HostLimitError`` if a limit of the machine rules out another instance.
@@ -138,9 +140,10 @@ class InstanceStarter:
                     directory / DATA,
                     address=None if known is None else known.address,
                     avoid=await self._store.ports_of_names(),
+                    settings=order.settings,
                 )
             now = utc_now()
-            ttl = order.ttl_seconds or self._default_ttl_seconds
+            ttl = order.ttl_seconds or self.default_ttl_seconds
             instance = Instance(
                 instance_id=instance_id,
                 image_id=order.image_id,
@@ -149,6 +152,7 @@ class InstanceStarter:
                 created_at=now,
                 expires_at=None if ttl is None else now + timedelta(seconds=ttl),
                 server=server,
+                settings=order.settings,
             )
             if replaced is None:
                 await self._store.add_instance(instance)
@@ -194,6 +198,7 @@ class InstanceStarter:
                 instance.image_id,
                 self._directories / instance.instance_id / DATA,
                 address=instance.server.endpoint.address,
+                settings=instance.settings,
             )
             await self._store.set_server(instance.instance_id, server)
         except PgstrataError as error:

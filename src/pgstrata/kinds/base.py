@@ -91,6 +91,11 @@ def check_on_error(kind: RecipeSide, request: PrepareRequest) -> None:
         )
 
 
+def reads_directories(kind: RecipeSide) -> bool:
+    """Whether its sources must be in a directory, by an attribute of this name."""
+    return getattr(kind, "reads_directories", False)
+
+
 def lookup(kinds: Mapping[str, T], name: str) -> T:
     """The entry of the kind with this name. Raises ``InvalidArgumentError`` if there is none."""
     try:

@@ -7,15 +7,20 @@ those of an earlier engine, and deletes them. ``lifecycle`` decides what comes n
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
+
+from msgspec.structs import replace
 
 from pgstrata.domain import name
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
+from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.job import ErrorBody, Job, Status
 from pgstrata.domain.model import utc_now
+from pgstrata.domain.plan import Step
+from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import (
     CancelledJobError,
@@ -28,9 +33,10 @@ from pgstrata.errors import (
     UnreadableJobError,
     machine_error,
 )
-from pgstrata.kinds.base import RecipeSide, check_on_error, lookup
+from pgstrata.kinds.base import RecipeSide, check_on_error, lookup, reads_directories
 from pgstrata.kinds.sources.base import Sources
-from pgstrata.prepare import transitions
+from pgstrata.kinds.sources.git import Revisions
+from pgstrata.prepare import server_settings, transitions
 from pgstrata.prepare.executor import Executor
 from pgstrata.prepare.job_log import JobLog, OvertakenError
 from pgstrata.prepare.job_slots import JobSlots
@@ -49,6 +55,15 @@ _UNREADABLE = UnreadableJobError(
 
 END_AGAIN_SECONDS = 0.5
 """How long to wait before trying again to store the end of a job."""
+
+
+class _Read(NamedTuple):
+    """A request that was checked, with what was read for it."""
+
+    request: PrepareRequest
+    arguments: str
+    image: ResolvedImage
+    steps: Sequence[Step]
 
 
 class JobCoordinator:
@@ -71,7 +86,7 @@ class JobCoordinator:
         """``server_settings``: those that differ from our defaults."""
         self._queue = queue
         self._kinds = kinds
-        self._sources = sources
+        self._revisions = Revisions(sources)
         self._executor = executor
         self._job_log = job_log
         self._retention = Retention(
@@ -83,7 +98,7 @@ class JobCoordinator:
         self._runner = JobRunner(
             job_log=job_log,
             kinds=kinds,
-            sources=sources,
+            revisions=self._revisions,
             executor=executor,
             retention=self._retention,
             job_slots=self._job_slots,
@@ -111,6 +126,12 @@ class JobCoordinator:
         """Whether any job is queued or running."""
         return bool(self._runs)
 
+    def limit(self, limits: JobLimits) -> None:
+        """Work within other limits from now on; what runs already goes on."""
+        self._retention.limit = limits.max_identical
+        self._runner.timeout_seconds = limits.timeout
+        self._job_slots.resize(limits.max_parallel)
+
     def queue_position(self, job_id: str) -> int | None:
         """A queued job's position in the queue for a slot, from 1; None for any other job."""
         return self._job_slots.position(job_id)
@@ -122,12 +143,7 @@ class JobCoordinator:
         if the instance name is in use, ``HostLimitError``, ``EngineStoppingError``; then there is
         no job.
         """
-        kind = lookup(self._kinds, request.prepare_kind)
-        check_on_error(kind, request)
-        _check_instance_name(request)
-        arguments = kind.normalize(request)
-        image = await self._executor.resolve_image(request.image_id)
-        steps = await kind.steps(request, self._sources)
+        request, arguments, image, steps = await self._read(request)
         taken = request.instance_name if request.replace else None
         if not request.plan_only:
             await self._executor.check_limits(taken)
@@ -148,6 +164,25 @@ class JobCoordinator:
         # Once stored it must run, even if the client disconnects at this very moment.
         await finish(self._add(Submission(job, image, steps)))
         return job
+
+    async def explain(self, request: PrepareRequest) -> Explanation:
+        """Say whether a request would find its last state in the cache, and why.
+
+        Changes nothing. Raises ``InvalidArgumentError`` for a request that cannot be carried out.
+        """
+        request, _arguments, image, steps = await self._read(request)
+        return await self._runner.explain(request, image, steps)
+
+    async def _read(self, request: PrepareRequest) -> _Read:
+        kind = lookup(self._kinds, request.prepare_kind)
+        check_on_error(kind, request)
+        _check_instance_name(request)
+        request = replace(request, settings=server_settings.check(request.settings))
+        arguments = kind.normalize(request)
+        image = await self._executor.resolve_image(request.image_id)
+        request = await self._revisions.pin(request)
+        async with self._revisions.of(request, in_directory=reads_directories(kind)) as sources:
+            return _Read(request, arguments, image, await kind.steps(request, sources))
 
     async def recover(self) -> None:
         """Continue every job that was queued or running when the engine last stopped.

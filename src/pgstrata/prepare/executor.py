@@ -37,6 +37,8 @@ class StateOrder(Model, frozen=True, kw_only=True):
     """What the image consists of (``ResolvedImage.parts``), to be recorded with the state."""
     initdb: Initdb = AS_ALWAYS
     """How the image's cluster is made."""
+    settings: dict[str, str] = {}
+    """The request's settings for its servers."""
 
 
 class Executor(Protocol):

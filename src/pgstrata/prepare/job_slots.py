@@ -13,10 +13,19 @@ class JobSlots:
     """
 
     def __init__(self, number: int) -> None:
+        self._number = number
         self._free = number
+        """Below 0 while there are more holders than slots."""
         self._holders: set[str] = set()
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._returning: dict[str, asyncio.Future[None]] = {}
+
+    def resize(self, number: int) -> None:
+        """Have another number of slots; who holds one keeps it."""
+        self._free += number - self._number
+        self._number = number
+        while self._free > 0 and self._grant():
+            self._free -= 1
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -45,7 +54,7 @@ class JobSlots:
         await self._take(job_id, self._returning)
 
     async def _take(self, job_id: str, queue: dict[str, asyncio.Future[None]]) -> None:
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             self._holders.add(job_id)
             return
@@ -64,10 +73,15 @@ class JobSlots:
         if job_id not in self._holders:
             return
         self._holders.remove(job_id)
+        if self._free < 0 or not self._grant():
+            self._free += 1
+
+    def _grant(self) -> bool:
+        """Grant a slot to the next job; False if none waits."""
         for queue in (self._returning, self._waiting):
             for next_id, granted in queue.items():
                 if not granted.done():
                     granted.set_result(None)
                     self._holders.add(next_id)
-                    return
-        self._free += 1
+                    return True
+        return False

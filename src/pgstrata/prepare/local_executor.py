@@ -194,7 +194,7 @@ class LocalExecutor:
         if work.server is None:
             self._limits.check_memory()
             work.server = await self._runtime.start(
-                order.image_id, work.workspace.data_dir, building=True
+                order.image_id, work.workspace.data_dir, building=True, settings=order.settings
             )
         try:
             flushed = await self._kinds[order.step.kind].execute(
@@ -227,7 +227,7 @@ class LocalExecutor:
             await self._runtime.initialise(order.image_id, data_dir, order.initdb)
 
         workspace = await self._snapshots.workspace(
-            order.job_id, order.task.input, initialise, order.initdb.own
+            order.job_id, order.task.input, initialise, order.initdb.own, order.settings
         )
         work = self._works[order.job_id] = _Work(workspace, order.task.input)
         return work

@@ -2,6 +2,7 @@
 
 from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
+from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.job_log import JobLog
@@ -19,6 +20,10 @@ class Manager:
     async def submit(self, request: PrepareRequest) -> Job:
         """See ``JobCoordinator.submit``."""
         return await self._coordinator.submit(request)
+
+    async def explain(self, request: PrepareRequest) -> Explanation:
+        """See ``JobCoordinator.explain``."""
+        return await self._coordinator.explain(request)
 
     async def recover(self) -> None:
         """See ``JobCoordinator.recover``."""

@@ -15,16 +15,16 @@ class Retention:
         keep every finished job, since its client may not have read its end yet.
         """
         self._queue = queue
-        self._limit = limit
+        self.limit = limit
         self._grace = grace_seconds
         self._checked: dict[str, float] = {}
 
     async def trim(self, signature: str | None) -> None:
         """Remove the surplus of finished jobs with this signature."""
-        if not self._limit or signature is None or not self._is_due(signature):
+        if not self.limit or signature is None or not self._is_due(signature):
             return
         latest = utc_now() - timedelta(seconds=self._grace)
-        for old in (await self._queue.finished_alike(signature))[self._limit :]:
+        for old in (await self._queue.finished_alike(signature))[self.limit :]:
             if old.finished_at is not None and old.finished_at <= latest:
                 await self._queue.remove(old.job_id)
 

@@ -20,12 +20,14 @@ from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import PrepareInstanceTask, Reason, StateExecuteTask, Step
-from pgstrata.domain.reason import Evidence
+from pgstrata.domain.reason import Evidence, Explanation
+from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import CancelledJobError, JobTimeoutError
 from pgstrata.instances.starting import InstanceOrder
-from pgstrata.kinds.base import RecipeSide, lookup
+from pgstrata.kinds.base import RecipeSide, lookup, reads_directories
 from pgstrata.kinds.sources.base import Sources
-from pgstrata.prepare import lifecycle, planner, reasons, transitions
+from pgstrata.kinds.sources.git import Revisions
+from pgstrata.prepare import lifecycle, planner, reasons, server_settings, transitions
 from pgstrata.prepare.executor import Executor, StateOrder
 from pgstrata.prepare.in_flight import InFlight
 from pgstrata.prepare.job_log import JobLog
@@ -53,6 +55,7 @@ class _Run:
     job: Job
     tasks: TaskList
     kind: RecipeSide
+    sources: Sources
     submission: Submission | None
     """None after a restart."""
     lease_id: str | None = None
@@ -81,7 +84,7 @@ class JobRunner:
         *,
         job_log: JobLog,
         kinds: Mapping[str, RecipeSide],
-        sources: Sources,
+        revisions: Revisions,
         executor: Executor,
         retention: Retention,
         job_slots: JobSlots,
@@ -94,11 +97,11 @@ class JobRunner:
         ``server_settings``: those that differ from our defaults."""
         self._job_log = job_log
         self._kinds = kinds
-        self._sources = sources
+        self._revisions = revisions
         self._executor = executor
         self._retention = retention
         self._job_slots = job_slots
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._server_settings = server_settings
         self._in_flight = InFlight()
@@ -123,19 +126,22 @@ class JobRunner:
                 job = await self._job_log.load(job_id)
                 tasks = TaskList(await self._job_log.tasks(job_id))
             kind = lookup(self._kinds, job.request.prepare_kind)
-            run = _Run(job, tasks, kind, submission)
-            try:
-                async with self._limit_time(job):
-                    await self._advance(run)
-            finally:
-                if run.lease_id is not None:
-                    await finish(self._executor.release(run.lease_id))
+            async with self._revisions.of(
+                job.request, in_directory=reads_directories(kind)
+            ) as sources:
+                run = _Run(job, tasks, kind, sources, submission)
+                try:
+                    async with self._limit_time(job):
+                        await self._advance(run)
+                finally:
+                    if run.lease_id is not None:
+                        await finish(self._executor.release(run.lease_id))
             await self._retention.trim(run.job.signature)
 
     @asynccontextmanager
     async def _limit_time(self, job: Job) -> AsyncIterator[None]:
         """Stop the block with ``JobTimeoutError`` once the job has run for too long."""
-        limit = lifecycle.time_limit(job.request.timeout, self._timeout_seconds)
+        limit = lifecycle.time_limit(job.request.timeout, self.timeout_seconds)
         try:
             async with asyncio.timeout(lifecycle.time_left(job, limit, utc_now())) as timer:
                 yield
@@ -174,13 +180,7 @@ class JobRunner:
         else:
             steps = await self._reread_steps(run)
             image = await self._executor.resolve_image(run.job.request.image_id)
-        chain = planner.chain(
-            image.image_id,
-            steps,
-            server_settings=self._server_settings,
-            image_parts=image.parts,
-            initdb=run.job.request.initdb.own,
-        )
+        chain = self._chain(run.job.request, image, steps)
         # From before the cached states are looked up until the instance exists.
         run.lease_id = await self._executor.acquire(chain.state_ids)
         done, cached = await self._find_cached(run, chain)
@@ -200,12 +200,50 @@ class JobRunner:
                 specs,
                 done=done,
                 image_id=chain.image_id,
-                signature=_signature(run.job, chain),
+                signature=_signature(run.job.request, chain),
                 now=utc_now(),
                 drift=drift,
             )
         )
         await self._retention.trim(run.job.signature)
+
+    def _chain(
+        self, request: PrepareRequest, image: ResolvedImage, steps: Sequence[Step]
+    ) -> planner.Chain:
+        return planner.chain(
+            image.image_id,
+            steps,
+            server_settings=server_settings.own(self._server_settings, request.settings),
+            image_parts=image.parts,
+            initdb=request.initdb.own,
+        )
+
+    async def explain(
+        self, request: PrepareRequest, image: ResolvedImage, steps: Sequence[Step]
+    ) -> Explanation:
+        """Say whether the request's last state is cached, and why."""
+        chain = self._chain(request, image, steps)
+        lease_id = await self._executor.acquire(chain.state_ids)
+        try:
+            clean = await self._executor.count_clean(chain.state_ids)
+            cached = frozenset(chain.state_ids[:clean])
+            why = await self._explain(chain, cached)
+        finally:
+            await finish(self._executor.release(lease_id))
+        tasks = planner.tasks(request, chain, cached, why)
+        executing = tuple(task for task in tasks if isinstance(task, StateExecuteTask))
+        decisive = executing[min(clean, len(executing) - 1)]
+        assert decisive.reason is not None
+        return Explanation(
+            decision="miss" if clean < len(executing) else "hit",
+            reason_code=decisive.reason.code,
+            signature=_signature(request, chain),
+            matched_state_id=chain.state_ids[clean - 1] if clean else None,
+            resolved_image_id=chain.image_id,
+            reason=decisive.reason,
+            step=decisive.args_summary,
+            tasks=executing,
+        )
 
     async def _find_cached(self, run: _Run, chain: planner.Chain) -> tuple[int, frozenset[str]]:
         """Return how many steps of a chain are done, and which of its states are cached."""
@@ -225,7 +263,7 @@ class JobRunner:
         """Make the steps from the current inputs, which may take a while."""
         await self._flush(run)
         async with self._open_log(run.tasks.first):
-            return await run.kind.steps(run.job.request, self._sources)
+            return await run.kind.steps(run.job.request, run.sources)
 
     # The tasks
 
@@ -252,11 +290,11 @@ class JobRunner:
             if exists:
                 return False
         with self._in_flight.register(order.task.output_state_id, order.job_id) as build:
-            return await self._build(order, build.broadcast(task_log.line))
+            return await self._build(order, run.sources, build.broadcast(task_log.line))
 
-    async def _build(self, order: StateOrder, line: LineSink) -> bool:
+    async def _build(self, order: StateOrder, sources: Sources, line: LineSink) -> bool:
         """Build a state while its inputs stay what was hashed. Returns False if it exists."""
-        async with self._sources.hold(order.step.inputs) as held:
+        async with sources.hold(order.step.inputs) as held:
             ran = await self._executor.run_step(replace(order, root=held.local_root), line)
         if ran:
             await self._executor.keep_state(order.job_id)
@@ -271,6 +309,7 @@ class JobRunner:
             name=run.job.request.instance_name,
             ttl_seconds=run.job.request.instance_ttl,
             replace=run.job.request.replace,
+            settings=run.job.request.settings,
         )
         async with self._run_task(run, task):
             instance = await self._executor.start_instance(order)
@@ -320,15 +359,16 @@ def _state_order(run: _Run, task: Task) -> StateOrder:
         last=position + 1 == len(chain.steps),
         image_parts=dict(chain.image_parts),
         initdb=run.job.request.initdb,
+        settings=run.job.request.settings,
     )
 
 
-def _signature(job: Job, chain: planner.Chain) -> str:
+def _signature(request: PrepareRequest, chain: planner.Chain) -> str:
     return identity.signature(
-        kind=job.request.prepare_kind,
+        kind=request.prepare_kind,
         image_id=chain.image_id,
         state_id=chain.state_ids[-1],
-        plan_only=job.request.plan_only,
+        plan_only=request.plan_only,
     )
 
 

@@ -96,8 +96,12 @@ class _Build(NamedTuple):
 class Workspace:
     """A data directory that a job's steps run in, one after another."""
 
-    def __init__(self, directory: Path, start_settings: bytes) -> None:
+    def __init__(
+        self, directory: Path, start_settings: bytes, server_settings: Mapping[str, str]
+    ) -> None:
         self.directory = directory
+        self.server_settings = server_settings
+        """The job's own, which its servers are started with."""
         self.start_settings = start_settings
         """The settings that the server on it has read, or will read when it is started."""
 
@@ -127,7 +131,7 @@ class SnapshotOrchestrator:
         self._fs = statefs
         self._runtime = runtime
         self._dbms = dbms
-        self._consistency: Consistency = consistency
+        self.consistency: Consistency = consistency
         self._store = store
         self._in_use = in_use
         self._evictor = evictor
@@ -284,11 +288,12 @@ class SnapshotOrchestrator:
         start: TaskInput,
         initialise: Initialise,
         initdb: Mapping[str, str] = MappingProxyType({}),
+        server_settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Workspace:
         """Make a writable clone of ``start`` for a job's steps, to be discarded by the caller.
 
         ``initialise`` makes the base state if ``start`` is an image that has none yet, which
-        differs by ``initdb`` from the default.
+        differs by ``initdb`` from the default. ``server_settings``: for servers on it.
         """
         if start.kind == "image":
             source = await self._base(base_id(start.id, initdb), initialise)
@@ -296,7 +301,8 @@ class SnapshotOrchestrator:
             source = self._states / start.id
         directory = self._work / job_id
         await clone_state(self._fs, source, directory)
-        return Workspace(directory, await self._dbms.start_settings(directory / DATA))
+        start_settings = await self._dbms.start_settings(directory / DATA)
+        return Workspace(directory, start_settings, server_settings)
 
     async def take(
         self,
@@ -331,7 +337,7 @@ class SnapshotOrchestrator:
     ) -> bool:
         settings = await self._dbms.start_settings(workspace.data_dir)
         reason = reason_to_stop(
-            self._consistency,
+            self.consistency,
             Situation(
                 last=last,
                 can_clone_live=self._fs.can_clone_live,
@@ -391,7 +397,12 @@ class SnapshotOrchestrator:
     async def _check_starts(self, workspace: Workspace, state: State, settings: bytes) -> None:
         """Raise ``StateUnusableError`` if no server starts on what a step left, or lets us in."""
         try:
-            server = await self._runtime.start(state.image_id, workspace.data_dir, building=True)
+            server = await self._runtime.start(
+                state.image_id,
+                workspace.data_dir,
+                building=True,
+                settings=workspace.server_settings,
+            )
         except ServerError as error:
             names = ", ".join(settings_changed(workspace.start_settings, settings))
             raise StateUnusableError(

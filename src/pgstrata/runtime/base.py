@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from pgstrata.domain.image import Installation, ResolvedImage
@@ -157,6 +158,7 @@ class Runtime(Protocol):
         building: bool = False,
         address: Address | None = None,
         avoid: Collection[int] = (),
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Server:
         """Start a server and return once it answers queries. It outlives this process.
 
@@ -165,8 +167,9 @@ class Runtime(Protocol):
         those to ``avoid``. With an ``address`` it gets that one's password and port, which it waits
         for if it is taken; raises ``ConflictError`` if it stays so. If it is ``building`` a state,
         nobody but the engine and its tools may, and what has to be changed for that is taken back
-        when it stops. Raises ``ServerError`` with the server's own log lines if it does not start.
-        If that happens, or this is cancelled, nothing is left running.
+        when it stops. ``settings`` of PostgreSQL's come before those that all servers are started
+        with. Raises ``ServerError`` with the server's own log lines if it does not start. If that
+        happens, or this is cancelled, nothing is left running.
         """
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 from pgstrata.dbms.memory import (
     CLEAN,
@@ -78,6 +79,8 @@ class MemoryRuntime:
         self._installations = tuple(installations)
         self._touched = 0
         self._servers: dict[int, Server] = {}
+        self.started_with: list[Mapping[str, str]] = []
+        """The settings that each server was started with."""
         """By their pids."""
         self._before_boot: set[int] = set()
         self._pids = count(1000)
@@ -141,6 +144,7 @@ class MemoryRuntime:
         building: bool = False,
         address: Address | None = None,
         avoid: Collection[int] = (),
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Server:
         await self._version(image_id)
         if self._disk.read(data_dir / "PG_VERSION") is None:
@@ -152,7 +156,7 @@ class MemoryRuntime:
         ):
             raise port_taken(address.port)
         pid = next(pid for pid in self._pids if _FIRST_PORT + pid not in avoid)
-        address = address or Address(port=_FIRST_PORT + pid, password=f"memory {pid}")
+        address = address or Address(port=_FIRST_PORT + pid, password=f"memory-{pid}")
         server = Server(
             endpoint=Endpoint(
                 host="127.0.0.1",
@@ -168,6 +172,7 @@ class MemoryRuntime:
             handle=MemoryProcess(pid=pid, image_id=image_id, data_dir=data_dir).handle,
         )
         self._servers[pid] = server
+        self.started_with.append(settings)
         self._disk.write(data_dir / PID_FILE, f"{pid}\n".encode())
         self._disk.write(data_dir / CONTROL_FILE, IN_PRODUCTION)
         return server

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pgstrata.dbms.connection import check_it_answers, give_login, tell
@@ -172,10 +173,11 @@ class NativeRuntime:
         building: bool = False,
         address: Address | None = None,
         avoid: Collection[int] = (),
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> Server:
         installation = await self._catalogue.installation(image_id)
         port = None if address is None else address.port
-        start = _Start(image_id, installation, data_dir, port=port, avoid=avoid)
+        start = _Start(image_id, installation, data_dir, settings, port=port, avoid=avoid)
         if building:
             return await self._start_watched(start)
         # It is ready before the server is.
@@ -407,7 +409,9 @@ class NativeRuntime:
 
     def _add_access(self, start: "_Start") -> ServerDir:
         return self._access.add(
-            settings_text(self._cells.seen_data_dir(start.data_dir), self._settings),
+            settings_text(
+                self._cells.seen_data_dir(start.data_dir), {**self._settings, **start.settings}
+            ),
             superuser=start.entrance.user,
             building=start.login is None,
             itself=self._cells.have_mounts,
@@ -605,6 +609,8 @@ class _Start(NamedTuple):
     image_id: str
     installation: Installation
     data_dir: Path
+    settings: Mapping[str, str]
+    """Its own, before those of all servers."""
     login: asyncio.Task[Login] | None = None
     """The login that an instance gets; None for a server that builds."""
     entrance: Entrance = Entrance(SUPERUSER, SUPERUSER)

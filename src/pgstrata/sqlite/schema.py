@@ -257,6 +257,16 @@ MIGRATIONS: tuple[Migration, ...] = (
         "CREATE INDEX state_steps_alike ON state_steps (start, kind, title)",
         "CREATE INDEX state_steps_siblings ON state_steps (start, kind)",
         "CREATE INDEX state_steps_first ON state_steps (digest) WHERE from_image = 1",
+        # Why the latest removed states were removed.
+        """
+        CREATE TABLE removed_states (
+            seq INTEGER PRIMARY KEY,
+            state_id TEXT NOT NULL UNIQUE,
+            body BLOB NOT NULL
+        )
+        """,
+    ),
+    (
         # Names outlive their instances, with the port that belongs to each.
         """
         CREATE TABLE names (
@@ -285,14 +295,6 @@ MIGRATIONS: tuple[Migration, ...] = (
             ) AS BLOB)
         FROM instances
         WHERE name IS NOT NULL AND json_valid(CAST(body AS TEXT))
-        """,
-        # Why the latest removed states were removed.
-        """
-        CREATE TABLE removed_states (
-            seq INTEGER PRIMARY KEY,
-            state_id TEXT NOT NULL UNIQUE,
-            body BLOB NOT NULL
-        )
         """,
     ),
 )

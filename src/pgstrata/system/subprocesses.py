@@ -87,6 +87,29 @@ async def run(
     return Ended(exit_code=exit_code, stdout=stdout, stderr=stderr)
 
 
+def run_into(
+    argv: Sequence[str | Path], *, stdout: IO[bytes], stdin: bytes, env: Mapping[str, str]
+) -> None:
+    """Run a short program to its end in this thread, with its output in a file.
+
+    Raises ``ProgramError`` if it cannot be started, or its exit code is not 0.
+    """
+    try:
+        with faults.step("program.spawn"):
+            ended = subprocess.run(
+                argv, input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env, check=False
+            )
+    except OSError as error:
+        raise ProgramError(
+            f"`{argv[0]}` cannot be started: {error.strerror}", remedy=f"install {argv[0]}"
+        ) from error
+    if ended.returncode != 0:
+        raise ProgramError(
+            f"`{describe(argv)}` ended with exit code {ended.returncode}",
+            details=ended.stderr.decode("utf-8", "replace").strip() or None,
+        )
+
+
 async def stream(
     argv: Sequence[str | Path],
     *,

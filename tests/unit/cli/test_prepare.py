@@ -348,3 +348,36 @@ def test_text_from_elsewhere_cannot_move_the_cursor(fake: FakeEngine, pgstrata: 
     }
     script_job(fake, [*FAILED[:-2], error, FAILED[-1]])
     assert "\x1b" not in pgstrata(*PREPARE).err
+
+
+PROJECT = """
+runtime: {settings: {work_mem: 7MB, jit: off}}
+instances: {defaultTtl: 1h, max: 40}
+cache: {capacity: {minStateAge: 90}}
+"""
+
+
+def test_what_belongs_to_a_request_travels_with_it_and_the_rest_is_told_to_be_the_engines(
+    fake: FakeEngine, pgstrata: Pgstrata, project: Path
+) -> None:
+    file = project / ".pgstrata" / "config.yaml"
+    file.parent.mkdir()
+    file.write_text(PROJECT)
+    script_job(fake, SUCCESS)
+    theirs = {"instances": {"max": 0}, "cache": {"capacity": {"minStateAge": "90s"}}}
+    fake.on("GET", "/v1/config", theirs)
+    words = PREPARE[1:]
+    ran = pgstrata("prepare:psql", "--server-setting", "jit=on", *words)
+    assert fake.submitted["settings"] == {"work_mem": "7MB", "jit": "on"}
+    assert fake.submitted["instance_ttl"] == 3600
+    [warning] = [line for line in ran.err.splitlines() if line.startswith("warning")]
+    assert warning.startswith(
+        f"warning: {file}: instances.max is 40, but the engine has its own, 0: "
+        "`pgstrata config set instances.max 40`"
+    )
+
+
+def test_an_engine_of_another_version_is_told(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    fake.answers["GET", "/v1/health"].body["version"] = "0.0.9"
+    assert "warning: the engine is of version 0.0.9" in pgstrata(*PREPARE).err

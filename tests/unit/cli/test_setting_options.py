@@ -19,7 +19,11 @@ WORK_DIR = Path("/work/project")
 
 def settings(*words: str) -> dict[str, Any]:
     options = (*engine_options(), Option(("--listen",), "", "HOST:PORT"))
-    return engine_settings(parse(words, options), WORK_DIR)
+    return engine_settings(parse(words, options), WORK_DIR)[0]
+
+
+def defaults(*words: str) -> dict[str, Any]:
+    return engine_settings(parse(words, engine_options()), WORK_DIR)[1]
 
 
 @pytest.mark.parametrize(
@@ -76,4 +80,10 @@ def test_an_engine_is_handed_all_that_was_said_for_it(tmp_path: Path) -> None:
     configuration = load(tmp_path, {"HOME": str(tmp_path)}, None)
     assert configuration.engine.keys() == of_engine.keys()
     assert configuration.engine["liquibase.exec"] == tmp_path.parent / "liquibase"
-    assert settings(*connect.serve_options(configuration)) == configuration.engine
+    handed = defaults(*connect.serve_options(configuration))
+    assert handed == configuration.of_engine
+    # These go with each request.
+    assert configuration.engine.keys() - handed.keys() == {
+        "runtime.settings.jit",
+        "instances.defaultTtl",
+    }

@@ -115,6 +115,9 @@ def _handler_for(engine: FakeEngine) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             self._answer()
 
+        def do_PATCH(self) -> None:
+            self._answer()
+
         def do_PUT(self) -> None:
             self._answer()
 

@@ -5,12 +5,13 @@ A test scripts what its jobs say. With ``at_once`` a job is at its end as soon a
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from pgstrata.api.configuration import ConfigValue
 from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.image import Installation
@@ -26,12 +27,15 @@ from pgstrata.domain.listing import (
     SnapshotStatus,
     StoreStatus,
 )
+from pgstrata.domain.plan import Reason
+from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.domain.state import State
 from pgstrata.errors import (
     ConflictError,
     EngineStoppingError,
+    InvalidArgumentError,
     NotFoundError,
 )
 from pgstrata.httpapi.requests import JobRequests
@@ -86,6 +90,7 @@ class MemoryEngine:
             verification=Verification(self),
             runs=self.runs,
             holds=self.runs,
+            configuration=Configuration(),
         )
 
     async def submit(self, request: PrepareRequest) -> Job:
@@ -164,6 +169,17 @@ class MemoryEngine:
 
     def _change(self, job_id: str, **fields: object) -> None:
         self.jobs[job_id] = msgspec.structs.replace(self.jobs[job_id], **fields)
+
+    async def explain(self, request: PrepareRequest) -> Explanation:
+        reason = Reason(code="never_built", text="nothing is known")
+        return Explanation(
+            decision="miss",
+            reason_code=reason.code,
+            signature="ab" * 32,
+            matched_state_id=None,
+            resolved_image_id=request.image_id,
+            reason=reason,
+        )
 
     async def get(self, job_id: str) -> Job | None:
         return self.jobs.get(job_id)
@@ -433,6 +449,26 @@ class Verification:
                     outcome="removed" if repair else "would_remove",
                 )
         yield StateCheck(checked=len(rows), total=len(rows), first_read=len(rows) if deep else 0)
+
+
+class Configuration:
+    """One setting, ``answer``, which is 42 unless told otherwise and needs a restart to change."""
+
+    def get(self, path: str | None, *, effective: bool) -> Any:
+        if path not in (None, "answer"):
+            raise InvalidArgumentError(f"there is no {path}", remedy="did you mean answer?")
+        value = 42 if effective else None
+        return value if path else {"answer": value}
+
+    def set(self, path: str, value: Any) -> ConfigValue:
+        self.get(path, effective=False)
+        return ConfigValue(path=path, value=value, restart_required=True)
+
+    def remove(self, path: str) -> ConfigValue:
+        return self.set(path, None)
+
+    def schema(self) -> Mapping[str, Any]:
+        return {"properties": {"answer": {"type": "integer"}}}
 
 
 class Cache:

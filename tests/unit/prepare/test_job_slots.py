@@ -118,3 +118,24 @@ def test_a_lender_that_fails_meanwhile_gives_back_nothing_it_does_not_have() -> 
         assert line.began == ["a"]
 
     run(scenario())
+
+
+def test_more_slots_go_to_those_who_wait_and_fewer_are_given_back_first() -> None:
+    async def scenario() -> None:
+        line = Line(JobSlots(1))
+        await line.join("a", "b", "c", "d")
+        line.slots.resize(2)
+        await settle()
+        assert line.began == ["a", "b"]
+        line.slots.resize(1)
+        await line.end("a")
+        assert line.began == ["a", "b"]
+        await line.end("b")
+        assert line.began == ["a", "b", "c"]
+        line.slots.resize(5)
+        await settle()
+        assert line.began == ["a", "b", "c", "d"]
+        await line.end("c")
+        await line.end("d")
+
+    run(scenario())

@@ -574,3 +574,43 @@ def test_a_kind_that_cannot_go_on_after_errors_does_not_pretend_to(tmp_path: Pat
                 await heart.finish("a", on_error="continue")
 
     run(scenario())
+
+
+def test_a_requests_server_settings_count_for_its_states_and_its_instance(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        own = SETTINGS._replace(runtime=ServerSettings(settings={"work_mem": "1MB"}))
+        async with engine(Heart(tmp_path, own)) as heart:
+            plain = await heart.finish("a", "b")
+            same = await heart.finish("a", "b", settings={"work_mem": "1MB"})
+            assert await heart.cached(same.job_id) == [True, True]
+            heart.runtime.started_with.clear()
+            other = await heart.finish("a", "b", settings={"Work_Mem": "2MB", "jit": "off"})
+            assert await heart.cached(other.job_id) == [False, False]
+            wanted = {"work_mem": "2MB", "jit": "off"}
+            assert heart.runtime.started_with == [wanted] * len(heart.runtime.started_with)
+            assert other.result is not None
+            assert plain.result is not None
+            instance = await heart.store.instance(other.result.instance_id)
+            assert instance is not None
+            assert instance.settings == wanted
+        async with engine(Heart(tmp_path)) as bare:
+            # An engine whose own settings are these has the same states.
+            job = await bare.finish("a", "b", settings={"work_mem": "1MB", "fsync": "off"})
+            assert job.result is not None
+            assert job.result.state_id == plain.result.state_id
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"Port": "1"}, {"a b": "1"}, {"x\ny": "1"}, {"": "1"}, {"jit": "\0"}]
+)
+def test_server_settings_that_cannot_be_set_are_refused(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            with pytest.raises(InvalidArgumentError, match="server setting"):
+                await heart.finish("a", settings=settings)
+
+    run(scenario())

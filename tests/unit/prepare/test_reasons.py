@@ -388,3 +388,27 @@ def test_a_plan_asks_for_evidence_once_if_anything_is_to_be_built_and_else_never
             assert store.questions == 2
 
     run(scenario())
+
+
+def test_a_request_is_explained_by_its_first_step_that_would_run_and_nothing_is_made(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            await heart.finish("a", "b")
+            jobs = await heart.manager.list_jobs()
+            hit = await heart.manager.explain(heart.request("a", "b"))
+            assert (hit.decision, hit.reason_code) == ("hit", "cached")
+            assert hit.matched_state_id == hit.tasks[-1].output_state_id
+            heart.sources.write("/b", b"changed")
+            miss = await heart.manager.explain(heart.request("a", "b", "c"))
+            assert (miss.decision, miss.reason_code) == ("miss", "input_changed")
+            assert miss.matched_state_id == hit.tasks[0].output_state_id
+            assert miss.step == miss.tasks[1].args_summary
+            assert miss.reason.input is not None
+            assert miss.reason.input.endswith("b")
+            never = await heart.manager.explain(heart.request("z"))
+            assert (never.decision, never.matched_state_id) == ("miss", None)
+            assert await heart.manager.list_jobs() == jobs
+
+    run(scenario())

@@ -24,6 +24,7 @@ from pgstrata.run.holds import Holds
 from pgstrata.run.runs import Runs
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import ToolRun
+from pgstrata.system.turns import Turns
 from tests.unit.deletion.test_deletion import deletion_of
 from tests.unit.prepare.heart import Heart, engine, run
 
@@ -44,7 +45,9 @@ class Rig:
         store, runtime = self.heart.store, self.heart.runtime
         return Runs(
             registry=Registry(store=store, runtime=runtime),
-            restarting=Restarting(root=self.heart.root, runtime=runtime, store=store),
+            restarting=Restarting(
+                root=self.heart.root, runtime=runtime, store=store, turns=Turns()
+            ),
             runtime=runtime,
             programs_allowed=programs_allowed,
         )

@@ -215,6 +215,7 @@ LB_REQUEST = {
 }
 
 
+@pytest.mark.parametrize("path", [1, 2], indirect=True)
 def test_what_a_request_had_of_its_kind_s_own_goes_on_meaning_the_same(path: Path) -> None:
     connection = sqlite3.connect(path)
     [(body,)] = connection.execute("SELECT body FROM jobs WHERE seq = 1")

@@ -6,7 +6,6 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE
 from pgstrata.cli.options import Given
 from pgstrata.cli.setting_options import engine_options, engine_settings
-from pgstrata.config.keys import settings_of
 from pgstrata.domain import durations
 from pgstrata.kinds.plugin import Option
 
@@ -27,12 +26,17 @@ def run(context: Context, given: Given) -> int:
     listen = given.read("--listen", listen_address) or DEFAULT_LISTEN
     idle_timeout = given.read("--idle-timeout", _idle)
     engine_json = given.last("--engine-json")
-    values = {**context.configuration.engine, **engine_settings(given, context.work_dir)}
+    options, defaults = engine_settings(given, context.work_dir)
+    from pgstrata.engine.configuration import EngineConfiguration
     from pgstrata.engine.process import serve
 
     return serve(
         store=context.configuration.store,
-        settings=settings_of(values),
+        configuration=EngineConfiguration(
+            context.configuration.store.absolute(),
+            options=options,
+            defaults={**context.configuration.engine, **defaults},
+        ),
         listen=listen,
         engine_json=context.work_dir / Path(engine_json)
         if engine_json

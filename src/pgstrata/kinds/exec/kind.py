@@ -81,6 +81,11 @@ class ExecRecipe:
 
     async def steps(self, request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
         fields = _fields(request)
+        if request.ref is not None:
+            raise InvalidArgumentError(
+                "prepare:exec reads files as they are, and no revision",
+                remedy="leave out --ref, or check the revision out: git worktree add DIR REVISION",
+            )
         if not in_place(sources):
             raise InvalidArgumentError(
                 f"{fields.exec_command[0]} is not on the machine of the sources",

@@ -96,6 +96,8 @@ class LiquibaseKind:
     checks each file's inode, without Java.
     """
 
+    reads_directories = True
+
     def __init__(
         self,
         settings: LiquibaseSettings | None = None,

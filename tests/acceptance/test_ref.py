@@ -1,0 +1,74 @@
+"""``--ref``: databases of revisions, side by side with those of the files."""
+
+import os
+import shutil
+import subprocess
+
+import psycopg
+
+from tests import needs
+from tests.acceptance.conftest import Terminal
+from tests.liquibase import liquibase_home
+
+
+def git(pgstrata: Terminal, *words: str) -> None:
+    if shutil.which("git") is None:
+        needs.missing("git")
+    env = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(pgstrata.home)}
+    own = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(
+        ["git", *own, *words], cwd=pgstrata.work, env=env, check=True, capture_output=True
+    )
+
+
+def commit(pgstrata: Terminal, name: str) -> None:
+    git(pgstrata, "init", "-q")
+    git(pgstrata, "add", "-A")
+    git(pgstrata, "commit", "-qm", name)
+    git(pgstrata, "tag", name)
+
+
+def state_of(pgstrata: Terminal, *words: str) -> str:
+    result = pgstrata.json(*words)
+    state: str = result["state_id"]
+    return state
+
+
+def test_a_revision_has_the_states_of_its_files_with_includes_and_copy(shared: Terminal) -> None:
+    shared.write("db/all.sql", "\\ir parts/t.sql\n\\copy t from 'db/rows.csv'\n")
+    shared.write("db/parts/t.sql", "create table t(a int);\n")
+    shared.write("db/rows.csv", "1\n2\n")
+    recipe = ("--", "-f", "db/all.sql")
+    commit(shared, "v1")
+    before = state_of(shared, "prepare:psql", *recipe)
+    shared.write("db/parts/t.sql", "create table t(a int, b int);\n")
+    shared.write("db/rows.csv", "1\t2\n")
+    (shared.work / "db" / "all.sql").unlink()
+    assert "cached" in shared("plan:psql", "--ref", "v1", *recipe).stdout
+    assert state_of(shared, "prepare:psql", "--ref", "v1", *recipe) == before
+    shared("rm", "-r", "-f", before)
+    built = shared.json("prepare:psql", "--ref", "v1", *recipe)
+    assert built["state_id"] == before
+    with psycopg.connect(built["dsn"]) as connection:
+        assert connection.execute("select * from t order by a").fetchall() == [(1,), (2,)]
+    explained = shared("cache", "explain", "prepare:psql", "--ref", "v1", *recipe)
+    assert explained.stdout.startswith("hit: ")
+
+    refused = shared("prepare:psql", "--ref", "v1", "--", "-f", "db/new.sql", exit_code=2)
+    assert "db/new.sql" in refused.stderr
+    assert "no revision" in shared("plan:psql", "--ref", "v9", *recipe, exit_code=2).stderr
+    nowhere = shared("prepare:exec", "--ref", "v1", "--", "true", exit_code=2)
+    assert "no revision" in nowhere.stderr
+
+
+def test_a_changelog_of_a_revision_has_the_states_of_its_files(shared: Terminal) -> None:
+    shared.environment["PGSTRATA_LIQUIBASE_HOME"] = str(liquibase_home())
+    changeset = "--liquibase formatted sql\n--changeset a:1\ncreate table t(a int);\n"
+    shared.write("changes/one.sql", changeset)
+    shared.write("all.yaml", "databaseChangeLog:\n- include: {file: changes/one.sql}\n")
+    recipe = ("--", "update", "--changelog-file=all.yaml")
+    commit(shared, "v1")
+    shared.write("changes/one.sql", changeset.replace("a int", "a text"))
+    built = state_of(shared, "prepare:lb", "--ref", "v1", *recipe)
+    git(shared, "checkout", "-q", "--", ".")
+    assert state_of(shared, "prepare:lb", *recipe) == built

@@ -1,0 +1,128 @@
+"""An engine's configuration: what is stored, what counts, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgstrata.config.schema import json_schema
+from pgstrata.engine.configuration import FILE, EngineConfiguration
+from pgstrata.errors import ConflictError, InvalidArgumentError, ProgramsNotAllowedError
+from pgstrata.settings import Settings
+
+
+def configuration(store: Path, **layers: dict[str, Any]) -> EngineConfiguration:
+    given = {"options": {}, "defaults": {}, **layers}
+    return EngineConfiguration(store, options=given["options"], defaults=given["defaults"])
+
+
+def test_what_is_set_counts_at_once_and_for_the_next_engine(tmp_path: Path) -> None:
+    engine, told = configuration(tmp_path), list[Settings]()
+    engine.on_change(told.append)
+    change = engine.set("cache.capacity.minStateAge", "1h")
+    assert (change.value, change.restart_required) == ("1h", False)
+    assert [settings.cache.capacity.min_state_age for settings in told] == [3600]
+    assert engine.get(None, effective=False) == {"cache": {"capacity": {"minStateAge": "1h"}}}
+    assert configuration(tmp_path).settings.cache.capacity.min_state_age == 3600
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+    assert engine.remove("cache").value == {}
+    assert told[-1].cache.capacity.min_state_age == 600
+    assert engine.get("cache.capacity.minStateAge", effective=False) is None
+    assert configuration(tmp_path).get(None, effective=False) == {}
+
+
+def test_a_map_sets_all_of_it_or_nothing(tmp_path: Path) -> None:
+    engine = configuration(tmp_path)
+    engine.set("instances", {"max": 3, "limits": {"processes": 99}})
+    assert engine.get("instances", effective=False) == {"max": 3, "limits": {"processes": 99}}
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"x": deep}
+    for wrong in (deep, {"max": 4, "maxx": 1}, {"max": 4, "defaultTtl": [1]}, {"max": None}, {}):
+        with pytest.raises(InvalidArgumentError):
+            engine.set("instances", wrong)
+    with pytest.raises(InvalidArgumentError, match="watermarks"):
+        engine.set("cache.capacity", {"lowWatermark": 0.9, "highWatermark": 0.5})
+    assert configuration(tmp_path).get("instances.max", effective=True) == 3
+
+
+def test_what_servers_depend_on_waits_for_the_next_engine_and_says_so(tmp_path: Path) -> None:
+    engine = configuration(tmp_path)
+    assert engine.set("sandbox.network", True).restart_required
+    assert engine.get("sandbox.network", effective=False) is True
+    assert engine.get("sandbox.network", effective=True) is False
+    assert configuration(tmp_path).settings.sandbox.network is True
+
+
+def test_options_come_before_what_is_stored_and_a_projects_file_after_it(tmp_path: Path) -> None:
+    configuration(tmp_path).set("instances", {"max": 5, "defaultTtl": "1h"})
+    engine = configuration(
+        tmp_path, options={"instances.max": 1}, defaults={"instances.defaultTtl": 7}
+    )
+    assert engine.settings.instances[1:3] == (3600, 1)
+    with pytest.raises(ConflictError):
+        engine.set("instances.max", 2)
+    with pytest.raises(ConflictError):
+        engine.remove("instances.max")
+
+
+def test_what_is_in_effect_is_valid_and_complete(tmp_path: Path) -> None:
+    engine = configuration(tmp_path)
+    engine.decide("engine.allowPrograms", True)
+    engine.set("runtime.settings.pg_stat_statements.max", 500)
+    effective = engine.get(None, effective=True)
+    assert effective["engine"]["allowPrograms"] is True
+    assert effective["runtime"]["settings"]["fsync"] == "off"
+    assert effective.keys() == json_schema()["properties"].keys()
+    assert engine.get("runtime.settings", effective=False) == {"pg_stat_statements.max": "500"}
+    json.dumps(effective)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("cache.capacity.maxByte", 1, "did you mean cache.capacity.maxBytes?"),
+        ("instance.max", 1, "did you mean instances.max?"),
+        ("instances.max", "many", "instances.max must be a whole number"),
+        ("instances.max", True, "instances.max must be a whole number"),
+        ("liquibase.home", "lib", "liquibase.home must be absolute"),
+        ("runtime.settings.port", "1", "runtime.settings.port cannot be set"),
+        ("store", "/x", "store is not a setting of the engine"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_to_do(
+    tmp_path: Path, path: str, value: object, told: str
+) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        configuration(tmp_path).set(path, value)
+    assert told in f"{caught.value.message} {caught.value.remedy}"
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("path", ["nothing", "cache.nothing", "store", "cache.capacity.maxBytes.x"])
+def test_an_unknown_path_is_refused_when_it_is_read_or_removed(tmp_path: Path, path: str) -> None:
+    for ask in (
+        lambda one: configuration(tmp_path).get(one, effective=True),
+        configuration(tmp_path).remove,
+    ):
+        with pytest.raises(InvalidArgumentError):
+            ask(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"instances": {"max": "many"}}', '{"x": 1}'])
+def test_a_file_that_is_wrong_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(InvalidArgumentError, match=FILE):
+        configuration(tmp_path)
+
+
+def test_clients_that_may_not_run_programs_may_not_choose_them_either(tmp_path: Path) -> None:
+    engine = configuration(tmp_path)
+    engine.decide("engine.allowPrograms", False)
+    for path, value in (("engine.allowPrograms", True), ("liquibase.exec", "/bin/sh")):
+        with pytest.raises(ProgramsNotAllowedError):
+            engine.set(path, value)
+    engine.set("instances.max", 4)
+    assert engine.settings.instances.max == 4

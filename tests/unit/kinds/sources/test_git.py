@@ -1,0 +1,148 @@
+"""Sources in a revision: what git has of it, and nothing of the work tree."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pgstrata.domain.plan import Input
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.sources.git import GitTree, Revisions
+from pgstrata.kinds.sources.local import LocalTree
+from tests import needs
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work tree that was emptied and written anew since its only commit, with tag ``v1``."""
+    top = tmp_path_factory.mktemp("a repo, of mine")
+    contents = {
+        "a.sql": "select 1;\n",
+        "db/b.sql": "\n\n",
+        "db/empty.sql": "",
+        "db/ü b.sql": "select 'ü';",
+        "big.csv": POINTER,
+    }
+    for name, content in contents.items():
+        path = top / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    (top / "db" / "up").symlink_to("../a.sql")
+    (top / "dir").symlink_to("db")
+    (top / "out").symlink_to("/etc/passwd")
+    (top / "loop").symlink_to("loop")
+    (top / "here").symlink_to(top / "a.sql")
+    git(top, "init", "-q")
+    git(top, "add", "-A")
+    git(top, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},vendor")
+    git(top, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first")
+    git(top, "tag", "v1")
+    (top / "a.sql").write_text("select 2;\n")
+    (top / "new.sql").write_text("")
+    return top
+
+
+def git(top: Path, *words: str) -> None:
+    if shutil.which("git") is None:
+        needs.missing("git")
+    env = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(top)}
+    subprocess.run(["git", *words], cwd=top, env=env, check=True, capture_output=True)
+
+
+def read(tree: GitTree, path: Path) -> bytes:
+    return tree.read(path, lambda file: file.read())[1]
+
+
+def test_a_file_has_the_digest_of_its_content_in_the_revision(work: Path) -> None:
+    tree = GitTree(work / "db", "v1")
+    (work / "same").write_text("select 1;\n")
+    same = LocalTree().look(work / "same").input
+    for name in ("a.sql", "db/../a.sql", "db/up", "dir/up", "here"):
+        seen = tree.look(work / name).input
+        assert (seen.digest, seen.size) == (same.digest, same.size), name
+        assert seen.name == str(work / name)
+        assert read(tree, work / name) == b"select 1;\n"
+    assert read(tree, work / "db" / "empty.sql") == b""
+    assert read(tree, work / "db" / "b.sql") == b"\n\n"
+    assert read(tree, work / "dir" / "ü b.sql") == "select 'ü';".encode()
+    for name in ("new.sql", "same", "db/nowhere.sql"):
+        assert tree.look(work / name).input == Input(name=str(work / name), digest=None)
+    listing = tree.list(work / "dir")
+    assert listing is not None
+    assert listing.names == ("b.sql", "empty.sql", "up", "ü b.sql")
+    assert tree.real(work / "dir" / "up") == work / "a.sql"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("vendor", "submodule vendor"),
+        ("vendor/x.sql", "submodule vendor"),
+        ("big.csv", "git-lfs"),
+        ("out", "outside the repository"),
+        ("../x.sql", "outside the repository"),
+        ("loop", "without an end"),
+        ("db", "not a regular file"),
+    ],
+)
+def test_what_git_does_not_have_is_told(work: Path, name: str, told: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=told) as caught:
+        GitTree(work, "v1").look(work / name)
+    assert caught.value.remedy
+
+
+def test_a_tool_finds_the_revisions_files_at_their_paths(work: Path) -> None:
+    async def scenario() -> None:
+        tree = GitTree(work, "HEAD")
+        names = ("a.sql", "db/up", "db/b.sql", "db/empty.sql")
+        async with tree.hold([tree.look(work / name).input for name in names]) as held:
+            below = held.local_root / str(work).lstrip("/")
+            assert (below / "db" / "up").read_text() == "select 1;\n"
+            assert (below / "db" / "b.sql").read_text() == "\n\n"
+            assert not (below / "new.sql").exists()
+        assert not below.exists()
+        request = PrepareRequest(prepare_kind="lb", image_id="x", work_dir=str(work), ref="v1")
+        pinned = await Revisions(LocalTree()).pin(request)
+        assert pinned.ref == tree.commit
+        async with Revisions(LocalTree()).of(pinned, in_directory=True) as extracted:
+            assert extracted.local_root is not None
+            below = extracted.local_root / str(work).lstrip("/")
+            assert (below / "dir" / "up").read_text() == "select 1;\n"
+            assert (below / "here").read_text() == "select 1;\n"
+            assert not (below / "out").exists()
+            assert extracted.look(work / "a.sql").input == tree.look(work / "a.sql").input
+            for name in ("big.csv", "vendor/x"):
+                with pytest.raises(InvalidArgumentError):
+                    extracted.look(work / name)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("start", "ref", "told"),
+    [
+        (lambda work: work, "v2", "no revision 'v2'"),
+        (lambda work: work, "--all", "no revision '--all'"),
+        (lambda work: work, "v1:a.sql", "no revision"),
+        (lambda work: work.parent, "v1", "not in the work tree"),
+        (lambda work: work / ".git", "v1", "not in the work tree"),
+    ],
+)
+def test_what_is_no_revision_of_a_repository_is_told(
+    work: Path, start: Callable[[Path], Path], ref: str, told: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=told):
+        GitTree(start(work), ref)
+
+
+def test_a_directory_that_the_revision_lacks_is_told(work: Path) -> None:
+    (work / "later").mkdir()
+    with pytest.raises(InvalidArgumentError, match="no directory"):
+        GitTree(work / "later", "v1")
