@@ -1,6 +1,7 @@
 """The log of a running task: its tool's lines, and a heartbeat while the tool is silent."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
@@ -17,11 +18,22 @@ MAX_PENDING_LINES = 1000
 MAX_PENDING_BYTES = 1024 * 1024
 """How many lines, and how many bytes, may be pending before the tool has to wait."""
 
+MOST_LINES = 20_000
+MOST_BYTES = 32 * 1024 * 1024
+"""After so many lines, or bytes, of a tool's output the rest is left out but for its end."""
+LAST_LINES = 100
+_LAST_CHARS = 1000
+"""How much of each of the last lines is kept."""
+
 Append = Callable[[Sequence[Event]], Coroutine[None, None, object]]
 
 
 class TaskLog:
-    """Collects one running task's lines and appends them as log events, in order."""
+    """Collects one running task's lines and appends them as log events, in order.
+
+    A tool may write more than anybody reads: then the log has the beginning, what failed, the end,
+    and between them how much is left out.
+    """
 
     def __init__(self, task: Task, append: Append) -> None:
         self._task = task
@@ -29,6 +41,11 @@ class TaskLog:
         self._pending: list[Event] = []
         self._weight = 0
         self._writing = asyncio.Lock()
+        self._taken_lines = 0
+        self._taken_bytes = 0
+        self._left_out = 0
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        """The latest of those left out."""
         self.failures: list[str] = []
         """What failed in a step that went on."""
 
@@ -36,11 +53,30 @@ class TaskLog:
         """Add a line of the tool's output."""
         if isinstance(text, Failed):
             self.failures.append(text)
+            self.end_gap()
+        elif self._taken_lines >= MOST_LINES or self._taken_bytes >= MOST_BYTES:
+            self._left_out += 1
+            self._last.append(text[:_LAST_CHARS])
+            return
+        self._take(text)
+        if len(self._pending) >= MAX_PENDING_LINES or self._weight >= MAX_PENDING_BYTES:
+            await self.flush()
+
+    def end_gap(self) -> None:
+        """Add the last of the lines that were left out since the last call."""
+        if gone := self._left_out - len(self._last):
+            self._take(f"… {gone} lines are left out")
+        for text in self._last:
+            self._take(text)
+        self._left_out = 0
+        self._last.clear()
+
+    def _take(self, text: str) -> None:
         event = log_event(self._task.task_id, str(text), utc_now())
         self._pending.append(event)
         self._weight += event.weight
-        if len(self._pending) >= MAX_PENDING_LINES or self._weight >= MAX_PENDING_BYTES:
-            await self.flush()
+        self._taken_lines += 1
+        self._taken_bytes += event.weight
 
     async def flush(self) -> bool:
         """Append pending lines. Returns whether there were any."""
@@ -77,6 +113,7 @@ async def open_task_log(
         yield task_log
     finally:
         await cancel(pulse)
+        task_log.end_gap()
         await task_log.flush()
     if not pulse.cancelled():
         pulse.result()

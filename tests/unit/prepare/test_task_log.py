@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from pgstrata.domain.job import Event, Status, Task
 from pgstrata.domain.plan import PlanTask
-from pgstrata.prepare.task_log import open_task_log
+from pgstrata.prepare.task_log import LAST_LINES, MOST_BYTES, MOST_LINES, open_task_log
+from pgstrata.runtime.base import Failed
 from tests.unit.prepare.heart import run
 
 TASK = Task(
@@ -40,3 +41,32 @@ def test_lines_that_are_being_written_as_the_task_ends_are_written_to_the_end() 
         assert slow.written == ["first", "second"]
 
     run(scenario())
+
+
+async def _kept(lines: Sequence[str]) -> list[str | None]:
+    """What is kept of these lines of a tool."""
+    slow = Slow()
+    slow.let.set()
+    async with open_task_log(TASK, slow.append, heartbeat_seconds=60) as task_log:
+        for line in lines:
+            await task_log.line(line)
+    return slow.written
+
+
+def test_a_flood_of_lines_is_kept_with_its_beginning_its_failures_and_its_end() -> None:
+    flood = [str(number) for number in range(MOST_LINES + 10 * LAST_LINES)]
+    middle = len(flood) - 3 * LAST_LINES
+    kept = asyncio.run(_kept([*flood[:middle], Failed("broken"), *flood[middle:]]))
+    assert kept == [
+        *flood[:MOST_LINES],
+        f"… {6 * LAST_LINES} lines are left out",
+        *flood[middle - LAST_LINES : middle],
+        "broken",
+        f"… {2 * LAST_LINES} lines are left out",
+        *flood[-LAST_LINES:],
+    ]
+
+
+def test_long_lines_fill_a_log_as_well_and_a_few_lines_too_many_are_kept() -> None:
+    whole = "x" * (MOST_BYTES // 2)
+    assert asyncio.run(_kept([whole, whole, whole, "end"])) == [whole, whole, whole[:1000], "end"]
