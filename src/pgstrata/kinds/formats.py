@@ -34,9 +34,11 @@ _RESTORED = ("pg_restore -f -", True, True)
 DIRECTORY = Format("a dump in pg_dump's directory format", *_RESTORED)
 """A directory of files, of which one is ``toc.dat``."""
 
+TAR = Format("a dump in pg_dump's tar format", *_RESTORED)
+
 _FORMATS = (
-    (rb"PGDMP[\x00-\x1f]", Format("a dump in pg_dump's custom format", *_RESTORED)),
-    (rb"toc\.dat\0.{249}ustar", Format("a dump in pg_dump's tar format", *_RESTORED)),
+    (rb"PGDMP(?:[\x00-\x1f]|\Z)", Format("a dump in pg_dump's custom format", *_RESTORED)),
+    (rb"toc\.dat\0.{249}ustar", TAR),
     (rb".{257}ustar", Format("a tar archive", "tar -xOf", streams=False)),
     (rb"\x1f\x8b", Format("compressed with gzip", "gunzip -c", packing="gzip")),
     (rb"\x28\xb5\x2f\xfd", Format("compressed with zstd", "zstd -dc", packing="zstd")),

@@ -1,4 +1,4 @@
-"""Unpacks compressed scripts: as a stream, into a file without a name on a disk.
+"""Unpacks compressed scripts: as a stream, into a file without a name on a disk. Checks archives.
 
 However much comes out, memory holds some windows of it. A file that is made to become huge fills
 the disk of temporary files, which ends it with an error.
@@ -30,7 +30,12 @@ _WINDOW_LOG = 27
 """The largest window of zstd that is decoded, like by its own program: 128 MiB."""
 _XZ_BYTES = 256 << 20
 """How much memory xz may take: its highest level needs 65 MiB."""
+_BLOCK = 512
+"""What a tar archive consists of."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+COPY_AGAIN = "check that it was copied as a whole"
 
 
 class _Decompressor(Protocol):
@@ -62,7 +67,7 @@ def packing_of(file: BinaryIO) -> Packing | None:
 
 
 class UnpackingError(InvalidArgumentError):
-    """A file that cannot be unpacked. Its message lacks the file's name at its start."""
+    """A file that cannot be unpacked or is not whole. Its message lacks its name at the start."""
 
 
 @contextmanager
@@ -92,6 +97,24 @@ def unpacked(
             plain.flush()
         plain.seek(0)
         yield plain
+
+
+def check_whole(archive: BinaryIO) -> None:
+    """Raise ``UnpackingError`` for a tar archive that was cut off: pg_restore reads it for ever."""
+    offset = 0
+    while (header := os.pread(archive.fileno(), _BLOCK, offset)).strip(b"\0"):
+        try:
+            size = _member_size(header)
+        except ValueError:
+            break
+        offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
+    if len(header) < _BLOCK or header.strip(b"\0"):
+        raise UnpackingError("is a tar archive that ends too early", remedy=COPY_AGAIN)
+
+
+def _member_size(header: bytes) -> int:
+    field = header[124:136]
+    return int.from_bytes(field[1:]) if field[0] == 0x80 else int(field.strip(b" \0"), 8)
 
 
 @contextmanager
@@ -125,7 +148,7 @@ def _pieces(file: BinaryIO, packing: Packing) -> Iterator[bytes]:
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
             raise UnpackingError(
                 f"cannot be unpacked with {packing}: {error}",
-                remedy="check that it was copied as a whole, or unpack it yourself",
+                remedy=f"{COPY_AGAIN}, or unpack it yourself",
             ) from error
         if piece is None:
             return

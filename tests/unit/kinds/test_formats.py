@@ -114,9 +114,28 @@ def test_what_is_to_be_typed_makes_the_script_of_it(tmp_path: Path, what: str) -
 def test_a_directory_of_pg_dump_is_called_what_it_is(tmp_path: Path) -> None:
     dump = tmp_path / "dump"
     dump.mkdir()
+    (dump / "no file").symlink_to("/dev/null")
     assert "it has no toc.dat" in refusal(dump).message
     (dump / "toc.dat").write_bytes(b"PGDMP")
     assert "pg_dump's directory format, not a script" in refusal(including(dump)).message
+
+
+def test_a_dump_in_tar_format_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a dump"
+    whole = tar("toc.dat", b"PGDMP" * 1000)
+    for length in (512, 600, 512 + 5000, 512 + 5120, 512 + 5120 + 100):
+        path.write_bytes(whole[:length])
+        error = refusal(path)
+        assert error.message == f"{path} is a tar archive that ends too early"
+        assert error.remedy == "check that it was copied as a whole"
+    path.write_bytes(whole[:124] + b"no number" + whole[133:])
+    assert "ends too early" in refusal(path).message
+
+
+def test_a_dump_of_which_only_the_first_letters_are_left_is_a_dump(tmp_path: Path) -> None:
+    path = tmp_path / "a dump"
+    path.write_bytes(b"PGDMP")
+    assert "pg_dump's custom format, not a script" in refusal(including(path)).message
 
 
 @pytest.mark.parametrize("packed", [gzip.compress, lzma.compress])
@@ -132,7 +151,7 @@ def test_a_dump_that_was_compressed_again_is_called_that(
 
 @pytest.mark.parametrize(
     "beginning",
-    [b"", b"PGDMP", b"PGDMP is the mark", b"BZhello", b"PK", SCRIPT, "sélect 1".encode("latin-1")],
+    [b"", b"PGDMP is the mark", b"BZhello", b"PK", SCRIPT, "sélect 1".encode("latin-1")],
 )
 def test_a_script_is_none_of_these(beginning: bytes) -> None:
     assert recognise(beginning) is None

@@ -159,14 +159,13 @@ class _Given(NamedTuple):
 
 
 def _options(args: Sequence[str]) -> Iterator[_Given]:
-    """Walk an argument list as getopt_long does."""
+    """Walk an argument list as getopt_long does, except that `--` ends nothing."""
     indexes = iter(range(len(args)))
     for index in indexes:
         word = args[index]
         if word == "--":
-            if rest := args[index + 1 :]:
-                _refuse_positional(rest[0])
-            return
+            # To psql names of databases follow, which no recipe has: so options must be meant.
+            continue
         if word.startswith("--"):
             yield _long_option(args, index, indexes)
         elif len(word) > 1 and word.startswith("-"):

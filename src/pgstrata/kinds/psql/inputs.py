@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from pgstrata.domain.identity import Content, digest, list_digest
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.formats import BEGINNING, DIRECTORY, Format, recognise
+from pgstrata.kinds.formats import BEGINNING, DIRECTORY, TAR, Format, recognise
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import (
     OWN_VARIABLES,
@@ -38,7 +38,7 @@ from pgstrata.kinds.psql.script import (
 from pgstrata.kinds.sources.base import Seen, Sources, changed, in_place
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.sql import reader
-from pgstrata.kinds.unpacking import named, unpacked
+from pgstrata.kinds.unpacking import check_whole, named, unpacked
 
 MAX_DEPTH = 100
 MAX_INCLUDES = 10_000
@@ -115,6 +115,8 @@ def _digest_text(part: Text, text: reader.Text) -> TextDigest:
 def _scan_file(file: BinaryIO, *, goes_on: bool = False) -> Scanned:
     beginning = os.pread(file.fileno(), BEGINNING, 0)
     packed = recognise(beginning)
+    if packed is TAR:
+        check_whole(file)
     if packed is None or packed.packing is None:
         return _scan_text(file, goes_on=goes_on)
     with unpacked(file, packed.packing) as plain:
@@ -156,13 +158,13 @@ class Inputs:
                 return None
             assert seen.input.digest is not None
             return Dump(digest(["file", seen.input.digest]), (seen,))
-        files = (sources.look(path / name) for name in listing.names)
-        named = {PurePath(seen.input.name).name: seen for seen in files}
-        if "toc.dat" not in named:
+        if "toc.dat" not in listing.names:
             raise InvalidArgumentError(
                 f"{path} is a directory, and none that pg_dump wrote: it has no toc.dat",
                 remedy="name a script, or a dump",
             )
+        files = (sources.look(path / name) for name in listing.names)
+        named = {PurePath(seen.input.name).name: seen for seen in files}
         content = [[name, seen.input.digest] for name, seen in named.items()]
         return Dump(digest(["directory", content]), (listing.seen, *named.values()))
 

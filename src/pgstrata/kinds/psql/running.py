@@ -24,7 +24,14 @@ from pgstrata.kinds.psql.inputs import home
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.sources.base import LocalSources, local_path
 from pgstrata.kinds.sql import reader
-from pgstrata.kinds.unpacking import large_files_dir, named, packing_of, room_for, unpacked
+from pgstrata.kinds.unpacking import (
+    COPY_AGAIN,
+    large_files_dir,
+    named,
+    packing_of,
+    room_for,
+    unpacked,
+)
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Lines, OutputSink, Stream
@@ -47,6 +54,9 @@ _CHATTER = re.compile(
     r"|launching item|finished item|entering main|finished main|restoring large object"
     r"|restored [0-9]+ large)"
 )
+_LOST = "connection to server was lost"
+_TRY_HELP = 'Try "pg_restore --help"'
+_OF_THE_SERVER = re.compile(r"could not execute query|COPY failed|(?:ERROR|FATAL):")
 _IGNORED = "errors ignored on restore"
 _NOT_FOR_A_LIST = ("--jobs=", "--create", "--clean", "--if-exists", "--single-transaction")
 
@@ -299,10 +309,14 @@ def failure(step: Step, ended: ToolExit) -> StepFailedError:
     remedy = f"correct `{_one_line(step.title)}` and prepare again"
     if step.args[0] == RESTORE and "unsupported version" in line:
         remedy = "a newer pg_dump wrote it: use a newer --image, whose pg_restore can read it"
-    elif step.args[0] == RESTORE:
+    elif step.args[0] == RESTORE and _TRY_HELP in ended.stderr_tail:
+        remedy = "correct the options for pg_restore"
+    elif step.args[0] == RESTORE and _OF_THE_SERVER.search(line):
         remedy = (
             "restore it with options (--no-owner, …), or go on after errors (--on-error=continue)"
         )
+    elif step.args[0] == RESTORE:
+        remedy = f"{COPY_AGAIN}, and what its options select"
     said = ended.stderr_tail
     if step.args[0] == RESTORE:
         said = "\n".join(each for each in said.split("\n") if not _CHATTER.match(each)).rstrip()
@@ -311,9 +325,12 @@ def failure(step: Step, ended: ToolExit) -> StepFailedError:
 
 def _failure_line(step: Step, ended: ToolExit) -> str:
     lines = [line for line in ended.stderr_tail.splitlines() if line.strip()]
-    for line in lines:
-        if _FAILURE.match(line):
-            return line.strip()
+    told = [line.strip() for line in lines if _FAILURE.match(line)]
+    if len(told) > 1 and told[-1].endswith(_LOST):
+        del told[-1]  # the one before says why
+    if told:
+        # A tool that went on ended with the last one.
+        return told[-1 if step.on_error == "continue" else 0]
     tool = RESTORE if step.args[0] == RESTORE else "psql"
     return lines[-1].strip() if lines else f"{tool} ended with exit code {ended.exit_code}"
 

@@ -5,13 +5,14 @@ import gzip
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import InvalidArgumentError, UncacheableError
 from pgstrata.kinds.psql import inputs
 from pgstrata.kinds.psql.kind import PsqlRecipe
-from pgstrata.kinds.psql.running import failure
+from pgstrata.kinds.psql.running import RESTORE, failure
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.runtime.base import ToolExit
 
@@ -235,6 +236,39 @@ def test_a_failure_is_told_in_psqls_own_words(stderr: str, message: str) -> None
     assert error.message == message
     assert error.details == (stderr or None)
     assert error.remedy == "correct `-c 'select 1'` and prepare again"
+
+
+def test_of_many_failures_that_a_step_went_on_after_the_last_one_is_told() -> None:
+    [step] = _steps(_request("-c", "select 1"))
+    step = replace(step, on_error="continue")
+    unknown = "psql:a.sql:2: error: \\connect: connection failed: FATAL:  no such database"
+    gone = "psql:a.sql:2: FATAL:  terminating connection"
+    lost = "server closed\npsql:a.sql:2: error: connection to server was lost"
+    for said, message in ((unknown, unknown), (f"{gone}\n{lost}", gone)):
+        stderr = f"psql:a.sql:1: ERROR:  no\n{said}"
+        assert failure(step, ToolExit(exit_code=2, stderr_tail=stderr)).message == message
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("could not execute query: ERROR:  role", "--no-owner"),
+        ('COPY failed for table "t": ERROR:  missing data', "--no-owner"),
+        ("could not read from input file: end of file", "copied as a whole"),
+        ("could not uncompress data: invalid distance too far back", "copied as a whole"),
+        ('schema "nope" not found', "what its options select"),
+        (
+            'unrecognized section name: "x"\npg_restore: hint: Try "pg_restore --help" for',
+            "options",
+        ),
+        ("unsupported version (1.16) in file header", "newer --image"),
+    ],
+)
+def test_what_pg_restore_could_not_do_is_told_with_what_helps(said: str, remedy: str) -> None:
+    [step] = _steps(_request("-c", "select 1"))
+    ended = ToolExit(exit_code=1, stderr_tail=f"pg_restore: error: {said}")
+    error = failure(replace(step, args=(RESTORE, "a.dump")), ended)
+    assert remedy in (error.remedy or "")
 
 
 FRIENDLY = {
