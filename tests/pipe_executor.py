@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "check_name": (str,),
     "count_clean": (list[str],),
     "evidence": (list[str], StepRecord | None),
+    "failures": (list[str],),
     "acquire": (list[str],),
     "release": (str,),
     "run_step": (StateOrder,),
@@ -101,6 +102,9 @@ class PipeExecutor:
 
     async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
         return await self._ask(Evidence, "evidence", state_ids, step)
+
+    async def failures(self, state_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        return await self._ask(dict[str, tuple[str, ...]], "failures", state_ids)
 
     async def acquire(self, state_ids: Sequence[str]) -> str:
         return await self._ask(str, "acquire", state_ids)

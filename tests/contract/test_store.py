@@ -370,6 +370,13 @@ def made_of(
     )
 
 
+def test_what_failed_is_kept_with_its_state(runner: asyncio.Runner, store: Store) -> None:
+    failed = msgspec.structs.replace(made_of(1), failures=("a.sql:1: no", "a.sql:2: no"))
+    built(runner, store, failed, made_of(2))
+    known = runner.run(store.failures(map_ids(1, 2, 3)))
+    assert known == {state_id(1): failed.failures}
+
+
 def built(runner: asyncio.Runner, store: Store, *steps: StepRecord) -> None:
     """Store a state for each step, and what it was made of."""
     for step in steps:

@@ -49,7 +49,7 @@ def _show(failures: list[_Failed]) -> None:
 
 
 def _failures(context: Context, ending: Ending) -> list[_Failed]:
-    """The steps that this job made in which something failed, with what it was."""
+    """The steps in which something failed when their states were made, with what it was."""
     made = steps_of(ending.engine.job(ending.job_id).tasks)
     return [
         {"step": relative(title(step), context.work_dir), "failures": step.failures}

@@ -112,7 +112,7 @@ class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="
     """Why it is ``cached`` or not; None if an earlier version made the plan."""
     args_summary: str | None = None
     failures: tuple[str, ...] = ()
-    """What failed when this job made the state, which went on (``on_error``)."""
+    """What failed in the step when the state was made, if it went on after that (``on_error``)."""
     changeset_id: str | None = None
     changeset_author: str | None = None
     changeset_path: str | None = None

@@ -1,4 +1,4 @@
-"""What is kept about states so that a plan can say why a step is a hit or a miss."""
+"""What is kept about states: why a step is a hit or a miss, and what failed in it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +19,7 @@ _DIGEST_LENGTH = 16  # a collision would only spoil a reason's text
 
 
 class StepRecord(Model, frozen=True, kw_only=True):
-    """What a state was made from: small, stored with it, and only ever compared."""
+    """What a state was made from, to be compared, and what failed: small, and stored with it."""
 
     state_id: str
     start: TaskInput
@@ -32,6 +32,8 @@ class StepRecord(Model, frozen=True, kw_only=True):
     """See ``Step.parts``; only ``ALL_PARTS`` if there are too many."""
     image: dict[str, str] = {}
     """See ``ResolvedImage.parts``; only of a step that starts from an image."""
+    failures: tuple[str, ...] = ()
+    """What failed in the step, if it went on after that (``Step.on_error``)."""
 
 
 class Removal(Model, frozen=True, kw_only=True):
@@ -72,7 +74,11 @@ class Explanation(Model, frozen=True, kw_only=True):
 
 
 def step_record(
-    state_id: str, start: TaskInput, step: Step, image_parts: Mapping[str, str]
+    state_id: str,
+    start: TaskInput,
+    step: Step,
+    image_parts: Mapping[str, str],
+    failures: tuple[str, ...] = (),
 ) -> StepRecord:
     """Make the record of the step that makes this state."""
     parts = step.parts
@@ -86,6 +92,7 @@ def step_record(
         digest=step.digest,
         parts=_short(parts),
         image=_short(image_parts) if start.kind == "image" else {},
+        failures=failures,
     )
 
 

@@ -65,6 +65,9 @@ class Executor(Protocol):
         Like ``Store.evidence``, except that stored states that are dirty count as removed.
         """
 
+    async def failures(self, state_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """What failed when these states were made: only of those where something did."""
+
     async def acquire(self, state_ids: Sequence[str]) -> str:
         """Keep states from being evicted. Returns the id of the lease that does.
 

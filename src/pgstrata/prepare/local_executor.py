@@ -28,7 +28,7 @@ from pgstrata.kinds.sources.base import LocalSources
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.executor import StateOrder
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
-from pgstrata.runtime.base import LineSink, Runtime
+from pgstrata.runtime.base import Failed, LineSink, Runtime
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import finish
 
@@ -39,6 +39,8 @@ class _Step(NamedTuple):
     order: StateOrder
     flushed: str | None
     """What the dbms's ``flush_query`` returned to its tool."""
+    failures: tuple[str, ...]
+    """What failed in it, and it went on."""
     building: AsyncExitStack
     """Holds the lease to build its state."""
 
@@ -104,6 +106,9 @@ class LocalExecutor:
         }
         return replace(found, removals={**found.removals, **dirty})
 
+    async def failures(self, state_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        return await self._store.failures(state_ids)
+
     async def acquire(self, state_ids: Sequence[str]) -> str:
         return self._in_use.acquire(state_ids)
 
@@ -111,6 +116,13 @@ class LocalExecutor:
         self._in_use.release(lease_id)
 
     async def run_step(self, order: StateOrder, log: LineSink) -> bool:
+        failures: list[str] = []
+
+        async def hear(text: str) -> None:
+            if isinstance(text, Failed):
+                failures.append(str(text))
+            await log(text)
+
         async with AsyncExitStack() as building:
             already_there = await building.enter_async_context(
                 self._snapshots.building(order.task.output_state_id)
@@ -121,8 +133,8 @@ class LocalExecutor:
             async with self._undo_on_failure(order.job_id):
                 work = await self._work(order)
                 async with self._runtime.unchanged(order.image_id):
-                    flushed = await self._run(order, work, log)
-                work.step = _Step(order, flushed, building.pop_all())
+                    flushed = await self._run(order, work, hear)
+                work.step = _Step(order, flushed, tuple(failures), building.pop_all())
         return True
 
     async def keep_state(self, job_id: str) -> None:
@@ -131,7 +143,7 @@ class LocalExecutor:
             raise ConflictError(
                 f"job {job_id} has no step to keep", remedy="run the step, then keep its state"
             )
-        order, flushed, building = work.step
+        order, flushed, failures, building = work.step
         work.step = None
         async with building, self._undo_on_failure(job_id):
             still_runs = await self._snapshots.take(
@@ -139,7 +151,11 @@ class LocalExecutor:
                 _state_of(order),
                 work.server,
                 step=step_record(
-                    order.task.output_state_id, order.task.input, order.step, order.image_parts
+                    order.task.output_state_id,
+                    order.task.input,
+                    order.step,
+                    order.image_parts,
+                    failures,
                 ),
                 last=order.last,
                 flushed=flushed,

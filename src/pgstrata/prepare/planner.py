@@ -72,11 +72,12 @@ def tasks(
     states: Chain,
     cached: Set[str],
     reasons: Mapping[str, Reason] = MappingProxyType({}),
+    failures: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> tuple[TaskSpec, ...]:
     """Make all tasks of a job, in order.
 
     ``cached``: those of the chain's states that are. ``reasons``: why each is or is not
-    (``reasons.explain``).
+    (``reasons.explain``). ``failures``: what failed when some of the cached ones were made.
     """
     resolving = (
         ()
@@ -98,6 +99,7 @@ def tasks(
             cached=state_id in cached,
             reason=reasons.get(state_id),
             args_summary=step.title,
+            failures=failures.get(state_id, ()),
             changeset_id=step.changeset_id,
             changeset_author=step.changeset_author,
             changeset_path=step.changeset_path,

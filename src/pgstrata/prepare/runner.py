@@ -184,7 +184,13 @@ class JobRunner:
         # From before the cached states are looked up until the instance exists.
         run.lease_id = await self._executor.acquire(chain.state_ids)
         done, cached = await self._find_cached(run, chain)
-        specs = planner.tasks(run.job.request, chain, cached, await self._explain(chain, cached))
+        specs = planner.tasks(
+            run.job.request,
+            chain,
+            cached,
+            await self._explain(chain, cached),
+            await self._failures(run, [each for each in chain.state_ids if each in cached]),
+        )
         before = [task.spec for task in run.tasks]
         drift = planner.drift(before, specs) if run.job.signature is not None else None
         run.chain = chain
@@ -259,6 +265,12 @@ class JobRunner:
             evidence = await self._executor.evidence(missing, first)
         return reasons.explain(chain, cached, evidence)
 
+    async def _failures(self, run: _Run, state_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """What failed when states were made. Costs a read only if steps went on after errors."""
+        if run.job.request.on_error == "stop" or not state_ids:
+            return {}
+        return await self._executor.failures(state_ids)
+
     async def _reread_steps(self, run: _Run) -> Sequence[Step]:
         """Make the steps from the current inputs, which may take a while."""
         await self._flush(run)
@@ -272,7 +284,8 @@ class JobRunner:
             built = await self._ensure_built(run, task, task_log)
         assert isinstance(task.spec, StateExecuteTask)
         spec = replace(task.spec, cached=False) if built else transitions.found_cached(task.spec)
-        spec = replace(spec, failures=tuple(map(str, task_log.failures)))
+        failures = await self._failures(run, (spec.output_state_id,))
+        spec = replace(spec, failures=failures.get(spec.output_state_id, ()))
         done = replace(task, status=Status.SUCCEEDED, spec=spec)
         run.record(transitions.tasks_moved(run.job, [done], utc_now()))
 
@@ -290,14 +303,18 @@ class JobRunner:
             if exists:
                 return False
         with self._in_flight.register(order.task.output_state_id, order.job_id) as build:
-            return await self._build(order, run.sources, build.broadcast(task_log.line))
+            return await self._build(run, order, build.broadcast(task_log.line))
 
-    async def _build(self, order: StateOrder, sources: Sources, line: LineSink) -> bool:
+    async def _build(self, run: _Run, order: StateOrder, line: LineSink) -> bool:
         """Build a state while its inputs stay what was hashed. Returns False if it exists."""
-        async with sources.hold(order.step.inputs) as held:
+        async with run.sources.hold(order.step.inputs) as held:
             ran = await self._executor.run_step(replace(order, root=held.local_root), line)
         if ran:
             await self._executor.keep_state(order.job_id)
+        else:
+            for failures in (await self._failures(run, (order.task.output_state_id,))).values():
+                for text in transitions.failures_again(failures):
+                    await line(text)
         return ran
 
     async def _prepare_instance(self, run: _Run, task: Task) -> None:

@@ -46,13 +46,10 @@ class TaskLog:
         self._left_out = 0
         self._last: deque[str] = deque(maxlen=LAST_LINES)
         """The latest of those left out."""
-        self.failures: list[str] = []
-        """What failed in a step that went on."""
 
     async def line(self, text: str) -> None:
         """Add a line of the tool's output."""
         if isinstance(text, Failed):
-            self.failures.append(text)
             self.end_gap()
         elif self._taken_lines >= MOST_LINES or self._taken_bytes >= MOST_BYTES:
             self._left_out += 1

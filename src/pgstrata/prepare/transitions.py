@@ -5,7 +5,7 @@ running``, tasks and logs, one ``result`` or ``error``, the terminal ``status``.
 a clock or the queue; ``lifecycle`` decides what happens next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -71,7 +71,15 @@ def planned(
         expected=_RUNNING,
         tasks=settled,
         replace_tasks=True,
-        events=(*notes, *(task_event(task, now) for task in settled if task.status.terminal)),
+        events=(
+            *notes,
+            *(
+                event
+                for task in settled
+                if task.status.terminal
+                for event in (*_failures_again(task, now), task_event(task, now))
+            ),
+        ),
     )
 
 
@@ -87,6 +95,18 @@ def resumed(
     settled = _settled(_replan_lost(tasks, specs), done)
     moved = [task for before, task in zip(tasks, settled, strict=True) if task != before]
     return tasks_moved(job, moved, now)
+
+
+def _failures_again(task: Task, now: datetime) -> Iterator[Event]:
+    """The events that tell what failed when the state of a cached step was made."""
+    if isinstance(task.spec, StateExecuteTask):
+        for text in failures_again(task.spec.failures):
+            yield log_event(task.task_id, text, now)
+
+
+def failures_again(failures: Sequence[str]) -> tuple[str, ...]:
+    """The lines that tell again what failed when a state was made that is cached now."""
+    return (f"{len(failures)} failed when this state was made:", *failures) if failures else ()
 
 
 def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
@@ -107,18 +127,20 @@ def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
 
 
 def _replan_lost(tasks: Sequence[Task], specs: Sequence[TaskSpec]) -> list[Task]:
-    """Return the tasks, with those whose cached states are gone as they would be planned now."""
-    lost = {
-        spec.task_id: spec
-        for spec in specs
-        if isinstance(spec, StateExecuteTask) and not spec.cached
-    }
-    return [
-        replace(task, spec=lost[task.task_id])
-        if isinstance(task.spec, StateExecuteTask) and task.spec.cached and task.task_id in lost
-        else task
-        for task in tasks
-    ]
+    """Return the tasks, with those whose cached states are gone as they would be planned now.
+
+    The others have what failed when their states were made: the job may have been interrupted
+    before it was told.
+    """
+    planned = {spec.task_id: spec for spec in specs if isinstance(spec, StateExecuteTask)}
+    current: list[Task] = []
+    for task in tasks:
+        now = planned.get(task.task_id)
+        if isinstance(task.spec, StateExecuteTask) and now is not None:
+            lost = task.spec.cached and not now.cached
+            task = replace(task, spec=now if lost else replace(task.spec, failures=now.failures))
+        current.append(task)
+    return current
 
 
 def _done_before(task: Task) -> Task:

@@ -86,6 +86,9 @@ class Store(Protocol):
         grow with the number of states.
         """
 
+    async def failures(self, state_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """What failed when these states were made: only of those where something did."""
+
     async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
         """Remove a state's row, and remember why. False if there is none.
 

@@ -96,6 +96,10 @@ class MemoryStore:
             alike=() if step is None else self._alike(step),
         )
 
+    async def failures(self, state_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        asked = (self._steps[each] for each in state_ids if each in self._steps)
+        return {one.state_id: one.failures for one in asked if one.failures}
+
     def _alike(self, step: StepRecord) -> tuple[StepRecord, ...]:
         newest = [one for one in reversed(self._steps.values()) if one.state_id != step.state_id]
         siblings = [one for one in newest if (one.start, one.kind) == (step.start, step.kind)]

@@ -183,6 +183,11 @@ class SqliteStore:
             lambda connection: sqlite_evidence.evidence(connection, state_ids, step)
         )
 
+    async def failures(self, state_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        return await self._database.look_up(
+            lambda connection: sqlite_evidence.failures(connection, state_ids)
+        )
+
     async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
         def change(connection: Connection) -> bool:
             self._note_removed(connection, [state_id], why)

@@ -39,6 +39,8 @@ _REMOVED = """
 """
 _STORED = "SELECT state_id FROM states WHERE state_id IN (SELECT value FROM json_each(?))"
 
+_STEPS = "SELECT body FROM state_steps WHERE state_id IN (SELECT value FROM json_each(?))"
+
 _decode_removal = msgspec.json.Decoder(Removal).decode
 _decode_step = msgspec.json.Decoder(StepRecord).decode
 
@@ -69,6 +71,13 @@ def evidence(
         stored=tuple(state_id for (state_id,) in connection.execute(_STORED, ids)),
         alike=() if step is None else _alike(connection, step),
     )
+
+
+def failures(connection: Connection, state_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """See ``Store.failures``."""
+    found = connection.execute(_STEPS, (listed(state_ids),))
+    steps = (_decode_step(body) for (body,) in found)
+    return {step.state_id: step.failures for step in steps if step.failures}
 
 
 def _alike(connection: Connection, step: StepRecord) -> tuple[StepRecord, ...]:

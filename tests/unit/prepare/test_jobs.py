@@ -547,7 +547,7 @@ class LenientRunner(MemoryRunner):
         return None
 
 
-def test_what_failed_in_a_step_that_went_on_stays_with_its_task(tmp_path: Path) -> None:
+def test_what_failed_in_a_step_that_went_on_stays_with_its_state(tmp_path: Path) -> None:
     async def scenario() -> None:
         heart = Heart(tmp_path)
         heart.recipe, heart.runner = LenientRecipe(), LenientRunner()
@@ -555,14 +555,15 @@ def test_what_failed_in_a_step_that_went_on_stays_with_its_task(tmp_path: Path) 
         async with engine(heart):
             made = await heart.finish("a", on_error="continue")
             found = await heart.finish("a", on_error="continue")
-            assert "log a:3: no such table" in await heart.said(made.job_id)
-            for job, failures in ((made, ("a:3: no such table",)), (found, ())):
+            for job in (made, found):
+                assert "log a:3: no such table" in await heart.said(job.job_id)
                 [spec] = [
                     task.spec
                     for task in await heart.manager.list_tasks(job.job_id)
                     if isinstance(task.spec, StateExecuteTask)
                 ]
-                assert spec.failures == failures
+                assert spec.failures == ("a:3: no such table",)
+                assert spec.cached == (job is found)
 
     run(scenario())
 
