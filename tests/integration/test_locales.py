@@ -91,6 +91,8 @@ def test_postgresql_s_own_locale_needs_no_library(rigs: Rigs) -> None:
     [
         ("15", Initdb(locale="tlh_QO.UTF-8"), "no locale tlh_QO.UTF-8", "locale -a"),
         ("18", Initdb(locale="tlh_QO.UTF-8"), "no locale tlh_QO.UTF-8", "locale-provider icu"),
+        ("13", Initdb(locale="tlh_QO.UTF-8"), "no locale tlh_QO.UTF-8", "`locale -a` lists"),
+        ("18", Initdb(locale="de-DE", locale_provider="builtin"), "builtin", "PG_UNICODE_FAST"),
         ("13", Initdb(locale="de-DE", locale_provider="icu"), "of icu", "postgres:15"),
         ("15", Initdb(locale="C", locale_provider="builtin"), "of builtin", "postgres:17"),
         ("18", Initdb(locale_provider="icu"), "needs a locale", "--locale"),
@@ -104,3 +106,4 @@ def test_what_initdb_cannot_fulfil_is_told_with_what_to_ask_for(
     error = _refusal(rigs(major), options)
     assert message in error.message
     assert remedy in (error.remedy or "")
+    assert int(major) >= 15 or "provider icu" not in (error.remedy or "")

@@ -18,6 +18,8 @@ letters, but not every C library has it."""
 _OLDEST_WITH = {"icu": 15, "builtin": 17}
 """The majors since which a cluster's locale can be of these providers."""
 
+_BUILT_IN = "use C, C.UTF-8 or, from PostgreSQL 18 on, PG_UNICODE_FAST; others are libc's and icu's"
+
 _WAL_SEGMENT_MB = 4
 """Every state contains a segment or two, and a copying backend copies them. With 4 MB a new cluster
 is 8 MB smaller than with PostgreSQL's 16 MB and loads data as fast; with 1 MB loading is slower."""
@@ -132,11 +134,21 @@ def _refusal(
     if not asked:
         return None
     if refuses_locale(ended) and options.locale is not None:
-        icu = " or one of ICU: --locale-provider icu" if _of_c_library(options) else ""
+        if not _of_c_library(options):
+            return InvalidArgumentError(
+                f"PostgreSQL {installation.version} makes no cluster with {asked}",
+                remedy=_BUILT_IN,
+                details=said,
+            )
+        icu = (
+            ", or one of ICU: --locale-provider icu"
+            if installation.major >= _OLDEST_WITH["icu"]
+            else ""
+        )
         return InvalidArgumentError(
             f"this machine has no locale {options.locale}",
-            remedy="generate it (Debian: `dpkg-reconfigure locales`), use one that `locale -a` "
-            f"lists,{icu}",
+            remedy="generate it (Debian: `dpkg-reconfigure locales`), or use one that `locale -a` "
+            f"lists{icu}",
             details=said,
         )
     remedies = {
