@@ -8,6 +8,9 @@ from pgstrata.errors import InvalidArgumentError, StepFailedError
 _MISSING_CLASS = re.compile(r"(?:ClassNotFoundException|NoClassDefFoundError): ([\w.$/]+)")
 _MISSING_FILE = "not found in the configured search path"
 _WRAPPING = re.compile(r"^(?:[\w.]+\.)?\w*(?:Exception|Error): ")
+_NO_SCHEMA_FOR_HISTORY = re.compile(
+    r'schema ".*" does not exist.*CREATE TABLE .*DATEEXECUTED', re.DOTALL
+)
 _MAX_LINE = 300
 
 
@@ -53,6 +56,11 @@ def _remedy(messages: Sequence[str]) -> str | None:
         return "add the jar that contains it to liquibase.jars in the engine's configuration"
     if any(_MISSING_FILE in message for message in messages):
         return "correct its name, or add its directory to the search path: --search-path=DIR"
+    if any(_NO_SCHEMA_FOR_HISTORY.search(message) for message in messages):
+        return (
+            "the schema of the history must exist before the first changeset: name another one "
+            "with --liquibase-schema-name=public"
+        )
     return None
 
 

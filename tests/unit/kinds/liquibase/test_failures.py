@@ -47,3 +47,12 @@ def test_an_exceptions_name_before_its_message_is_left_out() -> None:
 def test_a_list_of_faults_shows_its_first() -> None:
     error = invalid_changelog("a.xml", ["Validation Failed:\n     2 changesets had problems\n"])
     assert error.message == "a.xml: Validation Failed: 2 changesets had problems"
+
+
+def test_a_missing_schema_for_the_history_is_told_with_the_way_round_it() -> None:
+    said = 'ERROR: schema "app" does not exist\n  Position: 14'
+    history = f"{said} [Failed SQL: (0) CREATE TABLE app.hist (DATEEXECUTED TIMESTAMP)]"
+    own = f"{said} [Failed SQL: (0) create table app.t (a int)]"
+    for whole, told in ((history, True), (own, False)):
+        remedy = step_failure("a.xml::1::ada", (whole, said)).remedy or ""
+        assert ("--liquibase-schema-name" in remedy) == told
