@@ -142,6 +142,18 @@ def test_what_a_dump_needs_and_does_not_find_fails_its_step_or_is_listed(shell: 
     assert rows(passed.stdout.strip().removeprefix("DSN="), "select app.words()") == [(50,)]
 
 
+@pytest.mark.parametrize("error", ["out of memory", "cannot extend: No space left on device"])
+def test_what_the_machine_could_not_do_is_no_failure_to_go_on_after(
+    shell: Terminal, error: str
+) -> None:
+    raising = f"do $$ begin raise exception '{error}'; end $$"
+    words = (*IMAGE, "--on-error=continue", "--", "-c", raising)
+    for _ in range(2):
+        failed = shell("prepare:psql", *words, exit_code=1)
+        assert "[1/1] failed" in failed.stderr
+        assert error in failed.stderr
+
+
 def test_all_of_a_server_is_restored_from_what_pg_dumpall_writes(shell: Terminal) -> None:
     stopped = shell("prepare:psql", *IMAGE, "--", "-f", "all.sql", exit_code=1)
     assert "ON_ERROR_STOP" not in stopped.stderr

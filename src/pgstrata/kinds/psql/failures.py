@@ -20,11 +20,21 @@ _STATEMENT = re.compile(
 )
 
 
+_OF_THE_MACHINE = re.compile(
+    r"No space left on device|Disk quota exceeded|wrote only \d+ of \d+ bytes|\bout of memory\b"
+    r"|Cannot allocate memory|Input/output error|too many clients already"
+    r"|remaining connection slots|ERROR: +(?:53\w{3}|58030)\b"
+)
+"""Errors that another time or another machine need not have, by message and SQLSTATE."""
+
+
 class Failures:
     """Gathers failures, line by line."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.of_the_machine: str | None = None
+        """The first that says nothing about the step, whose state another time would be another."""
         self._found: list[str] = []
         self._open = False
         """Whether the last one's statement is still to come."""
@@ -33,6 +43,8 @@ class Failures:
         """Take a line of the tool's standard error."""
         if (error := _ERROR.match(line)) is not None:
             self.count += 1
+            if self.of_the_machine is None and _OF_THE_MACHINE.search(line):
+                self.of_the_machine = line
             self._open = self.count <= MOST
             if self._open:
                 where = f"{error['where']}: " if error["where"] else ""

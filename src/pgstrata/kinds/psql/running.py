@@ -83,6 +83,13 @@ class PsqlRunner:
         goes_on = step.on_error == "continue"
         if ended.exit_code != 0 and not (goes_on and _went_on(step, ended)):
             raise failure(step, ended)
+        if goes_on and (error := call.failures.of_the_machine) is not None:
+            raise StepFailedError(
+                error,
+                remedy="see to that and prepare again: it was not the step's fault, so that its "
+                "state would be kept without what it could not do",
+                details=ended.stderr_tail or None,
+            )
         if goes_on and call.failures.count:
             await line(f"{call.failures.count} failed, and the step went on (--on-error=continue):")
             for failed in call.failures.lines():

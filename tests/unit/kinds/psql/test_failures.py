@@ -78,3 +78,22 @@ def test_of_very_many_failures_the_first_are_told_and_the_others_counted() -> No
     assert len(told) == MOST
     assert max(map(len, told)) <= 1000
     assert rest == "… and 7 more"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ('psql:a.sql:1: ERROR:  could not extend file "base/5/1": No space left on device', True),
+        ("psql:a.sql:1: ERROR:  53100", True),
+        ("psql:a.sql:1: error: connection failed: FATAL:  sorry, too many clients already", True),
+        ('pg_restore: error: COPY failed for table "t": ERROR:  out of memory', True),
+        ("psql:a.sql:1: NOTICE:  No space left on device", False),
+        ("psql:a.sql:1: ERROR:  out of shared memory", False),
+        ("psql:a.sql:1: ERROR:  division by zero", False),
+    ],
+)
+def test_what_another_time_need_not_fail_is_told_apart(error: str, told: bool) -> None:
+    failures = Failures()
+    failures.take("psql:a.sql:1: ERROR:  no")
+    failures.take(error)
+    assert failures.of_the_machine == (error if told else None)
