@@ -22,7 +22,7 @@ from pgstrata.runtime.postmaster import Postmaster
 from pgstrata.runtime.users import engine_user
 from pgstrata.settings import SandboxSettings
 from pgstrata.system import processes
-from pgstrata.system.cell import levels
+from pgstrata.system.cell import levels, spawning
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Ended, Spawner
 from tests.clusters import NativeRig, connected
@@ -50,13 +50,24 @@ def cell_with(native: NativeRig, spawner: Spawner, program: tuple[str, ...], own
     return cell
 
 
-@pytest.fixture(scope="module")
-def inside(native: NativeRig, there: dict[str, Any]) -> dict[str, str]:
+@pytest.fixture(scope="module", params=["new", "made in advance"])
+def inside(
+    native: NativeRig,
+    there: dict[str, Any],
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str]:
     """What becomes of each attack in a server's place: in its cell, but that it runs Python."""
-    spawner = Spawner(Path("/"))
+    store = tmp_path_factory.mktemp("store")
+    spawner = Spawner(store)
     # What is its own has a path of its own there.
     program = argv(there | {"own": DATA_DIR})
     cell = cell_with(native, spawner, program, Path(there["own"]))
+    if request.param == "made in advance" and cell.one_of_many:
+        nothing = cell._replace(argv=(PYTHON, "-c", ""))
+        levels.wait(spawner.start(nothing, stdin=None, stdout=None, stderr=None))
+        while not spawning.running(store):
+            os.sched_yield()
     with tempfile.TemporaryFile() as said:
         started = spawner.start(cell, stdin=None, stdout=said.fileno(), stderr=said.fileno())
         ended = levels.wait(started)

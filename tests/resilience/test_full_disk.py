@@ -126,7 +126,13 @@ def fill(ballast: Path, spare: int = 0) -> None:
 # Steps that are told so
 
 POINTS = {
-    "copy": ("statefs.copy.before", "statefs.copy.after"),
+    "copy": (
+        "queue.append.before",
+        "server.log.before",
+        "statefs.copy.before",
+        "statefs.copy.after",
+        "store.add_state.after",
+    ),
     "btrfs": (
         "queue.append.before",
         "queue.apply.before",
