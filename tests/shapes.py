@@ -220,6 +220,7 @@ class NameEntry(Strict, kw_only=True):
     state_fingerprint: str
     status: Literal["active", "missing", "expired"]
     last_used_at: Timestamp | None
+    dsn: Text = UNSET
 
 
 class Node(Strict, kw_only=True):

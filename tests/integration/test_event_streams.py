@@ -21,8 +21,8 @@ from tests.unit.httpapi.driver import TOKEN
 from tests.unit.httpapi.engine import MemoryEngine
 from tests.unit.prepare.heart import Heart, run, with_jobs
 
-LINES = tuple(f"{number:>1000}" for number in range(30_000))
-"""Thirty megabytes: more than all sockets' buffers hold."""
+LINES = tuple(f"{number:>2000}" for number in range(15_000))
+"""Thirty megabytes: more than all sockets' buffers hold, and less than a log keeps."""
 
 
 class CountingQueue(MemoryQueue):

@@ -155,7 +155,7 @@ class EngineConfiguration:
 def _stored_in(file: Path) -> Layer:
     try:
         tree = json.loads(file.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidArgumentError(
