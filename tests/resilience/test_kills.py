@@ -108,10 +108,10 @@ def survive_all(
     """Kill and recover at all points whose names begin with ``of``, at each moment or at one."""
     with chain(directory, backend) as one:
         # Most have nothing to do with files, and are tried with one backend.
-        scenarios = (Cold, Build) if of and not every_moment else SCENARIOS
+        few = bool(of) and not every_moment
+        scenarios, killed_twice = ((Cold, Build), TWICE[-2:]) if few else (SCENARIOS, TWICE)
         traces: Traces = {scenario: one.trace(scenario) for scenario in scenarios}
         restart = one.trace_recovery(Stop, Kill("engine_json.remove.before", 1))
-        killed_twice = TWICE if every_moment else TWICE[-2:]
         recoveries = [one.trace_recovery(scenario, kill) for scenario, kill in killed_twice]
     backends.add(backend)
     for trace in (*traces.values(), *recoveries):
@@ -130,6 +130,7 @@ def survive_all(
         once = [case for case in once if case.scenario is not Start]
     if not every_moment:
         once = by_step(once)
+        twice = [case for case in twice if case[:2] in TWICE[-2:]]
     survived, failures = survive(directory, backend, [*once, *twice])
     points = {kill.point for case in (*once, *twice) for kill in case[1:] if kill is not None}
     tally(
