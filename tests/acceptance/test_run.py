@@ -35,6 +35,14 @@ def shell(shared: Terminal) -> Terminal:
     return shared
 
 
+@pytest.fixture(autouse=True)
+def hang_up_is_heard() -> Iterator[None]:
+    """What is started with ``nohup`` ignores the terminal's end, and so would all it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def prepared(shell: Terminal, *options: str) -> Any:
     return shell.json("prepare:psql", *options, "-c", TABLE)
 

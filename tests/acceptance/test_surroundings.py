@@ -232,6 +232,7 @@ def ordinary(pgstrata: Terminal) -> Terminal:
     """The shell of somebody who is not root."""
     if not needs.IS_ROOT:
         return pgstrata
+    shutil.rmtree(pgstrata.store)  # root's
     for directory in (pgstrata.home, pgstrata.work):
         shutil.chown(directory, "nobody")
     user = Terminal(pgstrata.home, "nobody")
