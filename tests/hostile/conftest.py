@@ -15,13 +15,13 @@ import pytest
 
 from pgstrata.domain.instance import Server
 from tests import needs
-from tests.acceptance.conftest import pgstrata
+from tests.acceptance.conftest import begun_store, pgstrata
 from tests.clusters import NativeRig, rig_below
 from tests.contract.conftest import btrfs_mount, ext4_mount
 from tests.hostile.cells import identity
 from tests.servers import data_dir_of
 
-__all__ = ["btrfs_mount", "ext4_mount", "pgstrata"]
+__all__ = ["begun_store", "btrfs_mount", "ext4_mount", "pgstrata"]
 
 KEY = 0x7067_0000 | os.getpid() & 0xFFFF
 LIBC = ctypes.CDLL(None)
