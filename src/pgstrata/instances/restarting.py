@@ -37,7 +37,7 @@ class Restarting:
     async def running(self, instance_id: str) -> Running:
         """The instance, its server started again if that is gone.
 
-        Raises ``NotFoundError``, ``ConflictError`` if the engine itself stopped the server its
+        Raises ``NotFoundError``, ``ConflictError`` if the engine itself stopped the server, its
         data cannot be trusted or its port is taken, ``ServerError`` if it does not start.
         """
         async with self._turns.take(instance_id):
