@@ -26,7 +26,7 @@ def no_umask() -> Iterator[None]:
 
 
 def test_only_its_user_can_read_what_an_engine_writes_down(pgstrata: Terminal) -> None:
-    pgstrata.store.mkdir()
+    pgstrata.store.mkdir(exist_ok=True)
     log = pgstrata.store / "engine.log"
     log.write_text("of an earlier version\n")
     log.chmod(0o666)

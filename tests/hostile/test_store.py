@@ -20,7 +20,7 @@ def mode(path: Path) -> int:
 def test_states_are_the_engines_alone_and_nobody_can_list_instances(pgstrata: Terminal) -> None:
     """A store that was made by an earlier version, or opened by its owner, is shut again."""
     for name in (*PRIVATE, *PASSABLE):
-        (pgstrata.store / name).mkdir(parents=True)
+        (pgstrata.store / name).mkdir(parents=True, exist_ok=True)
         (pgstrata.store / name).chmod(0o777)
     pgstrata.store.chmod(0o777)
     pgstrata("status")

@@ -8,6 +8,7 @@ stopped, and files are hidden and deleted in the background.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from pgstrata.cache.in_use import InUse
@@ -21,6 +22,7 @@ from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store, Tree
 from pgstrata.system.cancellation import finish
+from pgstrata.system.turns import Turns
 
 SERVERS_AT_ONCE = 8
 """How many servers are queried, or stopped, at the same time."""
@@ -39,8 +41,10 @@ class Deletion:
         in_use: InUse,
         removal: StateRemoval,
         trash: Trash,
+        turns: Turns,
     ) -> None:
-        """``instances``: the directory with each one's files, by its id."""
+        """``instances``: the directory with each one's files, by its id. ``turns``: see
+        ``InstanceStarter``."""
         self._instances = instances
         self._store = store
         self._runtime = runtime
@@ -48,6 +52,7 @@ class Deletion:
         self._in_use = in_use
         self._removal = removal
         self._trash = trash
+        self._turns = turns
 
     async def delete_instance(
         self, instance_id: str, *, force: bool, dry_run: bool
@@ -56,17 +61,18 @@ class Deletion:
 
         Raises ``NotFoundError``, ``ServerError`` if its server cannot be queried for its clients.
         """
-        instance = await self._store.instance(instance_id)
-        if instance is None:
-            raise NotFoundError(
-                f"there is no instance {instance_id}", remedy="see pgstrata ls --instances"
-            )
-        use = await self._use(instance, force=force)
-        node = instance_node(instance, use, force=force)
-        if node.blocked or dry_run:
-            return _untouched(node, dry_run=dry_run)
-        await finish(self._remove((), (instance,)))
-        return DeleteResult(dry_run=False, outcome="deleted", root=node)
+        async with self._turns.take(instance_id):
+            instance = await self._store.instance(instance_id)
+            if instance is None:
+                raise NotFoundError(
+                    f"there is no instance {instance_id}", remedy="see pgstrata ls --instances"
+                )
+            use = await self._use(instance, force=force)
+            node = instance_node(instance, use, force=force)
+            if node.blocked or dry_run:
+                return _untouched(node, dry_run=dry_run)
+            await finish(self._remove((), (instance,)))
+            return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def delete_state(
         self, state_id: str, *, recurse: bool, force: bool, dry_run: bool
@@ -82,8 +88,13 @@ class Deletion:
             node = await self._state_node(tree, recurse=recurse, force=force)
             return _untouched(node, dry_run=dry_run)
         ids = [state.state_id for state in tree.states]
-        with self._in_use.removing(ids, even_held=force) as in_the_way:
+        async with AsyncExitStack() as held:
+            in_the_way = held.enter_context(self._in_use.removing(ids, even_held=force))
             # Everything made from it so far is in the tree now, and no job starts to use it.
+            tree = await self._tree(state_id)
+            for instance_id in sorted(one.instance_id for one in tree.instances):
+                await held.enter_async_context(self._turns.take(instance_id))
+            # With the servers that they have now.
             tree = await self._tree(state_id)
             node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
             if node.blocked is None and not force:

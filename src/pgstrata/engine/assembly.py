@@ -179,8 +179,9 @@ async def assemble(
             trash=trash,
             turns=turns,
         )
-        await manager.recover()
+        # Before jobs can take their ports.
         await resetting.recover()
+        await manager.recover()
         await store.note_all()
         deletion = Deletion(
             instances=root / "instances",
@@ -190,6 +191,7 @@ async def assemble(
             in_use=in_use,
             removal=removal,
             trash=trash,
+            turns=turns,
         )
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
         registry = Registry(store=store, runtime=runtime)
@@ -204,7 +206,9 @@ async def assemble(
                 verification=Verification(snapshots),
                 runs=Runs(
                     registry=registry,
-                    restarting=Restarting(root=root, runtime=runtime, store=store, turns=turns),
+                    restarting=Restarting(
+                        root=root, runtime=runtime, store=store, limits=limits, turns=turns
+                    ),
                     runtime=runtime,
                     programs_allowed=settings.engine.allow_programs is not False,
                 ),

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
@@ -26,19 +27,23 @@ class Running(NamedTuple):
 class Restarting:
     """Has servers of instances run."""
 
-    def __init__(self, *, root: Path, runtime: Runtime, store: Store, turns: Turns) -> None:
+    def __init__(
+        self, *, root: Path, runtime: Runtime, store: Store, limits: HostLimits, turns: Turns
+    ) -> None:
         """``root``: the store's directory, with the instances below it. ``turns``: see
         ``InstanceStarter``."""
         self._root = root
         self._runtime = runtime
         self._store = store
+        self._limits = limits
         self._turns = turns
 
     async def running(self, instance_id: str) -> Running:
         """The instance, its server started again if that is gone.
 
         Raises ``NotFoundError``, ``ConflictError`` if the engine itself stopped the server, its
-        data cannot be trusted or its port is taken, ``ServerError`` if it does not start.
+        data cannot be trusted or its port is taken, ``HostLimitError``, ``ServerError`` if it
+        does not start.
         """
         async with self._turns.take(instance_id):
             instance = await self._store.instance(instance_id)
@@ -72,6 +77,7 @@ class Restarting:
         # What is left of the old one is cleared away.
         await self._runtime.stop(instance.server, clean=False)
         data_dir = self._root / "instances" / instance.instance_id / DATA
+        self._limits.check_memory()
         with map_full_disk(self._root):
             server = await self._runtime.start(
                 instance.image_id,

@@ -3,6 +3,7 @@
 An instance is not visible before it is complete, and one that fails leaves nothing behind.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -126,6 +127,7 @@ class InstanceStarter:
     ) -> Instance:
         directory = self._directories / instance_id
         server: Server | None = None
+        was_alive = False
         known = None if order.name is None else await self._store.name(order.name)
         with map_full_disk(self._root):
             await clone_state(self._fs, self._root / "states" / order.state_id, directory)
@@ -134,6 +136,7 @@ class InstanceStarter:
                 self._limits.check_memory()
                 if replaced is not None:
                     # Its port is the new one's. It may have to start again.
+                    was_alive = await self._runtime.alive(replaced.server)
                     await self._runtime.stop(replaced.server)
                 server = await self._runtime.start(
                     order.image_id,
@@ -157,11 +160,24 @@ class InstanceStarter:
             if replaced is None:
                 await self._store.add_instance(instance)
             else:
-                await self._store.replace_instance(replaced.instance_id, instance)
+                await self._replace(replaced, instance)
         except BaseException:
-            await finish(self._undo(instance_id, server, replaced))
+            await finish(self._undo(instance_id, server))
+            if replaced is not None and was_alive:
+                await finish(self._start_again(replaced))
             raise
         return instance
+
+    async def _replace(self, replaced: Instance, instance: Instance) -> None:
+        try:
+            await finish(self._store.replace_instance(replaced.instance_id, instance))
+        except asyncio.CancelledError:
+            if await self._store.instance(instance.instance_id) is None:
+                raise
+            # It came too late: the other is gone.
+            task = asyncio.current_task()
+            assert task is not None
+            task.uncancel()
 
     async def discard(self, job_id: str) -> None:
         """Remove the instance started for a job, if there is one: no client knows about it."""
@@ -177,21 +193,16 @@ class InstanceStarter:
                 server = await self._runtime.owner_of(directory / DATA)
                 await self._remove_files(directory.name, server)
 
-    async def _undo(
-        self, instance_id: str, server: Server | None, replaced: Instance | None = None
-    ) -> None:
+    async def _undo(self, instance_id: str, server: Server | None) -> None:
         try:
             # If this was cancelled while the row was being written, the row may exist.
             await self._store.remove_instance(instance_id)
         finally:
             await self._remove_files(instance_id, server)
-            if replaced is not None:
-                await self._start_again(replaced)
 
     async def _start_again(self, instance: Instance) -> None:
-        """Give an instance that was to be replaced a server again, if it had one."""
-        known = await self._store.instance(instance.instance_id)
-        if known is None or await self._runtime.alive(known.server):
+        """Give an instance that was to be replaced a server again."""
+        if await self._runtime.alive(instance.server):
             return
         try:
             server = await self._runtime.start(
@@ -200,7 +211,8 @@ class InstanceStarter:
                 address=instance.server.endpoint.address,
                 settings=instance.settings,
             )
-            await self._store.set_server(instance.instance_id, server)
+            if not await self._store.set_server(instance.instance_id, server):
+                await self._runtime.stop(server, clean=False)
         except PgstrataError as error:
             _log.warning(
                 "instance %s was not replaced and does not start again: %s",

@@ -24,6 +24,7 @@ def deletion_of(heart: Heart) -> Deletion:
         in_use=heart.in_use,
         removal=heart.removal,
         trash=heart.trash,
+        turns=heart.turns,
     )
 
 
@@ -305,5 +306,34 @@ def test_what_a_kill_right_after_the_rows_went_leaves_is_gone_after_the_next_sta
         heart.start_engine()
         async with engine(heart):
             assert await everything(heart) == ([], [], (), [[], []])
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("of_state", [False, True])
+def test_what_is_being_reset_is_deleted_with_the_server_that_it_gets(
+    of_state: bool, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.give_way()
+        async with engine(heart):
+            job = await heart.finish("a")
+            assert job.result is not None
+            deletion, result = deletion_of(heart), job.result
+            resetting = asyncio.create_task(
+                heart.resetting.reset(result.instance_id, force=True), name="reset"
+            )
+            while len(heart.runtime.running) == 1:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+            if of_state:
+                await deletion.delete_state(
+                    result.state_id, recurse=True, force=True, dry_run=False
+                )
+            else:
+                await deletion.delete_instance(result.instance_id, force=True, dry_run=False)
+            await resetting
+            assert heart.runtime.running == ()
+            assert await heart.store.instances() == []
 
     run(scenario())

@@ -135,3 +135,50 @@ def test_only_a_name_can_be_replaced(tmp_path: Path) -> None:
                 await heart.manager.submit(heart.request("a", replace=True))
 
     run(scenario())
+
+
+def test_a_replacement_that_is_cancelled_too_late_stays(tmp_path: Path) -> None:
+    """The other is gone already, and the name must not be left without any."""
+
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            replace = heart.store.replace_instance
+
+            async def replace_and_be_cancelled(old: str, new: Instance) -> None:
+                await replace(old, new)
+                [job] = [job for job in await heart.manager.list_jobs() if not job.status.terminal]
+                await heart.manager.cancel(job.job_id)
+
+            heart.store.replace_instance = replace_and_be_cancelled  # type: ignore[method-assign,assignment]
+            await heart.finish("a", "b", instance_name="dev", replace=True)
+            [left] = await heart.store.instances()
+            assert (left.name, left.dsn) == ("dev", first.dsn)
+            assert heart.runtime.running == (left.server,)
+            assert left.instance_id != first.instance_id
+
+    run(scenario())
+
+
+def test_one_that_was_stopped_stays_so_when_its_replacement_fails(tmp_path: Path) -> None:
+    """It may have been stopped for a reason, and its data need not be fit to be started on."""
+
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            await heart.runtime.stop(first.server, clean=False)
+            start = heart.runtime.start
+
+            async def fail(image_id: str, data_dir: Path, **how: Any) -> object:
+                if data_dir.is_relative_to(tmp_path / "instances"):
+                    raise ServerError("it does not start")
+                return await start(image_id, data_dir, **how)
+
+            heart.runtime.start = fail  # type: ignore[method-assign,assignment]
+            job = await heart.finish("a", instance_name="dev", replace=True)
+            heart.runtime.start = start  # type: ignore[method-assign]
+            assert job.status is Status.FAILED
+            assert await heart.store.instances() == [first]
+            assert heart.runtime.running == ()
+
+    run(scenario())

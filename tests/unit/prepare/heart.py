@@ -142,7 +142,7 @@ class Heart:
             owner=uuid.uuid4().hex,
             consistency=self.settings.snapshot.consistency,
         )
-        limits = HostLimits(
+        self.host_limits = HostLimits(
             store=self.store,
             max_instances=self.settings.instances.max,
             min_free_memory_bytes=self.settings.instances.min_free_memory,
@@ -155,13 +155,13 @@ class Heart:
             snapshots=self.snapshots,
             store=self.store,
             in_use=self.in_use,
-            limits=limits,
+            limits=self.host_limits,
             instances=InstanceStarter(
                 root=self.root,
                 statefs=self.statefs,
                 runtime=self.runtime,
                 store=self.store,
-                limits=limits,
+                limits=self.host_limits,
                 trash=self.trash,
                 turns=self.turns,
                 default_ttl_seconds=self.settings.instances.default_ttl,
@@ -173,7 +173,7 @@ class Heart:
             runtime=self.runtime,
             dbms=self.dbms,
             store=self.store,
-            limits=limits,
+            limits=self.host_limits,
             trash=self.trash,
             turns=self.turns,
         )

@@ -24,7 +24,6 @@ from pgstrata.run.holds import Holds
 from pgstrata.run.runs import Runs
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import ToolRun
-from pgstrata.system.turns import Turns
 from tests.unit.deletion.test_deletion import deletion_of
 from tests.unit.prepare.heart import Heart, engine, run
 
@@ -46,7 +45,11 @@ class Rig:
         return Runs(
             registry=Registry(store=store, runtime=runtime),
             restarting=Restarting(
-                root=self.heart.root, runtime=runtime, store=store, turns=Turns()
+                root=self.heart.root,
+                runtime=runtime,
+                store=store,
+                limits=self.heart.host_limits,
+                turns=self.heart.turns,
             ),
             runtime=runtime,
             programs_allowed=programs_allowed,
