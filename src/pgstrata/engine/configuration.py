@@ -117,7 +117,9 @@ class EngineConfiguration:
         for name in names:
             self._check_allowed(name)
         capacity.check(settings_of(self._effective(stored)).cache.capacity)
-        write_private(self._file, json.dumps(_nested(stored), indent=2).encode() + b"\n")
+        write_private(
+            self._file, json.dumps(_nested(stored, show=plain), indent=2).encode() + b"\n"
+        )
         self._stored = stored
         self._apply(self.settings)
         return ConfigValue(
@@ -216,7 +218,9 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _nested(values: Layer, path: str = "") -> dict[str, Any]:
+def _nested(
+    values: Layer, path: str = "", *, show: Callable[[str, Any], Any] = _shown
+) -> dict[str, Any]:
     """The values below a path as a map of maps. The name of a map's entry may contain dots."""
     root: dict[str, Any] = {}
     for name, value in values.items():
@@ -228,5 +232,5 @@ def _nested(values: Layer, path: str = "") -> dict[str, Any]:
         section = root
         for part in sections:
             section = section.setdefault(part, {})
-        section[last] = _shown(name, value)
+        section[last] = show(name, value)
     return root
