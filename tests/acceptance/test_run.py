@@ -5,6 +5,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import Terminal
+from tests.clusters import fetched
 from tests.shapes import RunEvent, check
 
 TABLE = "create table t (i int); insert into t select generate_series(1, 3)"
@@ -41,6 +43,11 @@ def hang_up_is_heard() -> Iterator[None]:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+def psql() -> str:
+    """A psql for a shell's line: there need not be one on PATH."""
+    return quote(str(fetched("18").bin_dir / "psql"))
 
 
 def prepared(shell: Terminal, *options: str) -> Any:
@@ -77,7 +84,7 @@ def test_psql_runs_as_the_caller_with_the_callers_input_output_and_directory(
 
 def test_an_instance_is_chosen_by_id_name_or_the_beginning_of_its_id(shell: Terminal) -> None:
     dev, other = prepared(shell, "--name", "dev"), prepared(shell)
-    port = ("-c", "test $(psql -XAtc 'show port') = $PGPORT && echo $DATABASE_URL")
+    port = ("-c", f"test $({psql()} -XAtc 'show port') = $PGPORT && echo $DATABASE_URL")
     for made, refs in ((dev, ["dev", dev["instance_id"]]), (other, [other["instance_id"][:9]])):
         for ref in refs:
             ran = shell("run:exec", "--instance", ref, "--", "sh", *port)
@@ -149,7 +156,7 @@ def test_an_instance_goes_however_the_command_that_made_it_ends(
 
 def test_an_instance_whose_engine_is_killed_is_removed_by_the_next(shell: Terminal) -> None:
     shell("engine", "start")
-    run = ("run:exec", "sh", "-c", "echo ready; read line; psql -XAtc 'table t'; exit 5")
+    run = ("run:exec", "sh", "-c", f"echo ready; read line; {psql()} -XAtc 'table t'; exit 5")
     pipe = subprocess.PIPE
     with composite(shell, *run, stdin=pipe, stdout=pipe) as process:
         assert process.stdin is not None
