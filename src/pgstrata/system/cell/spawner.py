@@ -38,7 +38,7 @@ _ALL_DESCRIPTORS = 1 << 20
 
 _QUIET_MILLISECONDS = 80
 """How long nothing happens before a spare is made: a server that starts needs the processors, and
-with 20 ms its client waited 5 ms longer than without a cell, with 80 less than 1."""
+with 20 ms its client waited 5 ms longer than without a cell."""
 
 _SPARE_MILLISECONDS = 60_000
 """How long a spare is kept while nothing happens."""
