@@ -7,7 +7,7 @@ there it has a short lease, which lasts while this process is connected.
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -20,6 +20,7 @@ from pgstrata.cli.prepared import show_failures
 from pgstrata.cli.recipe import request_of
 from pgstrata.errors import InvalidArgumentError, PgstrataError
 from pgstrata.kinds.plugin import KindPlugin
+from pgstrata.system import foreground
 
 if TYPE_CHECKING:
     from pgstrata.client.engine import Engine
@@ -107,8 +108,6 @@ def _prepared(context: Context, tool: running.Tool, request: "PrepareRequest") -
 
 
 def _run(argv: tuple[str, ...], env: dict[str, str]) -> int:
-    from pgstrata.system import foreground
-
     sys.stdout.flush()
     sys.stderr.flush()
     return foreground.run(argv, env)
@@ -191,29 +190,12 @@ def _ended_by_signals() -> Iterator[None]:
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         raise _Signalled(number)
 
-    with _handling(_ENDING, leave):
+    with foreground.handling(_ENDING, leave):
         yield
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Ignore what would end this process or interrupt it."""
-    with _handling((*_ENDING, signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN):
+    with foreground.handling((*_ENDING, signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN):
         yield
-
-
-@contextmanager
-def _handling(
-    numbers: tuple[signal.Signals, ...], handler: Callable[[int, FrameType | None], None] | int
-) -> Iterator[None]:
-    """Handle signals so, but for those that this process was started to ignore."""
-    before = {
-        number: signal.signal(number, handler)
-        for number in numbers
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, known in before.items():
-            signal.signal(number, known)

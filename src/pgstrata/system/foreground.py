@@ -7,7 +7,7 @@ or write passes through this process.
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -37,7 +37,9 @@ def run(argv: tuple[str, ...], env: Mapping[str, str]) -> int:
     Signals that should end this process go to the program instead, which decides. Raises
     ``InvalidArgumentError`` if it cannot be started.
     """
-    with _passing_on() as signals:
+    signals = _Signals()
+    # What we were told to ignore, the program ignores as well.
+    with handling(_PASSED_ON, signals.take):
         try:
             process = subprocess.Popen(argv, env=dict(env))
         except OSError as error:
@@ -71,17 +73,20 @@ class _Signals:
 
 
 @contextmanager
-def _passing_on() -> Iterator[_Signals]:
-    signals, before = _Signals(), {}
-    for number in _PASSED_ON:
-        # What we were told to ignore, the program ignores as well.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, signals.take)
+def handling(
+    numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None] | int
+) -> Iterator[None]:
+    """Handle signals so, but for those that this process was started to ignore."""
+    before = {
+        number: signal.signal(number, handler)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
-        yield signals
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, known in before.items():
+            signal.signal(number, known)
 
 
 def _is_in_foreground() -> bool:
