@@ -25,9 +25,9 @@ SandboxLevel = Literal["auto", "off", "partial", "basic", "strict"]
 
 THROW_AWAY_SETTINGS: dict[str, str] = {
     # Nothing here has to survive a power failure: a state's files are synced after the server has
-    # stopped, and an instance is meant to be thrown away.
+    # stopped, and an instance is meant to be thrown away. A crash of a process is another matter:
+    # commits wait until the kernel has them (`synchronous_commit` stays on).
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     # There is never a replica, so WAL need not contain what one would need.
     "wal_level": "minimal",

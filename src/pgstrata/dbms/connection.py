@@ -26,7 +26,7 @@ OWN_SETTINGS = {
     "role": "none",
     "search_path": "pg_catalog",
     "statement_timeout": "0",
-    "synchronous_commit": "off",
+    "synchronous_commit": "local",
 }
 """Settings that could keep our sessions out, or make them do something else."""
 
@@ -63,8 +63,6 @@ async def give_login(server: Server, verifier: str) -> None:
     user = server.endpoint.user.replace('"', '""')
     await tell(
         server,
-        # It must outlive a crash of a backend, and no standby need hear of it.
-        "set synchronous_commit = local",
         f"""alter role "{user}" superuser login password '{verifier}' """
         "valid until 'infinity' connection limit -1",
     )
