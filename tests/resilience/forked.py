@@ -17,7 +17,12 @@ from pgstrata.cli.main import main
 from tests.resilience.engine import Engine, Process
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["pgstrata.cli.commands.engine_serve", "pgstrata.engine.process"])
+_forks.set_forkserver_preload(
+    [
+        *("pgstrata.cli.commands.engine_serve", "pgstrata.engine.process"),
+        *("pgstrata.kinds.psql.kind", "pgstrata.kinds.liquibase.kind"),
+    ]
+)
 
 _one_at_a_time = threading.Lock()
 """Whoever starts a process looks after all others, too, and must not do so while they are."""
