@@ -27,6 +27,11 @@ class Kill(NamedTuple):
     point: str
     time: int
 
+    @property
+    def step(self) -> str:
+        """The step that the point is before or after."""
+        return self.point.rpartition(".")[0]
+
     def __str__(self) -> str:
         return f"{self.point}@{self.time}"
 
@@ -366,7 +371,7 @@ class Reset(Build):
         super().begin(environment)
         self.job_id = self.engine.submit(*self.recipe)
         self.before = self.engine.ended(self.job_id)["result"]
-        with psycopg.connect(self.before["dsn"], connect_timeout=60) as connection:
+        with psycopg.connect(self.before["dsn"], connect_timeout=300) as connection:
             connection.execute("insert into t values (0)")
 
     def act(self) -> None:
@@ -414,7 +419,7 @@ SCENARIOS: tuple[type[Scenario], ...] = (
 
 def rows_of(job: Json) -> list[int]:
     """What is in the table of a job's instance."""
-    with psycopg.connect(job["result"]["dsn"], connect_timeout=60) as connection:
+    with psycopg.connect(job["result"]["dsn"], connect_timeout=300) as connection:
         return [n for (n,) in connection.execute("select n from t").fetchall()]
 
 
@@ -457,7 +462,7 @@ def tear_down(store: Path) -> None:
     for victim in victims:
         with suppress(psutil.NoSuchProcess):
             victim.kill()
-    wait_for_ends(victims, 60)
+    wait_for_ends(victims, 300)
     for line in Path("/proc/self/mounts").read_text().splitlines():
         if (where := line.split()[1]).startswith(f"{store}/"):
             mounts.unmount(Path(where))
