@@ -125,20 +125,21 @@ def test_an_instance_of_which_nothing_is_known_keeps_every_engine_from_starting(
     assert rows(engine) == [(1,), (2,)]
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        *("adoption.begin.after", "database.create.after", "store.add_state.after@2"),
-        *("store.add_instance.before", "store.add_instance.after", "adoption.end.before"),
-    ],
+KILLED_AT = (
+    *("adoption.begin.after", "database.create.after", "store.add_state.after@2"),
+    *("store.add_instance.before", "store.add_instance.after", "adoption.end.before"),
 )
-def test_a_kill_while_things_are_adopted_loses_none(engine: Engine, point: str) -> None:
+
+
+def test_a_kill_while_things_are_adopted_loses_none(engine: Engine) -> None:
     prepare(engine)
-    lose_the_database(engine)
-    name, _, nth = point.partition("@")
-    assert not engine.start({"PGSTRATA_FAULTS": f"{name}=kill@{nth or 1}"})
-    assert engine.start()
-    assert rows(engine) == [(1,), (2,)]
-    assert len(of_all(engine, "states")) == 2
-    with closing(sqlite3.connect(engine.store / "pgstrata.db")) as database:
-        assert json.loads(database.execute("select body from instances").fetchone()[0])
+    for point in KILLED_AT:
+        lose_the_database(engine)
+        name, _, nth = point.partition("@")
+        assert not engine.start({"PGSTRATA_FAULTS": f"{name}=kill@{nth or 1}"}), point
+        assert engine.start(), point
+        assert rows(engine) == [(1,), (2,)], point
+        assert len(of_all(engine, "states")) == 2, point
+        with closing(sqlite3.connect(engine.store / "pgstrata.db")) as database:
+            [body] = database.execute("select body from instances").fetchone()
+            assert json.loads(body), point
