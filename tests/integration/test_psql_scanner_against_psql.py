@@ -97,7 +97,12 @@ Psql = Callable[[bytes], Printed]
 
 
 @pytest.fixture(
-    scope="module", params=["10", "13", "15", pytest.param("17", marks=pytest.mark.slow), "18"]
+    scope="module",
+    params=[
+        "10",
+        "18",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("13", "15", "17")),
+    ],
 )
 def psql(request: pytest.FixtureRequest, reachable_dir: Path) -> Iterator[Psql]:
     """Runs a script on one major, with the psql that is beside its server; the markers printed."""
