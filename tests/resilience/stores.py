@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.resilience.audit import leftovers
 from tests.resilience.engine import Engine, Json
+from tests.resilience.forked import ForkedEngine
 from tests.resilience.kills import rows_of, tear_down
 
 RECIPE = ("-c", "create table t as select 1 as n", "-c", "insert into t values (2)")
@@ -13,9 +14,11 @@ CONTENT = [1, 2]
 
 
 @contextmanager
-def store_in(directory: Path, backend: str = "auto") -> Iterator[Engine]:
+def store_in(
+    directory: Path, backend: str = "auto", made: type[Engine] = ForkedEngine
+) -> Iterator[Engine]:
     """An engine on a new store, and nothing of it afterwards."""
-    engine = Engine(directory / "store", backend)
+    engine = made(directory / "store", backend)
     try:
         yield engine
     finally:

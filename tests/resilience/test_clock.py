@@ -4,15 +4,17 @@ Only the engine's clock does, by libfaketime: a server with a wrong clock is Pos
 """
 
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests import needs
+from tests.filesystems import memory_place
 from tests.resilience.engine import Engine
 from tests.resilience.kills import rows_of
-from tests.resilience.stores import check_it_works, prepared, started
+from tests.resilience.stores import check_it_works, prepared, started, store_in
 
 SLOW = ("-c", "create table t as select 1 as n", "-c", "insert into t select 2 from pg_sleep(2)")
 
@@ -46,6 +48,13 @@ def _library() -> Path:
     if not found:
         needs.missing("libfaketime is not installed (Debian: faketime)")
     return found[0]
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """One that is started as a whole program: the library is loaded with it."""
+    with memory_place() as directory, store_in(directory, made=Engine) as one:
+        yield one
 
 
 @pytest.fixture
