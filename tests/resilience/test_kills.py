@@ -9,7 +9,7 @@ comes by while it recovers.
 import itertools
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +36,9 @@ from tests.resilience.kills import (
 CHAINS = 2
 """How many engines are killed side by side. Each has a store, which takes seconds to set up."""
 
+WORTH_A_CHAIN = 10
+"""For how many kills it is worth that."""
+
 Traces = dict[type[Scenario], list[str]]
 
 TWICE: tuple[tuple[type[Scenario], Kill], ...] = (
@@ -44,8 +47,9 @@ TWICE: tuple[tuple[type[Scenario], Kill], ...] = (
     (Build, Kill("store.add_state.before", 2)),
     (Build, Kill("store.add_instance.after", 1)),
 )
-"""The kills after which a recovery is killed too: each leaves other things to clear away. The last
-two leave most; only after them is it killed where not every moment is tried."""
+"""The kills after which a recovery is killed too: each leaves other things to clear away. The first
+is left out where not every moment is tried, for its recovery comes by no other steps; and one
+backend is enough there."""
 
 BESIDE_PREPARES = frozenset(
     {
@@ -68,13 +72,25 @@ lets nobody in."""
 backends: set[str] = set()
 reached: set[str] = set()
 """The steps that traces came by, over all backends."""
+tried: set[str] = set()
+"""The steps at which one kill was tried, over all backends, where not every moment is."""
 
 
 at_every_moment = pytest.mark.parametrize(
     "every_moment", [False, pytest.param(True, marks=pytest.mark.slow)]
 )
-"""A step is come by many times, in several scenarios: one kill, before it or after it, is enough
-for most runs of the tests."""
+"""A step is come by many times, in several scenarios and with each backend: one kill, before it or
+after it, with the first backend that comes by, is enough for most runs of the tests."""
+
+
+@at_every_moment
+@pytest.mark.parametrize("backend", ["overlay", "copy"])
+def test_no_kill_in_the_middle_of_files_loses_or_leaves_anything(
+    backend: str, every_moment: bool, reachable_dir: Path, tally: Callable[[str], None]
+) -> None:
+    if backend == "overlay" and not needs.IS_ROOT:
+        needs.missing_root("only root can mount")
+    survive_all(backend, reachable_dir, tally, of="statefs.", every_moment=every_moment)
 
 
 @at_every_moment
@@ -82,16 +98,6 @@ def test_no_kill_on_btrfs_loses_or_leaves_anything(
     every_moment: bool, btrfs_dir: Path, tally: Callable[[str], None]
 ) -> None:
     survive_all("btrfs", btrfs_dir, tally, of="", every_moment=every_moment)
-
-
-@at_every_moment
-@pytest.mark.parametrize("backend", ["copy", "overlay"])
-def test_no_kill_in_the_middle_of_files_loses_or_leaves_anything(
-    backend: str, every_moment: bool, reachable_dir: Path, tally: Callable[[str], None]
-) -> None:
-    if backend == "overlay" and not needs.IS_ROOT:
-        needs.missing_root("only root can mount")
-    survive_all(backend, reachable_dir, tally, of="statefs.", every_moment=every_moment)
 
 
 def test_every_step_of_a_prepare_was_come_by() -> None:
@@ -106,10 +112,11 @@ def survive_all(
     backend: str, directory: Path, tally: Callable[[str], None], *, of: str, every_moment: bool
 ) -> None:
     """Kill and recover at all points whose names begin with ``of``, at each moment or at one."""
+    some = not every_moment
     with chain(directory, backend) as one:
         # Most have nothing to do with files, and are tried with one backend.
-        few = bool(of) and not every_moment
-        scenarios, killed_twice = ((Cold, Build), TWICE[-2:]) if few else (SCENARIOS, TWICE)
+        scenarios = (Cold, Build) if of and some else SCENARIOS
+        killed_twice = TWICE if every_moment else () if tried else TWICE[1:]
         traces: Traces = {scenario: one.trace(scenario) for scenario in scenarios}
         restart = one.trace_recovery(Stop, Kill("engine_json.remove.before", 1))
         recoveries = [one.trace_recovery(scenario, kill) for scenario, kill in killed_twice]
@@ -125,12 +132,13 @@ def survive_all(
         )
     ]
     once = [case for case in once if case.kill.point.startswith(of)]
-    twice = [case for case in twice if case.again and case.again.point.startswith(of)]
     if of:  # the snapshot backend is tried in the same way whichever it is
         once = [case for case in once if case.scenario is not Start]
-    if not every_moment:
-        once = by_step(once)
-        twice = [case for case in twice if case[:2] in TWICE[-2:]]
+    if every_moment:
+        twice = [case for case in twice if case.again and case.again.point.startswith(of)]
+    else:
+        once, twice = by_step(once, but=tried), by_step(twice)
+        tried.update(case.kill.step for case in once)
     survived, failures = survive(directory, backend, [*once, *twice])
     points = {kill.point for case in (*once, *twice) for kill in case[1:] if kill is not None}
     tally(
@@ -152,18 +160,19 @@ def cases(traces: Traces) -> Iterator[Case]:
         yield from (Case(scenario, kill) for kill in moments(points, begin, end))
 
 
-def by_step(cases: Iterable[Case]) -> list[Case]:
-    """One case for each step, killed before it and after it by turns."""
+def by_step(cases: Iterable[Case], *, but: Container[str] = ()) -> list[Case]:
+    """One case for each other step, killed before it and after it by turns."""
     steps: dict[str, dict[str, Case]] = {}
     for case in cases:
-        step, _, when = case.kill.point.rpartition(".")
-        steps.setdefault(step, {})[when] = case
+        last = case.again or case.kill
+        if last.step not in but:
+            steps.setdefault(last.step, {})[last.point] = case
     return [
         list(found.values())[number % len(found)] for number, found in enumerate(steps.values())
     ]
 
 
-def survive(directory: Path, backend: str, todo: Iterable[Case]) -> tuple[int, list[str]]:
+def survive(directory: Path, backend: str, todo: Sequence[Case]) -> tuple[int, list[str]]:
     """How many cases' kills were survived, and what went wrong in the others."""
     left = deque(todo)
     failures: list[str] = []
@@ -182,8 +191,9 @@ def survive(directory: Path, backend: str, todo: Iterable[Case]) -> tuple[int, l
                         break  # the next gets a store that nothing is wrong with
         return survived
 
+    chains = min(CHAINS, -(-len(todo) // WORTH_A_CHAIN))
     with ThreadPoolExecutor(CHAINS) as threads:
-        return sum(threads.map(work, range(CHAINS))), failures
+        return sum(threads.map(work, range(chains))), failures
 
 
 def next_of(left: deque[Case]) -> Case | None:
