@@ -194,7 +194,7 @@ async def assemble(
             turns=turns,
         )
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
-        registry = Registry(store=store, runtime=runtime)
+        registry = Registry(store=store, runtime=runtime, turns=turns)
         yield (
             Service(
                 requests=kinds.requests,

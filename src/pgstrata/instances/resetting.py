@@ -4,6 +4,7 @@ The row says first that the instance is being reset. A kill before that has chan
 kill later on, the next start completes the reset, however far it had come.
 """
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.instance import Instance
-from pgstrata.errors import ConflictError, NotFoundError, PgstrataError
+from pgstrata.errors import ConflictError, PgstrataError
+from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA, StateFS
@@ -58,18 +60,22 @@ class Resetting:
         async with self._turns.take(instance_id):
             instance = await self._store.instance(instance_id)
             if instance is None:
-                raise _gone(instance_id)
+                raise gone(instance_id)
             await self._check(instance, force=force)
             await finish(self._reset(instance))
 
     async def recover(self) -> None:
-        """Complete the resets that a killed engine had begun."""
-        for instance in await self._store.instances():
-            if instance.resetting:
-                try:
-                    await self._reset(instance)
-                except PgstrataError as error:
-                    _log.warning("the reset of %s is not complete: %s", instance.instance_id, error)
+        """Complete the resets that a killed engine had begun. One that fails can be begun again."""
+        begun = [one for one in await self._store.instances() if one.resetting]
+        outcomes = await asyncio.gather(*map(self._reset, begun), return_exceptions=True)
+        for instance, outcome in zip(begun, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                _log.warning(
+                    "the reset of %s is not complete: %s",
+                    instance.instance_id,
+                    outcome,
+                    exc_info=None if isinstance(outcome, PgstrataError) else outcome,
+                )
 
     async def _check(self, instance: Instance, *, force: bool) -> None:
         self._limits.check_memory()
@@ -91,7 +97,7 @@ class Resetting:
         instance_id = instance.instance_id
         directory = self._root / "instances" / instance_id
         if not await self._store.begin_reset(instance_id):
-            raise _gone(instance_id)
+            raise gone(instance_id)
         await self._runtime.stop(instance.server, clean=False)
         # A killed engine may have started the new server and not stored it.
         if (unknown := await self._runtime.owner_of(directory / DATA)) is not None:
@@ -99,21 +105,7 @@ class Resetting:
         await self._trash.put([directory])
         with map_full_disk(self._root):
             await clone_state(self._fs, self._state(instance), directory)
-            server = await self._runtime.start(
-                instance.image_id,
-                directory / DATA,
-                address=instance.server.endpoint.address,
-                settings=instance.settings,
-            )
-        if not await self._store.set_server(instance_id, server):
-            # It was removed meanwhile.
-            await self._runtime.stop(server, clean=False)
-            await self._trash.put([directory])
-            raise _gone(instance_id)
+        await start_again(instance, root=self._root, runtime=self._runtime, store=self._store)
 
     def _state(self, instance: Instance) -> Path:
         return self._root / "states" / instance.state_id
-
-
-def _gone(instance_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no instance {instance_id}", remedy="see `pgstrata ls`")

@@ -5,14 +5,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pgstrata.cache.disk_full import map_full_disk
-from pgstrata.domain.instance import Instance, Server
-from pgstrata.errors import ConflictError, NotFoundError
+from pgstrata.domain.instance import Instance
+from pgstrata.errors import ConflictError
+from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
-from pgstrata.statefs.base import DATA
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import finish
 from pgstrata.system.turns import Turns
 
 
@@ -48,7 +46,7 @@ class Restarting:
         async with self._turns.take(instance_id):
             instance = await self._store.instance(instance_id)
             if instance is None:
-                raise _gone(instance_id)
+                raise gone(instance_id)
             if await self._runtime.alive(instance.server):
                 return Running(instance, restarted=False)
             self._check(instance)
@@ -76,31 +74,8 @@ class Restarting:
     async def _restarted(self, instance: Instance) -> Instance:
         # What is left of the old one is cleared away.
         await self._runtime.stop(instance.server, clean=False)
-        data_dir = self._root / "instances" / instance.instance_id / DATA
         self._limits.check_memory()
-        with map_full_disk(self._root):
-            server = await self._runtime.start(
-                instance.image_id,
-                data_dir,
-                address=instance.server.endpoint.address,
-                settings=instance.settings,
-            )
-        stored = False
-        try:
-            stored = await self._store.set_server(instance.instance_id, server)
-        finally:
-            if not stored:
-                await finish(self._discard(instance.instance_id, server))
-        if not stored:
-            raise _gone(instance.instance_id)
+        server = await start_again(
+            instance, root=self._root, runtime=self._runtime, store=self._store
+        )
         return replace(instance, server=server)
-
-    async def _discard(self, instance_id: str, server: Server) -> None:
-        """Stop a server that is not in the row, unless it got there before this was cancelled."""
-        instance = await self._store.instance(instance_id)
-        if instance is None or instance.server != server:
-            await self._runtime.stop(server, clean=False)
-
-
-def _gone(instance_id: str) -> NotFoundError:
-    return NotFoundError(f"instance {instance_id} is gone", remedy="see `pgstrata ls`")

@@ -17,12 +17,13 @@ from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
 from pgstrata.errors import ConflictError, PgstrataError
+from pgstrata.instances.again import start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import finish
-from pgstrata.system.turns import Turns
+from pgstrata.system.turns import Turns, of_name
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class InstanceStarter:
     @asynccontextmanager
     async def _having_name(self, order: InstanceOrder) -> AsyncIterator[Instance | None]:
         """Nobody else gets the order's name in the block, which gets the instance to replace."""
-        async with self._turns.take(f"name {order.name or order.job_id}"):
+        async with self._turns.take(of_name(order.name or order.job_id)):
             bearer = await self._bearer(order.name, replace=order.replace)
             if bearer is None:
                 yield None
@@ -181,9 +182,11 @@ class InstanceStarter:
 
     async def discard(self, job_id: str) -> None:
         """Remove the instance started for a job, if there is one: no client knows about it."""
-        started = await self._store.instance(identity.instance_id(job_id))
-        if started is not None:
-            await self._undo(started.instance_id, started.server)
+        instance_id = identity.instance_id(job_id)
+        async with self._turns.take(instance_id):
+            started = await self._store.instance(instance_id)
+            if started is not None:
+                await self._undo(instance_id, started.server)
 
     async def recover(self) -> None:
         """Remove what a killed engine left of instances without a row."""
@@ -205,14 +208,7 @@ class InstanceStarter:
         if await self._runtime.alive(instance.server):
             return
         try:
-            server = await self._runtime.start(
-                instance.image_id,
-                self._directories / instance.instance_id / DATA,
-                address=instance.server.endpoint.address,
-                settings=instance.settings,
-            )
-            if not await self._store.set_server(instance.instance_id, server):
-                await self._runtime.stop(server, clean=False)
+            await start_again(instance, root=self._root, runtime=self._runtime, store=self._store)
         except PgstrataError as error:
             _log.warning(
                 "instance %s was not replaced and does not start again: %s",

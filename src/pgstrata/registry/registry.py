@@ -11,6 +11,7 @@ from pgstrata.domain.state import State
 from pgstrata.errors import InvalidArgumentError, InvalidNameError, NotFoundError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
+from pgstrata.system.turns import Turns, of_name
 
 _PREFIX: Final = re.compile("[0-9a-f]{8,}", re.IGNORECASE)
 _SHORT: Final = re.compile("[0-9a-f]{1,7}", re.IGNORECASE)
@@ -21,9 +22,11 @@ _UNFINISHED_RESET: Final = "its reset is not complete; reset it again if that st
 class Registry:
     """Reads the store, and asks the runtime whether servers are still running."""
 
-    def __init__(self, *, store: Store, runtime: Runtime) -> None:
+    def __init__(self, *, store: Store, runtime: Runtime, turns: Turns) -> None:
+        """``turns``: see ``InstanceStarter``."""
         self._store = store
         self._runtime = runtime
+        self._turns = turns
 
     async def states(
         self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -116,7 +119,8 @@ class Registry:
         """
         if reason := invalid(name):
             raise InvalidNameError(name, reason)
-        await self._store.bind_name(name, instance_id)
+        async with self._turns.take(of_name(name)), self._turns.take(instance_id):
+            await self._store.bind_name(name, instance_id)
         entry = await self.name(name)
         if entry is None:
             raise NotFoundError(
@@ -126,7 +130,8 @@ class Registry:
 
     async def unbind_name(self, name: str) -> bool:
         """Forget a name, and take it from its instance. Returns False if there is none."""
-        return await self._store.unbind_name(name)
+        async with self._turns.take(of_name(name)):
+            return await self._store.unbind_name(name)
 
     async def _status(self, instance: Instance) -> InstanceStatus:
         if instance.expires_at is not None and instance.expires_at <= utc_now():

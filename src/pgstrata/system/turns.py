@@ -6,6 +6,11 @@ from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 
+def of_name(name: str) -> str:
+    """The key of a name; that of an instance is its id. Who wants both takes the name's first."""
+    return f"name {name}"
+
+
 class Turns:
     """A lock for each thing, by any key, for as long as somebody holds or awaits it."""
 

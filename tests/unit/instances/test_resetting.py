@@ -133,3 +133,30 @@ def test_what_is_not_there_cannot_be_reset(tmp_path: Path) -> None:
                 await heart.resetting.reset("0" * 32, force=True)
 
     run(scenario())
+
+
+def test_what_goes_wrong_with_one_reset_keeps_no_other_and_no_engine_from_going_on(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            first, second = await changed(heart), await changed(heart)
+            for instance in (first, second):
+                await heart.store.begin_reset(instance.instance_id)
+        heart.start_engine()
+        clone = heart.statefs.clone
+
+        async def fail_for_first(source: Path, volume: Path) -> None:
+            if volume == place_of(heart, first):
+                raise PermissionError(str(volume))
+            await clone(source, volume)
+
+        heart.statefs.clone = fail_for_first  # type: ignore[method-assign]
+        async with engine(heart):
+            await heart.resetting.recover()
+            left = {one.instance_id: one.resetting for one in await heart.store.instances()}
+            assert left == {first.instance_id: True, second.instance_id: False}
+            assert heart.steps_in(place_of(heart, second)) == ["a"]
+
+    run(scenario())

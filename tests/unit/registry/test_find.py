@@ -13,6 +13,7 @@ from pgstrata.registry.registry import Registry
 from pgstrata.runtime.memory import MemoryRuntime
 from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
+from pgstrata.system.turns import Turns
 
 FIRST, SECOND, OTHER = "c0ffee00" + "1" * 24, "c0ffee00" + "2" * 24, "beef" * 8
 STATE = State(
@@ -50,7 +51,8 @@ def find(ref: str) -> str:
                     ),
                 )
             )
-        registry = Registry(store=store, runtime=MemoryRuntime(MemoryDisk()))
+        runtime = MemoryRuntime(MemoryDisk())
+        registry = Registry(store=store, runtime=runtime, turns=Turns())
         return (await registry.find(ref)).instance_id
 
     return asyncio.run(found())

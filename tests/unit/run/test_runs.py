@@ -43,7 +43,7 @@ class Rig:
     def made(self, *, programs_allowed: bool = True) -> Runs:
         store, runtime = self.heart.store, self.heart.runtime
         return Runs(
-            registry=Registry(store=store, runtime=runtime),
+            registry=Registry(store=store, runtime=runtime, turns=self.heart.turns),
             restarting=Restarting(
                 root=self.heart.root,
                 runtime=runtime,
