@@ -156,12 +156,17 @@ def _size(setting: Setting) -> Values:
     )
 
 
+# As many digits of each unit as cannot be too long.
+_DURATION = "[0-9]{1,8}s?|[0-9]{1,7}m|[0-9]{1,5}h|[0-9]{1,4}d|10000d"
+
+
 def _duration(setting: Setting) -> Values:
     return Values(
         "a duration",
-        f" such as 90s, 15m, 2h or 1d{_at_least(setting, 'second')}",
+        f" such as 90s, 15m, 2h or 1d{_at_least(setting, 'second')}, at most "
+        f"{durations.write(durations.LONGEST)}",
         lambda value: _not_below(setting.least, durations.parse(_digits(value))),
-        _number_or_text(setting, "[0-9]+[smhd]?"),
+        _number_or_text(setting, _DURATION, durations.LONGEST),
         durations.write,
     )
 
@@ -231,12 +236,13 @@ def _at_least(setting: Setting, unit: str) -> str:
     return f", at least {setting.least} {unit}" if setting.least else ""
 
 
-def _number_or_text(setting: Setting, number: str) -> Mapping[str, Any]:
+def _number_or_text(setting: Setting, number: str, most: int | None = None) -> Mapping[str, Any]:
     """Return the schema of a size or duration: a number in its smallest unit, or text."""
     not_zero = "(?=.*[1-9])" if setting.least else ""
+    bound = {} if most is None else {"maximum": most}
     return {
         "anyOf": [
-            {"type": "integer", "minimum": setting.least},
+            {"type": "integer", "minimum": setting.least, **bound},
             {"type": "string", "pattern": f"^{not_zero}({number})$"},
         ]
     }

@@ -5,7 +5,11 @@ from typing import NewType
 Seconds = NewType("Seconds", int)
 """A duration that a person chose."""
 
+LONGEST = Seconds(10_000 * 86400)
+"""The longest duration: 27 years. What is added to it is still a date, and fits every timer."""
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOST_DIGITS = 20
 _LARGEST_FIRST = tuple(reversed(_SECONDS.items()))
 _SPELLED = {"m": "min"}
 
@@ -13,14 +17,19 @@ _SPELLED = {"m": "min"}
 def parse(text: str) -> Seconds:
     """Parse ``90``, ``90s``, ``15m``, ``2h`` or ``1d`` into whole seconds.
 
-    Raises ``ValueError``, with a message for people, for anything else.
+    Raises ``ValueError``, with a message for people, for anything else and above ``LONGEST``.
     """
     stripped = text.strip()
     unit = stripped[-1:]
     number = stripped[:-1] if unit in _SECONDS else stripped
     if not (number.isascii() and number.isdigit()):
         raise ValueError(f'"{text}" is not a duration such as 90s, 15m, 2h or 1d')
-    return Seconds(int(number) * _SECONDS.get(unit, 1))
+    digits = number.lstrip("0") or "0"
+    # Python refuses to convert thousands of them.
+    seconds = int(digits) * _SECONDS.get(unit, 1) if len(digits) < _MOST_DIGITS else LONGEST + 1
+    if seconds > LONGEST:
+        raise ValueError(f'"{text[:_MOST_DIGITS]}" is too long; give at most {write(LONGEST)}')
+    return Seconds(seconds)
 
 
 def parse_positive(text: str) -> Seconds:

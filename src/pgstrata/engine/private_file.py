@@ -12,6 +12,8 @@ def write_private(file: Path, content: bytes) -> None:
     draft = file.with_name(f".{file.name}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with faults.step("private_file.write"), os.fdopen(descriptor, "wb") as stream:
+        # A draft that was there may have had another mode.
+        os.fchmod(descriptor, 0o600)
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

@@ -109,6 +109,9 @@ def test_a_whole_file_that_is_valid_can_be_loaded_and_one_that_is_not_cannot(
     for text, valid in (
         ("instances: {max: 3, defaultTtl: 1h}\nruntime: {settings: {jit: off}}", True),
         ("instances: {max: 3, defaultTtl: 1w}", False),
+        ("instances: {max: 3, defaultTtl: 10000d}", True),
+        ("instances: {max: 3, defaultTtl: 10001d}", False),
+        ("instances: {max: 3, defaultTtl: 864000001}", False),
         ("instances: {least: 3}", False),
     ):
         file.write_text(text)

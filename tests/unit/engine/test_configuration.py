@@ -1,15 +1,19 @@
 """An engine's configuration: what is stored, what counts, and what is refused."""
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pgstrata.config import keys
 from pgstrata.config.schema import json_schema
 from pgstrata.engine.configuration import FILE, EngineConfiguration
 from pgstrata.errors import ConflictError, InvalidArgumentError, ProgramsNotAllowedError
 from pgstrata.settings import Settings
+from tests.packages.installing import record
 
 
 def configuration(store: Path, **layers: dict[str, Any]) -> EngineConfiguration:
@@ -126,3 +130,53 @@ def test_clients_that_may_not_run_programs_may_not_choose_them_either(tmp_path: 
             engine.set(path, value)
     engine.set("instances.max", 4)
     assert engine.settings.instances.max == 4
+
+
+_VAULT = """
+from typing import Annotated, NamedTuple
+from pgstrata.domain.setting import Setting
+
+class VaultSettings(NamedTuple):
+    key: Annotated[str | None, Setting("what opens the vault", secret=True)] = None
+
+class PLUGIN:
+    name = section = "vault"
+    settings = staticmethod(lambda: VaultSettings)
+"""
+
+
+@pytest.fixture
+def vault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A kind of another package is installed, which has a secret setting."""
+    packages = tmp_path / "packages"
+    entry_points = {"pgstrata.kinds": {"vault": "vault:PLUGIN"}}
+    record(packages, {"name": "vault", "version": "1", "entry-points": entry_points})
+    (packages / "vault.py").write_text(_VAULT)
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(packages)
+        _forget_kinds()
+        yield
+    _forget_kinds()
+    sys.modules.pop("vault", None)
+
+
+def _forget_kinds() -> None:
+    for found in (keys.kind_keys, keys._kind_settings):
+        found.cache_clear()
+
+
+@pytest.mark.usefixtures("vault")
+def test_a_secret_is_kept_where_only_the_engine_reads_it_and_never_shown(tmp_path: Path) -> None:
+    for old in (FILE, f".{FILE}.draft"):
+        (tmp_path / old).write_text("{}")
+        (tmp_path / old).chmod(0o644)
+    engine = configuration(tmp_path)
+    change = engine.set("vault.key", "open sesame")
+    shown = [change.value, engine.get("vault.key", effective=False)]
+    shown += [engine.get(None, effective=effective) for effective in (True, False)]
+    assert "sesame" not in str(shown)
+    assert json.loads((tmp_path / FILE).read_text()) == {"vault": {"key": "open sesame"}}
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    again = configuration(tmp_path)
+    again.set("instances.max", 4)
+    assert json.loads((tmp_path / FILE).read_text())["vault"] == {"key": "open sesame"}

@@ -31,6 +31,7 @@ from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, View, run_by_l
 NAME = "exec"
 _LAST_LINES = 40
 
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _READ_ONLY = re.compile(r"read-only file system|EROFS", re.IGNORECASE)
 _UNREACHABLE = re.compile(
     r"name resolution|could not resolve|\bEAI_AGAIN\b|\bENOTFOUND\b|\bUnknownHostException|"
@@ -219,9 +220,11 @@ def _fields(request: PrepareRequest) -> ExecFields:
             remedy="leave it out",
         )
     for name in fields.exec_env:
-        if not name or "=" in name:
+        if not _VARIABLE.fullmatch(name):
             raise InvalidArgumentError(
-                f'"{name}" is not the name of a variable', remedy="write NAME=VALUE"
+                f'"{name}" is not the name of a variable',
+                remedy="write NAME=VALUE, with a name of letters, digits and _ that begins with no "
+                "digit: shells drop any other",
             )
         if name in _connection(None):
             raise InvalidArgumentError(

@@ -333,6 +333,9 @@ def test_what_changes_between_plan_and_run_is_noticed(project: Project, change: 
         (("sql",), {"exec_read": ("/none",)}, "--read"),
         ((), {"exec_env": {"DATABASE_URL": "x"}}, "DATABASE_URL"),
         ((), {"exec_env": {"A=B": "x"}}, "A=B"),
+        ((), {"exec_env": {"1A": "x"}}, '"1A" is not the name of a variable'),
+        ((), {"exec_env": {"A-B": "x"}}, "A-B"),
+        ((), {"exec_env": {"\u00c4": "x"}}, "\u00c4"),
         ((), {"exec_command": "run"}, "exec_command"),
     ],
 )
