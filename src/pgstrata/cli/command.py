@@ -94,9 +94,14 @@ def option_lines(options: Sequence[Option]) -> list[str]:
     ]
 
 
-class Detached(Exception):  # noqa: N818 - it is not an error: the user chose to
-    """The user detached from a job, which keeps running."""
+INTERRUPTED = 130
+"""The exit code of a command ended by Ctrl+C, as a shell reports it."""
 
-    def __init__(self, job_id: str) -> None:
+
+class Detached(Exception):  # noqa: N818 - it is not an error: somebody chose to
+    """The user detached from a job, which keeps running, or a signal ended us."""
+
+    def __init__(self, job_id: str, exit_code: int = INTERRUPTED) -> None:
         super().__init__(job_id)
         self.job_id = job_id
+        self.exit_code = exit_code

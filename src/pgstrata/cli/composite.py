@@ -21,6 +21,7 @@ from pgstrata.cli.recipe import request_of
 from pgstrata.errors import InvalidArgumentError, PgstrataError
 from pgstrata.kinds.plugin import KindPlugin
 from pgstrata.system import foreground
+from pgstrata.system.signals import ENDING, handling
 
 if TYPE_CHECKING:
     from pgstrata.client.engine import Engine
@@ -180,9 +181,6 @@ class _Signalled(BaseException):
         self.number = number
 
 
-_ENDING = (signal.SIGHUP, signal.SIGTERM)
-
-
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Have signals raise ``_Signalled``, so that what must be undone is."""
@@ -190,12 +188,12 @@ def _ended_by_signals() -> Iterator[None]:
     def leave(number: int, _frame: FrameType | None) -> NoReturn:
         raise _Signalled(number)
 
-    with foreground.handling(_ENDING, leave):
+    with handling(ENDING, leave):
         yield
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """Ignore what would end this process or interrupt it."""
-    with foreground.handling((*_ENDING, signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN):
+    with handling((*ENDING, signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN):
         yield

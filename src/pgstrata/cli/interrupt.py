@@ -1,4 +1,7 @@
-"""Ctrl+C while following a job: asks what to do, since the engine continues the job."""
+"""Ctrl+C while following a job: asks what to do, since the engine continues the job.
+
+The question goes to the terminal whatever standard input is, which may be a script.
+"""
 
 import os
 import sys
@@ -7,6 +10,8 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+
+from pgstrata.system.signals import TERMINAL, is_in_foreground
 
 ReadKey = Callable[[], str]
 
@@ -21,7 +26,7 @@ class Choice(Enum):
 
 def is_interactive() -> bool:
     """Return whether there is a person at a terminal to ask."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return sys.stderr.isatty() and is_in_foreground()
 
 
 def ask() -> Choice:
@@ -32,7 +37,7 @@ def ask() -> Choice:
 
 
 def ask_with(read: ReadKey) -> Choice:
-    """Ask, on stderr. Another Ctrl+C detaches."""
+    """Ask, on stderr. Another Ctrl+C stops the job."""
     try:
         while True:
             _write("\n[s] stop  [d] detach  [Esc/Enter] continue ")
@@ -40,7 +45,7 @@ def ask_with(read: ReadKey) -> Choice:
             if choice is not Choice.STOP or _confirm(read):
                 return choice
     except KeyboardInterrupt:
-        return Choice.DETACH
+        return Choice.STOP
     finally:
         _write("\n")
 
@@ -57,13 +62,14 @@ def _choice(key: str) -> Choice:
 @contextmanager
 def _single_keys() -> Iterator[ReadKey]:
     """Read keys without waiting for Enter. A key that sends several characters counts once."""
-    terminal = sys.stdin.fileno()
+    terminal = os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     before = termios.tcgetattr(terminal)
     try:
         tty.setcbreak(terminal)
         yield lambda: os.read(terminal, 32)[:1].decode("ascii", "replace")
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        os.close(terminal)
 
 
 def _write(text: str) -> None:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from pgstrata import __version__
 from pgstrata.cli import command_table
-from pgstrata.cli.command import Command, Context, Detached, Output, help_text, option_lines
+from pgstrata.cli.command import (
+    INTERRUPTED,
+    Command,
+    Context,
+    Detached,
+    Output,
+    help_text,
+    option_lines,
+)
 from pgstrata.cli.options import HELP, Given, help_before, parse, setting_option
 from pgstrata.cli.report import report, report_detached
 from pgstrata.config.keys import OWN
@@ -17,9 +25,6 @@ from pgstrata.config.load import load
 from pgstrata.errors import InvalidArgumentError, PgstrataError
 from pgstrata.kinds.plugin import Option
 from pgstrata.system import environment
-
-INTERRUPTED = 130
-"""The exit code of a command ended by Ctrl+C, as a shell reports it."""
 
 USAGE = 2
 
@@ -62,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except Detached as left:
         report_detached(left.job_id, as_json=as_json)
-        return INTERRUPTED
+        return left.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

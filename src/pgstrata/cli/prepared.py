@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.document import print_document
-from pgstrata.cli.follow import Ending
+from pgstrata.cli.follower import Ending
 from pgstrata.cli.plan_view import show_plan
 from pgstrata.cli.steps import steps_of, title
 from pgstrata.cli.text import one_line, relative, short

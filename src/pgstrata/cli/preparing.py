@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.document import print_document
-from pgstrata.cli.follow import follow
+from pgstrata.cli.follow import watch
 from pgstrata.cli.options import Given
 from pgstrata.cli.prepared import show_ending
 from pgstrata.kinds.plugin import Option
@@ -44,7 +44,7 @@ def _follow(
     context: Context, engine: "Engine", accepted: "JobAccepted", *, goes_on: bool = False
 ) -> None:
     position = accepted.queue_place
-    ending = follow(context, engine, accepted.job_id, queue_place=position)
+    ending = watch(context, engine, accepted.job_id, queue_place=position)
     show_ending(context, ending, goes_on=goes_on)
 
 

@@ -1,45 +1,98 @@
-"""Progress on stderr: a live line on a terminal, plain lines anywhere else."""
+"""Progress on stderr: a live view on a terminal, plain lines anywhere else.
 
-from collections.abc import Mapping
-from typing import Protocol, TextIO
+Events change what is to be shown, and a clock decides when: so the time of a step passes while its
+tool is silent, and a tool with much to say costs no more frames than another.
+"""
 
-from pgstrata.cli.steps import Outcome, Report, Working
-from pgstrata.cli.text import columns, cut, one_line
+import errno
+import os
+import signal
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from pgstrata.cli.steps import Report, Working
+from pgstrata.cli.text import one_line
 from pgstrata.domain.durations import measured
 
-_DIM = "\x1b[2m"
-_RESET = "\x1b[0m"
-_CLEAR = "\r\x1b[K"
-_CLEAR_ABOVE = "\x1b[A\x1b[K"
-_COLOURS: Mapping[Outcome, str] = {"cached": "\x1b[36m", "built": "\x1b[32m", "failed": "\x1b[31m"}
-_MARKS: Mapping[Outcome, str] = {"cached": "=", "built": "+", "failed": "!"}
-_BAR = 16
+Now = Callable[[], Working | None]
+
+SLOW_SECONDS = 10.0
+"""How long a step runs until a line says so where there is no live view, again and again."""
 
 
-class Progress(Protocol):
+class Progress(ABC):
     """Shows the progress of a job."""
 
+    def __init__(self, stream: TextIO, now: Now, period: float) -> None:
+        """``now``: says what is being done. ``period``: seconds from one ``tick`` to the next."""
+        self._stream = stream
+        self._now = now
+        self._period = period
+        self._lost = False
+        self._ticking: tuple[threading.Thread, threading.Event] | None = None
+
+    @abstractmethod
     def done(self, report: Report) -> None:
         """Show a step that ended."""
 
-    def working(self, now: Working) -> None:
-        """Show what is being done now; called repeatedly while it lasts."""
-
+    @abstractmethod
     def log(self, line: str) -> None:
         """Show a line of a tool's output."""
 
+    @abstractmethod
     def note(self, line: str) -> None:
         """Show a line that stays on the screen."""
 
-    def clear(self) -> None:
-        """Remove anything from the screen that was going to change."""
+    @abstractmethod
+    def tick(self) -> None:
+        """Show what is being done now."""
+
+    def start(self) -> None:
+        """Tick from now on, in a thread of its own."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._tick_until, args=(over,), name="progress")
+        thread.daemon = True
+        self._ticking = (thread, over)
+        thread.start()
+
+    def stop(self) -> None:
+        """Show nothing any more that would change. May be repeated, and followed by a start."""
+        if self._ticking is not None:
+            thread, over = self._ticking
+            over.set()
+            thread.join()
+            self._ticking = None
+
+    def _tick_until(self, over: threading.Event) -> None:
+        try:
+            while not over.wait(self._period):
+                self.tick()
+        except BrokenPipeError:
+            return  # the next line of the main thread meets it as well
+
+    def _write(self, text: str) -> None:
+        """Write to the stream. A terminal that is gone is the same as its hangup."""
+        if self._lost:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self._lost = True
+            os.kill(os.getpid(), signal.SIGHUP)
 
 
-def for_stream(stream: TextIO, env: Mapping[str, str], *, verbose: bool) -> Progress:
+def for_stream(stream: TextIO, env: Mapping[str, str], now: Now, *, verbose: bool) -> Progress:
     """Choose how to show progress: live on a capable terminal, otherwise plain."""
     if not stream.isatty() or env.get("TERM") == "dumb":
-        return Plain(stream, verbose=verbose)
-    return Live(stream, colour=not env.get("NO_COLOR"), verbose=verbose)
+        return Plain(stream, now, verbose=verbose)
+    from pgstrata.cli.live import Live
+
+    return Live(stream, now, colour=not env.get("NO_COLOR"), verbose=verbose)
 
 
 def report_line(report: Report) -> str:
@@ -49,89 +102,42 @@ def report_line(report: Report) -> str:
     return f"{position} {report.outcome:<6}  {one_line(report.title)}{took}"
 
 
-class Plain:
-    """Shows one line for each step that ended, and never changes it."""
+def one_line_kept(line: str) -> str:
+    """Make a line safe to print, keeping its indentation."""
+    body = line.lstrip(" ")
+    return line[: len(line) - len(body)] + one_line(body)
 
-    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
-        self._stream = stream
+
+class Plain(Progress):
+    """Shows one line for each step that ended, and some for one that is slow."""
+
+    def __init__(
+        self, stream: TextIO, now: Now, *, verbose: bool, slow_seconds: float = SLOW_SECONDS
+    ) -> None:
+        super().__init__(stream, now, min(1.0, slow_seconds))
         self._verbose = verbose
+        self._slow_seconds = slow_seconds
+        self._told: tuple[int | None, str] | None = None
+        self._tell_at = slow_seconds
 
     def done(self, report: Report) -> None:
         self.note(report_line(report))
-
-    def working(self, now: Working) -> None:
-        """Do nothing: it would only fill a log file."""
 
     def log(self, line: str) -> None:
         if self._verbose:
             self.note(f"      {line}")
 
     def note(self, line: str) -> None:
-        print(one_line_kept(line), file=self._stream, flush=True)
+        self._write(one_line_kept(line) + "\n")
 
-    def clear(self) -> None:
-        """Do nothing: every line stays."""
-
-
-class Live:
-    """Shows a line for each step that ended, then the current one and its tool's last output."""
-
-    def __init__(self, stream: TextIO, *, colour: bool, verbose: bool) -> None:
-        self._stream = stream
-        self._colour = colour
-        self._verbose = verbose
-        self._last_log = ""
-        self._lines_shown = 0
-
-    def done(self, report: Report) -> None:
-        self._last_log = ""
-        mark = self._paint(_MARKS[report.outcome], _COLOURS[report.outcome])
-        text = cut(report_line(report), self._width() - 2)
-        self.note(f"{mark} " + (self._paint(text, _DIM) if report.outcome == "cached" else text))
-
-    def working(self, now: Working) -> None:
-        self.clear()
-        took = f"  {measured(now.seconds)}"
-        title = cut(self._head(now) + one_line(now.title), self._width() - len(took))
-        lines = [title + took]
-        if self._last_log:
-            lines.append(self._paint(cut(f"  {self._last_log}", self._width()), _DIM))
-        self._write("\n".join(lines))
-        self._lines_shown = len(lines)
-
-    def log(self, line: str) -> None:
-        self._last_log = one_line(line)
-        if self._verbose:
-            self.note(self._paint(f"      {self._last_log}", _DIM))
-
-    def note(self, line: str) -> None:
-        self.clear()
-        self._write(line + "\n")
-
-    def clear(self) -> None:
-        if self._lines_shown:
-            self._write(_CLEAR + _CLEAR_ABOVE * (self._lines_shown - 1))
-            self._lines_shown = 0
-
-    def _head(self, now: Working) -> str:
-        if now.number is None:
-            return ""
-        full = _BAR * (now.number - 1) // now.total
-        return f"[{'#' * full}{'.' * (_BAR - full)}] {now.number}/{now.total}  "
-
-    def _width(self) -> int:
-        # One column less, since some terminals wrap after the last one.
-        return (columns(self._stream) or 80) - 1
-
-    def _paint(self, text: str, colour: str) -> str:
-        return f"{colour}{text}{_RESET}" if self._colour else text
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
-
-
-def one_line_kept(line: str) -> str:
-    """Make a line safe to print, keeping its indentation."""
-    body = line.lstrip(" ")
-    return line[: len(line) - len(body)] + one_line(body)
+    def tick(self) -> None:
+        """Say so if a step is slow."""
+        now = self._now()
+        if now is None:
+            return
+        if self._told != (now.number, now.title):
+            self._told, self._tell_at = (now.number, now.title), self._slow_seconds
+        if now.seconds >= self._tell_at:
+            position = "" if now.number is None else f"[{now.number}/{now.total}] running  "
+            self.note(f"{position}{one_line(now.title)}  {measured(now.seconds)}")
+            self._tell_at = now.seconds - now.seconds % self._slow_seconds + self._slow_seconds

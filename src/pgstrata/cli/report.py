@@ -1,6 +1,7 @@
 """Reports errors: what is wrong, what to do, and the tool's output."""
 
 import json
+import os
 import sys
 
 from pgstrata.cli.text import one_line, printable
@@ -32,8 +33,13 @@ def _more(error: PgstrataError) -> list[str]:
 
 def report_detached(job_id: str, *, as_json: bool) -> None:
     """Say that a job keeps running, and how to attach to it again."""
-    print(f"job {job_id} continues in the engine", file=sys.stderr)
-    print(f"  follow it:  pgstrata watch {job_id}", file=sys.stderr)
-    print(f"  stop it:    pgstrata rm --force {job_id}", file=sys.stderr)
+    try:
+        print(f"job {job_id} continues in the engine", file=sys.stderr)
+        print(f"  follow it:  pgstrata watch {job_id}", file=sys.stderr)
+        print(f"  stop it:    pgstrata rm --force {job_id}", file=sys.stderr)
+    except OSError:
+        # The terminal is gone, and nobody is there to be told but the engine, which has seen us go.
+        # The interpreter must not try to flush it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     if as_json:
         print(json.dumps({"job_id": job_id, "detached": True}))

@@ -1,11 +1,13 @@
 """The progress of a job, derived from its plan and its events."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgstrata.cli.text import relative, short
+from pgstrata.errors import CancelledJobError
 
 if TYPE_CHECKING:
     from pgstrata.api.jobs import TaskEntry
@@ -15,9 +17,11 @@ if TYPE_CHECKING:
 EXECUTE_PREFIX = "execute-"
 """The prefix of the ids of tasks that make a state."""
 
-Outcome = Literal["cached", "built", "failed"]
+Outcome = Literal["cached", "built", "failed", "cancelled"]
 
+_QUEUED = "queued"
 _PHASES = (
+    (_QUEUED, "waiting for a slot"),
     ("plan", "planning"),
     ("resolve", "resolving the image"),
     ("prepare", "cloning and starting the instance"),
@@ -43,7 +47,7 @@ class Working(NamedTuple):
     total: int
     title: str
     seconds: float
-    """How long it has been running, by the engine's clock."""
+    """How long it has been running."""
 
 
 class _Step(NamedTuple):
@@ -55,14 +59,30 @@ class _Step(NamedTuple):
 class Steps:
     """Follows the steps of one job. A repeated event changes nothing."""
 
-    def __init__(self, work_dir: Path) -> None:
-        """``work_dir``: titles name files relative to it."""
+    def __init__(self, work_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """``work_dir``: titles name files relative to it. ``clock``: seconds that pass here."""
         self._work_dir = work_dir
+        self._clock = clock
         self._steps: dict[str, _Step] = {}
         self._started: dict[str, datetime] = {}
         self._reported: set[str] = set()
         self._latest: datetime | None = None
-        self.working: Working | None = None
+        self._current: tuple[str, float] | None = None
+        """The task that runs, and when it began by our clock."""
+        self._failed: Report | None = None
+        """What is reported once its error is known."""
+
+    @property
+    def working(self) -> Working | None:
+        """What is being done now, and for how long. May be asked by another thread."""
+        if (current := self._current) is None:
+            return None
+        task_id, began = current
+        seconds = max(self._clock() - began, 0.0)
+        if (step := self._steps.get(task_id)) is not None:
+            return Working(step.number, len(self._steps), step.title, seconds)
+        phase = next((text for start, text in _PHASES if task_id.startswith(start)), task_id)
+        return Working(None, len(self._steps), phase, seconds)
 
     def lacks(self, event: "Event") -> bool:
         """Return whether the event is about a step that is not loaded yet."""
@@ -77,37 +97,58 @@ class Steps:
         }
 
     def apply(self, event: "Event") -> Report | None:
-        """Apply a task event. Returns a report, once, if the event ends a step."""
-        task_id = event.task_id or ""
+        """Apply an event. Returns a report, once, if the event ends a step."""
+        match event.type:
+            case "task" if event.task_id:
+                return self._apply_task(event.task_id, event)
+            case "log" if event.task_id:
+                self._hear(event.task_id, event.ts)
+            case "status":
+                self._current = None
+                if event.status == _QUEUED:
+                    self._hear(_QUEUED, event.ts)
+                return self._take_failed("failed")
+            case "error":
+                cancelled = event.error is not None and event.error.code == CancelledJobError.code
+                return self._take_failed("cancelled" if cancelled else "failed")
+        return None
+
+    def _apply_task(self, task_id: str, event: "Event") -> Report | None:
         if task_id.startswith("plan") and self._is_news(event):
             # A new plan replaces all steps.
             self._steps, self._started, self._reported = {}, {}, set()
-        self._started.setdefault(task_id, event.ts)
-        seconds = _between(self._started[task_id], event.ts)
-        step = self._steps.get(task_id)
-        self.working = self._now(task_id, step, seconds)
+        self._hear(task_id, event.ts)
         if event.status is None or not event.status.terminal:
             return None
-        self.working = None
+        self._current = None
+        step = self._steps.get(task_id)
         if step is None or task_id in self._reported:
             return None
         self._reported.add(task_id)
+        seconds = _between(self._started[task_id], event.ts)
         outcome: Outcome = "cached" if step.cached else "built"
+        report = Report(step.number, len(self._steps), step.title, outcome, seconds)
         if event.status == "failed":
-            outcome = "failed"
-        return Report(step.number, len(self._steps), step.title, outcome, seconds)
+            self._failed = report
+            return None
+        return report
+
+    def _hear(self, task_id: str, when: datetime) -> None:
+        """Note that a task runs. What was said long ago may come late, but nothing comes early."""
+        began = self._clock() - _between(self._started.setdefault(task_id, when), when)
+        if self._current is not None and self._current[0] == task_id:
+            began = min(began, self._current[1])
+        self._current = (task_id, began)
+
+    def _take_failed(self, outcome: Outcome) -> Report | None:
+        failed, self._failed = self._failed, None
+        return failed and failed._replace(outcome=outcome)
 
     def _is_news(self, event: "Event") -> bool:
         """Return whether a planning event is later than all before, so not a repetition."""
         when, before = event.ts, self._latest
         self._latest = when if before is None else max(when, before)
         return before is None or when > before
-
-    def _now(self, task_id: str, step: _Step | None, seconds: float) -> Working:
-        if step is not None:
-            return Working(step.number, len(self._steps), step.title, seconds)
-        phase = next((text for start, text in _PHASES if task_id.startswith(start)), task_id)
-        return Working(None, len(self._steps), phase, seconds)
 
 
 def steps_of(tasks: "Iterable[TaskSpec]") -> "list[StateExecuteTask]":

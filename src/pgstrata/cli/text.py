@@ -1,7 +1,9 @@
 """Formatting for people: tables, short ids."""
 
 import os
+import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TextIO
 
@@ -23,9 +25,25 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.splitlines()))
 
 
+def cells(text: str) -> int:
+    """Return how many columns printable text takes on a terminal."""
+    return len(text) if text.isascii() else sum(map(_cells_of, text))
+
+
 def cut(text: str, width: int) -> str:
-    """Cut text to at most ``width`` characters, with an ellipsis if it was longer."""
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    """Cut text to at most ``width`` columns, with an ellipsis if it was longer."""
+    if cells(text) <= width:
+        return text
+    if text.isascii():
+        return text[: max(width - 1, 0)] + "…"
+    ends = accumulate(map(_cells_of, text))
+    return text[: sum(end < width for end in ends)] + "…"
+
+
+def _cells_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def relative(text: str, directory: Path) -> str:

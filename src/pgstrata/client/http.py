@@ -21,6 +21,8 @@ Body = msgspec.Struct | Mapping[str, Any]
 _STALE_SECONDS = 2.0
 """The engine may close a connection that is idle for longer, just as it is used again."""
 
+_READ_BYTES = 64 * 1024
+
 _CONTEXT_CHARS = 20
 """How many characters are shown on each side of one that cannot be sent."""
 
@@ -236,11 +238,23 @@ def _reason(error: OSError | http.client.HTTPException) -> str:
 
 
 def _models(response: http.client.HTTPResponse, kind: type[T], address: Address) -> Iterator[T]:
-    while line := response.readline():
-        if not line.endswith(b"\n"):
-            raise http.client.IncompleteRead(line)
+    for line in _lines(response):
         if line.strip():
             yield _decoded(line, kind, address)
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Split what comes into lines, since ``readline`` of a chunked response is very slow."""
+    begun: list[bytes] = []
+    while data := response.read1(_READ_BYTES):
+        first, *more = data.split(b"\n")
+        begun.append(first)
+        if more:
+            yield b"".join(begun)
+            yield from more[:-1]
+            begun = more[-1:]
+    if any(begun):
+        raise http.client.IncompleteRead(b"".join(begun))
 
 
 def _encoded(body: Body) -> bytes:

@@ -1,6 +1,7 @@
 """Streams: one model per line, as things happen, until they end or the client is gone."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
@@ -12,6 +13,8 @@ from pgstrata.domain.job import Event
 from pgstrata.httpapi.answers import NDJSON
 from pgstrata.httpapi.ranges import Window
 from pgstrata.httpapi.service import Jobs
+
+_log = logging.getLogger(__name__)
 
 BATCH_EVENTS: Final = 500
 """How many events to read at once, which bounds the memory that a slow client costs."""
@@ -30,6 +33,8 @@ class EventStream:
         self._jobs = jobs
         self._job_id = job_id
         self._window = window
+        self._is_live = False
+        """Whether the client has heard all that there was, and waits for more."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send(self._start())
@@ -38,7 +43,7 @@ class EventStream:
             return
         async with asyncio.TaskGroup() as tasks:
             pump = tasks.create_task(self._pump(send), name=f"events of {self._job_id}")
-            watch = tasks.create_task(_cancel_when_gone(receive, pump))
+            watch = tasks.create_task(self._cancel_when_gone(receive, pump))
             pump.add_done_callback(lambda _: watch.cancel())
 
     def _start(self) -> Message:
@@ -62,9 +67,22 @@ class EventStream:
                 await send(_body(ENCODER.encode_lines(events), more=not complete))
             if complete:
                 return
+            self._is_live = True
             if not await self._jobs.wait_for_event(self._job_id, number):
                 await send(_body(b"", more=False))
                 return
+
+    async def _cancel_when_gone(self, receive: Receive, pump: asyncio.Task[None]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        pump.cancel()
+        if self._is_live:
+            # With the client its terminal may have gone, so that it could tell nobody.
+            _log.info(
+                "job %s continues, but a client that followed it has gone; "
+                "`pgstrata watch %s` follows it",
+                *(self._job_id, self._job_id),
+            )
 
     def _limit(self, number: int) -> int:
         last = self._window.last
@@ -108,12 +126,6 @@ class LiveStream:
             async for item in source:
                 await send(_body(ENCODER.encode(item) + b"\n", more=True))
             await send(_body(b"", more=False))
-
-
-async def _cancel_when_gone(receive: Receive, pump: asyncio.Task[None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    pump.cancel()
 
 
 def _ends(events: list[Event]) -> bool:

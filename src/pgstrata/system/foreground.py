@@ -7,12 +7,12 @@ or write passes through this process.
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import FrameType
 from typing import NoReturn
 
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.system.signals import handling, is_in_foreground
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
@@ -64,43 +64,12 @@ class _Signals:
 
     def take(self, number: int, _frame: FrameType | None) -> None:
         """Pass one on, unless the terminal has sent it to the program as well."""
-        if number in _FROM_KEYS and _is_in_foreground():
+        if number in _FROM_KEYS and is_in_foreground():
             return
         if self._process is None:
             self._early.append(number)
         else:
             self._process.send_signal(number)
-
-
-@contextmanager
-def handling(
-    numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None] | int
-) -> Iterator[None]:
-    """Handle signals so, but for those that this process was started to ignore."""
-    before = {
-        number: signal.signal(number, handler)
-        for number in numbers
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, known in before.items():
-            signal.signal(number, known)
-
-
-def _is_in_foreground() -> bool:
-    """Whether keys at our terminal send signals to our process group."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
 
 
 def _not_started(argv: tuple[str, ...], error: OSError) -> InvalidArgumentError:

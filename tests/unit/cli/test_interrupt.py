@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from pgstrata.cli.interrupt import Choice, ask_with
-from tests.unit.cli.script import FAILED, SUCCESS, script_job
+from tests.unit.cli.script import CANCELLED, FAILED, SUCCESS, script_job
 from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -40,11 +40,16 @@ def test_keys_choose_and_stopping_asks_once_more(keys: str, choice: Choice) -> N
     assert list(pressed) == []
 
 
-def test_another_interrupt_leaves_the_job_alone() -> None:
-    def interrupted() -> str:
+@pytest.mark.parametrize("before", ["", "s"])
+def test_another_interrupt_stops_the_job(before: str) -> None:
+    pressed = iter(before)
+
+    def read() -> str:
+        for key in pressed:
+            return key
         raise KeyboardInterrupt
 
-    assert ask_with(interrupted) is Choice.DETACH
+    assert ask_with(read) is Choice.STOP
 
 
 @contextmanager
@@ -60,15 +65,16 @@ def watching(fake: FakeEngine) -> Iterator["subprocess.Popen[str]"]:
         yield process
 
 
-def test_without_a_terminal_the_job_goes_on_and_is_told_how_to_be_found(
-    fake: FakeEngine,
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_client_that_is_ended_says_that_the_job_goes_on_and_how_to_watch_it(
+    fake: FakeEngine, number: signal.Signals
 ) -> None:
     script_job(fake, SUCCESS)
     fake.cuts = [Cut(6, "silent")]
     with watching(fake) as process:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate()
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (128 + number, "")
     assert f"pgstrata watch {JOB_ID}" in err
     assert "Traceback" not in err
     assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []
@@ -77,10 +83,13 @@ def test_without_a_terminal_the_job_goes_on_and_is_told_how_to_be_found(
 class Screen:
     """The real command at a terminal of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, script: bool = False) -> None:
+        """``script``: whether its standard input is something else."""
         self.seen = ""
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
+            if script:
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.execve(WORDS[0], WORDS, {**os.environ, "PYTHONPATH": str(SOURCE), "TERM": "xterm"})
 
     def until(self, text: str) -> None:
@@ -111,9 +120,13 @@ class Screen:
     def press(self, keys: bytes) -> None:
         os.write(self._terminal, keys)
 
+    def close(self) -> None:
+        os.close(self._terminal)
+
     def exit_code(self) -> int:
         _, status = os.waitpid(self.pid, 0)
-        os.close(self._terminal)
+        with suppress(OSError):
+            self.close()
         return os.waitstatus_to_exitcode(status)
 
 
@@ -130,6 +143,46 @@ def test_a_job_can_be_stopped_from_the_terminal(fake: FakeEngine) -> None:
     assert terminal.exit_code() == 1
     assert len(fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel")) == 1
     assert fake.ranges == [None, "events=7-"]
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_pressing_it_twice_stops_the_job_whatever_standard_input_is(
+    fake: FakeEngine, script: bool
+) -> None:
+    script_job(fake, CANCELLED)
+    fake.cuts = [Cut(7, "silent")]
+    terminal = Screen(script=script)
+    terminal.until("INSERT 0 100")
+    terminal.interrupt_until("[s] stop")
+    terminal.press(b"\x03")
+    terminal.until("[2/2] cancelled  -f seed.sql")
+    terminal.until("error: it was cancelled")
+    assert terminal.exit_code() == 1
+    assert len(fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel")) == 1
+
+
+def test_who_has_stopped_the_job_need_not_wait_for_that(fake: FakeEngine) -> None:
+    script_job(fake, CANCELLED)
+    fake.cuts = [Cut(7, "silent"), Cut(0, "silent")]
+    terminal = Screen()
+    terminal.until("INSERT 0 100")
+    terminal.interrupt_until("[s] stop")
+    terminal.press(b"s")
+    terminal.until("[y/N]")
+    terminal.press(b"y")
+    terminal.until("stopping")
+    terminal.interrupt_until("is being stopped")
+    assert terminal.exit_code() == 130
+
+
+def test_a_client_that_loses_its_terminal_ends_in_good_order(fake: FakeEngine) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(7, "silent")]
+    terminal = Screen()
+    terminal.until("INSERT 0 100")
+    terminal.close()
+    assert terminal.exit_code() == 128 + signal.SIGHUP
+    assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []
 
 
 def test_going_on_after_an_interrupt_misses_nothing(fake: FakeEngine) -> None:

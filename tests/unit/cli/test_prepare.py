@@ -8,9 +8,10 @@ from typing import Literal
 
 import pytest
 
-from pgstrata.cli import follow
+from pgstrata.cli import follower
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import (
+    BEGINNING,
     CANCELLED,
     DSN,
     FAILED,
@@ -188,11 +189,34 @@ def test_a_tool_that_said_one_thing_is_not_quoted_twice(
     assert pgstrata(*PREPARE).err.count("no such table") == 1
 
 
-def test_a_cancelled_job_is_a_failed_one(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+def test_a_tools_error_that_its_output_has_shown_is_not_told_again(
+    fake: FakeEngine, pgstrata: Pgstrata, project: Path
+) -> None:
+    said = [f"psql:{project}/seed.sql:3: ERROR:  no such table", "LINE 1: select", "        ^"]
+    log = [{**BEGINNING[6], "message": line} for line in said]
+    details = "correct it\n\nLINE 1: select\n  ^\n"
+    error = {"code": "step_failed", "message": said[0], "details": details}
+    ended = [FAILED[-3], {**FAILED[-2], "error": error}, FAILED[-1]]
+    script_job(fake, [*BEGINNING, *log, *ended])
+    assert pgstrata("-v", *PREPARE).err.splitlines()[-6:] == [
+        "      psql:seed.sql:3: ERROR:  no such table",
+        "      LINE 1: select",
+        "              ^",
+        "[2/2] failed  -f seed.sql  0.8 s",
+        "error: `-f seed.sql` failed: see its output above",
+        "hint: correct it",
+    ]
+    assert said[0] in pgstrata(*PREPARE).err
+    document = json.loads(pgstrata("-v", "--output", "json", *PREPARE).out)
+    assert document["error"]["message"] == said[0]
+
+
+def test_a_cancelled_job_is_told_as_such(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     script_job(fake, CANCELLED)
     ran = pgstrata(*PREPARE)
     assert ran.exit_code == 1
-    assert "error: it was cancelled\nhint: " in ran.err
+    assert "[2/2] cancelled  -f seed.sql  0.8 s\nerror: it was cancelled\nhint: " in ran.err
+    assert "failed" not in ran.err
 
 
 def test_json_is_one_document_and_nothing_else(fake: FakeEngine, pgstrata: Pgstrata) -> None:
@@ -298,7 +322,7 @@ def test_an_engine_lost_for_good_is_an_error_that_says_how_to_go_on(
     fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script_job(fake, SUCCESS)
-    monkeypatch.setattr(follow, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(follower, "_PATIENCE_SECONDS", 0.5)
     fake.cuts = [Cut(2), *[Cut(0)] * 20]
     ran = pgstrata(*PREPARE)
     assert (ran.exit_code, ran.out) == (3, "")

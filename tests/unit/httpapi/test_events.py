@@ -98,9 +98,10 @@ async def test_the_stream_of_a_job_that_is_deleted_ends(
 
 
 @scenario
-async def test_a_client_that_goes_away_ends_its_stream_and_not_the_job(
-    engine: MemoryEngine, client: Client
+async def test_a_client_that_goes_away_ends_its_stream_and_not_the_job_and_the_log_says_so(
+    engine: MemoryEngine, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     job = await engine.job(status=Status.RUNNING)
     exchange = client.exchange("GET", f"{JOBS}/{job.job_id}/events")
     async with asyncio.TaskGroup() as tasks:
@@ -110,12 +111,14 @@ async def test_a_client_that_goes_away_ends_its_stream_and_not_the_job(
         exchange.leave()
     assert engine.waiting == 0
     assert engine.jobs[job.job_id] == job
+    assert f"`pgstrata watch {job.job_id}` follows it" in caplog.text
 
 
 @scenario
 async def test_a_client_that_goes_away_without_having_read_is_not_waited_for(
-    engine: MemoryEngine, client: Client
+    engine: MemoryEngine, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     job_id = await finished_job(engine, events=20)
     exchange = client.exchange("GET", f"{JOBS}/{job_id}/events")
     async with asyncio.TaskGroup() as tasks:
@@ -125,6 +128,7 @@ async def test_a_client_that_goes_away_without_having_read_is_not_waited_for(
         await exchange.held_back.wait()
         exchange.leave()
     assert exchange.messages.empty()
+    assert caplog.text == ""  # there is no job that continues
 
 
 @scenario

@@ -1,7 +1,7 @@
 """``watch``: follow a job."""
 
 from pgstrata.cli.command import Command, Context
-from pgstrata.cli.follow import follow
+from pgstrata.cli.follow import watch
 from pgstrata.cli.options import Given, whole_number
 from pgstrata.cli.prepared import show_ending
 from pgstrata.errors import InvalidArgumentError
@@ -21,7 +21,7 @@ def run(context: Context, given: Given) -> int:
         )
     start = given.read("--from", whole_number) or 0
     engine = context.engine()
-    show_ending(context, follow(context, engine, given.words[0].lower(), start=start))
+    show_ending(context, watch(context, engine, given.words[0].lower(), start=start))
     return 0
 
 
