@@ -7,6 +7,15 @@ from tests.unit.client.fake_engine import JOB_ID, FakeEngine
 STATE = "3f2a9c1d" * 8
 OTHER_STATE = "77aa88bb" * 8
 INSTANCE = "c0ffee00" * 4
+INSTANCE_ENTRY = {
+    "instance_id": INSTANCE,
+    "image_id": "postgres@sha256:" + "ab" * 32,
+    "state_id": OTHER_STATE,
+    "name": None,
+    "created_at": "2025-01-01T12:00:00Z",
+    "expires_at": None,
+    "status": "active",
+}
 DSN = "postgresql://postgres:secret@127.0.0.1:5433/postgres"
 
 RESULT = {
@@ -121,4 +130,5 @@ def script_job(fake: FakeEngine, events: list[dict[str, Any]]) -> None:
     fake.on("POST", "/v1/prepare-jobs", accepted, 201)
     fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", {**JOB, "tasks": TASKS})
     fake.on("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel", {"job_id": JOB_ID}, 202)
+    fake.on("GET", f"/v1/instances/{INSTANCE}", INSTANCE_ENTRY)
     fake.events = events

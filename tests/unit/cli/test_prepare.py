@@ -10,6 +10,7 @@ import pytest
 
 from pgstrata.cli import follower
 from tests.unit.cli.conftest import Pgstrata
+from tests.unit.cli.screen import Screen
 from tests.unit.cli.script import (
     BEGINNING,
     CANCELLED,
@@ -270,15 +271,51 @@ def test_a_plan_says_why_a_step_is_to_be_built_and_names_files_as_seen_from_here
     assert document["tasks"][2]["reason"] == reason
 
 
+def test_in_a_terminal_without_room_for_reasons_they_are_below_their_steps_and_whole(
+    fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "seed.sql differs (compared with state 3b1f0c77d2e8)"
+    reason = {"code": "input_changed", "text": text, "input": "seed.sql"}
+    summary = "-c 'insert into ledger select * from generate_series(1, 1000)'"
+    script_job(fake, PLANNED)
+    changed = {**TASKS[2], "reason": reason, "args_summary": summary}
+    fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", JOB | {"tasks": [*TASKS[:2], changed]})
+    with Screen(52) as screen:
+        monkeypatch.setattr(sys, "stdout", screen.stream)
+        pgstrata("plan:psql", "-f", "seed.sql")
+        assert screen.rows() == [
+            "STEP  WHAT                  STATUS    STATE",
+            f"1     -f schema.sql         cached    {STATE[:12]}",
+            f"2     -c 'insert into led…  to build  {OTHER_STATE[:12]}",
+            "      seed.sql differs (compared with state",
+            "      3b1f0c77d2e8)",
+        ]
+
+
 def test_a_plan_as_json_is_the_job_with_its_tasks(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     script_job(fake, PLANNED)
     document = json.loads(pgstrata("--output", "json", "plan:psql", "-f", "schema.sql").out)
     assert [task["task_id"] for task in document["tasks"]][1:3] == ["execute-0", "execute-1"]
 
 
-@pytest.mark.parametrize("how", ["broken", "ended"])
+@pytest.mark.parametrize("size", [7, 1_000_000])
+def test_events_may_come_in_chunks_of_any_size(
+    fake: FakeEngine, pgstrata: Pgstrata, size: int
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.chunk_bytes = size
+    ran = pgstrata("-v", *PREPARE)
+    assert (ran.exit_code, ran.out) == (0, f"DSN={DSN}\n")
+    assert ran.err.splitlines()[:3] == [
+        "[1/2] cached  -f schema.sql",
+        "      INSERT 0 100",
+        "[2/2] built   -f seed.sql  0.8 s",
+    ]
+
+
+@pytest.mark.parametrize("how", ["broken", "torn", "ended"])
 def test_a_stream_that_breaks_is_taken_up_where_it_broke(
-    fake: FakeEngine, pgstrata: Pgstrata, how: Literal["broken", "ended"]
+    fake: FakeEngine, pgstrata: Pgstrata, how: Literal["broken", "torn", "ended"]
 ) -> None:
     script_job(fake, SUCCESS)
     fake.cuts = [Cut(6, how), Cut(3, how)]
@@ -354,6 +391,17 @@ def test_a_job_watched_after_its_result_was_told_still_gives_it(
     job = {**JOB, "status": "succeeded", "result": SUCCESS[-2]["result"]}
     fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", job)
     assert pgstrata("watch", "--from", "12", JOB_ID).out == f"DSN={DSN}\n"
+
+
+def test_a_finished_job_whose_instance_is_gone_gives_no_dsn(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, SUCCESS)
+    del fake.answers["GET", f"/v1/instances/{INSTANCE}"]
+    ran = pgstrata("watch", JOB_ID)
+    assert (ran.exit_code, ran.out) == (1, "")
+    assert "[2/2] built   -f seed.sql  0.8 s" in ran.err
+    assert f"error: job {JOB_ID} succeeded, but its instance is gone\nhint: prepare" in ran.err
 
 
 def test_an_unknown_job_cannot_be_watched(fake: FakeEngine, pgstrata: Pgstrata) -> None:

@@ -37,9 +37,9 @@ class Cut(NamedTuple):
     """An attempt to stream that goes wrong after this many events."""
 
     after: int
-    how: Literal["broken", "ended", "silent", "stranger"] = "broken"
-    """Cut off, ended in good order, left open with nothing more said, or not begun at all, as by
-    an engine that does not know the token."""
+    how: Literal["broken", "torn", "ended", "silent", "stranger"] = "broken"
+    """Cut off, cut off within the next event, ended in good order, left open with nothing more
+    said, or not begun at all, as by an engine that does not know the token."""
 
 
 class FakeEngine:
@@ -53,6 +53,8 @@ class FakeEngine:
         self.events: Sequence[Any] = ()
         self.cuts: list[Cut] = []
         """How the next streams break, one each; when used up, streams are whole."""
+        self.chunk_bytes: int | None = None
+        """How large the chunks of streams are; one for each event if None."""
         self.unsatisfiable_from: int | None = None
         """A range that starts here or later is answered with 416."""
         self.on("GET", "/v1/health", health())
@@ -162,8 +164,12 @@ def _handler_for(engine: FakeEngine) -> type[BaseHTTPRequestHandler]:
             self.send_response(206 if start else 200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for event in engine.events[start:][: cut.after if cut else None]:
-                self._chunk(json.dumps(event).encode() + b"\n")
+            events = [json.dumps(event).encode() + b"\n" for event in engine.events[start:]]
+            told = events[: cut.after if cut else None]
+            if cut is not None and cut.how == "torn":
+                told.append(events[cut.after][:-5])
+            for chunk in _chunks(told, engine.chunk_bytes):
+                self._chunk(chunk)
             if cut is None or cut.how == "ended":
                 self._chunk(b"")
                 return
@@ -175,6 +181,13 @@ def _handler_for(engine: FakeEngine) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     return Handler
+
+
+def _chunks(lines: list[bytes], size: int | None) -> list[bytes]:
+    if size is None:
+        return lines
+    data = b"".join(lines)
+    return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 _BEARER = f"Bearer {TOKEN}"
