@@ -41,6 +41,8 @@ _MOST_LINKS = 40
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1024
 _LINE = re.compile(r"(\d+) (\w+) ([0-9a-f]+)\t(.*)", re.DOTALL)
+_COMMIT = re.compile("[0-9a-f]{40,}")
+_UNSAFE = frozenset(("", ".", "..", ".git"))
 _HEADER = re.compile(rb"[0-9a-f]+ \w+ (\d+)\n")
 
 
@@ -74,6 +76,11 @@ class GitTree:
             match = _LINE.fullmatch(line)
             assert match is not None
             mode, _, sha, name = match.groups()
+            if not _UNSAFE.isdisjoint(name.split("/")):
+                raise InvalidArgumentError(
+                    f"revision {revision} has {name!r}, a name that git refuses to check out",
+                    remedy="do not trust this repository: nobody makes such a name by accident",
+                )
             self._entries[name] = _Entry(mode, sha)
             above, _, own = name.rpartition("/")
             self._names.setdefault(above, []).append(own)
@@ -215,9 +222,10 @@ class GitTree:
         while waiting:
             part = waiting.popleft()
             if part == "..":
-                if not done:
-                    raise self._outside(path)
-                done.pop()
+                if done:
+                    done.pop()
+                else:
+                    waiting = self._come_back(path, waiting)
                 continue
             done.append(part)
             name = "/".join(done)
@@ -241,6 +249,17 @@ class GitTree:
             parts = self._below_top(target) if target.is_absolute() else target.parts
             waiting.extendleft(reversed(parts))
         return "/".join(done)
+
+    def _come_back(self, path: PurePath, above: deque[str]) -> deque[str]:
+        """What is left of a path that has left the work tree, if it leads into it again."""
+        place = self._top.parent
+        while above and above[0] == "..":
+            above.popleft()
+            place = place.parent
+        place = place.joinpath(*above)
+        if not place.is_relative_to(self._top):
+            raise self._outside(path)
+        return deque(place.relative_to(self._top).parts)
 
     def _below_top(self, path: PurePath) -> tuple[str, ...]:
         if not path.is_relative_to(self._top):
@@ -269,7 +288,10 @@ class GitTree:
         """What ``git cat-file --batch`` writes about blobs, from its beginning."""
         with tempfile.TemporaryFile() as written:
             asked = "".join(f"{sha}\n" for sha in shas).encode()
-            self._run("cat-file", "--batch", stdin=asked, stdout=written)
+            try:
+                self._run("cat-file", "--batch", stdin=asked, stdout=written)
+            except ProgramError as error:
+                raise _lacking(error.details) from error
             written.seek(0)
             yield written
 
@@ -290,13 +312,15 @@ class GitTree:
         try:
             if self.revision.startswith("-") or "\0" in self.revision:
                 raise ProgramError("not a revision", remedy="")  # noqa: TRY301 - like an unknown one
-            found = self._git("rev-parse", "--verify", "--quiet", wanted)
+            found = self._git("rev-parse", "--verify", "--quiet", wanted).decode().strip()
+            if not _COMMIT.fullmatch(found):  # a commit to leave out: ^v1
+                raise ProgramError("not a revision", remedy="")  # noqa: TRY301 - the same
         except ProgramError as error:
             raise InvalidArgumentError(
                 f"there is no revision {self.revision!r} in {self._top}",
                 remedy="name a commit, a branch or a tag that `git log` knows; fetch it if need be",
             ) from error
-        return found.decode().strip()
+        return found
 
     def _git(self, *words: str) -> bytes:
         with tempfile.TemporaryFile() as written:
@@ -351,12 +375,16 @@ def _next(file: IO[bytes]) -> _Blob:
         header = file.readline()
     match = _HEADER.fullmatch(header)
     if match is None:
-        raise InvalidArgumentError(
-            "the repository lacks a file of the revision",
-            remedy="fetch it: it may be a partial or a shallow clone",
-            details=header.decode("utf-8", "replace"),
-        )
+        raise _lacking(header.decode("utf-8", "replace"))
     return _Blob(file, int(match[1]))
+
+
+def _lacking(details: str | None) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        "the repository lacks a file of the revision",
+        remedy="fetch it: it may be a partial or a shallow clone",
+        details=details,
+    )
 
 
 class Revisions:

@@ -49,11 +49,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-def git(top: Path, *words: str) -> None:
+def git(top: Path, *words: str) -> str:
     if shutil.which("git") is None:
         needs.missing("git")
     env = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "HOME": str(top)}
-    subprocess.run(["git", *words], cwd=top, env=env, check=True, capture_output=True)
+    done = subprocess.run(["git", *words], cwd=top, env=env, check=True, capture_output=True)
+    return done.stdout.decode().strip()
 
 
 def read(tree: GitTree, path: Path) -> bytes:
@@ -62,9 +63,18 @@ def read(tree: GitTree, path: Path) -> bytes:
 
 def test_a_file_has_the_digest_of_its_content_in_the_revision(work: Path) -> None:
     tree = GitTree(work / "db", "v1")
+    away_and_back = f"../../{work.parent.name}/./{work.name}/db/up"
     (work / "same").write_text("select 1;\n")
     same = LocalTree().look(work / "same").input
-    for name in ("a.sql", "db/../a.sql", "db/up", "dir/up", "here"):
+    for name in (
+        "a.sql",
+        "db/../a.sql",
+        "db/up",
+        "dir/up",
+        "here",
+        f"../{work.name}/a.sql",
+        away_and_back,
+    ):
         seen = tree.look(work / name).input
         assert (seen.digest, seen.size) == (same.digest, same.size), name
         assert seen.name == str(work / name)
@@ -88,6 +98,7 @@ def test_a_file_has_the_digest_of_its_content_in_the_revision(work: Path) -> Non
         ("big.csv", "git-lfs"),
         ("out", "outside the repository"),
         ("../x.sql", "outside the repository"),
+        ("../../../x.sql", "outside the repository"),
         ("loop", "without an end"),
         ("db", "not a regular file"),
     ],
@@ -131,6 +142,7 @@ def test_a_tool_finds_the_revisions_files_at_their_paths(work: Path) -> None:
         (lambda work: work, "v2", "no revision 'v2'"),
         (lambda work: work, "--all", "no revision '--all'"),
         (lambda work: work, "v1:a.sql", "no revision"),
+        (lambda work: work, "^v1", "no revision"),
         (lambda work: work.parent, "v1", "not in the work tree"),
         (lambda work: work / ".git", "v1", "not in the work tree"),
     ],
@@ -146,3 +158,27 @@ def test_a_directory_that_the_revision_lacks_is_told(work: Path) -> None:
     (work / "later").mkdir()
     with pytest.raises(InvalidArgumentError, match="no directory"):
         GitTree(work / "later", "v1")
+
+
+def test_a_file_that_a_partial_clone_lacks_is_told(work: Path, tmp_path: Path) -> None:
+    git(work, "config", "uploadpack.allowFilter", "true")
+    partial = ("clone", "-q", "--no-checkout", "--filter=blob:none")
+    git(tmp_path, *partial, work.as_uri(), "partial")
+    with pytest.raises(InvalidArgumentError, match="lacks a file") as caught:
+        GitTree(tmp_path / "partial", "v1").look(tmp_path / "partial" / "a.sql")
+    assert "fetch" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".git"])
+def test_a_revision_whose_names_lead_elsewhere_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a").write_text("")
+    git(tmp_path, "init", "-q")
+    blob = git(tmp_path, "hash-object", "-w", "a")
+    (tmp_path / "inner").write_bytes(b"100644 x\0" + bytes.fromhex(blob))
+    inner = git(tmp_path, "hash-object", "--literally", "-w", "-t", "tree", "inner")
+    (tmp_path / "outer").write_bytes(f"40000 {name}\0".encode() + bytes.fromhex(inner))
+    outer = git(tmp_path, "hash-object", "--literally", "-w", "-t", "tree", "outer")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    commit = git(tmp_path, *who, "commit-tree", "-m", "bad", outer)
+    with pytest.raises(InvalidArgumentError, match=f"'{name}'"):
+        GitTree(tmp_path, commit)
