@@ -48,12 +48,18 @@ OWN_SERVER_SETTINGS: dict[str, str] = {
     "unix_socket_directories": "sockets are in the store",
     "config_file": "it is made from these settings",
     "data_directory": "each server has its own",
+    "include": "states are named by settings, and not by what is in a file",
+    "include_dir": "states are named by settings, and not by what is in files",
+    "include_if_exists": "states are named by settings, and not by what is in a file",
     "hba_file": "the store controls access",
     "ident_file": "the store controls access",
     "client_encoding": "scripts are read as UTF-8",
     "standard_conforming_strings": "scripts are read with it on",
 }
 """Server settings that users may not set, each with the reason."""
+
+SERVER_SETTING = r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*$"
+"""What the name of a server setting looks like."""
 
 
 class SnapshotSettings(NamedTuple):
@@ -97,6 +103,7 @@ class ServerSettings(NamedTuple):
             option="--server-setting NAME=VALUE",
             restart=True,
             reserved=OWN_SERVER_SETTINGS,
+            entry=SERVER_SETTING,
         ),
     ] = {}
 

@@ -1,6 +1,7 @@
 """The key of each setting, and reading and writing its values."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache, reduce
 from pathlib import Path
@@ -137,6 +138,11 @@ def read(origin: str, name: str, value: object, base: Path) -> Any:
     if reason := key.setting.reserved.get(key.entry(name).lower()):
         raise InvalidArgumentError(
             f"{origin}: {name} cannot be set: {reason}", remedy="leave it out"
+        )
+    if key.setting.entry and not re.fullmatch(key.setting.entry, key.entry(name)):
+        raise InvalidArgumentError(
+            f"{origin}: there can be no setting {name!a}",
+            remedy="correct it: names are of letters, digits and underscores",
         )
     try:
         if not isinstance(value, str | int | float):

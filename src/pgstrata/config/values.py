@@ -13,6 +13,13 @@ Plain = str | int | float | bool
 """A value as it appears in files, variables and options."""
 
 
+_WITHOUT_NUL: Mapping[str, Any] = {"pattern": "^[^\\u0000]*$"}
+_TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1, **_WITHOUT_NUL}
+
+_MOST = 10**9
+"""The largest number of anything."""
+
+
 class Values(NamedTuple):
     """The values a setting may have: how they are read, written and described."""
 
@@ -55,7 +62,7 @@ def _choice(choices: tuple[str, ...]) -> Values:
 
 def _text(setting: Setting) -> Values:
     if setting.form is None:
-        return Values("text", ", and not empty", _read_text, {"type": "string", "minLength": 1})
+        return Values("text", ", and not empty", _read_text, _TEXT)
     name, rule, pattern = setting.form
 
     def read(value: Plain) -> str:
@@ -68,7 +75,7 @@ def _text(setting: Setting) -> Values:
 
 
 def _path(_setting: Setting) -> Values:
-    return Values("a path", "", _read_path, {"type": "string", "minLength": 1})
+    return Values("a path", "", _read_path, _TEXT)
 
 
 def _paths(_setting: Setting) -> Values:
@@ -79,7 +86,7 @@ def _paths(_setting: Setting) -> Values:
         "paths",
         ", separated by colons",
         read,
-        {"type": "string", "minLength": 1},
+        _TEXT,
         lambda paths: ":".join(map(str, paths)),
     )
 
@@ -116,15 +123,15 @@ def _names(_setting: Setting) -> Values:
 def _whole(setting: Setting) -> Values:
     def read(value: Plain) -> int:
         text = _digits(value)
-        if not (text.isascii() and text.isdigit() and int(text) >= setting.least):
+        if not (text.isascii() and text.isdigit() and setting.least <= int(text) <= _MOST):
             raise ValueError
         return int(text)
 
     return Values(
         "a whole number",
-        f", at least {setting.least}",
+        f", at least {setting.least}, at most {_MOST}",
         read,
-        {"type": "integer", "minimum": setting.least},
+        {"type": "integer", "minimum": setting.least, "maximum": _MOST},
         int,
     )
 
@@ -146,12 +153,13 @@ def _share(_setting: Setting) -> Values:
 
 
 def _size(setting: Setting) -> Values:
-    number = r"[0-9]+ *[bB]?|[0-9]+(\.[0-9]{1,2})? *[kKmMgGtT][iI]?[bB]"
+    number = r"[0-9]{1,18} *[bB]?|[0-9]{1,5}(\.[0-9]{1,2})? *[kKmMgGtT][iI]?[bB]"
     return Values(
         "a size",
-        f" such as 500MB, 10GB or 512MiB{_at_least(setting, 'byte')}",
+        f" such as 500MB, 10GB or 512MiB{_at_least(setting, 'byte')}, at most "
+        f"{sizes.write(sizes.LARGEST)}",
         lambda value: _not_below(setting.least, sizes.parse(_digits(value))),
-        _number_or_text(setting, number),
+        _number_or_text(setting, number, sizes.LARGEST),
         sizes.write,
     )
 
@@ -179,8 +187,12 @@ def _map(setting: Setting) -> Values:
         _read_entry,
         {
             "type": "object",
-            "propertyNames": {"minLength": 1, "not": {"enum": list(setting.reserved)}},
-            "additionalProperties": {"type": ["string", "number", "boolean"]},
+            "propertyNames": {
+                "minLength": 1,
+                "not": {"enum": list(setting.reserved)},
+                **({"pattern": setting.entry} if setting.entry else {}),
+            },
+            "additionalProperties": {"type": ["string", "number", "boolean"], **_WITHOUT_NUL},
         },
     )
 
@@ -200,7 +212,7 @@ _BY_TYPE: Mapping[Any, Callable[[Setting], Values]] = {
 
 
 def _read_text(value: Plain) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
     return value
 
@@ -216,7 +228,10 @@ def _read_entry(value: Plain) -> str:
     """Read a value for a PostgreSQL setting, in PostgreSQL's notation."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return str(value)
+    text = str(value)
+    if "\0" in text:
+        raise ValueError
+    return text
 
 
 def _digits(value: Plain) -> str:
@@ -236,13 +251,12 @@ def _at_least(setting: Setting, unit: str) -> str:
     return f", at least {setting.least} {unit}" if setting.least else ""
 
 
-def _number_or_text(setting: Setting, number: str, most: int | None = None) -> Mapping[str, Any]:
+def _number_or_text(setting: Setting, number: str, most: int) -> Mapping[str, Any]:
     """Return the schema of a size or duration: a number in its smallest unit, or text."""
     not_zero = "(?=.*[1-9])" if setting.least else ""
-    bound = {} if most is None else {"maximum": most}
     return {
         "anyOf": [
-            {"type": "integer", "minimum": setting.least, **bound},
+            {"type": "integer", "minimum": setting.least, "maximum": most},
             {"type": "string", "pattern": f"^{not_zero}({number})$"},
         ]
     }

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from pgstrata.domain.durations import LONGEST
 from pgstrata.domain.initdb import AS_ALWAYS, Initdb
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import OnError
@@ -30,9 +31,9 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     """Part of a path of the API: not empty, no slash."""
     replace: bool = False
     """Whether an instance that has this name ends in favour of the new one."""
-    instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
+    instance_ttl: Annotated[int, msgspec.Meta(gt=0, le=LONGEST)] | None = None
     """Seconds the instance may live."""
-    timeout: Annotated[int, msgspec.Meta(gt=0, le=10**9)] | None = None
+    timeout: Annotated[int, msgspec.Meta(gt=0, le=LONGEST)] | None = None
     """Seconds the job may run once it has a slot; then it is stopped."""
     labels: dict[str, str] = {}
     uncacheable: Uncacheable = "refuse"

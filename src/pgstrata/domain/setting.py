@@ -32,6 +32,8 @@ class Setting(NamedTuple):
     """Whether a change takes effect only when the engine is restarted."""
     reserved: Mapping[str, str] = {}
     """In a map, the names, in lower case, that cannot be set, each with the reason."""
+    entry: str | None = None
+    """In a map, a regular expression that each name matches as a whole."""
     form: Form | None = None
     """What a text must look like; None if any will do."""
     secret: bool = False

@@ -6,6 +6,9 @@ from typing import NewType
 Bytes = NewType("Bytes", int)
 """A size."""
 
+LARGEST = 1 << 60
+"""The largest that can be asked for: more than any disk has."""
+
 _UNITS = {
     "B": 1,
     **{f"{letter}B": 1000**power for power, letter in enumerate("kMGT", 1)},
@@ -21,13 +24,16 @@ _WRITTEN = r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)"
 def parse(text: str) -> Bytes:
     """Parse ``5000000``, ``500MB``, ``10GB``, ``1.5TB`` or ``512MiB`` into whole bytes.
 
-    Raises ``ValueError``, with a message for people, for anything else.
+    Raises ``ValueError``, with a message for people, for anything else, and above ``LARGEST``.
     """
     found = re.fullmatch(_WRITTEN, text.strip().lower(), re.ASCII)
     if found is None or found[2] not in _FACTORS:
         raise ValueError(f'"{text}" is not a size such as 500MB, 10GB or 512MiB')
     number = float(found[1]) if "." in found[1] else int(found[1])
-    return Bytes(int(number * _FACTORS[found[2]]))
+    size = number * _FACTORS[found[2]]
+    if size > LARGEST:
+        raise ValueError(f'"{text}" is too large; give at most {write(LARGEST)}')
+    return Bytes(int(size))
 
 
 def write(count: int) -> str:

@@ -4,9 +4,7 @@ import re
 from collections.abc import Mapping
 
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.settings import OWN_SERVER_SETTINGS, THROW_AWAY_SETTINGS
-
-_SERVER_SETTING = re.compile(r"[a-z_][a-z0-9_$]*(\.[a-z_][a-z0-9_$]*)*")
+from pgstrata.settings import OWN_SERVER_SETTINGS, SERVER_SETTING, THROW_AWAY_SETTINGS
 
 
 def check(settings: Mapping[str, str]) -> dict[str, str]:
@@ -20,7 +18,7 @@ def check(settings: Mapping[str, str]) -> dict[str, str]:
             raise InvalidArgumentError(
                 f"the server setting {name} cannot be set: {reason}", remedy="leave it out"
             )
-        if not _SERVER_SETTING.fullmatch(name) or "\0" in value:
+        if not re.fullmatch(SERVER_SETTING, name) or "\0" in value:
             raise InvalidArgumentError(
                 f"there can be no server setting {name!a} with the value {value!a}",
                 remedy="correct it: names are of letters, digits and underscores",

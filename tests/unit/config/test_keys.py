@@ -152,7 +152,32 @@ def test_an_unknown_key_is_answered_with_those_it_may_stand_for(name: str, told:
     assert told in str(caught.value.remedy)
 
 
-@pytest.mark.parametrize("name", ["port", "Hba_File", "client_encoding"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("instances.max", 10**12),
+        ("instances.max", 1e300),
+        ("instances.defaultTtl", "99999999d"),
+        ("timeout", 10**18),
+        ("cache.capacity.maxBytes", "9999999999.5TB"),
+        ("liquibase.exec", "/bin/\0x"),
+        ("sandbox.readPaths", "/tmp:/\0"),
+        ("runtime.user", "a\0"),
+        ("runtime.settings.search_path", "a\0b"),
+    ],
+)
+def test_what_no_machine_can_work_by_is_refused(name: str, value: object) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{name} must be "):
+        read("here", name, value, BASE)
+
+
+@pytest.mark.parametrize("name", ["a b", "x'y", "n\nfsync", "a.", ".a", "1st", "a=b", "é"])
+def test_what_can_be_no_servers_setting_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="there can be no setting"):
+        read("here", f"runtime.settings.{name}", "x", BASE)
+
+
+@pytest.mark.parametrize("name", ["port", "Hba_File", "client_encoding", "include_if_exists"])
 def test_a_server_setting_that_is_the_engines_own_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         read("--server-setting", f"runtime.settings.{name}", "x", BASE)

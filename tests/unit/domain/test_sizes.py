@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstrata.domain.sizes import parse, rounded, write
+from pgstrata.domain.sizes import LARGEST, parse, rounded, write
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,13 @@ def test_what_is_no_size_is_told_so(text: str) -> None:
 )
 def test_a_size_is_written_in_the_largest_unit_that_fits(size: int, written: str) -> None:
     assert write(size) == written
+
+
+@pytest.mark.parametrize("text", [f"{LARGEST + 1}", f"{LARGEST}kB", "9" * 400 + ".5TB"])
+def test_more_than_any_disk_has_is_refused(text: str) -> None:
+    assert parse(str(LARGEST)) == LARGEST
+    with pytest.raises(ValueError, match="too large"):
+        parse(text)
 
 
 @given(st.integers(0, 10**6), st.sampled_from([1, 1000, 1 << 10, 10**9, 1 << 40]))
