@@ -144,6 +144,7 @@ class HttpServer(uvicorn.Server):
         self._announce.__exit__(None, None, None)
         if self._draining is not None:
             self._draining.cancel()
+        logging.getLogger("uvicorn.error").addFilter(_is_a_failure)
         await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
@@ -152,3 +153,8 @@ class HttpServer(uvicorn.Server):
         elif self._idle_timeout is not None:
             self.should_exit |= time.monotonic() - self._last_needed >= self._idle_timeout
         return await super().on_tick(counter)
+
+
+def _is_a_failure(record: logging.LogRecord) -> bool:
+    """Not that a stream was cut off: those that go on for as long as their client does."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
