@@ -39,7 +39,7 @@ def tool_of(name: str | None, given: Given) -> Tool:
     """The tool and its arguments. Raises ``InvalidArgumentError`` if they are refused."""
     if name is not None:
         connection_flags.check(name, given.words)
-    elif not given.words:
+    elif not given.words or not given.words[0]:
         raise InvalidArgumentError(
             "there is no command to run", remedy="write it after --: run:exec -- pytest"
         )

@@ -20,7 +20,12 @@ from pgstrata.domain.run import (
     StartedInstance,
     restarted,
 )
-from pgstrata.errors import InvalidArgumentError, PgstrataError, ProgramsNotAllowedError
+from pgstrata.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    PgstrataError,
+    ProgramsNotAllowedError,
+)
 from pgstrata.instances.restarting import Restarting, Running
 from pgstrata.registry.registry import Registry
 from pgstrata.run import connection_flags
@@ -77,7 +82,13 @@ class Runs:
         return self._events(request, steps, await self._running(request.instance_ref))
 
     async def _running(self, ref: str) -> Running:
-        return await self._restarting.running((await self._registry.find(ref)).instance_id)
+        found = await self._registry.find(ref)
+        try:
+            return await self._restarting.running(found.instance_id)
+        except NotFoundError:
+            # While it waited for its turn, the instance was replaced: the name has another.
+            found = await self._registry.find(ref)
+            return await self._restarting.running(found.instance_id)
 
     async def _events(
         self, request: RunRequest, steps: tuple[RunStep, ...], running: Running

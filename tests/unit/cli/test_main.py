@@ -199,3 +199,19 @@ def _heavy_after(*words: str) -> str:
 def _environment() -> dict[str, str]:
     source = Path(__file__).parents[3] / "src"
     return {**os.environ, "PYTHONPATH": str(source)}
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [("--help", 1, 0), ("nonsense", 1, 2), ("nonsense", 2, 2), ("--help", 0, 0)],
+)
+def test_who_closes_input_output_or_errors_goes_without_them(
+    words: str, closed: int, code: int
+) -> None:
+    """Neither does it fail, nor are errors taken for output."""
+    line = f'"$0" -m pgstrata {words} {closed}>&-'
+    ran = subprocess.run(["sh", "-c", line, sys.executable], capture_output=True, check=False)
+    assert ran.returncode == code
+    assert b"Traceback" not in ran.stderr
+    assert (ran.stdout == b"") == ((words, closed) != ("--help", 0))
+    assert (ran.stderr == b"") == ((words, closed) != ("nonsense", 1))

@@ -32,6 +32,7 @@ def entry(instance_id: str, name: str | None = None, status: str = "active") -> 
         ("run:psql", "--", "shop"),
         ("run:pgbench", "-i", "-U", "me"),
         ("run:exec",),
+        ("run:exec", "--", "", "x"),
         ("run:psql", "--instance=", "-c", "drop table t"),
         ("--output", "json", "run:psql", "-c", "select 1"),
         (*COMPOSITE, "run:psql", "-d", "shop"),

@@ -206,6 +206,22 @@ def test_a_dead_server_is_started_again_once_and_that_is_said(tmp_path: Path) ->
     run(scenario())
 
 
+def test_a_name_means_the_instance_that_has_it_when_its_turn_comes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as it:
+            async with it.heart.turns.take(it.instance.instance_id):
+                waiting = asyncio.ensure_future(it.runs.running("dev"))
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                await it.heart.runtime.stop(it.instance.server, clean=False)
+                await it.heart.store.remove_instance(it.instance.instance_id)
+                result = (await it.heart.finish("b", instance_name="dev")).result
+            assert result is not None
+            assert (await waiting).instance_id == result.instance_id
+
+    run(scenario())
+
+
 def test_data_from_before_the_machine_was_booted_is_not_trusted(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with rig(tmp_path) as it:
