@@ -17,6 +17,12 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "prepare": Entry("prepare_alias", "make a database as an alias file says, or reuse one"),
+    "plan": Entry("plan_alias", "show the steps of an alias file"),
+    "run": Entry("run_alias", "run what an alias file says against an instance"),
+    "alias ls": Entry("alias_ls", "list the alias files of the repository"),
+    "alias check": Entry("alias_check", "tell all that is wrong with them"),
+    "alias create": Entry("alias_create", "write one"),
     "run:psql": Entry("run_psql", "run psql against an instance"),
     "run:pgbench": Entry("run_pgbench", "run pgbench against it"),
     "run:exec": Entry("run_exec", "run any command, with its connection in the environment"),
@@ -46,7 +52,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 
-GROUPS = ("cache", "config", "engine", "liquibase", "postgres")
+GROUPS = ("alias", "cache", "config", "engine", "liquibase", "postgres")
 """First words of commands of two words."""
 
 

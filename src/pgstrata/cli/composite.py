@@ -7,7 +7,7 @@ there it has a short lease, which lasts while this process is connected.
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -53,7 +53,13 @@ def split(given: Given) -> Composite | None:
     command = given.words[place]
     rest = given.words[place + 1 :]
     own = parse(rest, (running.INSTANCE, help_before(rest)), pass_on=True)
-    refused = [(given, flag) for flag in ("--no-watch", "--ttl")] + [(own, running.INSTANCE.name)]
+    check(given, command, own)
+    return Composite(given._replace(words=given.words[:place]), command, own)
+
+
+def check(prepare: Given, command: str, own: Given) -> None:
+    """Raise ``InvalidArgumentError`` for options that have no meaning in a composite."""
+    refused = [(prepare, flag) for flag in ("--no-watch", "--ttl")] + [(own, running.INSTANCE.name)]
     for arguments, flag in refused:
         if arguments.has(flag):
             raise InvalidArgumentError(
@@ -61,28 +67,35 @@ def split(given: Given) -> Composite | None:
                 "that is prepared for it and removed when it ends",
                 remedy=f"omit {flag}, or prepare first and run then",
             )
-    return Composite(given._replace(words=given.words[:place]), command, own)
 
 
 def run(context: Context, plugin: KindPlugin, wanted: Composite) -> int:
     """Prepare, run the tool, and remove the instance. Returns the tool's exit code."""
-    import msgspec
+    return run_after(context, lambda: request_of(plugin, context, wanted.prepare), wanted)
 
-    from pgstrata.domain.run import LEASE_SECONDS
 
+def run_after(context: Context, request: "Callable[[], PrepareRequest]", wanted: Composite) -> int:
+    """The same for a request that is still to be made."""
     if wanted.run.has(HELP.name):
         command = command_table.load(wanted.command)
         assert command is not None
         print(help_text(command))
         return 0
-    running.refuse_json(context)
     tool = running.tool_of(_TOOLS[wanted.command], wanted.run)
-    request = msgspec.structs.replace(
-        request_of(plugin, context, wanted.prepare), instance_ttl=LEASE_SECONDS
-    )
+    return run_tool(context, request, tool)
+
+
+def run_tool(context: Context, request: "Callable[[], PrepareRequest]", tool: running.Tool) -> int:
+    """The same for a tool that is known."""
+    import msgspec
+
+    from pgstrata.domain.run import LEASE_SECONDS
+
+    running.refuse_json(context)
+    made = msgspec.structs.replace(request(), instance_ttl=LEASE_SECONDS)
     try:
         with _ended_by_signals():
-            return _prepared(context, tool, request)
+            return _prepared(context, tool, made)
     except _Signalled as ended:
         return 128 + ended.number
     except Detached:
@@ -102,7 +115,8 @@ def _prepared(context: Context, tool: running.Tool, request: "PrepareRequest") -
             if request.on_error == "continue":
                 show_failures(context, ending)
             started = engine.start(instance_id)
-            return _run(running.argv_of(tool, started), running.env_of(started))
+            argv, env = running.argv_of(tool, started), running.env_of(started)
+            return _run(argv, env | tool.enter())
     finally:
         with _undisturbed():
             _remove(context, engine, job_id, instance_id)

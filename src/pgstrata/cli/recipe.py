@@ -1,6 +1,7 @@
 """Common parts of the commands that prepare and plan: from arguments to a request."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -48,8 +49,13 @@ INSTANCE_OPTIONS = (
 )
 
 
-def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRequest":
-    """Make a request from the arguments of a kind's command. Raises ``InvalidArgumentError``."""
+def request_of(
+    plugin: KindPlugin, context: Context, given: Given, stdin: Callable[[], str] | None = None
+) -> "PrepareRequest":
+    """Make a request from the arguments of a kind's command. Raises ``InvalidArgumentError``.
+
+    ``stdin`` reads standard input, if this process's own is not to be read.
+    """
     from pgstrata.domain.name import invalid
     from pgstrata.domain.request import PrepareRequest
 
@@ -60,7 +66,7 @@ def request_of(plugin: KindPlugin, context: Context, given: Given) -> "PrepareRe
     elif given.has("--replace"):
         raise InvalidArgumentError("--replace needs a --name", remedy="say which with --name N")
     fields = plugin.command_line.request(
-        given, Caller(context.work_dir, _standard_input, environment.given)
+        given, Caller(context.work_dir, stdin or _standard_input, environment.given)
     )
     return PrepareRequest(
         prepare_kind=plugin.name,
@@ -111,6 +117,12 @@ def _server_setting(text: str) -> tuple[str, str]:
 
 def _standard_input() -> str:
     given = sys.stdin.buffer.read()
+    if not given.strip():
+        raise InvalidArgumentError(
+            "standard input is empty",
+            remedy="the command before the pipe may have failed: see what it says, and `set -o "
+            "pipefail`",
+        )
     if found := recognise(given[:BEGINNING]):
         raise InvalidArgumentError(
             f"standard input is {found.what}, not a script",

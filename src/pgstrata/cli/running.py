@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +34,15 @@ class Tool(NamedTuple):
     """psql or pgbench, of the instance's PostgreSQL; None for a command of the caller's."""
     words: tuple[str, ...]
     """Its arguments, or the whole command."""
+    directory: Path | None = None
+    """Where it is run; None for the caller's own directory."""
+
+    def enter(self) -> dict[str, str]:
+        """Go to where it is run. Returns what that changes in its environment."""
+        if self.directory is None:
+            return {}
+        os.chdir(self.directory)
+        return {"PWD": str(self.directory)}
 
 
 def tool_of(name: str | None, given: Given) -> Tool:
@@ -62,7 +72,7 @@ def run(context: Context, given: Given, tool: Tool) -> int:
     say_restarted(started)
     sys.stdout.flush()
     sys.stderr.flush()
-    foreground.become(argv_of(tool, started), env_of(started))
+    foreground.become(argv_of(tool, started), env_of(started) | tool.enter())
 
 
 def refuse_json(context: Context) -> None:

@@ -1,0 +1,32 @@
+"""``plan NAME``: show what ``prepare NAME`` would do."""
+
+from pgstrata.cli import aliased
+from pgstrata.cli.command import Command, Context, help_text
+from pgstrata.cli.options import HELP, Given
+from pgstrata.cli.preparing import plan
+from pgstrata.cli.recipe import PLAN_OPTIONS
+
+ABOUT = """
+Shows the steps of an alias, NAME.prep.pgstrata.yaml: which states are cached and which would be
+built. Changes nothing.
+"""
+
+
+def run(context: Context, given: Given) -> int:
+    """Plan what the alias says."""
+    chosen = aliased.choose(context, "prep", given, (*PLAN_OPTIONS, HELP))
+    if chosen.options.has(HELP.name):
+        print(help_text(COMMAND))
+        return 0
+    aliased.refuse_words(chosen, chosen.options.words)
+    return plan(context, aliased.request(context, chosen))
+
+
+COMMAND = Command(
+    usage="plan [OPTIONS] NAME [OPTIONS]",
+    about=ABOUT,
+    options=PLAN_OPTIONS,
+    examples=("pgstrata plan shop", "pgstrata --output json plan shop --ref main"),
+    run=run,
+    passes_on=True,
+)

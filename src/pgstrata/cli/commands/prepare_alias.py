@@ -1,0 +1,67 @@
+"""``prepare NAME``: build what an alias file says, and start an instance."""
+
+from pgstrata.cli import aliased
+from pgstrata.cli.aliases import reading
+from pgstrata.cli.command import Command, Context, help_text
+from pgstrata.cli.options import HELP, Given
+from pgstrata.cli.preparing import WATCH_OPTIONS, prepare
+from pgstrata.cli.recipe import INSTANCE_OPTIONS, PLAN_OPTIONS
+
+ABOUT = """
+Makes a database as an alias says: a file NAME.prep.pgstrata.yaml, anywhere in the repository, with
+the kind, the image and the arguments of `prepare:KIND`. Paths in it are relative to the file.
+Options given here, before or after NAME, count more than those in the file. If two files have the
+name, give the path of one, with or without its ending.
+
+`prepare NAME run NAME`, or `prepare NAME run:psql ARGS`, runs something against the instance and
+removes it.
+"""
+
+OPTIONS = (*PLAN_OPTIONS, *INSTANCE_OPTIONS, *WATCH_OPTIONS)
+
+
+def run(context: Context, given: Given) -> int:
+    """Prepare, and run something if that is wanted."""
+    chosen = aliased.choose(context, "prep", given, (*OPTIONS, HELP))
+    if chosen.options.has(HELP.name):
+        print(help_text(COMMAND))
+        return 0
+    words = chosen.options.words
+    if words and (words[0] == "run" or words[0].startswith("run:")):
+        return _run_too(context, chosen)
+    aliased.refuse_words(chosen, words)
+    return prepare(context, chosen.options, aliased.request(context, chosen))
+
+
+def _run_too(context: Context, chosen: aliased.Chosen) -> int:
+    from pgstrata.cli import composite
+
+    if wanted := composite.split(chosen.options):
+        return composite.run_after(context, lambda: aliased.request(context, chosen), wanted)
+    command, *rest = chosen.options.words
+    if command != "run":
+        aliased.refuse_words(chosen, chosen.options.words)
+    from pgstrata.cli.commands.run_alias import OPTIONS as OF_RUN
+
+    what = aliased.choose(context, "run", Given((), tuple(rest)), OF_RUN)
+    aliased.refuse_words(what, what.options.words)
+    tool, own = aliased.tool_of(what.alias, reading.read(what.alias))
+    composite.check(chosen.options, f"run {what.alias.name}", what.options)
+    composite.check(chosen.options, f"run {what.alias.name}", own)
+    return composite.run_tool(context, lambda: aliased.request(context, chosen), tool)
+
+
+COMMAND = Command(
+    usage="prepare [OPTIONS] NAME [OPTIONS]",
+    about=ABOUT,
+    options=OPTIONS,
+    examples=(
+        "pgstrata prepare shop",
+        "pgstrata prepare shop --name dev --ttl 2h",
+        "pgstrata prepare db/shop",
+        "pgstrata prepare shop run smoke",
+        "pgstrata prepare shop run:exec -- npm test",
+    ),
+    run=run,
+    passes_on=True,
+)
