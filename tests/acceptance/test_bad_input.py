@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pgstrata.cli.for_eval import LINE
 from tests import needs
 from tests.acceptance.conftest import Terminal
 
@@ -21,7 +22,7 @@ def pgstrata(shared: Terminal) -> Terminal:
 def refused(pgstrata: Terminal, *words: str | Path, exit_code: int = 2, stdin: str = "") -> str:
     """What a prepare that is refused says; nothing is left of it."""
     ended = pgstrata("prepare:psql", "--", *words, exit_code=exit_code, stdin=stdin)
-    assert ended.stdout == ""
+    assert ended.stdout == f"{LINE}\n"
     assert ended.stderr.startswith("error: ") or "\nerror: " in ended.stderr
     assert "hint: " in ended.stderr
     return ended.stderr

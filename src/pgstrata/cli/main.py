@@ -3,12 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from io import TextIOWrapper
 from pathlib import Path
 
 from pgstrata import __version__
-from pgstrata.cli import command_table
+from pgstrata.cli import command_table, for_eval
 from pgstrata.cli.command import (
     INTERRUPTED,
     Command,
@@ -64,12 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code
     except PgstrataError as error:
         report(error, as_json=as_json)
+        _stop_eval(words, as_json=as_json)
         return error.exit_code
     except Detached as left:
         report_detached(left.job_id, as_json=as_json)
+        _stop_eval(words, as_json=as_json)
         return left.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        _stop_eval(words, as_json=as_json)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has closed our output. The interpreter must not try to flush it at exit.
@@ -193,6 +196,12 @@ def _output(text: str) -> Output:
     if text == "human":
         return "human"
     raise ValueError(f'"{text}" is neither human nor json')
+
+
+def _stop_eval(words: Sequence[str], *, as_json: bool) -> None:
+    with suppress(InvalidArgumentError, BrokenPipeError):
+        for_eval.stop(parse(words, OPTIONS, pass_on=True).words, as_json=as_json)
+        sys.stdout.flush()
 
 
 def _wants_json(words: Sequence[str]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pgstrata.cli.for_eval import LINE
 from pgstrata.cli.interrupt import Choice, ask_with
 from tests.unit.cli.script import CANCELLED, FAILED, SUCCESS, script_job
 from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
@@ -74,7 +75,7 @@ def test_a_client_that_is_ended_says_that_the_job_goes_on_and_how_to_watch_it(
     with watching(fake) as process:
         process.send_signal(number)
         out, err = process.communicate()
-    assert (process.returncode, out) == (128 + number, "")
+    assert (process.returncode, out) == (128 + number, f"{LINE}\n")
     assert f"pgstrata watch {JOB_ID}" in err
     assert "Traceback" not in err
     assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []

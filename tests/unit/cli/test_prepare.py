@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 from pgstrata.cli import follower
+from pgstrata.cli.for_eval import LINE
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.screen import Screen
 from tests.unit.cli.script import (
@@ -170,7 +171,7 @@ def test_no_watch_prints_the_job_and_how_to_follow_it(fake: FakeEngine, pgstrata
 def test_a_failed_job_shows_the_tools_own_words(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     script_job(fake, FAILED)
     ran = pgstrata(*PREPARE)
-    assert (ran.exit_code, ran.out) == (1, "")
+    assert (ran.exit_code, ran.out) == (1, f"{LINE}\n")
     assert ran.err.splitlines() == [
         "[1/2] cached  -f schema.sql",
         "[2/2] failed  -f seed.sql  0.8 s",
@@ -362,7 +363,7 @@ def test_an_engine_lost_for_good_is_an_error_that_says_how_to_go_on(
     monkeypatch.setattr(follower, "_PATIENCE_SECONDS", 0.5)
     fake.cuts = [Cut(2), *[Cut(0)] * 20]
     ran = pgstrata(*PREPARE)
-    assert (ran.exit_code, ran.out) == (3, "")
+    assert (ran.exit_code, ran.out) == (3, f"{LINE}\n")
     assert f"hint: `pgstrata watch {JOB_ID}` follows it again" in ran.err
 
 
@@ -399,7 +400,7 @@ def test_a_finished_job_whose_instance_is_gone_gives_no_dsn(
     script_job(fake, SUCCESS)
     del fake.answers["GET", f"/v1/instances/{INSTANCE}"]
     ran = pgstrata("watch", JOB_ID)
-    assert (ran.exit_code, ran.out) == (1, "")
+    assert (ran.exit_code, ran.out) == (1, f"{LINE}\n")
     assert "[2/2] built   -f seed.sql  0.8 s" in ran.err
     assert f"error: job {JOB_ID} succeeded, but its instance is gone\nhint: prepare" in ran.err
 

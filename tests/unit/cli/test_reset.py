@@ -5,12 +5,16 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from pgstrata.cli.for_eval import LINE
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import INSTANCE, STATE
 from tests.unit.client.fake_engine import FakeEngine
 from tests.unit.httpapi.samples import a_name, a_state, an_instance
 
 DSN = "postgresql://postgres:secret@127.0.0.1:5432/postgres"
+
+FAILED = {"reset": f"{LINE}\n", "dsn": ""}
+"""What each prints on stdout if it fails."""
 
 
 @pytest.fixture
@@ -60,7 +64,7 @@ def test_what_is_no_instance_is_refused(
     says: str,
 ) -> None:
     ran = pgstrata(command, *words)
-    assert (ran.exit_code, ran.out) == (exit_code, "")
+    assert (ran.exit_code, ran.out) == (exit_code, FAILED[command])
     assert says in ran.err
 
 
@@ -70,13 +74,13 @@ def test_a_state_or_the_beginning_of_two_ids_is_refused(
 ) -> None:
     stocked.on("GET", "/v1/states", [a_state(STATE)])
     ran = pgstrata(command, STATE[:8])
-    assert (ran.exit_code, ran.out) == (2, "")
+    assert (ran.exit_code, ran.out) == (2, FAILED[command])
     assert "is a state" in ran.err
     two = [an_instance("c0ffee00" + digit * 24) for digit in "12"]
     stocked.on("GET", "/v1/states", [])
     stocked.on("GET", "/v1/instances", two)
     ran = pgstrata(command, "c0ffee00")
-    assert (ran.exit_code, ran.out) == (2, "")
+    assert (ran.exit_code, ran.out) == (2, FAILED[command])
     assert "2 things" in ran.err
 
 

@@ -152,6 +152,11 @@ def _arguments(request: PrepareRequest) -> PsqlArguments:
             "`-f -` reads standard input, and the request has none",
             remedy="send the script as `stdin`, or name its file",
         )
+    if arguments.needs_stdin and not (request.stdin or "").strip():
+        # A dump that was broken off would make an empty database, and nobody would notice.
+        raise InvalidArgumentError(
+            "standard input is empty", remedy="send the script as `stdin`, or name its file"
+        )
     if request.stdin and not arguments.needs_stdin:
         raise InvalidArgumentError(
             "the request has standard input that no argument reads",

@@ -49,7 +49,7 @@ or -Fd, which pg_restore restores: its options (--schema, --no-owner, -j, …) s
                 "pg_dump old | pgstrata prepare:psql -- -f -",
                 "pgstrata prepare:psql --no-owner -j 4 -f backup.dump",
                 "pgstrata prepare:psql --on-error=continue -- -f all-of-a-server.sql",
-                'eval "$(pgstrata prepare:psql -- -f schema.sql)"; psql "$DSN"',
+                'made=$(pgstrata prepare:psql -- -f schema.sql) && eval "$made" && psql "$DSN"',
             ),
         ),
         plan=Help(
