@@ -73,12 +73,19 @@ def rows(rig: NativeRig, server: Server, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
-def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
+def compare(
+    runner: asyncio.Runner,
+    kind: LiquibaseKind,
+    rig: NativeRig,
+    work_dir: Path,
+    tmp_path: Path,
+    *words: str,
+) -> int:
     """Check that steps come to what a plain run comes to; how many there were."""
 
     async def scenario() -> int:
         newest = (await rig.runtime.installations())[0]
-        async with liquibase() as kind, rig.serving() as stepped, rig.serving() as plain:
+        async with rig.serving() as stepped, rig.serving() as plain:
             steps = await kind.steps(request(work_dir, *words), LOCAL)
             for step in steps:
                 await kind.execute(step, LOCAL, stepped, rig.runtime, unheard)
@@ -89,4 +96,4 @@ def compare(rig: NativeRig, work_dir: Path, tmp_path: Path, *words: str) -> int:
             assert dump(newest.bin_dir, one) == dump(newest.bin_dir, other)
             return len(steps)
 
-    return asyncio.run(scenario())
+    return runner.run(scenario())

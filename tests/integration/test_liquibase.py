@@ -1,7 +1,7 @@
 """Changelogs run step by step on a real server, against one plain ``update`` of them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -26,10 +26,13 @@ def rig(reachable_dir: Path) -> Iterator[NativeRig]:
 
 
 def test_a_real_changelog_comes_to_what_a_plain_update_comes_to(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path, tmp_path: Path
 ) -> None:
-    words = ("update", "--changelog-file=config/liquibase/master.xml", "--contexts=test,faker")
-    assert compare(rig, jhipster(), tmp_path, *words) == 12
+    words = (
+        *("update", "--changelog-file=config/liquibase/master.xml", "--contexts=test,faker"),
+        f"--search-path={jhipster()}",
+    )
+    assert compare(runner, kind, rig, work, tmp_path, *words) == 12
 
 
 @pytest.mark.parametrize(
@@ -37,23 +40,29 @@ def test_a_real_changelog_comes_to_what_a_plain_update_comes_to(
     [
         ("update", "--contexts=prod", "--labels=!late"),
         ("update-count", "--count=9"),
-        ("update-to-tag", "--tag=v0"),
+        pytest.param(("update-to-tag", "--tag=v0"), marks=pytest.mark.slow),
     ],
     ids=lambda words: words[0] + words[1],
 )
 def test_a_changelog_with_everything_comes_to_what_a_plain_run_comes_to(
-    rig: NativeRig, tmp_path: Path, words: tuple[str, ...]
+    rig: NativeRig,
+    runner: asyncio.Runner,
+    kind: LiquibaseKind,
+    work: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
 ) -> None:
-    master = changelogs.mixed(tmp_path / "work")
-    assert compare(rig, tmp_path / "work", tmp_path, *words, f"--changelog-file={master}") > 8
+    master = changelogs.mixed(work)
+    assert compare(runner, kind, rig, work, tmp_path, *words, f"--changelog-file={master}") > 8
 
 
+@pytest.mark.slow
 def test_a_long_changelog_comes_to_what_a_plain_update_comes_to(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path, tmp_path: Path
 ) -> None:
-    master = changelogs.mixed(tmp_path / "work", 144)
+    master = changelogs.mixed(work, 144)
     words = ("update", "--contexts=test", "-Dkind=given", f"--changelog-file={master}")
-    assert compare(rig, tmp_path / "work", tmp_path, *words) > 150
+    assert compare(runner, kind, rig, work, tmp_path, *words) > 150
 
 
 # What a state is named by
@@ -63,25 +72,26 @@ def digests(steps: tuple[Step, ...]) -> list[str]:
     return [step.digest for step in steps]
 
 
-def planned(
-    tmp_path: Path, *edits: dict[str, str] | tuple[str, ...], words: tuple[str, ...] = ()
-) -> list[tuple[Step, ...]]:
-    """The steps after each edit: files written, or words that take the place of ``words``."""
+Planned = Callable[..., list[tuple[Step, ...]]]
 
-    async def scenario() -> list[tuple[Step, ...]]:
+
+@pytest.fixture
+def planned(runner: asyncio.Runner, kind: LiquibaseKind, work: Path) -> Planned:
+    """The steps after each edit: files written, or words in place of the last."""
+
+    async def scenario(*edits: dict[str, str] | tuple[str, ...]) -> list[tuple[Step, ...]]:
         found = []
-        given = words
-        async with liquibase() as kind:
-            for edit in edits:
-                if isinstance(edit, dict):
-                    changelogs.write(tmp_path, edit)
-                else:
-                    given = edit
-                asked = request(tmp_path, "update", "--changelog-file=a.xml", *given)
-                found.append(await kind.steps(asked, LOCAL))
+        given: tuple[str, ...] = ()
+        for edit in edits:
+            if isinstance(edit, dict):
+                changelogs.write(work, edit)
+            else:
+                given = edit
+            asked = request(work, "update", "--changelog-file=a.xml", *given)
+            found.append(await kind.steps(asked, LOCAL))
         return found
 
-    return asyncio.run(scenario())
+    return lambda *edits: runner.run(scenario(*edits))
 
 
 def one(number: int, sql: str = "select 1", more: str = "") -> str:
@@ -89,10 +99,9 @@ def one(number: int, sql: str = "select 1", more: str = "") -> str:
 
 
 def test_a_changeset_more_is_one_step_more_and_a_changed_one_changes_its_own(
-    tmp_path: Path,
+    planned: Planned,
 ) -> None:
     before, longer, changed, commented = planned(
-        tmp_path,
         {"a.xml": changelogs.xml(one(1), one(2))},
         {"a.xml": changelogs.xml(one(1), one(2), one(3))},
         {"a.xml": changelogs.xml(one(1, "select 2"), one(2), one(3))},
@@ -141,15 +150,13 @@ def test_a_changeset_more_is_one_step_more_and_a_changed_one_changes_its_own(
     ],
 )
 def test_whatever_liquibases_checksum_leaves_out_counts(
-    tmp_path: Path, before: str, after: str
+    planned: Planned, before: str, after: str
 ) -> None:
-    [old], [new] = planned(
-        tmp_path, {"a.xml": changelogs.xml(before)}, {"a.xml": changelogs.xml(after)}
-    )
+    [old], [new] = planned({"a.xml": changelogs.xml(before)}, {"a.xml": changelogs.xml(after)})
     assert old.digest != new.digest
 
 
-def test_files_that_a_changeset_reads_count_wherever_they_are_named_from(tmp_path: Path) -> None:
+def test_files_that_a_changeset_reads_count_wherever_they_are_named_from(planned: Planned) -> None:
     reading = (
         '<include file="sub/b.xml"/>',
         changelogs.changeset(1, '<sqlFile path="sub/f.sql"/>'),
@@ -167,7 +174,6 @@ def test_files_that_a_changeset_reads_count_wherever_they_are_named_from(tmp_pat
         ),
     )
     first, *others = planned(
-        tmp_path,
         {
             "a.xml": changelogs.xml(*reading),
             "sub/b.xml": inner,
@@ -190,25 +196,25 @@ def test_files_that_a_changeset_reads_count_wherever_they_are_named_from(tmp_pat
     assert {Path(one.name).name for one in first[0].inputs} == {"b.xml", "rows.csv"}
 
 
-def test_what_is_included_as_spring_names_it_is_an_input_of_its_steps(tmp_path: Path) -> None:
+def test_what_is_included_as_spring_names_it_is_an_input_of_its_steps(
+    planned: Planned, work: Path
+) -> None:
     [before], [after] = planned(
-        tmp_path,
         {
             "a.xml": changelogs.xml('<include file="classpath:/db/b.xml"/>'),
             "db/b.xml": changelogs.xml(one(1)),
         },
         {"db/b.xml": changelogs.xml(one(1, "select 2"))},
     )
-    assert [Path(each.name) for each in before.inputs] == [tmp_path / "db" / "b.xml"]
+    assert [Path(each.name) for each in before.inputs] == [work / "db" / "b.xml"]
     assert before.inputs[0].digest != after.inputs[0].digest
     assert before.digest != after.digest
     assert before.changeset_path == "db/b.xml"
 
 
-def test_a_file_added_to_a_directory_that_is_included_is_seen(tmp_path: Path) -> None:
+def test_a_file_added_to_a_directory_that_is_included_is_seen(planned: Planned) -> None:
     head = "--liquibase formatted sql\n--changeset eve:"
     before, after = planned(
-        tmp_path,
         {"a.xml": changelogs.xml('<includeAll path="all"/>'), "all/1.sql": f"{head}1\nselect 1;"},
         {"all/2.sql": f"{head}2\nselect 2;"},
     )
@@ -218,7 +224,7 @@ def test_a_file_added_to_a_directory_that_is_included_is_seen(tmp_path: Path) ->
 
 
 def test_contexts_labels_and_parameters_make_other_chains_only_where_they_matter(
-    tmp_path: Path,
+    planned: Planned,
 ) -> None:
     changelog = changelogs.xml(
         one(1),
@@ -227,7 +233,6 @@ def test_contexts_labels_and_parameters_make_other_chains_only_where_they_matter
         one(4, more='labels="l"'),
     )
     everything, test, other, labelled, given = planned(
-        tmp_path,
         {"a.xml": changelog},
         ("--contexts=test",),
         ("--contexts=prod",),
@@ -266,20 +271,22 @@ def test_variables_of_the_request_are_substituted_and_ours_are_not(
 
 
 def test_an_empty_changelog_is_one_step_that_makes_liquibases_tables(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path, tmp_path: Path
 ) -> None:
-    changelogs.write(tmp_path / "work", {"a.xml": changelogs.xml(one(1, more='dbms="mysql"'))})
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1, more='dbms="mysql"'))})
     words = ("update", "--changelog-file=a.xml")
-    assert compare(rig, tmp_path / "work", tmp_path, *words) == 1
+    assert compare(runner, kind, rig, work, tmp_path, *words) == 1
 
 
-def test_what_a_function_sets_and_nobody_can_tell_is_told(rig: NativeRig, tmp_path: Path) -> None:
+def test_what_a_function_sets_and_nobody_can_tell_is_told(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
     function = (
         "create function f() returns text language sql as "
         "'select set_config(''work_mem'', ''6MB'', false)'"
     )
     changelogs.write(
-        tmp_path,
+        work,
         {
             "a.xml": changelogs.xml(
                 one(1, function),
@@ -290,19 +297,19 @@ def test_what_a_function_sets_and_nobody_can_tell_is_told(rig: NativeRig, tmp_pa
     )
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, server, steps)
 
     with pytest.raises(StepFailedError, match=r"a\.xml::2::ada sets work_mem"):
-        asyncio.run(scenario())
+        runner.run(scenario())
 
 
 def test_what_one_changeset_leaves_for_another_makes_them_one_step(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path, tmp_path: Path
 ) -> None:
     changelogs.write(
-        tmp_path / "work",
+        work,
         {
             "a.xml": changelogs.xml(
                 one(1, "set intervalstyle = iso_8601; create temp table gone as select 5 as a"),
@@ -312,14 +319,14 @@ def test_what_one_changeset_leaves_for_another_makes_them_one_step(
         },
     )
     words = ("update", "--changelog-file=a.xml")
-    assert compare(rig, tmp_path / "work", tmp_path, *words) == 2
+    assert compare(runner, kind, rig, work, tmp_path, *words) == 2
 
 
 def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
     changelogs.write(
-        tmp_path,
+        work,
         {
             "a.xml": changelogs.xml(
                 one(1), one(2, "set search_path = pg_catalog; set intervalstyle = iso_8601")
@@ -329,22 +336,22 @@ def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(
     query = "select current_setting('intervalstyle') || ' ' || current_setting('search_path')"
 
     async def scenario() -> list[str | None]:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             return [
                 await kind.execute(step, LOCAL, server, rig.runtime, unheard, flush_query=query)
                 for step in steps
             ]
 
-    assert asyncio.run(scenario()) == ['postgres "$user", public'] * 2
+    assert runner.run(scenario()) == ['postgres "$user", public'] * 2
 
 
 def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
     """So that a step comes to the same, whether it follows at once or on another day."""
     changelogs.write(
-        tmp_path,
+        work,
         {
             "a.xml": changelogs.xml(
                 one(1),
@@ -359,8 +366,8 @@ def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
     )  # fmt: skip
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as together, rig.serving() as apart:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as together, rig.serving() as apart:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, together, steps)
             for number, step in enumerate(steps):
                 await run(rig, kind, replace(apart, handle=str(number)), (step,))
@@ -368,7 +375,7 @@ def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
             assert found == history(apart.endpoint.dsn)
             assert [row[0] for row in found] == ["3", "4", "5"]
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
 # What goes wrong
@@ -397,58 +404,58 @@ def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
     ids=["xml", "include", "duplicate", "invalid", "class", "command", "version"],
 )
 def test_a_changelog_that_cannot_be_prepared_is_refused_by_what_is_wrong(
-    tmp_path: Path, text: str, said: str
+    planned: Planned, text: str, said: str
 ) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
-        planned(tmp_path, {"a.xml": text})
+        planned({"a.xml": text})
     assert said in f"{refused.value.message}\n{refused.value.details}"
     assert "\n" not in refused.value.message
     assert refused.value.remedy
 
 
 def test_a_failing_changeset_is_told_with_its_statement_and_postgresqls_message(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2, "select * from nope"))})
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1), one(2, "select * from nope"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, server, steps)
 
     with pytest.raises(StepFailedError) as failed:
-        asyncio.run(scenario())
+        runner.run(scenario())
     assert failed.value.message == 'a.xml::2::ada: ERROR: relation "nope" does not exist'
     assert "[Failed SQL: (0) select * from nope]" in (failed.value.details or "")
 
 
 def test_the_changelogs_own_preconditions_are_checked_before_its_first_changeset(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
     condition = '<preConditions><tableExists tableName="nope"/></preConditions>'
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(condition, one(1))})
+    changelogs.write(work, {"a.xml": changelogs.xml(condition, one(1))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             await run(rig, kind, server, steps)
 
     with pytest.raises(StepFailedError, match=r"nope does not exist|precondition") as failed:
-        asyncio.run(scenario())
+        runner.run(scenario())
     assert "nope" in (failed.value.details or "")
 
 
 def test_liquibases_words_arrive_with_the_step_that_made_them(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2))})
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1), one(2))})
 
     async def scenario() -> list[list[str]]:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             return [await run(rig, kind, server, (step,)) for step in steps]
 
-    first, second = asyncio.run(scenario())
+    first, second = runner.run(scenario())
     assert "Running Changeset: a.xml::1::ada" in first
     assert any("a.xml::1::ada ran successfully" in line for line in first)
     assert any("a.xml::2::ada ran successfully" in line for line in second)
@@ -456,20 +463,19 @@ def test_liquibases_words_arrive_with_the_step_that_made_them(
 
 
 def test_a_server_that_was_stopped_since_the_last_step_is_not_told_of(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2))})
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1), one(2))})
 
     async def scenario() -> list[str]:
-        async with liquibase() as kind:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
-            data_dir = rig.cluster()
-            for step in steps:
-                async with rig.serving(data_dir) as server:
-                    said = await run(rig, kind, server, (step,))
-            return said
+        steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
+        data_dir = rig.cluster()
+        for step in steps:
+            async with rig.serving(data_dir) as server:
+                said = await run(rig, kind, server, (step,))
+        return said
 
-    said = asyncio.run(scenario())
+    said = runner.run(scenario())
     assert "Running Changeset: a.xml::2::ada" in said
     assert [line for line in said if not line.startswith(("INFO ", "Running "))] == []
 
@@ -477,43 +483,47 @@ def test_a_server_that_was_stopped_since_the_last_step_is_not_told_of(
 # The Java
 
 
-def test_one_java_serves_a_plan_and_all_its_steps(rig: NativeRig, tmp_path: Path) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(*map(one, range(1, 6)))})
+def test_one_java_serves_a_plan_and_all_its_steps(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.write(work, {"a.xml": changelogs.xml(*map(one, range(1, 6)))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             [pid] = javas()
             await run(rig, kind, server, steps)
             assert javas() == [pid]
+        await kind.close()
         assert not psutil.pid_exists(pid)
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
-def test_the_same_again_needs_no_java(tmp_path: Path) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1))})
+def test_the_same_again_needs_no_java(
+    runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1))})
 
     async def scenario() -> None:
-        async with liquibase() as kind:
-            asked = request(tmp_path, "update", "--changelog-file=a.xml")
-            steps = await kind.steps(asked, LOCAL)
-            await kind.close()
-            assert await kind.steps(asked, LOCAL) == steps
-            assert javas() == []
+        asked = request(work, "update", "--changelog-file=a.xml")
+        steps = await kind.steps(asked, LOCAL)
+        await kind.close()
+        assert await kind.steps(asked, LOCAL) == steps
+        assert javas() == []
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
 def test_a_java_that_was_killed_is_replaced_and_runs_what_was_planned(
-    rig: NativeRig, tmp_path: Path
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1), one(2))})
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1), one(2))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
+        async with rig.serving() as server:
             first, second = await kind.steps(
-                request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL
+                request(work, "update", "--changelog-file=a.xml"), LOCAL
             )
             await run(rig, kind, server, (first,))
             [pid] = javas()
@@ -521,29 +531,33 @@ def test_a_java_that_was_killed_is_replaced_and_runs_what_was_planned(
             await run(rig, kind, server, (second,))
             assert [row[0] for row in history(server.endpoint.dsn)] == ["1", "2"]
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
-def test_a_changeset_that_changed_since_its_plan_is_not_run(rig: NativeRig, tmp_path: Path) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1))})
+def test_a_changeset_that_changed_since_its_plan_is_not_run(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
-            changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select 2"))})
+        async with rig.serving() as server:
+            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
+            changelogs.write(work, {"a.xml": changelogs.xml(one(1, "select 2"))})
             await kind.close()
             with pytest.raises(InputChangedError, match=r"a\.xml::1::ada"):
                 await kind.execute(steps[0], LOCAL, server, rig.runtime, unheard)
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
-def test_a_killed_java_fails_the_step_it_ran(rig: NativeRig, tmp_path: Path) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
+def test_a_killed_java_fails_the_step_it_ran(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            [step] = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             [pid] = javas()
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
@@ -551,15 +565,17 @@ def test_a_killed_java_fails_the_step_it_ran(rig: NativeRig, tmp_path: Path) -> 
             with pytest.raises(StepFailedError, match="Java"):
                 await running
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
-def test_a_cancelled_step_leaves_no_java(rig: NativeRig, tmp_path: Path) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
+def test_a_cancelled_step_leaves_no_java(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            [step] = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             [pid] = javas()
             java = psutil.Process(pid)
             running = asyncio.create_task(execution(rig, kind, server, step))
@@ -569,22 +585,24 @@ def test_a_cancelled_step_leaves_no_java(rig: NativeRig, tmp_path: Path) -> None
             with pytest.raises(asyncio.CancelledError):
                 await running
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
-def test_a_server_that_is_killed_fails_the_step_it_ran(rig: NativeRig, tmp_path: Path) -> None:
-    changelogs.write(tmp_path, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
+def test_a_server_that_is_killed_fails_the_step_it_ran(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.write(work, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            [step] = await kind.steps(request(tmp_path, "update", "--changelog-file=a.xml"), LOCAL)
+        async with rig.serving() as server:
+            [step] = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
             await asyncio.to_thread(rig.kill, server)
             with pytest.raises(StepFailedError, match=r"a\.xml::1::ada"):
                 await running
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
 async def execution(rig: NativeRig, kind: LiquibaseKind, server: Server, step: Step) -> None:

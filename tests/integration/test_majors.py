@@ -9,6 +9,7 @@ import pytest
 
 from pgstrata.domain.image import Installation
 from pgstrata.kinds.formats import BEGINNING, recognise
+from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.runtime.base import ToolCommand, run_by_lines
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from tests.clusters import (
@@ -24,7 +25,10 @@ from tests.liquibase_runs import compare
 MAJORS = ("10", "13", "15", "18")
 
 
-@pytest.fixture(scope="module", params=MAJORS)
+@pytest.fixture(
+    scope="module",
+    params=["10", *(pytest.param(each, marks=pytest.mark.slow) for each in MAJORS[1:-1]), "18"],
+)
 def ours(request: pytest.FixtureRequest) -> Installation:
     return fetched(request.param)
 
@@ -107,11 +111,12 @@ alter table product add constraint positive check (price > 0);
 """
 
 
-def test_liquibase_steps_come_to_what_a_plain_run_comes_to(rig: NativeRig, tmp_path: Path) -> None:
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "changelog.sql").write_text(CHANGELOG)
+def test_liquibase_steps_come_to_what_a_plain_run_comes_to(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path, tmp_path: Path
+) -> None:
+    (work / "changelog.sql").write_text(CHANGELOG)
     words = ("update", "--changelog-file=changelog.sql")
-    assert compare(rig, tmp_path / "work", tmp_path, *words) == 5
+    assert compare(runner, kind, rig, work, tmp_path, *words) == 5
 
 
 def test_it_runs_from_a_directory_with_a_space_and_a_comma(reachable_dir: Path) -> None:
