@@ -129,7 +129,7 @@ def _found_in(path: str) -> dict[str, Any]:
 
 
 def _known(url: str, headers: dict[str, str], key: str) -> list[str]:
-    listed = requests.get(url, headers=headers, timeout=60)
+    listed = requests.get(url, headers=headers, timeout=300)
     listed.raise_for_status()
     return [entry[key] for entry in listed.json()]
 

@@ -79,7 +79,7 @@ class Terminal:
             cwd=self.work,
             env={**self.environment, **(environment or {})},
             user=self.user,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         if exit_code is not None:
@@ -120,7 +120,7 @@ class Terminal:
 
     def clear(self) -> None:
         """Remove all that the store holds but its base states; an engine that runs goes on."""
-        if (found := discovery.find(self.store / "engine.json", 60)) is None:
+        if (found := discovery.find(self.store / "engine.json", 300)) is None:
             return
         with closing(found.engine) as engine:
             for job in engine.jobs():
@@ -137,7 +137,7 @@ class Terminal:
             with suppress(psutil.NoSuchProcess):
                 engine = psutil.Process(file.pid)
                 engine.terminate()
-                engine.wait(60)
+                engine.wait(300)
 
     def tear_down(self) -> None:
         """Remove every instance, stop the engine, and see that nothing of it is left running."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.conftest import Terminal
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 300
 
 
 def numbers(seed: int) -> tuple[str, str]:

@@ -40,7 +40,7 @@ class Client:
             f"{self._endpoint}/v1/{path}",
             headers={**self._headers, **(headers or {})},
             json=json,
-            timeout=60,
+            timeout=300,
         )
         assert answer.status_code == status, answer.text
         return check(answer.content, shape)

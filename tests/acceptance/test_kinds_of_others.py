@@ -125,12 +125,12 @@ def test_over_http_it_has_fields_of_its_own_and_the_document_says_so(shouting: T
 
     def submit(**fields: Any) -> requests.Response:
         asked: Any = {"prepare_kind": "shout", "image_id": "postgres", **fields}
-        return session.post(jobs, json=asked, timeout=30)
+        return session.post(jobs, json=asked, timeout=300)
 
     files = [str(shouting.work / "hello.txt")]
     accepted = submit(shout_files=files, shout_times=3, psql_args=["-f", "no.sql"], unheard_of=7)
     assert accepted.status_code == 201, accepted.text
-    events = session.get(f"{engine['endpoint']}{accepted.headers['Location']}/events", timeout=60)
+    events = session.get(f"{engine['endpoint']}{accepted.headers['Location']}/events", timeout=300)
     assert events.text.splitlines()[-1].endswith('"status":"succeeded"}')
 
     for wrong, problem in (
@@ -146,7 +146,7 @@ def test_over_http_it_has_fields_of_its_own_and_the_document_says_so(shouting: T
         assert refused.json()["code"] == "invalid_argument"
         assert refused.json()["message"] == problem
 
-    document = session.get(f"{engine['endpoint']}/openapi.json", timeout=30).json()
+    document = session.get(f"{engine['endpoint']}/openapi.json", timeout=300).json()
     body = document["paths"]["/v1/prepare-jobs"]["post"]["requestBody"]["content"]
     described = body["application/json"]["schema"]
     assert set(described["discriminator"]["mapping"]) == {"psql", "lb", "exec", "shout"}

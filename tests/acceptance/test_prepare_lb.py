@@ -218,7 +218,7 @@ def test_an_engine_that_is_killed_takes_its_java_along_and_the_next_one_goes_on(
     [java] = javas(shell)
     engine = psutil.Process(shell.engine_file()["pid"])
     engine.kill()
-    java.wait(60)
+    java.wait(300)
     shell("watch", job)
     [instance] = shell.json("ls", "-i")["instances"]
     assert [row[0] for row in history(instance["dsn"])] == ["1", "2", "3"]

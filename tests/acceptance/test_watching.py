@@ -32,7 +32,7 @@ def events_of(pgstrata: Terminal, job_id: str) -> list[Any]:
         f"{file['endpoint']}/v1/prepare-jobs/{job_id}/events",
         headers={"Authorization": f"Bearer {file['authToken']}"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         return [json.loads(line) for line in answer]
 
 
@@ -86,7 +86,7 @@ def rest_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
     assert process.stderr is not None
     # Not with communicate(), which passes over what was read ahead.
     err, out = process.stderr.read(), process.stdout.read()
-    assert process.wait(timeout=60) == 0, err
+    assert process.wait(timeout=300) == 0, err
     return out, err
 
 

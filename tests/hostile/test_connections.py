@@ -46,7 +46,7 @@ class FewDescriptors(Engine):
     def connected(self) -> socket.socket:
         """A new connection to it."""
         assert self._address is not None
-        return socket.create_connection(self._address, timeout=60)
+        return socket.create_connection(self._address, timeout=300)
 
 
 @pytest.fixture(scope="module")

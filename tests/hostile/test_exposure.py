@@ -109,7 +109,7 @@ def refusal(terminal: Terminal, body: dict[str, str]) -> tuple[int, str]:
         f"POST /v1/prepare-jobs HTTP/1.1\r\nAuthorization: Bearer {file['authToken']}\r\n"
         f"Content-Length: {len(json.dumps(body))}\r\nConnection: close\r\n\r\n"
     )
-    with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as one:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=300)) as one:
         one.sendall(head.encode() + json.dumps(body).encode())
         with closing(one.makefile("rb")) as answer:
             status, _, said = answer.read().partition(b"\r\n\r\n")

@@ -256,7 +256,7 @@ NONSENSE = struct.pack("!II", 8, 1)
 
 
 def test_who_says_no_more_still_hears_the_answer(neighbour: Server) -> None:
-    with socket.create_connection(("127.0.0.1", neighbour.endpoint.port), 30) as client:
+    with socket.create_connection(("127.0.0.1", neighbour.endpoint.port), 300) as client:
         client.sendall(ENCRYPT)
         client.shutdown(socket.SHUT_WR)
         assert (client.recv(10), client.recv(10)) == (b"N", b"")
@@ -267,7 +267,7 @@ def test_clients_that_left_or_stay_silent_for_ever_keep_nothing(neighbour: Serve
     with ExitStack() as silent:
         for reset in (True, False) * 4:
             client = silent.enter_context(
-                socket.create_connection(("127.0.0.1", neighbour.endpoint.port), 30)
+                socket.create_connection(("127.0.0.1", neighbour.endpoint.port), 300)
             )
             if reset:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -302,7 +302,7 @@ def test_clients_wait_when_there_are_no_more_descriptors(neighbour: Server) -> N
         used = relay.num_fds()
         resource.prlimit(relay.pid, resource.RLIMIT_NOFILE, (used, before[1]))
         try:
-            with socket.create_connection(address, 30) as client:
+            with socket.create_connection(address, 300) as client:
                 client.sendall(ENCRYPT)
                 working = sum(relay.cpu_times()[:2])
                 connection.execute("select pg_sleep(2.5)")

@@ -581,7 +581,7 @@ def test_a_cancelled_step_leaves_no_java(
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
             running.cancel()
-            await asyncio.to_thread(java.wait, 60)
+            await asyncio.to_thread(java.wait, 300)
             with pytest.raises(asyncio.CancelledError):
                 await running
 
@@ -625,4 +625,4 @@ async def killed(pid: int) -> None:
     """Kill a process and wait for its end."""
     process = psutil.Process(pid)
     process.kill()
-    await asyncio.to_thread(process.wait, 60)
+    await asyncio.to_thread(process.wait, 300)

@@ -381,7 +381,7 @@ def test_a_start_that_is_cancelled_leaves_nothing_running(rig: NativeRig) -> Non
 
     async def cancel_in_the_middle() -> None:
         starting = asyncio.create_task(rig.runtime.start(rig.image, data_dir))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not (data_dir / "postmaster.pid").exists():  # noqa: ASYNC110
                 await asyncio.sleep(0)
         starting.cancel()
@@ -396,7 +396,7 @@ def test_a_server_that_ends_does_not_stay_a_zombie(rig: NativeRig) -> None:
     async def kill_and_wait() -> None:
         server = await rig.runtime.start(rig.image, rig.cluster())
         psutil.Process(pid_of(server)).kill()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while psutil.pid_exists(pid_of(server)):  # noqa: ASYNC110
                 await asyncio.sleep(0)
 
@@ -450,7 +450,7 @@ def test_a_cancelled_tool_takes_its_children_with_it(rig: NativeRig) -> None:
             family = below_us(server) - before
             running.cancel()
             await asyncio.wait((running,))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(300):
                 for process in family:
                     await processes.wait_exit(process.pid)
             return len(family)
