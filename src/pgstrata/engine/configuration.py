@@ -80,7 +80,8 @@ class EngineConfiguration:
             }
         if path is None:
             return _nested(values)
-        if find(path) is not None and path not in OWN:
+        _check_of_engine(path)
+        if find(path) is not None:
             return _shown(path, values.get(path))
         if not _is_section(path):
             raise unknown("config", path)
@@ -105,7 +106,11 @@ class EngineConfiguration:
         Raises like ``set``.
         """
         self.get(path, effective=False)
-        gone = [name for name in self._stored if name == path or name.startswith(f"{path}.")]
+        # The name of a map's entry may be the beginning of another's.
+        section = None if find(path) else f"{path}."
+        gone = [
+            name for name in self._stored if name == path or (section and name.startswith(section))
+        ]
         kept = {name: value for name, value in self._stored.items() if name not in gone}
         return self._change(path, kept, gone)
 
@@ -170,12 +175,16 @@ def _stored_in(file: Path) -> Layer:
     return {name: _read(name, value, str(file)) for name, value in _leaves("", tree)}
 
 
-def _read(name: str, value: Any, origin: str = "config") -> Any:
+def _check_of_engine(name: str, origin: str = "config") -> None:
     if name in OWN:
         raise InvalidArgumentError(
             f"{origin}: {name} is not a setting of the engine",
             remedy="it belongs to a command: see docs/configuration.md",
         )
+
+
+def _read(name: str, value: Any, origin: str = "config") -> Any:
+    _check_of_engine(name, origin)
     made = read(origin, name, value, Path("/"))
     paths = made if isinstance(made, tuple) else (made,)
     if any(isinstance(one, Path) for one in paths) and not all(

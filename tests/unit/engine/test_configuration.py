@@ -180,3 +180,18 @@ def test_a_secret_is_kept_where_only_the_engine_reads_it_and_never_shown(tmp_pat
     again = configuration(tmp_path)
     again.set("instances.max", 4)
     assert json.loads((tmp_path / FILE).read_text())["vault"] == {"key": "open sesame"}
+
+
+def test_an_entry_is_removed_without_those_whose_names_begin_like_its_own(tmp_path: Path) -> None:
+    engine = configuration(tmp_path)
+    engine.set("runtime.settings", {"app": "1", "app.user": "2"})
+    engine.remove("runtime.settings.app")
+    assert engine.get("runtime.settings", effective=False) == {"app.user": "2"}
+
+
+def test_what_belongs_to_commands_is_said_to(tmp_path: Path) -> None:
+    engine = configuration(tmp_path)
+    with pytest.raises(InvalidArgumentError, match="not a setting of the engine"):
+        engine.get("store", effective=True)
+    with pytest.raises(InvalidArgumentError, match="not a setting of the engine"):
+        engine.remove("store")

@@ -18,6 +18,9 @@ def run(context: Context, given: Given) -> int:
     """Print one setting, those below a path, or all."""
     if len(given.words) > 1:
         raise InvalidArgumentError("takes one PATH", remedy="leave the others out")
+    if "" in given.words:
+        # A variable that was not set, perhaps.
+        raise InvalidArgumentError("PATH is empty", remedy="omit it to see all settings")
     path = given.words[0] if given.words else None
     value = context.engine().config(path, effective=given.has("--effective"))
     if context.json:
