@@ -225,7 +225,7 @@ def test_what_is_asked_of_an_engine_that_is_stopping_goes_to_the_next(pgstrata: 
 
 def test_a_job_that_takes_too_long_is_stopped_and_says_so(pgstrata: Terminal) -> None:
     refused = pgstrata(
-        "prepare:psql", "--timeout", "1s", "--", "-c", "select pg_sleep(600)", exit_code=1
+        "prepare:psql", "--stop-after", "1s", "--", "-c", "select pg_sleep(600)", exit_code=1
     )
     assert "longer than 1 s" in refused.stderr
     assert servers_of(pgstrata.store) == []

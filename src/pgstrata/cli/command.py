@@ -75,6 +75,8 @@ class Command(NamedTuple):
     """Runs it and returns the exit code. Raises ``PgstrataError``."""
     passes_on: bool = False
     """Whether the arguments after the options are another program's."""
+    flags_of_tool: tuple[str, ...] = ()
+    """Those of our options for every command that mean something else to that program."""
 
 
 def help_text(command: Command) -> str:

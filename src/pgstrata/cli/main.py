@@ -5,47 +5,22 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from io import TextIOWrapper
+from itertools import pairwise
 from pathlib import Path
 
 from pgstrata import __version__
 from pgstrata.cli import command_table, for_eval
-from pgstrata.cli.command import (
-    INTERRUPTED,
-    Command,
-    Context,
-    Detached,
-    Output,
-    help_text,
-    option_lines,
-)
-from pgstrata.cli.options import HELP, Given, help_before, parse, setting_option
+from pgstrata.cli.command import INTERRUPTED, Command, Context, Detached, Output, help_text
+from pgstrata.cli.near import command_hint, misplaced, option_hint
+from pgstrata.cli.options import HELP, Given, help_before, parse
+from pgstrata.cli.overview import OPTIONS, group_help, overview
 from pgstrata.cli.report import report, report_detached
-from pgstrata.config.keys import OWN
 from pgstrata.config.load import load
 from pgstrata.errors import InvalidArgumentError, PgstrataError
 from pgstrata.kinds.plugin import Option
 from pgstrata.system import environment
 
 USAGE = 2
-
-OPTIONS = (
-    Option(("--profile",), "use the settings of this profile", "NAME"),
-    setting_option(OWN["endpoint"]),
-    setting_option(OWN["store"]),
-    Option(("--output",), "the format of stdout: human (default) or json", "FORM"),
-    setting_option(OWN["timeout"]),
-    Option(("-v", "--verbose"), "show the output of the tools as they run"),
-    HELP,
-    Option(("--version",), "show the version"),
-)
-
-EXAMPLES = (
-    "pgstrata demo",
-    "pgstrata prepare:psql -- -f schema.sql -f seed.sql",
-    'pgstrata run:psql -- -c "select version()"',
-    "pgstrata ls --all",
-    "pgstrata prepare:psql --help",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,25 +79,6 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
 
 
-def overview() -> str:
-    """Format the help for all of the command line."""
-    commands = command_table.overview()
-    width = max(map(len, commands))
-    listed = [f"  {name:<{width}}  {summary}" for name, summary in commands.items()]
-    return "\n".join(
-        [
-            "usage: pgstrata [OPTIONS] COMMAND …",
-            "",
-            "Throw-away PostgreSQL databases, prepared once and cloned in milliseconds.",
-            *("", "commands:", *listed),
-            *("", "options, before the command:", *option_lines(OPTIONS)),
-            *("", "examples:", *(f"  {example}" for example in EXAMPLES)),
-            *("", "exit codes: 0 done, 1 the job failed, 2 wrong usage, 3 the engine failed or"),
-            "cannot be reached, 4 refused by a safety rule; of `run`, the tool's own",
-        ]
-    )
-
-
 def _run(words: Sequence[str]) -> int:
     for word in words:
         if any("\ud800" <= character <= "\udfff" for character in word):
@@ -133,26 +89,54 @@ def _run(words: Sequence[str]) -> int:
     if given.has("--version"):
         print(f"pgstrata {__version__}")
         return 0
-    if given.has("--help") or not given.words:
-        print(overview(), file=sys.stdout if given.has("--help") else sys.stderr)
-        return 0 if given.has("--help") else USAGE
+    if given.words[:1] == ("help",):
+        given = given._replace(words=(*given.words[1:], "--help"))
+    if given.has("--help") or given.words in ((), ("--help",)):
+        helped = given.has("--help") or given.words != ()
+        print(overview(), file=sys.stdout if helped else sys.stderr)
+        return 0 if helped else USAGE
     if given.words[0].startswith("-"):
         raise InvalidArgumentError(
             f"unknown option {given.words[0]} before the command",
-            remedy="`pgstrata --help` lists the options",
+            remedy=option_hint(given.words[0], OPTIONS),
         )
+    if given.words[0] in command_table.GROUPS and given.words[1:] in (("--help",), ("-h",)):
+        print(group_help(given.words[0]))
+        return 0
     return _run_command(given)
 
 
 def _run_command(given: Given) -> int:
     command, rest = _find_command(given.words)
-    showing_help = help_before(rest) if command.passes_on else HELP
-    own = parse(rest, (*command.options, showing_help), pass_on=command.passes_on)
+    shared = _options_anywhere(command)
+    helping = help_before(rest) if command.passes_on else HELP
+    options = (*shared, *command.options, helping)
+    more, own = parse(rest, options, pass_on=command.passes_on).part(shared)
     if own.has("--help"):
         print(help_text(command))
         return 0
-    with ExitStack() as resources:
-        return command.run(_context(given, own, command, resources), own)
+    given = given._replace(options=(*given.options, *more.options))
+    try:
+        with ExitStack() as resources:
+            return command.run(_context(given, own, command, resources), own)
+    except InvalidArgumentError as error:
+        explained = misplaced(command, options, own, error) if command.passes_on else None
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def _options_anywhere(command: Command) -> tuple[Option, ...]:
+    """The options of all commands as they may stand after this one, before a tool's arguments.
+
+    A letter is the tool's, and some words are.
+    """
+    own = {flag for option in command.options for flag in option.flags} | {*command.flags_of_tool}
+    return tuple(
+        Option((option.name,) if command.passes_on else option.flags, option.about, option.metavar)
+        for option in OPTIONS
+        if option.name not in (HELP.name, "--version") and own.isdisjoint(option.flags)
+    )
 
 
 def _find_command(words: Sequence[str]) -> tuple[Command, Sequence[str]]:
@@ -162,14 +146,10 @@ def _find_command(words: Sequence[str]) -> tuple[Command, Sequence[str]]:
         name, rest = f"{name} {rest[0]}", rest[1:]
     if command := command_table.load(name):
         return command, rest
+    known = [*command_table.overview()]
     if name in command_table.GROUPS:
-        members = [known for known in command_table.COMMANDS if known.startswith(f"{name} ")]
-        raise InvalidArgumentError(
-            f"`{name}` needs a subcommand", remedy=f"one of: {', '.join(members)}"
-        )
-    raise InvalidArgumentError(
-        f'unknown command "{name}"', remedy=f"commands: {', '.join(command_table.overview())}"
-    )
+        raise InvalidArgumentError(f"`{name}` needs a subcommand", remedy=command_hint(name, known))
+    raise InvalidArgumentError(f'unknown command "{name}"', remedy=command_hint(name, known))
 
 
 def _context(given: Given, own: Given, command: Command, resources: ExitStack) -> Context:
@@ -199,14 +179,12 @@ def _output(text: str) -> Output:
 
 
 def _stop_eval(words: Sequence[str], *, as_json: bool) -> None:
-    with suppress(InvalidArgumentError, BrokenPipeError):
+    with suppress(InvalidArgumentError):
         for_eval.stop(parse(words, OPTIONS, pass_on=True).words, as_json=as_json)
-        sys.stdout.flush()
 
 
 def _wants_json(words: Sequence[str]) -> bool:
     """Return whether errors go to stdout as JSON, even if there are errors in the options."""
-    try:
-        return parse(words, OPTIONS, pass_on=True).last("--output") == "json"
-    except InvalidArgumentError:
-        return False
+    ours = words[: words.index("--")] if "--" in words else words
+    tool = next((n for n, word in enumerate(ours) if word.startswith("run:")), len(ours))
+    return "--output=json" in ours[:tool] or ("--output", "json") in pairwise(ours[:tool])

@@ -1,12 +1,13 @@
 """Parses the arguments of a command.
 
 This is a parser of our own because ``prepare:…`` passes on, unchanged, everything from the first
-word that is not one of its options, and because argparse is slow to import.
+word that is not one of its options, and because argparse and click are slow to import.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from pgstrata.cli.near import option_hint
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.plugin import Option
 
@@ -37,6 +38,15 @@ class Given(NamedTuple):
 
     options: tuple[tuple[str, str], ...]
     words: tuple[str, ...]
+    separated: bool = False
+    """Whether ``--`` stood before the other words, or among them."""
+
+    def part(self, options: "Iterable[Option]") -> tuple["Given", "Given"]:
+        """Divide into what was given for these options, and all else."""
+        names = {option.name for option in options}
+        chosen = tuple(pair for pair in self.options if pair[0] in names)
+        others = tuple(pair for pair in self.options if pair[0] not in names)
+        return Given(chosen, ()), self._replace(options=others)
 
     def has(self, name: str) -> bool:
         """Return whether the switch was given."""
@@ -90,7 +100,7 @@ def parse(words: Sequence[str], options: Iterable[Option], *, pass_on: bool = Fa
     while rest:
         word = rest.pop(0)
         if word == "--":
-            return Given(tuple(given), (*others, *rest))
+            return Given(tuple(given), (*others, *rest), separated=True)
         if _is_option(word, known, pass_on):
             given.extend(_take_option(word, rest, known))
         elif pass_on:
@@ -112,7 +122,7 @@ def _take_option(word: str, rest: list[str], known: dict[str, Option]) -> list[t
         return _split_switches(word, known)
     option = known.get(flag)
     if option is None:
-        raise _unknown(flag)
+        raise _unknown(flag, known)
     if option.metavar is None:
         if joined:
             raise InvalidArgumentError(
@@ -130,10 +140,10 @@ def _split_switches(word: str, known: dict[str, Option]) -> list[tuple[str, str]
     for letter in word[1:]:
         option = known.get(f"-{letter}")
         if option is None or option.metavar is not None:
-            raise _unknown(word)
+            raise _unknown(word, known)
         found.append((option.name, ""))
     return found
 
 
-def _unknown(flag: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"unknown option {flag}", remedy="--help lists the options")
+def _unknown(flag: str, known: dict[str, Option]) -> InvalidArgumentError:
+    return InvalidArgumentError(f"unknown option {flag}", remedy=option_hint(flag, known.values()))

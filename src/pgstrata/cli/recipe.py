@@ -39,7 +39,7 @@ PLAN_OPTIONS = (
         "HOW",
     ),
     Option(("--ref",), "read every input from this git revision, not from the files", "REV"),
-    Option(("--timeout",), "stop the job after this long: 90s, 15m, 2h", "TIME"),
+    Option(("--stop-after",), "stop the job after this long: 90s, 15m, 2h", "TIME"),
 )
 
 INSTANCE_OPTIONS = (
@@ -83,7 +83,7 @@ def request_of(
             **dict(given.read_every(SERVER_SETTING.name, _server_setting)),
         },
         uncacheable=given.read("--uncacheable", _uncacheable) or "refuse",
-        timeout=given.read("--timeout", parse_positive),
+        timeout=given.read("--stop-after", parse_positive),
         stdin=fields.pop("stdin", None),
         fields=fields,
     )

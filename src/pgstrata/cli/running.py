@@ -53,6 +53,10 @@ def tool_of(name: str | None, given: Given) -> Tool:
         raise InvalidArgumentError(
             "there is no command to run", remedy="write it after --: run:exec -- pytest"
         )
+    elif given.words[0].startswith("-"):
+        raise InvalidArgumentError(
+            f"unknown option {given.words[0]}", remedy="--help lists the options"
+        )
     return Tool(name, given.words)
 
 

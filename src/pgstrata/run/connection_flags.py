@@ -103,6 +103,11 @@ def _connecting(flags: Flags, args: Sequence[str]) -> Iterator[str]:
         elif word.startswith("--"):
             name, joined, _ = word[2:].partition("=")
             meant = _meant(flags.names, name)
+            if not meant and f"--{name}" != OWN_OPTION and _resembles_ours(name):
+                raise InvalidArgumentError(
+                    f"unknown option --{name}",
+                    remedy=f"did you mean {OWN_OPTION}? It stands before the tool's arguments",
+                )
             if any(flag.connects for flag in meant) or f"--{name}" == OWN_OPTION:
                 yield word if f"--{name}" == OWN_OPTION else f"--{name}"
             if meant and all(flag.value for flag in meant) and not joined:
@@ -126,3 +131,10 @@ def _meant(names: Mapping[str, Flag], name: str) -> list[Flag]:
     if name in names:
         return [names[name]]
     return [flag for known, flag in names.items() if name and known.startswith(name)]
+
+
+def _resembles_ours(name: str) -> bool:
+    # Only a mistake pays for importing it.
+    from difflib import get_close_matches
+
+    return bool(get_close_matches(f"--{name}", [OWN_OPTION], cutoff=0.7))

@@ -48,21 +48,127 @@ def test_every_command_teaches_its_use_by_examples(pgstrata: Pgstrata, name: str
     assert f"pgstrata {name}" in ran.out.partition("examples:\n")[2].replace("--output json ", "")
 
 
-def test_an_unknown_command_is_answered_with_those_there_are(pgstrata: Pgstrata) -> None:
-    ran = pgstrata("prepare:oracle")
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lst", "did you mean `pgstrata ls`?"),
+        ("list", "did you mean `pgstrata ls`?"),
+        ("delete", "did you mean `pgstrata rm`?"),
+        ("exec", "did you mean `pgstrata run:exec`?"),
+        ("prepare:psq", "did you mean `pgstrata prepare:psql`?"),
+        ("prepare:oracle", "there are prepare:psql, prepare:lb, prepare:exec"),
+        ("cache", "write one of: cache explain, cache verify"),
+        ("xyzzy", "`pgstrata --help` lists the commands"),
+    ],
+)
+def test_a_command_that_is_not_there_is_answered_with_what_may_have_been_meant(
+    pgstrata: Pgstrata, name: str, hint: str
+) -> None:
+    ran = pgstrata(name)
     assert ran.exit_code == 2
-    first, second = ran.err.splitlines()
-    assert first == 'error: unknown command "prepare:oracle"'
-    assert all(name in second for name in COMMANDS)
+    assert ran.err.splitlines()[1].startswith(f"hint: {hint}")
 
 
-@pytest.mark.parametrize("words", [("engine",), ("engine", "dance"), ("engine", "--help")])
+@pytest.mark.parametrize("words", [("engine",), ("engine", "dance")])
 def test_engine_alone_is_answered_with_its_commands(
     pgstrata: Pgstrata, words: tuple[str, ...]
 ) -> None:
     ran = pgstrata(*words)
     assert ran.exit_code == 2
     assert "engine serve, engine start, engine stop" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "like"),
+    [
+        (("help",), ("--help",)),
+        (("help", "rm"), ("rm", "--help")),
+        (("help", "prepare:psql"), ("prepare:psql", "--help")),
+        (("help", "cache", "explain"), ("cache", "explain", "--help")),
+        (("help", "engine"), ("engine", "--help")),
+    ],
+)
+def test_help_is_a_command_as_well(
+    pgstrata: Pgstrata, words: tuple[str, ...], like: tuple[str, ...]
+) -> None:
+    assert pgstrata(*words) == pgstrata(*like)
+
+
+def test_a_group_shows_its_commands(pgstrata: Pgstrata) -> None:
+    ran = pgstrata("engine", "--help")
+    assert (ran.exit_code, ran.err) == (0, "")
+    assert [name for name in COMMANDS if f"\n  {name} " in ran.out] == [
+        name for name in COMMANDS if name.startswith("engine ")
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--output", "json", "ls", "-n"),
+        ("ls", "--output", "json", "-n"),
+        ("ls", "-n", "-v", "--output=json"),
+    ],
+)
+def test_options_of_every_command_stand_before_it_or_after_it(
+    fake: FakeEngine, pgstrata: Pgstrata, words: tuple[str, ...]
+) -> None:
+    fake.on("GET", "/v1/names", [])
+    assert json.loads(pgstrata(*words).out) == {"names": []}
+
+
+def test_they_stand_before_a_tools_arguments(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    ran = pgstrata("prepare:psql", "--output", "json", "--verbose", "-f", "schema.sql")
+    assert "      INSERT 0 100" in ran.err
+    assert "dsn" in json.loads(ran.out)
+
+
+def test_what_is_a_tools_own_stays_its_own(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    script_job(fake, SUCCESS)
+    words = ["-v", "a=1", "--set", "b=2", "-f", "/s.sql", "--output=/dev/null"]
+    pgstrata("prepare:psql", *words)
+    assert fake.submitted["psql_args"] == words
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("ls", "--lnog"), "unknown option --lnog", "did you mean --long?"),
+        (("--outptu", "json", "ls"), "unknown option --outptu", "did you mean --output?"),
+        (("prepare:psql", "--imgae", "x", "-f", "a"), "unknown option --imgae", "--image?"),
+        (("prepare:lb", "--nmae", "x", "update"), "unknown option --nmae", "--name?"),
+        (("plan:exec", "--inptu", "x", "--", "ls"), "unknown option --inptu", "--input?"),
+        (("run:exec", "--instnace", "x", "--", "ls"), "unknown option --instnace", "--instance?"),
+        (("run:psql", "--instnace", "x"), "unknown option --instnace", "--instance?"),
+        (("prepare:psql", "-f", "a", "--name", "x"), "--name is an option", "put it before -f:"),
+        (("plan:psql", "-1", "-f", "a", "--ref=x"), "--ref is an option", "put it before -1:"),
+        (("plan:psql", "--", "-f", "a", "--ref", "x"), "--ref is an option", "put it before --:"),
+    ],
+)
+def test_a_wrong_option_is_told_with_the_right_one_or_its_place(
+    pgstrata: Pgstrata, words: tuple[str, ...], message: str, hint: str
+) -> None:
+    ran = pgstrata(*words)
+    first, second = ran.err.splitlines()
+    assert ran.exit_code == 2
+    assert message in first
+    assert hint in second
+
+
+def test_what_the_shell_made_of_a_pattern_is_told_with_what_to_type(
+    pgstrata: Pgstrata, project: Path
+) -> None:
+    migrations = project / "db migrations"
+    migrations.mkdir()
+    for name in ("1.sql", "2.sql", "3.sql", "4.sql"):
+        (migrations / name).touch()
+    first_three = " ".join(f"-f 'db migrations/{n}.sql'" for n in (1, 2, 3))
+    every = [f"db migrations/{n}.sql" for n in (1, 2, 3, 4)]
+    for words in (every, ["db migrations"], ["-f", "a.sql", *every]):
+        ran = pgstrata("prepare:psql", *words)
+        assert (ran.exit_code, f"{first_three} …" in ran.err) == (2, True), ran.err
+    assert "COMMAND | pgstrata" in pgstrata("prepare:psql", "/dev/fd/63").err
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_a_limit_on_the_job_s_time_goes_with_the_request(
     fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:
     script_job(fake, SUCCESS)
-    pgstrata("prepare:psql", "--timeout", "2m", "--", "-f", "schema.sql")
+    pgstrata("prepare:psql", "--stop-after", "2m", "--", "-f", "schema.sql")
     assert fake.submitted["timeout"] == 120
 
 

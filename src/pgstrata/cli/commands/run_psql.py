@@ -33,4 +33,5 @@ COMMAND = Command(
     ),
     run=run,
     passes_on=True,
+    flags_of_tool=("--output",),
 )

@@ -21,6 +21,10 @@ def request(given: Given, caller: Caller) -> dict[str, Any]:
             "there is no command to run",
             remedy="write it after --: --input migrations -- alembic upgrade head",
         )
+    if given.words[0].startswith("-"):
+        raise InvalidArgumentError(
+            f"unknown option {given.words[0]}", remedy="--help lists the options"
+        )
     if "--" in given.words[1:] and (caller.work_dir / given.words[0]).exists():
         raise InvalidArgumentError(
             f"{given.words[0]} stands where the command should begin",

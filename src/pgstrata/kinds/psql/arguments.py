@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple, NoReturn
@@ -25,6 +26,9 @@ _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff]+")
 _OF_THE_SHELL = re.compile(r"/dev/(?:fd/[0-9]+|stdin)|/proc/(?:self|[0-9]+)/fd/[0-9]+")
 """What a shell makes of ``<(command)``."""
 _LOOKS_LIKE_A_FILE = re.compile(r"/|\.[a-z0-9]{2,8}$", re.IGNORECASE)
+_PIPED = "pipe it in: COMMAND | pgstrata prepare:psql -- -f -"
+_SHOWN = 3
+"""How many files a remedy names."""
 _LONGEST = 128 * 1024 - 1
 _TRUE = frozenset(("1", "on", "true", "yes"))
 _ONLY_RECIPES = "give psql only scripts (-f), commands (-c) and variables (-v)"
@@ -171,7 +175,7 @@ def _options(args: Sequence[str]) -> Iterator[_Given]:
         elif len(word) > 1 and word.startswith("-"):
             yield from _letters(args, index, indexes)
         else:
-            _refuse_positional(word)
+            _refuse_positional(args[index:])
 
 
 def _letters(args: Sequence[str], index: int, indexes: Iterator[int]) -> Iterator[_Given]:
@@ -257,7 +261,7 @@ class _Reading:
         if _OF_THE_SHELL.fullmatch(path):
             _refuse(
                 f"{path} is open in your shell, not in the engine, which reads the files",
-                "pipe it in: COMMAND | pgstrata prepare:psql -- -f -",
+                _PIPED,
             )
         if path == "-" and Stdin() in self.sources:
             _refuse("standard input can be read only once", "give `-f -` once")
@@ -306,9 +310,19 @@ def _check_error_stop(value: str | None) -> None:
         )
 
 
-def _refuse_positional(word: str) -> NoReturn:
+def _refuse_positional(words: Sequence[str]) -> NoReturn:
+    word = words[0]
+    taken = f"psql takes `{word}` for the name of a database"
+    if _OF_THE_SHELL.fullmatch(word):
+        _refuse(f"{taken}, and it is open in your shell only", _PIPED)
+    if word.endswith("/"):
+        _refuse(taken, f"name what is in it, in its order: -f {shlex.quote(word)}…")
     if _LOOKS_LIKE_A_FILE.search(word):
-        _refuse(f"psql takes `{word}` for the name of a database", f"write -f {shlex.quote(word)}")
+        # What the shell made of a pattern, most likely.
+        files = list(takewhile(_LOOKS_LIKE_A_FILE.search, words))
+        shown = " ".join(f"-f {shlex.quote(file)}" for file in files[:_SHOWN])
+        each = f"write -f before each of the {len(files)}: " if len(files) > 1 else "write "
+        _refuse(taken, f"{each}{shown}{' …' if len(files) > _SHOWN else ''}")
     _refuse(f"`{word}` names a database or a user", _REMEDIES[Use.CONNECTION])
 
 

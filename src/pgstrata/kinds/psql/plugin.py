@@ -1,7 +1,9 @@
 """The psql kind's description of itself."""
 
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgstrata.errors import InvalidArgumentError
@@ -20,12 +22,24 @@ def request(given: Given, caller: Caller) -> dict[str, Any]:
         )
     from pgstrata.kinds.psql import arguments
 
+    _refuse_directory(given.words[0], caller.work_dir)
     fields: dict[str, Any] = {
         "psql_args": list(arguments.absolute(given.words, str(caller.work_dir)))
     }
     if arguments.parse(given.words).needs_stdin:
         fields["stdin"] = caller.stdin()
     return fields
+
+
+def _refuse_directory(word: str, work_dir: Path) -> None:
+    if word.startswith("-") or not (work_dir / word).is_dir():
+        return
+    scripts = [shlex.quote(str(Path(word, path.name))) for path in (work_dir / word).glob("*.sql")]
+    named = " ".join(f"-f {script}" for script in sorted(scripts)[:3]) or "-f FILE"
+    raise InvalidArgumentError(
+        f"{word} is a directory, and psql runs files",
+        remedy=f"name its scripts in the order in which they run: {named} …",
+    )
 
 
 class _Plugin:
