@@ -57,8 +57,43 @@ def test_a_revision_has_the_states_of_its_files_with_includes_and_copy(shared: T
     refused = shared("prepare:psql", "--ref", "v1", "--", "-f", "db/new.sql", exit_code=2)
     assert "db/new.sql" in refused.stderr
     assert "no revision" in shared("plan:psql", "--ref", "v9", *recipe, exit_code=2).stderr
-    nowhere = shared("prepare:exec", "--ref", "v1", "--", "true", exit_code=2)
-    assert "no revision" in nowhere.stderr
+
+
+def test_a_command_sees_the_revision_and_nothing_of_the_files(shared: Terminal) -> None:
+    program = (
+        "#!/bin/sh\nset -e\ntest ! -e new.sql\ntest ! -e ../other.sql\ncat sql/*.sql | psql -qX\n"
+    )
+    shared.write("app/run.sh", program).chmod(0o755)
+    shared.write("app/sql/t.sql", "create table t(a int);\n")
+    shared.write("base.sql", "select 1;\n")
+    (shared.work / "app" / "sql" / "link.sql").symlink_to("../../base.sql")
+    shared.write("other.sql", "")
+    commit(shared, "v1")
+    recipe = ("--input", "run.sh", "--input", "sql", "--", "./run.sh")
+    (shared.work / "other.sql").unlink()
+    shared.work /= "app"
+    before = state_of(shared, "prepare:exec", *recipe)
+    shared("rm", "-r", "-f", before)
+    shared.write("new.sql", "")
+    shared.write("../other.sql", "")
+    shared.write("sql/t.sql", "create table another(a int);\n")
+    shared.write("sql/more.sql", "select nonsense;\n")
+    shared.write("run.sh", "#!/bin/sh\nexit 3\n")
+    built = shared.json("prepare:exec", "--ref", "v1", *recipe)
+    assert built["state_id"] == before
+    with psycopg.connect(built["dsn"]) as connection:
+        assert connection.execute("select * from t").fetchall() == []
+    assert "cached" in shared("plan:exec", "--ref", "HEAD", *recipe).stdout
+    # The shell is the machine's.
+    shared("prepare:exec", "--ref", "v1", *recipe[:-1], "sh", "run.sh")
+    assert (shared.work / "run.sh").read_text() == "#!/bin/sh\nexit 3\n"
+
+    unnamed = shared("prepare:exec", "--ref", "v1", "--", "true", exit_code=2)
+    assert "--input" in unnamed.stderr
+    missing = ("--ref", "v1", "--input", "sql/more.sql", "--", "./run.sh")
+    assert "in that revision" in shared("plan:exec", *missing, exit_code=2).stderr
+    unknown = shared("prepare:exec", "--ref", "v9", *recipe, exit_code=2)
+    assert "no revision" in unknown.stderr
 
 
 def test_a_changelog_of_a_revision_has_the_states_of_its_files(shared: Terminal) -> None:

@@ -1,5 +1,6 @@
 """The runtime port: where PostgreSQL comes from, and where its servers and tools run."""
 
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -19,6 +20,13 @@ class View(Model, frozen=True, kw_only=True):
 
     hidden: tuple[Path, ...]
     shown: tuple[Path, ...]
+    root: Path = Path("/")
+    """A tree from which what is shown comes, as far as it is there, at the machine's paths."""
+
+    def at(self, path: Path) -> Path:
+        """Where on the machine the content is that is shown at a path."""
+        inside = self.root / str(path).lstrip("/")
+        return inside if os.path.lexists(inside) else path
 
 
 class ToolCommand(Model, frozen=True, kw_only=True):

@@ -200,13 +200,15 @@ class Cells:
         if view is not None:
             hides += (*_TEMPORARY, *(str(path) for path in view.hidden if not _has_system(path)))
             seen = [*view.shown, *(_outside_system(layout) if layout else ())]
-        below = [path for path in seen if _is_below(path, hides)]
+        below = {path: path for path in seen if _is_below(path, hides)}
+        if view is not None:
+            below |= {path: source for path in view.shown if (source := view.at(path)) != path}
         return plan.Cell(
             argv=argv,
             env=env,
             cwd=str(work_dir),
             namespaces=means.namespaces,
-            shown=_as_they_are(map(str, below)),
+            shown=tuple((str(source), str(path)) for path, source in below.items()),
             # There are none of a server that is gone.
             own=_as_they_are((str(sockets),) if sockets and sockets.is_dir() else ()),
             hidden=hides if trusted else tuple(dict.fromkeys((*hides, _SHARED_MEMORY))),

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from pgstrata.dbms.connection import check_it_answers, give_login, tell
 from pgstrata.dbms.tablespaces import TABLESPACES, is_refusal
 from pgstrata.domain.image import Installation, ResolvedImage
@@ -245,6 +247,10 @@ class NativeRuntime:
 
     async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
         installation = await self._catalogue.installation(postmaster_of(server).image_id)
+        if command.view is not None and not self._cells.have_mounts:
+            # It finds at least what is named from its directory.
+            work_dir, tool = map(command.view.at, (command.work_dir, Path(command.tool)))
+            command = replace(command, work_dir=work_dir, tool=str(tool))
         tail = Tail()
 
         async def pass_on(stream: Stream, piece: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pgstrata.domain.plan import Input
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.kinds.sources.base import Listing, Sources
+from pgstrata.kinds.sources.base import Listing, Sources, local_path
 
 PASSED_OVER = frozenset({"__pycache__", ".git", ".hg", ".svn"})
 """Directories that are no part of the ones they are in: caches, and the history of versions."""
@@ -29,10 +29,11 @@ class Entry(NamedTuple):
 
 
 class Inputs:
-    """Collects inputs; a tree on this machine is needed, since permissions count."""
+    """Collects inputs; a tree in a directory is needed, since permissions count."""
 
-    def __init__(self, sources: Sources, work_dir: Path) -> None:
+    def __init__(self, sources: Sources, root: Path, work_dir: Path) -> None:
         self._sources = sources
+        self._root = root
         self._work_dir = work_dir
         self._entries: dict[str, Entry] = {}
         self._read: dict[str, Input] = {}
@@ -54,7 +55,7 @@ class Inputs:
     def add(self, pattern: str) -> None:
         """Add a path, or what a pattern matches. Raises ``InvalidArgumentError``."""
         path = Path(os.path.normpath(pattern))
-        if path.exists() or path.is_symlink() or not _MAGIC.search(str(path)):
+        if os.path.lexists(self._at(path)) or not _MAGIC.search(str(path)):
             self._add(path)
             self.show(path)
             return
@@ -72,25 +73,25 @@ class Inputs:
         """Have a path seen, and what it leads to."""
         while path not in self.shown:
             self.shown[path] = None
-            if not path.is_symlink():
+            if not self._at(path).is_symlink():
                 break
-            self.shown[Path(os.path.realpath(path))] = None
-            path = Path(os.path.normpath(path.parent / path.readlink()))
+            self.shown[self._real(path)] = None
+            path = Path(os.path.normpath(path.parent / self._at(path).readlink()))
 
     def note(self, known: Input) -> None:
         """Add something that was read, whose content counts otherwise."""
         self._read[known.name] = known
 
     def _add(self, root: Path) -> None:
-        waiting: list[tuple[Path, str, tuple[str, ...]]] = [(root, self._named(root), ())]
+        waiting: list[tuple[Path, str, tuple[Path, ...]]] = [(root, self._named(root), ())]
         while waiting:
             path, name, links = waiting.pop()
             _check_number(len(self._read))
             loops = False
-            if path.is_symlink():
+            if self._at(path).is_symlink():
                 self.show(path)
-                target, here = os.path.realpath(path), os.path.realpath(path.parent)
-                loops = target in links or Path(here).is_relative_to(target)
+                target, here = self._real(path), self._real(path.parent)
+                loops = target in links or here.is_relative_to(target)
                 links = (*links, target)
             if (listing := self._listing(path)) is None:
                 self._entries[name] = self._entry(path, name, needed=path == root)
@@ -110,10 +111,11 @@ class Inputs:
         found = self._sources.look(path).input
         self.note(found)
         if found.digest is not None:
-            return Entry(name, found.digest, is_executable(path))
+            return Entry(name, found.digest, is_executable(self._at(path)))
         if needed:
+            where = "" if self._root == Path("/") else " in that revision of the repository"
             raise InvalidArgumentError(
-                f"there is no {path}, which --input names", remedy="correct its path"
+                f"there is no {path}{where}, which --input names", remedy="correct its path"
             )
         return Entry(name, "missing")
 
@@ -133,7 +135,7 @@ class Inputs:
                 continue
             part, rest = parts[0], parts[1:]
             if not _MAGIC.search(part):
-                if (directory / part).exists():
+                if self._at(directory / part).exists():
                     waiting.append((directory / part, rest))
                 continue
             if (listing := self._listing(directory)) is None:
@@ -147,7 +149,7 @@ class Inputs:
                 if hidden or name in PASSED_OVER:
                     continue
                 if part == "**":
-                    if path.is_symlink() or not self._sources.is_directory(path):
+                    if self._at(path).is_symlink() or not self._sources.is_directory(path):
                         waiting += [] if rest else [(path, ())]
                     else:
                         waiting.append((path, parts))
@@ -157,6 +159,13 @@ class Inputs:
     def _listing(self, path: Path) -> Listing | None:
         # Most are files, of which this is known sooner.
         return self._sources.list(path) if self._sources.is_directory(path) else None
+
+    def _at(self, path: Path) -> Path:
+        return local_path(self._root, path)
+
+    def _real(self, path: Path) -> Path:
+        real = Path(os.path.realpath(self._at(path)))
+        return Path("/", real.relative_to(os.path.realpath(self._root)))
 
     def _named(self, path: Path) -> str:
         return os.path.relpath(path, self._work_dir)

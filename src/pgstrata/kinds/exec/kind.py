@@ -23,7 +23,8 @@ from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.exec import programs
 from pgstrata.kinds.exec.fields import ExecFields
 from pgstrata.kinds.exec.inputs import Entry, Inputs, is_executable
-from pgstrata.kinds.sources.base import LocalSources, Sources, in_place
+from pgstrata.kinds.sources.base import LocalSources, Sources, local_path
+from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, View, run_by_lines
@@ -62,8 +63,12 @@ class _Call(Model, frozen=True, kw_only=True):
 class ExecRecipe:
     """Makes a command and its inputs a step."""
 
+    reads_directories = True
+    """Permissions count, which only files have."""
+
     def __init__(self) -> None:
         self._programs = Memo(programs.content, 256)
+        self._machine = LocalTree()
 
     @property
     def name(self) -> str:
@@ -82,30 +87,36 @@ class ExecRecipe:
 
     async def steps(self, request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
         fields = _fields(request)
-        if request.ref is not None:
+        if request.ref is not None and not fields.exec_inputs:
             raise InvalidArgumentError(
-                "prepare:exec reads files as they are, and no revision",
-                remedy="leave out --ref, or check the revision out: git worktree add DIR REVISION",
+                "--ref reads from a revision what --input names, and nothing is named",
+                remedy="name what the command reads, or leave out --ref",
             )
-        if not in_place(sources):
+        if sources.local_root is None:
             raise InvalidArgumentError(
                 f"{fields.exec_command[0]} is not on the machine of the sources",
                 remedy="prepare where the command is",
             )
         try:
-            return (await asyncio.to_thread(self._step, request, fields, sources),)
+            step = await asyncio.to_thread(self._step, request, fields, sources, sources.local_root)
+
         except OSError as error:
             raise InvalidArgumentError(
                 f"{error.filename} cannot be read: {error.strerror}",
                 remedy="correct its path, or let the user that the engine runs as read it",
             ) from error
+        return (step,)
 
-    def _step(self, request: PrepareRequest, fields: ExecFields, sources: Sources) -> Step:
+    def _step(
+        self, request: PrepareRequest, fields: ExecFields, sources: Sources, root: Path
+    ) -> Step:
         work_dir = work_dir_of(request, sources)
-        program = programs.find(fields.exec_command[0], work_dir, fields.exec_path)
-        declared = _declared(fields, sources, work_dir)
-        seen, content = self._programs.read(sources, program)
-        declared.note(seen.input)
+        program = _program(fields, work_dir, root)
+        declared = _declared(fields, sources, root, work_dir)
+        own = local_path(root, program).exists()
+        seen, content = self._programs.read(sources if own else self._machine, program)
+        if own:
+            declared.note(seen.input)
         named = _Named(fields, declared.entries, content or "", work_dir)
         sealed = bool(fields.exec_inputs)
         call = _Call(
@@ -115,12 +126,16 @@ class ExecRecipe:
             sealed=sealed,
         )
         if sealed:
-            with_program = programs.comes_with(program, work_dir, fields.exec_path)
-            shown = (*declared.shown, *with_program)
+            found = local_path(root, program) if own else program
+            seen_from = local_path(root, work_dir) if own else work_dir
+            with_program = programs.comes_with(found, seen_from, fields.exec_path)
+            shown = (*declared.shown, *(_outside(root, one) for one in with_program))
+            # None of the files that there are now are those of a revision.
+            kept_from = (work_dir,) if request.ref is None else (_repository(work_dir), work_dir)
             call = msgspec.structs.replace(
                 call,
                 shown=tuple(dict.fromkeys(map(str, shown))),
-                hidden=tuple(map(str, (work_dir, *declared.hidden))),
+                hidden=tuple(map(str, (*kept_from, *declared.hidden))),
                 executable=tuple(
                     os.path.normpath(work_dir / one.name)
                     for one in declared.entries
@@ -157,14 +172,16 @@ class ExecRunner:
     ) -> str | None:
         call = msgspec.json.decode(step.args[0], type=_Call)
         if call.sealed:
-            await asyncio.to_thread(_check_modes, step, call)
+            await asyncio.to_thread(_check_modes, step, call, sources.local_root)
         last = deque[str](maxlen=_LAST_LINES)
 
         async def hear(text: str) -> None:
             last.append(text)
             await line(text)
 
-        ended = await run_by_lines(runtime, server, _command(step, call, server.endpoint), hear)
+        ended = await run_by_lines(
+            runtime, server, _command(step, call, server.endpoint, sources.local_root), hear
+        )
         if ended.exit_code != 0:
             said = "\n".join(last).strip() or ended.stderr_tail
             raise _failure(step, call, ended.exit_code, said)
@@ -244,9 +261,30 @@ def _fields(request: PrepareRequest) -> ExecFields:
     return fields
 
 
-def _declared(fields: ExecFields, sources: Sources, work_dir: Path) -> Inputs:
+def _program(fields: ExecFields, work_dir: Path, root: Path) -> Path:
+    """The program of a command: with a slash the revision's, if it has it."""
+    word = fields.exec_command[0]
+    path = Path(os.path.normpath(work_dir / word))
+    if root != Path("/") and "/" in word and os.path.lexists(inside := local_path(root, path)):
+        programs.check(inside)
+        return path
+    return programs.find(word, work_dir, fields.exec_path)
+
+
+def _outside(root: Path, path: Path) -> Path:
+    """The path that stands for one below a root."""
+    below = root != Path("/") and path.is_relative_to(root)
+    return Path("/", path.relative_to(root)) if below else path
+
+
+def _repository(work_dir: Path) -> Path:
+    """The top of the work tree that a directory is in."""
+    return next((one for one in (work_dir, *work_dir.parents) if (one / ".git").exists()), work_dir)
+
+
+def _declared(fields: ExecFields, sources: Sources, root: Path, work_dir: Path) -> Inputs:
     """All inputs. What is wrong with any of them is told at once."""
-    inputs, wrong = Inputs(sources, work_dir), list[InvalidArgumentError]()
+    inputs, wrong = Inputs(sources, root, work_dir), list[InvalidArgumentError]()
     for pattern in fields.exec_inputs:
         try:
             inputs.add(pattern)
@@ -254,7 +292,8 @@ def _declared(fields: ExecFields, sources: Sources, work_dir: Path) -> Inputs:
             wrong.append(error)
     for path in _paths(fields.exec_read):
         inputs.show(path)
-        if not path.exists():
+        # What a revision does not have is the machine's, as installed packages are.
+        if not (local_path(root, path).exists() or path.exists()):
             wrong.append(
                 InvalidArgumentError(
                     f"there is no {path}, which --read names", remedy="correct its path"
@@ -270,14 +309,14 @@ def _paths(given: tuple[str, ...]) -> list[Path]:
     return [Path(os.path.normpath(path)) for path in given]
 
 
-def _check_modes(step: Step, call: _Call) -> None:
+def _check_modes(step: Step, call: _Call, root: Path) -> None:
     """Raise ``InputChangedError`` if a file may be run now and could not be, or the reverse.
 
     Their contents are checked; from now on, any change is noticed.
     """
     executable = {*call.executable}
     for one in step.inputs:
-        path = Path(one.name)
+        path = local_path(root, Path(one.name))
         if one.name == step.tool or not path.is_file():
             continue
         if is_executable(path) != (one.name in executable):
@@ -287,14 +326,16 @@ def _check_modes(step: Step, call: _Call) -> None:
             )
 
 
-def _command(step: Step, call: _Call, endpoint: Endpoint) -> ToolCommand:
+def _command(step: Step, call: _Call, endpoint: Endpoint, root: Path) -> ToolCommand:
     return ToolCommand(
         tool=str(step.tool),
         args=call.words,
         work_dir=step.work_dir,
         trusted=not call.sealed,
         network=call.network,
-        view=View(hidden=tuple(map(Path, call.hidden)), shown=tuple(map(Path, call.shown)))
+        view=View(
+            hidden=tuple(map(Path, call.hidden)), shown=tuple(map(Path, call.shown)), root=root
+        )
         if call.sealed
         else None,
         path=call.path,

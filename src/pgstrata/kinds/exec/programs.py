@@ -18,7 +18,7 @@ _LONGEST_FIRST_LINE = 4096
 def find(word: str, work_dir: Path, path: str | None) -> Path:
     """The program that a shell would run for a word. Raises ``InvalidArgumentError``."""
     if "/" in word:
-        return _checked(work_dir / word)
+        return check(work_dir / word)
     directories = (path or _SYSTEM).split(os.pathsep)
     found = shutil.which(word, path=os.pathsep.join(str(work_dir / one) for one in directories))
     if found is None:
@@ -29,7 +29,8 @@ def find(word: str, work_dir: Path, path: str | None) -> Path:
     return Path(found)
 
 
-def _checked(program: Path) -> Path:
+def check(program: Path) -> Path:
+    """The program, if it is one. Raises ``InvalidArgumentError``."""
     if not program.exists():
         raise InvalidArgumentError(f"there is no program {program}", remedy="correct its path")
     if not program.is_file():
