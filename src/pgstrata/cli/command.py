@@ -55,6 +55,11 @@ class Context(NamedTuple):
         warn_of_settings(self.configuration, engine)
         return engine
 
+    def compare(self, running: "Engine") -> None:
+        """Say in what an engine that ran already differs from this command and its settings."""
+        warn_of_version(running.version or running.health().version)
+        warn_of_settings(self.configuration, running)
+
     def submit(self, request: "PrepareRequest") -> "tuple[Engine, JobAccepted]":
         """Submit a prepare request. Returns the engine that has the job, and its response."""
         from pgstrata.client.connect import submit

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pgstrata.cli import differences
 from pgstrata.cli.commands.engine_serve import listen_address
 from pgstrata.cli.commands.engine_stop import stop
 from tests.unit.cli.conftest import Pgstrata
@@ -163,6 +164,25 @@ def test_engine_status_of_none_is_exit_code_3(pgstrata: Pgstrata) -> None:
 def test_engine_start_finds_one_that_runs(running: FakeEngine, pgstrata: Pgstrata) -> None:
     ran = pgstrata("engine", "start")
     assert ran.out == f"{running.endpoint}  pid {os.getpid()}  (already running)\n"
+
+
+@pytest.mark.parametrize("command", [("engine", "start"), ("engine", "status"), ("status",)])
+def test_an_engine_that_runs_already_is_compared_with_what_is_wanted(
+    running: FakeEngine,
+    pgstrata: Pgstrata,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    file = project / ".pgstrata" / "config.yaml"
+    file.parent.mkdir()
+    file.write_text("instances: {max: 40}")
+    monkeypatch.setattr(differences, "__version__", "9.9")
+    running.on("GET", "/v1/config", {"instances": {"max": 0}})
+    running.on("GET", "/v1/status", STATUS)
+    told = pgstrata(*command).err
+    assert f"warning: {file}: instances.max is 40, but the engine has its own, 0" in told
+    assert told.count("and this command of 9.9") == 1
 
 
 def test_stopping_an_engine_that_does_not_run_is_fine(pgstrata: Pgstrata) -> None:

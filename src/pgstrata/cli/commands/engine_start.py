@@ -1,6 +1,7 @@
 """``engine start``: start the engine in the background."""
 
 import json
+from contextlib import closing
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.engine_options import STORE, refuse_endpoint
@@ -20,7 +21,9 @@ def run(context: Context, _given: Given) -> int:
     configuration = context.configuration
     found = discovery.find(configuration.engine_json, configuration.timeout)
     running = found or connect.start(configuration)
-    running.engine.close()
+    with closing(running.engine):
+        if found is not None:
+            context.compare(found.engine)
     if context.json:
         about = {"endpoint": running.file.endpoint, "pid": running.file.pid}
         print(json.dumps({**about, "started": found is None}))

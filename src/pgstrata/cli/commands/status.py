@@ -29,7 +29,7 @@ _REASONS: Mapping[str, str] = {
 
 def run(context: Context, given: Given) -> int:
     """Show the status."""
-    engine = context.engine()
+    engine = context.asked_engine()
     status: CacheStatus | EngineStatus
     if given.has("--cache"):
         status = cache = engine.cache_status()
