@@ -1,6 +1,7 @@
 """``watch`` through broken connections, restarts and kills: no line twice, none lost."""
 
 import json
+import os
 import select
 import socket
 import subprocess
@@ -164,6 +165,36 @@ def breaking(address: str, *, after: int) -> Iterator[tuple[str, list[int]]]:
             over.set()
             for thread in (accepting, *carriers):
                 thread.join()
+
+
+def test_a_step_is_watched_and_stopped_at_a_terminal(shared: Terminal) -> None:
+    shared("engine", "start")
+    ours, its = os.openpty()
+    words = ("prepare:psql", "--", "-c", r"\echo asleep", "-c", "select pg_sleep(600)")
+    environment = {**shared.environment, "TERM": "xterm"}
+    with subprocess.Popen(
+        ["setsid", "--ctty", *shared.command, *words],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        cwd=shared.work,
+        env=environment,
+    ) as process:
+        os.close(its)
+        shown = ""
+        for text, key in (
+            ("] 2/2  -c 'select pg_sleep(600)'", b"\x03"),
+            ("[s] stop  [d] detach  [Esc/Enter] continue", b"\x03"),
+            ("[2/2] cancelled  -c 'select pg_sleep(600)'", b""),
+            ("error: the job was cancelled", b""),
+        ):
+            while text not in shown:
+                shown += os.read(ours, 4096).decode()
+            os.write(ours, key)
+        assert process.wait(timeout=120) == 1
+        os.close(ours)
+    assert "[1/2] built" in shown
+    assert "failed" not in shown
 
 
 def test_a_line_of_ten_megabytes_comes_whole_through_the_front_door(pgstrata: Terminal) -> None:

@@ -29,10 +29,11 @@ def follow(
     follower = Follower(context, engine, job_id, start)
     if queue_place is not None:
         follower.progress.note(f"queued: position {queue_place} in the queue")
-    try:
-        return follower.run()
-    finally:
-        follower.progress.stop()
+    with handling((signal.SIGCONT,), lambda _number, _frame: follower.progress.resume()):
+        try:
+            return follower.run()
+        finally:
+            follower.progress.stop()
 
 
 def watch(

@@ -1,5 +1,6 @@
 """The live view: steps that ended stay, and below them the one that runs is painted anew."""
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TextIO
@@ -61,11 +62,22 @@ class Live(Progress):
             self._staying.append(line)
 
     def tick(self) -> None:
-        self._paint(self._changing())
+        if self._is_in_foreground():
+            self._paint(self._changing())
+
+    def resume(self) -> None:
+        self._shown = []
 
     def stop(self) -> None:
         super().stop()
         self._paint([])
+
+    def _is_in_foreground(self) -> bool:
+        """Whether the terminal is not a shell's that somebody types into by now."""
+        try:
+            return os.tcgetpgrp(self._stream.fileno()) == os.getpgrp()
+        except OSError:
+            return True  # it is not the terminal that we were started from
 
     def _changing(self) -> list[str]:
         """The lines for what is being done now."""

@@ -49,6 +49,10 @@ class Progress(ABC):
     def tick(self) -> None:
         """Show what is being done now."""
 
+    @abstractmethod
+    def resume(self) -> None:
+        """Go on after others may have written to the terminal. May be called at any moment."""
+
     def start(self) -> None:
         """Tick from now on, in a thread of its own."""
         over = threading.Event()
@@ -141,3 +145,6 @@ class Plain(Progress):
             position = "" if now.number is None else f"[{now.number}/{now.total}] running  "
             self.note(f"{position}{one_line(now.title)}  {measured(now.seconds)}")
             self._tell_at = now.seconds - now.seconds % self._slow_seconds + self._slow_seconds
+
+    def resume(self) -> None:
+        """Do nothing: every line stays."""

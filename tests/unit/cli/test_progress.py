@@ -195,6 +195,15 @@ def test_a_terminal_that_changes_its_width_has_no_second_bar(
     assert "".join(screen.rows()) == "= [1/3] cached  -f schema.sql"
 
 
+def test_what_a_shell_wrote_while_the_client_was_stopped_is_kept(screen: Screen) -> None:
+    progress = live(screen)
+    progress.tick()
+    screen.stream.write("\n[1]+ Stopped\n")
+    progress.resume()
+    progress.tick()
+    assert screen.rows()[-2:] == ["[1]+ Stopped", "[#####...........] 2/3  -f seed.sql  1.4 s"]
+
+
 @pytest.mark.parametrize(("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colour_is_for_terminals_that_want_it(
     screen: Screen, env: dict[str, str], coloured: bool
