@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 
 from tests import needs
 from tests.acceptance.conftest import Terminal
@@ -116,10 +117,13 @@ def test_an_idle_engine_ends_by_itself(pgstrata: Terminal) -> None:
     assert "stopped" in ended.stderr
 
 
-def test_the_running_engine_does_what_its_openapi_document_says(pgstrata: Terminal) -> None:
+@pytest.mark.parametrize("examples", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_running_engine_does_what_its_openapi_document_says(
+    pgstrata: Terminal, examples: int
+) -> None:
     pgstrata("prepare:psql", "--name", "known", "--", "-c", "create table t (a int)")
     file = pgstrata.engine_file()
-    check_contract(file["endpoint"], file["authToken"], max_examples=4)
+    check_contract(file["endpoint"], file["authToken"], max_examples=examples)
 
 
 @needs.root

@@ -70,6 +70,7 @@ def programs_without_java(directory: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_real_changelog_becomes_a_database_once_and_is_cached_then(shell: Terminal) -> None:
     words = (
         *("update", "--changelog-file=config/liquibase/master.xml"),
@@ -112,7 +113,11 @@ def test_tasks_and_logs_tell_the_changeset(shell: Terminal) -> None:
     assert job["prepare_kind"] == "lb"
     assert job["prepare_args_normalized"] == "update --changelog-file=a.xml"
     steps = [task for task in shell.json("ls", "-t")["tasks"] if task["type"] == "state_execute"]
-    assert [step["changeset_id"] for step in steps] == ["1", "2"]
+    told = ("changeset_id", "changeset_author", "changeset_path")
+    assert [[step[name] for name in told] for step in steps] == [
+        ["1", "ada", "a.xml"],
+        ["2", "ada", "a.xml"],
+    ]
 
 
 def test_a_changeset_that_fails_is_told_and_the_ones_before_it_are_kept(shell: Terminal) -> None:
@@ -224,7 +229,10 @@ def test_an_engine_that_is_killed_takes_its_java_along_and_the_next_one_goes_on(
     assert [row[0] for row in history(instance["dsn"])] == ["1", "2", "3"]
 
 
-def test_code_of_ones_own_is_cached_until_its_jar_changes(shell: Terminal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_code_of_ones_own_is_cached_until_its_jar_changes(
+    shell: Terminal, tmp_path: Path, own: bool
+) -> None:
     shell.write(
         "a.xml",
         changelogs.xml(
@@ -235,14 +243,14 @@ def test_code_of_ones_own_is_cached_until_its_jar_changes(shell: Terminal, tmp_p
     classes = compiled(tmp_path)
     jar = pack(shell.work / "own.jar", classes, word="one")
     shell.environment["PGSTRATA_LIQUIBASE_JARS"] = str(jar)
-    program = launcher(shell.work)
-    for word, more in (("one", ()), ("two", ("--liquibase-exec", program))):
+    more = ("--liquibase-exec", launcher(shell.work)) if own else ()
+    for word in ("one", "two"):
         pack(jar, classes, word=word)
-        assert [step["cached"] for step in plan(shell, *UPDATE)] == [False, False]
-        dsn = shell("prepare:lb", *more, "--", *UPDATE).stdout.strip().removeprefix("DSN=")
-        with psycopg.connect(dsn) as connection:
+        ended = shell("prepare:lb", *more, "--", *UPDATE)
+        assert ended.stderr.count("built") == 2
+        with psycopg.connect(ended.stdout.strip().removeprefix("DSN=")) as connection:
             assert connection.execute("select note from notes").fetchall() == [(word,)]
-        assert [step["cached"] for step in plan(shell, *UPDATE)] == [True, True]
+    assert [step["cached"] for step in plan(shell, *UPDATE)] == [True, True]
 
 
 def test_a_liquibase_of_ones_own_makes_the_same_states(shell: Terminal) -> None:

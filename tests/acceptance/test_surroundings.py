@@ -88,10 +88,8 @@ def with_dotfiles(pgstrata: Terminal) -> None:
 @pytest.mark.parametrize(
     "hostile",
     [
-        pytest.param(dict.fromkeys(LIBPQ, "nonsense"), id="nonsense for libpq"),
-        pytest.param(SESSION, id="another session"),
-        pytest.param(OTHERS, id="nonsense for others"),
-        pytest.param(PLAIN_C, id="a plain C"),
+        pytest.param(dict.fromkeys(LIBPQ, "nonsense") | OTHERS, id="nonsense"),
+        pytest.param(SESSION | PLAIN_C, id="another session, a plain C"),
     ],
 )
 def test_no_variable_has_a_say_in_what_psql_prepares(
@@ -145,6 +143,8 @@ PLACES = {
 }
 """Directories that a person may have for a home, as much of them as there may be of a path."""
 
+ALL_AT_ONCE = f"{PLACES['letters']} {PLACES['marks']}"
+
 
 @pytest.fixture
 def moved(pgstrata: Terminal, request: pytest.FixtureRequest) -> Iterator[Terminal]:
@@ -160,7 +160,14 @@ def moved(pgstrata: Terminal, request: pytest.FixtureRequest) -> Iterator[Termin
         shutil.rmtree(sockets)
 
 
-@pytest.mark.parametrize("moved", PLACES.values(), ids=PLACES, indirect=True)
+@pytest.mark.parametrize(
+    "moved",
+    [
+        pytest.param(ALL_AT_ONCE, id="all at once"),
+        *(pytest.param(PLACES[name], id=name, marks=pytest.mark.slow) for name in PLACES),
+    ],
+    indirect=True,
+)
 def test_a_store_and_its_scripts_may_be_anywhere(moved: Terminal) -> None:
     moved.write("data.csv", "1\n2\n")
     moved.write("a.sql", "create table t (a int);\n\\copy t from 'data.csv'\n\\ir sub/b.sql\n")
@@ -209,7 +216,13 @@ def test_a_store_that_cannot_be_anywhere_is_refused_before_it_is_made(
     assert not store.parent.exists()
 
 
-@pytest.mark.parametrize("more", [{}, PLAIN_C], ids=["as it is", "a plain C"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({}, id="as it is", marks=pytest.mark.slow),
+        pytest.param(PLAIN_C, id="a plain C"),
+    ],
+)
 def test_a_path_that_is_not_utf_8_is_refused_by_its_name(
     pgstrata: Terminal, more: dict[str, str]
 ) -> None:
@@ -261,7 +274,11 @@ WITHOUT = ("setpriv", "--no-new-privs")
 @needs.root
 @pytest.mark.parametrize(
     ("kept_back", "named"),
-    [("-all", "CAP_SETUID"), ("-chown", "CAP_CHOWN"), ("-setuid", "CAP_SETUID")],
+    [
+        pytest.param("-all", "CAP_SETUID", marks=pytest.mark.slow),
+        ("-chown", "CAP_CHOWN"),
+        pytest.param("-setuid", "CAP_SETUID", marks=pytest.mark.slow),
+    ],
 )
 def test_a_root_that_cannot_run_servers_is_told_so(
     pgstrata: Terminal, kept_back: str, named: str

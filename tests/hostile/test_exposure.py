@@ -119,10 +119,14 @@ def refusal(terminal: Terminal, body: dict[str, str]) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("options", "allowed"),
     [
-        ((), True),
+        pytest.param((), True, marks=pytest.mark.slow),
         (("--set=engine.allowPrograms=false",), False),
         (("--listen=0.0.0.0:0", "--insecure-listen", "--set=engine.allowPrograms=true"), True),
-        (("--listen=127.0.0.1:0", "--set=engine.allowPrograms=true"), True),
+        pytest.param(
+            ("--listen=127.0.0.1:0", "--set=engine.allowPrograms=true"),
+            True,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_whether_programs_are_run_can_be_set(options: tuple[str, ...], allowed: bool) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -27,10 +27,18 @@ PASSWORDS = (
 
 LOCKOUTS = (
     "alter role postgres nologin",
-    "create role temp superuser login;\n\\c postgres temp\n"
-    "alter role postgres rename to boss; create role postgres login",
+    pytest.param(
+        "create role temp superuser login;\n\\c postgres temp\n"
+        "alter role postgres rename to boss; create role postgres login",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        """create role temp superuser login;\n\\c postgres temp
+        alter role postgres rename to "it's \\ ""me" """,
+        marks=pytest.mark.slow,
+    ),
     """create role temp superuser login;\n\\c postgres temp
-    alter role postgres rename to "it's \\ ""me" """,
+    alter role postgres rename to "it's \\ ""me"; create role postgres login""",
     "\\c template1\nalter database postgres allow_connections false",
     """create schema catch; create view catch.pg_authid as select 1;
     alter role postgres set search_path = catch, pg_catalog;
@@ -75,19 +83,38 @@ def update(shell: Terminal, commands: tuple[str, ...]) -> str:
     return printed.strip().removeprefix("DSN=")
 
 
-def test_the_dsn_works_whatever_a_script_makes_of_the_password(shell: Terminal) -> None:
-    for commands in (*((one,) for one in PASSWORDS), PASSWORDS):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param([PASSWORDS], id="together"),
+        pytest.param([(one,) for one in PASSWORDS], id="alone", marks=pytest.mark.slow),
+    ],
+)
+def test_the_dsn_works_whatever_a_script_makes_of_the_password(
+    shell: Terminal, changes: list[tuple[str, ...]]
+) -> None:
+    for commands in changes:
         dsn = shell.prepare(*steps(commands))
         assert value(dsn, "select session_user") == "postgres"
         assert value(dsn, "select rolsuper from pg_roles where rolname = 'postgres'") is True
 
 
-def test_liquibase_goes_on_whatever_a_changeset_makes_of_the_login(shell: Terminal) -> None:
-    changes = (*PASSWORDS, "alter role postgres nologin", "select 1")
-    for number in range(1, len(changes) + 1):
-        # Each but the first starts from a state.
-        dsn = update(shell, changes[:number])
-    assert value(dsn, "select count(*) from databasechangelog") == len(changes)
+CHANGES = (*PASSWORDS, "alter role postgres nologin", "select 1")
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param((len(CHANGES) - 1, len(CHANGES)), id="the last from a state"),
+        pytest.param(range(1, len(CHANGES) + 1), id="each from a state", marks=pytest.mark.slow),
+    ],
+)
+def test_liquibase_goes_on_whatever_a_changeset_makes_of_the_login(
+    shell: Terminal, numbers: Sequence[int]
+) -> None:
+    for number in numbers:
+        dsn = update(shell, CHANGES[:number])
+    assert value(dsn, "select count(*) from databasechangelog") == len(CHANGES)
 
 
 def test_a_state_keeps_what_its_script_said(shell: Terminal) -> None:
@@ -205,9 +232,9 @@ def test_what_a_state_says_of_its_server_is_above_our_defaults(shell: Terminal) 
     "setting",
     [
         "shared_preload_libraries = 'nope'",
-        "wal_level = 'minimal', max_wal_senders = 5",
+        pytest.param("wal_level = 'minimal', max_wal_senders = 5", marks=pytest.mark.slow),
         "role postgres: session_preload_libraries = 'nope'",
-        "database postgres: local_preload_libraries = 'nope'",
+        pytest.param("database postgres: local_preload_libraries = 'nope'", marks=pytest.mark.slow),
     ],
 )
 def test_a_step_that_keeps_servers_from_being_used_fails_and_says_why(

@@ -27,7 +27,7 @@ def filled_engine() -> MemoryEngine:
     return engine
 
 
-@pytest.mark.parametrize("examples", [10, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_the_engine_does_exactly_what_its_document_says(examples: int) -> None:
     with served(filled_engine().service, TOKEN) as url:
         check_contract(url, TOKEN, max_examples=examples)
