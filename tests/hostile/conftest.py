@@ -19,9 +19,19 @@ from tests.acceptance.conftest import begun_store, pgstrata
 from tests.clusters import NativeRig, rig_below
 from tests.contract.conftest import btrfs_mount, ext4_mount
 from tests.hostile.cells import identity
+from tests.integration.conftest import kind, place_of_work, runner, work
 from tests.servers import data_dir_of
 
-__all__ = ["begun_store", "btrfs_mount", "ext4_mount", "pgstrata"]
+__all__ = [
+    "begun_store",
+    "btrfs_mount",
+    "ext4_mount",
+    "kind",
+    "pgstrata",
+    "place_of_work",
+    "runner",
+    "work",
+]
 
 KEY = 0x7067_0000 | os.getpid() & 0xFFFF
 LIBC = ctypes.CDLL(None)

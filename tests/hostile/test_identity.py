@@ -13,6 +13,7 @@ import pytest
 
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InputChangedError, InvalidArgumentError
+from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from pgstrata.kinds.psql.kind import PsqlRecipe
 from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.kinds.sources.base import Seen
@@ -129,30 +130,30 @@ LOADING = {
 
 @exchanges
 def test_a_changeset_whose_files_are_exchanged_as_it_runs_and_put_back_fails(
-    rig: NativeRig, tmp_path: Path, exchange: Act
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path, exchange: Act
 ) -> None:
-    (tmp_path / "data").symlink_to("ours")
+    (work / "data").symlink_to("ours")
     changesets = [changelogs.changeset("t", "<sql>create table t (x text)</sql>")]
     for name, loading in LOADING.items():
         for directory in ("ours", "theirs"):
             text = f"x\n{directory}" if "csv" in name else f"select '{directory}'"
-            changelogs.write(tmp_path / directory, {name: text})
+            changelogs.write(work / directory, {name: text})
         changes = (f"<sql>{gate(1)}</sql>", loading, f"<sql>{gate(2)}</sql>")
         changesets.append(changelogs.changeset(name, *changes))
-    changelogs.write(tmp_path, {"main.xml": changelogs.xml(*changesets)})
+    changelogs.write(work, {"main.xml": changelogs.xml(*changesets)})
 
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            wanted = request(tmp_path, "update", "--changelog-file=main.xml")
+        async with rig.serving() as server:
+            wanted = request(work, "update", "--changelog-file=main.xml")
             first, *steps = await kind.steps(wanted, LOCAL)
             await kind.execute(first, LOCAL, server, rig.runtime, unheard)
             for step in steps:
-                async with acting(server.endpoint.dsn, lambda: exchange(tmp_path)):
+                async with acting(server.endpoint.dsn, lambda: exchange(work)):
                     with pytest.raises(InputChangedError, match=f"data/{step.changeset_id} chang"):
                         async with LOCAL.hold(step.inputs) as held:
                             await kind.execute(step, held, server, rig.runtime, unheard)
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
 def exchange_jar(jar: Path) -> None:
@@ -236,20 +237,15 @@ class Exchanged(LocalTree):
 
 @exchanges
 def test_a_changelog_whose_files_are_exchanged_as_it_is_planned_and_put_back_is_not_planned(
-    tmp_path: Path, exchange: Act
+    runner: asyncio.Runner, kind: LiquibaseKind, work: Path, exchange: Act
 ) -> None:
-    changelogs.write(tmp_path, {f"{name}/a.sql": f"select '{name}'" for name in ("ours", "theirs")})
-    (tmp_path / "data").symlink_to("ours")
+    changelogs.write(work, {f"{name}/a.sql": f"select '{name}'" for name in ("ours", "theirs")})
+    (work / "data").symlink_to("ours")
     loading = changelogs.changeset(1, '<sqlFile path="data/a.sql"/>')
-    changelogs.write(tmp_path, {"main.xml": changelogs.xml(loading)})
-
-    async def scenario() -> None:
-        async with liquibase() as kind:
-            wanted = request(tmp_path, "update", "--changelog-file=main.xml")
-            with pytest.raises(InvalidArgumentError, match="does not stop changing"):
-                await kind.steps(wanted, Exchanged(tmp_path, exchange))
-
-    asyncio.run(scenario())
+    changelogs.write(work, {"main.xml": changelogs.xml(loading)})
+    wanted = request(work, "update", "--changelog-file=main.xml")
+    with pytest.raises(InvalidArgumentError, match="does not stop changing"):
+        runner.run(kind.steps(wanted, Exchanged(work, exchange)))
 
 
 KERNELS = ["/proc/version", "/proc/self/status", "/sys/kernel/uevent_seqnum"]
@@ -269,16 +265,15 @@ def test_what_the_kernel_makes_up_is_no_input_of_a_script(
     assert refused.value.remedy
 
 
-def test_what_the_kernel_makes_up_is_no_input_of_a_changelog(tmp_path: Path) -> None:
-    (tmp_path / "status.sql").symlink_to("/proc/self/status")
-    (tmp_path / "all").symlink_to("/proc/sys/fs/inotify")
-
-    async def scenario(change: str) -> None:
-        changelogs.write(tmp_path, {"main.xml": changelogs.xml(change)})
-        async with liquibase() as kind:
-            with pytest.raises(InvalidArgumentError) as refused:
-                await kind.steps(request(tmp_path, "update", "--changelog-file=main.xml"), LOCAL)
-        assert "made up by the kernel" in f"{refused.value.message} {refused.value.details}"
-
-    asyncio.run(scenario(changelogs.changeset(1, '<sqlFile path="status.sql"/>')))
-    asyncio.run(scenario('<includeAll path="all"/>'))
+@pytest.mark.parametrize(
+    "change", [changelogs.changeset(1, '<sqlFile path="status.sql"/>'), '<includeAll path="all"/>']
+)
+def test_what_the_kernel_makes_up_is_no_input_of_a_changelog(
+    runner: asyncio.Runner, kind: LiquibaseKind, work: Path, change: str
+) -> None:
+    (work / "status.sql").symlink_to("/proc/self/status")
+    (work / "all").symlink_to("/proc/sys/fs/inotify")
+    changelogs.write(work, {"main.xml": changelogs.xml(change)})
+    with pytest.raises(InvalidArgumentError) as refused:
+        runner.run(kind.steps(request(work, "update", "--changelog-file=main.xml"), LOCAL))
+    assert "made up by the kernel" in f"{refused.value.message} {refused.value.details}"

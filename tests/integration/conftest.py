@@ -27,13 +27,14 @@ def kind(runner: asyncio.Runner) -> Iterator[LiquibaseKind]:
 
 
 @pytest.fixture(scope="module")
-def _place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place_of_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ``work`` is."""
     return tmp_path_factory.mktemp("work")
 
 
 @pytest.fixture
-def work(_place: Path) -> Path:
+def work(place_of_work: Path) -> Path:
     """A directory that is empty and always the same, as a Java is lent only where it began."""
-    for left in _place.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return _place
+    for left in place_of_work.iterdir():
+        shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+    return place_of_work

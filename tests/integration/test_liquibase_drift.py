@@ -13,7 +13,7 @@ from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import history
-from tests.liquibase_runs import LOCAL, liquibase, request, run, unheard
+from tests.liquibase_runs import LOCAL, request, run, unheard
 
 _Changesets = list[tuple[str, str]]
 
@@ -62,10 +62,12 @@ async def planned(kind: LiquibaseKind, directory: Path) -> tuple[Step, ...]:
     return await kind.steps(request(directory, "update", "--changelog-file=master.xml"), LOCAL)
 
 
-def test_what_was_planned_is_what_runs_in_that_order(rig: NativeRig, tmp_path: Path) -> None:
+def test_what_was_planned_is_what_runs_in_that_order(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await planned(kind, tmp_path)
+        async with rig.serving() as server:
+            steps = await planned(kind, work)
             keys = [(step.changeset_path, step.changeset_id) for step in steps]
             assert keys == [(name, number) for name in FORMATS for number in ("2", "1")]
             said = await run(rig, kind, server, steps)
@@ -75,14 +77,16 @@ def test_what_was_planned_is_what_runs_in_that_order(rig: NativeRig, tmp_path: P
             ran = [(row[2], row[0]) for row in history(server.endpoint.dsn)]
             assert ran == keys
 
-    asyncio.run(scenario())
+    runner.run(scenario())
 
 
-def test_what_changed_since_its_plan_is_named_and_not_run(rig: NativeRig, tmp_path: Path) -> None:
+def test_what_changed_since_its_plan_is_named_and_not_run(
+    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
     async def scenario() -> None:
-        async with liquibase() as kind, rig.serving() as server:
-            steps = await planned(kind, tmp_path)
-            write(tmp_path, *FORMATS, says="changed")
+        async with rig.serving() as server:
+            steps = await planned(kind, work)
+            write(work, *FORMATS, says="changed")
             # A Java that read the files when they were planned would run what it read.
             await kind.close()
             for name in FORMATS:
@@ -92,11 +96,11 @@ def test_what_changed_since_its_plan_is_named_and_not_run(rig: NativeRig, tmp_pa
                 await kind.execute(same, LOCAL, server, rig.runtime, unheard)
                 with pytest.raises(InputChangedError, match=f"{name}::1::ada changed"):
                     await kind.execute(changed, LOCAL, server, rig.runtime, unheard)
-            changelogs.write(tmp_path, {"c.json": "{"})
+            changelogs.write(work, {"c.json": "{"})
             with pytest.raises(InputChangedError, match=r"master\.xml") as failed:
                 await kind.execute(steps[1], LOCAL, server, rig.runtime, unheard)
             assert "c.json" in (failed.value.details or "")
             ran = [(row[2], row[0]) for row in history(server.endpoint.dsn)]
             assert ran == [(name, "2") for name in FORMATS]
 
-    asyncio.run(scenario())
+    runner.run(scenario())

@@ -10,6 +10,7 @@ import pytest
 
 from pgstrata.domain.plan import Step
 from pgstrata.kinds.liquibase.arguments import absolute
+from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
 from tests.liquibase import launcher
@@ -56,14 +57,14 @@ def test_the_names_of_directories_and_archives_change_nothing(
     """Neither what a state is named by, nor how it is built by one who did not plan it."""
     settings: dict[str, Any] = {"exec": launcher(tmp_path)} if own else {}
 
-    async def planned(search_path: str) -> tuple[Step, ...]:
+    async def planned(kind: LiquibaseKind, search_path: str) -> tuple[Step, ...]:
         words = ("update", "--changelog-file=a.xml", f"--search-path={search_path}")
-        async with liquibase(**settings) as kind:
-            return await kind.steps(request(tmp_path, *absolute(words, str(tmp_path))), LOCAL)
+        return await kind.steps(request(tmp_path, *absolute(words, str(tmp_path))), LOCAL)
 
     async def scenario() -> None:
-        plain = await planned(written(tmp_path / "plain", PLAIN))
-        steps = await planned(written(tmp_path / "odd", ODD))
+        async with liquibase(**settings) as kind:
+            plain = await planned(kind, written(tmp_path / "plain", PLAIN))
+            steps = await planned(kind, written(tmp_path / "odd", ODD))
         assert [step.digest for step in steps] == [step.digest for step in plain]
         async with liquibase(**settings) as kind, rig.serving() as server:
             await run(rig, kind, server, steps)

@@ -72,35 +72,35 @@ EDITS: list[tuple[str, str, str, set[str]]] = [
 """Texts that are replaced in a file, one after the other, and the changesets that changes."""
 
 
-def test_each_edit_changes_the_steps_it_should_and_a_new_engine_agrees(tmp_path: Path) -> None:
-    changelogs.mixed(tmp_path)
+def test_each_edit_changes_the_steps_it_should_and_a_new_engine_agrees(
+    runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.mixed(work)
 
     async def scenario() -> list[tuple[Step, ...]]:
-        kind = LiquibaseKind(settings())
-        try:
-            found = [await steps_of(kind, tmp_path)]
-            for name, old, new, _ in EDITS:
-                text = (tmp_path / name).read_text()
-                assert old in text
-                (tmp_path / name).write_text(text.replace(old, new))
-                found.append(await steps_of(kind, tmp_path))
-            return found
-        finally:
-            await kind.close()
+        found = [await steps_of(kind, work)]
+        for name, old, new, _ in EDITS:
+            text = (work / name).read_text()
+            assert old in text
+            (work / name).write_text(text.replace(old, new))
+            found.append(await steps_of(kind, work))
+        return found
 
-    before, *others = asyncio.run(scenario())
+    before, *others = runner.run(scenario())
     for after, (_, _, _, expected) in zip(others, EDITS, strict=True):
         known = {step.digest for step in before}
         assert {step.changeset_id for step in after if step.digest not in known} == expected
         before = after
-    assert planned_anew(tmp_path) == others[-1]
+    assert planned_anew(work) == others[-1]
 
 
-def test_each_step_names_the_files_that_it_reads_and_no_others(tmp_path: Path) -> None:
-    changelogs.mixed(tmp_path)
+def test_each_step_names_the_files_that_it_reads_and_no_others(
+    runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
+    changelogs.mixed(work)
     found = {
-        str(step.changeset_id): [str(Path(one.name).relative_to(tmp_path)) for one in step.inputs]
-        for step in planned_anew(tmp_path)
+        str(step.changeset_id): [str(Path(one.name).relative_to(work)) for one in step.inputs]
+        for step in runner.run(steps_of(kind, work))
     }
     with_data = {"3": ["part0.xml", "data0/rows.csv"], "4": ["part0.xml", "sql0/function.sql"]}
     assert {key: files for key, files in found.items() if len(files) != 1} == with_data
@@ -152,10 +152,12 @@ def test_a_file_that_changes_between_two_looks_is_noticed(
     assert LOCAL.first_touched(list(in_java(looked_twice).seen.values()))
 
 
-def test_a_change_that_comes_to_no_sql_is_planned(tmp_path: Path) -> None:
+def test_a_change_that_comes_to_no_sql_is_planned(
+    runner: asyncio.Runner, kind: LiquibaseKind, work: Path
+) -> None:
     saying = changelogs.changeset(1, '<output target="STDERR">hello</output>')
-    changelogs.write(tmp_path, {"master.xml": changelogs.xml(saying)})
-    [step] = planned_anew(tmp_path)
+    changelogs.write(work, {"master.xml": changelogs.xml(saying)})
+    [step] = runner.run(steps_of(kind, work))
     assert ids((step,)) == ["1"]
 
 
