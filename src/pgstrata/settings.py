@@ -213,6 +213,14 @@ class JobLimits(NamedTuple):
             option="--max-identical N",
         ),
     ] = 2
+    keep_number: Annotated[int, Setting("how many finished jobs are kept; 0 for any number")] = 1000
+    keep_age: Annotated[Seconds, Setting("how long a finished job is kept; 0 for ever")] = Seconds(
+        30 * 86400
+    )
+    keep_bytes: Annotated[
+        Bytes,
+        Setting("how much finished jobs may take with what they said; 0 for any size"),
+    ] = Bytes(256 << 20)
     timeout: Annotated[
         Seconds | None,
         Setting("how long any job may run", least=1, option="--job-timeout TIME"),
@@ -226,7 +234,7 @@ class JobLimits(NamedTuple):
         ),
     ] = Seconds(10)
     finished_grace: float = 5.0
-    """Seconds for which a finished job is kept regardless of ``max_identical``."""
+    """Seconds for which a finished job is kept regardless of the limits above."""
     heartbeat: float = 0.5
     """Seconds without an event after which a task's last event is repeated."""
 

@@ -20,7 +20,7 @@ from pgstrata.domain.plan import (
 )
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import JobCounts, Queue
+from pgstrata.queue.base import JobCounts, Kept, Queue
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.sqlite.database import Database
@@ -464,6 +464,38 @@ def test_the_signature_that_counts_is_the_one_the_job_ended_with(
     runner.run(queue.apply(Transition(job=ended, expected=UNFINISHED)))
     assert runner.run(queue.finished_alike("early")) == []
     assert runner.run(queue.finished_alike("late")) == [ended]
+
+
+@pytest.mark.parametrize(
+    ("kept", "surplus"),
+    [
+        (Kept(number=None, max_bytes=None, since=None), []),
+        (Kept(number=3, max_bytes=None, since=None), [1, 2, 3]),
+        (Kept(number=0, max_bytes=None, since=None), [1, 2, 3, 4]),
+        (Kept(number=None, max_bytes=None, since=NOON + timedelta(hours=3)), [1, 2]),
+        # The third said the most, and more than all may take; the last stays whatever it takes.
+        (Kept(number=None, max_bytes=20_000, since=None), [1, 2, 3]),
+        (Kept(number=None, max_bytes=1, since=None), [1, 2, 3, 4]),
+        (Kept(number=4, max_bytes=100_000, since=NOON + timedelta(hours=3)), [1, 2]),
+    ],
+)
+def test_of_all_finished_jobs_the_last_are_kept_by_number_size_and_age(
+    runner: asyncio.Runner, queue: Queue, kept: Kept, surplus: list[int]
+) -> None:
+    # They finish in another order than they came in; the sixth only just now.
+    for number in (6, 3, 1, 5, 4, 2):
+        runner.run(queue.add(job(number, Status.RUNNING, signature=str(number % 2)), []))
+    for number in range(1, 7):
+        ended = msgspec.structs.replace(
+            job(number, Status.FAILED if number % 3 else Status.SUCCEEDED, signature=str(number)),
+            finished_at=NOON + timedelta(hours=number),
+        )
+        said_last = (said("x" * (30_000 if number == 3 else 1000)),)
+        runner.run(queue.apply(Transition(job=ended, expected=UNFINISHED, events=said_last)))
+    runner.run(queue.add(job(7, Status.RUNNING), [said("x" * 100_000)]))
+    latest = NOON + timedelta(hours=4)
+    found = runner.run(queue.surplus(kept, finished_before=latest))
+    assert found == [job(number).job_id for number in surplus]
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED])

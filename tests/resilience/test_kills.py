@@ -55,6 +55,8 @@ BESIDE_PREPARES = frozenset(
     {
         "adoption.begin",
         "adoption.end",
+        "database.checkpoint",
+        "database.vacuum",
         "locks.remove",
         "server.let_in",
         "statefs.content.write",
@@ -66,8 +68,8 @@ BESIDE_PREPARES = frozenset(
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
-undoing an instance, checking contents, a lost database, and one that
-lets nobody in."""
+undoing an instance, checking contents, a lost database, one that lets nobody
+in, and much history."""
 
 backends: set[str] = set()
 reached: set[str] = set()

@@ -42,6 +42,7 @@ from pgstrata.instances.restarting import Restarting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.housekeeping import Housekeeping
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
@@ -194,6 +195,7 @@ async def assemble(
             turns=turns,
         )
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
+        await parts.enter_async_context(Housekeeping(coordinator, database.give_back))
         registry = Registry(store=store, runtime=runtime, turns=turns)
         yield (
             Service(

@@ -9,7 +9,10 @@ from typing import Final
 from starlette.types import Message, Receive, Scope, Send
 
 from pgstrata.api.codec import ENCODER
+from pgstrata.api.jobs import JOBS_PATH
 from pgstrata.domain.job import Event
+from pgstrata.domain.model import utc_now
+from pgstrata.errors import NotFoundError
 from pgstrata.httpapi.answers import NDJSON
 from pgstrata.httpapi.ranges import Window
 from pgstrata.httpapi.service import Jobs
@@ -69,6 +72,8 @@ class EventStream:
                 return
             self._is_live = True
             if not await self._jobs.wait_for_event(self._job_id, number):
+                if await self._jobs.get(self._job_id) is None:
+                    await send(_body(ENCODER.encode_lines([_gone(self._job_id)]), more=True))
                 await send(_body(b"", more=False))
                 return
 
@@ -134,6 +139,15 @@ def _ends(events: list[Event]) -> bool:
         return False
     status = events[-1].status
     return status is not None and status.terminal
+
+
+def _gone(job_id: str) -> Event:
+    """Make the last line for a watcher of a job that was removed under it."""
+    error = NotFoundError(
+        f"The job {job_id} was removed meanwhile, with the rest of its events.",
+        remedy=f"GET {JOBS_PATH} lists the jobs.",
+    )
+    return Event(type="error", ts=utc_now(), error=error.body())
 
 
 def _body(data: bytes, *, more: bool) -> Message:

@@ -89,11 +89,7 @@ class JobCoordinator:
         self._revisions = Revisions(sources)
         self._executor = executor
         self._job_log = job_log
-        self._retention = Retention(
-            queue,
-            limit=limits.max_identical,
-            grace_seconds=limits.finished_grace,
-        )
+        self._retention = Retention(queue, job_log, limits)
         self._job_slots = JobSlots(limits.max_parallel)
         self._runner = JobRunner(
             job_log=job_log,
@@ -128,7 +124,7 @@ class JobCoordinator:
 
     def limit(self, limits: JobLimits) -> None:
         """Work within other limits from now on; what runs already goes on."""
-        self._retention.limit = limits.max_identical
+        self._retention.limits = limits
         self._runner.timeout_seconds = limits.timeout
         self._job_slots.resize(limits.max_parallel)
 
@@ -197,6 +193,10 @@ class JobCoordinator:
             await self._job_log.reopen(job.job_id)
             await self._start(job.job_id)
 
+    async def trim_history(self) -> None:
+        """Remove finished jobs that are not to be kept any longer."""
+        await self._retention.trim_all()
+
     async def drain(self, seconds: float) -> None:
         """Accept no more jobs and let running steps reach their state, for at most ``seconds``.
 
@@ -232,7 +232,7 @@ class JobCoordinator:
             return DeleteResult(dry_run=True, outcome="would_delete", root=node)
         if not job.status.terminal:
             await self._stop(job_id)
-        await self._queue.remove(job_id)
+        await self._job_log.remove(job_id)
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def _known(self, job_id: str) -> Job:

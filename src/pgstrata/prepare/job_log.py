@@ -143,6 +143,17 @@ class JobLog:
         """Append to a job's events. Returns False, and adds nothing, if the job has ended."""
         return await finish(self._write(job_id, self._queue.append(job_id, events), events))
 
+    async def remove(self, job_id: str) -> bool:
+        """Remove a finished job. Its watchers find that nothing more follows.
+
+        Returns False, and removes nothing, if it has not ended or is unknown.
+        """
+        removed = await finish(self._queue.remove(job_id))
+        if removed:
+            self.close(job_id)
+            self._closed.pop(job_id, None)
+        return removed
+
     # Reading
 
     async def load(self, job_id: str) -> Job:

@@ -1,6 +1,7 @@
 """The queue port: stores jobs, tasks and events, so that no reader ever sees half a change."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from pgstrata.domain.job import Event, Job, Task, Transition
@@ -13,6 +14,17 @@ class JobCounts(Model, frozen=True, kw_only=True):
     queued: int
     running: int
     finished: int
+
+
+class Kept(Model, frozen=True, kw_only=True):
+    """Which finished jobs are kept, of those that are not older than ``since``."""
+
+    number: int | None
+    """At most how many, the last to finish; None for any."""
+    max_bytes: int | None
+    """At most how much they may take together, but for the very last; None for any."""
+    since: datetime | None
+    """When the first of them finished; None for any time."""
 
 
 class Queue(Protocol):
@@ -57,6 +69,12 @@ class Queue(Protocol):
 
     async def finished_alike(self, signature: str) -> list[Job]:
         """The finished jobs with this signature, the last to finish first."""
+
+    async def surplus(self, kept: Kept, *, finished_before: datetime) -> list[str]:
+        """The ids of jobs that finished before then and are not among those kept.
+
+        The first to finish first. The time this takes does not grow with what jobs said.
+        """
 
     async def tasks(self, job_id: str | None = None) -> list[Task]:
         """The tasks of one job in their order, or of all jobs, newest job first."""

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
 from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import JobCounts, up_to
+from pgstrata.queue.base import JobCounts, Kept, up_to
 
 
 @dataclass
@@ -96,6 +97,22 @@ class MemoryQueue:
     async def finished_alike(self, signature: str) -> list[Job]:
         finished = (self._entries[job_id].job for job_id in reversed(self._finished))
         return [job for job in finished if job.signature == signature]
+
+    async def surplus(self, kept: Kept, *, finished_before: datetime) -> list[str]:
+        surplus: list[str] = []
+        size = 0
+        for place, job_id in enumerate(reversed(self._finished)):
+            entry = self._entries[job_id]
+            finished_at = entry.job.finished_at or entry.job.created_at
+            size += sum(event.weight for event in entry.events)
+            is_kept = (
+                (kept.number is None or place < kept.number)
+                and (kept.max_bytes is None or place == 0 or size <= kept.max_bytes)
+                and (kept.since is None or finished_at >= kept.since)
+            )
+            if not is_kept and finished_at <= finished_before:
+                surplus.append(job_id)
+        return surplus[::-1]
 
     async def tasks(self, job_id: str | None = None) -> list[Task]:
         if job_id is None:

@@ -10,7 +10,7 @@ import msgspec
 from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import JobCounts, up_to
+from pgstrata.queue.base import JobCounts, Kept, up_to
 from pgstrata.sqlite.database import Database
 
 _encode = msgspec.json.Encoder().encode
@@ -31,12 +31,17 @@ _CHANGE_JOB = """
         body = :body
     WHERE job_id = :job_id AND status IN (SELECT value FROM json_each(:expected))
 """
-# Jobs are numbered in the order in which they finish, since clocks jump.
-_NUMBER_FINISHED_JOB = """
-    UPDATE jobs SET finish_number = (
-        SELECT COALESCE(MAX(finish_number), 0) + 1 FROM jobs
-        WHERE signature = :signature AND finish_number IS NOT NULL
-    )
+# Jobs are numbered in the order in which they finish, since clocks jump. What a job takes is
+# counted once, when nothing is added to it any more.
+_FINISH_JOB = """
+    UPDATE jobs SET
+        finish_number = (
+            SELECT COALESCE(MAX(finish_number), 0) + 1 FROM jobs WHERE finish_number IS NOT NULL
+        ),
+        finished = :finished,
+        size_bytes = LENGTH(body)
+            + (SELECT COALESCE(SUM(LENGTH(body)), 0) FROM tasks WHERE job_id = :job_id)
+            + (SELECT COALESCE(SUM(LENGTH(body)), 0) FROM events WHERE job_id = :job_id)
     WHERE job_id = :job_id
 """
 _REQUEST_CANCEL = """
@@ -66,6 +71,21 @@ _FINISHED_JOBS_ALIKE = """
     SELECT body, cancel_requested FROM jobs
     WHERE signature = ? AND finish_number IS NOT NULL ORDER BY finish_number DESC
 """
+_SURPLUS = """
+    SELECT job_id FROM (
+        SELECT
+            job_id,
+            finish_number,
+            finished,
+            ROW_NUMBER() OVER newest AS place,
+            SUM(size_bytes) OVER newest AS size_bytes
+        FROM jobs WHERE finish_number IS NOT NULL
+        WINDOW newest AS (ORDER BY finish_number DESC)
+    )
+    WHERE finished <= :finished_before
+        AND (place > :number OR (place > 1 AND size_bytes > :max_bytes) OR finished < :since)
+    ORDER BY finish_number
+"""
 # Both are answered from partial indexes.
 _COUNT_UNFINISHED = """
     SELECT status, COUNT(*) FROM jobs WHERE finish_number IS NULL GROUP BY status
@@ -81,7 +101,7 @@ _COUNT_EVENTS = "SELECT COALESCE(MAX(number) + 1, 0) FROM events WHERE job_id = 
 _NO_LIMIT = -1
 _LAST_CHARACTER = "\U0010ffff"
 
-Value = str | int | bytes | None
+Value = str | int | float | bytes | None
 
 
 class SqliteQueue:
@@ -100,8 +120,8 @@ class SqliteQueue:
                 raise ConflictError(
                     f"job {job.job_id} exists already", remedy="give the new job a unique id"
                 ) from error
-            _number_if_finished(connection, job)
             _append(connection, job.job_id, events)
+            _finish_if_terminal(connection, job)
 
         await self._database.write(change, step="queue.add")
 
@@ -112,13 +132,13 @@ class SqliteQueue:
             columns = _columns(job) | {"expected": _encode(transition.expected).decode()}
             if connection.execute(_CHANGE_JOB, columns).rowcount == 0:
                 return False
-            _number_if_finished(connection, job)
             if transition.replace_tasks:
                 connection.execute(_REMOVE_TASKS, (job.job_id,))
             connection.executemany(
                 _PUT_TASK, [(job.job_id, task.task_id, _encode(task)) for task in transition.tasks]
             )
             _append(connection, job.job_id, transition.events)
+            _finish_if_terminal(connection, job)
             return True
 
         return await self._database.write(change, step="queue.apply")
@@ -178,6 +198,17 @@ class SqliteQueue:
 
     async def finished_alike(self, signature: str) -> list[Job]:
         return await self._jobs(_FINISHED_JOBS_ALIKE, signature)
+
+    async def surplus(self, kept: Kept, *, finished_before: datetime) -> list[str]:
+        bounds: dict[str, Value] = {
+            "number": kept.number,
+            "max_bytes": kept.max_bytes,
+            "since": None if kept.since is None else kept.since.timestamp(),
+            "finished_before": finished_before.timestamp(),
+        }
+        return await self._database.read(
+            lambda connection: [job_id for (job_id,) in connection.execute(_SURPLUS, bounds)]
+        )
 
     async def tasks(self, job_id: str | None = None) -> list[Task]:
         def question(connection: Connection) -> list[Task]:
@@ -262,9 +293,10 @@ def _remains_of(job_id: str) -> Job:
     )
 
 
-def _number_if_finished(connection: Connection, job: Job) -> None:
+def _finish_if_terminal(connection: Connection, job: Job) -> None:
     if job.status.terminal:
-        connection.execute(_NUMBER_FINISHED_JOB, {"job_id": job.job_id, "signature": job.signature})
+        finished = (job.finished_at or job.created_at).timestamp()
+        connection.execute(_FINISH_JOB, {"job_id": job.job_id, "finished": finished})
 
 
 def _append(connection: Connection, job_id: str, events: Sequence[Event]) -> None:

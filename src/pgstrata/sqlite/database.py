@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 import queue
+import shutil
 import sqlite3
 import threading
 import time
@@ -31,6 +32,12 @@ T = TypeVar("T")
 V = TypeVar("V")
 BUSY_SECONDS = 5.0
 """How long to wait while another program locks the database."""
+
+SPARE_BYTES = 8 << 20
+"""How much unused room the file may keep, and how large the write-ahead log may be, for ever."""
+
+_VACUUM_PAGES = 1000
+"""How many pages are given back at once; others wait meanwhile."""
 
 _SWITCH_PAUSE_SECONDS = 0.005
 
@@ -128,6 +135,20 @@ class Database:
         committing = nullcontext() if step is None else faults.step(step)
         return await self._run("BEGIN IMMEDIATE", change, committing)
 
+    async def give_back(self) -> None:
+        """Give the file system back what is no longer needed, in pieces between which others write.
+
+        A file that an earlier version made is rebuilt once, if the disk has room for that. Raises
+        ``StoreUnusableError`` if the database cannot be written.
+        """
+        if await self._run_alone(_can_shrink):
+            shrunk = False
+            while await self._run_alone(_give_back_pages):
+                shrunk = True
+        else:
+            shrunk = await self._run_alone(partial(_rebuild, self._path))
+        await self._run_alone(partial(_shrink_files, self._path, shrunk))
+
     async def close(self) -> None:
         """Finish the requests made so far, then close. May be called again."""
         if self._closed:
@@ -162,6 +183,14 @@ class Database:
                 lambda: _in_transaction(self._connection, begin, work, committing)
             )
         except (sqlite3.Error, msgspec.DecodeError, OSError) as error:
+            _refuse(self._path, error)
+
+    async def _run_alone(self, work: Callable[[Connection], T]) -> T:
+        """Do something that is no part of a transaction."""
+        self._check_open()
+        try:
+            return await self._worker.call(lambda: work(self._connection))
+        except (sqlite3.Error, OSError) as error:
             _refuse(self._path, error)
 
     def _check_open(self) -> None:
@@ -260,6 +289,8 @@ def _open(path: Path, busy_seconds: float, migrations: tuple[Migration, ...]) ->
     except sqlite3.Error as error:
         _refuse(path, error)
     try:
+        # Only a file without any table takes this; others are rebuilt when there is time.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _switch_to_wal(connection, busy_seconds)
         _configure(connection)
         _migrate(path, connection, migrations)
@@ -303,6 +334,47 @@ def _configure(connection: Connection) -> None:
     # built again, which is not worth an fsync for each commit.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA journal_size_limit = {SPARE_BYTES}")
+
+
+def _pragma(connection: Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
+
+
+def _can_shrink(connection: Connection) -> bool:
+    return _pragma(connection, "auto_vacuum") != 0
+
+
+def _give_back_pages(connection: Connection) -> bool:
+    """Give some unused pages back. Returns whether there are more."""
+    spare = SPARE_BYTES // _pragma(connection, "page_size")
+    pages = min(_pragma(connection, "freelist_count") - spare, _VACUUM_PAGES)
+    if pages <= 0:
+        return False
+    with faults.step("database.vacuum"):
+        # Each row that is fetched gives one page back.
+        connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    return True
+
+
+def _rebuild(path: Path, connection: Connection) -> bool:
+    """Rebuild the file so that it can shrink. Returns False if the disk has no room for that."""
+    size = _pragma(connection, "page_count") * _pragma(connection, "page_size")
+    # The new content is in a temporary file first, then in the log, then in the file.
+    if shutil.disk_usage(path.parent).free < 3 * size:
+        return False
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    with faults.step("database.vacuum"):
+        connection.execute("VACUUM")
+    return True
+
+
+def _shrink_files(path: Path, shrunk: bool, connection: Connection) -> None:
+    # What was given back is still in the file until the log is copied into it.
+    if shrunk or path.with_name(path.name + "-wal").stat().st_size > SPARE_BYTES:
+        with faults.step("database.checkpoint"):
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _migrate(path: Path, connection: Connection, migrations: tuple[Migration, ...]) -> None:

@@ -297,5 +297,37 @@ MIGRATIONS: tuple[Migration, ...] = (
         WHERE name IS NOT NULL AND json_valid(CAST(body AS TEXT))
         """,
     ),
+    (
+        # How much a finished job takes and when it finished, so that the oldest can go. The numbers
+        # now count all finished jobs, not only those with one signature.
+        "ALTER TABLE jobs ADD COLUMN finished REAL",  # seconds since the epoch
+        "ALTER TABLE jobs ADD COLUMN size_bytes INTEGER NOT NULL DEFAULT 0",
+        """
+        UPDATE jobs SET
+            finished = COALESCE(
+                CASE WHEN json_valid(CAST(body AS TEXT))
+                    THEN strftime('%s', json_extract(CAST(body AS TEXT), '$.finished_at')) END,
+                0
+            ),
+            size_bytes = LENGTH(body)
+                + (SELECT COALESCE(SUM(LENGTH(body)), 0) FROM tasks
+                   WHERE tasks.job_id = jobs.job_id)
+                + (SELECT COALESCE(SUM(LENGTH(body)), 0) FROM events
+                   WHERE events.job_id = jobs.job_id)
+        WHERE finish_number IS NOT NULL
+        """,
+        """
+        UPDATE jobs SET finish_number = ordered.place
+        FROM (
+            SELECT seq, ROW_NUMBER() OVER (ORDER BY finished, finish_number, seq) AS place
+            FROM jobs WHERE finish_number IS NOT NULL
+        ) AS ordered
+        WHERE jobs.seq = ordered.seq
+        """,
+        """
+        CREATE INDEX jobs_history ON jobs (finish_number, finished, size_bytes, job_id)
+        WHERE finish_number IS NOT NULL
+        """,
+    ),
 )
 """A database of version N has had the first N of these. A released one is never edited."""

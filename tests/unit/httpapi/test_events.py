@@ -1,6 +1,7 @@
 """The stream of a job's events."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -95,6 +96,9 @@ async def test_the_stream_of_a_job_that_is_deleted_ends(
         await engine.delete(job.job_id, force=True, dry_run=False)
     messages = [exchange.messages.get_nowait() for _ in range(exchange.messages.qsize())]
     assert messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+    last = json.loads(messages[-2]["body"])
+    assert (last["type"], last["error"]["code"]) == ("error", "not_found")
+    assert "was removed" in last["error"]["message"]
 
 
 @scenario

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Event, Job, Status, Transition
@@ -18,6 +20,7 @@ from pgstrata.errors import (
 )
 from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
 from pgstrata.kinds.sources.base import LocalSources
+from pgstrata.prepare.housekeeping import Housekeeping
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.base import Failed, LineSink, Runtime
 from pgstrata.settings import THROW_AWAY_SETTINGS, ServerSettings
@@ -306,6 +309,66 @@ def test_of_finished_jobs_that_ask_for_the_same_the_newest_stay(tmp_path: Path) 
             other = await heart.finish("b")
             left = [job.job_id for job in await heart.manager.list_jobs()]
             assert left == [other.job_id, jobs[3].job_id, jobs[2].job_id]
+
+    run(scenario())
+
+
+def test_of_finished_jobs_that_ask_for_different_things_the_newest_stay(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path, with_jobs(keep_number=3))) as heart:
+            await heart.finish("fail")
+            jobs = [await heart.finish(step) for step in "abcdef"]
+            left = [job.job_id for job in await heart.manager.list_jobs()]
+            assert left == [job.job_id for job in jobs[:2:-1]]
+
+    run(scenario())
+
+
+def test_jobs_that_are_too_old_go_and_room_is_given_back_once_nothing_runs(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        done, again = asyncio.Queue[None](), asyncio.Queue[None]()
+        given_back = 0
+
+        async def give_back() -> None:
+            nonlocal given_back
+            given_back += 1
+
+        async def sleep(_seconds: float) -> None:
+            done.put_nowait(None)
+            await again.get()
+
+        async with engine(Heart(tmp_path, with_jobs(keep_age=3600))) as heart:
+            ended = await heart.finish("a")
+            assert ended.finished_at is not None
+            old = replace(
+                ended, job_id="0" * 32, finished_at=ended.finished_at - timedelta(hours=2)
+            )
+            await heart.queue.add(old, [])
+            running = await heart.manager.submit(heart.request("hang"))
+            await heart.hanging.wait()
+            async with Housekeeping(heart.coordinator, give_back, sleep=sleep):
+                await done.get()
+                assert {job.job_id for job in await heart.manager.list_jobs()} == {
+                    ended.job_id,
+                    running.job_id,
+                }
+                assert given_back == 0
+                await heart.manager.delete(running.job_id, force=True, dry_run=False)
+                again.put_nowait(None)
+                await done.get()
+                assert given_back == 1
+
+    run(scenario())
+
+
+def test_who_follows_a_job_from_far_behind_hears_when_it_is_removed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("chatter")
+            count = await heart.manager.count_events(job.job_id)
+            assert await heart.manager.wait_for_event(job.job_id, count - 1)
+            await heart.manager.delete(job.job_id, force=False, dry_run=False)
+            assert not await heart.manager.wait_for_event(job.job_id, 0)
 
     run(scenario())
 

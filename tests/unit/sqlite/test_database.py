@@ -8,6 +8,7 @@ import stat
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -522,6 +523,43 @@ SO_FAR = {
     Status.RUNNING: [Status.QUEUED, Status.RUNNING],
     Status.SUCCEEDED: [Status.QUEUED, Status.RUNNING, Status.SUCCEEDED],
 }
+
+
+def fill(connection: Connection) -> None:
+    connection.execute("CREATE TABLE filling (body BLOB)")
+    connection.executemany("INSERT INTO filling VALUES (?)", [(bytes(100_000),)] * 300)
+
+
+def empty(connection: Connection) -> None:
+    connection.execute("DELETE FROM filling")
+
+
+def sizes(path: Path) -> tuple[int, int]:
+    return path.stat().st_size, path.with_name(path.name + "-wal").stat().st_size
+
+
+@pytest.mark.parametrize("made_before", [False, True], ids=["new file", "earlier version's"])
+def test_room_that_is_no_longer_needed_is_given_back(
+    runner: asyncio.Runner, path: Path, *, made_before: bool
+) -> None:
+    if made_before:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE first (body BLOB)")
+            connection.execute("DROP TABLE first")
+    database = runner.run(Database.open(path))
+    runner.run(database.write(lambda connection: add_name(connection, "a")))
+    runner.run(database.write(fill))
+    assert sum(sizes(path)) > 30_000_000
+    runner.run(database.write(empty))
+    runner.run(database.give_back())
+    assert all(size < 9_000_000 for size in sizes(path))
+    assert runner.run(database.read(names)) == ["a"]
+    # What is left unused is used again.
+    runner.run(database.write(lambda connection: add_name(connection, "b")))
+    runner.run(database.give_back())
+    assert runner.run(database.look_up(names)) == ["a", "b"]
+    runner.run(database.close())
 
 
 @pytest.mark.parametrize("jobs", [1, 7, 150])

@@ -1,0 +1,60 @@
+"""Housekeeping: what is due now and then, whether or not anybody asks for anything.
+
+Finished jobs become too old, and what was removed leaves room in the database's file.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+from pgstrata.errors import PgstrataError
+from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.system.cancellation import cancel
+
+_log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 60.0
+
+
+class Housekeeping:
+    """Tidies up every minute. Use it as an async context."""
+
+    def __init__(
+        self,
+        coordinator: JobCoordinator,
+        give_back: Callable[[], Awaitable[None]],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """``give_back``: has the database return what room it does not need."""
+        self._coordinator = coordinator
+        self._give_back = give_back
+        self._sleep = sleep
+        self._work: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._work = asyncio.create_task(self.work(), name="housekeeping")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._work is not None:
+            await cancel(self._work)
+
+    async def work(self) -> None:
+        """Tidy up, now and then, forever."""
+        while True:
+            try:
+                await self._coordinator.trim_history()
+                # Giving room back makes everybody wait who writes meanwhile.
+                if not self._coordinator.busy:
+                    await self._give_back()
+            except PgstrataError as error:
+                _log.warning("finished jobs could not be tidied up: %s", error)
+            await self._sleep(EVERY_SECONDS)
