@@ -1,6 +1,7 @@
 """Deletes volumes in the background: invisible at once, deleted a little later.
 
-Volumes that are left when the engine stops have hidden names, and the next engine purges them.
+An engine that stops deletes what is left, several at a time, for so long as it may take. Volumes
+that are left even then, or after a kill, have hidden names, and the next engine purges them.
 """
 
 import asyncio
@@ -16,9 +17,15 @@ from pgstrata.system.cancellation import cancel
 
 _log = logging.getLogger(__name__)
 
+AT_ONCE = 4
+"""How many volumes are deleted at the same time when the engine stops."""
+
+STOP_SECONDS = 10.0
+"""How long it deletes before it leaves the rest to the next engine."""
+
 
 class Trash:
-    """Deletes volumes, one at a time. Use it as an async context."""
+    """Deletes volumes, one at a time until it has to be quick. Use it as an async context."""
 
     def __init__(self, statefs: StateFS) -> None:
         self._fs = statefs
@@ -34,8 +41,18 @@ class Trash:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        works = [
+            asyncio.create_task(self._delete_all(), name="deleting files at the end")
+            for _ in range(min(AT_ONCE, len(self._hidden)))
+        ]
         if self._work is not None:
-            await cancel(self._work)
+            works.append(self._work)
+        if not works:
+            return
+        try:
+            await asyncio.wait(works, timeout=STOP_SECONDS)
+        finally:
+            await cancel(*works)
 
     async def put(self, volumes: Iterable[Path]) -> None:
         """Make volumes invisible to every reader, and delete their files later. May be repeated."""

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ _END_SECONDS = 5.0
 _STORE_IN_USE = 3
 """The exit code of an engine whose store is in use, among other causes."""
 _TAIL_LINES = 15
+_LOG_BYTES = 8 << 20
+"""A log that is larger is put aside when an engine starts, in place of the one before it."""
 
 
 def serve_command(store: Path, arguments: Sequence[str]) -> list[str]:
@@ -53,6 +55,7 @@ def start(
         found = find(engine_json, timeout)
         if found is not None:
             return found
+        _put_aside(log)
         _make_private(log)
         written_before = log.stat().st_size
         child = None
@@ -125,6 +128,12 @@ def _make(store: Path) -> None:
             f"cannot make the store {store}: {error.strerror}",
             remedy="set PGSTRATA_STORE to a directory you own",
         ) from error
+
+
+def _put_aside(log: Path) -> None:
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > _LOG_BYTES:
+            log.rename(log.with_name(f"{log.name}.1"))
 
 
 def _make_private(log: Path) -> None:

@@ -111,8 +111,13 @@ async def assemble(
             owner=file.instance_id,
             consistency=settings.snapshot.consistency,
         )
-        for area in snapshots.areas:
-            make_area(area, private=area not in snapshots.server_areas)
+
+        def make_areas(*, all_of_them: bool = False) -> None:
+            for area in snapshots.areas:
+                if all_of_them or not area.is_dir():
+                    make_area(area, private=area not in snapshots.server_areas)
+
+        make_areas(all_of_them=True)
         for area in snapshots.server_areas:
             layers.upgrade(area)
         remove_old_locks(root)
@@ -144,6 +149,7 @@ async def assemble(
             in_use=in_use,
             limits=limits,
             instances=instances,
+            make_areas=make_areas,
         )
         job_log = JobLog(queue)
         coordinator = await parts.enter_async_context(

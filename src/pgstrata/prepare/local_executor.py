@@ -5,7 +5,7 @@ the SnapshotOrchestrator, instances to the InstanceStarter, and the order of tas
 to the coordinator.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +71,9 @@ class LocalExecutor:
         in_use: InUse,
         limits: HostLimits,
         instances: InstanceStarter,
+        make_areas: Callable[[], None] = lambda: None,
     ) -> None:
+        """``make_areas``: makes those directories of the store again that are missing."""
         self._runtime = runtime
         self._dbms = dbms
         self._kinds = kinds
@@ -80,6 +82,7 @@ class LocalExecutor:
         self._in_use = in_use
         self._limits = limits
         self._instances = instances
+        self._make_areas = make_areas
         self._tree = LocalTree()
         self._works: dict[str, _Work] = {}
 
@@ -116,6 +119,7 @@ class LocalExecutor:
         self._in_use.release(lease_id)
 
     async def run_step(self, order: StateOrder, log: LineSink) -> bool:
+        self._make_areas()
         failures: list[str] = []
 
         async def hear(text: str) -> None:
@@ -179,6 +183,7 @@ class LocalExecutor:
                 await work.step.building.aclose()
 
     async def start_instance(self, order: InstanceOrder) -> Instance:
+        self._make_areas()
         return await self._instances.start(order)
 
     async def discard_instance(self, job_id: str) -> None:

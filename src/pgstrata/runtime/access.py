@@ -179,10 +179,16 @@ class PrivateDir:
     def _new(self) -> Path:
         while True:
             directory = self.path / secrets.token_hex(4)
-            with suppress(FileExistsError):
+            try:
                 directory.mkdir(mode=0o700)
-                self._let_pass(directory)
-                return directory
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                # Somebody tidied up: in a temporary directory a machine does that by itself.
+                self._make()
+                continue
+            self._let_pass(directory)
+            return directory
 
     def _let_pass(self, directory: int | Path) -> None:
         """Let the servers' user pass through a directory of ours, and nobody else."""

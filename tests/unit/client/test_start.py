@@ -123,6 +123,19 @@ def test_words_of_an_earlier_engine_are_not_told_again(store: Path) -> None:
     assert "an old story" not in outcome(store, "import sys; sys.exit('a new one')")
 
 
+def test_a_log_that_has_grown_large_is_put_aside_in_place_of_the_one_before(store: Path) -> None:
+    store.mkdir(parents=True)
+    log, aside = store / "engine.log", store / "engine.log.1"
+    aside.write_text("long ago")
+    log.write_text("a little")
+    outcome(store, "print('first')")
+    assert log.read_text().startswith("a little")
+    os.truncate(log, 9 << 20)
+    outcome(store, "print('second')")
+    assert log.read_text() == "second\n"
+    assert aside.stat().st_size == 9 << 20
+
+
 def test_an_engine_whose_starter_is_interrupted_does_not_stay(store: Path) -> None:
     store.mkdir(parents=True)
     os.mkfifo(store / "pid")

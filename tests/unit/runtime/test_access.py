@@ -1,5 +1,6 @@
 import os
 import pwd
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +104,15 @@ def test_a_servers_user_can_write_nothing_but_its_sockets_and_those_only_at_firs
     server.sockets.chmod(0o777)
     server.close()
     assert (server.sockets.stat().st_uid, mode(server.sockets)) == (0, 0o700)
+
+
+def test_the_directory_of_all_is_made_again_when_somebody_has_removed_it(tmp_path: Path) -> None:
+    private = make(tmp_path / "run")
+    private.add("")
+    shutil.rmtree(private.path)
+    added = private.add("")
+    assert added.settings_file.is_file()
+    assert mode(private.path) == mode(make(tmp_path / "other").path)
 
 
 def test_clients_of_an_instance_need_a_password(tmp_path: Path) -> None:
