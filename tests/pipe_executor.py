@@ -17,6 +17,7 @@ from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import Model, from_plain, to_plain
 from pgstrata.domain.reason import Evidence, StepRecord
+from pgstrata.domain.state import State
 from pgstrata.errors import PgstrataError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.prepare.executor import Executor, StateOrder
@@ -34,6 +35,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "check_limits": (str | None,),
     "check_name": (str,),
     "count_clean": (list[str],),
+    "find_state": (str,),
     "evidence": (list[str], StepRecord | None),
     "failures": (list[str],),
     "acquire": (list[str],),
@@ -96,6 +98,9 @@ class PipeExecutor:
 
     async def check_name(self, name: str) -> None:
         await self._ask(type(None), "check_name", name)
+
+    async def find_state(self, ref: str) -> State:
+        return await self._ask(State, "find_state", ref)
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         return await self._ask(int, "count_clean", state_ids)

@@ -976,3 +976,59 @@ def test_an_instance_that_is_extended_says_so(runner: asyncio.Runner, store: Sto
     assert (found.expires_at, found.extensions) == (later, 1)
     assert runner.run(store.expired(NOON)) == []
     assert runner.run(store.next_expiry()) == later
+
+
+def named(number: int, name: str) -> State:
+    return msgspec.structs.replace(state(number), name=name)
+
+
+def test_a_state_is_found_by_its_name(runner: asyncio.Runner, store: Store) -> None:
+    runner.run(store.add_state(named(1, "seeded")))
+    assert runner.run(store.state_named("seeded")) == named(1, "seeded")
+    assert runner.run(store.state_named("Seeded")) is None
+    runner.run(store.remove_state(state_id(1)))
+    assert runner.run(store.state_named("seeded")) is None
+    runner.run(store.add_state(named(2, "seeded")))
+
+
+def test_a_state_is_stored_with_its_name_and_pin_or_not_at_all(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    pinned = msgspec.structs.replace(named(1, "seeded"), pinned=True, settings={"work_mem": "1MB"})
+    runner.run(store.add_state(pinned))
+    assert runner.run(store.state(state_id(1))) == pinned
+    with pytest.raises(ConflictError, match=state_id(1)):
+        runner.run(store.add_state(named(2, "seeded")))
+    assert runner.run(store.state(state_id(2))) is None
+    runner.run(store.add_state(pinned))  # once more, as itself
+
+
+def test_no_name_is_both_a_state_s_and_an_instance_s(runner: asyncio.Runner, store: Store) -> None:
+    runner.run(store.add_state(named(1, "seeded")))
+    runner.run(store.add_instance(instance(1, of=1, name="dev")))
+    runner.run(store.add_instance(instance(2, of=1)))
+    for act in (
+        store.add_state(named(2, "dev")),
+        store.add_instance(instance(3, of=1, name="seeded")),
+        store.bind_name("seeded", instance(2, of=1).instance_id),
+    ):
+        with pytest.raises(ConflictError, match="taken"):
+            runner.run(act)
+    runner.run(store.remove_instance(instance(1, of=1).instance_id))
+    with pytest.raises(ConflictError, match="taken"):  # the name outlives its instance
+        runner.run(store.add_state(named(2, "dev")))
+    runner.run(store.unbind_name("dev"))
+    runner.run(store.add_state(named(2, "dev")))
+
+
+def test_a_pause_of_an_instance_ends_with_its_next_server(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    runner.run(store.add_state(state(1)))
+    known = instance(1, of=1)
+    runner.run(store.add_instance(known))
+    assert runner.run(store.begin_pause(known.instance_id, "frozen"))
+    assert runner.run(store.instances()) == [msgspec.structs.replace(known, paused="frozen")]
+    assert runner.run(store.set_server(known.instance_id, known.server))
+    assert runner.run(store.instances()) == [known]
+    assert not runner.run(store.begin_pause(instance(2, of=1).instance_id, "stopped"))

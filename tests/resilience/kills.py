@@ -387,6 +387,44 @@ class Reset(Build):
         assert rows_of({"result": self.before}) == self.content
 
 
+class Snapshot(Build):
+    """What is in an instance is kept as a state, while its server is frozen."""
+
+    more = "insert into t values (0)"
+
+    def begin(self, environment: dict[str, str]) -> None:
+        super().begin(environment)
+        self.job_id = self.engine.submit(*self.recipe)
+        self.before = self.engine.ended(self.job_id)["result"]
+        self.name = f"kept{self.number}"
+        with psycopg.connect(self.before["dsn"], connect_timeout=60) as connection:
+            connection.execute(self.more)
+
+    def act(self) -> None:
+        path = f"/v1/instances/{self.before['instance_id']}/snapshot?force=true"
+        self.engine.ask("POST", path, {"name": self.name})
+
+    def check(self) -> None:
+        content = [*self.content, 0]
+        [instance] = self.engine.ask("GET", "/v1/instances")
+        assert (instance["status"], instance["dsn"]) == ("active", self.before["dsn"])
+        assert rows_of({"result": instance}) == content
+        if not self.engine.ask("GET", f"/v1/states?name={self.name}"):
+            self.act()
+        [state] = self.engine.ask("GET", f"/v1/states?name={self.name}")
+        assert (state["pinned"], state["parent_state_id"]) == (True, None)
+        going_on = {"image_id": "", "from": self.name}
+        job = self.engine.ended(self.engine.submit("-c", "select 1", **going_on))
+        assert job["status"] == "succeeded", job
+        assert rows_of(job) == content
+
+
+class SnapshotStopped(Snapshot):
+    """The same, while it is stopped, since a crash would lose something."""
+
+    more = "create unlogged table u (i int); insert into t values (0)"
+
+
 class Replace(Build):
     """An instance takes another's place under its name."""
 
@@ -413,6 +451,7 @@ class Replace(Build):
 
 SCENARIOS: tuple[type[Scenario], ...] = (
     *(Start, Stop, Reset, Replace),
+    *(Snapshot, SnapshotStopped),
     *(Cold, Build, Cached, Cancel, Remove),
 )
 

@@ -1,4 +1,4 @@
-"""Names of instances on the wire, in addition to the domain's own models."""
+"""Names of instances and states on the wire, in addition to the domain's own models."""
 
 from pgstrata.domain.model import Model
 
@@ -7,3 +7,9 @@ class NameBinding(Model, frozen=True, kw_only=True):
     """The instance to give a name to."""
 
     instance_id: str
+
+
+class SnapshotRequest(Model, frozen=True, kw_only=True):
+    """What to call the state that is made of an instance."""
+
+    name: str | None = None

@@ -9,7 +9,7 @@ from pgstrata.cli.targets import resolve
 from pgstrata.cli.text import short
 from pgstrata.errors import InvalidArgumentError
 
-STATE_NEEDED = "STATE is 8 or more characters of the state's id."
+STATE_NEEDED = "STATE is its name, or 8 or more characters of its id."
 
 
 def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:

@@ -25,8 +25,15 @@ SERVER_SETTING = Option(
     ("--server-setting",), "a PostgreSQL setting for its servers; may be repeated", "NAME=VALUE"
 )
 
+FROM = Option(
+    ("--from",),
+    "go on from this state, not from the image: its name, or 8 characters of its id",
+    "STATE",
+)
+
 PLAN_OPTIONS = (
     setting_option(OWN["image"]),
+    FROM,
     *(setting_option(OWN[f"image.initdb.{name}"]) for name in _INITDB),
     Option(("--data-checksums",), "checksums on pages, which 18 has anyway"),
     Option(("--no-data-checksums",), "no checksums on pages"),
@@ -56,6 +63,7 @@ def request_of(
 
     ``stdin`` reads standard input, if this process's own is not to be read.
     """
+    from pgstrata.config.model import InitdbSettings
     from pgstrata.domain.name import invalid
     from pgstrata.domain.request import PrepareRequest
 
@@ -65,16 +73,27 @@ def request_of(
             raise InvalidNameError(name, reason)
     elif given.has("--replace"):
         raise InvalidArgumentError("--replace needs a --name", remedy="say which with --name N")
+    start_from = given.last(FROM.name)
+    if start_from == "":
+        # A variable that was not set, perhaps: no other state is meant.
+        raise InvalidArgumentError(
+            f"{FROM.name} is empty", remedy="give an id or a name, or omit it"
+        )
     fields = plugin.command_line.request(
         given, Caller(context.work_dir, stdin or _standard_input, environment.given)
     )
     return PrepareRequest(
         prepare_kind=plugin.name,
-        image_id=given.last("--image") or context.configuration.image,
+        image_id=given.last("--image")
+        or (context.configuration.image if start_from is None else ""),
+        start_from=start_from,
         work_dir=str(context.work_dir),
         ref=given.last("--ref"),
         on_error=given.read("--on-error", _on_error) or "stop",
-        initdb=_initdb(given, context.configuration.initdb),
+        # A project's file says how clusters are made, and this one is made already.
+        initdb=_initdb(
+            given, context.configuration.initdb if start_from is None else InitdbSettings()
+        ),
         instance_name=name,
         replace=given.has("--replace"),
         instance_ttl=given.read("--ttl", parse_positive) or context.configuration.default_ttl,

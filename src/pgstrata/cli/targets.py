@@ -30,6 +30,8 @@ def resolve(engine: "Engine", given: str) -> Target:
     found = set(_find_by_id(engine, given.lower()))
     if name is not None and name.instance_id is not None:
         found.add(Target("instance", name.instance_id))
+    if name is None and given:
+        found.update(_find_by_name(engine, given))
     if len(found) == 1:
         return found.pop()
     if not found:
@@ -72,6 +74,13 @@ def _find_by_id(engine: "Engine", given: str) -> list[Target]:
         *(Target("instance", item.instance_id) for item in engine.instances(id_prefix=given)),
         *(Target("state", item.state_id) for item in engine.states(id_prefix=given)),
         *(Target("job", item.job_id) for item in jobs),
+    ]
+
+
+def _find_by_name(engine: "Engine", given: str) -> list[Target]:
+    """The state with this name, which no instance has then."""
+    return [
+        Target("state", item.state_id) for item in engine.states(name=given) if item.name == given
     ]
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from pgstrata.api.configuration import ConfigChange, ConfigValue
 from pgstrata.api.jobs import JOBS_PATH, JobAccepted, JobEntry, JobStatus, TaskEntry, request_body
+from pgstrata.api.names import SnapshotRequest
 from pgstrata.client.answers import error_from
 from pgstrata.client.http import Answer, Http, segment
 from pgstrata.domain.cache import CacheStatus, StateCheck
@@ -148,10 +149,15 @@ class Engine:
         return self._get(f"/v1/instances/{segment(instance_id)}", InstanceEntry)
 
     def states(
-        self, *, id_prefix: str | None = None, kind: str | None = None, image: str | None = None
+        self,
+        *,
+        id_prefix: str | None = None,
+        kind: str | None = None,
+        image: str | None = None,
+        name: str | None = None,
     ) -> list[State]:
         """The cached states."""
-        filters = {"id_prefix": id_prefix, "kind": kind, "image": image}
+        filters = {"id_prefix": id_prefix, "kind": kind, "image": image, "name": name}
         return self._get("/v1/states", list[State], **filters)
 
     def jobs(self, *, job: str | None = None) -> list[JobEntry]:
@@ -174,6 +180,13 @@ class Engine:
         path = f"/v1/instances/{segment(instance_id)}/reset"
         query = {"force": "true"} if force else {}
         return self._read(self._http.ask("POST", path, query=query), InstanceEntry)
+
+    def snapshot(self, instance_id: str, *, name: str | None, force: bool) -> State:
+        """Keep what is in an instance as a state, with this name."""
+        path = f"/v1/instances/{segment(instance_id)}/snapshot"
+        query = {"force": "true"} if force else {}
+        body = msgspec.to_builtins(SnapshotRequest(name=name))
+        return self._read(self._http.ask("POST", path, body=body, query=query), State)
 
     def unbind_name(self, name: str) -> None:
         """Give a name up."""

@@ -48,6 +48,9 @@ class Dbms(Protocol):
     def hide_server(self, data_dir: Path) -> AbstractContextManager[None]:
         """Hide a frozen server's traces in its data directory until the end of the block."""
 
+    def forget_server(self, data_dir: Path) -> None:
+        """Remove a server's traces from a copy of its data directory, which nobody uses yet."""
+
     async def check_snapshot(self, data_dir: Path) -> None:
         """Raise ``StateUnusableError`` if a copy of ``data_dir`` would not be the whole cluster.
 

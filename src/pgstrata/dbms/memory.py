@@ -111,6 +111,9 @@ class MemoryDbms:
             if content is not None:
                 self._disk.write(pid_file, content)
 
+    def forget_server(self, data_dir: Path) -> None:
+        self._disk.remove_tree(data_dir / PID_FILE)
+
     async def check_snapshot(self, data_dir: Path) -> None:
         for link in self._disk.children(data_dir / "pg_tblspc"):
             location = (self._disk.read(link) or b"").decode()

@@ -123,6 +123,14 @@ class Postgres:
         with _removed(data_dir, _PID_FILE):
             yield
 
+    def forget_server(self, data_dir: Path) -> None:
+        with (
+            _cluster(data_dir) as root,
+            contextlib.suppress(FileNotFoundError),
+            faults.step("server.forget"),
+        ):
+            os.unlink(_PID_FILE, dir_fd=root)
+
     async def check_snapshot(self, data_dir: Path) -> None:
         outside = await asyncio.to_thread(_first_outside, data_dir)
         if outside is not None:

@@ -74,6 +74,14 @@ def state_id(parent_id: str, step_digest: str) -> str:
     return digest(["state", parent_id, step_digest])
 
 
+def snapshot_id(token: str) -> str:
+    """Name what was in an instance at some time, which nobody can make again.
+
+    ``token``: something that was never used before. No recipe leads to the result.
+    """
+    return digest(["snapshot", token])
+
+
 def instance_id(job_id: str) -> str:
     """Name the instance that a job makes: the same however often an engine is killed meanwhile."""
     return digest(["instance", job_id])[:32]

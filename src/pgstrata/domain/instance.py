@@ -2,9 +2,13 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from pgstrata.domain.model import Model
+
+Pause = Literal["frozen", "stopped"]
+"""How a server is kept from changing its files while they are copied."""
 
 
 class Address(Model, frozen=True, kw_only=True):
@@ -84,6 +88,8 @@ class Instance(Model, frozen=True, kw_only=True):
     """How often it was given more time because clients were connected when its time was up."""
     resetting: bool = False
     """Whether it is being put back to its state, so that its data and server may be gone."""
+    paused: Pause | None = None
+    """How the engine keeps its server from running for a moment, if it does."""
 
     settings: dict[str, str] = {}
     """Those of the request that it was made for, with which its server is started again."""

@@ -17,7 +17,11 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     """One prepare request."""
 
     prepare_kind: str
-    image_id: str
+    image_id: str = ""
+    """May be omitted if it goes on from a state, whose image it is then."""
+    start_from: str | None = msgspec.field(name="from", default=None)
+    """The state that the first step starts from, by its id, 8 or more characters of it, or its
+    name; None for the image. A job's is a whole id."""
     plan_only: bool = False
     work_dir: str | None = None
     """Absolute directory that relative paths in the arguments start from."""

@@ -5,6 +5,9 @@ from datetime import datetime, timedelta
 
 from pgstrata.domain.model import Model
 
+SNAPSHOT = "snapshot"
+"""The ``prepare_kind`` of a state that no recipe made: what was in an instance at some time."""
+
 
 class State(Model, frozen=True, kw_only=True):
     """One cached state, as it is listed."""
@@ -32,6 +35,10 @@ class State(Model, frozen=True, kw_only=True):
     min_retention_until: datetime | None = None
     refcount: int
     """How many instances cloned from it still exist."""
+    name: str | None = None
+    """What a person calls it. No instance has the same name."""
+    settings: dict[str, str] = {}
+    """The PostgreSQL settings, other than our defaults, of the servers that made it."""
 
 
 HALF_LIFE = timedelta(days=1)

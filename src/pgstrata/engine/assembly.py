@@ -43,6 +43,7 @@ from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.housekeeping import Housekeeping
+from pgstrata.prepare.instance_snapshots import InstanceSnapshots
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
@@ -186,8 +187,17 @@ async def assemble(
             trash=trash,
             turns=turns,
         )
+        instance_snapshots = InstanceSnapshots(
+            snapshots=snapshots,
+            runtime=runtime,
+            dbms=dbms,
+            store=store,
+            limits=limits,
+            turns=turns,
+        )
         # Before jobs can take their ports.
         await resetting.recover()
+        await instance_snapshots.recover()
         await manager.recover()
         await store.note_all()
         deletion = Deletion(
@@ -209,6 +219,7 @@ async def assemble(
                 jobs=manager,
                 registry=registry,
                 resetting=resetting,
+                snapshots=instance_snapshots,
                 deletion=deletion,
                 cache=evictor,
                 verification=Verification(snapshots),

@@ -22,6 +22,7 @@ from pgstrata.httpapi import (
     routes_jobs,
     routes_registry,
     routes_runs,
+    routes_snapshots,
 )
 from pgstrata.httpapi.answers import JSON
 from pgstrata.httpapi.auth import BearerAuth
@@ -80,6 +81,7 @@ OPERATIONS: Final = (
     *routes_engine.OPERATIONS,
     *routes_jobs.OPERATIONS,
     *routes_registry.OPERATIONS,
+    *routes_snapshots.OPERATIONS,
     *routes_runs.OPERATIONS,
     *routes_cache.OPERATIONS,
     *routes_config.OPERATIONS,

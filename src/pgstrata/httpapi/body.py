@@ -13,7 +13,7 @@ MAX_BODY_BYTES: Final = 64 * 2**20
 
 T = TypeVar("T")
 
-_REMEDY: Final = "GET /openapi.json describes the request bodies."
+REMEDY: Final = "GET /openapi.json describes the request bodies."
 _MSGSPEC = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.+)`")
 _WRONG_TYPE = re.compile(r"Expected `(?P<wanted>.+?)`(?P<bounds>[^,]*)(?:, got `(?P<given>.+)`)?")
@@ -37,7 +37,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidArgumentError(_in_words(str(error)), remedy=_REMEDY) from error
+        raise InvalidArgumentError(_in_words(str(error)), remedy=REMEDY) from error
     except msgspec.DecodeError as error:
         words = str(error).removeprefix("JSON is malformed: ")
         problem = f"{words[:1].lower()}{words[1:]}" if body else "it is empty"
@@ -45,7 +45,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         problem = "it is not UTF-8"
     except RecursionError:
         problem = "it is nested too deeply"
-    raise InvalidArgumentError(f"The request body is not valid JSON: {problem}.", remedy=_REMEDY)
+    raise InvalidArgumentError(f"The request body is not valid JSON: {problem}.", remedy=REMEDY)
 
 
 async def read_body(request: Request) -> bytes:

@@ -30,6 +30,7 @@ _REFUSALS: Final[Mapping[int, str]] = {
     416: "The range starts after the last event of a finished job.",
     500: "The engine failed.",
     503: "The engine cannot do this now; the error says why, and when to try again.",
+    507: "There is no space left for it.",
 }
 
 _HEADERS: Final[Mapping[str, str]] = {

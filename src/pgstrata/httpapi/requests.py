@@ -13,7 +13,8 @@ import msgspec
 
 from pgstrata.domain.model import Model
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.httpapi.body import decode
+from pgstrata.errors import InvalidArgumentError
+from pgstrata.httpapi.body import REMEDY, decode
 from pgstrata.kinds.base import lookup
 
 _KIND: Final = "prepare_kind"
@@ -59,6 +60,8 @@ class JobRequests:
         """Read a request. Raises ``InvalidArgumentError`` if it is not JSON or does not fit."""
         kind = decode(body, self._head).prepare_kind
         request = decode(body, lookup(self._decoders, kind))
+        if not request.image_id and request.start_from is None:
+            raise InvalidArgumentError("`image_id` is missing.", remedy=REMEDY)
         own = self._fields[kind]
         plain = msgspec.json.encode(own(**_taken(request, msgspec.structs.fields(own))))
         return PrepareRequest(
@@ -71,9 +74,9 @@ def _taken(request: msgspec.Struct, fields: Iterable[msgspec.structs.FieldInfo])
 
 
 def _check(own: type[msgspec.Struct]) -> None:
-    taken = {_KIND, *(field.name for field in _COMMON)}
+    taken = {_KIND, *(field.encode_name for field in _COMMON)}
     fields = msgspec.structs.fields(own)
-    if twice := sorted(taken & {field.name for field in fields}):
+    if twice := sorted(taken & {field.encode_name for field in fields}):
         raise ValueError(f"it has fields that every request has: {', '.join(twice)}")
     if needed := [field.name for field in fields if field.required]:
         raise ValueError(f"it has fields without a default: {', '.join(needed)}")
@@ -105,11 +108,10 @@ def _definitions(model: type[msgspec.Struct], names: set[str]) -> Iterator[Any]:
             continue
         if field.required:
             yield field.name, field.type
-        elif field.default_factory is not msgspec.NODEFAULT:
-            yield (
-                field.name,
-                field.type,
-                msgspec.field(default_factory=cast(Any, field.default_factory)),
-            )
+            continue
+        factory, own = field.default_factory, {"name": field.encode_name}
+        if factory is not msgspec.NODEFAULT:
+            default = msgspec.field(default_factory=cast(Any, factory), **own)
         else:
-            yield field.name, field.type, field.default
+            default = msgspec.field(default=field.default, **own)
+        yield field.name, field.type, default

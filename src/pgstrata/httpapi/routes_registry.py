@@ -38,6 +38,7 @@ async def list_states(service: Service, request: Request) -> Response:
         kind=text_filter(request, "kind"),
         image_id=text_filter(request, "image"),
         id_prefix=id_prefix(request),
+        name=text_filter(request, "name"),
     )
     return list_answer(request, states)
 
@@ -156,7 +157,12 @@ OPERATIONS: Final = (
         name="listStates",
         handler=list_states,
         summary="The cached states",
-        parameters=(text_parameter("kind", "Only states of this prepare kind."), IMAGE, ID_PREFIX),
+        parameters=(
+            text_parameter("kind", "Only states of this prepare kind."),
+            IMAGE,
+            ID_PREFIX,
+            text_parameter("name", "Only the state with this name."),
+        ),
         replies=(Reply(status=200, description="The states.", body=State, shape="list"),),
         refusals=(400,),
     ),

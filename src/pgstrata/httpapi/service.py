@@ -67,7 +67,12 @@ class Registry(Protocol):
     """States, instances and names. Filters that are omitted match everything."""
 
     async def states(
-        self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
+        self,
+        *,
+        kind: str | None = None,
+        image_id: str | None = None,
+        id_prefix: str = "",
+        name: str | None = None,
     ) -> list[State]:
         """The states that match all the filters given."""
 
@@ -113,6 +118,17 @@ class Resetting(Protocol):
 
     async def reset(self, instance_id: str, *, force: bool) -> None:
         """Reset an instance. Raises ``NotFoundError``, ``ConflictError`` if it is in use."""
+
+
+class Snapshots(Protocol):
+    """Keeping what is in instances as states."""
+
+    async def snapshot(self, instance_id: str, *, name: str | None = None, force: bool) -> State:
+        """Keep what is in an instance as a new state, with this name.
+
+        With ``force`` even if clients are disconnected by it. Raises ``InvalidArgumentError`` for
+        what cannot be a name, ``NotFoundError``, ``ConflictError``, ``StateUnusableError``.
+        """
 
 
 class Deletion(Protocol):
@@ -211,6 +227,7 @@ class Service:
     jobs: Jobs
     registry: Registry
     resetting: Resetting
+    snapshots: Snapshots
     deletion: Deletion
     cache: Cache
     verification: Verification

@@ -21,7 +21,7 @@ from pgstrata.instances.again import start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA, StateFS
-from pgstrata.store.base import Store
+from pgstrata.store.base import Store, name_taken
 from pgstrata.system.cancellation import finish
 from pgstrata.system.turns import Turns, of_name
 
@@ -79,6 +79,8 @@ class InstanceStarter:
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` if the name is in use."""
+        if (state := await self._store.state_named(name)) is not None:
+            raise name_taken(name, f"state {state.state_id}")
         await self._bearer(name, replace=False)
 
     async def start(self, order: InstanceOrder) -> Instance:

@@ -7,8 +7,8 @@ those of an earlier engine, and deletes them. ``lifecycle`` decides what comes n
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -22,6 +22,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import Step
 from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.state import State
 from pgstrata.errors import (
     CancelledJobError,
     EngineStoppingError,
@@ -64,6 +65,8 @@ class _Read(NamedTuple):
     arguments: str
     image: ResolvedImage
     steps: Sequence[Step]
+    start: State | None
+    """What the first step starts from, if that is not the image."""
 
 
 class JobCoordinator:
@@ -103,6 +106,8 @@ class JobCoordinator:
             server_settings=server_settings,
         )
         self._runs: dict[str, asyncio.Task[None]] = {}
+        self._start_leases: dict[str, str] = {}
+        """The leases that keep the states that jobs start from, by job."""
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -139,7 +144,11 @@ class JobCoordinator:
         if the instance name is in use, ``HostLimitError``, ``EngineStoppingError``; then there is
         no job.
         """
-        request, arguments, image, steps = await self._read(request)
+        async with self._holding_start(request) as start:
+            return await self._submit(await self._read(request, start))
+
+    async def _submit(self, read: _Read) -> Job:
+        request = read.request
         taken = request.instance_name if request.replace else None
         if not request.plan_only:
             await self._executor.check_limits(taken)
@@ -154,11 +163,11 @@ class JobCoordinator:
             job_id=uuid.uuid4().hex,
             status=Status.QUEUED,
             request=request,
-            prepare_args_normalized=arguments,
+            prepare_args_normalized=read.arguments,
             created_at=utc_now(),
         )
         # Once stored it must run, even if the client disconnects at this very moment.
-        await finish(self._add(Submission(job, image, steps)))
+        await finish(self._add(Submission(job, read.image, read.steps, read.start)))
         return job
 
     async def explain(self, request: PrepareRequest) -> Explanation:
@@ -166,19 +175,46 @@ class JobCoordinator:
 
         Changes nothing. Raises ``InvalidArgumentError`` for a request that cannot be carried out.
         """
-        request, _arguments, image, steps = await self._read(request)
-        return await self._runner.explain(request, image, steps)
+        async with self._holding_start(request) as start:
+            read = await self._read(request, start)
+            return await self._runner.explain(read.request, read.image, read.steps, start)
 
-    async def _read(self, request: PrepareRequest) -> _Read:
+    @asynccontextmanager
+    async def _holding_start(self, request: PrepareRequest) -> AsyncIterator[State | None]:
+        """Keep the state that a request starts from in the block, if it starts from one."""
+        if request.start_from is None:
+            yield None
+            return
+        try:
+            found = await self._executor.find_state(request.start_from)
+        except NotFoundError as error:
+            raise InvalidArgumentError(error.message, remedy=error.remedy) from error
+        lease_id = await self._executor.acquire((found.state_id,))
+        try:
+            # It may have been removed before it was held.
+            yield await self._executor.find_state(found.state_id)
+        finally:
+            await finish(self._executor.release(lease_id))
+
+    async def _read(self, request: PrepareRequest, start: State | None) -> _Read:
         kind = lookup(self._kinds, request.prepare_kind)
         check_on_error(kind, request)
         _check_instance_name(request)
         request = replace(request, settings=server_settings.check(request.settings))
         arguments = kind.normalize(request)
+        if start is not None:
+            request = _from_state(request, start)
         image = await self._executor.resolve_image(request.image_id)
+        if start is not None and image.image_id != start.image_id:
+            raise InvalidArgumentError(
+                f"state {start.state_id} is of another image than {request.image_id}: "
+                f"{start.image_id}",
+                remedy="omit `image_id` (--image)",
+            )
         request = await self._revisions.pin(request)
         async with self._revisions.of(request, in_directory=reads_directories(kind)) as sources:
-            return _Read(request, arguments, image, await kind.steps(request, sources))
+            steps = await kind.steps(request, sources)
+            return _Read(request, arguments, image, steps, start)
 
     async def recover(self) -> None:
         """Continue every job that was queued or running when the engine last stopped.
@@ -191,7 +227,7 @@ class JobCoordinator:
             await self._job_log.apply(transitions.unreadable(job, _UNREADABLE, utc_now()))
         for job in await self._queue.unfinished():
             await self._job_log.reopen(job.job_id)
-            await self._start(job.job_id)
+            await self._start(job)
 
     async def trim_history(self) -> None:
         """Remove finished jobs that are not to be kept any longer."""
@@ -246,9 +282,12 @@ class JobCoordinator:
     async def _add(self, submission: Submission) -> None:
         job = submission.job
         await self._job_log.add(job, transitions.submitted(job))
-        await self._start(job.job_id, submission)
+        await self._start(job, submission)
 
-    async def _start(self, job_id: str, submission: Submission | None = None) -> None:
+    async def _start(self, job: Job, submission: Submission | None = None) -> None:
+        job_id = job.job_id
+        if (state_id := job.request.start_from) is not None:
+            self._start_leases[job_id] = await self._executor.acquire((state_id,))
         run = asyncio.create_task(self._run(job_id, submission), name=f"job {job_id}")
         self._runs[job_id] = run
         run.add_done_callback(lambda _: self._forget(job_id))
@@ -271,7 +310,7 @@ class JobCoordinator:
             try:
                 await self._runner.run(job_id, submission)
             finally:
-                await finish(self._executor.close_workspace(job_id))
+                await finish(self._end_use(job_id))
         except asyncio.CancelledError:
             await self._store_end(lambda: self._end_cancelled(job_id))
             raise
@@ -289,6 +328,14 @@ class JobCoordinator:
             )
             body = failure.body()
             await self._store_end(lambda: self._fail(job_id, body))
+
+    async def _end_use(self, job_id: str) -> None:
+        """Give up everything that a run needed."""
+        try:
+            await self._executor.close_workspace(job_id)
+        finally:
+            if (lease_id := self._start_leases.pop(job_id, None)) is not None:
+                await self._executor.release(lease_id)
 
     # Ending a job
 
@@ -327,6 +374,21 @@ class JobCoordinator:
             tasks = await self._job_log.tasks(job_id)
             await self._job_log.apply(transitions.failed(job, tasks, error, utc_now()))
             await self._retention.trim(job.signature)
+
+
+def _from_state(request: PrepareRequest, start: State) -> PrepareRequest:
+    """What a request means that goes on from a state: it keeps that one's image and settings."""
+    if request.initdb.own:
+        raise InvalidArgumentError(
+            f"state {start.state_id} is a cluster already, with its own locale and encoding",
+            remedy="omit `initdb` (--locale, --encoding and the like), or `from` (--from)",
+        )
+    return replace(
+        request,
+        image_id=request.image_id or start.image_id,
+        start_from=start.state_id,
+        settings={**start.settings, **request.settings},
+    )
 
 
 def _check_instance_name(request: PrepareRequest) -> None:

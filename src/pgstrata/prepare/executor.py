@@ -16,6 +16,7 @@ from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import StateExecuteTask, Step
 from pgstrata.domain.reason import Evidence, StepRecord
+from pgstrata.domain.state import State
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.runtime.base import LineSink
 
@@ -35,6 +36,8 @@ class StateOrder(Model, frozen=True, kw_only=True):
     """Whether no step of the same job follows."""
     image_parts: dict[str, str] = {}
     """What the image consists of (``ResolvedImage.parts``), to be recorded with the state."""
+    own_settings: dict[str, str] = {}
+    """The settings, of the request and the engine, that differ from our defaults."""
     initdb: Initdb = AS_ALWAYS
     """How the image's cluster is made."""
     settings: dict[str, str] = {}
@@ -55,6 +58,13 @@ class Executor(Protocol):
 
     async def check_name(self, name: str) -> None:
         """Raise ``ConflictError`` if an instance already has this name."""
+
+    async def find_state(self, ref: str) -> State:
+        """Return the state that is meant by an id, the beginning of one, or a name.
+
+        Raises ``InvalidArgumentError``, ``NotFoundError``, and ``ConflictError`` if it cannot be
+        used.
+        """
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         """Return how many states of a chain, from its start, need not be built."""

@@ -30,6 +30,7 @@ from pgstrata.prepare.executor import StateOrder
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.runtime.base import Failed, LineSink, Runtime
 from pgstrata.store.base import Store
+from pgstrata.store.finding import find_state
 from pgstrata.system.cancellation import finish
 
 
@@ -94,6 +95,16 @@ class LocalExecutor:
 
     async def check_name(self, name: str) -> None:
         await self._instances.check_name(name)
+
+    async def find_state(self, ref: str) -> State:
+        state = await find_state(self._store, ref)
+        if not await self._snapshots.is_clean(state.state_id):
+            raise ConflictError(
+                f"state {state.state_id} cannot be used: its files are missing or damaged, or it "
+                "is being removed",
+                remedy="`pgstrata cache verify` says more; start from another state",
+            )
+        return state
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
         deepest = await self._snapshots.deepest_clean(state_ids)
@@ -273,4 +284,5 @@ def _state_of(order: StateOrder) -> State:
         prepare_args_normalized=order.step.title,
         created_at=utc_now(),
         refcount=0,
+        settings=order.own_settings,
     )

@@ -20,24 +20,34 @@ from pgstrata.domain.plan import (
     TaskSpec,
 )
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.state import State
 
 
 class Chain(Model, frozen=True, kw_only=True):
-    """The states that a request leads through, starting from its image."""
+    """The states that a request leads through, starting from its image or from a state."""
 
     image_id: str
     """The resolved image."""
+    start: TaskInput
+    """What the first step starts from."""
     steps: tuple[Step, ...]
     state_ids: tuple[str, ...]
     """The state after each step."""
     image_parts: Mapping[str, str] = MappingProxyType({})
     """What the image consists of (``ResolvedImage.parts``)."""
+    settings: Mapping[str, str] = MappingProxyType({})
+    """The settings of its servers that differ from our defaults."""
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """All states that it needs, or will make."""
+        before = (self.start.id,) if self.start.kind == "state" else ()
+        return (*before, *self.state_ids)
 
     @property
     def inputs(self) -> tuple[TaskInput, ...]:
         """What each step starts from."""
-        image = TaskInput(kind="image", id=self.image_id)
-        return (image, *(TaskInput(kind="state", id=state) for state in self.state_ids[:-1]))
+        return (self.start, *(TaskInput(kind="state", id=state) for state in self.state_ids[:-1]))
 
 
 def chain(
@@ -47,23 +57,35 @@ def chain(
     server_settings: Mapping[str, str],
     image_parts: Mapping[str, str] = MappingProxyType({}),
     initdb: Mapping[str, str] = MappingProxyType({}),
+    start: State | None = None,
 ) -> Chain:
     """Name the state after each step: each name covers everything before it.
 
     ``server_settings``: those that differ from our defaults. ``image_parts``: for ``reasons``.
-    ``initdb``: what differs from the default of how the image's cluster is made.
+    ``initdb``: what differs from the default of how the image's cluster is made. ``start``: the
+    state to start from in place of the image.
     """
-    names = [identity.root_id(image_id, server_settings, initdb)]
+    if start is None:
+        root = identity.root_id(image_id, server_settings, initdb)
+    elif server_settings == start.settings:
+        root = start.state_id
+    else:
+        root = identity.root_id(start.state_id, server_settings)
+    names = [root]
     for step in steps:
         names.append(identity.state_id(names[-1], step.digest))
     return Chain(
         image_id=image_id,
+        start=TaskInput(kind="image", id=image_id)
+        if start is None
+        else TaskInput(kind="state", id=start.state_id),
         steps=tuple(steps),
         state_ids=tuple(names[1:]),
         image_parts={
             **image_parts,
             **{name: identity.digest(value) for name, value in initdb.items()},
         },
+        settings=dict(server_settings),
     )
 
 

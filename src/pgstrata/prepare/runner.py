@@ -22,6 +22,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import PrepareInstanceTask, Reason, StateExecuteTask, Step
 from pgstrata.domain.reason import Evidence, Explanation
 from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.state import State
 from pgstrata.errors import CancelledJobError, JobTimeoutError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.kinds.base import RecipeSide, lookup, reads_directories
@@ -46,6 +47,8 @@ class Submission(NamedTuple):
     image: ResolvedImage
     steps: Sequence[Step]
     """According to the inputs at that time."""
+    start: State | None = None
+    """What the first step starts from, if that is not the image."""
 
 
 @dataclass
@@ -176,13 +179,15 @@ class JobRunner:
 
     async def _plan(self, run: _Run) -> None:
         if run.submission is not None:
-            _, image, steps = run.submission
+            _, image, steps, start = run.submission
         else:
             steps = await self._reread_steps(run)
             image = await self._executor.resolve_image(run.job.request.image_id)
-        chain = self._chain(run.job.request, image, steps)
+            ref = run.job.request.start_from
+            start = None if ref is None else await self._executor.find_state(ref)
+        chain = self._chain(run.job.request, image, steps, start)
         # From before the cached states are looked up until the instance exists.
-        run.lease_id = await self._executor.acquire(chain.state_ids)
+        run.lease_id = await self._executor.acquire(chain.held)
         done, cached = await self._find_cached(run, chain)
         specs = planner.tasks(
             run.job.request,
@@ -214,7 +219,11 @@ class JobRunner:
         await self._retention.trim(run.job.signature)
 
     def _chain(
-        self, request: PrepareRequest, image: ResolvedImage, steps: Sequence[Step]
+        self,
+        request: PrepareRequest,
+        image: ResolvedImage,
+        steps: Sequence[Step],
+        start: State | None,
     ) -> planner.Chain:
         return planner.chain(
             image.image_id,
@@ -222,14 +231,19 @@ class JobRunner:
             server_settings=server_settings.own(self._server_settings, request.settings),
             image_parts=image.parts,
             initdb=request.initdb.own,
+            start=start,
         )
 
     async def explain(
-        self, request: PrepareRequest, image: ResolvedImage, steps: Sequence[Step]
+        self,
+        request: PrepareRequest,
+        image: ResolvedImage,
+        steps: Sequence[Step],
+        start: State | None,
     ) -> Explanation:
         """Say whether the request's last state is cached, and why."""
-        chain = self._chain(request, image, steps)
-        lease_id = await self._executor.acquire(chain.state_ids)
+        chain = self._chain(request, image, steps, start)
+        lease_id = await self._executor.acquire(chain.held)
         try:
             clean = await self._executor.count_clean(chain.state_ids)
             cached = frozenset(chain.state_ids[:clean])
@@ -244,7 +258,7 @@ class JobRunner:
             decision="miss" if clean < len(executing) else "hit",
             reason_code=decisive.reason.code,
             signature=_signature(request, chain),
-            matched_state_id=chain.state_ids[clean - 1] if clean else None,
+            matched_state_id=chain.state_ids[clean - 1] if clean else request.start_from,
             resolved_image_id=chain.image_id,
             reason=decisive.reason,
             step=decisive.args_summary,
@@ -377,6 +391,7 @@ def _state_order(run: _Run, task: Task) -> StateOrder:
         image_parts=dict(chain.image_parts),
         initdb=run.job.request.initdb,
         settings=run.job.request.settings,
+        own_settings=dict(chain.settings),
     )
 
 

@@ -39,7 +39,7 @@ from pgstrata.cache.in_use import InUse
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.cache import CheckOutcome
 from pgstrata.domain.identity import base_id
-from pgstrata.domain.instance import Server
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.reason import StepRecord
@@ -304,6 +304,25 @@ class SnapshotOrchestrator:
         start_settings = await self._dbms.start_settings(directory / DATA)
         return Workspace(directory, start_settings, server_settings)
 
+    async def workspace_of(self, instance: Instance, job_id: str) -> Workspace:
+        """Make a writable clone of what is in an instance, whose server is frozen or stopped.
+
+        It is discarded by the caller, also if this fails.
+        """
+        directory = self._work / job_id
+        await self._fs.clone(self._instances / instance.instance_id, directory)
+        self._dbms.forget_server(directory / DATA)
+        start_settings = await self._dbms.start_settings(directory / DATA)
+        return Workspace(directory, start_settings, instance.settings)
+
+    def data_dir_of(self, instance: Instance) -> Path:
+        """An instance's data directory."""
+        return self._instances / instance.instance_id / DATA
+
+    async def instance_bytes(self, instance: Instance) -> int:
+        """How many bytes an instance holds that no state has."""
+        return (await self._fs.usage(self._instances / instance.instance_id)).exclusive_bytes
+
     async def take(
         self,
         workspace: Workspace,
@@ -319,7 +338,8 @@ class SnapshotOrchestrator:
         Returns whether the ``server`` on it is still running: it is if nothing is lost by freezing
         it while its files are cloned. Otherwise it is stopped cleanly, and the workspace itself
         becomes the state and, unless this was the ``last`` step, is cloned again from that.
-        ``step``: what the state was made from. ``flushed``: what the dbms's ``flush_query``
+        ``step``: what the state was made from. Its ``size_bytes``, if it has any, are the least
+        that it holds alone. ``flushed``: what the dbms's ``flush_query``
         returned to the step's tool, if the tool ran it. Raises ``StateUnusableError`` if the data
         directory cannot be kept, and like ``Evictor.make_room``.
         """
@@ -361,7 +381,7 @@ class SnapshotOrchestrator:
         held = await self._fs.usage(workspace.directory, changed_since=build.since_epoch)
         measured = msgspec.structs.replace(
             state,
-            size_bytes=held.exclusive_bytes,
+            size_bytes=max(held.exclusive_bytes, state.size_bytes or 0),
             shared_bytes=held.shared_bytes,
             build_seconds=round(time.monotonic() - build.monotonic, 3),  # all but the snapshot
         )
@@ -425,6 +445,10 @@ class SnapshotOrchestrator:
     async def discard(self, workspace: Workspace) -> None:
         """Remove a workspace. May be repeated."""
         await self._fs.remove(workspace.directory)
+
+    async def discard_of(self, job_id: str) -> None:
+        """Remove the workspace of a job, if there is one."""
+        await self._fs.remove(self._work / job_id)
 
     def map_full_disk(self) -> AbstractContextManager[None]:
         """Raise ``DiskFullError`` for errors of a full disk. Leave it before cleaning up."""

@@ -1,6 +1,5 @@
 """The registry: states, instances and names as they are shown, looked up and listed."""
 
-import re
 from typing import Final
 
 from pgstrata.domain.instance import Instance
@@ -8,13 +7,11 @@ from pgstrata.domain.listing import InstanceEntry, InstanceStatus, NameEntry
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.name import Name, invalid
 from pgstrata.domain.state import State
-from pgstrata.errors import InvalidArgumentError, InvalidNameError, NotFoundError
+from pgstrata.errors import InvalidNameError, NotFoundError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
+from pgstrata.store.finding import find_instance
 from pgstrata.system.turns import Turns, of_name
-
-_PREFIX: Final = re.compile("[0-9a-f]{8,}", re.IGNORECASE)
-_SHORT: Final = re.compile("[0-9a-f]{1,7}", re.IGNORECASE)
 
 _UNFINISHED_RESET: Final = "its reset is not complete; reset it again if that stays so"
 
@@ -29,10 +26,16 @@ class Registry:
         self._turns = turns
 
     async def states(
-        self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
+        self,
+        *,
+        kind: str | None = None,
+        image_id: str | None = None,
+        id_prefix: str = "",
+        name: str | None = None,
     ) -> list[State]:
         """List the states that match all the filters given, parents before children."""
-        return await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
+        found = await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
+        return [state for state in found if name in (None, state.name)]
 
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""
@@ -65,26 +68,7 @@ class Registry:
         A name takes precedence over the beginning of an id. Raises ``InvalidArgumentError`` if that
         is too short or several ids begin with it, ``NotFoundError``.
         """
-        found = await self._store.instance(ref.lower()) or await self._store.instance_named(ref)
-        if found is not None:
-            return found
-        if not ref or _SHORT.fullmatch(ref):
-            raise InvalidArgumentError(
-                f"{ref!r} is no instance's name, and too short for the beginning of an id",
-                remedy="give 8 or more characters of the id",
-            )
-        several = (
-            await self._store.instances(id_prefix=ref.lower()) if _PREFIX.fullmatch(ref) else []
-        )
-        if not several:
-            raise NotFoundError(f"there is no instance {ref!r}", remedy="see `pgstrata ls`")
-        if len(several) > 1:
-            raise InvalidArgumentError(
-                f"{ref!r} is the beginning of {len(several)} instances' ids",
-                remedy="give more of the id",
-                details="\n".join(each.instance_id for each in several),
-            )
-        return several[0]
+        return await find_instance(self._store, ref)
 
     async def names(
         self,

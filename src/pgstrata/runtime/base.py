@@ -194,6 +194,9 @@ class Runtime(Protocol):
         ``ServerError`` if it is gone.
         """
 
+    async def resume(self, server: Server) -> None:
+        """Have a server go on that a killed engine left frozen. Does nothing to any other."""
+
     async def alive(self, server: Server) -> bool:
         """Whether exactly this server is running, even if the clock was set."""
 

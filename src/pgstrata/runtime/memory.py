@@ -192,6 +192,9 @@ class MemoryRuntime:
             raise ServerError(f"{server.title} is gone")
         yield
 
+    async def resume(self, server: Server) -> None:
+        """Do nothing: these servers do nothing by themselves."""
+
     async def alive(self, server: Server) -> bool:
         return self._servers.get(process_of(server).pid) == server
 

@@ -204,6 +204,9 @@ class NativeRuntime:
     def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
         return postmaster.freeze(postmaster_of(server))
 
+    async def resume(self, server: Server) -> None:
+        postmaster.resume(postmaster_of(server))
+
     async def alive(self, server: Server) -> bool:
         return postmaster.is_running(postmaster_of(server))
 

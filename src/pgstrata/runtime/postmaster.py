@@ -211,7 +211,7 @@ async def freeze(server: Postmaster) -> AsyncIterator[None]:
             processes.resume(held)
 
 
-def _resume(server: Postmaster) -> None:
+def resume(server: Postmaster) -> None:
     """Resume a server whose engine was killed while it was frozen."""
     if processes.is_stopped(server.pid) and is_running(server):
         processes.resume((server.pid, *processes.descendants(server.pid)))
@@ -223,7 +223,7 @@ async def shut_down(server: Postmaster, *, clean: bool) -> None:
     Raises ``ServerError`` if it runs as another user.
     """
     # PostgreSQL's fast and immediate shutdown; it waits for its children itself.
-    _resume(server)
+    resume(server)
     ways = [(signal.SIGINT, _CLEAN_SECONDS)] if clean else []
     if not server.first:
         ways.append((signal.SIGQUIT, _IMMEDIATE_SECONDS))

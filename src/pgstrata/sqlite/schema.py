@@ -328,6 +328,9 @@ MIGRATIONS: tuple[Migration, ...] = (
         CREATE INDEX jobs_history ON jobs (finish_number, finished, size_bytes, job_id)
         WHERE finish_number IS NOT NULL
         """,
+        # States have names, too. That none is an instance's as well is seen to by the store.
+        "ALTER TABLE states ADD COLUMN name TEXT",
+        "CREATE UNIQUE INDEX states_name ON states (name) WHERE name IS NOT NULL",
     ),
 )
 """A database of version N has had the first N of these. A released one is never edited."""

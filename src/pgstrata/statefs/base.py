@@ -33,7 +33,7 @@ class StateFS(Protocol):
 
     @property
     def can_clone_live(self) -> bool:
-        """Whether ``clone`` makes a faithful copy while a frozen server has the files open."""
+        """Whether ``snapshot`` makes a faithful copy while a frozen server has the files open."""
 
     async def create(self, volume: Path) -> None:
         """Make ``volume`` with an empty data directory, mode 0700. ``volume`` must not exist."""
@@ -41,7 +41,7 @@ class StateFS(Protocol):
     async def clone(self, source: Path, volume: Path) -> None:
         """Make ``volume`` with a writable copy of the data directory of ``source``, and no marker.
 
-        No process may write to ``source`` or, without ``can_clone_live``, have its files open.
+        No process may write to ``source``; a frozen server may have its files open.
         Contents, holes, hard links, symbolic links, owners, modes and times are kept. Raises
         ``FileNotFoundError`` if ``source`` has no data directory and ``FileExistsError`` if
         ``volume`` exists; leaves no ``volume`` behind if it fails.
@@ -61,8 +61,8 @@ class StateFS(Protocol):
         """Like ``publish``, but ``source`` stays and can be written to further.
 
         A power failure may take the newest volumes, those of the last half minute, but never part
-        of one. ``source`` must be as unused as for ``clone``. If this fails, ``source`` may be
-        gone, and there is no ``volume``.
+        of one. ``source`` must be as unused as for ``clone`` and, without ``can_clone_live``, its
+        files must not be open. If this fails, ``source`` may be gone, and there is no ``volume``.
         """
 
     async def marker(self, volume: Path) -> bytes | None:

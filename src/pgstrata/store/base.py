@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from pgstrata.domain.cache import Eviction, Totals
-from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.instance import Instance, Pause, Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.name import Name
 from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
@@ -42,7 +42,8 @@ class Store(Protocol):
 
         ``built_by`` is the owner of its build lease, which ends with this. ``step`` is what it was
         made of; None keeps what is already known. Raises ``ConflictError`` if its parent is not
-        stored, or that owner no longer has a lease to build it.
+        stored, that owner no longer has a lease to build it, or another state has its name, or an
+        instance has or had it.
         """
 
     async def lease_build(self, item: str, owner: str) -> bool:
@@ -62,6 +63,9 @@ class Store(Protocol):
 
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""
+
+    async def state_named(self, name: str) -> State | None:
+        """The state with this name, or None."""
 
     async def states(
         self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -142,7 +146,8 @@ class Store(Protocol):
         instance is gone, until it is unbound; of those without an instance, the least recently used
         are forgotten beyond ``NAMES_KEPT``.
 
-        Raises ``ConflictError`` if another instance has the name, or its state is not stored.
+        Raises ``ConflictError`` if another instance or a state has the name, or its state is not
+        stored.
         """
 
     async def replace_instance(self, instance_id: str, instance: Instance) -> None:
@@ -167,7 +172,7 @@ class Store(Protocol):
         """Give an instance this name, in place of the one it has. It may have it already.
 
         The name gets the instance's port and password. Raises ``NotFoundError`` if the instance is
-        not stored, ``ConflictError`` if another instance has the name.
+        not stored, ``ConflictError`` if another instance or a state has the name.
         """
 
     async def unbind_name(self, name: str) -> bool:
@@ -193,14 +198,25 @@ class Store(Protocol):
     async def begin_reset(self, instance_id: str) -> bool:
         """Note that an instance is being reset, until it gets a server. False if it is missing."""
 
+    async def begin_pause(self, instance_id: str, how: Pause) -> bool:
+        """Note that an instance's server is paused, until one is set. False if it is missing."""
+
     async def set_server(self, instance_id: str, server: Server) -> bool:
         """Store the server that an instance has now, in place of one that is gone.
 
-        If it was being reset, that is done. False if there is no such instance.
+        If it was being reset or paused, that is done. False if there is no such instance.
         """
 
     async def remove_instance(self, instance_id: str) -> bool:
         """Remove an instance's row. Its name is remembered. False if there is none."""
+
+
+def name_taken(name: str | None, bearer: str) -> ConflictError:
+    """The error for a name that is in use. ``bearer``: by what, such as ``state 1234``."""
+    return ConflictError(
+        f"the name {name} is taken by {bearer}",
+        remedy="choose another name, or remove what has it first",
+    )
 
 
 def lease_lost(state: State) -> ConflictError:

@@ -6,13 +6,20 @@ from datetime import datetime
 import msgspec
 
 from pgstrata.domain.cache import Eviction, Totals
-from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.instance import Instance, Pause, Server
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.name import Name, name_of
 from pgstrata.domain.reason import Evidence, Removal, RemovedFor, StepRecord
 from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
-from pgstrata.store.base import ALIKE_AT_MOST, NAMES_KEPT, REMOVALS_KEPT, Tree, lease_lost
+from pgstrata.store.base import (
+    ALIKE_AT_MOST,
+    NAMES_KEPT,
+    REMOVALS_KEPT,
+    Tree,
+    lease_lost,
+    name_taken,
+)
 
 
 class MemoryStore:
@@ -46,6 +53,7 @@ class MemoryStore:
             if self._build_leases.get(state.state_id) != built_by:
                 raise lease_lost(state)
             del self._build_leases[state.state_id]
+        self._check_name_of_state(state)
         before = self._states.get(state.state_id)
         if before is not None:
             state = msgspec.structs.replace(state, pinned=before.pinned)
@@ -74,6 +82,10 @@ class MemoryStore:
     async def state(self, state_id: str) -> State | None:
         state = self._states.get(state_id)
         return None if state is None else self._counted(state)
+
+    async def state_named(self, name: str) -> State | None:
+        named = self._named(name)
+        return None if named is None else self._counted(named)
 
     async def states(
         self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -312,11 +324,17 @@ class MemoryStore:
             self._instances[instance_id] = msgspec.structs.replace(instance, resetting=True)
         return instance is not None
 
+    async def begin_pause(self, instance_id: str, how: Pause) -> bool:
+        instance = self._instances.get(instance_id)
+        if instance is not None:
+            self._instances[instance_id] = msgspec.structs.replace(instance, paused=how)
+        return instance is not None
+
     async def set_server(self, instance_id: str, server: Server) -> bool:
         instance = self._instances.get(instance_id)
         if instance is not None:
             self._instances[instance_id] = msgspec.structs.replace(
-                instance, server=server, resetting=False
+                instance, server=server, resetting=False, paused=None
             )
         return instance is not None
 
@@ -354,10 +372,22 @@ class MemoryStore:
     def _check_free(self, name: str | None, instance_id: str) -> None:
         bearer = self._bearer(name)
         if bearer is not None and bearer.instance_id != instance_id:
-            raise ConflictError(
-                f"the name {name} is taken by instance {bearer.instance_id}",
-                remedy="choose another name, or remove that instance first",
-            )
+            raise name_taken(name, f"instance {bearer.instance_id}")
+        if name is not None and (state := self._named(name)) is not None:
+            raise name_taken(name, f"state {state.state_id}")
+
+    def _check_name_of_state(self, state: State) -> None:
+        if state.name is None:
+            return
+        other = self._named(state.name)
+        if other is not None and other.state_id != state.state_id:
+            raise name_taken(state.name, f"state {other.state_id}")
+        if state.name in self._names:
+            raise name_taken(state.name, "an instance")
+
+    def _named(self, name: str) -> State | None:
+        states = self._states.values()
+        return next((state for state in states if state.name == name), None)
 
     def _descendants(self, state_id: str) -> dict[str, str]:
         """The ids of a state's children and instances, each with a description for people."""

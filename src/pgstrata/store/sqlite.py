@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 
 from pgstrata.domain.cache import Eviction, Totals
-from pgstrata.domain.instance import Instance, Server
+from pgstrata.domain.instance import Instance, Pause, Server
 from pgstrata.domain.model import from_plain, to_plain, utc_now
 from pgstrata.domain.name import Name, name_of
 from pgstrata.domain.reason import Evidence, RemovedFor, StepRecord
@@ -17,15 +17,15 @@ from pgstrata.domain.state import State, worth
 from pgstrata.errors import ConflictError, NotFoundError
 from pgstrata.sqlite.database import Database
 from pgstrata.store import sqlite_cache, sqlite_evidence
-from pgstrata.store.base import NAMES_KEPT, REMOVALS_KEPT, Tree, lease_lost
+from pgstrata.store.base import NAMES_KEPT, REMOVALS_KEPT, Tree, lease_lost, name_taken
 
 _ADD_STATE = """
     INSERT INTO states
         (state_id, parent_state_id, image_id, prepare_kind, use_count, last_used_at,
-         pinned, created, size_bytes, worth, body)
+         pinned, created, size_bytes, worth, name, body)
     VALUES
         (:state_id, :parent_state_id, :image_id, :prepare_kind, :use_count, :last_used_at,
-         :pinned, :created, :size_bytes, :worth, :body)
+         :pinned, :created, :size_bytes, :worth, :name, :body)
     ON CONFLICT (state_id) DO UPDATE SET
         parent_state_id = excluded.parent_state_id,
         image_id = excluded.image_id,
@@ -47,6 +47,8 @@ _EXISTING_STATES = """
     SELECT state_id FROM states WHERE state_id IN (SELECT value FROM json_each(?))
 """
 _STATE = f"{sqlite_cache.STATES} WHERE state_id = ?"
+_STATE_NAMED = f"{sqlite_cache.STATES} WHERE name = ?"
+_STATE_WITH_NAME = "SELECT state_id FROM states WHERE name = ?"
 _STEMMING = """
     SELECT 'state ' || state_id FROM states WHERE parent_state_id = :state_id
     UNION ALL
@@ -122,6 +124,7 @@ class SqliteStore:
                 ended = connection.execute(_END_BUILD, (state.state_id, built_by))
                 if not ended.rowcount:
                     raise lease_lost(state)
+            _check_name_of_state(connection, state)
             try:
                 connection.execute(_ADD_STATE, _state_columns(state))
             except sqlite3.IntegrityError as error:
@@ -160,6 +163,13 @@ class SqliteStore:
     async def state(self, state_id: str) -> State | None:
         def question(connection: Connection) -> State | None:
             found = connection.execute(_STATE, (state_id,)).fetchone()
+            return None if found is None else _state(*found)
+
+        return await self._database.look_up(question)
+
+    async def state_named(self, name: str) -> State | None:
+        def question(connection: Connection) -> State | None:
+            found = connection.execute(_STATE_NAMED, (name,)).fetchone()
             return None if found is None else _state(*found)
 
         return await self._database.look_up(question)
@@ -302,11 +312,12 @@ class SqliteStore:
                 raise NotFoundError(
                     f"there is no instance {instance_id}", remedy="use an existing instance"
                 )
+            _check_no_state_has(connection, name)
             try:
                 _set_name(connection, instance, name)
             except sqlite3.IntegrityError as error:
                 (bearer,) = connection.execute(_BEARER, (name,)).fetchone()
-                raise _taken(name, bearer) from error
+                raise name_taken(name, f"instance {bearer}") from error
             if instance.name != name:
                 connection.execute(_FORGET_NAME, (instance.name,))
             named = msgspec.structs.replace(instance, name=name)
@@ -366,10 +377,19 @@ class SqliteStore:
             step="store.begin_reset",
         )
 
+    async def begin_pause(self, instance_id: str, how: Pause) -> bool:
+        return await self._change_instance(
+            instance_id,
+            lambda instance: msgspec.structs.replace(instance, paused=how),
+            step="store.begin_pause",
+        )
+
     async def set_server(self, instance_id: str, server: Server) -> bool:
         return await self._change_instance(
             instance_id,
-            lambda instance: msgspec.structs.replace(instance, server=server, resetting=False),
+            lambda instance: msgspec.structs.replace(
+                instance, server=server, resetting=False, paused=None
+            ),
             step="store.set_server",
         )
 
@@ -391,6 +411,8 @@ class SqliteStore:
         )
 
     def _add_instance(self, connection: Connection, instance: Instance) -> None:
+        if instance.name is not None:
+            _check_no_state_has(connection, instance.name)
         try:
             connection.execute(_ADD_INSTANCE, _instance_columns(instance))
         except sqlite3.IntegrityError as error:
@@ -466,6 +488,7 @@ def _state_columns(state: State) -> dict[str, str | int | float | bytes | None]:
         "created": state.created_at.timestamp(),
         "size_bytes": state.size_bytes or 0,
         "worth": worth(state),
+        "name": state.name,
         "body": _encode(state),
     }
 
@@ -528,11 +551,20 @@ def _set_name(connection: Connection, instance: Instance, name: str | None) -> N
     connection.execute(_SET_NAME, columns)
 
 
-def _taken(name: str | None, bearer: str) -> ConflictError:
-    return ConflictError(
-        f"the name {name} is taken by instance {bearer}",
-        remedy="choose another name, or remove that instance first",
-    )
+def _check_name_of_state(connection: Connection, state: State) -> None:
+    """Raise ``ConflictError`` if a state has the name of another, or of an instance."""
+    if state.name is None:
+        return
+    other = connection.execute(_STATE_WITH_NAME, (state.name,)).fetchone()
+    if other is not None and other[0] != state.state_id:
+        raise name_taken(state.name, f"state {other[0]}")
+    if connection.execute(_NAME, (state.name,)).fetchone() is not None:
+        raise name_taken(state.name, "an instance")
+
+
+def _check_no_state_has(connection: Connection, name: str) -> None:
+    if (found := connection.execute(_STATE_WITH_NAME, (name,)).fetchone()) is not None:
+        raise name_taken(name, f"state {found[0]}")
 
 
 def _refuse_instance(
@@ -551,4 +583,4 @@ def _refuse_instance(
             f"instance {instance.instance_id} exists already",
             remedy="give the new instance a unique id",
         ) from error
-    raise _taken(instance.name, bearer[0]) from error
+    raise name_taken(instance.name, f"instance {bearer[0]}") from error

@@ -79,6 +79,7 @@ STEPS = frozenset(
         "statefs.upgrade",
         "store.add_instance",
         "store.add_state",
+        "store.begin_pause",
         "store.begin_reset",
         "store.bind_name",
         "store.clear_build_leases",

@@ -84,6 +84,7 @@ class MemoryEngine:
             jobs=self,
             registry=self,
             resetting=self,
+            snapshots=self,
             deletion=self,
             engine=self,
             cache=Cache(self),
@@ -241,7 +242,12 @@ class MemoryEngine:
         return job is None or job.status.terminal or len(self.events[job_id]) > number
 
     async def states(
-        self, *, kind: str | None = None, image_id: str | None = None, id_prefix: str = ""
+        self,
+        *,
+        kind: str | None = None,
+        image_id: str | None = None,
+        id_prefix: str = "",
+        name: str | None = None,
     ) -> list[State]:
         return [
             state
@@ -249,6 +255,7 @@ class MemoryEngine:
             if kind in (None, state.prepare_kind)
             and image_id in (None, state.image_id)
             and state.state_id.startswith(id_prefix)
+            and name in (None, state.name)
         ]
 
     async def state(self, state_id: str) -> State | None:
@@ -360,6 +367,27 @@ class MemoryEngine:
         if instance_id in self.in_use and not force:
             raise ConflictError(f"{instance_id!r} is in use.", remedy="Use force.")
         self.resets.append(instance_id)
+
+    async def snapshot(self, instance_id: str, *, name: str | None = None, force: bool) -> State:
+        if instance_id not in self.instance_rows:
+            raise NotFoundError(f"There is no instance {instance_id!r}.", remedy="List them.")
+        if instance_id in self.in_use and not force:
+            raise ConflictError(f"{instance_id!r} is in use.", remedy="Use force.")
+        if name and any(state.name == name for state in self.state_rows.values()):
+            raise ConflictError(f"{name!r} is taken.", remedy="Choose another.")
+        state = State(
+            state_id=uuid.uuid4().hex * 2,
+            parent_state_id=None,
+            image_id=IMAGE,
+            prepare_kind="snapshot",
+            prepare_args_normalized="snapshot of dev",
+            created_at=NOON,
+            pinned=True,
+            refcount=0,
+            name=name,
+        )
+        self.state_rows[state.state_id] = state
+        return state
 
     async def health(self) -> Health:
         return Health(ok=True, version="0.1.0", instance_id="f" * 32, pid=42)

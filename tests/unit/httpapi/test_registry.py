@@ -185,6 +185,27 @@ async def test_an_instance_in_use_is_deleted_only_with_force(
 
 
 @scenario
+async def test_what_is_in_an_instance_becomes_a_state(engine: MemoryEngine, client: Client) -> None:
+    fill(engine)
+    path = f"/v1/instances/{INSTANCE}/snapshot"
+    made = await client.post(path, {})
+    state = made.json()
+    assert (made.status, state["parent_state_id"], "name" in state) == (201, None, False)
+    assert made.headers["location"] == f"/v1/states/{state['state_id']}"
+    named = await client.post(path, {"name": "seeded"})
+    assert (named.status, named.json()["name"]) == (201, "seeded")
+    [found] = (await client.get("/v1/states?name=seeded")).json()
+    assert found["state_id"] == named.json()["state_id"]
+    assert (await client.get("/v1/states?name=other")).json() == []
+    assert (await client.post(path, {"name": "seeded"})).status == 409
+    assert (await client.post(path, {"name": 5})).status == 400
+    engine.in_use.add(INSTANCE)
+    assert (await client.post(path, {})).status == 409
+    assert (await client.ask("POST", f"{path}?force")).status == 201
+    assert (await client.post("/v1/instances/nope/snapshot", {})).status == 404
+
+
+@scenario
 async def test_an_instance_in_use_is_reset_only_with_force(
     engine: MemoryEngine, client: Client
 ) -> None:

@@ -28,6 +28,7 @@ from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
 from pgstrata.kinds.sources.memory import MemorySources
 from pgstrata.prepare.coordinator import JobCoordinator
+from pgstrata.prepare.instance_snapshots import InstanceSnapshots
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
@@ -175,6 +176,14 @@ class Heart:
             store=self.store,
             limits=self.host_limits,
             trash=self.trash,
+            turns=self.turns,
+        )
+        self.instance_snapshots = InstanceSnapshots(
+            snapshots=self.snapshots,
+            runtime=self.runtime,
+            dbms=self.dbms,
+            store=self.store,
+            limits=self.host_limits,
             turns=self.turns,
         )
         job_log = JobLog(self.queue)

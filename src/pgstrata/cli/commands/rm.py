@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ABOUT = """
 Removes one thing and, with -r, everything made from it, and prints the tree. Either all of it is
-removed or nothing. ID is an instance (its id, 8 or more characters of it, or its name), a state (8
-or more characters) or a job (the whole id). A name outlives its instance; once that is gone, `rm`
+removed or nothing. ID is an instance (its id, 8 or more characters of it, or its name), a state
+(the same) or a job (the whole id). A name outlives its instance; once that is gone, `rm`
 gives the name up.
 """
 
