@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from pgstrata.cli.report import abandon
 from pgstrata.cli.steps import Report, Working
 from pgstrata.cli.text import one_line
 from pgstrata.domain.durations import measured
@@ -30,7 +31,6 @@ class Progress(ABC):
         self._stream = stream
         self._now = now
         self._period = period
-        self._lost = False
         self._ticking: tuple[threading.Thread, threading.Event] | None = None
 
     @abstractmethod
@@ -77,16 +77,14 @@ class Progress(ABC):
             return  # the next line of the main thread meets it as well
 
     def _write(self, text: str) -> None:
-        """Write to the stream. A terminal that is gone is the same as its hangup."""
-        if self._lost:
-            return
+        """Write to the stream. A terminal that is gone is a hangup, which we may have to ignore."""
         try:
             self._stream.write(text)
             self._stream.flush()
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            self._lost = True
+            abandon(self._stream)
             os.kill(os.getpid(), signal.SIGHUP)
 
 

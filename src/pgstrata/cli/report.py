@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from typing import TextIO
 
 from pgstrata.cli.text import one_line, printable
 from pgstrata.errors import PgstrataError, is_known
@@ -38,8 +39,14 @@ def report_detached(job_id: str, *, as_json: bool) -> None:
         print(f"  follow it:  pgstrata watch {job_id}", file=sys.stderr)
         print(f"  stop it:    pgstrata rm --force {job_id}", file=sys.stderr)
     except OSError:
-        # The terminal is gone, and nobody is there to be told but the engine, which has seen us go.
-        # The interpreter must not try to flush it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        # Nobody is there to be told but the engine, which has seen us go.
+        abandon(sys.stderr)
     if as_json:
         print(json.dumps({"job_id": job_id, "detached": True}))
+
+
+def abandon(stream: TextIO) -> None:
+    """Let all that is written to a terminal that is gone go nowhere; a failure now is no help."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -15,7 +15,7 @@ import pytest
 
 from pgstrata.cli.for_eval import LINE
 from pgstrata.cli.interrupt import Choice, ask_with
-from tests.unit.cli.script import CANCELLED, FAILED, SUCCESS, script_job
+from tests.unit.cli.script import CANCELLED, DSN, FAILED, SUCCESS, script_job
 from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
 
 SOURCE = Path(__file__).parents[3] / "src"
@@ -84,13 +84,18 @@ def test_a_client_that_is_ended_says_that_the_job_goes_on_and_how_to_watch_it(
 class Screen:
     """The real command at a terminal of its own."""
 
-    def __init__(self, *, script: bool = False) -> None:
-        """``script``: whether its standard input is something else."""
+    def __init__(self, *, script: bool = False, out: Path | None = None) -> None:
+        """``script``: whether its standard input is something else. ``out``: its output; then it
+        ignores hangups as well.
+        """
         self.seen = ""
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             if script:
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            if out is not None:
+                os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT), 1)
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
             os.execve(WORDS[0], WORDS, {**os.environ, "PYTHONPATH": str(SOURCE), "TERM": "xterm"})
 
     def until(self, text: str) -> None:
@@ -184,6 +189,19 @@ def test_a_client_that_loses_its_terminal_ends_in_good_order(fake: FakeEngine) -
     terminal.close()
     assert terminal.exit_code() == 128 + signal.SIGHUP
     assert fake.requests("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel") == []
+
+
+def test_a_client_that_ignores_hangups_does_its_work_without_its_terminal(
+    fake: FakeEngine, tmp_path: Path
+) -> None:
+    script_job(fake, SUCCESS)
+    fake.cuts = [Cut(7, "silent")]
+    terminal = Screen(out=tmp_path / "out")
+    terminal.until("INSERT 0 100")
+    terminal.close()
+    fake.closing.set()
+    assert terminal.exit_code() == 0
+    assert (tmp_path / "out").read_text() == f"DSN={DSN}\n"
 
 
 def test_going_on_after_an_interrupt_misses_nothing(fake: FakeEngine) -> None:
