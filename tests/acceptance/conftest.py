@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 
 from pgstrata import __file__ as package
 from pgstrata.client import discovery
+from pgstrata.client.engine import Engine
 from tests.clusters import POSTGRES_HOME
 from tests.filesystems import memory_place
 from tests.servers import started_by
@@ -117,6 +118,14 @@ class Terminal:
                 if process.name() == program:
                     found.append(process)
         return found
+
+    @contextmanager
+    def connected(self) -> Iterator[Engine]:
+        """The engine that runs, for what takes no command to see."""
+        found = discovery.find(self.store / "engine.json", 300)
+        assert found is not None
+        with closing(found.engine) as engine:
+            yield engine
 
     def clear(self) -> None:
         """Remove all that the store holds but its base states; an engine that runs goes on."""

@@ -48,7 +48,7 @@ class Client:
     def events(self, job_id: str) -> list[shapes.Event]:
         """All events of a job; returns when it is at its end."""
         answer = requests.get(
-            f"{self._endpoint}/v1/prepare-jobs/{job_id}/events", headers=self._headers, timeout=60
+            f"{self._endpoint}/v1/prepare-jobs/{job_id}/events", headers=self._headers, timeout=300
         )
         return [check(line, shapes.Event) for line in answer.content.splitlines()]
 
@@ -71,8 +71,8 @@ class Client:
 
 
 @pytest.fixture
-def client(pgstrata: Terminal) -> Client:
-    return Client(pgstrata)
+def client(shared: Terminal) -> Client:
+    return Client(shared)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,8 @@ def empty() -> Iterator[Client]:
         terminal.tear_down()
 
 
-def test_what_a_job_and_all_that_comes_of_it_look_like(client: Client) -> None:
+def test_what_a_job_and_all_that_comes_of_it_look_like(pgstrata: Terminal) -> None:
+    client = Client(pgstrata)
     client.ask("GET", "health", shapes.Health)
     planned = client.prepared("-c", "create table t ()", plan_only=True)
     assert planned.plan_only is True

@@ -40,7 +40,14 @@ def processes_at(place: Path) -> list[list[str]]:
     return [words for words in lines if any(str(place) in word for word in words)]
 
 
-@pytest.mark.parametrize("moment", ["The scripts", "Now build it.", "Throw them away:"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("The scripts", marks=pytest.mark.slow),
+        pytest.param("Now build it.", marks=pytest.mark.slow),
+        "Throw them away:",
+    ],
+)
 def test_an_interrupted_demonstration_leaves_nothing(
     pgstrata: Terminal, place: Path, moment: str
 ) -> None:

@@ -26,37 +26,37 @@ def servers_of(store: Path) -> list[psutil.Process]:
 
 
 def test_instances_outlive_a_killed_engine_and_are_adopted_by_the_next(
-    pgstrata: Terminal,
+    shared: Terminal,
 ) -> None:
-    dsn = pgstrata.prepare("-c", "create table t as select 1 as a")
-    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    dsn = shared.prepare("-c", "create table t as select 1 as a")
+    engine = psutil.Process(shared.engine_file()["pid"])
     with psycopg.connect(dsn) as connection:
         engine.kill()
         engine.wait()
-        [instance] = pgstrata.json("ls", "-i")["instances"]
+        [instance] = shared.json("ls", "-i")["instances"]
         assert instance["status"] == "active"
         assert instance["dsn"] == dsn
         assert connection.execute("select a from t").fetchall() == [(1,)]
 
 
 def test_a_kill_in_the_middle_of_a_step_leaves_nothing_and_the_job_goes_on(
-    pgstrata: Terminal,
+    shared: Terminal,
 ) -> None:
-    started = pgstrata(
+    started = shared(
         "prepare:psql", "--no-watch", "--", "-c", "select 1", "-c", "select pg_sleep(1)"
     )
     job_id = started.stdout.strip().removeprefix("JOB=")
-    engine = psutil.Process(pgstrata.engine_file()["pid"])
-    while not pgstrata.below_the_engine("psql"):
+    engine = psutil.Process(shared.engine_file()["pid"])
+    while not shared.below_the_engine("psql"):
         assert engine.is_running()
     engine.kill()
     engine.wait()
-    assert pgstrata("watch", job_id).stdout.startswith("DSN=")
-    pgstrata("engine", "stop")
+    assert shared("watch", job_id).stdout.startswith("DSN=")
+    shared("engine", "stop")
     for area in ("work", "building"):
-        assert list((pgstrata.store / area).iterdir()) == []
-    assert len(servers_of(pgstrata.store)) == 1
-    pgstrata("engine", "start")
+        assert list((shared.store / area).iterdir()) == []
+    assert len(servers_of(shared.store)) == 1
+    shared("engine", "start")
 
 
 def test_what_an_engine_in_the_background_ignores_is_heard_by_what_it_starts(
@@ -76,13 +76,13 @@ def test_what_an_engine_in_the_background_ignores_is_heard_by_what_it_starts(
     pgstrata("rm", "-f", job["job_id"])
 
 
-def test_stopping_leaves_instances_up_and_ends_well(pgstrata: Terminal) -> None:
-    dsn = pgstrata.prepare("-c", "select 1")
-    pgstrata("engine", "stop")
-    assert not (pgstrata.store / "engine.json").exists()
+def test_stopping_leaves_instances_up_and_ends_well(shared: Terminal) -> None:
+    dsn = shared.prepare("-c", "select 1")
+    shared("engine", "stop")
+    assert not (shared.store / "engine.json").exists()
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
-    pgstrata("engine", "start")
+    shared("engine", "start")
 
 
 def refusal(dsn: str) -> str | None:
@@ -95,13 +95,13 @@ def refusal(dsn: str) -> str | None:
 
 
 def test_a_backend_that_crashes_right_after_the_start_costs_no_client_the_login(
-    pgstrata: Terminal,
+    shared: Terminal,
 ) -> None:
-    dsn = pgstrata.prepare("-c", "select 1")
+    dsn = shared.prepare("-c", "select 1")
     with psycopg.connect(dsn):
         [backend] = [
             one
-            for one in pgstrata.below_the_engine("postgres")
+            for one in shared.below_the_engine("postgres")
             if "postgres postgres 127.0.0.1" in " ".join(one.cmdline())
         ]
         backend.kill()
@@ -150,12 +150,12 @@ def test_an_engine_of_an_ordinary_user_runs_its_servers_as_that_user(
         terminal.tear_down()
 
 
-def test_sigint_ends_an_engine_in_the_foreground_as_well(pgstrata: Terminal) -> None:
-    pgstrata("engine", "start")
-    engine = psutil.Process(pgstrata.engine_file()["pid"])
+def test_sigint_ends_an_engine_in_the_foreground_as_well(shared: Terminal) -> None:
+    shared("engine", "start")
+    engine = psutil.Process(shared.engine_file()["pid"])
     engine.send_signal(signal.SIGINT)
     engine.wait(timeout=300)
-    assert not (pgstrata.store / "engine.json").exists()
+    assert not (shared.store / "engine.json").exists()
 
 
 def test_an_engine_that_cannot_say_where_it_is_does_not_stay(pgstrata: Terminal) -> None:
@@ -211,27 +211,27 @@ def test_an_engine_told_to_stop_lets_the_step_reach_its_state_and_leaves_the_res
     assert said == [False, False, False]
 
 
-def test_told_twice_an_engine_ends_at_once(pgstrata: Terminal) -> None:
-    job_id, engine, _ = in_a_slow_step(pgstrata)
+def test_told_twice_an_engine_ends_at_once(shared: Terminal) -> None:
+    job_id, engine, _ = in_a_slow_step(shared)
     engine.send_signal(signal.SIGTERM)
     engine.send_signal(signal.SIGTERM)
     engine.wait(timeout=300)
-    assert servers_of(pgstrata.store) == []
-    assert pgstrata("watch", job_id).stdout.startswith("DSN=")
+    assert servers_of(shared.store) == []
+    assert shared("watch", job_id).stdout.startswith("DSN=")
 
 
-def test_what_is_asked_of_an_engine_that_is_stopping_goes_to_the_next(pgstrata: Terminal) -> None:
-    _, engine, _ = in_a_slow_step(pgstrata)
+def test_what_is_asked_of_an_engine_that_is_stopping_goes_to_the_next(shared: Terminal) -> None:
+    _, engine, _ = in_a_slow_step(shared)
     engine.send_signal(signal.SIGTERM)
-    assert pgstrata.prepare("-c", "select 4").startswith("postgresql://")
-    assert pgstrata.engine_file()["pid"] != engine.pid
+    assert shared.prepare("-c", "select 4").startswith("postgresql://")
+    assert shared.engine_file()["pid"] != engine.pid
 
 
-def test_a_job_that_takes_too_long_is_stopped_and_says_so(pgstrata: Terminal) -> None:
-    refused = pgstrata(
+def test_a_job_that_takes_too_long_is_stopped_and_says_so(shared: Terminal) -> None:
+    refused = shared(
         "prepare:psql", "--stop-after", "1s", "--", "-c", "select pg_sleep(600)", exit_code=1
     )
     assert "longer than 1 s" in refused.stderr
-    assert servers_of(pgstrata.store) == []
-    [job] = pgstrata.json("ls", "-j")["jobs"]
+    assert servers_of(shared.store) == []
+    [job] = shared.json("ls", "-j")["jobs"]
     assert job["status"] == "failed"

@@ -11,9 +11,23 @@ from tests.acceptance.conftest import Terminal
 from tests.packages.installing import install, record
 
 
+@pytest.fixture(scope="module")
+def packages(reachable_dir: Path) -> Path:
+    """Where the package is installed."""
+    return install("shout", reachable_dir / "packages")
+
+
 @pytest.fixture
-def shouting(pgstrata: Terminal) -> Terminal:
+def shouting(shared: Terminal, packages: Path) -> Terminal:
     """A shell where the package is installed, and a file to shout."""
+    shared.environment["PYTHONPATH"] = str(packages)
+    shared.write("hello.txt", "hello\nworld\n")
+    return shared
+
+
+@pytest.fixture
+def alone(pgstrata: Terminal) -> Terminal:
+    """The same, with a store and packages of its own."""
     packages = install("shout", pgstrata.home / "packages")
     pgstrata.environment["PYTHONPATH"] = str(packages)
     pgstrata.write("hello.txt", "hello\nworld\n")
@@ -97,13 +111,15 @@ def _set_by_both(shouting: Terminal, mark: str) -> None:
     _set_by_variable(shouting, mark)
 
 
-@pytest.mark.parametrize("setting", [_set_by_file, _set_by_both])
-def test_its_setting_reaches_it_and_makes_another_state(shouting: Terminal, setting: Any) -> None:
-    first, _ = _prepared(shouting, "hello.txt")
+@pytest.mark.parametrize(
+    "setting", [pytest.param(_set_by_file, marks=pytest.mark.slow), _set_by_both]
+)
+def test_its_setting_reaches_it_and_makes_another_state(alone: Terminal, setting: Any) -> None:
+    first, _ = _prepared(alone, "hello.txt")
     assert _lines(first) == ["HELLO!", "WORLD!"]
-    shouting("engine", "stop")
-    setting(shouting, "?")
-    dsn, cached = _prepared(shouting, "hello.txt")
+    alone("engine", "stop")
+    setting(alone, "?")
+    dsn, cached = _prepared(alone, "hello.txt")
     assert _lines(dsn) == ["HELLO?", "WORLD?"]
     assert cached == [False]
 
@@ -169,20 +185,20 @@ def _install_broken(packages: Path, name: str, text: str) -> None:
     record(packages, {"name": f"{name}-kind", "version": "1", "entry-points": entry})
 
 
-def test_one_that_is_broken_is_told_of_and_harms_no_other(shouting: Terminal) -> None:
-    packages = Path(shouting.environment["PYTHONPATH"])
+def test_one_that_is_broken_is_told_of_and_harms_no_other(alone: Terminal) -> None:
+    packages = Path(alone.environment["PYTHONPATH"])
     for name, (text, _) in BROKEN.items():
         _install_broken(packages, name, text)
-    listed = shouting("--help").stdout
+    listed = alone("--help").stdout
     assert "  prepare:torn       cannot be used" in listed
     assert "  prepare:psql       make a database from SQL scripts" in listed
-    assert _lines(_prepared(shouting, "hello.txt")[0]) == ["HELLO!", "WORLD!"]
-    assert shouting.prepare("-c", "select 1").startswith("postgresql://")
-    log = (shouting.store / "engine.log").read_text()
+    assert _lines(_prepared(alone, "hello.txt")[0]) == ["HELLO!", "WORLD!"]
+    assert alone.prepare("-c", "select 1").startswith("postgresql://")
+    log = (alone.store / "engine.log").read_text()
     for name, (_, reason) in BROKEN.items():
         assert f"the kind {name} of {name}-kind cannot be used" in log
         assert reason in log
-    error, remedy = shouting("prepare:torn", "x", exit_code=2).stderr.splitlines()
+    error, remedy = alone("prepare:torn", "x", exit_code=2).stderr.splitlines()
     assert error == "error: the kind torn of torn-kind cannot be used: ImportError: no lungs"
     assert "uninstall it" in remedy
 

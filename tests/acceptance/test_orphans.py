@@ -44,54 +44,54 @@ def in_a_step(pgstrata: Terminal) -> str:
 
 
 def test_tools_of_a_killed_engine_are_ended_even_in_sessions_of_their_own(
-    pgstrata: Terminal,
+    shared: Terminal,
 ) -> None:
-    dsn = pgstrata.prepare("-c", "select 1")
-    job_id = in_a_step(pgstrata)
-    before = set(tools_of(pgstrata.store))
-    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    dsn = shared.prepare("-c", "select 1")
+    job_id = in_a_step(shared)
+    before = set(tools_of(shared.store))
+    engine = psutil.Process(shared.engine_file()["pid"])
     engine.kill()
     engine.wait()
-    assert before <= set(tools_of(pgstrata.store))
-    pgstrata("engine", "start")
-    assert not before & set(tools_of(pgstrata.store))
-    assert dsn in [entry["dsn"] for entry in pgstrata.json("ls", "-i")["instances"]]
-    pgstrata("rm", "-f", job_id)
-    assert tools_of(pgstrata.store) == []
+    assert before <= set(tools_of(shared.store))
+    shared("engine", "start")
+    assert not before & set(tools_of(shared.store))
+    assert dsn in [entry["dsn"] for entry in shared.json("ls", "-i")["instances"]]
+    shared("rm", "-f", job_id)
+    assert tools_of(shared.store) == []
 
 
-def test_cancelling_ends_those_who_left_the_tools_group_as_well(pgstrata: Terminal) -> None:
-    job_id = in_a_step(pgstrata)
-    pgstrata("rm", "-f", job_id)
-    assert tools_of(pgstrata.store) == []
-    assert servers_below(pgstrata.store) == []
+def test_cancelling_ends_those_who_left_the_tools_group_as_well(shared: Terminal) -> None:
+    job_id = in_a_step(shared)
+    shared("rm", "-f", job_id)
+    assert tools_of(shared.store) == []
+    assert servers_below(shared.store) == []
 
 
 def test_a_server_whose_engine_was_killed_while_it_came_up_is_not_left_over(
-    pgstrata: Terminal,
+    shared: Terminal,
 ) -> None:
-    pgstrata("engine", "start")
-    engine = psutil.Process(pgstrata.engine_file()["pid"])
-    pgstrata("prepare:psql", "--no-watch", "--", "-c", "select pg_sleep(600)")
-    while not servers_below(pgstrata.store):
+    shared("engine", "start")
+    engine = psutil.Process(shared.engine_file()["pid"])
+    shared("prepare:psql", "--no-watch", "--", "-c", "select pg_sleep(600)")
+    while not servers_below(shared.store):
         assert engine.is_running()
     engine.kill()
     engine.wait()
-    [job] = pgstrata.json("ls", "--jobs")["jobs"]
-    pgstrata("rm", "-f", job["job_id"])
-    pgstrata("engine", "stop")
-    assert servers_below(pgstrata.store) == []
-    assert list(socket_dir_for(pgstrata.store).iterdir()) == []
+    [job] = shared.json("ls", "--jobs")["jobs"]
+    shared("rm", "-f", job["job_id"])
+    shared("engine", "stop")
+    assert servers_below(shared.store) == []
+    assert list(socket_dir_for(shared.store).iterdir()) == []
 
 
 @pytest.mark.parametrize("birth", [True, False])
 def test_an_instance_is_still_known_after_the_clock_was_set(
-    pgstrata: Terminal, *, birth: bool
+    shared: Terminal, *, birth: bool
 ) -> None:
-    dsn = pgstrata.prepare("-c", "select 1")
-    pgstrata("engine", "stop")
+    dsn = shared.prepare("-c", "select 1")
+    shared("engine", "stop")
     # What the kernel says of start times in seconds moves with the clock; what was noted does not.
-    with closing(sqlite3.connect(pgstrata.store / "pgstrata.db")) as database, database:
+    with closing(sqlite3.connect(shared.store / "shared.db")) as database, database:
         [(body,)] = database.execute("select body from instances")
         instance = json.loads(body)
         process = json.loads(instance["server"]["handle"])
@@ -102,7 +102,7 @@ def test_an_instance_is_still_known_after_the_clock_was_set(
             del process["birth"]
         instance["server"]["handle"] = json.dumps(process)
         database.execute("update instances set body = ?", (json.dumps(instance).encode(),))
-    [entry] = pgstrata.json("ls", "-i")["instances"]
+    [entry] = shared.json("ls", "-i")["instances"]
     assert (entry["status"], entry["dsn"]) == ("active", dsn)
-    pgstrata("rm", "-f", entry["instance_id"])
-    assert servers_below(pgstrata.store) == []
+    shared("rm", "-f", entry["instance_id"])
+    assert servers_below(shared.store) == []

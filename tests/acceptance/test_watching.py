@@ -91,42 +91,42 @@ def rest_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
     return out, err
 
 
-def test_a_killed_engine_is_replaced_and_the_job_followed_on(pgstrata: Terminal) -> None:
-    pgstrata.write("talk.sql", TALKING)
-    job_id = submitted(pgstrata, "-f", "talk.sql")
-    with watching(pgstrata, job_id) as process:
+def test_a_killed_engine_is_replaced_and_the_job_followed_on(shared: Terminal) -> None:
+    shared.write("talk.sql", TALKING)
+    job_id = submitted(shared, "-f", "talk.sql")
+    with watching(shared, job_id) as process:
         heard = until_heard(process, "line 10")
-        engine = psutil.Process(pgstrata.engine_file()["pid"])
+        engine = psutil.Process(shared.engine_file()["pid"])
         engine.kill()
         engine.wait()
         out, err = rest_of(process)
     assert out.startswith("DSN=")
-    assert_shown_once(pgstrata, job_id, heard + err)
+    assert_shown_once(shared, job_id, heard + err)
 
 
-def test_an_engine_that_is_stopped_and_started_again_is_found_again(pgstrata: Terminal) -> None:
-    pgstrata.write("talk.sql", TALKING)
-    job_id = submitted(pgstrata, "-f", "talk.sql")
-    with watching(pgstrata, job_id) as process:
+def test_an_engine_that_is_stopped_and_started_again_is_found_again(shared: Terminal) -> None:
+    shared.write("talk.sql", TALKING)
+    job_id = submitted(shared, "-f", "talk.sql")
+    with watching(shared, job_id) as process:
         heard = until_heard(process, "line 10")
-        pgstrata("engine", "stop")
-        pgstrata("engine", "start", exit_code=None)
+        shared("engine", "stop")
+        shared("engine", "start", exit_code=None)
         out, err = rest_of(process)
     assert out.startswith("DSN=")
-    assert_shown_once(pgstrata, job_id, heard + err)
+    assert_shown_once(shared, job_id, heard + err)
 
 
-def test_connections_that_break_again_and_again_cost_no_line(pgstrata: Terminal) -> None:
-    pgstrata.write("talk.sql", TALKING)
-    job_id = submitted(pgstrata, "-f", "talk.sql")
-    file = pgstrata.engine_file()
+def test_connections_that_break_again_and_again_cost_no_line(shared: Terminal) -> None:
+    shared.write("talk.sql", TALKING)
+    job_id = submitted(shared, "-f", "talk.sql")
+    file = shared.engine_file()
     with breaking(urlsplit(file["endpoint"]).netloc, after=1500) as (endpoint, broken):
         environment = {"PGSTRATA_ENDPOINT": endpoint, "PGSTRATA_TOKEN": file["authToken"]}
-        with watching(pgstrata, job_id, **environment) as process:
+        with watching(shared, job_id, **environment) as process:
             out, err = rest_of(process)
         assert len(broken) > 3
     assert out.startswith("DSN=")
-    assert_shown_once(pgstrata, job_id, err)
+    assert_shown_once(shared, job_id, err)
 
 
 @contextmanager
@@ -197,12 +197,10 @@ def test_a_step_is_watched_and_stopped_at_a_terminal(shared: Terminal) -> None:
     assert "failed" not in shown
 
 
-def test_a_line_of_ten_megabytes_comes_whole_through_the_front_door(pgstrata: Terminal) -> None:
+def test_a_line_of_ten_megabytes_comes_whole_through_the_front_door(shared: Terminal) -> None:
     job_id = submitted(
-        pgstrata, "-At", "-c", "select 'begin'||repeat('ä0123456789', 1000000)||'end' as long"
+        shared, "-At", "-c", "select 'begin'||repeat('ä0123456789', 1000000)||'end' as long"
     )
-    pgstrata("watch", job_id)
-    [message] = [
-        event["message"] for event in events_of(pgstrata, job_id) if event["type"] == "log"
-    ]
+    shared("watch", job_id)
+    [message] = [event["message"] for event in events_of(shared, job_id) if event["type"] == "log"]
     assert message == "begin" + "ä0123456789" * 1_000_000 + "end"
