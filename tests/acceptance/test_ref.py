@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import psycopg
 
@@ -107,3 +108,34 @@ def test_a_changelog_of_a_revision_has_the_states_of_its_files(shared: Terminal)
     built = state_of(shared, "prepare:lb", "--ref", "v1", *recipe)
     git(shared, "checkout", "-q", "--", ".")
     assert state_of(shared, "prepare:lb", *recipe) == built
+
+
+def test_a_tool_is_run_with_the_files_of_a_revision(shared: Terminal, tmp_path: Path) -> None:
+    shared.write("report/all.sql", "\\i rows.sql\n\\! pwd\n")
+    shared.write("report/rows.sql", "select 'before';\n")
+    shared.write("report/all.run.pgstrata.yaml", "kind: psql\nargs: [-qAtX, -f, all.sql]\n")
+    commit(shared, "v1")
+    shared.write("report/rows.sql", "select 'after';\n")
+    shared.environment["TMPDIR"] = str(tmp_path)
+    prepare = ("prepare:psql", "--name", "reported", "-c", "select 1")
+    told = shared(
+        *prepare[:1], *prepare[3:], "run:psql", "--ref", "v1", "-qAtX", "-f", "report/rows.sql"
+    )
+    assert told.stdout == "before\n"
+    shared(*prepare)
+    named = ("--instance", "reported")
+    [said, directory] = shared("run", "all", "--ref", "v1", *named).stdout.splitlines()
+    assert said == "before"
+    assert directory.startswith(f"{tmp_path}/")
+    assert list(tmp_path.iterdir()) == []
+    assert shared("run", "all", *named).stdout == f"after\n{shared.work}/report\n"
+    failed = shared("run:exec", "--ref", "v1", *named, "--", "sh", "-c", "exit 7", exit_code=7)
+    assert failed.stdout == ""
+
+    absolute = ("--ref", "v1", *named, "-f", str(shared.work / "report" / "rows.sql"))
+    assert "write its path from" in shared("run:psql", *absolute, exit_code=2).stderr
+    unknown = shared("run:psql", "--ref", "v9", *named, "-c", "select 1", exit_code=2)
+    assert "no revision" in unknown.stderr
+    shared.work = tmp_path
+    nowhere = shared("run:psql", "--ref", "v1", *named, "-c", "select 1", exit_code=2)
+    assert "git repository" in nowhere.stderr

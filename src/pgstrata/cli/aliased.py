@@ -95,6 +95,6 @@ def tool_of(alias: "AliasFile", recipe: "Recipe") -> tuple[running.Tool, Given]:
 
     Raises ``InvalidArgumentError``.
     """
-    own = parse(recipe.args, (running.INSTANCE,), pass_on=True)
+    own = parse(recipe.args, running.OPTIONS, pass_on=True)
     name = None if recipe.kind == "exec" else recipe.kind
     return running.tool_of(name, own)._replace(directory=alias.path.parent), own

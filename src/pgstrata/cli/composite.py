@@ -52,7 +52,7 @@ def split(given: Given) -> Composite | None:
         return None
     command = given.words[place]
     rest = given.words[place + 1 :]
-    own = parse(rest, (running.INSTANCE, help_before(rest)), pass_on=True)
+    own = parse(rest, (*running.OPTIONS, help_before(rest)), pass_on=True)
     check(given, command, own)
     return Composite(given._replace(words=given.words[:place]), command, own)
 
@@ -82,7 +82,7 @@ def run_after(context: Context, request: "Callable[[], PrepareRequest]", wanted:
         print(help_text(command))
         return 0
     tool = running.tool_of(_TOOLS[wanted.command], wanted.run)
-    return run_tool(context, request, tool)
+    return run_tool(context, request, running.at_revision(context, wanted.run, tool))
 
 
 def run_tool(context: Context, request: "Callable[[], PrepareRequest]", tool: running.Tool) -> int:

@@ -24,6 +24,14 @@ INSTANCE = Option(
     "ID|NAME",
 )
 
+REF = Option(
+    ("--ref",),
+    "run it in a private copy of this git revision, removed afterwards, and not in the directory",
+    "REV",
+)
+
+OPTIONS = (INSTANCE, REF)
+
 _OF_LIBPQ = re.compile("PG(?!STRATA_)[A-Z]+")
 
 
@@ -36,6 +44,8 @@ class Tool(NamedTuple):
     """Its arguments, or the whole command."""
     directory: Path | None = None
     """Where it is run; None for the caller's own directory."""
+    stays: bool = True
+    """Whether there is nothing to do after it, so that this process can become it."""
 
     def enter(self) -> dict[str, str]:
         """Go to where it is run. Returns what that changes in its environment."""
@@ -60,11 +70,24 @@ def tool_of(name: str | None, given: Given) -> Tool:
     return Tool(name, given.words)
 
 
+def at_revision(context: Context, given: Given, tool: Tool) -> Tool:
+    """The tool, with the files of the revision that was chosen, if one was.
+
+    Raises ``InvalidArgumentError``.
+    """
+    if (ref := given.last(REF.name)) is None:
+        return tool
+    from pgstrata.cli import revision
+
+    return revision.with_files_of(context, ref, tool)
+
+
 def run(context: Context, given: Given, tool: Tool) -> int:
     """Become the tool, connected to the instance that was chosen."""
     from pgstrata.system import foreground
 
     refuse_json(context)
+    tool = at_revision(context, given, tool)
     chosen = given.last(INSTANCE.name)
     if chosen == "":
         # A variable that was not set, perhaps: no other instance is meant.
@@ -76,7 +99,8 @@ def run(context: Context, given: Given, tool: Tool) -> int:
     say_restarted(started)
     sys.stdout.flush()
     sys.stderr.flush()
-    foreground.become(argv_of(tool, started), env_of(started) | tool.enter())
+    argv, env = argv_of(tool, started), env_of(started) | tool.enter()
+    return foreground.become(argv, env) if tool.stays else foreground.run(argv, env)
 
 
 def refuse_json(context: Context) -> None:

@@ -1,6 +1,6 @@
 """``prepare NAME``: build what an alias file says, and start an instance."""
 
-from pgstrata.cli import aliased
+from pgstrata.cli import aliased, running
 from pgstrata.cli.aliases import reading
 from pgstrata.cli.command import Command, Context, help_text
 from pgstrata.cli.options import HELP, Given
@@ -48,6 +48,8 @@ def _run_too(context: Context, chosen: aliased.Chosen) -> int:
     tool, own = aliased.tool_of(what.alias, reading.read(what.alias))
     composite.check(chosen.options, f"run {what.alias.name}", what.options)
     composite.check(chosen.options, f"run {what.alias.name}", own)
+    options = Given((*own.options, *what.options.options), ())
+    tool = running.at_revision(context, options, tool)
     return composite.run_tool(context, lambda: aliased.request(context, chosen), tool)
 
 

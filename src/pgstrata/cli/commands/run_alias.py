@@ -11,7 +11,7 @@ repository, with the kind (psql, pgbench or exec) and the arguments of `run:KIND
 in the directory of the file, so that paths in it are relative to the file.
 """
 
-OPTIONS = (running.INSTANCE,)
+OPTIONS = running.OPTIONS
 
 
 def run(context: Context, given: Given) -> int:

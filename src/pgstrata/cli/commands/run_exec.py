@@ -19,7 +19,7 @@ def run(context: Context, given: Given) -> int:
 COMMAND = Command(
     usage="run:exec [OPTIONS] [--] CMD ARGS",
     about=ABOUT,
-    options=(running.INSTANCE,),
+    options=running.OPTIONS,
     examples=(
         "pgstrata run:exec --instance dev -- pytest -x",
         "pgstrata run:exec -- pg_dump --schema-only",

@@ -20,7 +20,7 @@ def run(context: Context, given: Given) -> int:
 COMMAND = Command(
     usage="run:pgbench [OPTIONS] [--] PGBENCH-ARGS",
     about=ABOUT,
-    options=(running.INSTANCE,),
+    options=running.OPTIONS,
     examples=(
         "pgstrata run:pgbench --instance dev -- -i -s 10",
         "pgstrata run:pgbench -- -c 8 -T 30",

@@ -23,7 +23,7 @@ def run(context: Context, given: Given) -> int:
 COMMAND = Command(
     usage="run:psql [OPTIONS] [--] PSQL-ARGS",
     about=ABOUT,
-    options=(running.INSTANCE,),
+    options=running.OPTIONS,
     examples=(
         'pgstrata run:psql -- -c "select version()"',
         "pgstrata run:psql --instance dev",

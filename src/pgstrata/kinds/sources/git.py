@@ -67,7 +67,7 @@ class GitTree:
         """Find the commit. Raises ``InvalidArgumentError`` if there is none, or no repository."""
         self._work_dir = work_dir
         self.revision = revision
-        self._top = self._find_top()
+        self.top = self._find_top()
         self.commit = self._find_commit()
         listed = self._git("ls-tree", "-r", "-t", "-z", "--full-tree", self.commit)
         self._entries = {"": _Entry(_TREE, "")}
@@ -125,7 +125,7 @@ class GitTree:
         return False
 
     def real(self, path: PurePath) -> PurePath:
-        return self._top / self._real(path)
+        return self.top / self._real(path)
 
     def first_touched(self, _seen: Sequence[Seen]) -> Seen | None:
         return None
@@ -153,7 +153,7 @@ class GitTree:
         with tempfile.TemporaryDirectory(prefix="pgstrata-revision-") as directory:
             wanted: dict[PurePath, str] = {}
             for name, entry in self._entries.items():
-                path = self._top / name
+                path = self.top / name
                 with suppress(InvalidArgumentError):
                     real = self._real(path)
                     if real in self._entries and self._entries[real].mode not in (_TREE, _LINK):
@@ -161,13 +161,13 @@ class GitTree:
                     elif entry.mode == _LINK and self.is_directory(path):
                         link = local_path(Path(directory), path)
                         link.parent.mkdir(parents=True, exist_ok=True)
-                        link.symlink_to(os.path.relpath(self._top / real, path.parent))
+                        link.symlink_to(os.path.relpath(self.top / real, path.parent))
             self._write(Path(directory), wanted)
             yield _Extracted(self, Path(directory))
 
     def check(self, path: PurePath) -> None:
         """Raise ``InvalidArgumentError`` for a path whose content is not in the repository."""
-        if not path.is_relative_to(self._top):
+        if not path.is_relative_to(self.top):
             return
         entry = self._entries.get(self._real(path))
         if entry is not None and entry.mode != _TREE:
@@ -176,7 +176,7 @@ class GitTree:
     def _write(self, root: Path, files: Mapping[PurePath, str]) -> None:
         for name, entry in self._entries.items():
             if entry.mode == _TREE:
-                local_path(root, self._top / name).mkdir(parents=True, exist_ok=True)
+                local_path(root, self.top / name).mkdir(parents=True, exist_ok=True)
         if not files:
             return
         entries = {path: self._entries[name] for path, name in files.items()}
@@ -252,27 +252,27 @@ class GitTree:
 
     def _come_back(self, path: PurePath, above: deque[str]) -> deque[str]:
         """What is left of a path that has left the work tree, if it leads into it again."""
-        place = self._top.parent
+        place = self.top.parent
         while above and above[0] == "..":
             above.popleft()
             place = place.parent
         place = place.joinpath(*above)
-        if not place.is_relative_to(self._top):
+        if not place.is_relative_to(self.top):
             raise self._outside(path)
-        return deque(place.relative_to(self._top).parts)
+        return deque(place.relative_to(self.top).parts)
 
     def _below_top(self, path: PurePath) -> tuple[str, ...]:
-        if not path.is_relative_to(self._top):
+        if not path.is_relative_to(self.top):
             # The work tree may have been come to by a link.
             real = PurePath(os.path.realpath(path))
-            if not real.is_relative_to(self._top):
+            if not real.is_relative_to(self.top):
                 raise self._outside(path)
             path = real
-        return path.relative_to(self._top).parts
+        return path.relative_to(self.top).parts
 
     def _outside(self, path: PurePath) -> InvalidArgumentError:
         return InvalidArgumentError(
-            f"{path} is outside the repository {self._top}, so revision {self.revision} does not "
+            f"{path} is outside the repository {self.top}, so revision {self.revision} does not "
             "have it",
             remedy="name files of the repository only, or leave out --ref",
         )
@@ -317,7 +317,7 @@ class GitTree:
                 raise ProgramError("not a revision", remedy="")  # noqa: TRY301 - the same
         except ProgramError as error:
             raise InvalidArgumentError(
-                f"there is no revision {self.revision!r} in {self._top}",
+                f"there is no revision {self.revision!r} in {self.top}",
                 remedy="name a commit, a branch or a tag that `git log` knows; fetch it if need be",
             ) from error
         return found
