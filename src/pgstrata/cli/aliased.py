@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class Chosen(NamedTuple):
-    """An alias that was named, with the options on both sides of its name."""
+    """An alias that was named, with what else was given."""
 
     alias: "AliasFile"
-    options: Given
-    """``words`` are what comes after them."""
+    given: Given
+    """``words`` are those after its name."""
 
 
-def choose(context: Context, use: "Use", given: Given, options: tuple[Option, ...]) -> Chosen:
+def choose(context: Context, use: "Use", given: Given) -> Chosen:
     """The alias that was named. Raises ``InvalidArgumentError``."""
     command = files.COMMANDS[use][0]
     if not given.words:
@@ -37,16 +37,28 @@ def choose(context: Context, use: "Use", given: Given, options: tuple[Option, ..
     name, rest = given.words[0], given.words[1:]
     if name.startswith("-"):
         raise InvalidArgumentError(f"unknown option {name}", remedy="--help lists the options")
-    after = parse(rest, options, pass_on=True)
-    both = Given((*given.options, *after.options), after.words)
-    return Chosen(files.find(context.work_dir, use, name), both)
+    try:
+        alias = files.find(context.work_dir, use, name)
+    except InvalidArgumentError as error:
+        kinds = reading.RUN_KINDS if use == "run" else plugins.BUILT_IN
+        if name in kinds:
+            raise InvalidArgumentError(
+                error.message, remedy=f"if the kind is meant, write {command}:{name}"
+            ) from error
+        raise
+    return Chosen(alias, given._replace(words=rest))
 
 
-def refuse_words(chosen: Chosen, words: tuple[str, ...]) -> None:
+def refuse_words(chosen: Chosen) -> None:
     """Raise ``InvalidArgumentError`` for words after an alias, which has its arguments."""
-    if words:
+    for word in chosen.given.words[:1]:
+        if word.startswith("-"):
+            raise InvalidArgumentError(
+                f"{word} is no option that an alias can be given",
+                remedy="--help lists them; arguments for a tool go into the file",
+            )
         raise InvalidArgumentError(
-            f'"{words[0]}" cannot follow the alias {chosen.alias.name}, whose arguments are in '
+            f'"{word}" cannot follow the alias {chosen.alias.name}, whose arguments are in '
             f"{chosen.alias.path.name}",
             remedy="options may follow it; write other arguments into another alias",
         )
@@ -58,7 +70,7 @@ def request(context: Context, chosen: Chosen) -> "PrepareRequest":
     plugin = plugins.find(recipe.kind)
     assert plugin is not None
     own = arguments(plugin, recipe)
-    options = (*own.options, *chosen.options.options)
+    options = (*own.options, *chosen.given.options)
     # Paths in the file are relative to the file.
     there = context._replace(work_dir=chosen.alias.path.parent)
     return request_of(plugin, there, Given(options, own.words))

@@ -82,6 +82,8 @@ class Command(NamedTuple):
     """Whether the arguments after the options are another program's."""
     flags_of_tool: tuple[str, ...] = ()
     """Those of our options for every command that mean something else to that program."""
+    own_words: int = 0
+    """How many words of its own stand before those; options may stand after them as well."""
 
 
 def help_text(command: Command) -> str:

@@ -111,7 +111,8 @@ def _run_command(given: Given) -> int:
     shared = _options_anywhere(command)
     helping = help_before(rest) if command.passes_on else HELP
     options = (*shared, *command.options, helping)
-    more, own = parse(rest, options, pass_on=command.passes_on).part(shared)
+    parsed = parse(rest, options, pass_on=command.passes_on, own_words=command.own_words)
+    more, own = parsed.part(shared)
     if own.has("--help"):
         print(help_text(command))
         return 0

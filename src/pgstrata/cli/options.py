@@ -87,11 +87,14 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
-def parse(words: Sequence[str], options: Iterable[Option], *, pass_on: bool = False) -> Given:
+def parse(
+    words: Sequence[str], options: Iterable[Option], *, pass_on: bool = False, own_words: int = 0
+) -> Given:
     """Parse options and other words. Raises ``InvalidArgumentError``.
 
-    With ``pass_on``, parsing stops at the first word that is not one of the options; it and the
-    words after it are left as they are. A ``--`` before them is removed.
+    With ``pass_on``, parsing stops at the first word that is not one of the options, after
+    ``own_words`` that are not; it and the words after it are left as they are. A ``--`` before them
+    is removed.
     """
     known = {flag: option for option in options for flag in option.flags}
     given: list[tuple[str, str]] = []
@@ -103,8 +106,8 @@ def parse(words: Sequence[str], options: Iterable[Option], *, pass_on: bool = Fa
             return Given(tuple(given), (*others, *rest), separated=True)
         if _is_option(word, known, pass_on):
             given.extend(_take_option(word, rest, known))
-        elif pass_on:
-            return Given(tuple(given), (word, *rest))
+        elif pass_on and len(others) == own_words:
+            return Given(tuple(given), (*others, word, *rest))
         else:
             others.append(word)
     return Given(tuple(given), tuple(others))

@@ -88,7 +88,10 @@ def test_an_alias_is_run_against_what_another_prepares(
         (("run", "smok"), "did you mean smoke?"),
         (("run", "shop"), "pgstrata prepare shop"),
         (("prepare", "smoke"), "pgstrata run smoke"),
-        (("prepare", "shop", "-f", "more.sql"), "another alias"),
+        (("prepare", "psql", "-f", "more.sql"), "prepare:psql"),
+        (("run", "exec", "ls"), "run:exec"),
+        (("prepare", "shop", "-f", "more.sql"), "-f is no option"),
+        (("plan", "shop", "--", "more.sql"), "another alias"),
         (("prepare", "shop", "--nmae", "dev"), "--nmae"),
         (("prepare", "shop", "run"), "needs the NAME"),
         (("prepare", "shop", "run", "nothing"), "smoke"),
@@ -135,7 +138,7 @@ def test_only_files_of_this_repository_are_aliases(
     put(repository, "module/.git", "gitdir: elsewhere")
     (repository / "loop").symlink_to(repository)
     listed = pgstrata("--output", "json", "alias", "ls")
-    assert [one["name"] for one in json.loads(listed.out)] == ["shop", "smoke", "d"]
+    assert [one["name"] for one in json.loads(listed.out)["aliases"]] == ["shop", "smoke", "d"]
     lines = pgstrata("alias", "ls").out.splitlines()
     assert lines[0].split() == ["NAME", "COMMAND", "KIND", "IMAGE", "FILE"]
     assert lines[1].split() == [

@@ -1,6 +1,11 @@
 """``alias ls``: list the alias files of the repository."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from pgstrata.cli.aliases import files, reading
+from pgstrata.cli.aliases.files import AliasFile
+from pgstrata.cli.aliases.reading import Fault, Recipe
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
@@ -23,20 +28,7 @@ def run(context: Context, given: Given) -> int:
         )
     found = [(alias, *reading.check(alias)) for alias in files.every(context.work_dir)]
     if context.json:
-        print_document(
-            [
-                {
-                    "name": alias.name,
-                    "command": files.COMMANDS[alias.use][0],
-                    "file": str(alias.path),
-                    "kind": recipe and recipe.kind,
-                    "image": recipe and recipe.image,
-                    "args": recipe and recipe.args,
-                    "faults": len(faults),
-                }
-                for alias, recipe, faults in found
-            ]
-        )
+        print_document({"aliases": [_document(*one) for one in found]})
         return 0
     if not found:
         print(f"no aliases in {files.workspace(context.work_dir)}")
@@ -53,6 +45,17 @@ def run(context: Context, given: Given) -> int:
     ]
     print(table(("NAME", "COMMAND", "KIND", "IMAGE", "FILE"), rows))
     return 0
+
+
+def _document(alias: AliasFile, recipe: Recipe | None, faults: Sequence[Fault]) -> dict[str, Any]:
+    fields = recipe._asdict() if recipe is not None else dict.fromkeys(reading.FIELDS)
+    return {
+        "name": alias.name,
+        "command": files.COMMANDS[alias.use][0],
+        "file": str(alias.path),
+        **fields,
+        "faults": len(faults),
+    }
 
 
 COMMAND = Command(

@@ -1,8 +1,8 @@
 """``plan NAME``: show what ``prepare NAME`` would do."""
 
 from pgstrata.cli import aliased
-from pgstrata.cli.command import Command, Context, help_text
-from pgstrata.cli.options import HELP, Given
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given
 from pgstrata.cli.preparing import plan
 from pgstrata.cli.recipe import PLAN_OPTIONS
 
@@ -14,11 +14,8 @@ built. Changes nothing.
 
 def run(context: Context, given: Given) -> int:
     """Plan what the alias says."""
-    chosen = aliased.choose(context, "prep", given, (*PLAN_OPTIONS, HELP))
-    if chosen.options.has(HELP.name):
-        print(help_text(COMMAND))
-        return 0
-    aliased.refuse_words(chosen, chosen.options.words)
+    chosen = aliased.choose(context, "prep", given)
+    aliased.refuse_words(chosen)
     return plan(context, aliased.request(context, chosen))
 
 
@@ -29,4 +26,5 @@ COMMAND = Command(
     examples=("pgstrata plan shop", "pgstrata --output json plan shop --ref main"),
     run=run,
     passes_on=True,
+    own_words=1,
 )

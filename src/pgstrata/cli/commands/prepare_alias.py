@@ -2,8 +2,8 @@
 
 from pgstrata.cli import aliased, running
 from pgstrata.cli.aliases import reading
-from pgstrata.cli.command import Command, Context, help_text
-from pgstrata.cli.options import HELP, Given
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given, parse
 from pgstrata.cli.preparing import WATCH_OPTIONS, prepare
 from pgstrata.cli.recipe import INSTANCE_OPTIONS, PLAN_OPTIONS
 
@@ -22,34 +22,29 @@ OPTIONS = (*PLAN_OPTIONS, *INSTANCE_OPTIONS, *WATCH_OPTIONS)
 
 def run(context: Context, given: Given) -> int:
     """Prepare, and run something if that is wanted."""
-    chosen = aliased.choose(context, "prep", given, (*OPTIONS, HELP))
-    if chosen.options.has(HELP.name):
-        print(help_text(COMMAND))
-        return 0
-    words = chosen.options.words
+    chosen = aliased.choose(context, "prep", given)
+    words = chosen.given.words
     if words and (words[0] == "run" or words[0].startswith("run:")):
         return _run_too(context, chosen)
-    aliased.refuse_words(chosen, words)
-    return prepare(context, chosen.options, aliased.request(context, chosen))
+    aliased.refuse_words(chosen)
+    return prepare(context, chosen.given, aliased.request(context, chosen))
 
 
 def _run_too(context: Context, chosen: aliased.Chosen) -> int:
     from pgstrata.cli import composite
 
-    if wanted := composite.split(chosen.options):
+    if wanted := composite.split(chosen.given):
         return composite.run_after(context, lambda: aliased.request(context, chosen), wanted)
-    command, *rest = chosen.options.words
+    command, *rest = chosen.given.words
     if command != "run":
-        aliased.refuse_words(chosen, chosen.options.words)
-    from pgstrata.cli.commands.run_alias import OPTIONS as OF_RUN
-
-    what = aliased.choose(context, "run", Given((), tuple(rest)), OF_RUN)
-    aliased.refuse_words(what, what.options.words)
+        aliased.refuse_words(chosen)
+    options = parse(rest, running.OPTIONS, pass_on=True, own_words=1)
+    what = aliased.choose(context, "run", options)
+    aliased.refuse_words(what)
     tool, own = aliased.tool_of(what.alias, reading.read(what.alias))
-    composite.check(chosen.options, f"run {what.alias.name}", what.options)
-    composite.check(chosen.options, f"run {what.alias.name}", own)
-    options = Given((*own.options, *what.options.options), ())
-    tool = running.at_revision(context, options, tool)
+    together = Given((*own.options, *options.options), ())
+    composite.check(chosen.given, f"run {what.alias.name}", together)
+    tool = running.at_revision(context, together, tool)
     return composite.run_tool(context, lambda: aliased.request(context, chosen), tool)
 
 
@@ -66,4 +61,5 @@ COMMAND = Command(
     ),
     run=run,
     passes_on=True,
+    own_words=1,
 )

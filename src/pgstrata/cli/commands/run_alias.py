@@ -2,8 +2,8 @@
 
 from pgstrata.cli import aliased, running
 from pgstrata.cli.aliases import reading
-from pgstrata.cli.command import Command, Context, help_text
-from pgstrata.cli.options import HELP, Given
+from pgstrata.cli.command import Command, Context
+from pgstrata.cli.options import Given
 
 ABOUT = """
 Runs against an instance what an alias says: a file NAME.run.pgstrata.yaml, anywhere in the
@@ -16,13 +16,10 @@ OPTIONS = running.OPTIONS
 
 def run(context: Context, given: Given) -> int:
     """Become the tool."""
-    chosen = aliased.choose(context, "run", given, (*OPTIONS, HELP))
-    if chosen.options.has(HELP.name):
-        print(help_text(COMMAND))
-        return 0
-    aliased.refuse_words(chosen, chosen.options.words)
+    chosen = aliased.choose(context, "run", given)
+    aliased.refuse_words(chosen)
     tool, own = aliased.tool_of(chosen.alias, reading.read(chosen.alias))
-    options = (*own.options, *chosen.options.options)
+    options = (*own.options, *given.options)
     return running.run(context, Given(options, ()), tool)
 
 
@@ -37,4 +34,5 @@ COMMAND = Command(
     ),
     run=run,
     passes_on=True,
+    own_words=1,
 )
