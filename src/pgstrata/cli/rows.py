@@ -1,12 +1,12 @@
 """Names, instances, states, jobs and tasks as rows of a table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli.ages import age, until
 from pgstrata.cli.steps import title
-from pgstrata.cli.text import at_depth, image, short
+from pgstrata.cli.text import SHORT_ID, at_depth, image, short
 from pgstrata.domain.sizes import rounded
 
 if TYPE_CHECKING:
@@ -25,6 +25,19 @@ class Style(NamedTuple):
     long: bool
     passwords: bool = False
     """Whether DSNs are whole."""
+    versions: Mapping[str, str] = {}
+    """Of PostgreSQL, by image."""
+    short_id: int = SHORT_ID
+    """How much of an id is shown unless ``long``."""
+
+    def id(self, identifier: str | None) -> str:
+        """An id as it is shown."""
+        return short(identifier, self.short_id, long=self.long)
+
+    def image(self, image_id: str | None) -> str:
+        """An image as it is shown: by its version, if that is known."""
+        known = None if self.long else self.versions.get(image_id or "")
+        return known or image(image_id, long=self.long)
 
 
 def name_rows(items: "Sequence[NameEntry]", style: Style) -> Table:
@@ -33,9 +46,9 @@ def name_rows(items: "Sequence[NameEntry]", style: Style) -> Table:
     return head, [
         (
             item.name,
-            short(item.instance_id, long=style.long),
-            short(item.state_id, long=style.long),
-            image(item.image_id, long=style.long),
+            style.id(item.instance_id),
+            style.id(item.state_id),
+            style.image(item.image_id),
             item.status,
             age(item.last_used_at),
         )
@@ -45,17 +58,16 @@ def name_rows(items: "Sequence[NameEntry]", style: Style) -> Table:
 
 def instance_rows(items: "Sequence[InstanceEntry]", style: Style) -> Table:
     """Format instances, with the DSN last since it is the longest."""
-    head = ("INSTANCE", "NAME", "STATE", "IMAGE", "STATUS", "AGE", "EXPIRES", "CLIENTS", "DSN")
+    head = ("INSTANCE", "NAME", "STATE", "IMAGE", "STATUS", "AGE", "EXPIRES", "DSN")
     return head, [
         (
-            short(item.instance_id, long=style.long),
+            style.id(item.instance_id),
             item.name or "-",
-            short(item.state_id, long=style.long),
-            image(item.image_id, long=style.long),
+            style.id(item.state_id),
+            style.image(item.image_id),
             item.status,
             age(item.created_at),
             until(item.expires_at) + (" (extended)" if item.extensions else ""),
-            "-" if item.connections is None else str(item.connections),
             item.stopped or _dsn(item, style) or "-",
         )
         for item in items
@@ -73,12 +85,12 @@ def state_rows(items: "Sequence[State]", style: Style) -> Table:
     head = ("STATE", "SIZE", "AGE", "INSTANCES", "PINNED", "IMAGE", "STEP")
     return head, [
         (
-            at_depth(depth, short(item.state_id, long=style.long)),
+            at_depth(depth, style.id(item.state_id)),
             rounded(item.size_bytes),
             age(item.created_at),
             str(item.refcount),
             "yes" if item.pinned else "-",
-            image(item.image_id, long=style.long) if depth == 0 else "",
+            style.image(item.image_id) if depth == 0 else "",
             item.prepare_args_normalized,
         )
         for depth, item in _forest(items)
@@ -93,7 +105,7 @@ def job_rows(items: "Sequence[JobEntry]", style: Style) -> Table:
             item.job_id,
             _job_status(item),
             item.prepare_kind,
-            image(item.resolved_image_id or item.image_id, long=style.long),
+            style.image(item.resolved_image_id or item.image_id),
             age(item.created_at),
             item.prepare_args_normalized or "",
         )
@@ -110,7 +122,7 @@ def task_rows(items: "Sequence[TaskEntry]", style: Style) -> Table:
     head = ("JOB", "TASK", "TYPE", "STATUS", "WHAT")
     return head, [
         (
-            short(item.job_id, long=style.long),
+            style.id(item.job_id),
             item.task_id,
             str(item.__struct_config__.tag),
             item.status,

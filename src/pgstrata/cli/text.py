@@ -78,10 +78,10 @@ def at_depth(depth: int, text: str) -> str:
     return f"{_LEVEL * min(depth, _DEEPEST)}{f'[{depth}] ' if depth > _DEEPEST else ''}{text}"
 
 
-def short(identifier: str | None, *, long: bool = False) -> str:
+def short(identifier: str | None, length: int = SHORT_ID, *, long: bool = False) -> str:
     """Return the first characters of an id, or all if ``long``."""
     text = identifier or "-"
-    return text if long else text[:SHORT_ID]
+    return text if long else text[:length]
 
 
 def image(image_id: str | None, *, long: bool = False) -> str:

@@ -14,7 +14,7 @@ from pgstrata.client.http import Answer, Http, segment
 from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.deletion import DeleteKind, DeleteResult
 from pgstrata.domain.job import Event
-from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
+from pgstrata.domain.listing import EngineStatus, Health, ImageEntry, InstanceEntry, NameEntry
 from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import LEASE_SECONDS, Held, StartedInstance
@@ -147,6 +147,13 @@ class Engine:
     def instance(self, instance_id: str) -> InstanceEntry:
         """One instance, by its id."""
         return self._get(f"/v1/instances/{segment(instance_id)}", InstanceEntry)
+
+    def image(self, image_id: str) -> ImageEntry | None:
+        """The PostgreSQL that an image stands for, or None if it is not installed."""
+        try:
+            return self._get(f"/v1/images/{segment(image_id)}", ImageEntry)
+        except NotFoundError:
+            return None
 
     def states(
         self,

@@ -48,6 +48,15 @@ class NameEntry(Model, frozen=True, kw_only=True):
     """Of the instance that has it."""
 
 
+class ImageEntry(Model, frozen=True, kw_only=True):
+    """A PostgreSQL that an image stands for."""
+
+    image_id: str
+    """``postgres@sha256:<64 hex>``."""
+    version: str
+    """As PostgreSQL writes it, such as ``16.4``."""
+
+
 class Health(Model, frozen=True, kw_only=True, rename="camel"):
     """That an engine responds, and which one it is: all that is revealed without a token."""
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pgstrata.api.names import NameBinding
-from pgstrata.domain.listing import InstanceEntry, NameEntry
+from pgstrata.domain.listing import ImageEntry, InstanceEntry, NameEntry
 from pgstrata.domain.state import State
 from pgstrata.errors import NotFoundError
 from pgstrata.httpapi.answers import answer, list_answer
@@ -129,6 +129,17 @@ async def get_name(service: Service, request: Request) -> Response:
     return answer(entry)
 
 
+async def get_image(service: Service, request: Request) -> Response:
+    image = request.path_params["image"]
+    entry = await service.registry.image(image)
+    if entry is None:
+        raise NotFoundError(
+            f"The PostgreSQL of image {image!r} is not installed.",
+            remedy="GET /v1/status lists those that are.",
+        )
+    return answer(entry)
+
+
 async def bind_name(service: Service, request: Request) -> Response:
     binding = await read_model(request, _BINDING_DECODER)
     name = request.path_params["name"]
@@ -147,6 +158,9 @@ def _unknown(what: str, wanted: str, path: str) -> NotFoundError:
 
 
 _NAME = Parameter(name="name", location="path", description="The name.")
+_IMAGE_ID = Parameter(
+    name="image", location="path", description="`postgres:16`, or one that was resolved."
+)
 _STATE_ID = path_id("The state's id.")
 _INSTANCE_ID = path_id("The instance's id.")
 
@@ -257,6 +271,16 @@ OPERATIONS: Final = (
         parameters=(_INSTANCE_ID, FORCE),
         replies=(Reply(status=200, description="The instance.", body=InstanceEntry),),
         refusals=(400, 404, 409),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/images/{image}",
+        name="getImage",
+        handler=get_image,
+        summary="Which PostgreSQL an image stands for",
+        parameters=(_IMAGE_ID,),
+        replies=(Reply(status=200, description="Its version.", body=ImageEntry),),
+        refusals=(404,),
     ),
     Operation(
         method="GET",

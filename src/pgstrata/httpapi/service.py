@@ -8,7 +8,7 @@ from pgstrata.api.configuration import ConfigValue
 from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
-from pgstrata.domain.listing import EngineStatus, Health, InstanceEntry, NameEntry
+from pgstrata.domain.listing import EngineStatus, Health, ImageEntry, InstanceEntry, NameEntry
 from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
@@ -101,6 +101,9 @@ class Registry(Protocol):
 
     async def name(self, name: str) -> NameEntry | None:
         """The name with its instance, or None."""
+
+    async def image(self, image_id: str) -> ImageEntry | None:
+        """The PostgreSQL that an image stands for, or None if it is not installed."""
 
     async def bind_name(self, name: str, instance_id: str) -> NameEntry:
         """Give an instance this name, in place of any other.

@@ -3,7 +3,7 @@
 from typing import Final
 
 from pgstrata.domain.instance import Instance
-from pgstrata.domain.listing import InstanceEntry, InstanceStatus, NameEntry
+from pgstrata.domain.listing import ImageEntry, InstanceEntry, InstanceStatus, NameEntry
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.name import Name, invalid
 from pgstrata.domain.state import State
@@ -93,6 +93,14 @@ class Registry:
         if found is None:
             return None
         return await self._name_entry(found, await self._store.instance_named(name))
+
+    async def image(self, image_id: str) -> ImageEntry | None:
+        """The PostgreSQL that an image stands for, or None if it is not installed."""
+        try:
+            found = await self._runtime.resolve(image_id)
+        except InvalidArgumentError:
+            return None
+        return ImageEntry(image_id=found.image_id, version=found.version)
 
     async def bind_name(self, name: str, instance_id: str) -> NameEntry:
         """Give an instance this name, in place of any other.

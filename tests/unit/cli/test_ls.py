@@ -2,10 +2,12 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from msgspec import convert
 
+from pgstrata.cli.fitting import fitted
 from pgstrata.cli.rows import Style, state_rows
 from pgstrata.domain.state import State
 from tests.unit.cli.conftest import Pgstrata
@@ -82,11 +84,13 @@ def stocked(fake: FakeEngine) -> FakeEngine:
     """An engine with one of everything, and two states."""
     for route, rows in LISTS.items():
         fake.on("GET", f"/v1/{route}", rows)
+    fake.on("GET", f"/v1/images/{quote(IMAGE, safe='')}", {"image_id": IMAGE, "version": "18.4"})
     return fake
 
 
 def asked(engine: FakeEngine) -> list[str]:
-    return [request.path.removeprefix("/v1/") for request in engine.asked]
+    routes = [request.path.removeprefix("/v1/") for request in engine.asked]
+    return [route for route in routes if not route.startswith("images/")]
 
 
 def test_names_and_instances_are_listed_by_default(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
@@ -162,7 +166,7 @@ def test_long_shows_whole_ids(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
 
 def test_filters_travel_as_the_apis_parameters(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
     pgstrata("ls", "-ins", "--image", IMAGE, "--kind", "psql", "--state", STATE)
-    queries = {request.path: request.query for request in stocked.asked}
+    queries = {request.path: request.query for request in stocked.asked if request.query}
     assert queries == {
         "/v1/names": {"image": IMAGE, "state": STATE},
         "/v1/instances": {"image": IMAGE, "state": STATE},
@@ -186,6 +190,88 @@ def test_a_prefix_of_several_states_is_ambiguous(stocked: FakeEngine, pgstrata: 
 def test_json_is_the_raw_lists_in_one_object(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
     document = json.loads(pgstrata("--output", "json", "ls", "-s", "-j").out)
     assert document == {"states": LISTS["states"], "jobs": LISTS["prepare-jobs"]}
+
+
+def test_an_image_is_shown_by_its_version_and_asked_for_once(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    out = pgstrata("ls", "--all").out
+    assert "18.4" in out
+    assert "ab" * 6 not in out
+    assert len([one for one in stocked.asked if "/images/" in one.path]) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("postgres:18", True),
+        ("18", True),
+        ("18.4", True),
+        ("postgres", True),
+        (f"postgres@{'ab' * 6}", True),
+        ("ab" * 6, True),
+        (IMAGE, True),
+        ("postgres:1", False),
+        ("postgres:16", False),
+        ("18.40", False),
+        (f"postgres@{'cd' * 6}", False),
+    ],
+)
+def test_an_image_is_found_by_what_people_and_the_list_call_it(
+    stocked: FakeEngine, pgstrata: Pgstrata, wanted: str, found: bool
+) -> None:
+    out = pgstrata("ls", "-s", "--image", wanted).out
+    assert (STATE[:12] in out) == found
+
+
+def test_filters_take_names(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    stocked.on("GET", "/v1/names/shop", LISTS["names"][0])
+    pgstrata("ls", "-in", "--instance", "shop", "--state", "shop")
+    assert stocked.requests("GET", "/v1/instances")[-1].query == {
+        "id_prefix": INSTANCE,
+        "state": STATE,
+    }
+    assert stocked.requests("GET", "/v1/names")[-1].query == {"instance": INSTANCE, "state": STATE}
+
+
+@pytest.mark.parametrize("option", ["--instance", "--state"])
+def test_a_filter_for_what_is_not_there_says_so(
+    stocked: FakeEngine, pgstrata: Pgstrata, option: str
+) -> None:
+    ran = pgstrata("ls", option, "nobody")
+    assert ran.exit_code == 1
+    assert f'there is no {option[2:]} "nobody"' in ran.err
+
+
+HEAD = ("INSTANCE", "NAME", "STATUS", "EXPIRES", "DSN")
+ROWS = [("c0ffee00", "shop", "active", "-", "postgresql://postgres@127.0.0.1:5433/postgres")]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (100, HEAD),
+        (74, ("INSTANCE", "NAME", "STATUS", "DSN")),
+        (66, ("INSTANCE", "NAME", "DSN")),
+        (10, ()),
+    ],
+)
+def test_columns_give_way_to_the_last_the_empty_ones_first(
+    width: int, shown: tuple[str, ...]
+) -> None:
+    lines = fitted(HEAD, ROWS, ("STATUS",), width, whole=True).splitlines()
+    if width > 10:
+        assert lines[0].split() == list(shown)
+    assert all(len(line) <= width for line in lines)
+
+
+def test_as_much_of_a_step_is_seen_as_is_enough() -> None:
+    head, rows = ("STATE", "IMAGE", "STEP"), [("3f2a9c1d", "18.4", "-f " + "x" * 200)]
+    assert fitted(head, rows, ("IMAGE",), 50).splitlines()[0].split() == [*head]
+    narrow = fitted(head, rows, ("IMAGE",), 44).splitlines()
+    assert narrow[0].split() == ["STATE", "STEP"]
+    assert narrow[1].endswith("x…")
+    assert len(narrow[1]) == 44
 
 
 def test_an_empty_list_says_so(fake: FakeEngine, pgstrata: Pgstrata) -> None:

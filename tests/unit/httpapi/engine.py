@@ -21,6 +21,7 @@ from pgstrata.domain.listing import (
     EngineIdentity,
     EngineStatus,
     Health,
+    ImageEntry,
     InstanceEntry,
     NameEntry,
     RuntimeStatus,
@@ -299,6 +300,10 @@ class MemoryEngine:
 
     async def name(self, name: str) -> NameEntry | None:
         return self.name_rows.get(name)
+
+    async def image(self, image_id: str) -> ImageEntry | None:
+        known = image_id == IMAGE
+        return ImageEntry(image_id=image_id, version="18.4") if known else None
 
     async def bind_name(self, name: str, instance_id: str) -> NameEntry:
         if instance_id not in self.instance_rows:

@@ -26,6 +26,14 @@ def fill(engine: MemoryEngine) -> None:
 
 
 @scenario
+async def test_an_image_tells_its_version(engine: MemoryEngine, client: Client) -> None:
+    fill(engine)
+    known = await client.get(f"/v1/images/{IMAGE}")
+    assert known.json() == {"image_id": IMAGE, "version": "18.4"}
+    assert (await client.get("/v1/images/postgres:9")).status == 404
+
+
+@scenario
 async def test_a_state_is_shown_with_its_parent_even_when_that_is_none(
     engine: MemoryEngine, client: Client
 ) -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
+from pgstrata.cli.filters import RESOLVED, complete, image_filter
+from pgstrata.cli.fitting import fitted, width_of
 from pgstrata.cli.options import Given
 from pgstrata.cli.rows import (
     Style,
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
 
 ABOUT = """
 Lists names and instances by default. States are shown as a tree, each below the one it was made
-from. DSNs are shown without their passwords, unless `--dsn` is given; JSON has them.
+from. DSNs are shown without their passwords, unless `--dsn` is given; JSON has them. In a terminal
+too narrow for all columns, some are left out: `--wide` shows them. `--long` shows whole ids, and
+images by their digests instead of PostgreSQL's version.
 """
 
-STATE_ID_LENGTH = 64
+_NARROW_ID = 8
+"""How much of ids is shown where there is little room: as much as commands need at least."""
 
 
 class Section(NamedTuple):
@@ -39,6 +44,8 @@ class Section(NamedTuple):
     filters: Mapping[str, str]
     """Our options and the method's parameters for them."""
     rows: Callable[[Sequence[Any], Style], Table]
+    yielding: tuple[str, ...]
+    """The columns that are left out where there is no room for all, the first first."""
 
     @property
     def switch(self) -> str:
@@ -51,19 +58,22 @@ SECTIONS = (
         "names",
         {"--instance": "instance", "--state": "state", "--image": "image"},
         name_rows,
+        ("STATE", "USED"),
     ),
     Section(
         "instances",
         {"--instance": "id_prefix", "--state": "state", "--image": "image"},
         instance_rows,
+        ("STATE", "AGE", "IMAGE", "STATUS", "EXPIRES"),
     ),
     Section(
         "states",
         {"--state": "id_prefix", "--kind": "kind", "--image": "image"},
         state_rows,
+        ("IMAGE", "AGE", "PINNED", "INSTANCES", "SIZE"),
     ),
-    Section("jobs", {"--job": "job"}, job_rows),
-    Section("tasks", {"--job": "job"}, task_rows),
+    Section("jobs", {"--job": "job"}, job_rows, ("IMAGE", "KIND", "AGE")),
+    Section("tasks", {"--job": "job"}, task_rows, ("TYPE", "JOB")),
 )
 
 
@@ -74,15 +84,35 @@ def run(context: Context, given: Given) -> int:
             f'ls takes no "{given.words[0]}"', remedy="choose with --instance, --state or --job"
         )
     engine = context.engine()
-    given = _complete_state_id(engine, given)
-    found = {section.name: _fetch(engine, section, given) for section in _wanted(given)}
+    given = complete(engine, given)
+    versions = _Versions(engine)
+    found = {section.name: _fetch(engine, section, given, versions) for section in _wanted(given)}
     if context.json:
         print_document(found)
     else:
         print(
-            "\n\n".join(_format(section, found[section.name], given) for section in _wanted(given))
+            "\n\n".join(
+                _format(section, found[section.name], given, versions) for section in _wanted(given)
+            )
         )
     return 0
+
+
+class _Versions(dict[str, str]):
+    """The versions of images, each asked for once."""
+
+    def __init__(self, engine: "Engine") -> None:
+        super().__init__()
+        self._engine = engine
+        self._unknown: set[str] = set()
+
+    def get(self, image_id: str, default: Any = None) -> Any:
+        if image_id not in self and image_id not in self._unknown and RESOLVED.fullmatch(image_id):
+            if (entry := self._engine.image(image_id)) is not None:
+                self[image_id] = entry.version
+            else:
+                self._unknown.add(image_id)
+        return super().get(image_id, default)
 
 
 def _wanted(given: Given) -> list[Section]:
@@ -92,33 +122,33 @@ def _wanted(given: Given) -> list[Section]:
     return chosen or list(SECTIONS[:2])
 
 
-def _fetch(engine: "Engine", section: Section, given: Given) -> list[Any]:
+def _fetch(engine: "Engine", section: Section, given: Given, versions: _Versions) -> list[Any]:
     filters = {parameter: given.last(option) for option, parameter in section.filters.items()}
+    image = filters.get("image")
+    if image is not None and not RESOLVED.fullmatch(image):
+        del filters["image"]
+        meant = image_filter(image, versions.get)
+        return [item for item in _all(engine, section, filters) if meant(item.image_id)]
+    return _all(engine, section, filters)
+
+
+def _all(engine: "Engine", section: Section, filters: Mapping[str, str | None]) -> list[Any]:
     found: list[Any] = getattr(engine, section.name)(**filters)
     return found
 
 
-def _complete_state_id(engine: "Engine", given: Given) -> Given:
-    """Complete a state's id, since the lists of instances and names do not take a prefix."""
-    prefix = given.last("--state")
-    if prefix is None or len(prefix) == STATE_ID_LENGTH:
-        return given
-    found = engine.states(id_prefix=prefix)
-    if len(found) > 1:
-        raise InvalidArgumentError(
-            f'"{prefix}" matches {len(found)} states', remedy="give more of the id"
-        )
-    whole = found[0].state_id if found else prefix
-    return Given((*given.options, ("--state", whole)), given.words)
-
-
-def _format(section: Section, items: Sequence[Any], given: Given) -> str:
+def _format(section: Section, items: Sequence[Any], given: Given, versions: _Versions) -> str:
     if not items:
         return f"no {section.name}"
-    style = Style(long=given.has("--long"), passwords=given.has("--dsn"))
+    style = Style(given.has("--long"), given.has("--dsn"), versions)
     head, rows = section.rows(items, style)
     width = None if given.has("--wide") else columns(sys.stdout)
-    return table(head, rows, width)
+    if width is None:
+        return table(head, rows)
+    if width_of(head, rows) > width:
+        head, rows = section.rows(items, style._replace(short_id=_NARROW_ID))
+    # Half a DSN connects to nothing.
+    return fitted(head, rows, section.yielding, width, whole=head[-1] == "DSN")
 
 
 COMMAND = Command(
@@ -134,16 +164,27 @@ COMMAND = Command(
         Option(("--long",), "whole ids"),
         Option(("--dsn",), "DSNs with their passwords"),
         Option(("--wide",), "whole lines, whatever the width of the terminal"),
-        Option(("--instance",), "only this instance: 8 or more characters of its id", "ID"),
-        Option(("--state",), "only this state: 8 or more characters of its id", "ID"),
+        Option(
+            ("--instance",), "only this instance: its name, or 8 or more characters of its id", "ID"
+        ),
+        Option(
+            ("--state",),
+            "only this state: 8 or more characters of its id, or an instance's name",
+            "ID",
+        ),
         Option(("--job",), "only this job", "ID"),
-        Option(("--image",), "only those made with this image", "IMAGE"),
+        Option(
+            ("--image",),
+            "only those made with this image: postgres:16, 16.4, or what IMAGE shows",
+            "IMAGE",
+        ),
         Option(("--kind",), "only states of this kind, such as psql", "KIND"),
     ),
     examples=(
         "pgstrata ls",
         "pgstrata ls -s --long",
         "pgstrata ls -i --state 3f2a9c1d",
+        "pgstrata ls -s --image postgres:16",
         "pgstrata --output json ls --all",
     ),
     run=run,
