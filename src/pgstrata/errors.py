@@ -230,6 +230,14 @@ class InputChangedError(PgstrataError):
     exit_code = 1
 
 
+class NotComparedError(PgstrataError):
+    """Two databases could not be compared."""
+
+    code = "not_compared"
+    http_status = 409
+    exit_code = 3
+
+
 class StateUnusableError(PgstrataError):
     """A step left a cluster that cannot be kept as a state."""
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "unpin": Entry("unpin", "allow it to be evicted again"),
     "reset": Entry("reset", "put an instance back to its state"),
     "snapshot": Entry("snapshot", "keep what is in an instance as a state"),
+    "diff": Entry("diff", "compare two states or instances"),
     "dsn": Entry("dsn", "print the DSN of an instance"),
     "rm": Entry("rm", "remove an instance, a state or a job"),
     "status": Entry("status", "show the engine, its PostgreSQL and its snapshots"),

@@ -12,6 +12,7 @@ from pgstrata.api.names import SnapshotRequest
 from pgstrata.client.answers import error_from
 from pgstrata.client.http import Answer, Http, segment
 from pgstrata.domain.cache import CacheStatus, StateCheck
+from pgstrata.domain.comparison import Comparison, ComparisonRequest
 from pgstrata.domain.deletion import DeleteKind, DeleteResult
 from pgstrata.domain.job import Event
 from pgstrata.domain.listing import EngineStatus, Health, ImageEntry, InstanceEntry, NameEntry
@@ -194,6 +195,11 @@ class Engine:
         query = {"force": "true"} if force else {}
         body = msgspec.to_builtins(SnapshotRequest(name=name))
         return self._read(self._http.ask("POST", path, body=body, query=query), State)
+
+    def compare(self, request: ComparisonRequest) -> Comparison:
+        """How two states or instances differ."""
+        body = msgspec.to_builtins(request)
+        return self._read(self._http.ask("POST", "/v1/diff", body=body), Comparison)
 
     def unbind_name(self, name: str) -> None:
         """Give a name up."""

@@ -57,6 +57,21 @@ class Dbms(Protocol):
         That is so if a tablespace is outside of it; the error names the tablespace's location.
         """
 
+    def tool_environment(self, server: Server) -> dict[str, str]:
+        """Variables with which a tool of ours gets in, whatever was set for roles or databases."""
+
+    async def databases(self, server: Server) -> tuple[str, ...]:
+        """The databases that allow connections and are no templates, by name.
+
+        Raises ``ServerError``.
+        """
+
+    async def count_rows(self, server: Server, database: str) -> dict[str, int]:
+        """How many rows each ordinary table of a database has, by its schema and name.
+
+        Runs none of the database's own functions. Raises ``ServerError``.
+        """
+
     async def lets_in(self, server: Server) -> bool:
         """Whether the server lets the engine into its database, as a superuser."""
 

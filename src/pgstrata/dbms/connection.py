@@ -35,22 +35,23 @@ _EVENT_TRIGGERS = 17
 that has them for logins."""
 
 
-def _options(major: int) -> str:
+def own_options(major: int) -> str:
+    """Our settings for a session, as libpq takes them."""
     own = OWN_SETTINGS | ({"event_triggers": "off"} if major >= _EVENT_TRIGGERS else {})
     return " ".join(f"-c {name}={value}" for name, value in own.items())
 
 
-def _conninfo(server: Server) -> str:
+def _conninfo(server: Server, database: str | None = None) -> str:
     """The connection string, which leaves nothing for libpq to read from the environment."""
     endpoint = server.endpoint
     return make_conninfo(
         host=str(endpoint.socket_dir),
         port=endpoint.socket_port,
         user=endpoint.user,
-        dbname=endpoint.database,
+        dbname=database or endpoint.database,
         sslmode="disable",
         gssencmode="disable",
-        options=_options(endpoint.major),
+        options=own_options(endpoint.major),
         application_name=APPLICATION_NAME,
     )
 
@@ -147,11 +148,16 @@ def _no_answer(server: Server, reason: str) -> ServerError:
 
 
 @asynccontextmanager
-async def engine_connection(server: Server) -> AsyncIterator[AsyncConnection]:
-    """A connection in autocommit mode, closed at the end. Raises ``ServerError``."""
+async def engine_connection(
+    server: Server, database: str | None = None
+) -> AsyncIterator[AsyncConnection]:
+    """A connection in autocommit mode, closed at the end. Raises ``ServerError``.
+
+    ``database``: None for the one of the server's endpoint.
+    """
     try:
         connection = await AsyncConnection.connect(
-            _conninfo(server), connect_timeout=_CONNECT_SECONDS, autocommit=True
+            _conninfo(server, database), connect_timeout=_CONNECT_SECONDS, autocommit=True
         )
         async with connection:
             yield connection

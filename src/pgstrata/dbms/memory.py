@@ -83,6 +83,19 @@ class MemoryDbms:
     def flush_query(self) -> str:
         return "how much is logged?"
 
+    def tool_environment(self, server: Server) -> dict[str, str]:
+        return {}
+
+    async def databases(self, server: Server) -> tuple[str, ...]:
+        self._check_it_answers(server)
+        return ("postgres",)
+
+    async def count_rows(self, server: Server, database: str) -> dict[str, int]:
+        """The steps that were run count as the rows of one table."""
+        self._check_it_answers(server)
+        steps = self._disk.read(process_of(server).data_dir / "steps") or b""
+        return {"public.steps": len(steps.split())}
+
     async def lets_in(self, server: Server) -> bool:
         try:
             self._check_it_answers(server)

@@ -10,12 +10,15 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from psycopg import sql
+
 from pgstrata.dbms.connection import (
     APPLICATION_NAME,
     answer,
     bare_connection,
     check_it_answers,
     engine_connection,
+    own_options,
 )
 from pgstrata.dbms.tablespaces import kept_at
 from pgstrata.domain.instance import Server
@@ -43,6 +46,17 @@ from pg_catalog.pg_control_checkpoint()
 """How many bytes were logged since the last checkpoint. The message in the log makes this a writing
 transaction, so its commit waits until it and everything before it is written: see
 RecordTransactionCommit in PostgreSQL's src/backend/access/transam/xact.c."""
+
+LOCK_SECONDS = 60
+"""How long to wait for a lock that a client of the database may have."""
+
+_TABLES = r"""
+select nspname::text, relname::text
+from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+where relkind = 'r' and relpersistence <> 't'
+    and nspname <> 'information_schema' and nspname not like 'pg\_%'
+order by nspname collate "C", relname collate "C"
+"""
 
 _INIT_FORK = "_init"
 
@@ -142,6 +156,32 @@ class Postgres:
                     "their own: `pgstrata status` says what is missing for the sandbox"
                 ),
             )
+
+    def tool_environment(self, server: Server) -> dict[str, str]:
+        return {"PGOPTIONS": own_options(server.endpoint.major)}
+
+    async def databases(self, server: Server) -> tuple[str, ...]:
+        async with engine_connection(server) as connection:
+            cursor = await connection.execute(
+                "select datname::text from pg_database"
+                ' where datallowconn and not datistemplate order by datname collate "C"'
+            )
+            return tuple(name for (name,) in await cursor.fetchall())
+
+    async def count_rows(self, server: Server, database: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        async with engine_connection(server, database) as connection:
+            await connection.execute(f"set lock_timeout = '{LOCK_SECONDS}s'")
+            cursor = await connection.execute(_TABLES)
+            for schema, table in await cursor.fetchall():
+                # Not of those that inherit from it, which are counted themselves.
+                query = sql.SQL("select count(*) from only {}").format(
+                    sql.Identifier(schema, table)
+                )
+                row = await (await connection.execute(query)).fetchone()
+                assert row is not None
+                counts[f"{schema}.{table}"] = row[0]
+        return counts
 
     async def lets_in(self, server: Server) -> bool:
         try:

@@ -23,6 +23,7 @@ from pgstrata.cache.removal import StateRemoval
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
+from pgstrata.diff.comparing import Comparing
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
 from pgstrata.engine import adoption
 from pgstrata.engine.configuration import EngineConfiguration
@@ -213,6 +214,7 @@ async def assemble(
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
         await parts.enter_async_context(Housekeeping(coordinator, database.give_back))
         registry = Registry(store=store, runtime=runtime, turns=turns)
+        restarting = Restarting(root=root, runtime=runtime, store=store, limits=limits, turns=turns)
         yield (
             Service(
                 requests=kinds.requests,
@@ -220,14 +222,21 @@ async def assemble(
                 registry=registry,
                 resetting=resetting,
                 snapshots=instance_snapshots,
+                comparing=Comparing(
+                    snapshots=snapshots,
+                    restarting=restarting,
+                    runtime=runtime,
+                    dbms=dbms,
+                    store=store,
+                    in_use=in_use,
+                    limits=limits,
+                ),
                 deletion=deletion,
                 cache=evictor,
                 verification=Verification(snapshots),
                 runs=Runs(
                     registry=registry,
-                    restarting=Restarting(
-                        root=root, runtime=runtime, store=store, limits=limits, turns=turns
-                    ),
+                    restarting=restarting,
                     runtime=runtime,
                     programs_allowed=settings.engine.allow_programs is not False,
                 ),

@@ -18,6 +18,7 @@ from pgstrata.errors import NotFoundError
 from pgstrata.httpapi import (
     routes_cache,
     routes_config,
+    routes_diff,
     routes_engine,
     routes_jobs,
     routes_registry,
@@ -82,6 +83,7 @@ OPERATIONS: Final = (
     *routes_jobs.OPERATIONS,
     *routes_registry.OPERATIONS,
     *routes_snapshots.OPERATIONS,
+    *routes_diff.OPERATIONS,
     *routes_runs.OPERATIONS,
     *routes_cache.OPERATIONS,
     *routes_config.OPERATIONS,

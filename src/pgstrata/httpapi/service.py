@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from pgstrata.api.configuration import ConfigValue
 from pgstrata.domain.cache import CacheStatus, StateCheck
+from pgstrata.domain.comparison import Comparison, ComparisonRequest
 from pgstrata.domain.deletion import DeleteResult
 from pgstrata.domain.job import Event, Job, Task
 from pgstrata.domain.listing import EngineStatus, Health, ImageEntry, InstanceEntry, NameEntry
@@ -134,6 +135,14 @@ class Snapshots(Protocol):
         """
 
 
+class Comparing(Protocol):
+    """Comparing states and instances."""
+
+    async def compare(self, request: ComparisonRequest) -> Comparison:
+        """How the two differ. Raises ``InvalidArgumentError``, ``NotFoundError``, and
+        ``NotComparedError`` or others if they cannot be compared."""
+
+
 class Deletion(Protocol):
     """Deletion of states and instances."""
 
@@ -231,6 +240,7 @@ class Service:
     registry: Registry
     resetting: Resetting
     snapshots: Snapshots
+    comparing: Comparing
     deletion: Deletion
     cache: Cache
     verification: Verification

@@ -13,6 +13,7 @@ import msgspec
 
 from pgstrata.api.configuration import ConfigValue
 from pgstrata.domain.cache import CacheStatus, StateCheck
+from pgstrata.domain.comparison import Comparison, ComparisonRequest, RowCount
 from pgstrata.domain.deletion import DeleteNode, DeleteResult
 from pgstrata.domain.image import Installation
 from pgstrata.domain.job import ErrorBody, Event, Job, Result, Status, Task
@@ -86,6 +87,7 @@ class MemoryEngine:
             registry=self,
             resetting=self,
             snapshots=self,
+            comparing=self,
             deletion=self,
             engine=self,
             cache=Cache(self),
@@ -393,6 +395,27 @@ class MemoryEngine:
         )
         self.state_rows[state.state_id] = state
         return state
+
+    async def compare(self, request: ComparisonRequest) -> Comparison:
+        """Alike if they are called the same; ``hang`` is compared for ever."""
+        if "hang" in (request.a, request.b):
+            self.waiting += 1
+            self.waited.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self.waiting -= 1
+        if "nope" in (request.a, request.b):
+            raise NotFoundError("There is no 'nope'.", remedy="List them.")
+        different = request.a != request.b
+        return Comparison(
+            different=different,
+            schema="--- a\n+++ b\n" if different else "",
+            added=("TABLE public.t",) if different else (),
+            removed=(),
+            changed=(),
+            rows=(RowCount(database="d", table="t", a=1, b=None),) if request.rows else None,
+        )
 
     async def health(self) -> Health:
         return Health(ok=True, version="0.1.0", instance_id="f" * 32, pid=42)
