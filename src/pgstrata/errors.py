@@ -74,6 +74,11 @@ def split_details(details: str | None) -> tuple[str | None, str | None]:
     return first or None, (rest.removeprefix("\n") if first else rest) or None
 
 
+def known_codes() -> frozenset[str]:
+    """Return every code that there is a class for."""
+    return frozenset(_BY_CODE)
+
+
 def is_known(code: str) -> bool:
     """Return whether there is a class for a code."""
     return code in _BY_CODE

@@ -1,0 +1,1 @@
+ln -s "$(dirname "$(dirname "$(command -v pgstrata)")")" .venv

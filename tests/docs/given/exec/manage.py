@@ -1,0 +1,9 @@
+"""As `django-admin startproject` writes it, in short."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+execute_from_command_line(sys.argv)

@@ -1,0 +1,1 @@
+create table product (id int primary key, name text);

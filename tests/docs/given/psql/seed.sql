@@ -1,0 +1,1 @@
+\copy product from products.csv csv

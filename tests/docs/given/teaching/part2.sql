@@ -1,0 +1,1 @@
+insert into planet values ('Earth');

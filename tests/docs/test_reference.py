@@ -1,0 +1,107 @@
+"""Tables in the docs say all that there is, and nothing that there is not."""
+
+import re
+from typing import Any, get_args
+
+import pytest
+
+from pgstrata import errors
+from pgstrata.domain.cache import CheckOutcome
+from pgstrata.domain.deletion import BlockedBy, DeleteOutcome
+from pgstrata.domain.job import EventType, Status
+from pgstrata.domain.listing import InstanceStatus, NameStatus
+from pgstrata.domain.plan import ReasonCode, TaskSpec
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.run import RunEventType
+from pgstrata.httpapi.app import OPERATIONS
+from pgstrata.settings import OWN_SERVER_SETTINGS, THROW_AWAY_SETTINGS
+from tests.docs.pages import PAGES, ROOT
+
+Rows = list[list[str]]
+
+CLIENTS_OWN = {"engine_unreachable", "timed_out", "job_failed"}
+
+
+def tables(name: str) -> dict[tuple[str, str], Rows]:
+    """The rows of a page's tables, by the heading they stand below and the first cell of theirs."""
+    found: dict[tuple[str, str], Rows] = {}
+    heading = ""
+    rows: Rows | None = None
+    for line in (ROOT / "docs" / name).read_text().splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if not line.startswith("|"):
+            rows = None
+            continue
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split(" | ")]
+        if rows is None:
+            rows = found.setdefault((heading, cells[0]), [])
+        elif not set(line) <= set("|-"):
+            rows.append(cells)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("heading", "column", "words"),
+    [
+        ("Jobs and tasks", "status", Status),
+        ("Jobs and tasks", "task", [spec.__struct_config__.tag for spec in get_args(TaskSpec)]),
+        ("Instances", "status", get_args(InstanceStatus)),
+        ("Names", "status", get_args(NameStatus)),
+        ("Why a step is cached or must be built", "reason", get_args(ReasonCode)),
+        ("Events of a job", "type", get_args(EventType)),
+        ("Events of a run", "type", get_args(RunEventType)),
+        ("Removing", "outcome", get_args(DeleteOutcome) + get_args(CheckOutcome)),
+        ("Removing", "blocked", get_args(BlockedBy)),
+    ],
+)
+def test_every_status_event_and_reason_is_explained(heading: str, column: str, words: Any) -> None:
+    explained = [row[0] for row in tables("statuses.md")[heading, column]]
+    assert sorted(explained) == sorted(map(str, words))
+
+
+def test_every_error_is_explained_with_its_status_and_exit_code() -> None:
+    rows = tables("errors.md")["Error codes", "code"]
+    classes = {code: errors.error_class(code, 500) for code in errors.known_codes()}
+    assert {row[0]: row[1:-1] for row in rows} == {
+        code: [str(kind.exit_code)]
+        if code in CLIENTS_OWN
+        else [str(kind.http_status), str(kind.exit_code)]
+        for code, kind in classes.items()
+    }
+
+
+def test_every_setting_that_servers_get_is_explained_with_its_value() -> None:
+    rows = tables("instances.md")["The server's settings", "setting"]
+    assert {row[0]: row[1].strip("`") for row in rows} == THROW_AWAY_SETTINGS
+
+
+def test_every_setting_that_nobody_can_change_is_named() -> None:
+    text = (ROOT / "docs" / "instances.md").read_text()
+    assert [name for name in OWN_SERVER_SETTINGS if f"`{name}`" not in text] == []
+
+
+def test_every_route_of_the_api_is_named() -> None:
+    rows = tables("http.md")["Every route", "method"]
+    assert sorted((row[0], row[1]) for row in rows) == sorted(
+        (operation.method, operation.path) for operation in OPERATIONS
+    )
+
+
+def test_every_field_that_all_requests_have_is_explained() -> None:
+    cells = [row[0] for row in tables("http.md")["Preparing", "field"]]
+    named = {name for cell in cells for name in re.findall(r"[a-z_]+", cell)}
+    assert named == {field for field in PrepareRequest.__struct_fields__ if field != "fields"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_lead_only_to_pages_that_there_are(page: Any) -> None:
+    text = page.read_text()
+    links = {page.parent / link for link in re.findall(r"\]\(([^)#:]+\.md)\)", text)}
+    named = {ROOT / name for name in re.findall(r"`(docs/[^` ]+\.md)`", text)}
+    assert [str(path) for path in links | named if not path.exists()] == []
+
+
+def test_every_page_is_named_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [page.name for page in PAGES if page.name not in readme] == ["README.md"]
