@@ -7,7 +7,7 @@ from pgstrata.domain.listing import ImageEntry, InstanceEntry, InstanceStatus, N
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.name import Name, invalid
 from pgstrata.domain.state import State
-from pgstrata.errors import InvalidNameError, NotFoundError
+from pgstrata.errors import InvalidArgumentError, InvalidNameError, NotFoundError
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
 from pgstrata.store.finding import find_instance

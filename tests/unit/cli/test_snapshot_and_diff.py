@@ -9,7 +9,7 @@ from pgstrata.domain.comparison import Comparison, RowCount
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import INSTANCE, STATE
 from tests.unit.client.fake_engine import FakeEngine
-from tests.unit.httpapi.samples import a_name, a_state, an_instance
+from tests.unit.httpapi.samples import a_name, a_state
 
 NO = {"code": "not_found", "message": "there is no 'nope'", "details": "look"}
 
