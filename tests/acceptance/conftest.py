@@ -119,6 +119,18 @@ class Terminal:
                     found.append(process)
         return found
 
+    def statement_of_a_step(self) -> psutil.Process:
+        """The server process that carries out a ``DO``, once there is one that sleeps in it.
+
+        SIGINT cancels the statement.
+        """
+        while True:
+            for child in self.below_the_engine("postgres"):
+                with suppress(psutil.Error):
+                    title = " ".join(child.cmdline()).rstrip()
+                    if title.endswith(" DO") and child.status() == psutil.STATUS_SLEEPING:
+                        return child
+
     @contextmanager
     def connected(self) -> Iterator[Engine]:
         """The engine that runs, for what takes no command to see."""

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,6 +24,25 @@ def servers_of(store: Path) -> list[psutil.Process]:
     ]
 
 
+SLOW_STEP = """do $$ begin perform pg_sleep(600);
+exception when query_canceled then perform pg_sleep(1); end $$"""
+"""Lasts until its statement is cancelled, and a second more."""
+SLOW = ("-c", "select 1", "-c", SLOW_STEP, "-c", "select 3")
+
+
+def in_a_slow_step(pgstrata: Terminal) -> tuple[str, psutil.Process, psutil.Process]:
+    """A job in its second step, its engine, and the server's process that is told to go on."""
+    job_id = pgstrata("prepare:psql", "--no-watch", "--", *SLOW).stdout.strip().removeprefix("JOB=")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    return job_id, engine, pgstrata.statement_of_a_step()
+
+
+def let_the_next_go_on(pgstrata: Terminal) -> None:
+    """Start the next engine, and end the slow step when that has come to it again."""
+    pgstrata("engine", "start")
+    pgstrata.statement_of_a_step().send_signal(signal.SIGINT)
+
+
 def test_instances_outlive_a_killed_engine_and_are_adopted_by_the_next(
     shared: Terminal,
 ) -> None:
@@ -42,15 +60,10 @@ def test_instances_outlive_a_killed_engine_and_are_adopted_by_the_next(
 def test_a_kill_in_the_middle_of_a_step_leaves_nothing_and_the_job_goes_on(
     shared: Terminal,
 ) -> None:
-    started = shared(
-        "prepare:psql", "--no-watch", "--", "-c", "select 1", "-c", "select pg_sleep(1)"
-    )
-    job_id = started.stdout.strip().removeprefix("JOB=")
-    engine = psutil.Process(shared.engine_file()["pid"])
-    while not shared.below_the_engine("psql"):
-        assert engine.is_running()
+    job_id, engine, _ = in_a_slow_step(shared)
     engine.kill()
     engine.wait()
+    let_the_next_go_on(shared)
     assert shared("watch", job_id).stdout.startswith("DSN=")
     shared("engine", "stop")
     for area in ("work", "building"):
@@ -173,36 +186,12 @@ def test_a_private_umask_does_not_keep_the_servers_out_of_a_new_store(pgstrata: 
         os.umask(before)
 
 
-SLOW_STEP = "select pg_sleep(1)"
-SLOW = ("-c", "select 1", "-c", SLOW_STEP, "-c", "select 3")
-
-
-def is_slow(tool: psutil.Process) -> bool:
-    """Whether a psql carries out the slow step; one that has ended does not."""
-    with suppress(psutil.NoSuchProcess):
-        return SLOW_STEP in tool.cmdline()
-    return False
-
-
-def in_a_slow_step(pgstrata: Terminal) -> tuple[str, psutil.Process, psutil.Process]:
-    """A job whose second step runs for a second, its engine, and the step's psql."""
-    job_id = pgstrata("prepare:psql", "--no-watch", "--", *SLOW).stdout.strip().removeprefix("JOB=")
-    engine = psutil.Process(pgstrata.engine_file()["pid"])
-    while True:
-        for tool in pgstrata.below_the_engine("psql"):
-            if is_slow(tool):
-                return job_id, engine, tool
-        assert engine.is_running()
-
-
 def test_an_engine_told_to_stop_lets_the_step_reach_its_state_and_leaves_the_rest(
     pgstrata: Terminal,
 ) -> None:
-    job_id, engine, psql = in_a_slow_step(pgstrata)
-    # However slow this machine is, the step does not end before the engine was told.
-    psql.suspend()
+    job_id, engine, statement = in_a_slow_step(pgstrata)
     engine.send_signal(signal.SIGTERM)
-    psql.resume()
+    statement.send_signal(signal.SIGINT)
     engine.wait(timeout=300)
     assert servers_of(pgstrata.store) == []
     assert len(list((pgstrata.store / "states").iterdir())) == 2
@@ -217,12 +206,14 @@ def test_told_twice_an_engine_ends_at_once(shared: Terminal) -> None:
     engine.send_signal(signal.SIGTERM)
     engine.wait(timeout=300)
     assert servers_of(shared.store) == []
+    let_the_next_go_on(shared)
     assert shared("watch", job_id).stdout.startswith("DSN=")
 
 
 def test_what_is_asked_of_an_engine_that_is_stopping_goes_to_the_next(shared: Terminal) -> None:
-    _, engine, _ = in_a_slow_step(shared)
+    _, engine, statement = in_a_slow_step(shared)
     engine.send_signal(signal.SIGTERM)
+    statement.send_signal(signal.SIGINT)
     assert shared.prepare("-c", "select 4").startswith("postgresql://")
     assert shared.engine_file()["pid"] != engine.pid
 

@@ -91,7 +91,7 @@ def test_an_instance_is_still_known_after_the_clock_was_set(
     dsn = shared.prepare("-c", "select 1")
     shared("engine", "stop")
     # What the kernel says of start times in seconds moves with the clock; what was noted does not.
-    with closing(sqlite3.connect(shared.store / "shared.db")) as database, database:
+    with closing(sqlite3.connect(shared.store / "pgstrata.db")) as database, database:
         [(body,)] = database.execute("select body from instances")
         instance = json.loads(body)
         process = json.loads(instance["server"]["handle"])

@@ -1,6 +1,5 @@
 """A changelog through the front door: pgstrata prepare:lb, and what comes with it."""
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -194,7 +193,7 @@ def test_a_file_that_changes_before_its_step_fails_the_job_by_its_name(shell: Te
     shell.write("a.xml", changelogs.xml(waiting, reading))
     shell.write("late.sql", "create table before ()")
     job = shell.json("prepare:lb", "--no-watch", "--", *UPDATE)["job_id"]
-    statement = statement_of_a_step(shell)
+    statement = shell.statement_of_a_step()
     changed = shell.write("late.sql", "create table after ()")
     # PostgreSQL's way to cancel a statement, which that changeset lets fail.
     statement.send_signal(signal.SIGINT)
@@ -203,15 +202,6 @@ def test_a_file_that_changes_before_its_step_fails_the_job_by_its_name(shell: Te
     assert [step["cached"] for step in plan(shell, *UPDATE)] == [True, False]
     dsn, _said = prepare(shell, *UPDATE)
     assert count(dsn, "after") == 0
-
-
-def statement_of_a_step(shell: Terminal) -> psutil.Process:
-    """The server process that carries out a ``DO``, once there is one."""
-    while True:
-        for child in shell.below_the_engine("postgres"):
-            with contextlib.suppress(psutil.Error):
-                if " ".join(child.cmdline()).rstrip().endswith(" DO"):
-                    return child
 
 
 def test_an_engine_that_is_killed_takes_its_java_along_and_the_next_one_goes_on(
