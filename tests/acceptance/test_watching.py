@@ -116,17 +116,17 @@ def test_an_engine_that_is_stopped_and_started_again_is_found_again(shared: Term
     assert_shown_once(shared, job_id, heard + err)
 
 
-def test_connections_that_break_again_and_again_cost_no_line(shared: Terminal) -> None:
-    shared.write("talk.sql", TALKING)
-    job_id = submitted(shared, "-f", "talk.sql")
-    file = shared.engine_file()
+def test_connections_that_break_again_and_again_cost_no_line(pgstrata: Terminal) -> None:
+    pgstrata.write("talk.sql", TALKING)
+    job_id = submitted(pgstrata, "-f", "talk.sql")
+    file = pgstrata.engine_file()
     with breaking(urlsplit(file["endpoint"]).netloc, after=1500) as (endpoint, broken):
         environment = {"PGSTRATA_ENDPOINT": endpoint, "PGSTRATA_TOKEN": file["authToken"]}
-        with watching(shared, job_id, **environment) as process:
+        with watching(pgstrata, job_id, **environment) as process:
             out, err = rest_of(process)
         assert len(broken) > 3
     assert out.startswith("DSN=")
-    assert_shown_once(shared, job_id, err)
+    assert_shown_once(pgstrata, job_id, err)
 
 
 @contextmanager
