@@ -51,7 +51,9 @@ def test_an_alias_stands_for_its_recipe_with_paths_from_its_file(
 
 def test_an_alias_is_planned_too(repository: Path, fake: FakeEngine, pgstrata: Pgstrata) -> None:
     script_job(fake, PLANNED)
-    assert pgstrata("plan", "shop", "--image", "postgres:18").exit_code == 0
+    ran = pgstrata("plan", "shop", "--image", "postgres:18", "--output", "json")
+    assert ran.exit_code == 0
+    assert "tasks" in json.loads(ran.out)
     assert fake.submitted["plan_only"]
     assert fake.submitted["image_id"] == "postgres:18"
     assert fake.submitted["work_dir"] == str(repository / "db")

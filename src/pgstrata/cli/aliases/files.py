@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pgstrata.cli.near import nearest
 from pgstrata.errors import InvalidArgumentError
 
 Use = Literal["prep", "run"]
@@ -121,16 +122,14 @@ def _entered(above: Path, directories: Iterable[str]) -> Iterator[str]:
 def _not_found(
     word: str, use: Use, known: Iterable[AliasFile], directory: Path
 ) -> InvalidArgumentError:
-    from difflib import get_close_matches
-
     name = (recognise(Path(word)) or AliasFile(Path(word), Path(word).name, use)).name
     others = [one for one in known if one.use != use and one.name == name]
     names = [one.name for one in known if one.use == use]
     if others:
         command = COMMANDS[others[0].use][0]
         remedy = f"there is one to {command}: pgstrata {command} {name}"
-    elif similar := get_close_matches(name, names, n=1):
-        remedy = f"did you mean {similar[0]}?"
+    elif similar := nearest(name, names):
+        remedy = f"did you mean {similar}?"
     elif names:
         remedy = f"there are: {', '.join(sorted({*names}))}"
     else:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.cli.aliases.files import AliasFile
+from pgstrata.cli.near import nearest
 from pgstrata.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class _Reader:
         for key, value in root.value:
             name = str(key.value) if key.tag == _TEXT else f"({_type(key)})"
             if name not in FIELDS:
-                self._fault(key, f'there is no field "{name}"', _nearest(name, FIELDS))
+                self._fault(key, f'there is no field "{name}"', _meant(name, FIELDS))
             elif name in found:
                 self._fault(key, f"{name} is there twice", "keep one of them")
             else:
@@ -135,7 +136,7 @@ class _Reader:
                 self._fault(root, f"{name} is missing", remedy)
         kind = self._text("kind", found.get("kind"))
         if kind is not None and kind not in (kinds := self._kinds()):
-            self._fault(found["kind"], f'there is no kind "{kind}"', _nearest(kind, kinds))
+            self._fault(found["kind"], f'there is no kind "{kind}"', _meant(kind, kinds))
         image = self._text("image", found.get("image"))
         args = tuple(self._args(found.get("args")))
         return None if kind is None else Recipe(kind, image, args)
@@ -183,8 +184,6 @@ def _type(node: Any) -> str:
     return _TYPES.get(node.tag, f"of the type {node.tag}")
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    similar = get_close_matches(word, known, n=1)
-    return f"did you mean {similar[0]}?" if similar else f"there are: {', '.join(known)}"
+def _meant(word: str, known: Sequence[str]) -> str:
+    similar = nearest(word, known)
+    return f"did you mean {similar}?" if similar else f"there are: {', '.join(known)}"
