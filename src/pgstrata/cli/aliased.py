@@ -7,7 +7,7 @@ from pgstrata.cli.aliases import files, reading
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given, parse
 from pgstrata.cli.preparing import WATCH_OPTIONS
-from pgstrata.cli.recipe import INSTANCE_OPTIONS, PLAN_OPTIONS, request_of
+from pgstrata.cli.recipe import FROM, INSTANCE_OPTIONS, PLAN_OPTIONS, request_of
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds import plugins
 from pgstrata.kinds.plugin import KindPlugin, Option
@@ -69,6 +69,9 @@ def request(context: Context, chosen: Chosen) -> "PrepareRequest":
     recipe = reading.read(chosen.alias)
     plugin = plugins.find(recipe.kind)
     assert plugin is not None
+    if chosen.given.has(FROM.name):
+        # A state has an image already.
+        recipe = recipe._replace(image=None)
     own = arguments(plugin, recipe)
     options = (*own.options, *chosen.given.options)
     # Paths in the file are relative to the file.

@@ -118,6 +118,15 @@ def test_what_cannot_be_meant_is_refused_with_what_could(
     assert told in ran.err
 
 
+@pytest.mark.usefixtures("repository")
+def test_what_starts_from_a_state_has_the_image_of_that(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    script_job(fake, PLANNED)
+    assert pgstrata("plan", "shop", "--from", "seeded").exit_code == 0
+    assert (fake.submitted["from"], fake.submitted.get("image_id", "")) == ("seeded", "")
+
+
 def test_of_two_with_one_name_a_path_chooses(
     repository: Path, fake: FakeEngine, pgstrata: Pgstrata
 ) -> None:
