@@ -108,7 +108,7 @@ def test_a_tree_with_a_connected_client_stays_whole(pgstrata: Terminal) -> None:
     [root] = [key for key, state in states(pgstrata).items() if state.parent_state_id is None]
     with psycopg.connect(dsn) as client:
         refused = pgstrata("rm", "-r", root, exit_code=4)
-        assert "clients are connected" in refused.stderr
+        assert "clients are connected" in refused.stdout
         assert client.execute("select 1").fetchone() == (1,)
         assert pgstrata.json("ls", "-i")["instances"] == [instance]
         assert len(states(pgstrata)) == 2

@@ -4,7 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from pgstrata.cli.removal import tree
+from pgstrata.domain.deletion import DeleteNode
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import INSTANCE, JOB, STATE
 from tests.unit.client.fake_engine import JOB_ID, FakeEngine
@@ -48,11 +51,20 @@ def test_a_state_is_removed_with_all_below_it(stocked: FakeEngine, pgstrata: Pgs
     ran = pgstrata("rm", "-rf", STATE[:8].upper())
     assert ran.out.splitlines() == [
         "deleted",
-        f"  state {STATE}",
-        f"    instance {INSTANCE} clients: 2",
+        f"  state {STATE}  -f schema.sql",
+        f"    instance {INSTANCE}  clients: 2",
     ]
     (request,) = stocked.requests("DELETE", f"/v1/states/{STATE}")
     assert request.query == {"recurse": "true", "force": "true"}
+
+
+def test_a_tree_names_instances_and_shows_steps() -> None:
+    below = DeleteNode(kind="instance", id=INSTANCE)
+    root = DeleteNode(kind="state", id=STATE, children=(below,))
+    assert tree(root, {STATE: "-f a.sql", INSTANCE: "shop"}) == [
+        f"  state {STATE}  -f a.sql",
+        f"    instance {INSTANCE}  shop",
+    ]
 
 
 def blocked(*, dry_run: bool = False) -> dict[str, Any]:
@@ -68,16 +80,21 @@ def test_what_is_blocked_is_refused_with_the_flag_that_helps(
     ran = pgstrata("rm", "-r", STATE)
     assert ran.exit_code == 4
     assert "hint: --force disconnects its clients" in ran.err
-    assert f"  instance {INSTANCE} clients: 1 - clients are connected" in ran.err
+    assert ran.out.splitlines() == [
+        "blocked",
+        f"  state {STATE}  -f schema.sql",
+        f"    instance {INSTANCE}  clients: 1  - clients are connected",
+    ]
+    assert "clients are connected" not in ran.err
 
 
-def test_a_dry_run_shows_what_would_block_and_is_no_error(
+def test_a_dry_run_shows_what_would_block_and_ends_as_the_removal_would(
     stocked: FakeEngine, pgstrata: Pgstrata
 ) -> None:
     stocked.on("GET", "/v1/states", [a_state(STATE)])
     stocked.on("DELETE", f"/v1/states/{STATE}", blocked(dry_run=True))
     ran = pgstrata("rm", "--dry-run", STATE)
-    assert (ran.exit_code, ran.out.splitlines()[0]) == (0, "blocked")
+    assert (ran.exit_code, ran.out.splitlines()[0]) == (4, "blocked")
     assert stocked.requests("DELETE", f"/v1/states/{STATE}")[0].query == {"dry_run": "true"}
 
 
@@ -89,7 +106,7 @@ def test_json_is_one_document_blocked_or_not(
     stocked.on("DELETE", f"/v1/states/{STATE}", blocked(dry_run=dry_run), 200 if dry_run else 409)
     ran = pgstrata("--output", "json", "rm", *(["--dry-run"] if dry_run else []), STATE)
     assert json.loads(ran.out) == blocked(dry_run=dry_run)
-    assert ran.exit_code == (0 if dry_run else 4)
+    assert ran.exit_code == 4
 
 
 def test_an_ambiguous_prefix_lists_what_it_may_mean(
@@ -117,6 +134,91 @@ def test_what_is_not_there_cannot_be_removed(
     assert hint in ran.err
 
 
-def test_rm_needs_exactly_one_id(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
-    assert pgstrata("rm").exit_code == 2
-    assert pgstrata("rm", "one", "two").exit_code == 2
+@pytest.mark.parametrize("words", [(), ("--all", "shop"), ("shop", "--unused")])
+def test_rm_needs_ids_or_to_be_told_which(
+    stocked: FakeEngine, pgstrata: Pgstrata, words: tuple[str, ...]
+) -> None:
+    assert pgstrata("rm", *words).exit_code == 2
+
+
+OTHER = "77aa88bb" * 8
+
+
+def test_several_are_removed_each_for_itself_and_the_exit_code_is_the_worst(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    stocked.on("GET", "/v1/names/shop", a_name("shop", instance_id=INSTANCE))
+    stocked.on("GET", "/v1/prepare-jobs", [JOB])
+    child = {"kind": "job", "id": JOB_ID, "blocked": "active_tasks"}
+    stocked.on("DELETE", f"/v1/prepare-jobs/{JOB_ID}", result("blocked", **child), 409)
+    gone = result("deleted", kind="instance", id=INSTANCE)
+    stocked.on("DELETE", f"/v1/instances/{INSTANCE}", gone)
+    ran = pgstrata("rm", JOB_ID, "shop", "shop")
+    assert ran.exit_code == 4
+    assert [line for line in ran.out.splitlines() if not line.startswith(" ")] == [
+        "blocked",
+        "deleted",
+    ]
+    document = json.loads(pgstrata("--output", "json", "rm", JOB_ID, "shop").out)
+    assert [one["outcome"] for one in document["removed"]] == ["blocked", "deleted"]
+
+
+def test_nothing_is_removed_if_one_of_several_is_not_there(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    stocked.on("GET", "/v1/names/shop", a_name("shop", instance_id=INSTANCE))
+    assert pgstrata("rm", "shop", "nobody").exit_code == 1
+    assert [one for one in stocked.asked if one.method == "DELETE"] == []
+
+
+def swept(engine: FakeEngine) -> list[str]:
+    return [one.path.rpartition("/")[2] for one in engine.asked if one.method == "DELETE"]
+
+
+def test_unused_states_are_those_without_instances_or_pins_below_them(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    """Of each such tree, only the root is asked for."""
+    ids = {name: f"{number:064x}" for number, name in enumerate("abcdefg", 1)}
+    below = {"b": "a", "c": "b", "d": "a", "e": "d", "g": "f"}
+    more = {"c": {"refcount": 1}, "f": {"pinned": True}}
+    states = [
+        structs.replace(
+            a_state(one, parent=ids[below[name]] if name in below else None), **more.get(name, {})
+        )
+        for name, one in ids.items()
+    ]
+    stocked.on("GET", "/v1/states", states)
+    for one in ids.values():
+        stocked.on("DELETE", f"/v1/states/{one}", result("deleted", id=one))
+    assert pgstrata("rm", "--unused", "--force").exit_code == 0
+    assert swept(stocked) == [ids["d"], ids["g"]]
+
+
+def test_everything_goes_in_an_order_in_which_nothing_is_in_the_way(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    stocked.on("GET", "/v1/prepare-jobs", [JOB])
+    stocked.on("GET", "/v1/instances", [an_instance(INSTANCE)])
+    stocked.on("GET", "/v1/names", [a_name("shop", instance_id=INSTANCE)])
+    stocked.on("GET", "/v1/states", [a_state(STATE), a_state(OTHER, parent=STATE)])
+    paths = (f"prepare-jobs/{JOB_ID}", f"instances/{INSTANCE}", f"states/{STATE}")
+    for path in paths:
+        stocked.on("DELETE", f"/v1/{path}", result("deleted"))
+    stocked.on("DELETE", "/v1/names/shop", b"", 204)
+    assert pgstrata("rm", "--all", "--force").exit_code == 0
+    assert swept(stocked) == [JOB_ID, INSTANCE, "shop", STATE]
+
+
+def test_without_a_terminal_a_sweep_needs_to_be_forced_or_dry(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    stocked.on("GET", "/v1/states", [a_state(STATE)])
+    ran = pgstrata("rm", "--unused")
+    assert (ran.exit_code, swept(stocked)) == (4, [])
+    assert "would remove 1 state with what was made of them" in ran.err
+    assert "--force" in ran.err
+    stocked.on("DELETE", f"/v1/states/{STATE}", result("would_delete", dry_run=True))
+    assert pgstrata("rm", "--unused", "--dry-run").exit_code == 0
+    stocked.on("GET", "/v1/states", [])
+    assert pgstrata("rm", "--unused").out == "nothing to remove\n"

@@ -6,7 +6,7 @@ import pytest
 
 from pgstrata.api.codec import decode, encode
 from pgstrata.api.jobs import JobStatus
-from pgstrata.cli.commands.rm import tree
+from pgstrata.cli.removal import tree
 from pgstrata.cli.rows import Style, state_rows
 from pgstrata.cli.steps import Report, Steps
 from pgstrata.domain.deletion import DeleteResult
@@ -84,7 +84,7 @@ def test_it_is_planned_built_listed_watched_and_deleted(tmp_path: Path, steps: i
                 )
                 told = decode(bytes(delete_answer(done).body), DeleteResult)
                 assert told.outcome == outcome
-                lines = tree(told.root)
+                lines = tree(told.root, {})
                 assert len(lines) == steps + 2
                 assert max(map(len, lines)) < LONGEST
             assert await heart.store.states() == []

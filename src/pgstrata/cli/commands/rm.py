@@ -1,26 +1,32 @@
-"""``rm``: remove an instance, a state or a job."""
+"""``rm``: remove instances, states and jobs."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
+from pgstrata.cli.removal import Labels, consent, everything, labels_of, tree, unused, walk
 from pgstrata.cli.report import report
 from pgstrata.cli.targets import Target, resolve
 from pgstrata.cli.text import at_depth, one_line
-from pgstrata.errors import ConflictError, InvalidArgumentError
+from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError
 from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
     from pgstrata.client.engine import Engine
-    from pgstrata.domain.deletion import BlockedBy, DeleteNode, DeleteResult
+    from pgstrata.domain.deletion import BlockedBy, DeleteResult
 
 ABOUT = """
-Removes one thing and, with -r, everything made from it, and prints the tree. Either all of it is
-removed or nothing. ID is an instance (its id, 8 or more characters of it, or its name), a state
-(the same) or a job (the whole id). A name outlives its instance; once that is gone, `rm`
-gives the name up.
+Removes what is named and, with -r, everything made from it, and prints the tree. Of each, either
+all is removed or nothing. ID is an instance (its id, 8 or more characters of it, or its name), a
+state (the same) or a job (the whole id). A name outlives its instance; once that is
+gone, `rm` gives the name up.
+
+--unused removes the states that no instance was made from, but those that are pinned or have a
+name, and snapshots; --all every instance, name, state and finished job. Both ask first; without a
+terminal, they need -f.
 """
 
 _HINTS: "Mapping[BlockedBy | None, str]" = {
@@ -28,99 +34,118 @@ _HINTS: "Mapping[BlockedBy | None, str]" = {
     "active_tasks": "wait until the job has ended, or use --force",
     "has_descendants": "--recurse also removes what was made from it",
 }
-_REASONS: "Mapping[BlockedBy, str]" = {
-    "active_connections": "clients are connected",
-    "active_tasks": "a job is using it",
-    "has_descendants": "something was made from it",
-    "blocked_by_descendant": "something below it cannot be removed",
-}
 
 
 def run(context: Context, given: Given) -> int:
-    """Find what the id refers to, remove it, and show the tree."""
-    if len(given.words) != 1:
-        raise InvalidArgumentError("rm needs one ID", remedy="`pgstrata ls --all` lists everything")
+    """Find what is meant, remove it, and show the trees. The exit code is the worst one."""
+    sweeping = given.which("--all", "--unused")
+    if sweeping is None and not given.words:
+        raise InvalidArgumentError("rm needs an ID", remedy="`pgstrata ls --all` lists everything")
+    if sweeping is not None and given.words:
+        raise InvalidArgumentError(
+            f"{sweeping} and {given.words[0]} do not go together", remedy="give one of them"
+        )
     engine = context.engine()
-    target = resolve(engine, given.words[0])
+    if sweeping is None:
+        # All of them are found before anything is removed.
+        targets = list(dict.fromkeys(resolve(engine, word) for word in given.words))
+    else:
+        targets = (everything if sweeping == "--all" else unused)(engine)
+        if not given.has("--dry-run"):
+            consent(targets, sweeping, forced=given.has("--force"))
+    recurse = sweeping is not None or given.has("--recurse")
+    labels = {} if context.json else labels_of(engine, targets, recurse=recurse)
+    removed: list[_Removed] = []
+    for target in targets:
+        # What is swept away may be gone by then.
+        with suppress(NotFoundError) if sweeping else nullcontext():
+            removed.append(_remove(engine, target, given, recurse=recurse))
+    _show(context, removed, labels, alone=sweeping is None and len(removed) == 1)
+    refusals = [_refusal(one.target, one.result) for one in removed if one.blocked]
+    for refusal in refusals:
+        # Reported here and not raised: with JSON, the result already is the only document.
+        report(refusal, as_json=False)
+    return refusals[0].exit_code if refusals else 0
+
+
+class _Removed(NamedTuple):
+    """One target, and what became of it."""
+
+    target: Target
+    result: "DeleteResult | None"
+    """None for a name alone."""
+    document: Any
+
+    @property
+    def blocked(self) -> bool:
+        return self.result is not None and self.result.outcome == "blocked"
+
+
+def _remove(engine: "Engine", target: Target, given: Given, *, recurse: bool) -> _Removed:
+    dry_run = given.has("--dry-run")
     if target.kind == "name":
-        return _give_up_name(context, engine, target.id, dry_run=given.has("--dry-run"))
-    result = _remove(engine, target, given)
+        if not dry_run:
+            engine.unbind_name(target.id)
+        outcome = "would_delete" if dry_run else "deleted"
+        document = {
+            "dry_run": dry_run,
+            "outcome": outcome,
+            "root": {"kind": "name", "id": target.id},
+        }
+        return _Removed(target, None, document)
+    flags = {"force": given.has("--force")}
+    if target.kind == "state":
+        flags["recurse"] = recurse
+    result = engine.remove(target.kind, target.id, dry_run=dry_run, **flags)
+    return _Removed(target, result, result)
+
+
+def _show(context: Context, removed: Sequence[_Removed], labels: Labels, *, alone: bool) -> None:
     if context.json:
-        print_document(result)
-    else:
-        print("\n".join([result.outcome.replace("_", " "), *tree(result.root)]))
-    if result.outcome != "blocked" or result.dry_run:
-        return 0
-    # Reported here and not raised: with JSON, the result already is the only document.
-    refusal = _refusal(target, result)
-    report(refusal, as_json=False)
-    return refusal.exit_code
+        documents = [one.document for one in removed]
+        print_document(documents[0] if alone else {"removed": documents})
+        return
+    if not removed:
+        print("nothing to remove")
+    for one in removed:
+        if one.result is None:
+            outcome = one.document["outcome"].replace("_", " ")
+            print(f"{outcome}\n{at_depth(1, one_line(f'name {one.target.id}'))}")
+        else:
+            outcome = one.result.outcome.replace("_", " ")
+            print("\n".join([outcome, *tree(one.result.root, labels)]))
 
 
-def tree(root: "DeleteNode") -> list[str]:
-    """Format a tree of items to remove, one line each."""
-    return [at_depth(depth, _line(node)) for depth, node in _walk(root)]
-
-
-def _give_up_name(context: Context, engine: "Engine", name: str, *, dry_run: bool) -> int:
-    if not dry_run:
-        engine.unbind_name(name)
-    outcome = "would_delete" if dry_run else "deleted"
-    if context.json:
-        root = {"kind": "name", "id": name}
-        print_document({"dry_run": dry_run, "outcome": outcome, "root": root})
-    else:
-        print(f"{outcome.replace('_', ' ')}\n{at_depth(1, one_line(f'name {name}'))}")
-    return 0
-
-
-def _remove(engine: "Engine", target: Target, given: Given) -> "DeleteResult":
-    flags = {name: given.has(f"--{name}") for name in ("recurse", "force")}
-    if target.kind != "state":
-        del flags["recurse"]
-    assert target.kind != "name"
-    return engine.remove(target.kind, target.id, dry_run=given.has("--dry-run"), **flags)
-
-
-def _walk(root: "DeleteNode") -> "Iterator[tuple[int, DeleteNode]]":
-    waiting = [(1, root)]
-    while waiting:
-        depth, node = waiting.pop()
-        yield depth, node
-        waiting.extend((depth + 1, child) for child in reversed(node.children))
-
-
-def _line(node: "DeleteNode") -> str:
-    words = [node.kind, node.id]
-    if node.connections:
-        words.append(f"clients: {node.connections}")
-    if node.blocked:
-        words.append(f"- {_REASONS[node.blocked]}")
-    return one_line(" ".join(words))
-
-
-def _refusal(target: Target, result: "DeleteResult") -> ConflictError:
-    blocked = [node for _, node in _walk(result.root) if node.blocked]
+def _refusal(target: Target, result: "DeleteResult | None") -> ConflictError:
+    assert result is not None
+    blocked = [node for _, node in walk(result.root) if node.blocked]
     hints = [_HINTS[node.blocked] for node in blocked if node.blocked in _HINTS]
+    verb = "would not be" if result.dry_run else "was not"
     return ConflictError(
-        f"{target.kind} {target.id} was not removed, and nothing else",
+        f"{target.kind} {target.id} {verb} removed, and nothing that was made from it",
         remedy="; ".join(dict.fromkeys(hints)) or None,
-        details="\n".join(_line(node) for node in blocked),
     )
 
 
 COMMAND = Command(
-    usage="rm [OPTIONS] ID",
+    usage="rm [OPTIONS] ID…",
     about=ABOUT,
     options=(
         Option(("-r", "--recurse"), "with a state: also the states and instances made from it"),
         Option(("-f", "--force"), "even if clients are connected or a job is using it"),
-        Option(("--dry-run",), "only show what would be removed"),
+        Option(("--dry-run",), "only show what would be removed; exit code 4 if it could not be"),
+        Option(
+            ("--unused",), "every state that no instance was made from and that can be made again"
+        ),
+        Option(("--all",), "everything"),
     ),
     examples=(
         "pgstrata rm shop",
+        "pgstrata rm shop 3f2a9c1d 5f0c2a9d4be14c6f8a3d7e1b2c4f6a80",
         "pgstrata rm --dry-run -r 3f2a9c1d",
         "pgstrata rm -rf 3f2a9c1d",
+        "pgstrata rm --unused",
+        "pgstrata rm --all --force",
     ),
     run=run,
 )
