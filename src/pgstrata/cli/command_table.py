@@ -51,6 +51,7 @@ COMMANDS: dict[str, Entry] = {
     "postgres install": Entry("postgres_install", "download a PostgreSQL with all its extensions"),
     "postgres ls": Entry("postgres_ls", "list every PostgreSQL here, and those to download"),
     "postgres rm": Entry("postgres_rm", "remove one that was downloaded"),
+    "completion": Entry("completion", "print a script that completes words in your shell"),
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 

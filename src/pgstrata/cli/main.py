@@ -13,11 +13,10 @@ from pgstrata.cli import command_table, for_eval
 from pgstrata.cli.command import INTERRUPTED, Command, Context, Detached, Output, help_text
 from pgstrata.cli.near import command_hint, misplaced, option_hint
 from pgstrata.cli.options import HELP, Given, help_before, parse
-from pgstrata.cli.overview import OPTIONS, group_help, overview
+from pgstrata.cli.overview import OPTIONS, group_help, options_anywhere, overview
 from pgstrata.cli.report import report, report_detached
 from pgstrata.config.load import load
 from pgstrata.errors import InvalidArgumentError, PgstrataError
-from pgstrata.kinds.plugin import Option
 from pgstrata.system import environment
 
 USAGE = 2
@@ -108,7 +107,7 @@ def _run(words: Sequence[str]) -> int:
 
 def _run_command(given: Given) -> int:
     command, rest = _find_command(given.words)
-    shared = _options_anywhere(command)
+    shared = options_anywhere(command)
     helping = help_before(rest) if command.passes_on else HELP
     options = (*shared, *command.options, helping)
     parsed = parse(rest, options, pass_on=command.passes_on, own_words=command.own_words)
@@ -125,19 +124,6 @@ def _run_command(given: Given) -> int:
         if explained is None:
             raise
         raise explained from error
-
-
-def _options_anywhere(command: Command) -> tuple[Option, ...]:
-    """The options of all commands as they may stand after this one, before a tool's arguments.
-
-    A letter is the tool's, and some words are.
-    """
-    own = {flag for option in command.options for flag in option.flags} | {*command.flags_of_tool}
-    return tuple(
-        Option((option.name,) if command.passes_on else option.flags, option.about, option.metavar)
-        for option in OPTIONS
-        if option.name not in (HELP.name, "--version") and own.isdisjoint(option.flags)
-    )
 
 
 def _find_command(words: Sequence[str]) -> tuple[Command, Sequence[str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pgstrata.cli import command_table
-from pgstrata.cli.command import option_lines
+from pgstrata.cli.command import Command, option_lines
 from pgstrata.cli.options import HELP, setting_option
 from pgstrata.config.keys import OWN
 from pgstrata.kinds.plugin import Option
@@ -26,6 +26,19 @@ EXAMPLES = (
     "pgstrata ls --all",
     "pgstrata prepare:psql --help",
 )
+
+
+def options_anywhere(command: Command) -> tuple[Option, ...]:
+    """The options of all commands as they may stand after this one, before a tool's arguments.
+
+    A letter is the tool's, and some words are.
+    """
+    own = {flag for option in command.options for flag in option.flags} | {*command.flags_of_tool}
+    return tuple(
+        Option((option.name,) if command.passes_on else option.flags, option.about, option.metavar)
+        for option in OPTIONS
+        if option.name not in (HELP.name, "--version") and own.isdisjoint(option.flags)
+    )
 
 
 def overview() -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Labels = Mapping[str, str]
 """The names of instances and the steps of states, by their ids."""
 
-_REASONS: "Mapping[BlockedBy, str]" = {
+_REASONS: "Mapping[BlockedBy | None, str]" = {
     "active_connections": "clients are connected",
     "active_tasks": "a job is using it",
     "has_descendants": "something was made from it",

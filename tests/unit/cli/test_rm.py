@@ -149,8 +149,8 @@ def test_several_are_removed_each_for_itself_and_the_exit_code_is_the_worst(
 ) -> None:
     stocked.on("GET", "/v1/names/shop", a_name("shop", instance_id=INSTANCE))
     stocked.on("GET", "/v1/prepare-jobs", [JOB])
-    child = {"kind": "job", "id": JOB_ID, "blocked": "active_tasks"}
-    stocked.on("DELETE", f"/v1/prepare-jobs/{JOB_ID}", result("blocked", **child), 409)
+    busy = result("blocked", kind="job", id=JOB_ID, blocked="active_tasks")
+    stocked.on("DELETE", f"/v1/prepare-jobs/{JOB_ID}", busy, 409)
     gone = result("deleted", kind="instance", id=INSTANCE)
     stocked.on("DELETE", f"/v1/instances/{INSTANCE}", gone)
     ran = pgstrata("rm", JOB_ID, "shop", "shop")
@@ -181,7 +181,7 @@ def test_unused_states_are_those_without_instances_or_pins_below_them(
     """Of each such tree, only the root is asked for."""
     ids = {name: f"{number:064x}" for number, name in enumerate("abcdefg", 1)}
     below = {"b": "a", "c": "b", "d": "a", "e": "d", "g": "f"}
-    more = {"c": {"refcount": 1}, "f": {"pinned": True}}
+    more: dict[str, dict[str, Any]] = {"c": {"refcount": 1}, "f": {"pinned": True}}
     states = [
         structs.replace(
             a_state(one, parent=ids[below[name]] if name in below else None), **more.get(name, {})

@@ -14,7 +14,7 @@ from pgstrata.kinds.plugin import Option
 ABOUT = "Shows the last lines of the engine's log, and with -f each new line."
 
 DEFAULT_LINES = 50
-_TAIL_BYTES = 256 * 1024
+_PART_BYTES = 256 * 1024
 _POLL_SECONDS = 0.2
 
 
@@ -43,10 +43,16 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _tail(log: BinaryIO, lines: int) -> bytes:
+    """The last lines; from there on, it is read."""
     end = log.seek(0, 2)
-    log.seek(max(end - _TAIL_BYTES, 0))
-    kept = log.read().splitlines(keepends=True)
-    return b"".join(kept[-lines:] if lines else [])
+    part = _PART_BYTES
+    while True:
+        log.seek(max(end - part, 0))
+        kept = log.read().splitlines(keepends=True)
+        # One line more: the first may be the end of a longer one.
+        if len(kept) > lines or part >= end:
+            return b"".join(kept[-lines:] if lines else [])
+        part *= 2
 
 
 def _show(data: bytes) -> None:
