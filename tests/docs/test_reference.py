@@ -3,21 +3,41 @@
 import re
 from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from pgstrata import errors
-from pgstrata.domain.cache import CheckOutcome
-from pgstrata.domain.deletion import BlockedBy, DeleteOutcome
-from pgstrata.domain.job import EventType, Status
-from pgstrata.domain.listing import InstanceStatus, NameStatus
-from pgstrata.domain.plan import ReasonCode, TaskSpec
+from pgstrata.api.configuration import ConfigValue
+from pgstrata.api.jobs import JobAccepted, JobEntry, JobStatus
+from pgstrata.cli import command_table
+from pgstrata.domain.cache import CacheStatus, CheckOutcome
+from pgstrata.domain.comparison import Comparison
+from pgstrata.domain.deletion import BlockedBy, DeleteNode, DeleteOutcome, DeleteResult
+from pgstrata.domain.job import EventType, Result, Status
+from pgstrata.domain.listing import (
+    EngineStatus,
+    InstanceEntry,
+    InstanceStatus,
+    NameEntry,
+    NameStatus,
+)
+from pgstrata.domain.plan import ReasonCode, StateExecuteTask, TaskSpec
+from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import RunEventType
+from pgstrata.domain.state import State
 from pgstrata.httpapi.app import OPERATIONS
 from pgstrata.settings import OWN_SERVER_SETTINGS, THROW_AWAY_SETTINGS
 from tests.docs.pages import PAGES, ROOT
 
 Rows = list[list[str]]
+
+OWN_WORDS = {
+    *("alias ls", "alias check", "alias create", "run", "cache verify", "config schema", "demo"),
+    *("completion", "engine serve", "engine start", "engine stop", "engine status", "engine logs"),
+    *("liquibase install", "postgres install", "postgres ls", "postgres rm"),
+}
+"""Commands that print JSON for which a look is enough, or none."""
 
 CLIENTS_OWN = {"engine_unreachable", "timed_out", "job_failed"}
 
@@ -105,3 +125,43 @@ def test_pages_lead_only_to_pages_that_there_are(page: Any) -> None:
 def test_every_page_is_named_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     assert [page.name for page in PAGES if page.name not in readme] == ["README.md"]
+
+
+JSON = {
+    "Name": NameEntry,
+    "Instance": InstanceEntry,
+    "State": State,
+    "Job in a list": JobEntry,
+    "Job": JobStatus,
+    "Step": StateExecuteTask,
+    "Accepted job": JobAccepted,
+    "Result": Result,
+    "Removal": DeleteResult,
+    "Node": DeleteNode,
+    "Engine": EngineStatus,
+    "Cache": CacheStatus,
+    "Explanation": Explanation,
+    "Comparison": Comparison,
+    "Value": ConfigValue,
+}
+
+
+@pytest.mark.parametrize("heading", JSON)
+def test_every_field_of_the_json_is_explained(heading: str) -> None:
+    model = JSON[heading]
+    tag = model.__struct_config__.tag_field
+    fields = [field.encode_name for field in msgspec.structs.fields(model)]
+    rows = tables("cli.md")[heading, "field"]
+    assert sorted(row[0] for row in rows) == sorted([*fields, *([tag] if tag else [])])
+
+
+def test_every_command_is_listed_with_what_it_does() -> None:
+    rows = tables("cli.md")["Commands and what they print", "command"]
+    assert {row[0]: row[1] for row in rows} == command_table.overview()
+
+
+def test_every_command_that_prints_models_says_which() -> None:
+    """Or that it is one whose fields nobody needs to know."""
+    documents = tables("cli.md")["JSON", "command"]
+    named = {name.strip("` …") for row in documents for name in row[0].split("`, `")}
+    assert {name.split(":")[0] for name in command_table.overview()} - named == OWN_WORDS

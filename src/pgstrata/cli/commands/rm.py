@@ -102,7 +102,12 @@ def _remove(engine: "Engine", target: Target, given: Given, *, recurse: bool) ->
 
 def _show(context: Context, removed: Sequence[_Removed], labels: Labels, *, alone: bool) -> None:
     if context.json:
-        documents = [one.document for one in removed]
+        import msgspec
+
+        from pgstrata.api.codec import encode
+
+        # Each encoded by itself, since its tree may be deeper than Python's stack.
+        documents = [msgspec.Raw(encode(one.document)) for one in removed]
         print_document(documents[0] if alone else {"removed": documents})
         return
     if not removed:
