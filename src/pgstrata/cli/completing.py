@@ -55,11 +55,15 @@ def _candidates(
     options = (*command.options, *options_anywhere(command), HELP)
     if valued := _awaits_value(rest, options, passes_on=command.passes_on):
         return _VALUES.get(valued, _nothing)(configuration)
-    own = parse(rest, options, pass_on=command.passes_on)
+    own = parse(rest, options, pass_on=command.passes_on, own_words=command.own_words)
     if current.startswith("-"):
-        return () if own.separated or (command.passes_on and own.words) else _flags(options)
+        return (
+            ()
+            if own.separated or (command.passes_on and len(own.words) > command.own_words)
+            else _flags(options)
+        )
     if command.passes_on and own.words:
-        return ()
+        return ()  # a tool's argument
     return _WORDS.get(name, _nothing)(configuration)
 
 
@@ -133,7 +137,10 @@ def _instances(engine: "Engine") -> Iterator[Candidate]:
 
 def _states(engine: "Engine") -> Iterator[Candidate]:
     for item in engine.states():
-        yield short(item.state_id), f"state {one_line(item.prepare_args_normalized)}"
+        yield (
+            item.name or short(item.state_id),
+            f"state {one_line(item.prepare_args_normalized)}",
+        )
 
 
 def _jobs(engine: "Engine") -> Iterator[Candidate]:

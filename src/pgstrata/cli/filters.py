@@ -47,9 +47,9 @@ def _state(engine: "Engine", word: str) -> str:
         return word.lower()
     if word and (name := engine.name(word)) is not None:
         return name.state_id
-    prefixed = bool(_BEGINNING.fullmatch(word))
-    found = [item.state_id for item in engine.states(id_prefix=word)] if prefixed else []
-    return _only(word, "state", found)
+    found = engine.states(id_prefix=word) if _BEGINNING.fullmatch(word) else []
+    named = [item for item in engine.states(name=word) if word and item.name == word]
+    return _only(word, "state", [item.state_id for item in named or found])
 
 
 def _only(word: str, what: str, found: list[str]) -> str:

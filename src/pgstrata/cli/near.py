@@ -84,7 +84,7 @@ def misplaced(
     for word in given.words:
         flag = word.partition("=")[0]
         if not flag.startswith("--") or flag not in said or flag in (refused.remedy or ""):
-            continue
+            continue  # or whoever refused it has said what to do with it
         if flag in ours:
             first = "--" if given.separated else given.words[0]
             return type(refused)(

@@ -38,15 +38,18 @@ def everything(engine: "Engine") -> list[Target]:
 
 
 def unused(engine: "Engine") -> list[Target]:
-    """The states from which no instance was made, directly or not, and which are not pinned.
+    """The states from which no instance was made, directly or not, and that can be made again.
 
-    Of each tree of such states only the root.
+    Those that somebody pinned or named stay. Of each tree of such states only the root.
     """
+    from pgstrata.domain.state import SNAPSHOT
+
     states = engine.states()
     parents = {state.state_id: state.parent_state_id for state in states}
     used: set[str] = set()
     for state in states:
-        found: str | None = state.state_id if state.refcount or state.pinned else None
+        kept = state.refcount or state.pinned or state.name or state.prepare_kind == SNAPSHOT
+        found: str | None = state.state_id if kept else None
         while found is not None and found not in used:
             used.add(found)
             found = parents.get(found)

@@ -82,10 +82,11 @@ def _dsn(item: "InstanceEntry", style: Style) -> str | None:
 
 def state_rows(items: "Sequence[State]", style: Style) -> Table:
     """Format states as a forest, each below its parent."""
-    head = ("STATE", "SIZE", "AGE", "INSTANCES", "PINNED", "IMAGE", "STEP")
+    head = ("STATE", "NAME", "SIZE", "AGE", "INSTANCES", "PINNED", "IMAGE", "STEP")
     return head, [
         (
             at_depth(depth, style.id(item.state_id)),
+            item.name or "-",
             rounded(item.size_bytes),
             age(item.created_at),
             str(item.refcount),

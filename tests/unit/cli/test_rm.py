@@ -175,13 +175,14 @@ def swept(engine: FakeEngine) -> list[str]:
     return [one.path.rpartition("/")[2] for one in engine.asked if one.method == "DELETE"]
 
 
-def test_unused_states_are_those_without_instances_or_pins_below_them(
+def test_unused_states_are_those_that_nobody_uses_or_wants_to_keep(
     stocked: FakeEngine, pgstrata: Pgstrata
 ) -> None:
     """Of each such tree, only the root is asked for."""
-    ids = {name: f"{number:064x}" for number, name in enumerate("abcdefg", 1)}
+    ids = {name: f"{number:064x}" for number, name in enumerate("abcdefghi", 1)}
     below = {"b": "a", "c": "b", "d": "a", "e": "d", "g": "f"}
     more: dict[str, dict[str, Any]] = {"c": {"refcount": 1}, "f": {"pinned": True}}
+    more |= {"h": {"name": "seeded"}, "i": {"prepare_kind": "snapshot"}}
     states = [
         structs.replace(
             a_state(one, parent=ids[below[name]] if name in below else None), **more.get(name, {})
