@@ -34,7 +34,7 @@ from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store, name_taken
 from pgstrata.system.cancellation import finish
 from pgstrata.system.planted import PlantedFileError
-from pgstrata.system.turns import Turns
+from pgstrata.system.turns import Turns, of_name
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class InstanceSnapshots:
             raise InvalidNameError(name, reason)
         token = uuid.uuid4().hex
         async with (
-            self._turns.take(f"name {name or token}"),
+            self._turns.take(of_name(name or token)),
             self._turns.take(instance_id),
         ):
             instance = await self._store.instance(instance_id)
