@@ -164,6 +164,24 @@ def test_a_hidden_server_leaves_no_trace_in_its_directory_and_has_it_back_later(
     assert asyncio.run(rig.runtime.owner_of(data_dir_of(server))) is not None
 
 
+def test_a_server_is_forgotten_in_a_copy_of_its_directory(rig: Rig, server: Server) -> None:
+    data_dir = data_dir_of(server)
+    assert defect(rig, data_dir)
+    rig.dbms.forget_server(data_dir)
+    rig.dbms.forget_server(data_dir)
+    assert asyncio.run(rig.dbms.defect(data_dir, recovers=True)) is None
+
+
+def test_databases_and_rows_are_told_of_a_server_that_answers(rig: Rig, server: Server) -> None:
+    assert asyncio.run(rig.dbms.databases(server)) == ("postgres",)
+    counts = asyncio.run(rig.dbms.count_rows(server, "postgres"))
+    assert sum(counts.values()) == 0
+    asyncio.run(rig.runtime.stop(server, clean=False))
+    for ask in (rig.dbms.databases(server), rig.dbms.count_rows(server, "postgres")):
+        with pytest.raises(ServerError):
+            asyncio.run(ask)
+
+
 def test_a_data_directory_of_another_user_s_is_defective(tmp_path: Path) -> None:
     (tmp_path / "PG_VERSION").write_text("17\n")
     owner = tmp_path.stat().st_uid

@@ -43,7 +43,7 @@ from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.reason import StepRecord
-from pgstrata.domain.state import State
+from pgstrata.domain.state import SNAPSHOT, State
 from pgstrata.errors import ConflictError, ServerError, StateUnusableError
 from pgstrata.prepare.build_leases import BuildLease, BuildLeases
 from pgstrata.prepare.consistency import Situation, reason_to_stop, settings_changed
@@ -497,11 +497,32 @@ class SnapshotOrchestrator:
             await self._fs.remove(directory)
         states = await self._fs.volumes(self._states)
         known = await self._store.existing_states([volume.name for volume in states])
-        orphaned = [volume for volume in states if volume.name not in known]
+        orphaned = [
+            volume
+            for volume in states
+            if volume.name not in known and not await self._row_restored(volume)
+        ]
         for volume in (*await self._fs.volumes(self._building), *orphaned):
             await self._fs.remove(volume)
         for area in (self._root, *self.areas):
             await self._fs.purge(area)
+
+    async def _row_restored(self, volume: Path) -> bool:
+        """Whether a state without a row got it back, since nothing could build the state again.
+
+        A power failure may have taken the newest rows, or a kill come just before this one.
+        """
+        row = await self._row(volume)
+        if row is None or row.prepare_kind != SNAPSHOT:
+            return False
+        if (await self._store.evidence((row.state_id,), None)).removals:
+            return False  # it was removed, and only its files are left
+        try:
+            await self._store.add_state(row)
+        except ConflictError:
+            _log.warning("state %s loses its name %s", row.state_id, row.name)
+            await self._store.add_state(msgspec.structs.replace(row, name=None))
+        return True
 
     async def _base(self, base: str, initialise: Initialise) -> Path:
         volume = self._bases / base.rpartition(":")[2]

@@ -53,6 +53,11 @@ def test_a_state_is_found_by_its_name(stocked: FakeEngine, pgstrata: Pgstrata) -
     assert pgstrata("pin", "nope").exit_code == 1
 
 
+def test_a_list_of_states_has_their_names(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    title = a_state(STATE).prepare_args_normalized
+    assert f"seeded: {title}" in pgstrata("ls", "-s").out
+
+
 def found(**more: object) -> Comparison:
     alike = Comparison(different=False, schema="", added=(), removed=(), changed=())
     return replace(alike, **more)

@@ -19,6 +19,7 @@ from pgstrata.errors import (
     StateUnusableError,
 )
 from pgstrata.settings import CacheCapacity
+from pgstrata.store.memory import MemoryStore
 from tests.unit.prepare.heart import Heart, engine, run
 
 
@@ -182,6 +183,42 @@ def test_a_server_that_does_not_start_again_is_told_of(tmp_path: Path) -> None:
             assert await heart.statefs.volumes(tmp_path / "work") == []
             [after] = await heart.store.instances()
             assert after == replace(instance, paused="stopped")
+
+    run(scenario())
+
+
+def test_one_whose_row_is_lost_is_not(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            instance = await changed(heart)
+            kept = [
+                await heart.instance_snapshots.snapshot(instance.instance_id, name=name)
+                for name in ("seeded", "other")
+            ]
+        heart.store = MemoryStore()  # the rows of recipes' states are lost with them
+        await heart.store.add_state(replace(kept[1], state_id="f" * 64))
+        heart.start_engine()
+        async with engine(heart):
+            known = {state.state_id: state for state in await heart.store.states()}
+            assert known.keys() - {"f" * 64} == {state.state_id for state in kept}
+            assert known[kept[0].state_id].name == "seeded"
+            assert known[kept[1].state_id].name is None
+            assert all(known[state.state_id].pinned for state in kept)
+
+    run(scenario())
+
+
+def test_one_that_was_removed_stays_so_whatever_is_left_of_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            instance = await changed(heart)
+            state = await heart.instance_snapshots.snapshot(instance.instance_id)
+            await heart.store.remove_all(state_ids=[state.state_id], instance_ids=[])
+        heart.start_engine()
+        async with engine(heart):
+            await check_nothing_else_is_there(heart, instance)
 
     run(scenario())
 
