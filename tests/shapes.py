@@ -196,6 +196,8 @@ class StateEntry(Strict, kw_only=True):
     shared_bytes: Number = UNSET
     build_seconds: float | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    settings: dict[str, str] | UnsetType = UNSET
 
 
 class InstanceEntry(Strict, kw_only=True):
