@@ -213,7 +213,10 @@ class NativeRig:
         return path.exists()
 
     def remove(self, path: Path) -> None:
-        path.unlink()
+        if path.is_dir():  # its server may be about to write to it
+            path.rename(path.with_name(f"removed-{path.name}"))
+        else:
+            path.unlink()
 
     def kill(self, server: Server) -> None:
         process = psutil.Process(pid_of(server))

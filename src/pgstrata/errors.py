@@ -219,6 +219,18 @@ class StepFailedError(PgstrataError):
     exit_code = 1
 
 
+INTERRUPTED = "it is no fault of the step's: prepare again"
+"""What to do about a step that was interrupted."""
+
+
+class StepInterruptedError(PgstrataError):
+    """A step's server or tool was ended from outside, which is no fault of the step's."""
+
+    code = "step_interrupted"
+    http_status = 503
+    exit_code = 1
+
+
 class LimitExceededError(PgstrataError):
     """A server was stopped since it took more of the machine than it may."""
 

@@ -1,6 +1,9 @@
-"""What is lost when a process of a server dies: nothing that was committed."""
+"""When a process of a server dies, nothing is lost, and nobody else is blamed."""
 
+import select
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import psutil
@@ -38,3 +41,37 @@ def test_what_was_committed_outlives_a_killed_backend(shared: Terminal, commits:
                 session.execute("insert into t values (%s)", (n,))
             kill_the_backend(shared)
         assert rows_once_it_recovered(dsn) == killed * commits
+
+
+def kill_the_one_at_work(pgstrata: Terminal, program: str, but: set[int]) -> int:
+    """Wait until a process works for a step, and kill it. Those before it do not count."""
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline:
+        for process in pgstrata.below_the_engine(program):
+            with suppress(psutil.NoSuchProcess):
+                at_work = program == "psql" or "SELECT" in process.cmdline()[0]
+                if process.pid not in but and at_work:
+                    process.send_signal(signal.SIGKILL)
+                    return process.pid
+        select.select([], [], [], 0.02)
+    raise AssertionError(f"no {program} is at work")
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [("postgres", " with pid "), ("psql", "psql was ended by ")],
+)
+def test_what_was_killed_from_outside_is_told_and_tried_again_and_the_script_is_not_blamed(
+    shared: Terminal, program: str, told: str
+) -> None:
+    shared("ls")  # there is an engine to look below
+    step = ("-c", "select pg_sleep(600)")
+    with ThreadPoolExecutor() as pool:
+        ending = pool.submit(shared, "-v", "prepare:psql", "--", *step, exit_code=1)
+        first = kill_the_one_at_work(shared, program, set())
+        kill_the_one_at_work(shared, program, {first})
+        said = ending.result().stderr
+    assert said.count(told) == said.count("signal 9 (SIGKILL)") == 2, said
+    assert "the step is run once more" in said
+    assert "correct" not in said
+    assert "prepare again" in said

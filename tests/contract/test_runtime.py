@@ -280,6 +280,29 @@ def test_a_killed_server_is_not_alive_and_owns_nothing(rig: Rig) -> None:
     asyncio.run(rig.runtime.stop(server))
 
 
+def test_a_server_whose_files_are_gone_is_not_alive_and_can_be_stopped(rig: Rig) -> None:
+    data_dir = rig.cluster()
+    server = asyncio.run(rig.runtime.start(rig.image, data_dir))
+    rig.remove(data_dir)
+    assert not asyncio.run(rig.runtime.alive(server))
+    asyncio.run(rig.runtime.stop(server))
+
+
+def test_what_ended_a_server_is_witnessed_and_that_nothing_did(rig: Rig) -> None:
+    async def watch(data_dir: Path) -> None:
+        server = await rig.runtime.start(rig.image, data_dir)
+        witness = rig.runtime.witness(server)
+        assert await witness.harm("ERROR:  division by zero") is None
+        rig.kill(server)
+        harm = await witness.harm("server closed the connection unexpectedly")
+        assert harm is not None
+        assert harm.from_outside
+        assert harm.what == "the server was ended"
+        await rig.runtime.stop(server)
+
+    asyncio.run(watch(rig.cluster()))
+
+
 def test_at_a_start_servers_without_an_instance_are_ended_and_the_others_stay(rig: Rig) -> None:
     async def clear(data_dirs: list[Path]) -> list[bool]:
         start = rig.runtime.start

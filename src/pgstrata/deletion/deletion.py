@@ -59,7 +59,8 @@ class Deletion:
     ) -> DeleteResult:
         """Delete an instance; one with connected clients only with ``force``.
 
-        Raises ``NotFoundError``, ``ServerError`` if its server cannot be queried for its clients.
+        Raises ``NotFoundError``, ``ServerError`` if its server cannot be queried for its clients,
+        which ``force`` does without.
         """
         async with self._turns.take(instance_id):
             instance = await self._store.instance(instance_id)
@@ -133,9 +134,13 @@ class Deletion:
             return Use(alive=False, connections=0)
         try:
             return Use(alive=True, connections=await self._dbms.connections(instance.server))
-        except ServerError:
+        except ServerError as error:
             # A server that no longer answers can still be removed.
             if not force:
+                error.remedy = (
+                    "remove it without knowing who is connected: --force (force=true); "
+                    f"its log may say what is wrong: {instance.server.log}"
+                )
                 raise
             return Use(alive=True, connections=0)
 

@@ -20,7 +20,14 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.reason import Evidence, Removal, StepRecord, step_record
 from pgstrata.domain.state import State
-from pgstrata.errors import ConflictError, LimitExceededError, PgstrataError, StepFailedError
+from pgstrata.errors import (
+    INTERRUPTED,
+    ConflictError,
+    LimitExceededError,
+    PgstrataError,
+    StepFailedError,
+    StepInterruptedError,
+)
 from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceOrder, InstanceStarter
 from pgstrata.kinds.base import RunnerSide
@@ -145,12 +152,25 @@ class LocalExecutor:
             if already_there:
                 await self.close_workspace(order.job_id)
                 return False
-            async with self._undo_on_failure(order.job_id):
-                work = await self._work(order)
-                async with self._runtime.unchanged(order.image_id):
-                    flushed = await self._run(order, work, hear)
-                work.step = _Step(order, flushed, tuple(failures), building.pop_all())
+            try:
+                work, flushed = await self._run_from_its_start(order, hear)
+            except StepInterruptedError as error:
+                # Nothing is left of what it did, if it could do nothing elsewhere.
+                if order.step.uncacheable or order.step.tool is not None:
+                    raise
+                await log(f"{error.message}: the step is run once more")
+                failures.clear()
+                work, flushed = await self._run_from_its_start(order, hear)
+            work.step = _Step(order, flushed, tuple(failures), building.pop_all())
         return True
+
+    async def _run_from_its_start(
+        self, order: StateOrder, log: LineSink
+    ) -> tuple[_Work, str | None]:
+        async with self._undo_on_failure(order.job_id):
+            work = await self._work(order)
+            async with self._runtime.unchanged(order.image_id):
+                return work, await self._run(order, work, log)
 
     async def keep_state(self, job_id: str) -> None:
         work = self._works.get(job_id)
@@ -228,6 +248,7 @@ class LocalExecutor:
             work.server = await self._runtime.start(
                 order.image_id, work.workspace.data_dir, building=True, settings=order.settings
             )
+        witness = self._runtime.witness(work.server)
         try:
             flushed = await self._kinds[order.step.kind].execute(
                 order.step,
@@ -237,8 +258,18 @@ class LocalExecutor:
                 log,
                 flush_query=None if order.last else self._dbms.flush_query,
             )
+        except StepInterruptedError as error:
+            error.message += witness.memory
+            raise
         except StepFailedError as error:
             text = f"{error.message}\n{error.details or ''}"
+            harm = await witness.harm(text)
+            if harm is not None and harm.from_outside:
+                raise StepInterruptedError(
+                    harm.what, remedy=INTERRUPTED, details=error.details or error.message
+                ) from error
+            if harm is not None:
+                error.message = f"PostgreSQL crashed, {harm.what}: {error.message}"
             error.remedy = await self._runtime.remedy_for(work.server, text) or error.remedy
             raise
         for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):

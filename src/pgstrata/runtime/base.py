@@ -65,6 +65,30 @@ class ToolExit(Model, frozen=True, kw_only=True):
     """The last lines it wrote to standard error, at most a few kilobytes."""
 
 
+class Harm(Model, frozen=True, kw_only=True):
+    """What ended a server or one of its processes."""
+
+    what: str
+    """For people: ``the server process with pid 7 was ended by signal 9 (SIGKILL)``."""
+    from_outside: bool
+    """Whether somebody else did it, and not the process's own work."""
+
+
+class Witness(Protocol):
+    """Has watched a server since some moment."""
+
+    async def harm(self, said: str) -> Harm | None:
+        """What ended the server or a process of it since then; None if nothing did.
+
+        ``said``: what a client says, which may have noticed before the server's own log tells.
+        """
+
+    @property
+    def memory(self) -> str:
+        """That the kernel ended processes for want of memory since then, to be appended to what
+        happened; empty if it did not."""
+
+
 LineSink = Callable[[str], Awaitable[None]]
 """Receives one line of a tool's output, without its newline."""
 
@@ -198,7 +222,7 @@ class Runtime(Protocol):
         """Have a server go on that a killed engine left frozen. Does nothing to any other."""
 
     async def alive(self, server: Server) -> bool:
-        """Whether exactly this server is running, even if the clock was set."""
+        """Whether exactly this server is running, even if the clock was set, and has its data."""
 
     def is_of_this_boot(self, server: Server) -> bool:
         """Whether a server was started since the machine was booted, as far as is known.
@@ -228,6 +252,9 @@ class Runtime(Protocol):
         If cancelled, it ends the tool with all its children before it returns. Raises
         ``ProgramError`` if the tool cannot be started.
         """
+
+    def witness(self, server: Server) -> Witness:
+        """Watch from now on what ends a server or a process of it."""
 
     def stopped_for(self, server: Server) -> str | None:
         """Why this runtime stopped a server on its own, for people; None if it did not."""

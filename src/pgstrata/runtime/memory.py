@@ -21,7 +21,7 @@ from pgstrata.domain.initdb import Initdb
 from pgstrata.domain.instance import Address, Endpoint, Server
 from pgstrata.domain.model import Model
 from pgstrata.errors import InputChangedError, InvalidArgumentError, ServerError
-from pgstrata.runtime.base import ToolCommand, ToolExit
+from pgstrata.runtime.base import Harm, ToolCommand, ToolExit
 from pgstrata.runtime.extensions import unavailable_in, where_to_get
 from pgstrata.runtime.images import candidates, image_id, not_installed, parse
 from pgstrata.runtime.ports import port_taken
@@ -178,7 +178,7 @@ class MemoryRuntime:
         return server
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
-        if not await self.alive(server):
+        if not self.runs(server):
             return
         self.kill(server)
         data_dir = process_of(server).data_dir
@@ -196,7 +196,7 @@ class MemoryRuntime:
         """Do nothing: these servers do nothing by themselves."""
 
     async def alive(self, server: Server) -> bool:
-        return self._servers.get(process_of(server).pid) == server
+        return self.runs(server) and self._disk.exists(process_of(server).data_dir)
 
     def is_of_this_boot(self, server: Server) -> bool:
         return process_of(server).pid not in self._before_boot
@@ -232,6 +232,9 @@ class MemoryRuntime:
             await asyncio.get_running_loop().create_future()
         return run.ended
 
+    def witness(self, server: Server) -> "MemoryWitness":
+        return MemoryWitness(self, server)
+
     def stopped_for(self, server: Server) -> str | None:
         return None
 
@@ -255,11 +258,32 @@ class MemoryRuntime:
         """End a server as ``kill -9`` does, leaving its pid file and an unclean cluster."""
         del self._servers[process_of(server).pid]
 
+    def runs(self, server: Server) -> bool:
+        """Whether a server is running, with its files or without."""
+        return self._servers.get(process_of(server).pid) == server
+
     async def _version(self, image_id: str) -> str:
         try:
             return (await self.resolve(image_id)).version
         except InvalidArgumentError as error:
             raise ServerError(error.message, remedy=error.remedy) from error
+
+
+class MemoryWitness:
+    """Sees whether a server was killed."""
+
+    def __init__(self, runtime: MemoryRuntime, server: Server) -> None:
+        self._runtime = runtime
+        self._server = server
+
+    async def harm(self, said: str) -> Harm | None:
+        if self._runtime.runs(self._server):
+            return None
+        return Harm(what="the server was ended", from_outside=True)
+
+    @property
+    def memory(self) -> str:
+        return ""
 
 
 def _resolved(installation: Installation) -> ResolvedImage:

@@ -44,6 +44,7 @@ from pgstrata.runtime.postmaster import LOG, Postmaster, postmaster_of
 from pgstrata.runtime.relay import Relay
 from pgstrata.runtime.single_user import Entrance, let_in
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
+from pgstrata.runtime.witness import Witness
 from pgstrata.settings import SandboxSettings, ServerLimits
 from pgstrata.system import faults, orphans, processes, subprocesses
 from pgstrata.system.cancellation import finish
@@ -208,7 +209,9 @@ class NativeRuntime:
         postmaster.resume(postmaster_of(server))
 
     async def alive(self, server: Server) -> bool:
-        return postmaster.is_running(postmaster_of(server))
+        process = postmaster_of(server)
+        # A server whose files were removed goes on for a while, but is of no use to anybody.
+        return postmaster.is_running(process) and process.data_dir.is_dir()
 
     def is_of_this_boot(self, server: Server) -> bool:
         return processes.is_of_this_boot(postmaster_of(server).birth)
@@ -325,6 +328,9 @@ class NativeRuntime:
             else subprocesses.companion_in_cell(self._spawner, cell, on_line=on_line)
         ) as companion:
             yield companion
+
+    def witness(self, server: Server) -> Witness:
+        return Witness(postmaster_of(server))
 
     def stopped_for(self, server: Server) -> str | None:
         return self._watch.stopped_for(server.handle)

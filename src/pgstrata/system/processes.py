@@ -34,6 +34,20 @@ _STATE, _PARENT, _THREADS, _START = 0, 1, 17, 19
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
+CRASHES: Final = frozenset(
+    {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGTRAP}
+)
+"""The signals by which a program ends itself, or is ended for what it does."""
+
+
+def signal_name(number: int) -> str:
+    """A signal as people know it: ``signal 9 (SIGKILL)``."""
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
+
+
 def birth(pid: int) -> str | None:
     """What tells a process from all others with its pid: the boot and the ticks since then.
 

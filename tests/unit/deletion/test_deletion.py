@@ -58,8 +58,9 @@ def test_an_instance_whose_server_answers_nobody_is_deleted_by_force_alone(tmp_p
             deletion = deletion_of(heart)
             [server] = heart.runtime.running
             heart.disk.write(data_dir_of(server) / "postmaster.pid", b"1\n")
-            with pytest.raises(ServerError):
+            with pytest.raises(ServerError, match="does not answer") as refused:
                 await deletion.delete_instance(job.result.instance_id, force=False, dry_run=False)
+            assert "--force" in (refused.value.remedy or "")
             assert server in heart.runtime.running
             done = await deletion.delete_instance(job.result.instance_id, force=True, dry_run=False)
             assert done.outcome == "deleted"

@@ -18,7 +18,13 @@ from msgspec.structs import replace
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import OnError, Step
-from pgstrata.errors import StepFailedError, ToolMissingError, UncacheableError
+from pgstrata.errors import (
+    INTERRUPTED,
+    StepFailedError,
+    StepInterruptedError,
+    ToolMissingError,
+    UncacheableError,
+)
 from pgstrata.kinds.psql.failures import Failures
 from pgstrata.kinds.psql.inputs import home
 from pgstrata.kinds.psql.scanner import scan
@@ -35,6 +41,7 @@ from pgstrata.kinds.unpacking import (
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Lines, OutputSink, Stream
+from pgstrata.system.processes import CRASHES, signal_name
 
 RESTORE = "pg_restore"
 """The first argument of a step with a dump."""
@@ -54,6 +61,7 @@ _CHATTER = re.compile(
     r"|launching item|finished item|entering main|finished main|restoring large object"
     r"|restored [0-9]+ large)"
 )
+_SIGNALLED = 128
 _LOST = "connection to server was lost"
 _TRY_HELP = 'Try "pg_restore --help"'
 _OF_THE_SERVER = re.compile(r"could not execute query|COPY failed|(?:ERROR|FATAL):")
@@ -310,8 +318,15 @@ def _went_on(step: Step, ended: ToolExit) -> bool:
     return ended.exit_code == 1 and (_IGNORED in ended.stderr_tail or step.args[-2] == "-c")
 
 
-def failure(step: Step, ended: ToolExit) -> StepFailedError:
+def failure(step: Step, ended: ToolExit) -> StepFailedError | StepInterruptedError:
     """The error to report if a step's tool ended with an exit code other than 0."""
+    if (number := ended.exit_code - _SIGNALLED) > 0:
+        tool = RESTORE if step.args[0] == RESTORE else "psql"
+        what = f"{tool} was ended by {signal_name(number)}"
+        said = ended.stderr_tail or None
+        if number in CRASHES:
+            return StepFailedError(what, remedy="see what it said before", details=said)
+        return StepInterruptedError(what, remedy=INTERRUPTED, details=said)
     line = _failure_line(step, ended)
     remedy = f"correct `{_one_line(step.title)}` and prepare again"
     if step.args[0] == RESTORE and "unsupported version" in line:

@@ -9,7 +9,12 @@ from msgspec.structs import replace
 
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest, Uncacheable
-from pgstrata.errors import InvalidArgumentError, UncacheableError
+from pgstrata.errors import (
+    InvalidArgumentError,
+    StepFailedError,
+    StepInterruptedError,
+    UncacheableError,
+)
 from pgstrata.kinds.psql import inputs
 from pgstrata.kinds.psql.kind import PsqlRecipe
 from pgstrata.kinds.psql.running import RESTORE, failure
@@ -236,6 +241,21 @@ def test_a_failure_is_told_in_psqls_own_words(stderr: str, message: str) -> None
     assert error.message == message
     assert error.details == (stderr or None)
     assert error.remedy == "correct `-c 'select 1'` and prepare again"
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "blamed"),
+    [(9, "SIGKILL", False), (15, "SIGTERM", False), (11, "SIGSEGV", True), (6, "SIGABRT", True)],
+)
+def test_a_psql_that_a_signal_ended_is_told_as_that_and_not_as_a_fault_of_the_script(
+    number: int, name: str, blamed: bool
+) -> None:
+    [step] = _steps(_request("-c", "select 1"))
+    error = failure(step, ToolExit(exit_code=128 + number, stderr_tail="NOTICE:  hi"))
+    assert error.message == f"psql was ended by signal {number} ({name})"
+    assert isinstance(error, StepFailedError if blamed else StepInterruptedError)
+    assert "correct" not in (error.remedy or "")
+    assert error.details == "NOTICE:  hi"
 
 
 def test_of_many_failures_that_a_step_went_on_after_the_last_one_is_told() -> None:
