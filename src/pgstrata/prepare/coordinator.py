@@ -283,6 +283,8 @@ class JobCoordinator:
         job = submission.job
         await self._job_log.add(job, transitions.submitted(job))
         await self._start(job, submission)
+        # It runs already, while its client waits for the disk.
+        await self._queue.sync()
 
     async def _start(self, job: Job, submission: Submission | None = None) -> None:
         job_id = job.job_id

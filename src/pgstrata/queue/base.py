@@ -30,7 +30,8 @@ class Kept(Model, frozen=True, kw_only=True):
 class Queue(Protocol):
     """Stores jobs with their tasks and events.
 
-    Every method that writes is one transaction, which survives a kill completely or not at all.
+    Every method that writes is one transaction, which survives a kill completely or not at all. The
+    end of a job survives a power cut as well, with all that was written before it.
     """
 
     async def add(self, job: Job, events: Sequence[Event]) -> None:
@@ -45,6 +46,9 @@ class Queue(Protocol):
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
         """Add events to a job. Returns False, and adds nothing, if it has ended or is unknown."""
+
+    async def sync(self) -> None:
+        """Return once everything that was written before would survive a power cut."""
 
     async def request_cancel(self, job_id: str) -> bool:
         """Record a request to cancel. Returns False if the job has ended or is unknown."""

@@ -61,6 +61,9 @@ class MemoryQueue:
         entry.events.extend(events)
         return True
 
+    async def sync(self) -> None:
+        """Do nothing: it survives nothing in any case."""
+
     async def request_cancel(self, job_id: str) -> bool:
         entry = self._unfinished_entry(job_id)
         if entry is None:

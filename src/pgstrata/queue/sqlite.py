@@ -141,7 +141,8 @@ class SqliteQueue:
             _finish_if_terminal(connection, job)
             return True
 
-        return await self._database.write(change, step="queue.apply")
+        ends = job.status.terminal
+        return await self._database.write(change, step="queue.apply", durable=ends)
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
         def change(connection: Connection) -> bool:
@@ -151,6 +152,9 @@ class SqliteQueue:
             return True
 
         return await self._database.write(change, step="queue.append")
+
+    async def sync(self) -> None:
+        await self._database.sync()
 
     async def request_cancel(self, job_id: str) -> bool:
         return await self._change_one(_REQUEST_CANCEL, job_id, step="queue.request_cancel")

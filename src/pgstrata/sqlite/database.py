@@ -69,13 +69,18 @@ class Database:
     """An open database. Its opener owns it; queue and store only borrow it."""
 
     def __init__(
-        self, path: Path, worker: "_Worker", connection: Connection, reader: Connection
+        self, path: Path, worker: "_Worker", connection: Connection, reader: Connection, log: int
     ) -> None:
+        """``log``: a descriptor of the write-ahead log, to be closed with the database."""
         self._path = path
         self._worker = worker
         self._connection = connection
         self._reader = reader
+        self._log = log
         self._closed = False
+        self._syncer = _Worker(f"sync of {path.name}")
+        self._syncs_asked = 0
+        self._synced = 0
 
     @classmethod
     async def open(
@@ -96,10 +101,11 @@ class Database:
             connection = await worker.call(opening)
             # It is used in the event loop's thread, so it never waits.
             reader = sqlite3.connect(path, timeout=0, isolation_level=None)
+            log = await worker.call(partial(_open_log, path))
         except BaseException:
             worker.stop()
             raise
-        return cls(path, worker, connection, reader)
+        return cls(path, worker, connection, reader, log)
 
     async def read(self, question: Callable[[Connection], T]) -> T:
         """Run a query in one transaction, on a consistent snapshot of the database.
@@ -125,15 +131,42 @@ class Database:
         # Another program locks out even readers; wait for that in the thread.
         return await self.read(question)
 
-    async def write(self, change: Callable[[Connection], T], *, step: str | None = None) -> T:
+    async def write(
+        self, change: Callable[[Connection], T], *, step: str | None = None, durable: bool = False
+    ) -> T:
         """Make a change in one transaction, which is rolled back if ``change`` raises.
 
         Once requested it runs to its end, even if the caller is cancelled meanwhile. ``step`` names
-        its commit among the fault points. Raises ``StoreUnusableError`` if the database cannot be
-        written.
+        its commit among the fault points. ``durable``: return only after ``sync``. Raises
+        ``StoreUnusableError`` if the database cannot be written.
         """
         committing = nullcontext() if step is None else faults.step(step)
-        return await self._run("BEGIN IMMEDIATE", change, committing)
+        result = await self._run("BEGIN IMMEDIATE", change, committing)
+        if durable:
+            await self.sync()
+        return result
+
+    async def sync(self) -> None:
+        """Return once everything that was written before this call would survive a power cut.
+
+        Others write meanwhile, and many callers share one wait for the disk. Raises
+        ``StoreUnusableError``.
+        """
+        self._check_open()
+        self._syncs_asked += 1
+        number, syncing = self._syncs_asked, faults.step("database.sync")
+        try:
+            await self._syncer.call(lambda: self._sync_up_to(number, syncing))
+        except OSError as error:
+            _refuse(self._path, error)
+
+    def _sync_up_to(self, number: int, syncing: AbstractContextManager[None]) -> None:
+        if self._synced >= number:
+            return
+        up_to = self._syncs_asked
+        with syncing:
+            os.fdatasync(self._log)
+        self._synced = up_to
 
     async def give_back(self) -> None:
         """Give the file system back what is no longer needed, in pieces between which others write.
@@ -159,6 +192,8 @@ class Database:
             await self._worker.call(self._connection.close)
         finally:
             self._worker.stop()
+            self._syncer.stop()
+            os.close(self._log)
 
     async def __aenter__(self) -> Self:
         return self
@@ -314,6 +349,20 @@ def _make_private(path: Path) -> None:
         path.chmod(0o600)
 
 
+def _open_log(path: Path) -> int:
+    """A descriptor of the write-ahead log, whose name and the database's are on the disk.
+
+    SQLite has no locks on that file, which to close another descriptor of it would end.
+    """
+    log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR | os.O_CLOEXEC)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return log
+
+
 def _switch_to_wal(connection: Connection, busy_seconds: float) -> None:
     # If several programs open a new file at once, SQLite lets one switch and fails the others
     # immediately, whatever their timeout; a moment later the switch has been made.
@@ -330,8 +379,7 @@ def _switch_to_wal(connection: Connection, busy_seconds: float) -> None:
 
 def _configure(connection: Connection) -> None:
     # With WAL, NORMAL keeps every commit if this process is killed, and the file consistent after a
-    # power failure. Only that may lose the last commits, and their states are then found dirty and
-    # built again, which is not worth an fsync for each commit.
+    # power failure, which alone may lose the last commits. ``sync`` keeps those that matter.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA journal_size_limit = {SPARE_BYTES}")

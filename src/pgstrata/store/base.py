@@ -32,6 +32,9 @@ class Tree(Model, frozen=True, kw_only=True):
 class Store(Protocol):
     """Keeps the metadata of states and instances. Every method that writes is one transaction.
 
+    What is done to names and pins, and removed on request, survives a power cut at once; all else
+    does once the job that it was written for has ended (``Queue``).
+
     ``State.refcount`` is never stored: it is counted from the instances whenever a state is read.
     """
 

@@ -230,12 +230,13 @@ class SqliteStore:
             self._note_removed(connection, state_ids, "removed")
             sqlite_cache.remove(connection, state_ids, instance_ids)
 
-        await self._database.write(change, step="store.remove_all")
+        await self._database.write(change, step="store.remove_all", durable=True)
 
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
         return await self._database.write(
             lambda connection: connection.execute(_PIN_STATE, (pinned, state_id)).rowcount == 1,
             step="store.pin",
+            durable=True,
         )
 
     async def count_states(self) -> Totals:
@@ -323,7 +324,7 @@ class SqliteStore:
             named = msgspec.structs.replace(instance, name=name)
             self._remember_name(connection, named, utc_now())
 
-        await self._database.write(change, step="store.bind_name")
+        await self._database.write(change, step="store.bind_name", durable=True)
 
     async def unbind_name(self, name: str) -> bool:
         def change(connection: Connection) -> bool:
@@ -332,7 +333,7 @@ class SqliteStore:
                 _set_name(connection, instance, None)
             return connection.execute(_FORGET_NAME, (name,)).rowcount == 1
 
-        return await self._database.write(change, step="store.unbind_name")
+        return await self._database.write(change, step="store.unbind_name", durable=True)
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""

@@ -31,6 +31,7 @@ STEPS = frozenset(
         "database.checkpoint",
         "database.create",
         "database.migrate",
+        "database.sync",
         "database.vacuum",
         "directory.make",
         "engine.lock",

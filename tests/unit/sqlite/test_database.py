@@ -24,7 +24,7 @@ from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.schema import MIGRATIONS
 from pgstrata.store.sqlite import SqliteStore
-from pgstrata.system import subprocesses
+from pgstrata.system import faults, subprocesses
 from pgstrata.system.output import Lines, Stream
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -195,7 +195,7 @@ def test_closing_twice_is_fine_and_leaves_no_thread(path: Path) -> None:
         await database.close()
         return opened
 
-    assert asyncio.run(open_and_close_twice()) == threads + 1
+    assert asyncio.run(open_and_close_twice()) == threads + 2
     assert threading.active_count() == threads
 
 
@@ -523,6 +523,36 @@ SO_FAR = {
     Status.RUNNING: [Status.QUEUED, Status.RUNNING],
     Status.SUCCEEDED: [Status.QUEUED, Status.RUNNING, Status.SUCCEEDED],
 }
+
+
+def test_callers_that_wait_for_the_disk_share_the_wait_but_for_one_under_way(
+    runner: asyncio.Runner, database: Database
+) -> None:
+    reached: list[str] = []
+    all_ask = threading.Event()
+
+    async def scenario() -> None:
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def reach(point: str) -> None:
+            if point.startswith("database.sync"):
+                reached.append(point)
+                loop.call_soon_threadsafe(begun.set)
+                all_ask.wait()
+
+        faults.arm(reach)
+        first = asyncio.create_task(
+            database.write(lambda connection: add_name(connection, "a"), durable=True)
+        )
+        await begun.wait()
+        later = [asyncio.create_task(database.sync()) for _ in range(50)]
+        await asyncio.sleep(0)  # they ask
+        all_ask.set()
+        await asyncio.gather(first, *later)
+
+    runner.run(scenario())
+    assert reached.count("database.sync.after") == 2
+    assert runner.run(database.read(names)) == ["a"]
 
 
 def fill(connection: Connection) -> None:
