@@ -21,23 +21,31 @@ LIQUIBASE_HOME = os.environ.get("PGSTRATA_LIQUIBASE_HOME", f"{sys.prefix}/liquib
 
 MODULES = {"exec.md": ("alembic", "django")}
 PROGRAMS = {
+    "aliases.md": ("git", "make"),
     "ci.md": ("make",),
     "http.md": ("curl",),
     "psql.md": ("git", "iconv"),
+    "run.md": ("git",),
     "tests.md": ("make",),
 }
 """What pages need that is not on every machine."""
 
 LANGUAGES = {"sh", "text", "sql", "yaml", "json", "python", "toml", "xml", "java", "ini", "make"}
 
+SLOW = {
+    "exec.md": "Alembic and Django take seconds to start",
+    "liquibase.md": "so does a Java",
+    "psql.md": "it shows what most other tests of recipes do",
+}
+
 WITH_SHELL = [
-    page
+    pytest.param(page, marks=[pytest.mark.slow] if page.name in SLOW else [], id=page.name)
     for page in pages.PAGES
     if any(block.is_shell and block.mark != "skip" for block in pages.blocks(page))
 ]
 
 
-@pytest.mark.parametrize("page", WITH_SHELL, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_SHELL)
 def test_a_page_read_as_one_session_of_a_shell_does_what_it_says(
     page: Path, shared: Terminal, tmp_path: Path
 ) -> None:
