@@ -15,6 +15,9 @@ FLAG_VALUES: Final = {"false": False, "0": False, "true": True, "1": True, "": T
 """The values of a flag and their meaning; ``?force`` alone has the empty value."""
 
 ID_PREFIX_PATTERN: Final = "^[0-9A-Fa-f]{8,}$"
+SECONDS_PATTERN: Final = "^[0-9]{1,4}$"
+_SECONDS = re.compile(SECONDS_PATTERN.strip("^$"), re.ASCII)
+
 _ID_PREFIX = re.compile(ID_PREFIX_PATTERN.strip("^$"))
 
 
@@ -56,6 +59,17 @@ def flag(request: Request, name: str) -> bool:
             f"`{name}` must be true or false.", remedy=f"Write {name}=true, or omit it."
         )
     return FLAG_VALUES[value]
+
+
+def seconds(request: Request, name: str) -> int:
+    """Read a whole number of seconds, 0 if omitted. Raises ``InvalidArgumentError``."""
+    value = request.query_params.get(name, "0")
+    if not _SECONDS.fullmatch(value):
+        raise InvalidArgumentError(
+            f"`{name}` must be a whole number of seconds, at most 9999.",
+            remedy=f"Write {name}=60, or omit it.",
+        )
+    return int(value)
 
 
 def text_filter(request: Request, name: str) -> str | None:

@@ -1,5 +1,8 @@
 """Prepare jobs, their events and their tasks."""
 
+import asyncio
+import sys
+from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
@@ -18,8 +21,10 @@ from pgstrata.httpapi.errors import error_answer
 from pgstrata.httpapi.parameters import (
     DRY_RUN,
     FORCE,
+    SECONDS_PATTERN,
     flag,
     path_id,
+    seconds,
     text_filter,
     text_parameter,
 )
@@ -30,7 +35,10 @@ from pgstrata.httpapi.wire import job_accepted, job_entry, job_status, task_entr
 
 
 async def submit(service: Service, request: Request) -> Response:
+    patience = seconds(request, "wait")
     job = await service.jobs.submit(service.requests.read(await read_body(request)))
+    if patience and (ended := await _ended(service, job.job_id, patience)):
+        return await _status_answer(service, ended)
     accepted = job_accepted(job, service.jobs.queue_position(job.job_id))
     return answer(accepted, 201, headers={"Location": accepted.status_url})
 
@@ -80,6 +88,15 @@ async def list_tasks(service: Service, request: Request) -> Response:
     return list_answer(request, [task_entry(task, jobs.get(task.job_id)) for task in tasks])
 
 
+async def _ended(service: Service, job_id: str, patience: int) -> Job | None:
+    """The job once it has ended; None if it goes on for longer, or the engine stops."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            await service.jobs.wait_for_event(job_id, _NEVER)
+    job = await service.jobs.get(job_id)
+    return job if job is not None and job.status.terminal else None
+
+
 async def _known_job(service: Service, request: Request) -> Job:
     job_id = request.path_params["id"]
     job = await service.jobs.get(job_id)
@@ -106,6 +123,9 @@ def _unsatisfiable(job: Job, count: int) -> Response:
 
 _JOB_ID = path_id("The job's id.")
 
+_NEVER = sys.maxsize
+"""The number of an event that no job comes to; who waits for it waits for the last one."""
+
 OPERATIONS: Final = (
     Operation(
         method="POST",
@@ -113,8 +133,16 @@ OPERATIONS: Final = (
         name="submitJob",
         handler=submit,
         summary="Prepare a database",
+        parameters=(
+            Parameter(
+                name="wait",
+                description="For how many seconds to wait for the job to end.",
+                pattern=SECONDS_PATTERN,
+            ),
+        ),
         body=PrepareRequest,
         replies=(
+            Reply(status=200, description="The job has ended within `wait`.", body=JobStatus),
             Reply(
                 status=201,
                 description="The job is queued.",

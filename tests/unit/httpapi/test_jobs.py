@@ -1,5 +1,8 @@
 """Prepare jobs and their tasks."""
 
+import asyncio
+from urllib.parse import quote
+
 import pytest
 
 from pgstrata.domain.job import Status
@@ -24,6 +27,42 @@ async def test_a_submitted_job_says_where_to_look(engine: MemoryEngine, client: 
         "events_url": f"{JOBS}/{job_id}/events",
         "status": "queued",
     }
+
+
+@scenario
+async def test_a_job_that_ends_while_its_client_waits_is_the_answer(
+    engine: MemoryEngine, client: Client
+) -> None:
+    request = {"prepare_kind": "psql", "image_id": "postgres:16"}
+    waiting = asyncio.create_task(client.post(f"{JOBS}?wait=600", request))
+    await engine.waited.wait()
+    [job_id] = engine.jobs
+    await engine.run(job_id)
+    await engine.succeed(job_id)
+    answer = await waiting
+    assert answer.status == 200
+    assert answer.json() == (await client.get(f"{JOBS}/{job_id}")).json()
+
+
+@scenario
+async def test_a_job_that_takes_longer_than_its_client_waits_goes_on(
+    engine: MemoryEngine, client: Client
+) -> None:
+    answer = await client.post(f"{JOBS}?wait=1", {"prepare_kind": "psql", "image_id": "postgres"})
+    [job] = engine.jobs.values()
+    assert (answer.status, answer.json()["job_id"]) == (201, job.job_id)
+    assert not job.status.terminal
+
+
+@pytest.mark.parametrize("wait", ["", "-1", "1.5", "10000", "x", "\u0661"])
+@scenario
+async def test_an_odd_time_to_wait_is_refused_and_no_job_begun(
+    engine: MemoryEngine, client: Client, wait: str
+) -> None:
+    request = {"prepare_kind": "psql", "image_id": "postgres"}
+    answer = await client.post(f"{JOBS}?wait={quote(wait)}", request)
+    assert (answer.status, answer.json()["code"]) == (400, "invalid_argument")
+    assert engine.jobs == {}
 
 
 @scenario
