@@ -1,6 +1,5 @@
 """Reports errors: what is wrong, what to do, and the tool's output."""
 
-import json
 import os
 import sys
 from typing import TextIO
@@ -42,6 +41,8 @@ def report_detached(job_id: str, *, as_json: bool) -> None:
         # Nobody is there to be told but the engine, which has seen us go.
         abandon(sys.stderr)
     if as_json:
+        import json
+
         print(json.dumps({"job_id": job_id, "detached": True}))
 
 

@@ -1,7 +1,10 @@
 """All kinds: the built-in ones, and those of other installed packages."""
 
 import re
+import sys
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.errors import InvalidArgumentError
@@ -56,6 +59,8 @@ def every() -> tuple[dict[str, KindPlugin], tuple[Broken, ...]]:
 
 def others() -> tuple[dict[str, KindPlugin], tuple[Broken, ...]]:
     """The same without the built-in ones."""
+    if not _any_registered():
+        return {}, ()
     from importlib.metadata import entry_points
 
     plugins: dict[str, KindPlugin] = {}
@@ -71,6 +76,24 @@ def others() -> tuple[dict[str, KindPlugin], tuple[Broken, ...]]:
         except Exception as error:  # noqa: BLE001 - others' code must not break ours
             broken.append(_broken(entry, f"{type(error).__name__}: {error}"))
     return plugins, tuple(broken)
+
+
+def _any_registered() -> bool:
+    """Whether a package beside ours may register kinds.
+
+    Importing what reads entry points takes longer than all else that the command line's help needs,
+    and few have such a package.
+    """
+    for place in map(Path, sys.path):
+        if place.is_file():
+            return True  # an archive, which is not worth looking into here
+        for pattern in ("*.dist-info", "*.egg-info"):
+            for package in place.glob(pattern):
+                with suppress(OSError):
+                    registered = (package / "entry_points.txt").read_bytes()
+                    if GROUP.encode() in registered and not package.name.startswith("pgstrata-"):
+                        return True
+    return False
 
 
 def _built_in(name: str) -> KindPlugin:

@@ -1,6 +1,7 @@
 """Which kinds there are, and that the documents speak of what there is."""
 
 import re
+import sys
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -39,3 +40,25 @@ def test_the_guide_shows_lines_that_the_example_has() -> None:
     written = {line.strip() for file in files for line in file.read_text().splitlines()}
     assert len(blocks) >= 5
     assert sorted(lines - written) == []
+
+
+@pytest.mark.parametrize(
+    ("directory", "registered"),
+    [
+        ("other-1.0.dist-info", True),
+        ("pgstrata_other-1.0.dist-info", True),
+        ("other.egg-info", True),
+        ("other-1.0.dist-info", False),
+    ],
+)
+def test_a_package_is_looked_for_only_if_one_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: str, registered: bool
+) -> None:
+    """What is broken shows that it was found."""
+    (tmp_path / directory).mkdir()
+    group = plugins.GROUP if registered else "console_scripts"
+    (tmp_path / directory / "entry_points.txt").write_text(f"[{group}]\nshout = no_such:THING\n")
+    (tmp_path / directory / "METADATA").write_text("Metadata-Version: 2.1\nName: other\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    _, broken = plugins.others()
+    assert [one.name for one in broken] == (["shout"] if registered else [])
