@@ -9,7 +9,7 @@ clones are measured on images of their own, for which 12 GB must be free in the 
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,37 +22,33 @@ from tests.filesystems import loop_mounted
 GIB = 1 << 30
 
 
+Part = Callable[[Engine, Path, int], list[Row]]
+
+PARTS: Mapping[str, Part] = {
+    "cached": cached.measure,
+    "commands": lambda engine, _, rounds: processes.measure(engine, rounds),
+    "scanning": lambda _engine, _place, _rounds: scanning.measure(),
+    "metadata": lambda _engine, _place, _rounds: metadata.measure(),
+    "liquibase": lambda engine, _place, _rounds: liquibase.measure(engine),
+    "cloning": lambda _engine, _place, _rounds: cloning.measure(),
+}
+"""Each is measured with an engine, a directory, and a number of rounds."""
+
+
 def main() -> None:
     environment.forget_others()
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=30, help="rounds of each comparison")
     parser.add_argument("--store", type=Path, help="a directory to measure in, as it is")
-    parser.add_argument("--only", choices=("liquibase", "scanning"), help="measure this part alone")
+    parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     options = parser.parse_args()
-    if options.only == "scanning":
-        show(scanning.measure())
-        return
+    parts = list(PARTS.values()) if options.only is None else [PARTS[options.only]]
     with _place(options.store) as place, running_engine(place / "store") as engine:
         print(
             f"snapshots by {engine.backend}; PostgreSQL {engine.version}; rounds: {options.rounds}"
         )
-        rows = (
-            liquibase.measure(engine)
-            if options.only == "liquibase"
-            else measure(engine, place, options.rounds)
-        )
+        rows = [row for part in parts for row in part(engine, place, options.rounds)]
     show(rows)
-
-
-def measure(engine: Engine, place: Path, rounds: int) -> list[Row]:
-    return [
-        *cached.measure(engine, place, rounds),
-        *processes.measure(engine, rounds),
-        *scanning.measure(),
-        *metadata.measure(),
-        *liquibase.measure(engine),
-        *cloning.measure(),
-    ]
 
 
 @contextlib.contextmanager
