@@ -27,6 +27,14 @@ _REASONS: Mapping[str, str] = {
 }
 
 
+_LEVELS: Mapping[str, str] = {
+    "strict": "each server is kept from everything else, and from the network",
+    "basic": "each server is kept from everything else but the network",
+    "partial": "servers are kept from the engine, but not from each other",
+    "off": "servers can do whatever the engine's user can",
+}
+
+
 def run(context: Context, given: Given) -> int:
     """Show the status."""
     engine = context.asked_engine()
@@ -49,7 +57,7 @@ def _lines(status: "EngineStatus", endpoint: str) -> Iterator[str]:
     yield f"engine      {about.version} at {about.endpoint or endpoint}"
     yield f"            pid {about.pid}, up {age(about.started_at)}"
     yield f"store       {status.store.path}"
-    yield f"snapshots   {snapshots.backend}"
+    yield f"snapshots   taken by {snapshots.backend}"
     yield from (f"            {reason}" for reason in snapshots.why.splitlines())
     if snapshots.mounts is not None:
         yield f"mounts      {snapshots.mounts}"
@@ -61,7 +69,8 @@ def _lines(status: "EngineStatus", endpoint: str) -> Iterator[str]:
 
 
 def _sandbox(sandbox: "SandboxStatus") -> Iterator[str]:
-    yield f"sandbox     {sandbox.level}"
+    meaning = _LEVELS.get(sandbox.level)
+    yield f"sandbox     {sandbox.level}{f': {meaning}' if meaning else ''}"
     yield from (f"            missing: {one}" for one in sandbox.missing)
     yield from (f"            their users can {one}" for one in sandbox.open_attacks)
 
@@ -80,7 +89,7 @@ def _installations(found: "Sequence[Installation]") -> Iterator[str]:
 
 
 def _counts(counts: "Counts") -> Iterator[str]:
-    yield f"kept        {counts.states} states, {counts.instances} instances"
+    yield f"kept        {_count(counts.states, 'state')}, {_count(counts.instances, 'instance')}"
     yield (
         f"jobs        {counts.jobs_queued} queued, {counts.jobs_running} running, "
         f"{counts.jobs_finished} finished"
@@ -93,13 +102,15 @@ def _cache_lines(cache: "CacheStatus") -> Iterator[str]:
     yield f"states      {cache.state_count}, using {rounded(cache.usage_bytes)}"
     yield f"limit       {rounded(most)}{part}{_from(cache)}"
     yield (
-        f"            above {cache.high_watermark:.0%} states are evicted until "
+        f"            above {cache.high_watermark:.0%} of it, states are removed until "
         f"{cache.low_watermark:.0%} is left, none younger than {cache.min_state_age}"
     )
     free, total = rounded(cache.store_free_bytes), rounded(cache.store_total_bytes)
     yield f"disk        {free} of {total} free; {rounded(cache.reserve_bytes)} reserved"
-    blocked = _states(cache.blocked_count)
-    yield f"evictable   {rounded(cache.reclaimable_bytes)}; not evictable: {blocked}"
+    yield (
+        f"could go    {rounded(cache.reclaimable_bytes)} now; "
+        f"{_count(cache.blocked_count, 'state')} could not: in use, pinned or too young"
+    )
     for reason in cache.pressure_reasons:
         yield f"pressure    {_REASONS.get(reason, reason)}"
     if cache.last_eviction is not None:
@@ -113,14 +124,14 @@ def _from(cache: "CacheStatus") -> str:
     return "" if configured == cache.effective_max_bytes else f", {rounded(configured)} configured"
 
 
-def _states(count: int) -> str:
-    return "1 state" if count == 1 else f"{count} states"
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _eviction(last: "Eviction") -> Iterator[str]:
     when = last.trigger.replace("_", " ")
     yield (
-        f"evicted     {_states(last.evicted_count)}, {rounded(last.freed_bytes)}, "
+        f"evicted     {_count(last.evicted_count, 'state')}, {rounded(last.freed_bytes)}, "
         f"{age(last.completed_at)} ago, {when}"
     )
 
