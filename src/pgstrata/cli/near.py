@@ -41,6 +41,10 @@ _MEANT = {
 """Words of other tools, and what they are called here."""
 
 
+_LETTERS = {"--output": "-o"}
+"""What psql calls its own options whose names are ours."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The one that resembles the word most, if any does."""
     # Only a mistake pays for importing it.
@@ -79,11 +83,13 @@ def misplaced(
 ) -> "InvalidArgumentError | None":
     """Explain a refusal of a tool's argument that is one of our options, or resembles one."""
     ours = {flag for option in options for flag in option.flags if flag.startswith("--")}
-    name = command.usage.split()[0]
+    name = command.usage.partition(" [")[0].removesuffix(" prepare:KIND")
     said = [part.strip('"') for part in refused.message.split()]
     for word in given.words:
         flag = word.partition("=")[0]
-        if not flag.startswith("--") or flag not in said or flag in (refused.remedy or ""):
+        if not flag.startswith("--") or flag in (refused.remedy or ""):
+            continue
+        if flag not in said and _LETTERS.get(flag) not in said:
             continue  # or whoever refused it has said what to do with it
         if flag in ours:
             first = "--" if given.separated else given.words[0]

@@ -142,6 +142,12 @@ def test_what_is_a_tools_own_stays_its_own(fake: FakeEngine, pgstrata: Pgstrata)
         (("run:exec", "--instnace", "x", "--", "ls"), "unknown option --instnace", "--instance?"),
         (("run:psql", "--instnace", "x"), "unknown option --instnace", "--instance?"),
         (("prepare:psql", "-f", "a", "--name", "x"), "--name is an option", "put it before -f:"),
+        (("plan:psql", "-f", "a", "--output", "human"), "--output is an", "put it before -f:"),
+        (
+            ("cache", "explain", "prepare:psql", "-f", "a", "--output", "human"),
+            "--output is an option of cache explain",
+            "put it before prepare:psql:",
+        ),
         (("plan:psql", "-1", "-f", "a", "--ref=x"), "--ref is an option", "put it before -1:"),
         (("plan:psql", "--", "-f", "a", "--ref", "x"), "--ref is an option", "put it before --:"),
     ],

@@ -30,7 +30,8 @@ def run(context: Context, given: Given) -> int:
         )
     options = (*PLAN_OPTIONS, *plugin.command_line.options, *INSTANCE_OPTIONS, *WATCH_OPTIONS)
     own = parse(given.words[1:], options, pass_on=True)
-    why = context.asked_engine().explain(request_of(plugin, context, own))
+    request = request_of(plugin, context, own)
+    why = context.asked_engine().explain(request)
     if context.json:
         print_document(why)
         return 0
