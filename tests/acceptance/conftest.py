@@ -179,10 +179,14 @@ class Shared(Terminal):
 
     def __call__(self, *words: str | Path, **more: Any) -> "subprocess.CompletedProcess[str]":
         """Run a command, with an engine that has our environment."""
+        self.renew()
+        return super().__call__(*words, **more)
+
+    def renew(self) -> None:
+        """See that no engine runs that has another environment."""
         if self._engines != self.environment:
             self.stop()
             self._engines = dict(self.environment)
-        return super().__call__(*words, **more)
 
     def begin(self) -> None:
         """Be as new for the next test."""
@@ -225,7 +229,7 @@ def shared_by_all() -> Iterator[Shared]:
 
 
 @pytest.fixture
-def shared(shared_by_all: Shared) -> Iterator[Terminal]:
+def shared(shared_by_all: Shared) -> Iterator[Shared]:
     """A shell whose store is empty but for base states; its engine may run already."""
     shared_by_all.begin()
     yield shared_by_all

@@ -81,7 +81,8 @@ def agrees(shown: str, printed: str) -> bool:
     """Whether a page shows what was printed.
 
     An ellipsis stands for anything in its line, and for any lines if it has one of its own. Ids,
-    times and sizes are never the same twice, and how wide columns are depends on them.
+    times and sizes are never the same twice, how wide columns are depends on them, and a path has
+    quotes where it needs them.
     """
     pattern = "".join(
         "(?:.*\n)*?" if line.strip() == "…" else ".*".join(map(re.escape, line.split("…"))) + "\n"
@@ -93,4 +94,5 @@ def agrees(shown: str, printed: str) -> bool:
 def _plain(text: str) -> list[str]:
     for pattern in (_ID, _MEASURED, _AGO):
         text = pattern.sub("~", text)
+    text = text.replace("'", "")
     return [" ".join(line.split()) for line in text.splitlines()]

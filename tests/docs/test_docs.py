@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests import needs
-from tests.acceptance.conftest import PGSTRATA, Terminal
+from tests.acceptance.conftest import PGSTRATA, Shared
 from tests.clusters import fetched
 from tests.docs import pages, session
 from tests.liquibase import liquibase_home
@@ -25,7 +25,7 @@ PROGRAMS = {
     "ci.md": ("make",),
     "http.md": ("curl",),
     "psql.md": ("git", "iconv"),
-    "run.md": ("git",),
+    "run.md": ("git", "make"),
     "tests.md": ("make",),
 }
 """What pages need that is not on every machine."""
@@ -47,13 +47,13 @@ WITH_SHELL = [
 
 @pytest.mark.parametrize("page", WITH_SHELL)
 def test_a_page_read_as_one_session_of_a_shell_does_what_it_says(
-    page: Path, shared: Terminal, tmp_path: Path
+    page: Path, shared: Shared, tmp_path: Path
 ) -> None:
     _look_for_what_it_needs(page.name)
     programs = (PGSTRATA.parent, fetched("18").bin_dir)
     shared.environment["PATH"] = ":".join((*map(str, programs), shared.environment["PATH"]))
     shared.environment["PGSTRATA_LIQUIBASE_HOME"] = LIQUIBASE_HOME
-    shared("engine", "start")  # with this environment, also where another runs
+    shared.renew()
     session.run(page, shared.work, tmp_path, shared.environment)
 
 
