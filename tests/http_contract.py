@@ -81,13 +81,23 @@ def _config(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
                 if ids
             ),
             {"include-name": _ENDLESS, "enabled": False},
-            {
-                "include-name": "POST /v1/instances/{id}/start",
-                # What is too short for the beginning of an id may be a name.
-                "checks": {
-                    "positive_data_acceptance": {"expected-statuses": ["2xx", 400, 401, 404, 409]}
-                },
-            },
+            *(
+                {
+                    "include-name": name,
+                    # What is too short for the beginning of an id may be a name, and what cannot
+                    # be a name is more than a schema says.
+                    "checks": {
+                        "positive_data_acceptance": {
+                            "expected-statuses": ["2xx", 400, 401, 404, 409]
+                        }
+                    },
+                }
+                for name in (
+                    "POST /v1/instances/{id}/start",
+                    "POST /v1/instances/{id}/snapshot",
+                    "POST /v1/diff",
+                )
+            ),
             {
                 "include-name": "POST /v1/runs",
                 # Nor are there tools that do what anybody says.

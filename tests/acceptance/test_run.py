@@ -56,7 +56,7 @@ def prepared(shell: Terminal, *options: str) -> Any:
 
 def server_of(shell: Terminal, instance_id: str) -> psutil.Process:
     """The process of an instance's server."""
-    tree = shell.json("rm", "--dry-run", instance_id)
+    tree = shell.json("rm", "--dry-run", "--force", instance_id)
     return psutil.Process(int(tree["root"]["runtime_id"]))
 
 
