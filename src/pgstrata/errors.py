@@ -219,7 +219,7 @@ class StepFailedError(PgstrataError):
     exit_code = 1
 
 
-INTERRUPTED = "it is no fault of the step's: prepare again"
+PREPARE_AGAIN = "it is no fault of the step's: prepare again"
 """What to do about a step that was interrupted."""
 
 

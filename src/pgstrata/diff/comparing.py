@@ -127,21 +127,27 @@ class Comparing:
         lease_id = self._in_use.acquire((state.state_id,))
         server: Server | None = None
         try:
-            workspace = await self._snapshots.workspace(
-                place, TaskInput(kind="state", id=state.state_id), _no_cluster
-            )
-            server = await self._runtime.start(
-                state.image_id, workspace.data_dir, building=True, settings=state.settings
-            )
+            await self._snapshots.check_clean(state.state_id)
+            with self._snapshots.map_full_disk():
+                workspace = await self._snapshots.workspace(
+                    place, TaskInput(kind="state", id=state.state_id), _no_cluster
+                )
+                server = await self._runtime.start(
+                    state.image_id, workspace.data_dir, building=True, settings=state.settings
+                )
             yield server
         finally:
-            await finish(self._end(place, server))
-            self._in_use.release(lease_id)
+            try:
+                await finish(self._end(place, server))
+            finally:
+                self._in_use.release(lease_id)
 
     async def _end(self, place: str, server: Server | None) -> None:
-        if server is not None:
-            await self._runtime.stop(server, clean=False)
-        await self._snapshots.discard_of(place)
+        try:
+            if server is not None:
+                await self._runtime.stop(server, clean=False)
+        finally:
+            await self._snapshots.discard_of(place)
 
     # What is in them
 

@@ -1,4 +1,4 @@
-"""What two databases have in common: asked for, and found."""
+"""How two states or instances differ: what is asked, and what is found."""
 
 from pgstrata.domain.model import Model
 

@@ -21,7 +21,7 @@ from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.reason import Evidence, Removal, StepRecord, step_record
 from pgstrata.domain.state import State
 from pgstrata.errors import (
-    INTERRUPTED,
+    PREPARE_AGAIN,
     ConflictError,
     LimitExceededError,
     PgstrataError,
@@ -105,12 +105,7 @@ class LocalExecutor:
 
     async def find_state(self, ref: str) -> State:
         state = await find_state(self._store, ref)
-        if not await self._snapshots.is_clean(state.state_id):
-            raise ConflictError(
-                f"state {state.state_id} cannot be used: its files are missing or damaged, or it "
-                "is being removed",
-                remedy="`pgstrata cache verify` says more; start from another state",
-            )
+        await self._snapshots.check_clean(state.state_id)
         return state
 
     async def count_clean(self, state_ids: Sequence[str]) -> int:
@@ -266,7 +261,7 @@ class LocalExecutor:
             harm = await witness.harm(text)
             if harm is not None and harm.from_outside:
                 raise StepInterruptedError(
-                    harm.what, remedy=INTERRUPTED, details=error.details or error.message
+                    harm.what, remedy=PREPARE_AGAIN, details=error.details or error.message
                 ) from error
             if harm is not None:
                 error.message = f"PostgreSQL crashed, {harm.what}: {error.message}"

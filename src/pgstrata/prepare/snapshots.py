@@ -162,6 +162,15 @@ class SnapshotOrchestrator:
             and await self._whole(self._states / state_id, state_id)
         )
 
+    async def check_clean(self, state_id: str) -> None:
+        """Raise ``ConflictError`` if the state is not clean, or is leaving. Changes nothing."""
+        if not await self.is_clean(state_id):
+            raise ConflictError(
+                f"state {state_id} cannot be used: its files are missing or damaged, or it is "
+                "being removed",
+                remedy="`pgstrata cache verify` says more; choose another state",
+            )
+
     async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
         """Return the position of the last clean state of a chain, or None.
 

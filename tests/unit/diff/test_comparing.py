@@ -15,6 +15,7 @@ from pgstrata.errors import ConflictError, InvalidArgumentError, NotComparedErro
 from pgstrata.instances.restarting import Restarting
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import ToolRun
+from pgstrata.statefs.layers import MARKER
 from tests.servers import data_dir_of
 from tests.unit.prepare.heart import Heart, engine, run
 
@@ -125,6 +126,20 @@ def test_what_is_not_known_is_refused(tmp_path: Path, a: str, error: type[Except
             instance = await two(heart)
             with pytest.raises(error):
                 await comparing_of(heart).compare(ComparisonRequest(a=a, b="dev"))
+            await check_nothing_is_left(heart, instance)
+
+    run(scenario())
+
+
+def test_a_state_whose_files_are_damaged_is_not_compared(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            instance = await two(heart)
+            state = await heart.store.state_named("seeded")
+            assert state is not None
+            heart.disk.remove_tree(heart.root / "states" / state.state_id / MARKER)
+            with pytest.raises(ConflictError, match="missing or damaged"):
+                await comparing_of(heart).compare(ComparisonRequest(a="seeded", b="dev"))
             await check_nothing_is_left(heart, instance)
 
     run(scenario())

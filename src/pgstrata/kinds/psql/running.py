@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import OnError, Step
 from pgstrata.errors import (
-    INTERRUPTED,
+    PREPARE_AGAIN,
     StepFailedError,
     StepInterruptedError,
     ToolMissingError,
@@ -326,7 +326,7 @@ def failure(step: Step, ended: ToolExit) -> StepFailedError | StepInterruptedErr
         said = ended.stderr_tail or None
         if number in CRASHES:
             return StepFailedError(what, remedy="see what it said before", details=said)
-        return StepInterruptedError(what, remedy=INTERRUPTED, details=said)
+        return StepInterruptedError(what, remedy=PREPARE_AGAIN, details=said)
     line = _failure_line(step, ended)
     remedy = f"correct `{_one_line(step.title)}` and prepare again"
     if step.args[0] == RESTORE and "unsupported version" in line:
