@@ -189,6 +189,7 @@ async def assemble(
             turns=turns,
         )
         instance_snapshots = InstanceSnapshots(
+            root=root,
             snapshots=snapshots,
             runtime=runtime,
             dbms=dbms,

@@ -12,6 +12,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain import identity
@@ -27,6 +28,7 @@ from pgstrata.errors import (
     ServerError,
     StateUnusableError,
 )
+from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.prepare.consistency import Situation, reason_to_stop
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
@@ -47,6 +49,7 @@ class InstanceSnapshots:
     def __init__(
         self,
         *,
+        root: Path,
         snapshots: SnapshotOrchestrator,
         runtime: Runtime,
         dbms: Dbms,
@@ -54,7 +57,8 @@ class InstanceSnapshots:
         limits: HostLimits,
         turns: Turns,
     ) -> None:
-        """``turns``: see ``InstanceStarter``."""
+        """``root``: the store's directory. ``turns``: see ``InstanceStarter``."""
+        self._root = root
         self._snapshots = snapshots
         self._runtime = runtime
         self._dbms = dbms
@@ -81,7 +85,7 @@ class InstanceSnapshots:
         ):
             instance = await self._store.instance(instance_id)
             if instance is None:
-                raise _gone(instance_id)
+                raise gone(instance_id)
             await self._check(instance, name)
             state_id = identity.snapshot_id(token)
             with _told_of(instance), self._snapshots.map_full_disk():
@@ -152,7 +156,7 @@ class InstanceSnapshots:
         try:
             # If this is cancelled meanwhile, it may be noted all the same.
             if not await self._store.begin_pause(instance.instance_id, how):
-                raise _gone(instance.instance_id)
+                raise gone(instance.instance_id)
             if reason is None:
                 async with self._runtime.freeze(instance.server):
                     return await self._snapshots.workspace_of(instance, token)
@@ -187,22 +191,19 @@ class InstanceSnapshots:
 
     async def _go_on(self, instance: Instance, paused: Pause) -> None:
         """Have an instance's server run, as before it was paused."""
-        data_dir = self._snapshots.data_dir_of(instance)
         server = instance.server
         await self._runtime.resume(server)
         if paused == "stopped":
             # It may have been told to, and a killed engine may have started the next one.
-            for one in (server, await self._runtime.owner_of(data_dir)):
+            for one in (
+                server,
+                await self._runtime.owner_of(self._snapshots.data_dir_of(instance)),
+            ):
                 if one is not None:
                     await self._runtime.stop(one)
         if not await self._runtime.alive(server):
-            server = await self._runtime.start(
-                instance.image_id,
-                data_dir,
-                address=instance.server.endpoint.address,
-                settings=instance.settings,
-            )
-        if not await self._store.set_server(instance.instance_id, server):
+            await start_again(instance, root=self._root, runtime=self._runtime, store=self._store)
+        elif not await self._store.set_server(instance.instance_id, server):
             await self._runtime.stop(server, clean=False)
 
     # The state
@@ -244,7 +245,3 @@ def _told_of(instance: Instance) -> Iterator[None]:
 
 def _known_as(instance: Instance) -> str:
     return instance.name or instance.instance_id[:_SHORT_ID]
-
-
-def _gone(instance_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no instance {instance_id}", remedy="see `pgstrata ls`")

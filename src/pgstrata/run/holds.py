@@ -13,6 +13,7 @@ from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.run import LEASE_SECONDS, Held
 from pgstrata.errors import NotFoundError
+from pgstrata.instances.again import gone
 from pgstrata.store.base import Store
 
 
@@ -36,7 +37,7 @@ class Holds:
         It ends when the instance is gone. Raises ``NotFoundError``.
         """
         if await self._store.instance(instance_id) is None:
-            raise NotFoundError(f"there is no instance {instance_id}", remedy="see `pgstrata ls`")
+            raise gone(instance_id)
         return self._held(instance_id)
 
     async def _held(self, instance_id: str) -> AsyncGenerator[Held, None]:

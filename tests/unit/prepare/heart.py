@@ -179,6 +179,7 @@ class Heart:
             turns=self.turns,
         )
         self.instance_snapshots = InstanceSnapshots(
+            root=self.root,
             snapshots=self.snapshots,
             runtime=self.runtime,
             dbms=self.dbms,

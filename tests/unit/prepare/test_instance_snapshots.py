@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pgstrata.cache.capacity import Disk
 from pgstrata.dbms.memory import UNLOGGED
 from pgstrata.domain.durations import Seconds
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.state import State
 from pgstrata.errors import (
     ConflictError,
@@ -17,6 +17,7 @@ from pgstrata.errors import (
     NotFoundError,
     ServerError,
     StateUnusableError,
+    StoreUnusableError,
 )
 from pgstrata.settings import CacheCapacity
 from pgstrata.store.memory import MemoryStore
@@ -183,6 +184,25 @@ def test_a_server_that_does_not_start_again_is_told_of(tmp_path: Path) -> None:
             assert await heart.statefs.volumes(tmp_path / "work") == []
             [after] = await heart.store.instances()
             assert after == replace(instance, paused="stopped")
+
+    run(scenario())
+
+
+def test_a_server_that_is_started_again_and_cannot_be_stored_does_not_stay(tmp_path: Path) -> None:
+    class Full(MemoryStore):
+        async def set_server(self, instance_id: str, server: Server) -> bool:
+            raise StoreUnusableError("the disk is full")
+
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.store = Full()
+        heart.start_engine()
+        async with engine(heart):
+            instance = await changed(heart)
+            heart.disk.write(data_of(heart, instance) / UNLOGGED, b"u")
+            with pytest.raises(StoreUnusableError):
+                await heart.instance_snapshots.snapshot(instance.instance_id)
+            assert heart.runtime.running == ()
 
     run(scenario())
 
