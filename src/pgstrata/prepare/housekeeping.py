@@ -36,6 +36,7 @@ class Housekeeping:
 
     async def __aenter__(self) -> Self:
         self._work = asyncio.create_task(self.work(), name="housekeeping")
+        self._work.add_done_callback(_log_failure)
         return self
 
     async def __aexit__(
@@ -58,3 +59,8 @@ class Housekeeping:
             except PgstrataError as error:
                 _log.warning("finished jobs could not be tidied up: %s", error)
             await self._sleep(EVERY_SECONDS)
+
+
+def _log_failure(work: asyncio.Task[None]) -> None:
+    if not work.cancelled() and (error := work.exception()) is not None:
+        _log.error("finished jobs are no longer tidied up", exc_info=error)
