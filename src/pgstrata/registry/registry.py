@@ -34,8 +34,12 @@ class Registry:
         name: str | None = None,
     ) -> list[State]:
         """List the states that match all the filters given, parents before children."""
-        found = await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
-        return [state for state in found if name in (None, state.name)]
+        if name is not None:
+            named = await self._store.state_named(name)
+            if named is None or not named.state_id.startswith(id_prefix):
+                return []
+            id_prefix = named.state_id
+        return await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
 
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""

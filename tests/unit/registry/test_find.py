@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.domain.instance import Endpoint, Instance, Server
 from pgstrata.domain.state import State
@@ -28,6 +29,22 @@ STATE = State(
 ENDPOINT = Endpoint(
     host="127.0.0.1", port=1, socket_dir=Path("/run"), user="u", password="p", database="d"
 )
+
+
+def test_a_state_is_listed_by_its_name_if_the_other_filters_match() -> None:
+    async def listed(**filters: str) -> list[str]:
+        store = MemoryStore()
+        for state_id, name in (("a" * 64, "seeded"), ("b" * 64, "other"), ("c" * 64, None)):
+            await store.add_state(replace(STATE, state_id=state_id, name=name))
+        runtime = MemoryRuntime(MemoryDisk())
+        registry = Registry(store=store, runtime=runtime, turns=Turns())
+        return [state.state_id[0] for state in await registry.states(**filters)]
+
+    assert asyncio.run(listed(name="seeded")) == ["a"]
+    assert asyncio.run(listed(name="seeded", id_prefix="a" * 8, kind="psql")) == ["a"]
+    assert asyncio.run(listed(name="seeded", id_prefix="b" * 8)) == []
+    assert asyncio.run(listed(name="seeded", kind="lb")) == []
+    assert asyncio.run(listed(name="nobody")) == []
 
 
 def find(ref: str) -> str:
