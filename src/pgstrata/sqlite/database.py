@@ -352,15 +352,18 @@ def _make_private(path: Path) -> None:
 def _open_log(path: Path) -> int:
     """A descriptor of the write-ahead log, whose name and the database's are on the disk.
 
-    SQLite has no locks on that file, which to close another descriptor of it would end.
+    SQLite has no locks on that file, which to close another descriptor of it would end. Raises
+    ``StoreUnusableError``.
     """
-    log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR | os.O_CLOEXEC)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return log
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return os.open(path.with_name(path.name + "-wal"), os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        _refuse(path, error)
 
 
 def _switch_to_wal(connection: Connection, busy_seconds: float) -> None:
