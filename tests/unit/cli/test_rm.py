@@ -171,6 +171,24 @@ def test_nothing_is_removed_if_one_of_several_is_not_there(
     assert [one for one in stocked.asked if one.method == "DELETE"] == []
 
 
+def test_what_is_gone_is_told_though_the_next_one_cannot_be_removed(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    stocked.on("GET", "/v1/names/shop", a_name("shop", instance_id=INSTANCE))
+    stocked.on("GET", "/v1/prepare-jobs", [JOB])
+    done = result("deleted", kind="job", id=JOB_ID)
+    stocked.on("DELETE", f"/v1/prepare-jobs/{JOB_ID}", done)
+    silent = {"code": "server_failed", "message": "it does not answer", "details": "add --force"}
+    stocked.on("DELETE", f"/v1/instances/{INSTANCE}", silent, 503)
+    ran = pgstrata("rm", JOB_ID, "shop")
+    assert (ran.exit_code, ran.out) == (3, f"deleted\n  job {JOB_ID}\n")
+    assert "it does not answer" in ran.err
+    ran = pgstrata("--output", "json", "rm", JOB_ID, "shop")
+    assert [one["outcome"] for one in json.loads(ran.out)["removed"]] == ["deleted"]
+    assert "add --force" in ran.err
+    assert pgstrata("rm", "shop", JOB_ID).out == ""
+
+
 def swept(engine: FakeEngine) -> list[str]:
     return [one.path.rpartition("/")[2] for one in engine.asked if one.method == "DELETE"]
 

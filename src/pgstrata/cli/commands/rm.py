@@ -1,7 +1,6 @@
 """``rm``: remove instances, states and jobs."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.cli.command import Command, Context
@@ -11,7 +10,7 @@ from pgstrata.cli.removal import Labels, consent, everything, labels_of, tree, u
 from pgstrata.cli.report import report
 from pgstrata.cli.targets import Target, resolve
 from pgstrata.cli.text import at_depth, one_line
-from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError
+from pgstrata.errors import ConflictError, InvalidArgumentError, NotFoundError, PgstrataError
 from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 ABOUT = """
 Removes what is named and, with -r, everything made from it, and prints the tree. Of each, either
 all is removed or nothing. ID is an instance (its id, 8 or more characters of it, or its name), a
-state (the same) or a job (the whole id). A name outlives its instance; once that is
-gone, `rm` gives the name up.
+state (the same) or a job (the whole id). A name outlives its instance; once that is gone, `rm`
+gives the name up.
 
 --unused removes the states that no instance was made from, but those that are pinned or have a
 name, and snapshots; --all every instance, name, state and finished job. Both ask first; without a
@@ -37,7 +36,7 @@ _HINTS: "Mapping[BlockedBy | None, str]" = {
 
 
 def run(context: Context, given: Given) -> int:
-    """Find what is meant, remove it, and show the trees. The exit code is the worst one."""
+    """Find what is meant, remove it one by one, and show the trees, up to the first failure."""
     sweeping = given.which("--all", "--unused")
     if sweeping is None and not given.words:
         raise InvalidArgumentError("rm needs an ID", remedy="`pgstrata ls --all` lists everything")
@@ -56,16 +55,24 @@ def run(context: Context, given: Given) -> int:
     recurse = sweeping is not None or given.has("--recurse")
     labels = {} if context.json else labels_of(engine, targets, recurse=recurse)
     removed: list[_Removed] = []
+    failures: list[PgstrataError] = []
     for target in targets:
-        # What is swept away may be gone by then.
-        with suppress(NotFoundError) if sweeping else nullcontext():
+        try:
             removed.append(_remove(engine, target, given, recurse=recurse))
-    _show(context, removed, labels, alone=sweeping is None and len(removed) == 1)
-    refusals = [_refusal(one.target, one.result) for one in removed if one.blocked]
-    for refusal in refusals:
+        except PgstrataError as error:
+            if sweeping is not None and isinstance(error, NotFoundError):
+                continue  # it went with another
+            if not removed:
+                raise
+            # What is gone by now is told all the same.
+            failures.append(error)
+            break
+    _show(context, removed, labels, alone=len(targets) == 1 and sweeping is None)
+    failures[:0] = [_refusal(one.target, one.result) for one in removed if one.blocked]
+    for failure in failures:
         # Reported here and not raised: with JSON, the result already is the only document.
-        report(refusal, as_json=False)
-    return refusals[0].exit_code if refusals else 0
+        report(failure, as_json=False)
+    return max((failure.exit_code for failure in failures), default=0)
 
 
 class _Removed(NamedTuple):
