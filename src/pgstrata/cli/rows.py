@@ -92,7 +92,7 @@ def state_rows(items: "Sequence[State]", style: Style) -> Table:
             str(item.refcount),
             "yes" if item.pinned else "-",
             style.image(item.image_id) if depth == 0 else "",
-            ": ".join(filter(None, (item.name, item.prepare_args_normalized))),
+            item.prepare_args_normalized,
         )
         for depth, item in _forest(items)
     ]

@@ -55,7 +55,9 @@ def test_a_state_is_found_by_its_name(stocked: FakeEngine, pgstrata: Pgstrata) -
 
 def test_a_list_of_states_has_their_names(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
     title = a_state(STATE).prepare_args_normalized
-    assert f"seeded: {title}" in pgstrata("ls", "-s").out
+    head, row = pgstrata("ls", "-s").out.splitlines()
+    assert row.index("seeded") == head.index("NAME")
+    assert row.endswith(f"  {title}")
 
 
 def found(**more: object) -> Comparison:
