@@ -55,7 +55,7 @@ class Context(NamedTuple):
         warn_of_settings(self.configuration, engine)
         return engine
 
-    def compare(self, running: "Engine") -> None:
+    def warn_of_differences(self, running: "Engine") -> None:
         """Say in what an engine that ran already differs from this command and its settings."""
         warn_of_version(running.version or running.health().version)
         warn_of_settings(self.configuration, running)

@@ -4,9 +4,10 @@ Of ``$(…)`` a shell sees only the output, and of ``eval`` only how its last co
 any output it goes on as if all were well, and psql takes an empty DSN for the machine's own server.
 """
 
-import os
 import sys
 from collections.abc import Sequence
+
+from pgstrata.cli.report import abandon
 
 LINE = "false; DSN=postgresql://prepare-failed.invalid/; false"
 """Nobody has a host of this name, so no client takes it for another server. It does not begin like
@@ -29,4 +30,4 @@ def stop(words: Sequence[str], *, as_json: bool) -> None:
             print(LINE, flush=True)
         except OSError:
             # Nobody reads it, as where the terminal is gone. Nor must it be tried again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            abandon(sys.stdout)

@@ -14,7 +14,7 @@ from pgstrata.cli.command import INTERRUPTED, Command, Context, Detached, Output
 from pgstrata.cli.near import command_hint, misplaced, option_hint
 from pgstrata.cli.options import HELP, Given, help_before, parse
 from pgstrata.cli.overview import OPTIONS, group_help, options_anywhere, overview
-from pgstrata.cli.report import report, report_detached
+from pgstrata.cli.report import abandon, report, report_detached
 from pgstrata.config.load import load
 from pgstrata.errors import InvalidArgumentError, PgstrataError
 from pgstrata.system import environment
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader has closed our output. The interpreter must not try to flush it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon(sys.stdout)
         return 0
 
 

@@ -47,7 +47,7 @@ def report_detached(job_id: str, *, as_json: bool) -> None:
 
 
 def abandon(stream: TextIO) -> None:
-    """Let all that is written to a terminal that is gone go nowhere; a failure now is no help."""
+    """Let all that is written to a stream that nobody reads go nowhere: a failure is no help."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

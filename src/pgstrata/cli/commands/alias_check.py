@@ -51,12 +51,11 @@ def run(context: Context, given: Given) -> int:
 
 
 def _named(directory: Path, word: str) -> AliasFile:
-    uses: tuple[files.Use, ...] = ("prep", "run")
     named = files.recognise(Path(word))
     if named is not None:
         return files.find(directory, named.use, word)
     known = files.every(directory)
-    for use in uses:
+    for use in files.COMMANDS:
         if "/" not in word and any((one.name, one.use) == (word, use) for one in known):
             return files.find(directory, use, word)
     return files.find(directory, "prep", word)

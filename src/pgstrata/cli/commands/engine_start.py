@@ -23,7 +23,7 @@ def run(context: Context, _given: Given) -> int:
     running = found or connect.start(configuration)
     with closing(running.engine):
         if found is not None:
-            context.compare(found.engine)
+            context.warn_of_differences(found.engine)
     if context.json:
         about = {"endpoint": running.file.endpoint, "pid": running.file.pid}
         print(json.dumps({**about, "started": found is None}))

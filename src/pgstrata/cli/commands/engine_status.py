@@ -28,7 +28,7 @@ def run(context: Context, _given: Given) -> int:
     if found is not None:
         with closing(found.engine) as engine:
             sandbox = engine.status().sandbox
-            context.compare(engine)
+            context.warn_of_differences(engine)
         about["endpoint"], about["pid"] = found.file.endpoint, found.file.pid
         about["version"], about["startedAt"] = found.file.version, found.file.started_at
         about["sandbox"] = None if sandbox is None else sandbox.level

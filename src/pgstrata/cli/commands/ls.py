@@ -169,7 +169,7 @@ COMMAND = Command(
         ),
         Option(
             ("--state",),
-            "only this state: 8 or more characters of its id, or an instance's name",
+            "only this state: its name, an instance's, or 8 or more characters of its id",
             "ID",
         ),
         Option(("--job",), "only this job", "ID"),

@@ -99,7 +99,6 @@ class ExecRecipe:
             )
         try:
             step = await asyncio.to_thread(self._step, request, fields, sources, sources.local_root)
-
         except OSError as error:
             raise InvalidArgumentError(
                 f"{error.filename} cannot be read: {error.strerror}",
