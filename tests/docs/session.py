@@ -14,7 +14,7 @@ GIVEN = Path(__file__).with_name("given")
 """What is in the directory in which a page is read, below the page's name: what it takes for given.
 ``before.sh`` is run at first."""
 
-_TIMEOUT = 300  # seconds; only something that hangs takes so long
+_TIMEOUT = 500  # seconds; only something that hangs takes so long
 
 
 def run(page: Path, work: Path, aside: Path, env: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from tests.docs import pages, session
         ("…\nd\n", "d\n"),
         ("a\n…\n", "a\n"),
         ("[1/1] built  0.6 s\n", "[1/1] built  12 ms\n"),
+        ("[1/1] built  0.6 s\n", "planning  10.0 s\n[1/1] running  10.1 s\n[1/1] built  14 s\n"),
         ("1  90c4ee1a6b23  x\n", "1  0123456789ab    x\n"),
     ],
 )
