@@ -79,7 +79,7 @@ RIGHT: dict[str, tuple[Any, Any]] = {
     "sandbox.readPaths": ("keys:/srv", (Path("/work/project/keys"), Path("/srv"))),
     "orchestrator.jobs.maxParallel": ("3", 3),
     "orchestrator.jobs.maxIdentical": (0, 0),
-    "orchestrator.jobs.keepNumber": ("50", 50),
+    "orchestrator.jobs.keepNumber": (50, 50),
     "orchestrator.jobs.keepAge": ("7d", 604800),
     "orchestrator.jobs.keepBytes": ("1GiB", 1 << 30),
     "orchestrator.jobs.timeout": (90, 90),
