@@ -1,6 +1,8 @@
 """Tables in the docs say all that there is, and nothing that there is not."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, get_args
 
 import msgspec
@@ -31,6 +33,12 @@ from pgstrata.settings import OWN_SERVER_SETTINGS, THROW_AWAY_SETTINGS
 from tests.docs.pages import PAGES, ROOT
 
 Rows = list[list[str]]
+
+
+def twice(names: Iterable[str]) -> list[str]:
+    """Those that are there more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
 
 OWN_WORDS = {
     *("alias ls", "alias check", "alias create", "run", "cache verify", "config schema", "demo"),
@@ -82,6 +90,7 @@ def test_every_status_event_and_reason_is_explained(heading: str, column: str, w
 
 def test_every_error_is_explained_with_its_status_and_exit_code() -> None:
     rows = tables("errors.md")["Error codes", "code"]
+    assert twice(row[0] for row in rows) == []
     classes = {code: errors.error_class(code, 500) for code in errors.known_codes()}
     assert {row[0]: row[1:-1] for row in rows} == {
         code: [str(kind.exit_code)]
@@ -120,6 +129,12 @@ def test_pages_lead_only_to_pages_that_there_are(page: Any) -> None:
     links = {page.parent / link for link in re.findall(r"\]\(([^)#:]+\.md)\)", text)}
     named = {ROOT / name for name in re.findall(r"`(docs/[^` ]+\.md)`", text)}
     assert [str(path) for path in links | named if not path.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_have_each_heading_once(page: Any) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert twice(line for line in prose.splitlines() if line.startswith("#")) == []
 
 
 def test_every_page_is_named_in_the_readme() -> None:
