@@ -9,7 +9,6 @@ import asyncio
 import errno
 import os
 import queue
-import shutil
 import sqlite3
 import threading
 import time
@@ -25,6 +24,7 @@ from typing import NoReturn, Self, TypeVar
 import msgspec
 
 from pgstrata.errors import StoreUnusableError
+from pgstrata.sqlite import shrinking
 from pgstrata.sqlite.schema import MIGRATIONS, Migration
 from pgstrata.system import faults
 
@@ -32,12 +32,6 @@ T = TypeVar("T")
 V = TypeVar("V")
 BUSY_SECONDS = 5.0
 """How long to wait while another program locks the database."""
-
-SPARE_BYTES = 8 << 20
-"""How much unused room the file may keep, and how large the write-ahead log may be, for ever."""
-
-_VACUUM_PAGES = 1000
-"""How many pages are given back at once; others wait meanwhile."""
 
 _SWITCH_PAUSE_SECONDS = 0.005
 
@@ -174,13 +168,13 @@ class Database:
         A file that an earlier version made is rebuilt once, if the disk has room for that. Raises
         ``StoreUnusableError`` if the database cannot be written.
         """
-        if await self._run_alone(_can_shrink):
+        if await self._run_alone(shrinking.can_shrink):
             shrunk = False
-            while await self._run_alone(_give_back_pages):
+            while await self._run_alone(shrinking.give_back_pages):
                 shrunk = True
         else:
-            shrunk = await self._run_alone(partial(_rebuild, self._path))
-        await self._run_alone(partial(_shrink_files, self._path, shrunk))
+            shrunk = await self._run_alone(partial(shrinking.rebuild, self._path))
+        await self._run_alone(partial(shrinking.shrink_files, self._path, shrunk))
 
     async def close(self) -> None:
         """Finish the requests made so far, then close. May be called again."""
@@ -385,47 +379,7 @@ def _configure(connection: Connection) -> None:
     # power failure, which alone may lose the last commits. ``sync`` keeps those that matter.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA journal_size_limit = {SPARE_BYTES}")
-
-
-def _pragma(connection: Connection, name: str) -> int:
-    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
-    return int(value)
-
-
-def _can_shrink(connection: Connection) -> bool:
-    return _pragma(connection, "auto_vacuum") != 0
-
-
-def _give_back_pages(connection: Connection) -> bool:
-    """Give some unused pages back. Returns whether there are more."""
-    spare = SPARE_BYTES // _pragma(connection, "page_size")
-    pages = min(_pragma(connection, "freelist_count") - spare, _VACUUM_PAGES)
-    if pages <= 0:
-        return False
-    with faults.step("database.vacuum"):
-        # Each row that is fetched gives one page back.
-        connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-    return True
-
-
-def _rebuild(path: Path, connection: Connection) -> bool:
-    """Rebuild the file so that it can shrink. Returns False if the disk has no room for that."""
-    size = _pragma(connection, "page_count") * _pragma(connection, "page_size")
-    # The new content is in a temporary file first, then in the log, then in the file.
-    if shutil.disk_usage(path.parent).free < 3 * size:
-        return False
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    with faults.step("database.vacuum"):
-        connection.execute("VACUUM")
-    return True
-
-
-def _shrink_files(path: Path, shrunk: bool, connection: Connection) -> None:
-    # What was given back is still in the file until the log is copied into it.
-    if shrunk or path.with_name(path.name + "-wal").stat().st_size > SPARE_BYTES:
-        with faults.step("database.checkpoint"):
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute(f"PRAGMA journal_size_limit = {shrinking.SPARE_BYTES}")
 
 
 def _migrate(path: Path, connection: Connection, migrations: tuple[Migration, ...]) -> None:
