@@ -84,6 +84,8 @@ class Command(NamedTuple):
     """Those of our options for every command that mean something else to that program."""
     own_words: int = 0
     """How many words of its own stand before those; options may stand after them as well."""
+    wordless: bool = False
+    """Whether it takes options and nothing else."""
 
 
 def help_text(command: Command) -> str:

@@ -17,6 +17,11 @@ _COMMANDS = ("prepare", "watch", "reset")
 _TOOLS = ("run", "run:psql", "run:pgbench", "run:exec")
 
 
+def concerns(word: str) -> bool:
+    """Whether this is a command that should print ``DSN=…``."""
+    return word.startswith("prepare:") or word in _COMMANDS
+
+
 def stop(words: Sequence[str], *, as_json: bool) -> None:
     """Print a line that makes ``eval`` fail, and what uses the DSN all the same.
 
@@ -25,7 +30,7 @@ def stop(words: Sequence[str], *, as_json: bool) -> None:
     """
     if as_json or sys.stdout.isatty() or any(word in _TOOLS for word in words):
         return
-    if words and (words[0].startswith("prepare:") or words[0] in _COMMANDS):
+    if words and concerns(words[0]):
         try:
             print(LINE, flush=True)
         except OSError:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from io import TextIOWrapper
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 
 from pgstrata import __version__
@@ -115,6 +115,11 @@ def _run_command(given: Given) -> int:
     if own.has("--help"):
         print(help_text(command))
         return 0
+    if command.wordless and own.words:
+        raise InvalidArgumentError(
+            f'{command.usage.partition(" [")[0]} takes no "{own.words[0]}"',
+            remedy=f"write `pgstrata {command.usage}`",
+        )
     given = given._replace(options=(*given.options, *more.options))
     try:
         with ExitStack() as resources:
@@ -167,7 +172,11 @@ def _output(text: str) -> Output:
 
 def _stop_eval(words: Sequence[str], *, as_json: bool) -> None:
     with suppress(InvalidArgumentError):
-        for_eval.stop(parse(words, OPTIONS, pass_on=True).words, as_json=as_json)
+        words = parse(words, OPTIONS, pass_on=True).words
+    if words and words[0].startswith("-"):
+        # It is an option before the command that is wrong.
+        words = list(dropwhile(lambda word: not for_eval.concerns(word), words))
+    for_eval.stop(words, as_json=as_json)
 
 
 def _wants_json(words: Sequence[str]) -> bool:

@@ -134,7 +134,13 @@ def _take_option(word: str, rest: list[str], known: dict[str, Option]) -> list[t
         return [(option.name, "")]
     if not joined and not rest:
         raise InvalidArgumentError(f"{flag} needs a value", remedy=f"write {flag} {option.metavar}")
-    return [(option.name, value if joined else rest.pop(0))]
+    value = value if joined else rest.pop(0)
+    if not value:
+        # A variable that was not set, perhaps: what holds without the option is not meant.
+        raise InvalidArgumentError(
+            f"{flag} is empty", remedy=f"give it a value, {option.metavar}, or omit it"
+        )
+    return [(option.name, value)]
 
 
 def _split_switches(word: str, known: dict[str, Option]) -> list[tuple[str, str]]:

@@ -74,11 +74,6 @@ def request_of(
     elif given.has("--replace"):
         raise InvalidArgumentError("--replace needs a --name", remedy="say which with --name N")
     start_from = given.last(FROM.name)
-    if start_from == "":
-        # A variable that was not set, perhaps: no other state is meant.
-        raise InvalidArgumentError(
-            f"{FROM.name} is empty", remedy="give an id or a name, or omit it"
-        )
     fields = plugin.command_line.request(
         given, Caller(context.work_dir, stdin or _standard_input, environment.given)
     )

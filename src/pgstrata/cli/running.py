@@ -89,11 +89,6 @@ def run(context: Context, given: Given, tool: Tool) -> int:
     refuse_json(context)
     tool = at_revision(context, given, tool)
     chosen = given.last(INSTANCE.name)
-    if chosen == "":
-        # A variable that was not set, perhaps: no other instance is meant.
-        raise InvalidArgumentError(
-            f"{INSTANCE.name} is empty", remedy="give an id or a name, or omit it"
-        )
     engine = context.engine()
     started = engine.start(chosen or _only(engine))
     say_restarted(started)

@@ -51,7 +51,17 @@ def test_without_set_e_the_dsn_leads_to_no_server(fake: FakeEngine, pgstrata: Pg
     assert ended.stdout == "postgresql://prepare-failed.invalid/"
 
 
-@pytest.mark.parametrize("words", [("prepare:psql",), ("prepare:sql",), ("prepare", "nothing")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("prepare:psql",),
+        ("prepare:sql",),
+        ("prepare", "nothing"),
+        ("--profile", "", *RECIPE),
+        ("--verbose=3", *RECIPE),
+        ("--nonsense", *RECIPE),
+    ],
+)
 @pytest.mark.usefixtures("fake")
 def test_wrong_usage_is_a_failure_too(pgstrata: Pgstrata, words: tuple[str, ...]) -> None:
     ran = pgstrata(*words)

@@ -146,6 +146,8 @@ def test_standard_input_that_is_not_utf8_is_refused(
         ("prepare:psql", "--ttl", "0", "--", "-f", "a.sql"),
         ("prepare:psql", "--name", "", "--", "-f", "a.sql"),
         ("prepare:psql", "--name", "a/b", "--", "-f", "a.sql"),
+        ("prepare:psql", "--image", "", "--", "-f", "a.sql"),
+        ("prepare:psql", "--from=", "--", "-f", "a.sql"),
         ("prepare:psql", "--uncacheable", "maybe", "--", "-f", "a.sql"),
         ("prepare:psql", "--", "--no-such-psql-option"),
         ("watch",),

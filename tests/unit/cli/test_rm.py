@@ -134,7 +134,9 @@ def test_what_is_not_there_cannot_be_removed(
     assert hint in ran.err
 
 
-@pytest.mark.parametrize("words", [(), ("--all", "shop"), ("shop", "--unused")])
+@pytest.mark.parametrize(
+    "words", [(), ("--all", "shop"), ("shop", "--unused"), ("--all", "--unused")]
+)
 def test_rm_needs_ids_or_to_be_told_which(
     stocked: FakeEngine, pgstrata: Pgstrata, words: tuple[str, ...]
 ) -> None:

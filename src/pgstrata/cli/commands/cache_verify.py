@@ -8,7 +8,6 @@ from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
 from pgstrata.cli.text import one_line, short
-from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.plugin import Option
 
 if TYPE_CHECKING:
@@ -34,10 +33,6 @@ _CLEAR = "\r\x1b[K"
 
 def run(context: Context, given: Given) -> int:
     """Check, showing the progress, and report problems."""
-    if given.words:
-        raise InvalidArgumentError(
-            f'cache verify takes no "{given.words[0]}"', remedy="leave it out"
-        )
     checks = context.engine().verify_cache(repair=given.has("--repair"), deep=given.has("--deep"))
     total, problems, first_read = _follow(checks, as_json=context.json)
     left = sum(problem.outcome == "would_remove" for problem in problems)
@@ -96,4 +91,5 @@ COMMAND = Command(
     ),
     examples=("pgstrata cache verify", "pgstrata cache verify --repair --deep"),
     run=run,
+    wordless=True,
 )

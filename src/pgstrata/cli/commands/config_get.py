@@ -17,7 +17,7 @@ cache.capacity.maxBytes, or what several are in, such as cache.
 def run(context: Context, given: Given) -> int:
     """Print one setting, those below a path, or all."""
     if len(given.words) > 1:
-        raise InvalidArgumentError("takes one PATH", remedy="leave the others out")
+        raise InvalidArgumentError("config get takes one PATH", remedy="leave the others out")
     if "" in given.words:
         # A variable that was not set, perhaps.
         raise InvalidArgumentError("PATH is empty", remedy="omit it to see all settings")

@@ -23,4 +23,5 @@ COMMAND = Command(
     options=(),
     examples=("pgstrata config schema",),
     run=run,
+    wordless=True,
 )

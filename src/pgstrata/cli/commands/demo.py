@@ -13,10 +13,6 @@ step, runs a query, then prepares it again and shows how much faster that is. Le
 
 def run(context: Context, given: Given) -> int:
     """Run the demonstration."""
-    if given.words:
-        raise InvalidArgumentError(
-            f'demo takes no "{given.words[0]}"', remedy="run `pgstrata demo` without arguments"
-        )
     if context.json:
         raise InvalidArgumentError("the demo has no JSON output", remedy="omit --output json")
     from pgstrata.cli.demonstration import demonstrate
@@ -30,4 +26,5 @@ COMMAND = Command(
     options=(Option(("--keep",), "keep the engine, its store and the scripts, and show where"),),
     examples=("pgstrata demo", "pgstrata demo --keep"),
     run=run,
+    wordless=True,
 )

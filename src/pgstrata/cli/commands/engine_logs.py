@@ -70,4 +70,5 @@ COMMAND = Command(
     ),
     examples=("pgstrata engine logs", "pgstrata engine logs -f"),
     run=run,
+    wordless=True,
 )

@@ -78,4 +78,5 @@ COMMAND = Command(
         "pgstrata engine serve --listen 0.0.0.0:8700 --tls-cert cert.pem --tls-key key.pem",
     ),
     run=run,
+    wordless=True,
 )

@@ -39,4 +39,5 @@ COMMAND = Command(
     options=(STORE,),
     examples=("pgstrata engine start", "pgstrata engine start --store /srv/pgstrata"),
     run=run,
+    wordless=True,
 )

@@ -58,4 +58,5 @@ COMMAND = Command(
     options=(STORE,),
     examples=("pgstrata engine status", "pgstrata --output json engine status"),
     run=run,
+    wordless=True,
 )

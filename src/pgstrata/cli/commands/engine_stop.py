@@ -58,4 +58,5 @@ COMMAND = Command(
     options=(STORE,),
     examples=("pgstrata engine stop",),
     run=run,
+    wordless=True,
 )

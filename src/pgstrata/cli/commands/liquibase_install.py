@@ -71,4 +71,5 @@ COMMAND = Command(
         "pgstrata liquibase install --from /opt/liquibase",
     ),
     run=run,
+    wordless=True,
 )

@@ -37,6 +37,10 @@ _HINTS: "Mapping[BlockedBy | None, str]" = {
 
 def run(context: Context, given: Given) -> int:
     """Find what is meant, remove it one by one, and show the trees, up to the first failure."""
+    if given.has("--all") and given.has("--unused"):
+        raise InvalidArgumentError(
+            "--all and --unused do not go together", remedy="give one of them"
+        )
     sweeping = given.which("--all", "--unused")
     if sweeping is None and not given.words:
         raise InvalidArgumentError("rm needs an ID", remedy="`pgstrata ls --all` lists everything")

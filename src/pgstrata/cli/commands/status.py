@@ -142,4 +142,5 @@ COMMAND = Command(
     options=(Option(("--cache",), "how full the cache is"),),
     examples=("pgstrata status", "pgstrata status --cache", "pgstrata --output json status"),
     run=run,
+    wordless=True,
 )
