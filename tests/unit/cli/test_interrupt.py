@@ -53,6 +53,14 @@ def test_another_interrupt_stops_the_job(before: str) -> None:
     assert ask_with(read) is Choice.STOP
 
 
+@pytest.fixture(autouse=True)
+def hangups() -> Iterator[None]:
+    """Have commands hear of hangups, which whoever runs the tests may be deaf to (``nohup``)."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @contextmanager
 def watching(fake: FakeEngine) -> Iterator["subprocess.Popen[str]"]:
     """The real command without a terminal, once it waits for the rest of a job."""
