@@ -35,6 +35,14 @@ def reachable_dir() -> Iterator[Path]:
         yield directory
 
 
+@pytest.fixture
+def hangups_are_heard() -> Iterator[None]:
+    """What is started with ``nohup`` ignores the terminal's end, and so would all it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(autouse=True)
 def clusters_removed(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep no data directory of a test beyond its end."""

@@ -17,6 +17,8 @@ from tests.acceptance.conftest import Terminal
 from tests.clusters import fetched
 from tests.shapes import RunEvent, check
 
+pytestmark = pytest.mark.usefixtures("hangups_are_heard")
+
 TABLE = "create table t (i int); insert into t select generate_series(1, 3)"
 WAITING = "echo ready; exec sleep 600"
 
@@ -35,14 +37,6 @@ def shell(shared: Terminal) -> Terminal:
         "PSQLRC": os.devnull,
     }
     return shared
-
-
-@pytest.fixture(autouse=True)
-def hang_up_is_heard() -> Iterator[None]:
-    """What is started with ``nohup`` ignores the terminal's end, and so would all it starts."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 def psql() -> str:

@@ -18,6 +18,8 @@ from pgstrata.cli.interrupt import Choice, ask_with
 from tests.unit.cli.script import CANCELLED, DSN, FAILED, SUCCESS, script_job
 from tests.unit.client.fake_engine import JOB_ID, Cut, FakeEngine
 
+pytestmark = pytest.mark.usefixtures("hangups_are_heard")
+
 SOURCE = Path(__file__).parents[3] / "src"
 WORDS = [sys.executable, "-m", "pgstrata", "watch", JOB_ID]
 PATIENCE_SECONDS = 120.0
@@ -51,14 +53,6 @@ def test_another_interrupt_stops_the_job(before: str) -> None:
         raise KeyboardInterrupt
 
     assert ask_with(read) is Choice.STOP
-
-
-@pytest.fixture(autouse=True)
-def hangups() -> Iterator[None]:
-    """Have commands hear of hangups, which whoever runs the tests may be deaf to (``nohup``)."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager
