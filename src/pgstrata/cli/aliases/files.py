@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from pgstrata.cli.near import nearest
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.system.work_tree import work_tree
 
 Use = Literal["prep", "run"]
 
@@ -51,17 +52,9 @@ def recognise(path: Path) -> AliasFile | None:
     return None
 
 
-def workspace(directory: Path) -> Path:
-    """The work tree of the repository that a directory is in, or the directory itself."""
-    for above in (directory, *directory.parents):
-        if (above / ".git").exists():
-            return above
-    return directory
-
-
 def every(directory: Path) -> list[AliasFile]:
     """All aliases of the workspace, by their paths. Raises ``InvalidArgumentError``."""
-    return sorted(_walk(workspace(directory)), key=lambda one: one.path.parts)
+    return sorted(_walk(work_tree(directory)), key=lambda one: one.path.parts)
 
 
 def find(directory: Path, use: Use, word: str) -> AliasFile:
@@ -136,6 +129,6 @@ def _not_found(
         command = f"{COMMANDS[use][0]}:psql"
         remedy = f"write one: pgstrata alias create {name} {command} -- -f FILE"
     return InvalidArgumentError(
-        f'there is no alias "{word}" to {COMMANDS[use][0]} in {workspace(directory)}',
+        f'there is no alias "{word}" to {COMMANDS[use][0]} in {work_tree(directory)}',
         remedy=remedy,
     )

@@ -11,6 +11,7 @@ from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
 from pgstrata.cli.text import table
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.system.work_tree import work_tree
 
 ABOUT = """
 Lists the aliases of the repository that you are in, or else of the current directory and those
@@ -31,7 +32,7 @@ def run(context: Context, given: Given) -> int:
         print_document({"aliases": [_document(*one) for one in found]})
         return 0
     if not found:
-        print(f"no aliases in {files.workspace(context.work_dir)}")
+        print(f"no aliases in {work_tree(context.work_dir)}")
         return 0
     rows = [
         [

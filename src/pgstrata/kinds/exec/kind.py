@@ -28,6 +28,7 @@ from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, View, run_by_lines
+from pgstrata.system.work_tree import work_tree
 
 NAME = "exec"
 _LAST_LINES = 40
@@ -130,7 +131,7 @@ class ExecRecipe:
             with_program = programs.comes_with(found, seen_from, fields.exec_path)
             shown = (*declared.shown, *(_outside(root, one) for one in with_program))
             # None of the files that there are now are those of a revision.
-            kept_from = (work_dir,) if request.ref is None else (_repository(work_dir), work_dir)
+            kept_from = (work_dir,) if request.ref is None else (work_tree(work_dir), work_dir)
             call = msgspec.structs.replace(
                 call,
                 shown=tuple(dict.fromkeys(map(str, shown))),
@@ -274,11 +275,6 @@ def _outside(root: Path, path: Path) -> Path:
     """The path that stands for one below a root."""
     below = root != Path("/") and path.is_relative_to(root)
     return Path("/", path.relative_to(root)) if below else path
-
-
-def _repository(work_dir: Path) -> Path:
-    """The top of the work tree that a directory is in."""
-    return next((one for one in (work_dir, *work_dir.parents) if (one / ".git").exists()), work_dir)
 
 
 def _declared(fields: ExecFields, sources: Sources, root: Path, work_dir: Path) -> Inputs:
