@@ -8,15 +8,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Self
 
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import utc_now
 from pgstrata.errors import NotFoundError, PgstrataError
 from pgstrata.store.base import Store
-from pgstrata.system.cancellation import cancel
+from pgstrata.system.background import Background
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +26,11 @@ _SHORTEST_EXTENSION = timedelta(minutes=1)
 _LONGEST_EXTENSION = timedelta(minutes=10)
 
 
-class Leases:
+class Leases(Background):
     """Ends or extends leases when they expire. Use it as an async context."""
+
+    task_name = "leases"
+    ended = "leases are no longer watched"
 
     def __init__(
         self,
@@ -43,23 +44,8 @@ class Leases:
         self._deletion = deletion
         self._now = now
         self._sleep = sleep
-        self._watch: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._watch = asyncio.create_task(self.watch(), name="leases")
-        self._watch.add_done_callback(_log_failure)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._watch is not None:
-            await cancel(self._watch)
-
-    async def watch(self) -> None:
+    async def work(self) -> None:
         """End or extend each lease when it expires, forever."""
         while True:
             try:
@@ -113,8 +99,3 @@ def pause(next_end: datetime | None, now: datetime) -> float:
     if next_end is None:
         return LOOK_SECONDS
     return min(max((next_end - now).total_seconds(), _LEAST_PAUSE_SECONDS), LOOK_SECONDS)
-
-
-def _log_failure(watch: asyncio.Task[None]) -> None:
-    if not watch.cancelled() and (error := watch.exception()) is not None:
-        _log.error("leases are no longer watched", exc_info=error)

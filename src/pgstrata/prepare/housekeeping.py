@@ -6,20 +6,21 @@ Finished jobs become too old, and what was removed leaves room in the database's
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Self
 
 from pgstrata.errors import PgstrataError
 from pgstrata.prepare.coordinator import JobCoordinator
-from pgstrata.system.cancellation import cancel
+from pgstrata.system.background import Background
 
 _log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
 
 
-class Housekeeping:
+class Housekeeping(Background):
     """Tidies up every minute. Use it as an async context."""
+
+    task_name = "housekeeping"
+    ended = "finished jobs are no longer tidied up"
 
     def __init__(
         self,
@@ -32,21 +33,6 @@ class Housekeeping:
         self._coordinator = coordinator
         self._give_back = give_back
         self._sleep = sleep
-        self._work: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._work = asyncio.create_task(self.work(), name="housekeeping")
-        self._work.add_done_callback(_log_failure)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._work is not None:
-            await cancel(self._work)
 
     async def work(self) -> None:
         """Tidy up, now and then, forever."""
@@ -59,8 +45,3 @@ class Housekeeping:
             except PgstrataError as error:
                 _log.warning("finished jobs could not be tidied up: %s", error)
             await self._sleep(EVERY_SECONDS)
-
-
-def _log_failure(work: asyncio.Task[None]) -> None:
-    if not work.cancelled() and (error := work.exception()) is not None:
-        _log.error("finished jobs are no longer tidied up", exc_info=error)
