@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pgstrata.cli.differences import warn_of_settings, warn_of_version
+from pgstrata.cli.models import import_msgspec
 from pgstrata.cli.options import HELP, Given
 from pgstrata.config.model import Configuration
 from pgstrata.kinds.plugin import Option
@@ -37,6 +38,7 @@ class Context(NamedTuple):
     def engine(self) -> "Engine":
         """Connect to the engine, starting it if necessary. Raises ``PgstrataError``."""
         # Help and usage errors must not pay for importing an HTTP client.
+        import_msgspec()
         from pgstrata.client.connect import connect
 
         engine = connect(self.configuration)

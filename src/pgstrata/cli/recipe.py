@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgstrata.cli.command import Context
+from pgstrata.cli.models import import_msgspec
 from pgstrata.cli.options import Given, setting_option
 from pgstrata.config.keys import OWN, read
 from pgstrata.domain.durations import parse_positive
@@ -64,6 +65,8 @@ def request_of(
     ``stdin`` reads standard input, if this process's own is not to be read.
     """
     from pgstrata.config.model import InitdbSettings
+
+    import_msgspec()
     from pgstrata.domain.name import invalid
     from pgstrata.domain.request import PrepareRequest
 

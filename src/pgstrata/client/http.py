@@ -1,17 +1,20 @@
 """JSON over HTTP to one engine: requests, responses and streams of JSON lines."""
 
-import http.client
-import ssl
+import socket
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
 from pgstrata.api.codec import ENCODER, decode
 from pgstrata.client.answers import error_from
+from pgstrata.client.connection import Connection, Response
 from pgstrata.errors import InvalidArgumentError, UnreachableError
+
+if TYPE_CHECKING:
+    import ssl
 
 T = TypeVar("T")
 
@@ -20,8 +23,6 @@ Body = msgspec.Struct | Mapping[str, Any]
 
 _STALE_SECONDS = 2.0
 """The engine may close a connection that is idle for longer, just as it is used again."""
-
-_READ_BYTES = 64 * 1024
 
 _CONTEXT_CHARS = 20
 """How many characters are shown on each side of one that cannot be sent."""
@@ -45,7 +46,7 @@ def parse_endpoint(url: str) -> Address:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not _in_a_head(parts.path):
         raise InvalidArgumentError(
             f'"{url}" is not the address of an engine', remedy="write it as http://HOST:PORT"
         )
@@ -81,13 +82,18 @@ class Http:
         certificate: str | None = None,
     ) -> None:
         """``certificate``: the one that is to be shown there, as PEM; without it, one that this
-        machine trusts.
+        machine trusts. Raises ``InvalidArgumentError`` for what cannot be a token.
         """
+        if token is not None and not _in_a_head(token):
+            raise InvalidArgumentError(
+                "the engine's token has a character that no token has",
+                remedy="set PGSTRATA_TOKEN to the authToken in that engine's engine.json",
+            )
         self.address = address
         self._certificate = certificate
         self._token = token
         self._timeout = timeout
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: Connection | None = None
         self._last_used = 0.0
 
     def ask(
@@ -105,7 +111,9 @@ class Http:
         try:
             response = self._send(method, path, query, body, {})
             data = response.read()
-        except (OSError, http.client.HTTPException) as error:
+            if response.last:
+                self.close()
+        except OSError as error:
             raise self._unreachable(error) from error
         except KeyboardInterrupt:
             # The response is still to come, and must not be taken for that of the next request.
@@ -134,7 +142,7 @@ class Http:
             if response.status >= 400:
                 raise error_from(response.status, response.read())
             yield from _models(response, kind, self.address)
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             raise self._unreachable(error) from error
         finally:
             # A reader that stops early or is interrupted leaves a stream half-read.
@@ -147,8 +155,8 @@ class Http:
     def allow(self, timeout: float | None) -> None:
         """Set how many seconds the engine may be silent from now on; None for any time."""
         self._timeout = timeout
-        if self._connection is not None and self._connection.sock is not None:
-            self._connection.sock.settimeout(timeout)
+        if self._connection is not None:
+            self._connection.allow(timeout)
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -164,41 +172,32 @@ class Http:
         body: Body | None,
         headers: Mapping[str, str],
         silence: float | None = None,
-    ) -> http.client.HTTPResponse:
+    ) -> Response:
         connection = self._connected()
-        if silence is not None and connection.sock is not None:
-            connection.sock.settimeout(silence)
+        if silence is not None:
+            connection.allow(silence)
         data = None if body is None else _encoded(body)
-        connection.request(method, self._target(path, query), data, self._headers(data, headers))
-        response = connection.getresponse()
+        response = connection.request(
+            method, self._target(path, query), self._headers(data, headers), data
+        )
         self._last_used = time.monotonic()
         return response
 
-    def _connected(self) -> http.client.HTTPConnection:
+    def _connected(self) -> Connection:
         if self._connection is not None and time.monotonic() - self._last_used > _STALE_SECONDS:
             self.close()
         if self._connection is None:
             self._connection = self._opened()
         return self._connection
 
-    def _opened(self) -> http.client.HTTPConnection:
-        _, tls, host, port, _ = self.address
-        if not tls:
-            connection = http.client.HTTPConnection(host, port, timeout=self._timeout)
-            connection.connect()
-            return connection
-        context = ssl.create_default_context()
-        if self._certificate is not None:
-            # The very certificate is known, whoever signed it, and whatever name is in it.
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        secure = http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
-        secure.connect()
-        if self._certificate is not None:
-            shown = secure.sock.getpeercert(binary_form=True)
-            if shown != ssl.PEM_cert_to_DER_cert(self._certificate):
-                secure.close()
-                raise ssl.SSLError("it shows another certificate than the one in engine.json")
-        return secure
+    def _opened(self) -> Connection:
+        try:
+            sock = socket.create_connection((self.address.host, self.address.port), self._timeout)
+        except UnicodeError as error:
+            raise OSError("there can be no host of this name") from error
+        if self.address.tls:
+            sock = _secured(sock, self.address.host, self._certificate)
+        return Connection(sock, _netloc(self.address))
 
     def _target(self, path: str, query: Mapping[str, str | None] | None) -> str:
         given = {name: text for name, text in (query or {}).items() if text is not None}
@@ -212,11 +211,11 @@ class Http:
             headers["Content-Type"] = "application/json"
         return headers
 
-    def _unreachable(self, error: OSError | http.client.HTTPException) -> UnreachableError:
+    def _unreachable(self, error: OSError) -> UnreachableError:
         self.close()
-        if isinstance(error, ssl.SSLCertVerificationError):
+        if (distrust := getattr(error, "verify_message", None)) is not None:
             return UnreachableError(
-                f"cannot trust the engine at {self.address.url}: {error.verify_message}",
+                f"cannot trust the engine at {self.address.url}: {distrust}",
                 remedy="set SSL_CERT_FILE to its certificate, or to that of who signed it",
             )
         reason = "it does not answer" if isinstance(error, TimeoutError) else _reason(error)
@@ -231,22 +230,51 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
-def _reason(error: OSError | http.client.HTTPException) -> str:
-    if isinstance(error, OSError) and error.strerror:
+def _in_a_head(text: str) -> bool:
+    """Whether it can be a word in the head of a request as it is."""
+    return all("!" <= character <= "~" for character in text)
+
+
+def _secured(sock: socket.socket, host: str, certificate: str | None) -> "ssl.SSLSocket":
+    # Most engines are reached without it, and it takes long to import.
+    import ssl
+
+    context = ssl.create_default_context()
+    if certificate is not None:
+        # The very certificate is known, whoever signed it, and whatever name is in it.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    secure = context.wrap_socket(sock, server_hostname=host)
+    if certificate is not None:
+        shown = secure.getpeercert(binary_form=True)
+        if shown != ssl.PEM_cert_to_DER_cert(certificate):
+            secure.close()
+            raise ssl.SSLError("it shows another certificate than the one in engine.json")
+    return secure
+
+
+def _netloc(address: Address) -> str:
+    """What the engine is called by: with the port, unless that goes without saying."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    if not host.isascii():
+        host = host.encode("idna").decode()
+    return host if address.port == (443 if address.tls else 80) else f"{host}:{address.port}"
+
+
+def _reason(error: OSError) -> str:
+    if error.strerror:
         return error.strerror.lower()
     return str(error) or "the connection was lost"
 
 
-def _models(response: http.client.HTTPResponse, kind: type[T], address: Address) -> Iterator[T]:
+def _models(response: Response, kind: type[T], address: Address) -> Iterator[T]:
     for line in _lines(response):
         if line.strip():
             yield _decoded(line, kind, address)
 
 
-def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Split what comes into lines, since ``readline`` of a chunked response is very slow."""
+def _lines(response: Response) -> Iterator[bytes]:
     begun: list[bytes] = []
-    while data := response.read1(_READ_BYTES):
+    for data in response.pieces():
         first, *more = data.split(b"\n")
         begun.append(first)
         if more:
@@ -254,7 +282,7 @@ def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
             yield from more[:-1]
             begun = more[-1:]
     if any(begun):
-        raise http.client.IncompleteRead(b"".join(begun))
+        raise ConnectionError("the connection was lost")
 
 
 def _encoded(body: Body) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from pgstrata.domain import identity
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import Reason, ReasonCode, StateExecuteTask, Step, TaskInput
 
@@ -83,6 +82,9 @@ def step_record(
     """Make the record of the step that makes this state."""
     parts = step.parts
     if len(parts) > _MOST_PARTS:
+        # Clients read reasons, and what hashes takes long to import.
+        from pgstrata.domain import identity
+
         parts = {ALL_PARTS: identity.digest(parts)}
     return StepRecord(
         state_id=state_id,

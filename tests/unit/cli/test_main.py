@@ -17,7 +17,7 @@ from tests.unit.client.fake_engine import TOKEN, FakeEngine
 COMMANDS = command_table.overview()
 HEAVY = (
     *("msgspec", "asyncio", "psycopg", "starlette", "uvicorn", "yaml"),
-    *("argparse", "subprocess", "http.client", "pgstrata.settings"),
+    *("argparse", "subprocess", "http.client", "ssl", "typing_extensions", "pgstrata.settings"),
 )
 _PROGRAM = f"""
 import sys
@@ -244,6 +244,38 @@ def test_an_engine_that_is_not_there_cannot_be_reached(
     assert ran.err.startswith(f"error: cannot reach the engine at {endpoint}: ")
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["http://a..b:1", "http://-\u00e4-:80", f"http://{'a' * 70}:1"]
+)
+def test_a_host_that_cannot_be_is_not_reached(
+    pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("PGSTRATA_TOKEN", TOKEN)
+    ran = pgstrata("--endpoint", endpoint, "status")
+    assert ran.exit_code == 3
+    assert ran.err.startswith(f"error: cannot reach the engine at {endpoint}: ")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://127.0.0.1:1/a b", "http://127.0.0.1:1/\u00e4", "http://h:x"]
+)
+def test_what_is_no_address_is_wrong_usage(
+    pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("PGSTRATA_TOKEN", TOKEN)
+    assert pgstrata("--endpoint", endpoint, "status").exit_code == 2
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "t\u00f6ken", "a b", ""])
+def test_what_is_no_token_is_wrong_usage(
+    fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("PGSTRATA_TOKEN", token)
+    ran = pgstrata("status")
+    assert (ran.exit_code, fake.asked) == (2, [])
+    assert "PGSTRATA_TOKEN" in ran.err
+
+
 def test_something_else_at_the_endpoint_is_told_so(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     fake.on("GET", "/v1/status", b"<html>hello</html>")
     ran = pgstrata("status")
@@ -285,12 +317,12 @@ def test_help_does_not_even_import_what_it_takes_to_ask(
 def test_a_command_imports_nothing_heavier_than_models_and_http(fake: FakeEngine) -> None:
     fake.on("GET", "/v1/names", [])
     fake.on("GET", "/v1/instances", [])
-    assert _heavy_after("ls") == "msgspec,http.client"
+    assert _heavy_after("ls") == "msgspec"
 
 
 def test_a_prepare_imports_nothing_heavier_than_models_and_http(fake: FakeEngine) -> None:
     script_job(fake, SUCCESS)
-    assert _heavy_after("prepare:psql", "--", "-f", "schema.sql") == "msgspec,http.client"
+    assert _heavy_after("prepare:psql", "--", "-f", "schema.sql") == "msgspec"
 
 
 def test_a_reader_that_leaves_early_is_no_error(project: Path) -> None:
