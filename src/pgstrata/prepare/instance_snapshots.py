@@ -2,7 +2,8 @@
 
 The instance's files are copied while its server is frozen, or stopped where a crash would lose
 something. A server is started on the copy, which shows that one can be, and stopped cleanly; what
-that leaves is the state. Nothing is done to the instance's own files.
+that leaves is the state. Nothing is done to the instance's own files, and its server is stopped only
+after one has started on a copy, since a superuser may have left settings that no server starts with.
 
 Its row says first that its server is paused, and how. A kill before that has changed nothing; after
 a kill later on, the next engine has the server go on, and clears away a copy that is not a state.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain import identity
-from pgstrata.domain.instance import Instance, Pause
+from pgstrata.domain.instance import Instance, Pause, Server
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.name import invalid
 from pgstrata.domain.state import SNAPSHOT, State
@@ -152,15 +153,29 @@ class InstanceSnapshots:
         reason = await self._reason_to_stop(instance)
         if reason is not None and not force:
             await self._check_unused(instance, reason)
-        how: Pause = "frozen" if reason is None else "stopped"
+        if reason is None:
+            return await self._paused_copy(instance, token, "frozen")
+        await self._check_that_one_starts(instance)
+        _log.info("instance %s is stopped to be copied: %s", instance.instance_id, reason)
+        return await self._paused_copy(instance, token, "stopped")
+
+    async def _check_that_one_starts(self, instance: Instance) -> None:
+        token = uuid.uuid4().hex
+        try:
+            workspace = await self._paused_copy(instance, token, "frozen")
+            server = await self._started(instance, workspace)
+            await finish(self._runtime.stop(server, clean=False))
+        finally:
+            await finish(self._snapshots.discard_of(token))
+
+    async def _paused_copy(self, instance: Instance, token: str, how: Pause) -> Workspace:
         try:
             # If this is cancelled meanwhile, it may be noted all the same.
             if not await self._store.begin_pause(instance.instance_id, how):
                 raise gone(instance.instance_id)
-            if reason is None:
+            if how == "frozen":
                 async with self._runtime.freeze(instance.server):
                     return await self._snapshots.workspace_of(instance, token)
-            _log.info("instance %s is stopped to be copied: %s", instance.instance_id, reason)
             await self._runtime.stop(instance.server)
             return await self._snapshots.workspace_of(instance, token)
         finally:
@@ -206,11 +221,10 @@ class InstanceSnapshots:
         elif not await self._store.set_server(instance.instance_id, server):
             await self._runtime.stop(server, clean=False)
 
-    # The state
-
-    async def _keep(self, instance: Instance, workspace: Workspace, state: State) -> None:
+    async def _started(self, instance: Instance, workspace: Workspace) -> Server:
+        """A server on a copy. Raises ``StateUnusableError`` if none starts on it."""
         try:
-            server = await self._runtime.start(
+            return await self._runtime.start(
                 instance.image_id,
                 workspace.data_dir,
                 building=True,
@@ -221,6 +235,11 @@ class InstanceSnapshots:
                 "no server starts on it",
                 details=f"{error.message}\n\n{error.details or ''}".strip(),
             ) from error
+
+    # The state
+
+    async def _keep(self, instance: Instance, workspace: Workspace, state: State) -> None:
+        server = await self._started(instance, workspace)
         try:
             await self._dbms.drop_replication_slots(server, workspace.data_dir)
             await self._snapshots.take(workspace, state, server, last=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -19,6 +20,7 @@ from pgstrata.errors import (
     StateUnusableError,
     StoreUnusableError,
 )
+from pgstrata.runtime.memory import MemoryRuntime
 from pgstrata.settings import CacheCapacity
 from pgstrata.store.memory import MemoryStore
 from tests.unit.prepare.heart import Heart, engine, run
@@ -172,14 +174,36 @@ def test_the_next_engine_has_a_paused_server_go_on(tmp_path: Path, how: str, ali
     run(scenario())
 
 
-def test_a_server_that_does_not_start_again_is_told_of(tmp_path: Path) -> None:
+def test_a_server_that_would_not_start_again_is_not_stopped(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
             instance = await changed(heart)
             data = data_of(heart, instance)
             heart.disk.write(data / UNLOGGED, b"u")
             heart.disk.remove_tree(data / "PG_VERSION")
-            with pytest.raises(ServerError, match="not a data directory"):
+            with pytest.raises(StateUnusableError, match="no server starts on it"):
+                await heart.instance_snapshots.snapshot(instance.instance_id)
+            await check_nothing_else_is_there(heart, instance)
+            assert (await heart.store.instances())[0].server == instance.server
+
+    run(scenario())
+
+
+def test_a_server_that_does_not_start_again_is_told_of(tmp_path: Path) -> None:
+    class OnCopiesOnly(MemoryRuntime):
+        async def start(self, image_id: str, data_dir: Path, **more: Any) -> Server:
+            if more.get("address") is not None:
+                raise ServerError("it does not start")
+            return await super().start(image_id, data_dir, **more)
+
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.runtime = OnCopiesOnly(heart.disk, tool=heart.runtime.tool)
+        heart.start_engine()
+        async with engine(heart):
+            instance = await changed(heart)
+            heart.disk.write(data_of(heart, instance) / UNLOGGED, b"u")
+            with pytest.raises(ServerError, match="does not start"):
                 await heart.instance_snapshots.snapshot(instance.instance_id)
             assert await heart.statefs.volumes(tmp_path / "work") == []
             [after] = await heart.store.instances()
@@ -191,6 +215,9 @@ def test_a_server_that_does_not_start_again_is_told_of(tmp_path: Path) -> None:
 def test_a_server_that_is_started_again_and_cannot_be_stored_does_not_stay(tmp_path: Path) -> None:
     class Full(MemoryStore):
         async def set_server(self, instance_id: str, server: Server) -> bool:
+            known = await self.instance(instance_id)
+            if known is not None and known.server == server:
+                return await super().set_server(instance_id, server)
             raise StoreUnusableError("the disk is full")
 
     async def scenario() -> None:
