@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -88,6 +89,14 @@ class Command(NamedTuple):
     """How many words of its own stand before those; options may stand after them as well."""
     wordless: bool = False
     """Whether it takes options and nothing else."""
+    empty_words: bool = False
+    """Whether what it takes may be empty: not so for ids and names."""
+
+
+def name_of(command: Command) -> str:
+    """Its name, without its options and arguments."""
+    words = command.usage.split()
+    return " ".join(takewhile(lambda word: word.islower() and not word.startswith("["), words))
 
 
 def help_text(command: Command) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def words_of(given: Given, *names: str) -> tuple[str, ...]:
     """The words, exactly these. Raises ``InvalidArgumentError``."""
-    if len(given.words) != len(names):
+    if len(given.words) != len(names) or not given.words[0]:
         raise InvalidArgumentError(
             f"this needs {' and '.join(names)}",
             remedy="`pgstrata config get --effective` lists all",

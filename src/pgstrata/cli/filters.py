@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pgstrata.cli.near import nearest
 from pgstrata.cli.options import Given
 from pgstrata.cli.targets import PREFIX_LENGTH
 from pgstrata.errors import InvalidArgumentError, NotFoundError
@@ -30,6 +31,23 @@ def complete(engine: "Engine", given: Given) -> Given:
     if (state := given.last("--state")) is not None:
         more.append(("--state", _state(engine, state)))
     return given._replace(options=(*given.options, *more))
+
+
+def check_kind(engine: "Engine", kind: str) -> None:
+    """Raise ``InvalidArgumentError`` for a kind that there is neither here nor in the engine."""
+    from pgstrata.domain.state import SNAPSHOT
+    from pgstrata.kinds import plugins
+
+    known = {*plugins.BUILT_IN, SNAPSHOT}
+    if kind in known:
+        return
+    known |= {*plugins.others()[0], *(state.prepare_kind for state in engine.states())}
+    if kind not in known:
+        meant = nearest(kind, known)
+        raise InvalidArgumentError(
+            f'there is no kind "{kind}"',
+            remedy=f"did you mean {meant}?" if meant else f"there are {', '.join(sorted(known))}",
+        )
 
 
 def _instance(engine: "Engine", word: str) -> str:

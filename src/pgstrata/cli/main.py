@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgstrata import __version__
 from pgstrata.cli import command_table, for_eval
-from pgstrata.cli.command import INTERRUPTED, Command, Context, Detached, Output, help_text
+from pgstrata.cli.command import INTERRUPTED, Command, Context, Detached, Output, help_text, name_of
 from pgstrata.cli.near import command_hint, misplaced, option_hint
 from pgstrata.cli.options import HELP, Given, help_before, parse
 from pgstrata.cli.overview import OPTIONS, group_help, options_anywhere, overview
@@ -117,7 +117,13 @@ def _run_command(given: Given) -> int:
         return 0
     if command.wordless and own.words:
         raise InvalidArgumentError(
-            f'{command.usage.partition(" [")[0]} takes no "{own.words[0]}"',
+            f'{name_of(command)} takes no "{own.words[0]}"',
+            remedy=f"write `pgstrata {command.usage}`",
+        )
+    if "" in own.words and not (command.passes_on or command.empty_words):
+        # A variable that was not set, perhaps: an id or a name is never empty.
+        raise InvalidArgumentError(
+            f"an argument of `{name_of(command)}` is empty",
             remedy=f"write `pgstrata {command.usage}`",
         )
     given = given._replace(options=(*given.options, *more.options))

@@ -267,3 +267,36 @@ def test_an_alias_is_written_once_and_read_back(
     assert pgstrata("alias", "create", "--force", *words).out == f"{file.name}\n"
     assert yaml.safe_load(file.read_bytes()) == content
     assert pgstrata("alias", "check").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("-dash", "looks like an option"),
+        ("db/-dash", "looks like an option"),
+        ("--forse", "unknown option --forse"),
+        ("", "empty"),
+        ("db/", "a directory"),
+        ("..", "a directory"),
+        (" x", "blanks"),
+        ("x\ny", "cannot be printed"),
+        ("../../x", "outside"),
+        ("/x", "outside"),
+        ("linked/x", "outside"),
+    ],
+)
+def test_an_alias_that_nobody_could_use_is_not_written(
+    repository: Path, project: Path, pgstrata: Pgstrata, name: str, reason: str
+) -> None:
+    (project / "linked").symlink_to(repository.parent)
+    before = sorted(repository.parent.rglob("*.yaml"))
+    ran = pgstrata("alias", "create", name, "prepare:psql", "-c", "select 1")
+    assert (ran.exit_code, reason in ran.err) == (2, True)
+    assert sorted(repository.parent.rglob("*.yaml")) == before
+
+
+def test_an_alias_may_be_anywhere_in_the_repository(
+    repository: Path, project: Path, pgstrata: Pgstrata
+) -> None:
+    assert pgstrata("alias", "create", "../db/x", "prepare:psql", "-c", "1").exit_code == 0
+    assert (repository / "db" / "x.prep.pgstrata.yaml").exists()

@@ -277,3 +277,20 @@ def test_as_much_of_a_step_is_seen_as_is_enough() -> None:
 def test_an_empty_list_says_so(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     fake.on("GET", "/v1/states", [])
     assert pgstrata("ls", "-s").out == "no states\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint"), [("pqsl", "did you mean psql?"), ("nosuch", "there are exec, lb, psql, snap")]
+)
+def test_a_kind_that_is_not_there_is_refused_with_what_is(
+    stocked: FakeEngine, pgstrata: Pgstrata, kind: str, hint: str
+) -> None:
+    ran = pgstrata("ls", "-s", "--kind", kind)
+    assert (ran.exit_code, hint in ran.err) == (2, True)
+
+
+def test_a_kind_of_which_the_engine_has_states_is_known(
+    fake: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    fake.on("GET", "/v1/states", [state(STATE, None, "V1") | {"prepare_kind": "flyway"}])
+    assert pgstrata("ls", "-s", "--kind", "flyway").exit_code == 0

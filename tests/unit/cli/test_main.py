@@ -94,6 +94,23 @@ def test_help_is_a_command_as_well(
     assert pgstrata(*words) == pgstrata(*like)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *[(name, "") for name in ("watch", "rm", "dsn", "reset", "snapshot", "pin", "unpin")],
+        *[("rm", "dev", ""), ("diff", "", "dev"), ("diff", "dev", ""), ("warm", "")],
+        *[("config", "get", ""), ("config", "rm", ""), ("config", "set", "", "1")],
+        *[("prepare", ""), ("plan", ""), ("run", ""), ("alias", "check", "")],
+        *[("prepare:psql", "--from", "", "-c", "1"), ("run:psql", "--instance=", "-c", "1")],
+    ],
+)
+def test_an_empty_id_or_name_is_wrong_usage(
+    fake: FakeEngine, pgstrata: Pgstrata, words: tuple[str, ...]
+) -> None:
+    ran = pgstrata(*words)
+    assert (ran.exit_code, fake.asked) == (2, [])
+
+
 def test_a_group_shows_its_commands(pgstrata: Pgstrata) -> None:
     ran = pgstrata("engine", "--help")
     assert (ran.exit_code, ran.err) == (0, "")

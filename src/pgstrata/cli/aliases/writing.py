@@ -7,14 +7,22 @@ from pathlib import Path
 from pgstrata.cli.aliases.files import AliasFile, Use, file_name, recognise
 from pgstrata.cli.aliases.reading import Recipe
 from pgstrata.errors import ConflictError, InvalidArgumentError
+from pgstrata.system.work_tree import work_tree
 
 
 def place(directory: Path, use: Use, word: str) -> AliasFile:
     """The file that a new alias goes to. Raises ``InvalidArgumentError`` for an unusable name."""
     path = Path(os.path.normpath(directory / word))
-    if not word.strip() or word.endswith("/") or not path.name.isprintable():
+    if reason := _unusable(word):
         raise InvalidArgumentError(
-            f'"{word}" cannot be the name of an alias', remedy="name it like shop, or db/shop"
+            f'"{word}" cannot be the name of an alias: {reason}',
+            remedy="name it like shop, or db/shop",
+        )
+    top = work_tree(directory)
+    if not path.parent.resolve().is_relative_to(top.resolve()):
+        raise InvalidArgumentError(
+            f'"{word}" is outside of {top}, where aliases are looked for',
+            remedy="name it like shop, or db/shop, or go to the repository that it is for",
         )
     alias = recognise(path) or AliasFile(path.with_name(file_name(path.name, use)), path.name, use)
     if alias.use != use:
@@ -39,6 +47,18 @@ def write(alias: AliasFile, recipe: Recipe, *, force: bool) -> None:
             f"{alias.path} cannot be written: {error.strerror}",
             remedy="make its directory first, or choose another",
         ) from error
+
+
+def _unusable(word: str) -> str | None:
+    """Why no alias can be called so, for people; None if one can."""
+    name = word.rpartition("/")[2]
+    if name in ("", ".", ".."):
+        return "it is a directory" if word else "it is empty"
+    if not word.isprintable() or name != name.strip():
+        return "it has blanks around it, or characters that cannot be printed"
+    if word.startswith("-") or name.startswith("-"):
+        return "it looks like an option"
+    return None
 
 
 def text_of(recipe: Recipe) -> str:

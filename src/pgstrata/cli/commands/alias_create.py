@@ -7,6 +7,7 @@ from pgstrata.cli.aliases import files, reading, writing
 from pgstrata.cli.aliases.reading import Recipe
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
+from pgstrata.cli.near import option_hint
 from pgstrata.cli.options import Given
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds import plugins
@@ -31,6 +32,10 @@ def run(context: Context, given: Given) -> int:
             remedy="pgstrata alias create shop prepare:psql -- -f schema.sql",
         )
     name, command, *words = given.words
+    if name.startswith("--"):
+        raise InvalidArgumentError(
+            f"unknown option {name} before the NAME", remedy=option_hint(name, COMMAND.options)
+        )
     use, recipe = _recipe(command, words)
     alias = writing.place(context.work_dir, use, name)
     aliased.check(context, alias, recipe)

@@ -30,4 +30,5 @@ COMMAND = Command(
         "pgstrata config set instances.defaultTtl 2h",
     ),
     run=run,
+    empty_words=True,
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
-from pgstrata.cli.filters import RESOLVED, complete, image_filter
+from pgstrata.cli.filters import RESOLVED, check_kind, complete, image_filter
 from pgstrata.cli.fitting import fitted, width_of
 from pgstrata.cli.options import Given
 from pgstrata.cli.rows import (
@@ -85,6 +85,8 @@ def run(context: Context, given: Given) -> int:
         )
     engine = context.engine()
     given = complete(engine, given)
+    if (kind := given.last("--kind")) is not None:
+        check_kind(engine, kind)
     versions = _Versions(engine)
     found = {section.name: _fetch(engine, section, given, versions) for section in _wanted(given)}
     if context.json:
