@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from pgstrata.client.discovery import Found, find
 from pgstrata.client.interrupts import defer_interrupts, ignore_interrupts
+from pgstrata.client.patience import LONGEST_SECONDS, Patience, done_by
 from pgstrata.config.model import LOG_FILE
 from pgstrata.errors import PgstrataError, UnreachableError
 
 if TYPE_CHECKING:
     import subprocess
 
-START_SECONDS = 30.0
 DEFAULT_IDLE = "30m"
 """How long an engine that a command started stays without requests."""
 
@@ -46,12 +46,12 @@ def start(
 
     Two commands at the same time start one engine: they wait for each other, and the second finds
     the first's. If an engine is started by hand at the same moment, ours exits, and that one is
-    found. Raises ``UnreachableError``, with the engine's own output, if none answers in the end.
+    found. One that takes long is waited for as long as it does something, and the log told so.
+    Raises ``UnreachableError``, with the engine's own output, if none answers in the end.
     """
-    deadline = time.monotonic() + START_SECONDS
     _make(store)
     log = store / LOG_FILE
-    with _start_lock(store, deadline):
+    with _start_lock(store, time.monotonic() + LONGEST_SECONDS):
         found = find(engine_json, timeout)
         if found is not None:
             return found
@@ -64,7 +64,8 @@ def start(
                 from pgstrata.system.subprocesses import start_detached
 
                 child = start_detached(command, log=log, cwd=store, env=os.environ)
-            found = _await(child, engine_json, deadline, timeout)
+            began = time.monotonic()
+            found = _await(child, engine_json, log, timeout)
         except KeyboardInterrupt:
             # No client knows about this engine yet.
             if child is not None:
@@ -72,25 +73,43 @@ def start(
                     _end(child)
             raise
     if found is None:
-        raise _did_not_start(child, log, written_before)
+        raise _did_not_start(child, log, written_before, time.monotonic() - began)
     return found
 
 
 def _await(
-    child: "subprocess.Popen[bytes]", engine_json: Path, deadline: float, timeout: float | None
+    child: "subprocess.Popen[bytes]", engine_json: Path, log: Path, timeout: float | None
 ) -> Found | None:
-    """The engine, or None if the child exited and no other answers, or the deadline has passed."""
-    running = True
-    while time.monotonic() < deadline:
+    """The engine, or None if the child exited and no other answers, or it is stuck."""
+    patience = Patience(time.monotonic(), done_by(child.pid, log))
+    while patience.lasts(now := time.monotonic(), done_by(child.pid, log)):
         found = find(engine_json, timeout)
         if found is not None:
             return found
-        if running and child.poll() is not None:
-            running = False
-            grace = _LOST_RACE_SECONDS if child.returncode == _STORE_IN_USE else 0.0
-            deadline = min(deadline, time.monotonic() + grace)
+        if child.poll() is not None:
+            return _of_another(engine_json, child.returncode, timeout)
+        if patience.to_tell(now):
+            _say_that_it_takes_long(child.pid, log)
         time.sleep(_POLL_SECONDS)
     return None
+
+
+def _of_another(engine_json: Path, exit_code: int, timeout: float | None) -> Found | None:
+    """The engine that holds the store, if that is why ours ended."""
+    grace = _LOST_RACE_SECONDS if exit_code == _STORE_IN_USE else 0.0
+    deadline = time.monotonic() + grace
+    while (found := find(engine_json, timeout)) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    return found
+
+
+def _say_that_it_takes_long(pid: int, log: Path) -> None:
+    # Few commands wait long enough to need it.
+    import logging
+
+    logging.getLogger(__name__).warning(
+        "waiting for the engine (pid %s), which is still starting; its log is %s", pid, log
+    )
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
@@ -103,11 +122,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _did_not_start(
-    child: "subprocess.Popen[bytes]", log: Path, written_before: int
+    child: "subprocess.Popen[bytes]", log: Path, written_before: int, waited: float
 ) -> UnreachableError:
     exit_code = child.poll()
     if exit_code is None:
-        message = f"the engine (pid {child.pid}) does not answer after {START_SECONDS:.0f} s"
+        message = f"the engine (pid {child.pid}) does not answer after {waited:.0f} s"
     else:
         message = f"the engine did not start: it ended with exit code {exit_code}"
     with log.open("rb") as lines:

@@ -2,8 +2,8 @@
 
 The instance's files are copied while its server is frozen, or stopped where a crash would lose
 something. A server is started on the copy, which shows that one can be, and stopped cleanly; what
-that leaves is the state. Nothing is done to the instance's own files, and its server is stopped only
-after one has started on a copy, since a superuser may have left settings that no server starts with.
+that leaves is the state. Nothing is done to the instance's own files. Its server is stopped only
+after one has started on a copy: a superuser may have left settings that no server starts with.
 
 Its row says first that its server is paused, and how. A kill before that has changed nothing; after
 a kill later on, the next engine has the server go on, and clears away a copy that is not a state.
