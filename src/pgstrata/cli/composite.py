@@ -93,6 +93,7 @@ def run_tool(context: Context, request: "Callable[[], PrepareRequest]", tool: ru
 
     running.refuse_json(context)
     made = msgspec.structs.replace(request(), instance_ttl=LEASE_SECONDS)
+    tool.check_input()
     try:
         with _ended_by_signals():
             return _prepared(context, tool, made)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pgstrata.cli import standard_input
 from pgstrata.cli.command import Context
 from pgstrata.cli.models import import_msgspec
 from pgstrata.cli.options import Given, setting_option
@@ -135,11 +136,7 @@ def _server_setting(text: str) -> tuple[str, str]:
 def _standard_input() -> str:
     given = sys.stdin.buffer.read()
     if not given.strip():
-        raise InvalidArgumentError(
-            "standard input is empty",
-            remedy="the command before the pipe may have failed: see what it says, and `set -o "
-            "pipefail`",
-        )
+        raise standard_input.empty()
     if found := recognise(given[:BEGINNING]):
         raise InvalidArgumentError(
             f"standard input is {found.what}, not a script",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from pgstrata.cli import standard_input
 from pgstrata.cli.command import Context
 from pgstrata.cli.options import Given
 from pgstrata.errors import InvalidArgumentError, ToolMissingError
@@ -46,6 +47,11 @@ class Tool(NamedTuple):
     """Where it is run; None for the caller's own directory."""
     stays: bool = True
     """Whether there is nothing to do after it, so that this process can become it."""
+
+    def check_input(self) -> None:
+        """Raise ``InvalidArgumentError`` if psql is to read a script where there is none."""
+        if self.name == "psql" and connection_flags.reads_input(self.words):
+            standard_input.check_not_empty()
 
     def enter(self) -> dict[str, str]:
         """Go to where it is run. Returns what that changes in its environment."""
@@ -87,6 +93,7 @@ def run(context: Context, given: Given, tool: Tool) -> int:
     from pgstrata.system import foreground
 
     refuse_json(context)
+    tool.check_input()
     tool = at_revision(context, given, tool)
     chosen = given.last(INSTANCE.name)
     engine = context.engine()

@@ -94,36 +94,50 @@ def check(tool: str, args: Sequence[str]) -> None:
         )
 
 
+def reads_input(args: Sequence[str]) -> bool:
+    """Whether psql is to read a script from standard input: ``-f -``."""
+    flags = _TOOLS["psql"]
+    file = flags.names["file"]
+    return any(
+        value == "-" and any(flag is file for flag in meant or ())
+        for _, meant, value in _options(flags, args)
+    )
+
+
 def _connecting(flags: Flags, args: Sequence[str]) -> Iterator[str]:
     """The words that say what to connect to."""
+    for word, meant, _ in _options(flags, args):
+        if meant is None or word == OWN_OPTION or any(flag.connects for flag in meant):
+            yield word
+        elif not meant and word.startswith("--") and _resembles_ours(word):
+            raise InvalidArgumentError(
+                f"unknown option {word}",
+                remedy=f"did you mean {OWN_OPTION}? It stands before the tool's arguments",
+            )
+
+
+def _options(
+    flags: Flags, args: Sequence[str]
+) -> Iterator[tuple[str, list[Flag] | None, str | None]]:
+    """Every option, with what it may stand for and its value; for other words, None twice."""
     words = iter(args)
     for word in words:
         if word == "--":
-            yield from words
+            yield from ((rest, None, None) for rest in words)
         elif word.startswith("--"):
-            name, joined, _ = word[2:].partition("=")
+            name, joined, value = word[2:].partition("=")
             meant = _meant(flags.names, name)
-            if not meant and f"--{name}" != OWN_OPTION and _resembles_ours(name):
-                raise InvalidArgumentError(
-                    f"unknown option --{name}",
-                    remedy=f"did you mean {OWN_OPTION}? It stands before the tool's arguments",
-                )
-            if any(flag.connects for flag in meant) or f"--{name}" == OWN_OPTION:
-                yield word if f"--{name}" == OWN_OPTION else f"--{name}"
-            if meant and all(flag.value for flag in meant) and not joined:
-                next(words, None)
+            follows = meant and all(flag.value for flag in meant) and not joined
+            yield f"--{name}", meant, next(words, None) if follows else value
         elif word.startswith("-") and word != "-":
-            letters = word[1:]
-            for place, letter in enumerate(letters):
+            for place, letter in enumerate(word[1:], 2):
                 flag = flags.letters.get(letter, Flag(value=False))
-                if flag.connects:
-                    yield f"-{letter}"
                 if flag.value:
-                    if place == len(letters) - 1:
-                        next(words, None)
+                    yield f"-{letter}", [flag], word[place:] or next(words, None)
                     break
+                yield f"-{letter}", [flag], None
         else:
-            yield word
+            yield word, None, None
 
 
 def _meant(names: Mapping[str, Flag], name: str) -> list[Flag]:
@@ -133,8 +147,8 @@ def _meant(names: Mapping[str, Flag], name: str) -> list[Flag]:
     return [flag for known, flag in names.items() if name and known.startswith(name)]
 
 
-def _resembles_ours(name: str) -> bool:
+def _resembles_ours(word: str) -> bool:
     # Only a mistake pays for importing it.
     from difflib import get_close_matches
 
-    return bool(get_close_matches(f"--{name}", [OWN_OPTION], cutoff=0.7))
+    return bool(get_close_matches(word, [OWN_OPTION], cutoff=0.7))

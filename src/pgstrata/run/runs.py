@@ -183,6 +183,11 @@ def steps_of(request: RunRequest) -> tuple[RunStep, ...]:
     steps = request.steps or (RunStep(args=request.args, stdin=request.stdin),)
     for step in steps:
         connection_flags.check(request.kind, step.args)
+        reads = request.kind == "psql" and connection_flags.reads_input(step.args)
+        if reads and not (step.stdin or "").strip():
+            raise InvalidArgumentError(
+                "standard input is empty, and `-f -` reads it", remedy="send the script as `stdin`"
+            )
     return steps
 
 

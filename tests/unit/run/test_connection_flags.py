@@ -3,7 +3,7 @@
 import pytest
 
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.run.connection_flags import check
+from pgstrata.run.connection_flags import check, reads_input
 
 CONNECTING = [
     ("-h", "db"),
@@ -95,3 +95,24 @@ def test_our_own_option_after_the_tools_belongs_before_them(word: str) -> None:
     with pytest.raises(InvalidArgumentError) as refused:
         check("psql", ("-c", "select 1", word))
     assert "before psql's arguments" in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    ("words", "reads"),
+    [
+        ("-f -", True),
+        ("-qf -", True),
+        ("-qf-", True),
+        ("--file=-", True),
+        ("--fil -", True),
+        ("-f a.sql -f -", True),
+        ("-f a.sql", False),
+        ("-c -f -", False),
+        ("-v f=- -c 1", False),
+        ("-o - -c 1", False),
+        ("--field-separator -", False),
+        ("", False),
+    ],
+)
+def test_a_script_on_standard_input_is_seen_however_it_is_written(words: str, reads: bool) -> None:
+    assert reads_input(words.split()) is reads

@@ -130,6 +130,8 @@ def test_steps_are_calls_one_after_the_other_up_to_one_that_fails(tmp_path: Path
         ({"steps": (RunStep(args=("-qd", "x")),)}, InvalidArgumentError),
         ({"steps": (RunStep(),), "args": ("-q",)}, InvalidArgumentError),
         ({"steps": (RunStep(),), "stdin": ""}, InvalidArgumentError),
+        ({"args": ("-f", "-"), "stdin": " \n"}, InvalidArgumentError),
+        ({"steps": (RunStep(args=("-c", "1")), RunStep(args=("-f-",)))}, InvalidArgumentError),
         ({"steps": (RunStep(),), "kind": "pgbench"}, InvalidArgumentError),
         ({"command": "/bin/sh"}, InvalidArgumentError),
     ],
