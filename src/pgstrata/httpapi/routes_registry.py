@@ -29,6 +29,7 @@ from pgstrata.httpapi.parameters import (
 )
 from pgstrata.httpapi.routing import Operation, Parameter, Reply
 from pgstrata.httpapi.service import Service
+from pgstrata.runtime import images
 
 _BINDING_DECODER: Final = msgspec.json.Decoder(NameBinding)
 
@@ -131,6 +132,7 @@ async def get_name(service: Service, request: Request) -> Response:
 
 async def get_image(service: Service, request: Request) -> Response:
     image = request.path_params["image"]
+    images.parse(image)
     entry = await service.registry.image(image)
     if entry is None:
         raise NotFoundError(
@@ -280,7 +282,7 @@ OPERATIONS: Final = (
         summary="Which PostgreSQL an image stands for",
         parameters=(_IMAGE_ID,),
         replies=(Reply(status=200, description="Its version.", body=ImageEntry),),
-        refusals=(404,),
+        refusals=(400, 404),
     ),
     Operation(
         method="GET",

@@ -24,6 +24,9 @@ from pgstrata.system.turns import Turns
 
 _log = logging.getLogger(__name__)
 
+_SERVERS_AT_ONCE = 8
+"""How many are started at a time: a classroom's at once would answer none in time."""
+
 
 class Resetting:
     """Resets instances."""
@@ -67,7 +70,13 @@ class Resetting:
     async def recover(self) -> None:
         """Complete the resets that a killed engine had begun. One that fails can be begun again."""
         begun = [one for one in await self._store.instances() if one.resetting]
-        outcomes = await asyncio.gather(*map(self._reset, begun), return_exceptions=True)
+        slots = asyncio.Semaphore(_SERVERS_AT_ONCE)
+
+        async def reset(instance: Instance) -> None:
+            async with slots:
+                await self._reset(instance)
+
+        outcomes = await asyncio.gather(*map(reset, begun), return_exceptions=True)
         for instance, outcome in zip(begun, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 _log.warning(

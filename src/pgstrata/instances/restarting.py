@@ -6,7 +6,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pgstrata.domain.instance import Instance
-from pgstrata.errors import ConflictError
+from pgstrata.errors import ConflictError, ServerError
 from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
@@ -75,7 +75,13 @@ class Restarting:
         # What is left of the old one is cleared away.
         await self._runtime.stop(instance.server, clean=False)
         self._limits.check_memory()
-        server = await start_again(
-            instance, root=self._root, runtime=self._runtime, store=self._store
-        )
+        try:
+            server = await start_again(
+                instance, root=self._root, runtime=self._runtime, store=self._store
+            )
+        except ServerError as error:
+            # A superuser may have left settings that no server starts with.
+            known_as = instance.name or instance.instance_id
+            error.remedy = error.remedy or f"put it back to its state: pgstrata reset {known_as}"
+            raise
         return replace(instance, server=server)

@@ -25,6 +25,7 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
 from pgstrata.errors import (
     CancelledJobError,
+    ConflictError,
     EngineStoppingError,
     InvalidArgumentError,
     InvalidNameError,
@@ -268,7 +269,11 @@ class JobCoordinator:
             return DeleteResult(dry_run=True, outcome="would_delete", root=node)
         if not job.status.terminal:
             await self._stop(job_id)
-        await self._job_log.remove(job_id)
+        if not await self._job_log.remove(job_id):
+            await self._known(job_id)  # somebody else may have removed it
+            raise ConflictError(
+                f"job {job_id} has not ended", remedy="wait until it has, and remove it then"
+            )
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def _known(self, job_id: str) -> Job:
@@ -284,7 +289,11 @@ class JobCoordinator:
         await self._job_log.add(job, transitions.submitted(job))
         await self._start(job, submission)
         # It runs already, while its client waits for the disk.
-        await self._queue.sync()
+        try:
+            await self._queue.sync()
+        except StoreUnusableError as error:
+            # Refused now, it would be sent once more, and run twice.
+            _log.warning("job %s would not outlive the machine: %s", job.job_id, error)
 
     async def _start(self, job: Job, submission: Submission | None = None) -> None:
         job_id = job.job_id

@@ -248,3 +248,21 @@ def test_an_engine_is_not_served_with_wrong_options(
     ran = pgstrata("engine", "serve", *words)
     assert ran.exit_code == 2
     assert words[0] in ran.err
+
+
+def test_a_log_is_followed_where_a_new_one_takes_its_place(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("first\n")
+    program = [sys.executable, "-m", "pgstrata", "engine", "logs", "-f", "--store", str(tmp_path)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert following.stdout is not None
+            assert following.stdout.readline() == "first\n"
+            with log.open("a") as old:
+                log.rename(tmp_path / "engine.log.1")
+                old.write("last\n")
+            log.write_text("new\n")
+            assert following.stdout.readline() == "last\n"
+            assert following.stdout.readline() == "new\n"
+        finally:
+            following.terminate()

@@ -31,6 +31,8 @@ async def test_an_image_tells_its_version(engine: MemoryEngine, client: Client) 
     known = await client.get(f"/v1/images/{IMAGE}")
     assert known.json() == {"image_id": IMAGE, "version": "18.4"}
     assert (await client.get("/v1/images/postgres:9")).status == 404
+    for malformed in ("mysql", "postgres:x", "postgres@sha256:12", "%00"):
+        assert (await client.get(f"/v1/images/{malformed}")).status == 400
 
 
 @scenario

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.errors import ConflictError, NotFoundError, ServerError
 from tests.unit.prepare.heart import Heart, engine, run
 
@@ -158,5 +158,32 @@ def test_what_goes_wrong_with_one_reset_keeps_no_other_and_no_engine_from_going_
             left = {one.instance_id: one.resetting for one in await heart.store.instances()}
             assert left == {first.instance_id: True, second.instance_id: False}
             assert heart.steps_in(place_of(heart, second)) == ["a"]
+
+    run(scenario())
+
+
+def test_a_few_at_a_time_are_completed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        async with engine(heart):
+            for _ in range(20):
+                await heart.store.begin_reset((await changed(heart)).instance_id)
+        heart.start_engine()
+        start, starting, most = heart.runtime.start, 0, 0
+
+        async def slow(*args: Any, **more: Any) -> Server:
+            nonlocal starting, most
+            starting += 1
+            most = max(most, starting)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            starting -= 1
+            return await start(*args, **more)
+
+        heart.runtime.start = slow  # type: ignore[method-assign]
+        async with engine(heart):
+            await heart.resetting.recover()
+            assert 1 < most <= 8
+            assert not any(one.resetting for one in await heart.store.instances())
 
     run(scenario())

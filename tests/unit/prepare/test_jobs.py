@@ -243,6 +243,21 @@ def test_a_job_runs_even_if_the_one_who_asked_went_away_while_it_was_stored(
     run(scenario())
 
 
+def test_a_job_that_runs_is_accepted_even_if_the_disk_cannot_be_waited_for(tmp_path: Path) -> None:
+    class Unsynced(MemoryQueue):
+        async def sync(self) -> None:
+            raise StoreUnusableError("the disk is full")
+
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.queue = Unsynced()
+        heart.start_engine()
+        async with engine(heart):
+            assert (await heart.finish("a")).status is Status.SUCCEEDED
+
+    run(scenario())
+
+
 def test_cancelling_twice_or_after_the_end_changes_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
@@ -408,6 +423,28 @@ def test_a_job_that_is_not_there_cannot_be_cancelled_or_deleted(tmp_path: Path) 
                 await heart.manager.cancel("0" * 32)
             with pytest.raises(NotFoundError):
                 await heart.manager.delete("0" * 32, force=True, dry_run=False)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("removed", "error"), [(True, NotFoundError), (False, ConflictError)])
+def test_a_job_that_is_not_deleted_is_not_said_to_be(
+    tmp_path: Path, removed: bool, error: type[Exception]
+) -> None:
+    class TakenAway(MemoryQueue):
+        async def remove(self, job_id: str) -> bool:
+            if removed:
+                await super().remove(job_id)
+            return False
+
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.queue = TakenAway()
+        heart.start_engine()
+        async with engine(heart):
+            job = await heart.finish("a")
+            with pytest.raises(error):
+                await heart.manager.delete(job.job_id, force=False, dry_run=False)
 
     run(scenario())
 

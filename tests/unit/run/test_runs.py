@@ -15,6 +15,7 @@ from pgstrata.errors import (
     ConflictError,
     InvalidArgumentError,
     NotFoundError,
+    ServerError,
     ProgramError,
     ProgramsNotAllowedError,
 )
@@ -204,6 +205,19 @@ def test_a_dead_server_is_started_again_once_and_that_is_said(tmp_path: Path) ->
             assert found is not None
             assert (found.server,) == it.heart.runtime.running
             assert replace(found, server=it.instance.server) == it.instance
+
+    run(scenario())
+
+
+def test_a_dead_server_that_does_not_start_again_is_told_with_what_helps(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as it:
+            it.heart.runtime.kill(it.instance.server)
+            data = tmp_path / "instances" / it.instance.instance_id / "data"
+            it.heart.disk.remove_tree(data / "PG_VERSION")
+            with pytest.raises(ServerError) as told:
+                await it.runs.running("dev")
+            assert told.value.remedy == "put it back to its state: pgstrata reset dev"
 
     run(scenario())
 

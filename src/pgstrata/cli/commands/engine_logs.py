@@ -1,5 +1,6 @@
 """``engine logs``: show the engine's log."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,12 +25,28 @@ def run(context: Context, given: Given) -> int:
     if context.json:
         raise InvalidArgumentError("the log is not JSON", remedy="omit --output json")
     wanted = given.read("--lines", whole_number)
-    with _open(context.configuration.engine_log) as log:
-        _show(_tail(log, DEFAULT_LINES if wanted is None else wanted))
-        while given.has("--follow"):
-            _show(log.read())
+    path = context.configuration.engine_log
+    log = _open(path)
+    _show(_tail(log, DEFAULT_LINES if wanted is None else wanted))
+    while given.has("--follow"):
+        # Looked at first: what was put aside is read to its end.
+        replaced = _is_replaced(log, path)
+        _show(log.read())
+        if replaced:
+            log.close()
+            log = _open(path)
+        else:
             time.sleep(_POLL_SECONDS)
+    log.close()
     return 0
+
+
+def _is_replaced(log: BinaryIO, path: Path) -> bool:
+    """Whether the log was put aside for another one, which is there already."""
+    try:
+        return not os.path.samestat(os.fstat(log.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _open(path: Path) -> BinaryIO:

@@ -35,7 +35,7 @@ from pgstrata.kinds.psql.script import (
     Script,
     Text,
 )
-from pgstrata.kinds.sources.base import Seen, Sources, changed, in_place
+from pgstrata.kinds.sources.base import Seen, Sources, changed, in_place, missing
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.sql import reader
 from pgstrata.kinds.unpacking import check_whole, named, unpacked
@@ -365,9 +365,7 @@ class _Expanding:
 
     def _record(self, path: PurePath, seen: Seen, *, optional: bool) -> None:
         if seen.input.digest is None and not optional:
-            raise InvalidArgumentError(
-                f"{path} does not exist", remedy="correct the path, or create the file"
-            )
+            raise missing(self.sources, path)
         if self.files.setdefault(path, seen) != seen:
             raise changed(seen.input)
 

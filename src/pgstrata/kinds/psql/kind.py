@@ -5,7 +5,7 @@ import secrets
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pgstrata.domain.identity import Content, digest, step_digest
 from pgstrata.domain.plan import Step
@@ -31,7 +31,7 @@ from pgstrata.kinds.psql.options import Use
 from pgstrata.kinds.psql.running import RESTORE, psql_flags
 from pgstrata.kinds.psql.scanner import scan, scan_command
 from pgstrata.kinds.psql.script import Binding, Problem, is_inert
-from pgstrata.kinds.sources.base import Seen, Sources
+from pgstrata.kinds.sources.base import Seen, Sources, missing
 from pgstrata.kinds.sql import forbidden
 from pgstrata.kinds.sql.reader import StringText
 from pgstrata.kinds.work_dir import work_dir_of
@@ -299,10 +299,7 @@ def _restoring_step(
 def _option_file(option: Restoring, sources: Sources, work_dir: Path) -> Seen:
     seen = sources.look(work_dir / (option.value or ""))
     if seen.input.digest is None:
-        raise InvalidArgumentError(
-            f"{seen.input.name} does not exist",
-            remedy=f"correct the path after --{option.name}, or create the file",
-        )
+        raise missing(sources, PurePath(seen.input.name))
     return seen
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 from pgstrata.domain.plan import Input
-from pgstrata.errors import InputChangedError
+from pgstrata.errors import InputChangedError, InvalidArgumentError
 
 T = TypeVar("T")
 
@@ -42,6 +42,10 @@ class Sources(Protocol):
         """The directory on this machine below which programs find every file at its path (``/`` for
         the machine's own tree); None if files can be read only through this port.
         """
+
+    @property
+    def revision(self) -> str | None:
+        """The git revision that it is, as it was asked for; None for any other tree."""
 
     def look(self, path: PurePath) -> Seen:
         """The file at a path, or that there is none.
@@ -98,6 +102,18 @@ def in_place(sources: Sources) -> bool:
 def local_path(root: Path, path: PurePath) -> Path:
     """Where programs find the file at a path, in a tree with this ``local_root``."""
     return root / str(path).lstrip("/")
+
+
+def missing(sources: Sources, path: PurePath) -> InvalidArgumentError:
+    """The error to raise for a file that is needed and not there."""
+    if sources.revision is None:
+        return InvalidArgumentError(
+            f"{path} does not exist", remedy="correct the path, or create the file"
+        )
+    return InvalidArgumentError(
+        f"{path} does not exist in revision {sources.revision}",
+        remedy="correct the path, or name a revision that has the file: it must be committed",
+    )
 
 
 def changed(known: Input, details: str | None = None) -> InputChangedError:

@@ -341,6 +341,7 @@ class _Extracted(LocalTree):
     def __init__(self, tree: GitTree, root: Path) -> None:
         super().__init__(root)
         self._tree = tree
+        self.revision = tree.revision
 
     def look(self, path: PurePath) -> Seen:
         self._tree.check(path)

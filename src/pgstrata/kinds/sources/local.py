@@ -39,6 +39,8 @@ class LocalTree:
     again does not read it.
     """
 
+    revision: str | None = None
+
     def __init__(self, root: Path = ROOT, memo_size: int = 16384) -> None:
         self._root = root
         self._digests = Files(sha256, memo_size)

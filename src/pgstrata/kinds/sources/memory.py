@@ -30,6 +30,7 @@ class MemorySources:
     """A tree of files in memory, which its owner may change at any time."""
 
     local_root: Path | None = None
+    revision: str | None = None
 
     def __init__(self, files: Mapping[str, bytes] | None = None) -> None:
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ import pytest
 from pgstrata.domain.plan import Input
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import InvalidArgumentError
+from pgstrata.kinds.sources.base import missing
 from pgstrata.kinds.sources.git import GitTree, Revisions
 from pgstrata.kinds.sources.local import LocalTree
 from tests import needs
@@ -182,3 +183,14 @@ def test_a_revision_whose_names_lead_elsewhere_is_not_read(tmp_path: Path, name:
     commit = git(tmp_path, *who, "commit-tree", "-m", "bad", outer)
     with pytest.raises(InvalidArgumentError, match=f"'{name}'"):
         GitTree(tmp_path, commit)
+
+
+def test_what_a_revision_lacks_is_said_to_be_missing_there(work: Path) -> None:
+    tree = GitTree(work, "v1")
+    assert tree.look(work / "new.sql").input.digest is None
+    error = missing(tree, work / "new.sql")
+    assert error.message == f"{work}/new.sql does not exist in revision v1"
+    assert "create" not in (error.remedy or "")
+    with tree.extracted() as copy:
+        assert missing(copy, work / "new.sql").message == error.message
+    assert "create the file" in (missing(LocalTree(), work / "new.sql").remedy or "")
