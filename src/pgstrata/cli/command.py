@@ -120,6 +120,15 @@ INTERRUPTED = 130
 """The exit code of a command ended by Ctrl+C, as a shell reports it."""
 
 
+class Signalled(BaseException):
+    """A signal asks this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+        """As a shell reports it."""
+
+
 class Detached(Exception):  # noqa: N818 - it is not an error: somebody chose to
     """The user detached from a job, which keeps running, or a signal ended us."""
 

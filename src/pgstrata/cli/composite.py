@@ -9,11 +9,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli import command_table, running
-from pgstrata.cli.command import Context, Detached, help_text
+from pgstrata.cli.command import Context, Detached, Signalled, help_text
+from pgstrata.cli.ending import ended_by_signals
 from pgstrata.cli.follow import follow
 from pgstrata.cli.options import HELP, Given, help_before, parse
 from pgstrata.cli.prepared import show_failures
@@ -95,10 +95,10 @@ def run_tool(context: Context, request: "Callable[[], PrepareRequest]", tool: ru
     made = msgspec.structs.replace(request(), instance_ttl=LEASE_SECONDS)
     tool.check_input()
     try:
-        with _ended_by_signals():
+        with ended_by_signals():
             return _prepared(context, tool, made)
-    except _Signalled as ended:
-        return 128 + ended.number
+    except Signalled as ended:
+        return ended.exit_code
     except Detached:
         # There would be nobody for whom the tool could run.
         raise KeyboardInterrupt from None
@@ -186,25 +186,6 @@ def _found(configuration: "Configuration") -> "Engine | None":
         found = discovery.find(configuration.engine_json)
         return found and found.engine
     return None
-
-
-class _Signalled(BaseException):
-    """A signal asks this process to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Have signals raise ``_Signalled``, so that what must be undone is."""
-
-    def leave(number: int, _frame: FrameType | None) -> NoReturn:
-        raise _Signalled(number)
-
-    with handling(ENDING, leave):
-        yield
 
 
 @contextmanager

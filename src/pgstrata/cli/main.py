@@ -10,7 +10,16 @@ from pathlib import Path
 
 from pgstrata import __version__
 from pgstrata.cli import command_table, for_eval
-from pgstrata.cli.command import INTERRUPTED, Command, Context, Detached, Output, help_text, name_of
+from pgstrata.cli.command import (
+    INTERRUPTED,
+    Command,
+    Context,
+    Detached,
+    Output,
+    Signalled,
+    help_text,
+    name_of,
+)
 from pgstrata.cli.near import command_hint, misplaced, option_hint
 from pgstrata.cli.options import HELP, Given, help_before, parse
 from pgstrata.cli.overview import OPTIONS, group_help, options_anywhere, overview
@@ -44,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report_detached(left.job_id, as_json=as_json)
         _stop_eval(words, as_json=as_json)
         return left.exit_code
+    except Signalled as ended:
+        _stop_eval(words, as_json=as_json)
+        return ended.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         _stop_eval(words, as_json=as_json)

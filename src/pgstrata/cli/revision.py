@@ -2,12 +2,15 @@
 
 import os
 from pathlib import PurePath
+from signal import SIGINT, default_int_handler
 
 from pgstrata.cli.command import Context
+from pgstrata.cli.ending import ended_by_signals
 from pgstrata.cli.running import Tool
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.sources.base import local_path
 from pgstrata.kinds.sources.git import GitTree
+from pgstrata.system.signals import ENDING, handling, ignore
 
 
 def with_files_of(context: Context, ref: str, tool: Tool) -> Tool:
@@ -27,5 +30,10 @@ def with_files_of(context: Context, ref: str, tool: Tool) -> Tool:
         if "\0" not in word:
             # One that git-lfs keeps, for instance, is not there.
             tree.check(PurePath(os.path.normpath(work_dir / word)))
-    copy = context.resources.enter_context(tree.extracted())
+    resources = context.resources
+    resources.enter_context(ended_by_signals())
+    resources.enter_context(handling((SIGINT,), default_int_handler))
+    copy = resources.enter_context(tree.extracted())
+    # It is removed whatever comes meanwhile.
+    resources.callback(ignore, (*ENDING, SIGINT))
     return tool._replace(directory=local_path(copy.local_root, work_dir), stays=False)

@@ -6,6 +6,7 @@ setting that cannot change while servers run takes effect when the engine is sta
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,16 @@ from pgstrata.config.keys import (
     values_in,
 )
 from pgstrata.config.schema import json_schema
+from pgstrata.engine.exposure import certificate
 from pgstrata.engine.private_file import write_private
 from pgstrata.errors import ConflictError, InvalidArgumentError, ProgramsNotAllowedError
 from pgstrata.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 FILE = "config.json"
 _DEEPEST = 20  # more than any path has
+_PAIR = ("engine.tlsCert", "engine.tlsKey")
 _SECRET = "(secret)"  # noqa: S105 - shown in place of one
 
 
@@ -45,7 +50,7 @@ class EngineConfiguration:
         self._options = options
         self._defaults = defaults
         self._stored = _stored_in(self._file)
-        self._started = self._wanted(self._stored)
+        self._started = _without_half_a_pair(self._wanted(self._stored), self._stored)
         self._decided: Layer = {}
         self._apply: Callable[[Settings], None] = lambda _settings: None
         capacity.check(self.settings.cache.capacity)
@@ -122,15 +127,22 @@ class EngineConfiguration:
         for name in names:
             self._check_allowed(name)
         capacity.check(settings_of(self._effective(stored)).cache.capacity)
+        wanted = self._wanted(stored)
+        if all(wanted.get(name) is not None for name in _PAIR):
+            # The next engine would not start with what cannot be used.
+            certificate(settings_of(wanted).engine)
         write_private(
             self._file, json.dumps(_nested(stored, show=plain), indent=2).encode() + b"\n"
         )
         self._stored = stored
         self._apply(self.settings)
+        now, then = values_in(self.settings), values_in(settings_of({**self._decided, **wanted}))
         return ConfigValue(
             path=path,
             value=self.get(path, effective=False),
-            restart_required=any(_key(name).setting.restart for name in names),
+            restart_required=any(
+                _key(name).setting.restart and now.get(name) != then.get(name) for name in names
+            ),
         )
 
     def _check_allowed(self, name: str) -> None:
@@ -157,6 +169,18 @@ class EngineConfiguration:
             **{name: value for name, value in self._started.items() if _key(name).setting.restart},
             **{name: value for name, value in wanted.items() if not _key(name).setting.restart},
         }
+
+
+def _without_half_a_pair(wanted: Layer, stored: Layer) -> Layer:
+    """Leave out a certificate that was stored without its key, or the other way round.
+
+    The two are stored one after the other, and an engine that starts in between has to start.
+    """
+    given = [name for name in _PAIR if wanted.get(name) is not None]
+    if len(given) != 1 or given[0] not in stored:
+        return wanted
+    _log.warning("this engine has no TLS: of %s only %s is set", " and ".join(_PAIR), given[0])
+    return {name: value for name, value in wanted.items() if name not in _PAIR}
 
 
 def _stored_in(file: Path) -> Layer:

@@ -30,6 +30,12 @@ def handling(
             signal.signal(number, known)
 
 
+def ignore(numbers: Iterable[signal.Signals]) -> None:
+    """Ignore signals from now on."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def is_in_foreground() -> bool:
     """Return whether keys at our terminal send signals to our process group."""
     try:

@@ -1,10 +1,17 @@
 """``run:…`` and ``prepare:… run:…``: what is refused, and which instance is chosen."""
 
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pgstrata.system import foreground
+from tests import needs
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import FAILED, INSTANCE, script_job
 from tests.unit.client.fake_engine import JOB_ID, FakeEngine
@@ -105,3 +112,28 @@ def test_nothing_is_run_if_the_preparation_fails_and_its_error_is_told_once(
 def test_how_a_program_ended_is_reported_as_a_shell_does() -> None:
     for script, code in (("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)):
         assert foreground.run(("/bin/sh", "-c", script), {}) == code
+
+
+def test_a_copy_of_a_revision_goes_whenever_its_run_is_ended(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("git") is None:
+        needs.missing("git")
+    (project / "a.sql").write_text("select 1;")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), ("add", "-A"), (*who, "commit", "-qm", "first")):
+        subprocess.run(["git", *words], check=True)
+    copies = tmp_path / "copies, of mine"
+    copies.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as engine:
+        monkeypatch.setenv("PGSTRATA_ENDPOINT", f"http://127.0.0.1:{engine.getsockname()[1]}")
+        monkeypatch.setenv("PGSTRATA_TOKEN", "t")
+        monkeypatch.setenv("TMPDIR", str(copies))
+        program = [sys.executable, "-m", "pgstrata", "run:exec", "--ref", "HEAD", "--instance=dev"]
+        with subprocess.Popen([*program, "--", "true"]) as running:
+            asking, _ = engine.accept()  # it has its copy, and no tool yet
+            with asking:
+                assert list(copies.iterdir())
+                running.send_signal(signal.SIGTERM)
+                assert running.wait() == 128 + signal.SIGTERM
+    assert list(copies.iterdir()) == []

@@ -11,6 +11,7 @@ import pytest
 from pgstrata.config import keys
 from pgstrata.config.schema import json_schema
 from pgstrata.engine.configuration import FILE, EngineConfiguration
+from pgstrata.engine.exposure import certificate
 from pgstrata.errors import ConflictError, InvalidArgumentError, ProgramsNotAllowedError
 from pgstrata.settings import Settings
 from tests.packages.installing import record
@@ -195,3 +196,31 @@ def test_what_belongs_to_commands_is_said_to(tmp_path: Path) -> None:
         engine.get("store", effective=True)
     with pytest.raises(InvalidArgumentError, match="not a setting of the engine"):
         engine.remove("store")
+
+
+def test_no_restart_is_asked_for_where_it_would_change_nothing(tmp_path: Path) -> None:
+    engine = configuration(tmp_path)
+    assert not engine.set("sandbox.network", False).restart_required
+    assert engine.set("sandbox.network", True).restart_required
+    assert not engine.set("sandbox.network", False).restart_required
+    assert not engine.remove("sandbox").restart_required
+    again = configuration(tmp_path, defaults={"sandbox.network": True})
+    assert not again.set("sandbox.network", True).restart_required
+    assert not again.remove("sandbox.network").restart_required
+
+
+@pytest.mark.parametrize("name", ["engine.tlsCert", "engine.tlsKey"])
+def test_half_of_a_certificate_and_its_key_keeps_no_engine_from_starting(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    configuration(tmp_path).set(name, "/some.pem")
+    engine = configuration(tmp_path)
+    assert certificate(engine.settings.engine) is None
+    assert f"only {name} is set" in caplog.text
+    assert engine.get(name, effective=False) == "/some.pem"
+    [other] = {"engine.tlsCert", "engine.tlsKey"} - {name}
+    with pytest.raises(InvalidArgumentError, match="cannot be used"):
+        engine.set(other, "/other.pem")
+    assert engine.get(other, effective=False) is None
+    with pytest.raises(InvalidArgumentError, match="needs a certificate and its key"):
+        certificate(configuration(tmp_path / "new", options={other: Path("/x")}).settings.engine)

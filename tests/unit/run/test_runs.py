@@ -15,9 +15,9 @@ from pgstrata.errors import (
     ConflictError,
     InvalidArgumentError,
     NotFoundError,
-    ServerError,
     ProgramError,
     ProgramsNotAllowedError,
+    ServerError,
 )
 from pgstrata.instances.restarting import Restarting
 from pgstrata.registry.registry import Registry
