@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,7 @@ def running_engine(store: Path) -> Iterator[Engine]:
         "PGSTRATA_STORE": str(store),
         "PGSTRATA_LIQUIBASE_HOME": str(liquibase_home()),
         "PATH": "/usr/bin:/bin",
+        **{name: value for name, value in os.environ.items() if name == "PGSTRATA_POSTGRES_HOME"},
     }
     subprocess.run([*pgstrata, "engine", "start"], check=True, env=environment, capture_output=True)
     try:
@@ -144,11 +146,13 @@ def _describe(file: dict[str, Any], store: Path, script: Path) -> Engine:
     )
     status = draft.call(draft.connect(), "GET", "/v1/status")
     usable = [one for one in status["runtime"]["installations"] if "problem" not in one]
+    # What the image ``postgres`` stands for.
+    best = min(usable, key=lambda one: len(one.get("lacks", ())))
     return Engine(
         **{
             **draft.__dict__,
             "backend": status["snapshots"]["backend"],
-            "version": usable[0]["version"],
-            "bin_dir": Path(usable[0]["bin_dir"]),
+            "version": best["version"],
+            "bin_dir": Path(best["bin_dir"]),
         }
     )

@@ -312,6 +312,27 @@ class InstanceLimits(NamedTuple):
     ] = Bytes(128 << 20)
 
 
+_HALF_OF_CORES = max(1, (os.cpu_count() or 1) // 2)
+
+
+class PoolSettings(NamedTuple):
+    """How many servers wait, cloned and started, for whoever asks next."""
+
+    max_starting: Annotated[
+        int,
+        Setting("how many of them are started at once", least=1, default="half of the cores"),
+    ] = _HALF_OF_CORES
+    max: Annotated[
+        int, Setting("how many warm servers there may be, of all states; 0 for none")
+    ] = 8
+    idle: Annotated[
+        Seconds, Setting("a warm server that nobody asks for is kept so long", least=1)
+    ] = Seconds(300)
+    min_free_memory: Annotated[
+        Bytes, Setting("no server is kept warm while less memory is available")
+    ] = Bytes(1 << 30)
+
+
 class EngineSettings(NamedTuple):
     """Who may ask what of an engine."""
 
@@ -356,6 +377,7 @@ class Settings(NamedTuple):
     orchestrator: OrchestratorSettings = OrchestratorSettings()
     cache: CacheSettings = CacheSettings()
     instances: InstanceLimits = InstanceLimits()
+    pool: PoolSettings = PoolSettings()
     postgres: PostgresSettings = PostgresSettings()
     liquibase: LiquibaseSettings = LiquibaseSettings()
     kinds: Mapping[str, Any] = {}

@@ -62,6 +62,8 @@ class Terminal:
             "HOME": str(home),
             "PGSTRATA_STORE": str(self.store),
             "PGSTRATA_POSTGRES_HOME": str(POSTGRES_HOME),
+            # What a test looks at is what it asked for.
+            "PGSTRATA_POOL_MAX": "0",
         }
 
     def __call__(

@@ -151,6 +151,31 @@ def test_a_state_comes_back_as_it_was_stored(runner: asyncio.Runner, store: Stor
     assert runner.run(store.states()) == [stored]
 
 
+def test_an_instance_is_found_by_its_job(runner: asyncio.Runner, store: Store) -> None:
+    fill(runner, store, state(1))
+    made = msgspec.structs.replace(instance(1, of=1), job_id="a")
+    for each in (made, instance(2, of=1)):
+        runner.run(store.add_instance(each))
+    assert runner.run(store.instance_of_job("a")) == made
+    assert runner.run(store.instance_of_job("b")) is None
+    runner.run(store.remove_instance(made.instance_id))
+    assert runner.run(store.instance_of_job("a")) is None
+
+
+def test_it_is_remembered_how_many_servers_are_to_wait_for_a_state(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    fill(runner, store, state(1), state(2))
+    assert runner.run(store.set_warm(state_id(1), 2))
+    assert runner.run(store.set_warm(state_id(2), 1))
+    assert not runner.run(store.set_warm(state_id(3), 1))
+    fill(runner, store, state(1))
+    assert runner.run(store.warm_states()) == {state_id(1): 2, state_id(2): 1}
+    assert runner.run(store.set_warm(state_id(2), 0))
+    assert runner.run(store.remove_state(state_id(1)))
+    assert runner.run(store.warm_states()) == {}
+
+
 def test_one_owner_at_a_time_has_the_lease_to_build_something(
     runner: asyncio.Runner, store: Store
 ) -> None:

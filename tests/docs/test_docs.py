@@ -51,6 +51,8 @@ def test_a_page_read_as_one_session_of_a_shell_does_what_it_says(
 ) -> None:
     _look_for_what_it_needs(page.name)
     programs = (PGSTRATA.parent, fetched("18").bin_dir)
+    # As it is by itself.
+    del shared.environment["PGSTRATA_POOL_MAX"]
     shared.environment["PATH"] = ":".join((*map(str, programs), shared.environment["PATH"]))
     shared.environment["PGSTRATA_LIQUIBASE_HOME"] = LIQUIBASE_HOME
     shared.renew()

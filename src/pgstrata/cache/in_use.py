@@ -8,7 +8,7 @@ between processes are needed: a store has one engine.
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -19,6 +19,11 @@ class InUse:
         self._holders: Counter[str] = Counter()
         self._leases: dict[str, tuple[str, ...]] = {}
         self._leaving: dict[str, asyncio.Event] = {}
+        self._hears_of_leaving: list[Callable[[frozenset[str]], None]] = []
+
+    def on_leaving(self, hear: Callable[[frozenset[str]], None]) -> None:
+        """Have states that leave be told of from now on, before anything is removed."""
+        self._hears_of_leaving.append(hear)
 
     @property
     def held(self) -> frozenset[str]:
@@ -61,6 +66,8 @@ class InUse:
         gone = asyncio.Event()
         self._leaving.update(dict.fromkeys(ids, gone))
         try:
+            for hear in self._hears_of_leaving:
+                hear(ids)
             yield frozenset()
         finally:
             for state_id in ids:

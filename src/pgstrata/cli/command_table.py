@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "ls": Entry("ls", "list names and instances, states, jobs, tasks"),
     "pin": Entry("pin", "keep a state from being evicted"),
     "unpin": Entry("unpin", "allow it to be evicted again"),
+    "warm": Entry("warm", "keep servers ready for a state"),
     "reset": Entry("reset", "put an instance back to its state"),
     "snapshot": Entry("snapshot", "keep what is in an instance as a state"),
     "diff": Entry("diff", "compare two states or instances"),

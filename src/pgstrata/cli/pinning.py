@@ -1,6 +1,7 @@
-"""Common parts of ``pin`` and ``unpin``."""
+"""Common parts of commands that are about one state: ``pin``, ``unpin``, ``warm``."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pgstrata.cli.command import Context
 from pgstrata.cli.document import print_document
@@ -9,6 +10,9 @@ from pgstrata.cli.targets import resolve
 from pgstrata.cli.text import short
 from pgstrata.errors import InvalidArgumentError
 
+if TYPE_CHECKING:
+    from pgstrata.client.engine import Engine
+
 STATE_NEEDED = "STATE is its name, or 8 or more characters of its id."
 
 
@@ -16,20 +20,10 @@ def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
     """Make the function of ``pin`` or ``unpin``."""
 
     def run(context: Context, given: Given) -> int:
-        if len(given.words) != 1:
-            raise InvalidArgumentError(
-                f"{'pin' if pinned else 'unpin'} needs one STATE",
-                remedy="`pgstrata ls -s` lists the states",
-            )
+        ref = the_state("pin" if pinned else "unpin", given)
         engine = context.engine()
-        target = resolve(engine, given.words[0])
-        if target.kind != "state":
-            raise InvalidArgumentError(
-                f'"{given.words[0]}" is {_with_article(target.kind)}, '
-                "and only states can be pinned",
-                remedy="`pgstrata ls -s` lists the states",
-            )
-        state = engine.pin(target.id, pinned=pinned)
+        state_id = resolve_state(engine, ref, "be pinned")
+        state = engine.pin(state_id, pinned=pinned)
         if context.json:
             print_document(state)
         else:
@@ -37,6 +31,29 @@ def pinning(*, pinned: bool) -> Callable[[Context, Given], int]:
         return 0
 
     return run
+
+
+def the_state(command: str, given: Given) -> str:
+    """What a command that needs one state was given. Raises ``InvalidArgumentError``."""
+    if len(given.words) != 1:
+        raise InvalidArgumentError(
+            f"{command} needs one STATE", remedy="`pgstrata ls -s` lists the states"
+        )
+    return given.words[0]
+
+
+def resolve_state(engine: "Engine", ref: str, done: str) -> str:
+    """The id of a state. ``done``: what only states can.
+
+    Raises ``InvalidArgumentError``, ``NotFoundError``.
+    """
+    target = resolve(engine, ref)
+    if target.kind != "state":
+        raise InvalidArgumentError(
+            f'"{ref}" is {_with_article(target.kind)}, and only states can {done}',
+            remedy="`pgstrata ls -s` lists the states",
+        )
+    return target.id
 
 
 def _with_article(kind: str) -> str:

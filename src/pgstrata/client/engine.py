@@ -20,6 +20,7 @@ from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import LEASE_SECONDS, Held, StartedInstance
 from pgstrata.domain.state import State
+from pgstrata.domain.warmth import Warmth
 from pgstrata.errors import NotFoundError, UnreachableError
 
 T = TypeVar("T")
@@ -99,6 +100,11 @@ class Engine:
         """Pin or unpin a state. Returns the state."""
         method = "PUT" if pinned else "DELETE"
         return self._read(self._http.ask(method, f"/v1/states/{segment(state_id)}/pin"), State)
+
+    def warm(self, state_id: str, count: int) -> Warmth:
+        """Keep so many servers ready for a state."""
+        path = f"/v1/states/{segment(state_id)}/warm"
+        return self._read(self._http.ask("PUT", path, body={"count": count}), Warmth)
 
     def submit(self, request: PrepareRequest) -> JobAccepted:
         """Submit a prepare request."""

@@ -72,6 +72,12 @@ class Dbms(Protocol):
         Runs none of the database's own functions. Raises ``ServerError``.
         """
 
+    async def rehearse(self, server: Server) -> None:
+        """Have each database build what its first client would wait for, and forget that it did.
+
+        Statistics of activity start again. Raises ``ServerError``.
+        """
+
     async def lets_in(self, server: Server) -> bool:
         """Whether the server lets the engine into its database, as a superuser."""
 

@@ -134,6 +134,9 @@ class MemoryDbms:
                 f"tablespace {link.name} is kept in {location}, which all copies would share"
             )
 
+    async def rehearse(self, server: Server) -> None:
+        self._check_it_answers(server)
+
     async def connections(self, server: Server) -> int:
         self._check_it_answers(server)
         return self.clients.get(server.runtime_id, 0)

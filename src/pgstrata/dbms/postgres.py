@@ -47,6 +47,16 @@ from pg_catalog.pg_control_checkpoint()
 transaction, so its commit waits until it and everything before it is written: see
 RecordTransactionCommit in PostgreSQL's src/backend/access/transam/xact.c."""
 
+_RESET_SHARED = {
+    13: "select pg_stat_reset_slru(null)",
+    10: "select pg_stat_reset_shared('bgwriter'), pg_stat_reset_shared('archiver')",
+    14: "select pg_stat_reset_shared('wal')",
+    15: "select pg_stat_reset_shared('recovery_prefetch')",
+    16: "select pg_stat_reset_shared('io')",
+    17: "select pg_stat_reset_shared('checkpointer')",
+}
+"""What starts a server's own statistics again, each with the first major that has it."""
+
 LOCK_SECONDS = 60
 """How long to wait for a lock that a client of the database may have."""
 
@@ -167,6 +177,15 @@ class Postgres:
                 ' where datallowconn and not datistemplate order by datname collate "C"'
             )
             return tuple(name for (name,) in await cursor.fetchall())
+
+    async def rehearse(self, server: Server) -> None:
+        for database in await self.databases(server):
+            async with bare_connection(server, database) as connection:
+                await answer(server, connection, "select pg_stat_reset()")
+        async with bare_connection(server) as connection:
+            for since, query in _RESET_SHARED.items():
+                if server.endpoint.major >= since:
+                    await answer(server, connection, query)
 
     async def count_rows(self, server: Server, database: str) -> dict[str, int]:
         counts: dict[str, int] = {}

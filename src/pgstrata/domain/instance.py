@@ -94,6 +94,9 @@ class Instance(Model, frozen=True, kw_only=True):
     settings: dict[str, str] = {}
     """Those of the request that it was made for, with which its server is started again."""
 
+    job_id: str | None = None
+    """The job that it was made for; None in rows written before that was recorded."""
+
     @property
     def dsn(self) -> str:
         """How to connect to it."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pgstrata.domain.image import Installation
 from pgstrata.domain.model import Model
+from pgstrata.domain.warmth import PoolStatus
 
 InstanceStatus = Literal["active", "expired", "orphaned"]
 """``expired``: past its time to live; ``orphaned``: its server or its state is gone."""
@@ -132,4 +133,6 @@ class EngineStatus(Model, frozen=True, kw_only=True):
     snapshots: SnapshotStatus
     counts: Counts
     sandbox: SandboxStatus | None = None
+    """None from an engine that had none."""
+    pool: PoolStatus | None = None
     """None from an engine that had none."""

@@ -49,7 +49,11 @@ async def adopt(
         for directory in await statefs.volumes(root / "instances")
         if directory.name not in known  # the database may have been put back
     }
-    unknown = [str(directory) for directory, note in notes.items() if note is None]
+    unknown = [
+        str(directory)
+        for directory, note in notes.items()
+        if note is None and not instance_notes.is_waiting(directory)
+    ]
     if unknown:
         raise StoreUnusableError(
             f"the database of the store {root} is gone, and nothing else says what there is in "
@@ -65,7 +69,7 @@ async def adopt(
     _log.warning(
         "pgstrata.db was gone: adopted %d states and %d instances; jobs and pins are lost",
         len(adopted),
-        len(notes),
+        sum(note is not None for note in notes.values()),
     )
     with faults.step("adoption.end"):
         (root / _FLAG).unlink()

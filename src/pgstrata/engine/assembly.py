@@ -25,7 +25,7 @@ from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.diff.comparing import Comparing
 from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
-from pgstrata.engine import adoption
+from pgstrata.engine import adoption, instance_notes
 from pgstrata.engine.configuration import EngineConfiguration
 from pgstrata.engine.instance_notes import NotingStore
 from pgstrata.engine.kinds import open_kinds
@@ -38,6 +38,7 @@ from pgstrata.engine.store_directory import (
 from pgstrata.httpapi.service import Service
 from pgstrata.instances.leases import Leases
 from pgstrata.instances.limits import HostLimits
+from pgstrata.instances.pool import WarmPool
 from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.restarting import Restarting
 from pgstrata.instances.starting import InstanceStarter
@@ -132,6 +133,19 @@ async def assemble(
             min_free_memory_bytes=settings.instances.min_free_memory,
             available_memory=_available_memory,
         )
+        pool = WarmPool(
+            root=root,
+            statefs=statefs,
+            runtime=runtime,
+            dbms=dbms,
+            store=store,
+            in_use=in_use,
+            trash=trash,
+            limits=settings.pool,
+            server_settings=settings.own_server_settings,
+            available_memory=_available_memory,
+            note=instance_notes.note_waiting,
+        )
         instances = InstanceStarter(
             root=root,
             statefs=statefs,
@@ -140,6 +154,7 @@ async def assemble(
             limits=limits,
             trash=trash,
             turns=turns,
+            pool=pool,
             default_ttl_seconds=settings.instances.default_ttl,
         )
         executor = LocalExecutor(
@@ -172,6 +187,7 @@ async def assemble(
             limits.max_instances = changed.instances.max
             limits.min_free_memory_bytes = changed.instances.min_free_memory
             instances.default_ttl_seconds = changed.instances.default_ttl
+            pool.limits = changed.pool
             coordinator.limit(changed.orchestrator.jobs)
 
         configuration.on_change(apply)
@@ -202,6 +218,7 @@ async def assemble(
         await instance_snapshots.recover()
         await manager.recover()
         await store.note_all()
+        await parts.enter_async_context(pool)
         deletion = Deletion(
             instances=root / "instances",
             store=store,
@@ -241,6 +258,7 @@ async def assemble(
                     runtime=runtime,
                     programs_allowed=settings.engine.allow_programs is not False,
                 ),
+                pool=pool,
                 holds=Holds(store=store, deletion=deletion),
                 configuration=configuration,
                 engine=EngineInfo(
@@ -258,6 +276,7 @@ async def assemble(
                     sandbox=sandbox,
                     server_user=runtime.server_user,
                     queue=queue,
+                    pool=pool,
                     store=store,
                     runtime=runtime,
                 ),

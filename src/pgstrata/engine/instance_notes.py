@@ -23,6 +23,7 @@ from pgstrata.system import faults, planted
 _log = logging.getLogger(__name__)
 
 _NAME = "instance.json"
+_WAITING = "waiting"
 _LONGEST = 1 << 20
 
 
@@ -59,6 +60,17 @@ def write(directory: Path, note: Note) -> None:
         with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
             file.write(ENCODER.encode(note))
         draft.replace(directory / _NAME)
+
+
+def note_waiting(directory: Path) -> None:
+    """Note that a directory is nobody's yet. The note of an instance counts for more."""
+    with faults.step("instance_note.waiting"):
+        (directory / _WAITING).touch(0o600)
+
+
+def is_waiting(directory: Path) -> bool:
+    """Whether a directory was nobody's when that was noted last."""
+    return os.path.lexists(directory / _WAITING)
 
 
 class NotingStore(SqliteStore):

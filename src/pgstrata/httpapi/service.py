@@ -14,6 +14,7 @@ from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.domain.state import State
+from pgstrata.domain.warmth import Warmth
 from pgstrata.httpapi.requests import JobRequests
 
 
@@ -221,6 +222,16 @@ class Configuration(Protocol):
         """The JSON Schema of all settings."""
 
 
+class Pool(Protocol):
+    """Servers that wait for whoever asks next."""
+
+    async def want(self, state_id: str, count: int) -> Warmth | None:
+        """Keep so many ready for a state; None if it does not exist.
+
+        Raises ``InvalidArgumentError`` for more than there may be.
+        """
+
+
 class EngineInfo(Protocol):
     """The engine's health and status."""
 
@@ -245,6 +256,7 @@ class Service:
     cache: Cache
     verification: Verification
     runs: Runs
+    pool: Pool
     holds: Holds
     configuration: Configuration
     engine: EngineInfo

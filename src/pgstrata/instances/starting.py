@@ -19,6 +19,7 @@ from pgstrata.domain.model import Model, utc_now
 from pgstrata.errors import ConflictError, PgstrataError
 from pgstrata.instances.again import start_again
 from pgstrata.instances.limits import HostLimits
+from pgstrata.instances.pool import WarmPool
 from pgstrata.runtime.base import Runtime
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store, name_taken
@@ -55,6 +56,7 @@ class InstanceStarter:
         limits: HostLimits,
         trash: Trash,
         turns: Turns,
+        pool: WarmPool,
         default_ttl_seconds: int | None = None,
     ) -> None:
         """``root``: the store's directory, with states and instances below it. ``turns``: whose
@@ -67,6 +69,7 @@ class InstanceStarter:
         self._limits = limits
         self._trash = trash
         self._turns = turns
+        self._pool = pool
         self.default_ttl_seconds = default_ttl_seconds
 
     async def check_limits(self, replaced: str | None = None) -> None:
@@ -90,10 +93,11 @@ class InstanceStarter:
         still running, that is returned.
         """
         instance_id = identity.instance_id(order.job_id)
-        started = await self._store.instance(instance_id)
+        started = await self._of_job(order.job_id)
         if started is not None and await self._runtime.alive(started.server):
             return started
-        await self.discard(order.job_id)
+        if started is not None:
+            await self.discard(order.job_id)
         async with self._having_name(order) as replaced:
             with self._limits.starting(instance_id):
                 await self._limits.check_count(
@@ -103,6 +107,12 @@ class InstanceStarter:
             if replaced is not None:
                 await self._trash.put([self._directories / replaced.instance_id])
         return instance
+
+    async def _of_job(self, job_id: str) -> Instance | None:
+        """The instance of a job; also one of which its row does not say so yet."""
+        return await self._store.instance_of_job(job_id) or await self._store.instance(
+            identity.instance_id(job_id)
+        )
 
     @asynccontextmanager
     async def _having_name(self, order: InstanceOrder) -> AsyncIterator[Instance | None]:
@@ -128,12 +138,17 @@ class InstanceStarter:
     async def _start(
         self, order: InstanceOrder, instance_id: str, replaced: Instance | None
     ) -> Instance:
-        directory = self._directories / instance_id
         server: Server | None = None
         was_alive = False
         known = None if order.name is None else await self._store.name(order.name)
-        with map_full_disk(self._root):
-            await clone_state(self._fs, self._root / "states" / order.state_id, directory)
+        if known is None and replaced is None:
+            warm = await self._pool.take(order.state_id, order.image_id, order.settings)
+            if warm is not None:
+                instance_id, server = warm.instance_id, warm.server
+        directory = self._directories / instance_id
+        if server is None:
+            with map_full_disk(self._root):
+                await clone_state(self._fs, self._root / "states" / order.state_id, directory)
         try:
             with map_full_disk(self._root):
                 self._limits.check_memory()
@@ -141,13 +156,14 @@ class InstanceStarter:
                     # Its port is the new one's. It may have to start again.
                     was_alive = await self._runtime.alive(replaced.server)
                     await self._runtime.stop(replaced.server)
-                server = await self._runtime.start(
-                    order.image_id,
-                    directory / DATA,
-                    address=None if known is None else known.address,
-                    avoid=await self._store.ports_of_names(),
-                    settings=order.settings,
-                )
+                if server is None:
+                    server = await self._runtime.start(
+                        order.image_id,
+                        directory / DATA,
+                        address=None if known is None else known.address,
+                        avoid=await self._store.ports_of_names(),
+                        settings=order.settings,
+                    )
             now = utc_now()
             ttl = order.ttl_seconds or self.default_ttl_seconds
             instance = Instance(
@@ -159,6 +175,7 @@ class InstanceStarter:
                 expires_at=None if ttl is None else now + timedelta(seconds=ttl),
                 server=server,
                 settings=order.settings,
+                job_id=order.job_id,
             )
             if replaced is None:
                 await self._store.add_instance(instance)
@@ -184,11 +201,11 @@ class InstanceStarter:
 
     async def discard(self, job_id: str) -> None:
         """Remove the instance started for a job, if there is one: no client knows about it."""
-        instance_id = identity.instance_id(job_id)
-        async with self._turns.take(instance_id):
-            started = await self._store.instance(instance_id)
-            if started is not None:
-                await self._undo(instance_id, started.server)
+        if (started := await self._of_job(job_id)) is None:
+            return
+        async with self._turns.take(started.instance_id):
+            if (started := await self._of_job(job_id)) is not None:
+                await self._undo(started.instance_id, started.server)
 
     async def recover(self) -> None:
         """Remove what a killed engine left of instances without a row."""

@@ -10,6 +10,7 @@ from pgstrata.domain.listing import (
     SnapshotStatus,
     StoreStatus,
 )
+from pgstrata.instances.pool import WarmPool
 from pgstrata.queue.base import Queue
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store
@@ -27,6 +28,7 @@ class EngineInfo:
         sandbox: SandboxStatus,
         server_user: str | None,
         queue: Queue,
+        pool: WarmPool,
         store: Store,
         runtime: Runtime,
     ) -> None:
@@ -36,6 +38,7 @@ class EngineInfo:
         self._sandbox = sandbox
         self._server_user = server_user
         self._queue = queue
+        self._pool = pool
         self._store = store
         self._runtime = runtime
 
@@ -60,6 +63,7 @@ class EngineInfo:
             ),
             snapshots=self._snapshots,
             sandbox=self._sandbox,
+            pool=self._pool.status,
             counts=Counts(
                 jobs_queued=jobs.queued,
                 jobs_running=jobs.running,

@@ -218,8 +218,11 @@ class Runtime(Protocol):
         ``ServerError`` if it is gone.
         """
 
+    async def pause(self, server: Server) -> None:
+        """Freeze a server until it is resumed or stopped. Raises ``ServerError`` if it is gone."""
+
     async def resume(self, server: Server) -> None:
-        """Have a server go on that a killed engine left frozen. Does nothing to any other."""
+        """Have a server go on that is frozen. Does nothing to any other."""
 
     async def alive(self, server: Server) -> bool:
         """Whether exactly this server is running, even if the clock was set, and has its data."""

@@ -83,6 +83,8 @@ class MemoryRuntime:
         """The settings that each server was started with."""
         """By their pids."""
         self._before_boot: set[int] = set()
+        self.paused: set[str] = set()
+        """The handles of servers that do not go on."""
         self._pids = count(1000)
 
     @property
@@ -192,8 +194,13 @@ class MemoryRuntime:
             raise ServerError(f"{server.title} is gone")
         yield
 
+    async def pause(self, server: Server) -> None:
+        if not await self.alive(server):
+            raise ServerError(f"{server.title} is gone")
+        self.paused.add(server.handle)
+
     async def resume(self, server: Server) -> None:
-        """Do nothing: these servers do nothing by themselves."""
+        self.paused.discard(server.handle)
 
     async def alive(self, server: Server) -> bool:
         return self.runs(server) and self._disk.exists(process_of(server).data_dir)
@@ -256,6 +263,7 @@ class MemoryRuntime:
 
     def kill(self, server: Server) -> None:
         """End a server as ``kill -9`` does, leaving its pid file and an unclean cluster."""
+        self.paused.discard(server.handle)
         del self._servers[process_of(server).pid]
 
     def runs(self, server: Server) -> bool:

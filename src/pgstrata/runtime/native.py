@@ -205,6 +205,9 @@ class NativeRuntime:
     def freeze(self, server: Server) -> AbstractAsyncContextManager[None]:
         return postmaster.freeze(postmaster_of(server))
 
+    async def pause(self, server: Server) -> None:
+        await postmaster.pause(postmaster_of(server))
+
     async def resume(self, server: Server) -> None:
         postmaster.resume(postmaster_of(server))
 

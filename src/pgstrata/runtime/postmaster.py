@@ -199,20 +199,25 @@ async def freeze(server: Postmaster) -> AsyncIterator[None]:
 
     A system call that writes a page completes before its caller stops: no page is half written.
     """
-    if not is_running(server):
-        raise ServerError(f"the server on {server.data_dir} (pid {server.pid}) is gone")
     held: list[int] = []
     try:
-        with faults.step("server.freeze"):
-            await processes.freeze(server.pid, held)
+        await pause(server, held)
         yield
     finally:
         with faults.step("server.resume"):
             processes.resume(held)
 
 
+async def pause(server: Postmaster, held: list[int] | None = None) -> None:
+    """Freeze it until ``resume``; ``held`` gets all its processes. Raises as ``freeze`` does."""
+    if not is_running(server):
+        raise ServerError(f"the server on {server.data_dir} (pid {server.pid}) is gone")
+    with faults.step("server.freeze"):
+        await processes.freeze(server.pid, [] if held is None else held)
+
+
 def resume(server: Postmaster) -> None:
-    """Resume a server whose engine was killed while it was frozen."""
+    """Resume a server that is frozen, be it by an engine that was killed."""
     if processes.is_stopped(server.pid) and is_running(server):
         processes.resume((server.pid, *processes.descendants(server.pid)))
 

@@ -32,8 +32,8 @@ class Tree(Model, frozen=True, kw_only=True):
 class Store(Protocol):
     """Keeps the metadata of states and instances. Every method that writes is one transaction.
 
-    What is done to names and pins, and removed on request, survives a power cut at once; all else
-    does once the job that it was written for has ended (``Queue``).
+    What is done to names, pins and warm servers, and removed on request, survives a power cut at
+    once; all else does once the job that it was written for has ended (``Queue``).
 
     ``State.refcount`` is never stored: it is counted from the instances whenever a state is read.
     """
@@ -114,6 +114,12 @@ class Store(Protocol):
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
         """Protect a state from eviction, or end that. False if there is none."""
 
+    async def set_warm(self, state_id: str, count: int) -> bool:
+        """Note how many servers are to wait for a state; 0 for none. False if there is none."""
+
+    async def warm_states(self) -> dict[str, int]:
+        """How many servers are to wait for each state, of those where any are."""
+
     async def count_states(self) -> Totals:
         """The number and total size of all states, in constant time."""
 
@@ -158,6 +164,9 @@ class Store(Protocol):
 
     async def instance(self, instance_id: str) -> Instance | None:
         """The instance, or None."""
+
+    async def instance_of_job(self, job_id: str) -> Instance | None:
+        """The instance that was made for a job, or None."""
 
     async def instance_named(self, name: str) -> Instance | None:
         """The instance with this name, or None."""

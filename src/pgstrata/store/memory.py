@@ -37,6 +37,7 @@ class MemoryStore:
         self._names: dict[str, Name] = {}
         """The most recently used last."""
         self._names_kept = names_kept
+        self._warm: dict[str, int] = {}
         self._last_eviction: Eviction | None = None
         self._build_leases: dict[str, str] = {}
 
@@ -142,6 +143,7 @@ class MemoryStore:
         if state is None:
             return
         self._forget(state)
+        self._warm.pop(state_id, None)
         self._steps.pop(state_id, None)
         self._removals.pop(state_id, None)  # the newest is the last
         self._removals[state_id] = Removal(why=why, at=utc_now())
@@ -185,6 +187,15 @@ class MemoryStore:
             self._drop_state(state_id, "removed")
         for instance_id in instance_ids:
             self._instances.pop(instance_id, None)
+
+    async def set_warm(self, state_id: str, count: int) -> bool:
+        if state_id not in self._states:
+            return False
+        self._warm[state_id] = count
+        return True
+
+    async def warm_states(self) -> dict[str, int]:
+        return {state_id: count for state_id, count in self._warm.items() if count}
 
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
         state = self._states.get(state_id)
@@ -259,6 +270,9 @@ class MemoryStore:
 
     async def instance(self, instance_id: str) -> Instance | None:
         return self._instances.get(instance_id)
+
+    async def instance_of_job(self, job_id: str) -> Instance | None:
+        return next((one for one in self._instances.values() if one.job_id == job_id), None)
 
     async def instance_named(self, name: str) -> Instance | None:
         return self._bearer(name)

@@ -42,6 +42,8 @@ _USE_STATE = """
     WHERE state_id = :state_id
 """
 _PIN_STATE = "UPDATE states SET pinned = ? WHERE state_id = ?"
+_WANT_WARM = "UPDATE states SET warm = ? WHERE state_id = ?"
+_WARM_STATES = "SELECT state_id, warm FROM states WHERE warm > 0"
 _REMOVE_STATE = "DELETE FROM states WHERE state_id = ?"
 _EXISTING_STATES = """
     SELECT state_id FROM states WHERE state_id IN (SELECT value FROM json_each(?))
@@ -65,11 +67,12 @@ _BUILD_LEASES = "SELECT item, owner FROM build_leases"
 _CLEAR_BUILD_LEASES = "DELETE FROM build_leases"
 
 _ADD_INSTANCE = """
-    INSERT INTO instances (instance_id, state_id, image_id, name, expires, body)
-    VALUES (:instance_id, :state_id, :image_id, :name, :expires, :body)
+    INSERT INTO instances (instance_id, state_id, image_id, name, expires, job_id, body)
+    VALUES (:instance_id, :state_id, :image_id, :name, :expires, :job_id, :body)
 """
 _REMOVE_INSTANCE = "DELETE FROM instances WHERE instance_id = ?"
 _INSTANCE = f"{sqlite_cache.INSTANCES} WHERE instance_id = ?"
+_INSTANCE_OF_JOB = f"{sqlite_cache.INSTANCES} WHERE job_id = ?"
 _INSTANCE_NAMED = f"{sqlite_cache.INSTANCES} WHERE name = ?"
 _SET_NAME = "UPDATE instances SET name = :name, body = :body WHERE instance_id = :instance_id"
 _COUNT_INSTANCES = "SELECT COUNT(*) FROM instances"
@@ -239,6 +242,18 @@ class SqliteStore:
             durable=True,
         )
 
+    async def set_warm(self, state_id: str, count: int) -> bool:
+        return await self._database.write(
+            lambda connection: connection.execute(_WANT_WARM, (count, state_id)).rowcount == 1,
+            step="store.set_warm",
+            durable=True,
+        )
+
+    async def warm_states(self) -> dict[str, int]:
+        return await self._database.look_up(
+            lambda connection: dict(connection.execute(_WARM_STATES).fetchall())
+        )
+
     async def count_states(self) -> Totals:
         return await self._database.look_up(sqlite_cache.totals)
 
@@ -283,6 +298,9 @@ class SqliteStore:
 
     async def instance(self, instance_id: str) -> Instance | None:
         return await self._one_instance(_INSTANCE, instance_id)
+
+    async def instance_of_job(self, job_id: str) -> Instance | None:
+        return await self._one_instance(_INSTANCE_OF_JOB, job_id)
 
     async def instance_named(self, name: str) -> Instance | None:
         return await self._one_instance(_INSTANCE_NAMED, name)
@@ -538,6 +556,7 @@ def _instance_columns(instance: Instance) -> dict[str, str | float | bytes | Non
         "image_id": instance.image_id,
         "name": instance.name,
         "expires": None if end is None else end.timestamp(),
+        "job_id": instance.job_id,
         "body": _encode(instance),
     }
 

@@ -34,6 +34,7 @@ from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.domain.state import State
+from pgstrata.domain.warmth import Warmth
 from pgstrata.errors import (
     ConflictError,
     EngineStoppingError,
@@ -94,6 +95,7 @@ class MemoryEngine:
             verification=Verification(self),
             runs=self.runs,
             holds=self.runs,
+            pool=Pool(self),
             configuration=Configuration(),
         )
 
@@ -525,6 +527,20 @@ class Configuration:
 
     def schema(self) -> Mapping[str, Any]:
         return {"properties": {"answer": {"type": "integer"}}}
+
+
+class Pool:
+    """Has one server ready, whatever is wanted."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def want(self, state_id: str, count: int) -> Warmth | None:
+        if count > 8:
+            raise InvalidArgumentError(f"{count} warm servers are more than there may be")
+        if state_id not in self._engine.state_rows:
+            return None
+        return Warmth(state_id=state_id, wanted=count, ready=1)
 
 
 class Cache:

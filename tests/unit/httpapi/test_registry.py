@@ -310,6 +310,16 @@ async def test_a_state_is_pinned_and_unpinned_and_says_so(
 
 
 @scenario
+async def test_servers_are_kept_ready_for_a_state(engine: MemoryEngine, client: Client) -> None:
+    fill(engine)
+    answer = await client.put(f"/v1/states/{CHILD}/warm", {"count": 2})
+    assert (answer.status, answer.json()) == (200, {"state_id": CHILD, "wanted": 2, "ready": 1})
+    for wrong in ({}, {"count": -1}, {"count": "2"}, {"count": 9}, {"count": 10**30}, None):
+        assert (await client.put(f"/v1/states/{CHILD}/warm", wrong)).status == 400
+    assert (await client.put(f"/v1/states/{'ef' * 32}/warm", {"count": 1})).status == 404
+
+
+@scenario
 async def test_the_cache_says_how_full_it_is(engine: MemoryEngine, client: Client) -> None:
     fill(engine)
     status = (await client.get("/v1/cache/status")).json()

@@ -23,6 +23,7 @@ from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.instances.limits import HostLimits
+from pgstrata.instances.pool import WarmPool
 from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
@@ -36,7 +37,7 @@ from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import MemoryRuntime, ToolRun
-from pgstrata.settings import CacheCapacity, JobLimits, OrchestratorSettings, Settings
+from pgstrata.settings import CacheCapacity, JobLimits, OrchestratorSettings, PoolSettings, Settings
 from pgstrata.statefs.memory import MemoryStateFS
 from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
@@ -44,7 +45,7 @@ from pgstrata.system.turns import Turns
 from tests.servers import data_dir_of
 
 JOBS = JobLimits(finished_grace=0, max_parallel=4)
-SETTINGS = Settings(orchestrator=OrchestratorSettings(JOBS))
+SETTINGS = Settings(orchestrator=OrchestratorSettings(JOBS), pool=PoolSettings(max=0))
 
 
 def with_jobs(**limits: Any) -> Settings:
@@ -103,6 +104,7 @@ class Heart:
         self.limits = CacheCapacity()
         self.space = Disk(total_bytes=1 << 40, free_bytes=1 << 39)
         self.memory = 1 << 34
+        self.monotonic = 0.0
         self.measure: Callable[[], Disk] = lambda: self.space
         self.now: Callable[[], datetime] = utc_now
         self.start_engine()
@@ -149,6 +151,30 @@ class Heart:
             min_free_memory_bytes=self.settings.instances.min_free_memory,
             available_memory=lambda: self.memory,
         )
+        self.pool = WarmPool(
+            root=self.root,
+            statefs=self.statefs,
+            runtime=self.runtime,
+            dbms=self.dbms,
+            store=self.store,
+            in_use=self.in_use,
+            trash=self.trash,
+            limits=self.settings.pool,
+            server_settings=self.settings.own_server_settings,
+            available_memory=lambda: self.memory,
+            now=lambda: self.monotonic,
+        )
+        self.instances = InstanceStarter(
+            root=self.root,
+            statefs=self.statefs,
+            runtime=self.runtime,
+            store=self.store,
+            limits=self.host_limits,
+            trash=self.trash,
+            turns=self.turns,
+            pool=self.pool,
+            default_ttl_seconds=self.settings.instances.default_ttl,
+        )
         self.executor = LocalExecutor(
             runtime=self.runtime,
             dbms=self.dbms,
@@ -157,16 +183,7 @@ class Heart:
             store=self.store,
             in_use=self.in_use,
             limits=self.host_limits,
-            instances=InstanceStarter(
-                root=self.root,
-                statefs=self.statefs,
-                runtime=self.runtime,
-                store=self.store,
-                limits=self.host_limits,
-                trash=self.trash,
-                turns=self.turns,
-                default_ttl_seconds=self.settings.instances.default_ttl,
-            ),
+            instances=self.instances,
         )
         self.resetting = Resetting(
             root=self.root,
@@ -297,5 +314,5 @@ def run(scenario: Coroutine[None, None, None], *, seconds: float = 120) -> None:
 async def engine(heart: Heart) -> AsyncIterator[Heart]:
     """An engine's time of running; leaving it is what SIGTERM does."""
     await heart.manager.recover()
-    async with heart.coordinator:
+    async with heart.coordinator, heart.pool:
         yield heart

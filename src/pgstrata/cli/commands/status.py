@@ -66,6 +66,8 @@ def _lines(status: "EngineStatus", endpoint: str) -> Iterator[str]:
         yield from _sandbox(status.sandbox)
     yield from _installations(status.runtime.installations)
     yield from _counts(status.counts)
+    if (pool := status.pool) is not None and pool.max:
+        yield f"warm        {pool.ready} of {pool.wanted} wanted servers wait; at most {pool.max}"
 
 
 def _sandbox(sandbox: "SandboxStatus") -> Iterator[str]:

@@ -1,0 +1,288 @@
+"""Servers wait for whoever asks next, and leave no trace when nobody does."""
+
+from pathlib import Path
+
+import pytest
+
+from pgstrata.domain.instance import Instance
+from pgstrata.domain.job import Job
+from pgstrata.errors import ConflictError, InvalidArgumentError, ServerError
+from pgstrata.instances.starting import InstanceOrder
+from pgstrata.settings import PoolSettings
+from tests.unit.prepare.heart import SETTINGS, Heart, engine, holding, run
+
+POOL = PoolSettings(max=3, max_starting=2)
+
+
+def warm_heart(place: Path, pool: PoolSettings = POOL) -> Heart:
+    return Heart(place, SETTINGS._replace(pool=pool))
+
+
+async def ready(heart: Heart, number: int) -> None:
+    """Wait until so many servers wait, and nothing else happens."""
+    await heart.pool.join()
+    await heart.trash.join()
+    assert heart.pool.status.ready == number
+
+
+async def prepared(heart: Heart, *steps: str, **more: object) -> Instance:
+    job = await heart.finish(*steps, **more)
+    return await instance_of(heart, job)
+
+
+async def instance_of(heart: Heart, job: Job) -> Instance:
+    assert job.result is not None
+    instance = await heart.store.instance(job.result.instance_id)
+    assert instance is not None
+    return instance
+
+
+async def in_demand(heart: Heart, *steps: str) -> Instance:
+    """Ask until a server waits."""
+    await prepared(heart, *steps)
+    second = await prepared(heart, *steps)
+    await ready(heart, 1)
+    return second
+
+
+def test_what_is_asked_for_again_waits_and_is_handed_over(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+            started = len(heart.runtime.started_with)
+            [warm] = heart.runtime.paused
+            instance = await prepared(heart, "a")
+            assert instance.server.handle == warm
+            assert len(heart.runtime.started_with) == started
+            assert warm not in heart.runtime.paused
+            assert heart.steps_in(tmp_path / "instances" / instance.instance_id) == ["a"]
+
+    run(scenario())
+
+
+def test_an_instance_that_waited_is_like_any_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+            before = await prepared(heart, "a", instance_name="dev", instance_ttl=60)
+            assert before.expires_at is not None
+            assert (before.expires_at - before.created_at).total_seconds() == 60
+            job = await heart.manager.get(before.job_id or "")
+            assert job is not None
+            assert before.created_at >= job.created_at
+            state = await heart.store.state(before.state_id)
+            assert state is not None
+            assert (state.use_count, state.refcount) == (3, 3)
+            # The name has its own port and password now, which no waiting server has.
+            await ready(heart, 1)
+            after = await prepared(heart, "a", instance_name="dev", replace=True)
+            assert after.dsn == before.dsn
+            assert heart.pool.status.ready == 1
+
+    run(scenario())
+
+
+def test_a_request_with_other_settings_gets_a_server_of_its_own(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await prepared(heart, "a", settings={"work_mem": "1MB"})
+            await prepared(heart, "a", settings={"work_mem": "1MB"})
+            await ready(heart, 1)
+            assert heart.runtime.started_with[-1] == {"work_mem": "1MB"}
+            await prepared(heart, "a")
+            assert heart.pool.status.ready == 1
+            await prepared(heart, "a", settings={"work_mem": "1MB"})
+            await ready(heart, 1)
+
+    run(scenario())
+
+
+def test_an_engine_that_stops_leaves_no_server_waiting(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+        instances = await heart.store.instances()
+        assert {one.handle for one in heart.runtime.running} == {
+            one.server.handle for one in instances
+        }
+
+    run(scenario())
+
+
+def test_what_a_killed_engine_kept_warm_is_cleared_away(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = warm_heart(tmp_path)
+        killed = engine(heart)
+        await killed.__aenter__()
+        await in_demand(heart, "a")
+        old = heart.pool
+        heart.start_engine()
+        await heart.manager.recover()
+        directories = await heart.statefs.volumes(tmp_path / "instances")
+        instances = await heart.store.instances()
+        assert {one.name for one in directories} == {one.instance_id for one in instances}
+        assert len(heart.runtime.running) == len(instances)
+        await old.__aexit__(None, None, None)
+
+    run(scenario())
+
+
+def test_a_job_that_was_killed_after_the_hand_over_keeps_its_instance(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+            instance = await prepared(heart, "a")
+            assert instance.job_id is not None
+            order = InstanceOrder(
+                job_id=instance.job_id,
+                image_id=instance.image_id,
+                state_id=instance.state_id,
+                name=None,
+                ttl_seconds=None,
+            )
+            assert await heart.instances.start(order) == instance
+            await heart.instances.discard(instance.job_id)
+            assert await heart.store.instance(instance.instance_id) is None
+            assert instance.server not in heart.runtime.running
+
+    run(scenario())
+
+
+def test_a_server_that_died_while_it_waited_is_not_handed_over(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+            instances = await heart.store.instances()
+            known = {one.server.handle for one in instances}
+            [warm] = [one for one in heart.runtime.running if one.handle not in known]
+            heart.runtime.kill(warm)
+            instance = await prepared(heart, "a")
+            assert instance.server in heart.runtime.running
+            await ready(heart, 1)
+
+    run(scenario())
+
+
+def test_a_state_that_is_removed_takes_its_servers_with_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            instance = await in_demand(heart, "a")
+            for one in await heart.store.instances():
+                await heart.store.remove_instance(one.instance_id)
+                await heart.runtime.stop(one.server)
+            assert await heart.removal.remove(instance.state_id)
+            await ready(heart, 0)
+            assert heart.runtime.running == ()
+
+    run(scenario())
+
+
+def test_a_waiting_server_is_never_in_the_way_of_an_eviction(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            instance = await in_demand(heart, "a")
+            assert not heart.in_use.held
+            with holding(heart.in_use, [instance.state_id]):
+                assert not await heart.removal.remove(instance.state_id)
+            assert heart.pool.status.ready == 1
+
+    run(scenario())
+
+
+def test_servers_are_given_up_when_memory_runs_out(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+            heart.memory = POOL.min_free_memory - 1
+            heart.pool.wake()
+            await ready(heart, 0)
+            await prepared(heart, "a")
+            await prepared(heart, "a")
+            assert heart.pool.status.ready == 0
+            assert len(heart.runtime.running) == len(await heart.store.instances())
+
+    run(scenario())
+
+
+def test_servers_that_nobody_wants_any_more_are_given_up(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+            heart.monotonic += POOL.idle + 1
+            heart.pool.wake()
+            await ready(heart, 0)
+            assert heart.pool.status.wanted == 0
+
+    run(scenario())
+
+
+def test_what_is_in_demand_now_takes_the_place_of_what_was(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path, POOL._replace(max=1))) as heart:
+            await in_demand(heart, "a")
+            heart.monotonic += 1
+            await in_demand(heart, "b")
+            instance = await prepared(heart, "b")
+            assert heart.steps_in(tmp_path / "instances" / instance.instance_id) == ["b"]
+            assert heart.pool.status.ready <= 1
+
+    run(scenario())
+
+
+def test_so_many_wait_as_somebody_asked_for(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            state_id = (await prepared(heart, "a")).state_id
+            warmth = await heart.pool.want(state_id, 2)
+            assert warmth is not None
+            assert (warmth.wanted, warmth.ready) == (2, 0)
+            await ready(heart, 2)
+            heart.monotonic += POOL.idle + 1
+            heart.pool.wake()
+            await ready(heart, 2)
+            with pytest.raises(InvalidArgumentError, match="4 warm servers"):
+                await heart.pool.want(state_id, 4)
+            assert await heart.pool.want("0" * 64, 1) is None
+        heart.start_engine()
+        async with engine(heart):
+            await ready(heart, 2)
+            await heart.pool.want(state_id, 0)
+            await ready(heart, 0)
+
+    run(scenario())
+
+
+def test_none_wait_where_there_may_be_none(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path, POOL._replace(max=0))) as heart:
+            for _ in range(3):
+                await prepared(heart, "a")
+            assert heart.pool.status.wanted == 0
+            assert len(heart.runtime.running) == 3
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("fails", ["clone", "start", "rehearse", "pause"])
+def test_one_that_cannot_be_started_leaves_nothing_and_is_told(
+    tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            state_id = (await prepared(heart, "a")).state_id
+
+            async def failing(*_: object, **__: object) -> None:
+                raise (ConflictError if fails == "clone" else ServerError)("no luck")
+
+            part = {"clone": heart.statefs, "rehearse": heart.dbms}.get(fails, heart.runtime)
+            with monkeypatch.context() as broken:
+                broken.setattr(part, fails, failing)
+                await heart.pool.want(state_id, 1)
+                await ready(heart, 0)
+            assert "no luck" in caplog.text
+            assert len(heart.runtime.running) == 1
+            assert len(await heart.statefs.volumes(tmp_path / "instances")) == 1
+            await heart.pool.want(state_id, 1)
+            await ready(heart, 1)
+
+    run(scenario())
