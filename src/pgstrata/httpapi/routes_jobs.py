@@ -1,8 +1,5 @@
 """Prepare jobs, their events and their tasks."""
 
-import asyncio
-import sys
-from contextlib import suppress
 from typing import Final
 
 from starlette.requests import Request
@@ -36,9 +33,10 @@ from pgstrata.httpapi.wire import job_accepted, job_entry, job_status, task_entr
 
 async def submit(service: Service, request: Request) -> Response:
     patience = seconds(request, "wait")
-    job = await service.jobs.submit(service.requests.read(await read_body(request)))
-    if patience and (ended := await _ended(service, job.job_id, patience)):
-        return await _status_answer(service, ended)
+    wanted = service.requests.read(await read_body(request))
+    job = await service.jobs.submit(wanted, patience=patience or 0)
+    if patience and job.status.terminal:
+        return await _status_answer(service, job)
     accepted = job_accepted(job, service.jobs.queue_position(job.job_id))
     return answer(accepted, 201, headers={"Location": accepted.status_url})
 
@@ -88,15 +86,6 @@ async def list_tasks(service: Service, request: Request) -> Response:
     return list_answer(request, [task_entry(task, jobs.get(task.job_id)) for task in tasks])
 
 
-async def _ended(service: Service, job_id: str, patience: int) -> Job | None:
-    """The job once it has ended; None if it goes on for longer, or the engine stops."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(patience):
-            await service.jobs.wait_for_event(job_id, _NEVER)
-    job = await service.jobs.get(job_id)
-    return job if job is not None and job.status.terminal else None
-
-
 async def _known_job(service: Service, request: Request) -> Job:
     job_id = request.path_params["id"]
     job = await service.jobs.get(job_id)
@@ -122,9 +111,6 @@ def _unsatisfiable(job: Job, count: int) -> Response:
 
 
 _JOB_ID = path_id("The job's id.")
-
-_NEVER = sys.maxsize
-"""The number of an event that no job comes to; who waits for it waits for the last one."""
 
 OPERATIONS: Final = (
     Operation(

@@ -21,8 +21,8 @@ from pgstrata.httpapi.requests import JobRequests
 class Jobs(Protocol):
     """Prepare jobs, from submission to deletion."""
 
-    async def submit(self, request: PrepareRequest) -> Job:
-        """Store a new job, queued.
+    async def submit(self, request: PrepareRequest, *, patience: float = 0) -> Job:
+        """Store a new job, queued; with ``patience`` wait so many seconds for it to end.
 
         Raises ``InvalidArgumentError`` for a bad request, ``EngineStoppingError`` if no more jobs
         are accepted.

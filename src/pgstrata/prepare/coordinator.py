@@ -138,15 +138,26 @@ class JobCoordinator:
         """A queued job's position in the queue for a slot, from 1; None for any other job."""
         return self._job_slots.position(job_id)
 
-    async def submit(self, request: PrepareRequest) -> Job:
+    async def submit(self, request: PrepareRequest, *, patience: float = 0) -> Job:
         """Check a request, store it as a queued job, and run it once a slot is free.
 
-        Raises ``InvalidArgumentError`` for a request that cannot be carried out, ``ConflictError``
-        if the instance name is in use, ``HostLimitError``, ``EngineStoppingError``; then there is
-        no job.
+        Returns the job as it is then or, with ``patience``, once it has ended or so many seconds
+        are over. Raises ``InvalidArgumentError`` for a request that cannot be carried out,
+        ``ConflictError`` if the instance name is in use, ``HostLimitError``,
+        ``EngineStoppingError``; then there is no job.
         """
         async with self._holding_start(request) as start:
-            return await self._submit(await self._read(request, start))
+            job = await self._submit(await self._read(request, start))
+        if patience:
+            # Whatever an ended job wrote is durable.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._job_log.wait_for_end(job.job_id)
+            job = await self._queue.get(job.job_id) or job
+        if not job.status.terminal:
+            # It runs already, while its client waits for the disk.
+            await self._keep(job)
+        return job
 
     async def _submit(self, read: _Read) -> Job:
         request = read.request
@@ -288,7 +299,9 @@ class JobCoordinator:
         job = submission.job
         await self._job_log.add(job, transitions.submitted(job))
         await self._start(job, submission)
-        # It runs already, while its client waits for the disk.
+
+    async def _keep(self, job: Job) -> None:
+        """Have a job survive a power cut, if the disk can be written."""
         try:
             await self._queue.sync()
         except StoreUnusableError as error:

@@ -39,6 +39,8 @@ class Tail:
     def __init__(self, count: int = 0) -> None:
         self.count = count
         """How many events the job has."""
+        self.ended = False
+        """Whether the job has its terminal status, although its run may still tidy up."""
         self.closed = False
         """Whether there will be no more."""
         self.writing = asyncio.Lock()
@@ -138,6 +140,9 @@ class JobLog:
         commit = self._queue.apply(transition)
         if not await finish(self._write(job_id, commit, transition.events)):
             raise OvertakenError(job_id)
+        if transition.job.status.terminal and (tail := self._tail(job_id)) is not None:
+            tail.ended = True
+            tail.wake()
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
         """Append to a job's events. Returns False, and adds nothing, if the job has ended."""
@@ -193,6 +198,11 @@ class JobLog:
                 return False
             await tail.next_change()
         return await self._queue.count_events(job_id) > number
+
+    async def wait_for_end(self, job_id: str) -> None:
+        """Wait until a job that runs here has ended."""
+        while (tail := self._tail(job_id)) is not None and not (tail.ended or tail.closed):
+            await tail.next_change()
 
     def _tail(self, job_id: str) -> Tail | None:
         return self._open.get(job_id) or self._closed.get(job_id)

@@ -17,9 +17,9 @@ class Manager:
         self._queue = queue
         self._job_log = job_log
 
-    async def submit(self, request: PrepareRequest) -> Job:
+    async def submit(self, request: PrepareRequest, *, patience: float = 0) -> Job:
         """See ``JobCoordinator.submit``."""
-        return await self._coordinator.submit(request)
+        return await self._coordinator.submit(request, patience=patience)
 
     async def explain(self, request: PrepareRequest) -> Explanation:
         """See ``JobCoordinator.explain``."""

@@ -107,6 +107,8 @@ class NativeRuntime:
         self._catalogue = Catalogue(finder or Finder(self.server_user, home=postgres_home))
         self._ports = ports or Ports()
         self._reapers: set[asyncio.Task[None]] = set()
+        self._paused: dict[str, list[int]] = {}
+        """The processes of servers that are paused, by handle."""
         self._relays: dict[str, Relay] = {}
         """Those to servers that build, by handle."""
 
@@ -199,6 +201,7 @@ class NativeRuntime:
         if relay := self._relays.pop(server.handle, None):
             await relay.close()
         self._watch.remove(server.handle)
+        self._paused.pop(server.handle, None)
         await postmaster.shut_down(postmaster_of(server), clean=clean)
         self._access.remove(server.endpoint)
 
@@ -206,10 +209,14 @@ class NativeRuntime:
         return postmaster.freeze(postmaster_of(server))
 
     async def pause(self, server: Server) -> None:
-        await postmaster.pause(postmaster_of(server))
+        held: list[int] = []
+        await postmaster.pause(postmaster_of(server), held)
+        self._paused[server.handle] = held
 
     async def resume(self, server: Server) -> None:
-        postmaster.resume(postmaster_of(server))
+        # None was born since.
+        held = self._paused.pop(server.handle, None)
+        postmaster.resume(postmaster_of(server), held)
 
     async def alive(self, server: Server) -> bool:
         process = postmaster_of(server)

@@ -216,10 +216,13 @@ async def pause(server: Postmaster, held: list[int] | None = None) -> None:
         await processes.freeze(server.pid, [] if held is None else held)
 
 
-def resume(server: Postmaster) -> None:
-    """Resume a server that is frozen, be it by an engine that was killed."""
+def resume(server: Postmaster, held: list[int] | None = None) -> None:
+    """Resume a server that is frozen, be it by an engine that was killed.
+
+    ``held``: its processes, if they are known.
+    """
     if processes.is_stopped(server.pid) and is_running(server):
-        processes.resume((server.pid, *processes.descendants(server.pid)))
+        processes.resume(held or (server.pid, *processes.descendants(server.pid)))
 
 
 async def shut_down(server: Postmaster, *, clean: bool) -> None:

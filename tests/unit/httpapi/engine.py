@@ -4,8 +4,10 @@ A test scripts what its jobs say. With ``at_once`` a job is at its end as soon a
 """
 
 import asyncio
+import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,7 +101,7 @@ class MemoryEngine:
             configuration=Configuration(),
         )
 
-    async def submit(self, request: PrepareRequest) -> Job:
+    async def submit(self, request: PrepareRequest, *, patience: float = 0) -> Job:
         if self.stopping:
             raise EngineStoppingError("The engine is stopping.")
         job = Job(
@@ -114,6 +116,11 @@ class MemoryEngine:
         self.all_tasks[job.job_id] = []
         if self.at_once:
             await self.succeed(job.job_id)
+        if patience:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self.wait_for_event(job.job_id, sys.maxsize)
+            return self.jobs.get(job.job_id, job)
         return job
 
     async def job(self, *, status: Status = Status.QUEUED) -> Job:
