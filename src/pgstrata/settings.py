@@ -306,6 +306,12 @@ class InstanceLimits(NamedTuple):
     default_ttl: Annotated[
         Seconds | None, Setting("how long an instance lives without a --ttl", least=1)
     ] = None
+    restart: Annotated[
+        bool,
+        Setting(
+            "whether an instance's server that ended is started again by itself, from its data"
+        ),
+    ] = False
     max: Annotated[int, Setting("how many instances there may be; 0 for no limit")] = 0
     min_free_memory: Annotated[
         Bytes, Setting("no server is started while less memory is available")

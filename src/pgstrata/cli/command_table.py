@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "pin": Entry("pin", "keep a state from being evicted"),
     "unpin": Entry("unpin", "allow it to be evicted again"),
     "warm": Entry("warm", "keep servers ready for a state"),
+    "start": Entry("start", "start the server of an instance again"),
     "reset": Entry("reset", "put an instance back to its state"),
     "snapshot": Entry("snapshot", "keep what is in an instance as a state"),
     "diff": Entry("diff", "compare two states or instances"),

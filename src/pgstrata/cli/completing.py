@@ -207,6 +207,7 @@ _WORDS = {
     "rm": _from_engine(_names, _instances, _states, _jobs),
     "run": _aliases("run"),
     "snapshot": _INSTANCE,
+    "start": _INSTANCE,
     "unpin": _from_engine(_states),
     "watch": _from_engine(_jobs),
 }

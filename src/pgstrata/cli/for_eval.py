@@ -13,7 +13,7 @@ LINE = "false; DSN=postgresql://prepare-failed.invalid/; false"
 """Nobody has a host of this name, so no client takes it for another server. It does not begin like
 the line of a command that succeeded, for those who look for that."""
 
-_COMMANDS = ("prepare", "watch", "reset")
+_COMMANDS = ("prepare", "watch", "reset", "start")
 _TOOLS = ("run", "run:psql", "run:pgbench", "run:exec")
 
 

@@ -221,9 +221,13 @@ class Engine:
                 return answer.read(DeleteResult)
         return self._read(answer, DeleteResult)
 
-    def start(self, ref: str) -> StartedInstance:
-        """Have an instance's server run. ``ref``: its id, its name, or the beginning of its id."""
-        answer = self._http.ask("POST", f"/v1/instances/{segment(ref)}/start")
+    def start(self, ref: str, *, anyway: bool = False) -> StartedInstance:
+        """Have an instance's server run. ``ref``: its id, its name, or the beginning of its id.
+
+        ``anyway``: even from data that is not trusted.
+        """
+        query = {"anyway": "true"} if anyway else {}
+        answer = self._http.ask("POST", f"/v1/instances/{segment(ref)}/start", query=query)
         return self._read(answer, StartedInstance)
 
     def hold(self, instance_id: str) -> Iterator[Held]:

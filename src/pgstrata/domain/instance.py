@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from pgstrata.domain.model import Model
 
+_SHORT_ID = 12
+
 Pause = Literal["frozen", "stopped"]
 """How a server is kept from changing its files while they are copied."""
 
@@ -96,6 +98,11 @@ class Instance(Model, frozen=True, kw_only=True):
 
     job_id: str | None = None
     """The job that it was made for; None in rows written before that was recorded."""
+
+    @property
+    def known_as(self) -> str:
+        """What people call it: its name, or as much of its id as they are shown."""
+        return self.name or self.instance_id[:_SHORT_ID]
 
     @property
     def dsn(self) -> str:

@@ -31,7 +31,7 @@ class InstanceEntry(Model, frozen=True, kw_only=True):
     connections: int | None = None
     """How many clients are connected; None if unknown."""
     stopped: str | None = None
-    """Why the engine stopped its server, for people."""
+    """Why it has no server, and what to do about that, for people."""
 
 
 class NameEntry(Model, frozen=True, kw_only=True):

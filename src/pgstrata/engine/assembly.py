@@ -42,6 +42,7 @@ from pgstrata.instances.pool import WarmPool
 from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.restarting import Restarting
 from pgstrata.instances.starting import InstanceStarter
+from pgstrata.instances.supervision import Supervision
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.housekeeping import Housekeeping
@@ -157,6 +158,15 @@ async def assemble(
             pool=pool,
             default_ttl_seconds=settings.instances.default_ttl,
         )
+        restarting = Restarting(
+            root=root, statefs=statefs, runtime=runtime, store=store, limits=limits, turns=turns
+        )
+        supervision = Supervision(
+            store=store,
+            runtime=runtime,
+            restarting=restarting,
+            wanted=settings.instances.restart,
+        )
         executor = LocalExecutor(
             runtime=runtime,
             dbms=dbms,
@@ -188,6 +198,7 @@ async def assemble(
             limits.min_free_memory_bytes = changed.instances.min_free_memory
             instances.default_ttl_seconds = changed.instances.default_ttl
             pool.limits = changed.pool
+            supervision.want(changed.instances.restart)
             coordinator.limit(changed.orchestrator.jobs)
 
         configuration.on_change(apply)
@@ -229,10 +240,10 @@ async def assemble(
             trash=trash,
             turns=turns,
         )
+        await parts.enter_async_context(supervision)
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
         await parts.enter_async_context(Housekeeping(coordinator, database.give_back))
         registry = Registry(store=store, runtime=runtime, turns=turns)
-        restarting = Restarting(root=root, runtime=runtime, store=store, limits=limits, turns=turns)
         yield (
             Service(
                 requests=kinds.requests,

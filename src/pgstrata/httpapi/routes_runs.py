@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.httpapi.answers import answer
 from pgstrata.httpapi.body import read_model
-from pgstrata.httpapi.parameters import path_id
+from pgstrata.httpapi.parameters import flag, flag_parameter, path_id
 from pgstrata.httpapi.routing import Operation, Reply
 from pgstrata.httpapi.service import Service
 from pgstrata.httpapi.streams import LiveStream
@@ -23,7 +23,8 @@ async def run(service: Service, request: Request) -> ASGIApp:
 
 
 async def start_instance(service: Service, request: Request) -> Response:
-    return answer(await service.runs.running(request.path_params["id"]))
+    instance = request.path_params["id"]
+    return answer(await service.runs.running(instance, anyway=flag(request, "anyway")))
 
 
 async def hold_instance(service: Service, request: Request) -> ASGIApp:
@@ -57,8 +58,15 @@ OPERATIONS: Final = (
         name="startInstance",
         handler=start_instance,
         summary="Start an instance's server again if it has ended",
-        description="If it runs, nothing changes. The answer says how to connect.",
-        parameters=(_INSTANCE,),
+        description=(
+            "If it runs, nothing changes. The answer says how to connect. A server that was "
+            "stopped for what it took, and one whose machine was booted since, so that its data "
+            "may be incomplete, are started only with `anyway`."
+        ),
+        parameters=(
+            _INSTANCE,
+            flag_parameter("anyway", "Start it from the data that it has, whatever that is worth."),
+        ),
         replies=(Reply(status=200, description="The server runs.", body=StartedInstance),),
         refusals=(400, 404, 409),
     ),

@@ -175,11 +175,11 @@ class Verification(Protocol):
 class Runs(Protocol):
     """Running tools against instances."""
 
-    async def running(self, ref: str) -> StartedInstance:
+    async def running(self, ref: str, *, anyway: bool = False) -> StartedInstance:
         """The instance with this id, name or beginning of its id, with its server running.
 
-        Raises ``InvalidArgumentError``, ``NotFoundError``, ``ConflictError`` if the server cannot
-        be started again, ``ServerError``.
+        ``anyway``: even from data that is not trusted. Raises ``InvalidArgumentError``,
+        ``NotFoundError``, ``ConflictError`` if the server cannot be started again, ``ServerError``.
         """
 
     async def begin(self, request: RunRequest) -> AsyncGenerator[RunEvent, None]:

@@ -14,6 +14,11 @@ from pgstrata.store.finding import find_instance
 from pgstrata.system.turns import Turns, of_name
 
 _UNFINISHED_RESET: Final = "its reset is not complete; reset it again if that stays so"
+_ENDED: Final = "its server has ended: pgstrata start {0}"
+_BOOTED: Final = (
+    "the machine was booted since its server ran, so its data may be incomplete: "
+    "pgstrata reset {0}, or pgstrata start --anyway {0}"
+)
 
 
 class Registry:
@@ -145,10 +150,19 @@ class Registry:
             status=await self._status(instance),
             dsn=instance.dsn,
             extensions=instance.extensions,
-            stopped=_UNFINISHED_RESET
-            if instance.resetting
-            else self._runtime.stopped_for(instance.server),
+            stopped=await self._stopped(instance),
         )
+
+    async def _stopped(self, instance: Instance) -> str | None:
+        """Why it has no server, and what to do about that, for people."""
+        if instance.resetting:
+            return _UNFINISHED_RESET
+        if reason := self._runtime.stopped_for(instance.server):
+            return reason
+        if await self._runtime.alive(instance.server):
+            return None
+        this_boot = self._runtime.is_of_this_boot(instance.server)
+        return (_ENDED if this_boot else _BOOTED).format(instance.known_as)
 
     async def _name_entry(self, name: Name, bearer: Instance | None) -> NameEntry:
         status = "orphaned" if bearer is None else await self._status(bearer)

@@ -54,12 +54,12 @@ class Runs:
         self._runtime = runtime
         self._programs_allowed = programs_allowed
 
-    async def running(self, ref: str) -> StartedInstance:
+    async def running(self, ref: str, *, anyway: bool = False) -> StartedInstance:
         """The instance that is meant, with its server running.
 
-        Raises as ``Registry.find`` and ``Restarting.running`` do.
+        ``anyway``: see ``Restarting.running``. Raises as that and ``Registry.find`` do.
         """
-        instance, restarted = await self._running(ref)
+        instance, restarted = await self._running(ref, anyway=anyway)
         return StartedInstance(
             instance_id=instance.instance_id,
             dsn=instance.dsn,
@@ -81,14 +81,14 @@ class Runs:
         steps = steps_of(request)
         return self._events(request, steps, await self._running(request.instance_ref))
 
-    async def _running(self, ref: str) -> Running:
+    async def _running(self, ref: str, *, anyway: bool = False) -> Running:
         found = await self._registry.find(ref)
         try:
-            return await self._restarting.running(found.instance_id)
+            return await self._restarting.running(found.instance_id, anyway=anyway)
         except NotFoundError:
             # While it waited for its turn, the instance was replaced: the name has another.
             found = await self._registry.find(ref)
-            return await self._restarting.running(found.instance_id)
+            return await self._restarting.running(found.instance_id, anyway=anyway)
 
     async def _events(
         self, request: RunRequest, steps: tuple[RunStep, ...], running: Running

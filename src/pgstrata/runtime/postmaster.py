@@ -254,12 +254,17 @@ async def shut_down(server: Postmaster, *, clean: bool) -> None:
 
 
 async def _clear_orphans(data_dir: Path) -> None:
-    """Kill the children that a killed server left working in its data directory."""
+    """Kill the children that a killed server left working in its data directory.
+
+    Its pid file goes with them: another process may have that pid by now, after a boot at the
+    latest, and PostgreSQL would not start.
+    """
     if owner(data_dir) is None:
         killed = await asyncio.to_thread(_kill_members, data_dir)
         async with asyncio.TaskGroup() as waiting:
             for pid in killed:
                 waiting.create_task(processes.wait_exit(pid), name=f"end of process {pid}")
+        forget(data_dir)
 
 
 def _kill_members(data_dir: Path) -> list[int]:

@@ -96,8 +96,8 @@ class DirectoryStateFS(ABC):
                 # One that cannot be deleted is in nobody's way.
                 _log.warning("%s was left behind and cannot be deleted: %s", leftover, error)
 
-    async def attach(self, volume: Path) -> None:  # noqa: B027 - its files are always visible
-        pass
+    async def attach(self, volume: Path) -> None:
+        check_data(volume / DATA)  # which is always visible
 
     async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
         return Usage(exclusive_bytes=await in_thread(trees.allocated_bytes, volume), shared_bytes=0)
@@ -276,10 +276,16 @@ def _copy(source: Path, target: Path, sharing: Sharing, check: Check) -> None:
 
 def begin(hidden: Path, volume: Path, made_from: Path | None) -> None:
     """Make the hidden directory that will become ``volume``; raises like ``StateFS.clone``."""
-    if made_from is not None and not made_from.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no data directory to clone", str(made_from))
+    if made_from is not None:
+        check_data(made_from)
     refuse_existing(volume)
     make_volume_directory(hidden)
+
+
+def check_data(data: Path) -> None:
+    """Raise ``FileNotFoundError`` if there is no such data directory."""
+    if not data.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no data directory", str(data))
 
 
 async def _show(hidden: Path, volume: Path) -> None:

@@ -82,7 +82,9 @@ class MemoryStateFS:
                 self._disk.remove_tree(child)
 
     async def attach(self, volume: Path) -> None:
-        """Do nothing: volumes in memory are always visible."""
+        """Volumes in memory are always visible."""
+        if not self._disk.exists(volume / DATA):
+            raise FileNotFoundError(str(volume / DATA))
 
     async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
         """Nothing is shared: a clone is a copy."""

@@ -9,7 +9,7 @@ with the two that the kernel needs for the mount and the links that hold the pub
 """
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pgstrata.statefs import copying, digests, layers, linking, merging, mounts, trees
@@ -17,6 +17,7 @@ from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.directories import (
     DirectoryStateFS,
     begin,
+    check_data,
     copy_volume,
     hidden_sibling,
     hide_and_delete,
@@ -138,11 +139,15 @@ def _mount(holder: Path, lower: Path) -> None:
 def _attach(volume: Path) -> None:
     """Mount a clone again whose mount was lost when the machine was restarted."""
     source = layers.held_by(volume)
-    if source is None or mounts.is_mounted(volume / DATA):
+    if source is None:
+        check_data(volume / DATA)
         return
+    with suppress(FileNotFoundError):  # a kill may have come between
+        if mounts.is_mounted(volume / DATA):
+            return
+        (volume / DATA).rmdir()
     # It records that the last mount was volatile; the kernel refuses to mount it again as it is.
     trees.delete(volume / PRIVATE / WORK)
-    (volume / DATA).rmdir()
     _mount(volume, source / DATA)
 
 

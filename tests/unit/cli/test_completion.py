@@ -32,7 +32,7 @@ def stocked(fake: FakeEngine) -> FakeEngine:
 @pytest.mark.parametrize(
     ("typed", "found"),
     [
-        (("sta",), ["status"]),
+        (("sta",), ["start", "status"]),
         (("prepare:p",), ["prepare:psql"]),
         (("eng",), ["engine"]),
         (("engine", "st"), ["start", "stop", "status"]),

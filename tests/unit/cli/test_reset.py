@@ -1,11 +1,13 @@
-"""``reset`` and ``dsn``."""
+"""``reset``, ``start`` and ``dsn``."""
 
 import json
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from pgstrata.cli.for_eval import LINE
+from pgstrata.domain.run import StartedInstance
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import INSTANCE, STATE
 from tests.unit.client.fake_engine import FakeEngine
@@ -13,7 +15,7 @@ from tests.unit.httpapi.samples import a_name, a_state, an_instance
 
 DSN = "postgresql://postgres:secret@127.0.0.1:5432/postgres"
 
-FAILED = {"reset": f"{LINE}\n", "dsn": ""}
+FAILED = {"reset": f"{LINE}\n", "start": f"{LINE}\n", "dsn": ""}
 """What each prints on stdout if it fails."""
 
 
@@ -28,6 +30,8 @@ def stocked(fake: FakeEngine) -> FakeEngine:
     fake.on("GET", "/v1/states", [])
     fake.on("GET", f"/v1/instances/{INSTANCE}", instance)
     fake.on("POST", f"/v1/instances/{INSTANCE}/reset", instance)
+    started = StartedInstance(instance_id=INSTANCE, dsn=DSN, programs=Path("/bin"), restarted=True)
+    fake.on("POST", f"/v1/instances/{INSTANCE}/start", started)
     return fake
 
 
@@ -38,13 +42,24 @@ def test_an_instance_is_reset_and_its_dsn_printed(stocked: FakeEngine, pgstrata:
     assert json.loads(pgstrata("--output", "json", "reset", "-f", "dev").out)["dsn"] == DSN
 
 
+def test_a_server_is_started_again_and_its_dsn_printed(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    ran = pgstrata("start", "dev")
+    assert ran.out == f"DSN={DSN}\n"
+    assert "was started again" in ran.err
+    assert json.loads(pgstrata("--output", "json", "start", "--anyway", "dev").out)["dsn"] == DSN
+    asked = stocked.requests("POST", f"/v1/instances/{INSTANCE}/start")
+    assert [one.query for one in asked] == [{}, {"anyway": "true"}]
+
+
 def test_a_dsn_is_printed_alone(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
     assert pgstrata("dsn", "dev").out == f"{DSN}\n"
     printed = json.loads(pgstrata("--output", "json", "dsn", "dev").out)
     assert printed == {"instance_id": INSTANCE, "name": "dev", "dsn": DSN}
 
 
-@pytest.mark.parametrize("command", ["reset", "dsn"])
+@pytest.mark.parametrize("command", ["reset", "start", "dsn"])
 @pytest.mark.parametrize(
     ("words", "exit_code", "says"),
     [
@@ -68,7 +83,7 @@ def test_what_is_no_instance_is_refused(
     assert says in ran.err
 
 
-@pytest.mark.parametrize("command", ["reset", "dsn"])
+@pytest.mark.parametrize("command", ["reset", "start", "dsn"])
 def test_a_state_or_the_beginning_of_two_ids_is_refused(
     stocked: FakeEngine, pgstrata: Pgstrata, command: str
 ) -> None:
@@ -89,4 +104,5 @@ def test_a_server_that_has_died_has_no_dsn(stocked: FakeEngine, pgstrata: Pgstra
     stocked.on("GET", f"/v1/instances/{INSTANCE}", dead)
     ran = pgstrata("dsn", "dev")
     assert (ran.exit_code, ran.out) == (4, "")
-    assert "pgstrata reset dev" in ran.err
+    for way in ("pgstrata start dev", "pgstrata reset dev"):
+        assert way in ran.err

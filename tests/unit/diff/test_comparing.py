@@ -41,6 +41,7 @@ def comparing_of(heart: Heart, pg_dump: Tool | None = None) -> Comparing:
         snapshots=heart.snapshots,
         restarting=Restarting(
             root=heart.root,
+            statefs=heart.statefs,
             runtime=heart.runtime,
             store=heart.store,
             limits=heart.host_limits,

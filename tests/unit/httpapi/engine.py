@@ -464,7 +464,7 @@ class Runs:
         self.closed = 0
         """How many streams are at an end."""
 
-    async def running(self, ref: str) -> StartedInstance:
+    async def running(self, ref: str, *, anyway: bool = False) -> StartedInstance:
         entry = await self._engine.instance(ref)
         if entry is None:
             raise NotFoundError(f"There is no instance {ref!r}.", remedy="List them.")

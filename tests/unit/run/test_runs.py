@@ -42,19 +42,23 @@ class Rig:
         heart.runtime.tool = self._tool
 
     def made(self, *, programs_allowed: bool = True) -> Runs:
-        store, runtime = self.heart.store, self.heart.runtime
         return Runs(
-            registry=Registry(store=store, runtime=runtime, turns=self.heart.turns),
-            restarting=Restarting(
-                root=self.heart.root,
-                runtime=runtime,
-                store=store,
-                limits=self.heart.host_limits,
-                turns=self.heart.turns,
-            ),
-            runtime=runtime,
+            registry=self.registry,
+            restarting=restarting_of(self.heart),
+            runtime=self.heart.runtime,
             programs_allowed=programs_allowed,
         )
+
+    @property
+    def registry(self) -> Registry:
+        heart = self.heart
+        return Registry(store=heart.store, runtime=heart.runtime, turns=heart.turns)
+
+    async def told(self) -> tuple[str, str | None]:
+        """What a list says of the instance: its status, and why it has no server."""
+        entry = await self.registry.instance("dev")
+        assert entry is not None
+        return entry.status, entry.stopped
 
     def _tool(self, _server: Server, command: ToolCommand) -> ToolRun:
         self.calls.append(command)
@@ -64,6 +68,17 @@ class Rig:
         request = {"instance_ref": "dev", "kind": "psql", **request}
         async with aclosing(await self.runs.begin(RunRequest(**request))) as events:
             return [event async for event in events]
+
+
+def restarting_of(heart: Heart) -> Restarting:
+    return Restarting(
+        root=heart.root,
+        statefs=heart.statefs,
+        runtime=heart.runtime,
+        store=heart.store,
+        limits=heart.host_limits,
+        turns=heart.turns,
+    )
 
 
 @asynccontextmanager
@@ -244,8 +259,46 @@ def test_data_from_before_the_machine_was_booted_is_not_trusted(tmp_path: Path) 
             it.heart.runtime.boot()
             with pytest.raises(ConflictError, match="fsync") as refused:
                 await it.said()
-            assert "prepare again" in (refused.value.remedy or "")
+            for way in ("pgstrata reset dev", "pgstrata start --anyway dev"):
+                assert way in (refused.value.remedy or "")
             assert it.heart.runtime.running == ()
+            status, why = await it.told()
+            assert (status, "pgstrata start --anyway dev" in (why or "")) == ("orphaned", True)
+
+    run(scenario())
+
+
+def test_data_that_is_not_trusted_is_started_from_when_somebody_says_so(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as it:
+            it.heart.runtime.boot()
+            started = await it.runs.running("dev", anyway=True)
+            assert (started.restarted, started.dsn) == (True, it.instance.dsn)
+            assert await it.told() == ("active", None)
+            assert not (await it.runs.running("dev", anyway=True)).restarted
+
+    run(scenario())
+
+
+def test_an_instance_whose_server_ended_says_what_to_do(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as it:
+            assert await it.told() == ("active", None)
+            it.heart.runtime.kill(it.instance.server)
+            status, why = await it.told()
+            assert (status, "pgstrata start dev" in (why or "")) == ("orphaned", True)
+
+    run(scenario())
+
+
+def test_an_instance_whose_data_is_gone_is_not_started_but_can_be_reset(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as it:
+            it.heart.runtime.boot()
+            it.heart.disk.remove_tree(tmp_path / "instances" / it.instance.instance_id)
+            with pytest.raises(ConflictError, match="is gone") as refused:
+                await it.runs.running("dev", anyway=True)
+            assert "pgstrata reset dev" in (refused.value.remedy or "")
 
     run(scenario())
 

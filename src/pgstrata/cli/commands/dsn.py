@@ -20,7 +20,8 @@ def run(context: Context, given: Given) -> int:
     if entry.status == "orphaned":
         raise ConflictError(
             f"instance {instance_id} has no running server",
-            remedy=f"put it back to its state: pgstrata reset {given.words[0]}",
+            remedy=f"start it again: pgstrata start {given.words[0]}; or put it back to its state: "
+            f"pgstrata reset {given.words[0]}",
         )
     if context.json:
         print_document({"instance_id": entry.instance_id, "name": entry.name, "dsn": entry.dsn})

@@ -30,6 +30,10 @@ Lists names and instances by default. States are shown as a tree, each below the
 from. DSNs are shown without their passwords, unless `--dsn` is given; JSON has them. In a terminal
 too narrow for all columns, some are left out: `--wide` shows them. `--long` shows whole ids, and
 images by their digests instead of PostgreSQL's version.
+
+STATUS of an instance: active, its server runs; expired, its time is up and it is about to be
+removed; orphaned, its server is gone, and in place of its DSN stands why and what to do. Of a name:
+active and expired likewise; missing, it has no instance, or that has no server.
 """
 
 _NARROW_ID = 8
