@@ -68,7 +68,7 @@ def new_mount(kind: FileSystem | Literal["tmpfs"], size_bytes: int = GIB) -> Ite
     with reachable_place() as directory:
         try:
             with (
-                memory_mounted(directory / kind)
+                memory_mounted(directory / kind, size_bytes)
                 if kind == "tmpfs"
                 else loop_mounted(kind, size_bytes, directory)
             ) as mount_point:
@@ -107,12 +107,16 @@ def mounted(image: Path, mount_point: Path) -> AbstractContextManager[Path]:
     return _mounted(mount_point, "-o", "loop", str(image))
 
 
-def memory_mounted(mount_point: Path) -> AbstractContextManager[Path]:
+def memory_mounted(
+    mount_point: Path, size_bytes: int | None = None
+) -> AbstractContextManager[Path]:
     """An empty file system in memory, mounted on a directory that is made for it.
 
-    Raises ``CannotMountError``.
+    ``size_bytes``: the most that it takes; None for half of the memory. Raises
+    ``CannotMountError``.
     """
-    return _mounted(mount_point, "-t", "tmpfs", "-o", "mode=0755", "tmpfs")
+    size = "" if size_bytes is None else f",size={size_bytes}"
+    return _mounted(mount_point, "-t", "tmpfs", "-o", f"mode=0755{size}", "tmpfs")
 
 
 @contextmanager

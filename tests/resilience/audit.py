@@ -26,6 +26,7 @@ ROOT_ENTRIES = frozenset(
         "pgstrata.db",
         "pgstrata.db-shm",
         "pgstrata.db-wal",
+        "reserve",
         "run",
         "snapshot-backend",
         "states",

@@ -1,19 +1,21 @@
 """Disks that are full before a step or in it, and steps that are told so.
 
 Each ends its job with an error that names the disk, nothing is left behind, and the same request
-succeeds once there is room.
+succeeds once there is room. However full a disk is, what lies on it can be removed.
 """
 
+import itertools
 import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from pgstrata.errors import split_details
 from pgstrata.system import faults
-from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted
+from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted, new_mount
 from tests.resilience.engine import Engine, Json, RefusedError
 from tests.resilience.kills import rows_of
 from tests.resilience.stores import (
@@ -34,8 +36,8 @@ NO_ROOM_BYTES = 4 << 20
 """Enough to store a job, not enough to begin a step."""
 
 TOLD = {
-    "disk_full": "the disk of the store {store} is full",
-    "store_unusable": "the database {store}/pgstrata.db cannot grow, the disk is full",
+    "disk_full": "the disk of the store {store} is full"
+    "|the database {store}/pgstrata.db cannot grow, the disk is full",
     "cache_full_unreclaimable": r"[0-9.]+ [kM]?B of the disk are free, and .* are reserved",
 }
 """The errors of a full disk; which one depends on what wanted room first."""
@@ -123,6 +125,49 @@ def fill(ballast: Path, spare: int = 0) -> None:
             chunk //= 2
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "btrfs",
+        pytest.param("tmpfs", marks=pytest.mark.slow),
+        pytest.param("ext4", marks=pytest.mark.slow),
+    ],
+)
+def test_an_engine_starts_on_a_full_disk_and_all_that_it_has_can_be_removed(
+    kind: FileSystem | Literal["tmpfs"],
+) -> None:
+    with new_mount(kind, DISK_BYTES) as disk, store_in(disk) as engine:
+        assert prepared(started(engine))["status"] == "succeeded"
+        engine.stop()
+        cram(disk)
+        for _ in range(2):
+            started(engine)
+            engine.stop()
+        assert any("is full: remove something" in line for line in engine.said)
+        started(engine)
+        remove_instances(engine)
+        [first, _] = engine.ask("GET", "/v1/states")
+        engine.ask("DELETE", f"/v1/states/{first['state_id']}?recurse=true")
+        assert engine.ask("GET", "/v1/states") == []
+        (disk / "ballast").unlink()
+        check_it_works(engine)
+
+
+def cram(disk: Path) -> None:
+    """Take the very last byte, and the room for names and metadata as well."""
+    with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+        size = 16 << 20
+        while size:
+            try:
+                file.write(bytes(size))
+            except OSError:
+                size //= 2
+        os.fsync(file.fileno())
+    with suppress(OSError):
+        for number in itertools.count():
+            (disk / f"small{number}").write_bytes(bytes(1500))
+
+
 # Steps that are told so
 
 POINTS = {
@@ -135,8 +180,6 @@ POINTS = {
     ),
     "btrfs": (
         "queue.append.before",
-        "queue.apply.before",
-        "queue.apply.after",
         "server.log.before",
         "statefs.marker.write.before",
         "statefs.snapshot.before",

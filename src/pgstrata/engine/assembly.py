@@ -3,6 +3,7 @@
 Each part gets what it needs and nothing else.
 """
 
+import asyncio
 import os
 import pwd
 from collections.abc import AsyncIterator
@@ -63,6 +64,7 @@ from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.in_place import make_in_place
 from pgstrata.statefs import detect, layers
 from pgstrata.system import orphans
+from pgstrata.system.reserve import Reserve
 from pgstrata.system.turns import Turns
 
 
@@ -90,7 +92,8 @@ async def assemble(
         statefs, in_use = detect.backend(detection.name), InUse()
         adopting = await adoption.begin(root, statefs)
         make_in_place(root / "pgstrata.db-shm")
-        database = await Database.open(root / "pgstrata.db")
+        reserve = Reserve(root)
+        database = await Database.open(root / "pgstrata.db", reserve=reserve)
         parts.push_async_callback(database.close)
         queue, store = SqliteQueue(database), NotingStore(database, root / "instances")
         dbms = Postgres(owner=_uid(runtime.server_user))
@@ -242,7 +245,12 @@ async def assemble(
         )
         await parts.enter_async_context(supervision)
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
-        await parts.enter_async_context(Housekeeping(coordinator, database.give_back))
+
+        async def tidy() -> None:
+            await database.give_back()
+            await asyncio.to_thread(reserve.keep)
+
+        await parts.enter_async_context(Housekeeping(coordinator, tidy))
         registry = Registry(store=store, runtime=runtime, turns=turns)
         yield (
             Service(

@@ -1,6 +1,7 @@
 """The store's directory: creating it, locking it, and letting the servers' user in."""
 
 import contextlib
+import logging
 import os
 import shutil
 import stat
@@ -16,6 +17,9 @@ from pgstrata.errors import (
 )
 from pgstrata.system import faults, locks, subprocesses
 from pgstrata.system.descriptors import opened
+from pgstrata.system.reserve import FULL_BYTES, Reserve
+
+_log = logging.getLogger(__name__)
 
 # Servers run as a different user: they may pass through the store, but not list it.
 _STORE_MODE = 0o711
@@ -36,12 +40,26 @@ def hold_store(root: Path) -> Iterator[None]:
         ) from error
     if lock is None:
         holder = locks.read_holder(root / "engine.lock")
+        whose = "another engine" if holder is None else f"the engine with pid {holder}"
         raise StoreUnusableError(
-            f"the store {root} is in use by the engine with pid {holder}",
+            f"the store {root} is in use by {whose}",
             remedy="use that engine, stop it (pgstrata engine stop), or choose another --store",
         )
-    with contextlib.closing(lock):
+    with contextlib.closing(lock), _having_room(root, lock):
         yield
+
+
+@contextmanager
+def _having_room(root: Path, lock: locks.HeldLock) -> Iterator[None]:
+    """Have an engine start on a full disk, so that something can be removed, and the next one."""
+    reserve = Reserve(root)
+    if reserve.free_bytes < FULL_BYTES and reserve.give_up():
+        _log.warning("the disk of the store %s is full: remove something (pgstrata rm)", root)
+        lock.sign()
+    try:
+        yield
+    finally:
+        reserve.keep(whatever_is_left=True)
 
 
 def make_passable(directory: Path) -> None:

@@ -55,9 +55,6 @@ _UNREADABLE = UnreadableJobError(
     remedy="prepare again",
 ).body()
 
-END_AGAIN_SECONDS = 0.5
-"""How long to wait before trying again to store the end of a job."""
-
 
 class _Read(NamedTuple):
     """A request that was checked, with what was read for it."""
@@ -374,9 +371,9 @@ class JobCoordinator:
             except StoreUnusableError as error:
                 if self._stopping:
                     raise
-                _log.error("the end of a job cannot be stored yet: %s", error)
+                failure = error
             try:
-                await asyncio.sleep(END_AGAIN_SECONDS)
+                await self._job_log.wait_for_room(failure)
             except asyncio.CancelledError:
                 with suppress(StoreUnusableError):
                     await finish(end())

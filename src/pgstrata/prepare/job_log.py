@@ -6,14 +6,20 @@ some batches of earlier events.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from pgstrata.domain.job import Event, Job, Task, Transition
-from pgstrata.errors import PgstrataError
+from pgstrata.errors import DiskFullError, PgstrataError, StoreUnusableError
 from pgstrata.queue.base import Queue, up_to
 from pgstrata.system.cancellation import finish
+
+_log = logging.getLogger(__name__)
+
+AGAIN_SECONDS: Final = 0.5
+"""How long to wait before trying again to store what could not be."""
 
 TAIL_BYTES: Final = 1024 * 1024
 """The size of a job's latest events that are kept in memory."""
@@ -102,6 +108,8 @@ class JobLog:
         self._reading: dict[tuple[str, int], asyncio.Task[list[Event]]] = {}
         self._old: OrderedDict[tuple[str, int], list[Event]] = OrderedDict()
         self._old_weight = 0
+        self._waiting = False
+        """Whether the log said that a change could not be stored, and none was since."""
 
     # Writing
 
@@ -138,11 +146,38 @@ class JobLog:
         """
         job_id = transition.job.job_id
         commit = self._queue.apply(transition)
-        if not await finish(self._write(job_id, commit, transition.events)):
+        applied = await finish(self._write(job_id, commit, transition.events))
+        self._waiting = False
+        if not applied:
             raise OvertakenError(job_id)
         if transition.job.status.terminal and (tail := self._tail(job_id)) is not None:
             tail.ended = True
             tail.wake()
+
+    async def apply_when_possible(self, transition: Transition) -> None:
+        """Like ``apply``, but on a full disk once there is room; waiting can be cancelled."""
+        job_id = transition.job.job_id
+        while True:
+            tail = self._tail(job_id)
+            known = tail is not None and not tail.doubtful
+            before = tail.count if tail and known else await self._queue.count_events(job_id)
+            try:
+                return await self.apply(transition)
+            except DiskFullError as error:
+                await self.wait_for_room(error)
+            # SQLite says that the disk is full also if only what follows a commit has failed.
+            after = await self._queue.count_events(job_id)
+            if transition.events and after == before + len(transition.events):
+                if tail is not None:
+                    tail.recount(after)
+                return None
+
+    async def wait_for_room(self, error: StoreUnusableError) -> None:
+        """Wait a moment before storing once more what could not be; the log says so once."""
+        if not self._waiting:
+            _log.error("jobs wait until they can be stored again: %s", error)
+        self._waiting = True
+        await asyncio.sleep(AGAIN_SECONDS)
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
         """Append to a job's events. Returns False, and adds nothing, if the job has ended."""

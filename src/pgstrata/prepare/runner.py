@@ -345,8 +345,8 @@ class JobRunner:
         async with self._run_task(run, task):
             instance = await self._executor.start_instance(order)
             result = _result(run.job, instance)
-            # There is an instance now: it is too late to cancel.
-            await finish(self._flush(run, transitions.succeeded(run.job, task, result, utc_now())))
+            # There is an instance now: once that can be stored, it is too late to cancel.
+            await self._flush(run, transitions.succeeded(run.job, task, result, utc_now()))
 
     @asynccontextmanager
     async def _run_task(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
@@ -365,12 +365,15 @@ class JobRunner:
             yield task_log
 
     async def _flush(self, run: _Run, transition: Transition | None = None) -> None:
-        """Store everything recorded, and this transition, in one transaction."""
+        """Store everything recorded, and this transition, in one transaction.
+
+        A full disk does not stay full forever: until then the job waits.
+        """
         if transition is not None:
             run.record(transition)
         if run.pending is not None:
             pending, run.pending = run.pending, None
-            await self._job_log.apply(pending)
+            await self._job_log.apply_when_possible(pending)
 
 
 def _chain(run: _Run) -> planner.Chain:

@@ -252,7 +252,9 @@ class SqliteQueue:
 
     async def _change_one(self, statement: str, job_id: str, *, step: str) -> bool:
         return await self._database.write(
-            lambda connection: connection.execute(statement, (job_id,)).rowcount == 1, step=step
+            lambda connection: connection.execute(statement, (job_id,)).rowcount == 1,
+            step=step,
+            frees=True,
         )
 
     async def _jobs(self, statement: str, *values: str) -> list[Job]:

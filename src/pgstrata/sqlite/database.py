@@ -23,10 +23,11 @@ from typing import NoReturn, Self, TypeVar
 
 import msgspec
 
-from pgstrata.errors import StoreUnusableError
+from pgstrata.errors import DiskFullError, StoreUnusableError
 from pgstrata.sqlite import shrinking
 from pgstrata.sqlite.schema import MIGRATIONS, Migration
 from pgstrata.system import faults
+from pgstrata.system.reserve import Reserve
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -63,7 +64,13 @@ class Database:
     """An open database. Its opener owns it; queue and store only borrow it."""
 
     def __init__(
-        self, path: Path, worker: "_Worker", connection: Connection, reader: Connection, log: int
+        self,
+        path: Path,
+        worker: "_Worker",
+        connection: Connection,
+        reader: Connection,
+        log: int,
+        reserve: Reserve | None = None,
     ) -> None:
         """``log``: a descriptor of the write-ahead log, to be closed with the database."""
         self._path = path
@@ -71,6 +78,7 @@ class Database:
         self._connection = connection
         self._reader = reader
         self._log = log
+        self._reserve = reserve
         self._closed = False
         self._syncer = _Worker(f"sync of {path.name}")
         self._syncs_asked = 0
@@ -83,11 +91,13 @@ class Database:
         *,
         busy_seconds: float = BUSY_SECONDS,
         migrations: tuple[Migration, ...] = MIGRATIONS,
+        reserve: Reserve | None = None,
     ) -> Self:
         """Open the database at ``path``; create it, or update its schema, if needed.
 
-        Raises ``StoreUnusableError`` if the file is not a database, is damaged, was written by a
-        newer pgstrata, cannot be opened, or stays locked for ``busy_seconds``.
+        ``reserve``: what is given up on a full disk for changes that free room. Raises
+        ``StoreUnusableError`` if the file is not a database, is damaged, was written by a newer
+        pgstrata, cannot be opened, or stays locked for ``busy_seconds``.
         """
         worker = _Worker(f"database {path.name}")
         try:
@@ -99,7 +109,7 @@ class Database:
         except BaseException:
             worker.stop()
             raise
-        return cls(path, worker, connection, reader, log)
+        return cls(path, worker, connection, reader, log, reserve)
 
     async def read(self, question: Callable[[Connection], T]) -> T:
         """Run a query in one transaction, on a consistent snapshot of the database.
@@ -126,19 +136,36 @@ class Database:
         return await self.read(question)
 
     async def write(
-        self, change: Callable[[Connection], T], *, step: str | None = None, durable: bool = False
+        self,
+        change: Callable[[Connection], T],
+        *,
+        step: str | None = None,
+        durable: bool = False,
+        frees: bool = False,
     ) -> T:
         """Make a change in one transaction, which is rolled back if ``change`` raises.
 
         Once requested it runs to its end, even if the caller is cancelled meanwhile. ``step`` names
-        its commit among the fault points. ``durable``: return only after ``sync``. Raises
-        ``StoreUnusableError`` if the database cannot be written.
+        its commit among the fault points. ``durable``: return only after ``sync``. ``frees``: it is
+        part of freeing room, which must not fail for want of room. Raises ``DiskFullError`` if
+        there is none, and ``StoreUnusableError`` if the database cannot be written.
         """
-        committing = nullcontext() if step is None else faults.step(step)
-        result = await self._run("BEGIN IMMEDIATE", change, committing)
+        try:
+            result = await self._write(change, step)
+        except DiskFullError:
+            if not (frees and await self._run_alone(self._give_up_reserve)):
+                raise
+            result = await self._write(change, step)
         if durable:
             await self.sync()
         return result
+
+    async def _write(self, change: Callable[[Connection], T], step: str | None) -> T:
+        committing = nullcontext() if step is None else faults.step(step)
+        return await self._run("BEGIN IMMEDIATE", change, committing)
+
+    def _give_up_reserve(self, _connection: Connection) -> bool:
+        return self._reserve is not None and self._reserve.give_up()
 
     async def sync(self) -> None:
         """Return once everything that was written before this call would survive a power cut.
@@ -421,7 +448,8 @@ def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError | OSError) ->
     else:
         trouble = "contains a row that cannot be read"
         remedy = "use the pgstrata that wrote it, or move the file away"
-    raise StoreUnusableError(
+    full = trouble == _TROUBLES[sqlite3.SQLITE_FULL][0]
+    raise (DiskFullError if full else StoreUnusableError)(
         f"the database {path} {trouble}", remedy=remedy, details=str(error)
     ) from error
 

@@ -210,7 +210,7 @@ class SqliteStore:
                 (stemming,) = connection.execute(_STEMMING, {"state_id": state_id}).fetchone()
                 raise _stemming(state_id, stemming) from error
 
-        return await self._database.write(change, step="store.remove_state")
+        return await self._database.write(change, step="store.remove_state", frees=True)
 
     async def tree(self, state_id: str) -> Tree | None:
         def question(connection: Connection) -> Tree | None:
@@ -233,7 +233,7 @@ class SqliteStore:
             self._note_removed(connection, state_ids, "removed")
             sqlite_cache.remove(connection, state_ids, instance_ids)
 
-        await self._database.write(change, step="store.remove_all", durable=True)
+        await self._database.write(change, step="store.remove_all", durable=True, frees=True)
 
     async def set_pinned(self, state_id: str, *, pinned: bool) -> bool:
         return await self._database.write(
@@ -351,7 +351,9 @@ class SqliteStore:
                 _set_name(connection, instance, None)
             return connection.execute(_FORGET_NAME, (name,)).rowcount == 1
 
-        return await self._database.write(change, step="store.unbind_name", durable=True)
+        return await self._database.write(
+            change, step="store.unbind_name", durable=True, frees=True
+        )
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -427,6 +429,7 @@ class SqliteStore:
         return await self._database.write(
             lambda connection: connection.execute(_REMOVE_INSTANCE, (instance_id,)).rowcount == 1,
             step="store.remove_instance",
+            frees=True,
         )
 
     def _add_instance(self, connection: Connection, instance: Instance) -> None:

@@ -48,6 +48,8 @@ STEPS = frozenset(
         "queue.apply",
         "queue.remove",
         "queue.request_cancel",
+        "reserve.give_up",
+        "reserve.keep",
         "server.answer",
         "server.checkpoint",
         "server.forget",

@@ -4,6 +4,7 @@ A lock file is never deleted, not even by its last holder: a process that is abo
 the old file open, and would hold the lock together with one that locks a new file of that name.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -14,12 +15,30 @@ from typing import Self
 from pgstrata.errors import StoreUnusableError
 from pgstrata.system import faults
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 
 class HeldLock:
     """A lock, held until it is closed or this process ends."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
+
+    def sign(self) -> bool:
+        """Write this process's pid to the file, for ``read_holder``; False if the disk is full.
+
+        Raises ``OSError``.
+        """
+        assert self._descriptor is not None
+        try:
+            with faults.step("engine.lock"):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return False
+        return True
 
     def close(self) -> None:
         """Release the lock. May be called again."""
@@ -60,7 +79,7 @@ def wait_for(path: Path, *, waiting: Callable[[], None]) -> HeldLock:
 
 
 def try_lock(path: Path) -> HeldLock | None:
-    """Take the lock on a file and write this process's pid to it; None if another holds it.
+    """Take the lock on a file and sign it, unless the disk is full; None if another holds it.
 
     Raises ``StoreUnusableError`` if the file cannot be opened or written.
     """
@@ -70,14 +89,12 @@ def try_lock(path: Path) -> HeldLock | None:
         return None
     lock = HeldLock(descriptor)
     try:
-        with faults.step("engine.lock"):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+        lock.sign()
     except OSError as error:
         lock.close()
         raise StoreUnusableError(
             f"the lock file {path} cannot be written: {error.strerror}",
-            remedy="free some space on its disk",
+            remedy="make it writable",
         ) from error
     return lock
 
