@@ -306,16 +306,16 @@ class InstanceLimits(NamedTuple):
     default_ttl: Annotated[
         Seconds | None, Setting("how long an instance lives without a --ttl", least=1)
     ] = None
+    max: Annotated[int, Setting("how many instances there may be; 0 for no limit")] = 0
+    min_free_memory: Annotated[
+        Bytes, Setting("no server is started while less memory is available")
+    ] = Bytes(128 << 20)
     restart: Annotated[
         bool,
         Setting(
             "whether an instance's server that ended is started again by itself, from its data"
         ),
     ] = False
-    max: Annotated[int, Setting("how many instances there may be; 0 for no limit")] = 0
-    min_free_memory: Annotated[
-        Bytes, Setting("no server is started while less memory is available")
-    ] = Bytes(128 << 20)
 
 
 _HALF_OF_CORES = max(1, (os.cpu_count() or 1) // 2)
