@@ -22,7 +22,7 @@ import psutil
 import psycopg
 
 from pgstrata.dbms.base import Dbms
-from pgstrata.dbms.memory import UNLOGGED, MemoryDbms
+from pgstrata.dbms.memory import DAMAGED, UNLOGGED, MemoryDbms
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.image import Installation
 from pgstrata.domain.instance import Server
@@ -81,6 +81,9 @@ class Rig(Protocol):
     def add_unlogged(self, server: Server) -> None:
         """Make an unlogged table, in a database that lets nobody connect."""
 
+    def add_index(self, server: Server) -> Path:
+        """Make an index that is damaged by what is written to its file, which this returns."""
+
     def clients(self, server: Server, number: int) -> AbstractContextManager[None]:
         """Have that many clients connected for the length of the block."""
 
@@ -132,6 +135,9 @@ class MemoryRig:
 
     def add_unlogged(self, server: Server) -> None:
         self._disk.write(data_dir_of(server) / UNLOGGED, b"quick")
+
+    def add_index(self, server: Server) -> Path:
+        return data_dir_of(server) / DAMAGED
 
     @contextmanager
     def clients(self, server: Server, number: int) -> Iterator[None]:
@@ -235,6 +241,15 @@ class NativeRig:
             with connected(dsn.rpartition("/")[0] + "/hidden") as hidden:
                 hidden.execute("create unlogged table quick (a int)")
             connection.execute("alter database hidden allow_connections false")
+
+    def add_index(self, server: Server) -> Path:
+        with connected(server.endpoint.dsn) as connection:
+            connection.execute("create table indexed (a int primary key)")
+            connection.execute("insert into indexed select generate_series(1, 100)")
+            cursor = connection.execute("select pg_relation_filepath('indexed_pkey')")
+            row = cursor.fetchone()
+        assert row is not None
+        return data_dir_of(server) / str(row[0])
 
     @contextmanager
     def clients(self, server: Server, number: int) -> Iterator[None]:

@@ -255,6 +255,14 @@ class NotComparedError(PgstrataError):
     exit_code = 3
 
 
+class StateDamagedError(PgstrataError):
+    """The files of a cached state were damaged, and it was removed; it can be built again."""
+
+    code = "state_damaged"
+    http_status = 503
+    exit_code = 1
+
+
 class StateUnusableError(PgstrataError):
     """A step left a cluster that cannot be kept as a state."""
 

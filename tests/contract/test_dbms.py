@@ -148,6 +148,19 @@ def test_a_server_lets_the_engine_in_as_long_as_it_runs(rig: Rig, server: Server
     assert not asyncio.run(rig.dbms.lets_in(server))
 
 
+def test_an_index_that_was_damaged_is_found_by_reading_everything(rig: Rig, server: Server) -> None:
+    assert asyncio.run(rig.dbms.damage(server)) is None
+    index = rig.add_index(server)
+    assert asyncio.run(rig.dbms.damage(server)) is None
+    asyncio.run(rig.runtime.stop(server))
+    with pytest.raises(ServerError):
+        asyncio.run(rig.dbms.damage(server))
+    rig.write(index, bytes(2 * 8192))
+    again = asyncio.run(rig.runtime.start(rig.image, data_dir_of(server)))
+    assert asyncio.run(rig.dbms.damage(again))
+    asyncio.run(rig.runtime.stop(again, clean=False))
+
+
 def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: Server) -> None:
     assert asyncio.run(rig.dbms.drop_replication_slots(server, data_dir_of(server))) == ()
 

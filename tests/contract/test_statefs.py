@@ -555,8 +555,10 @@ def test_a_volume_that_is_only_cloned_and_built_on_is_not_altered(ground: Ground
         asyncio.run(ground.statefs.remove(work))
     asyncio.run(ground.statefs.remove(ground.area / "one"))
     for volume in (state, ground.area / "other"):
+        assert not asyncio.run(ground.statefs.is_learnt(volume))
         assert asyncio.run(ground.statefs.learn(volume))
         assert not asyncio.run(ground.statefs.learn(volume))
+        assert asyncio.run(ground.statefs.is_learnt(volume))
         for deep in (False, True):
             assert altered(ground, volume, deep=deep) is None
 

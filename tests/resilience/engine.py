@@ -167,7 +167,11 @@ class Engine:
 
     def events(self, job_id: str) -> Iterator[Json]:
         """A job's events as they come, to the last. Raises ``GoneError``."""
-        with self._asking("GET", f"/v1/prepare-jobs/{job_id}/events") as response:
+        return self.lines("GET", f"/v1/prepare-jobs/{job_id}/events")
+
+    def lines(self, method: str, path: str) -> Iterator[Json]:
+        """What it streams, line by line. Raises ``GoneError``."""
+        with self._asking(method, path) as response:
             while line := response.readline():
                 if not line.endswith(b"\n"):
                     raise GoneError

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.filesystems import CannotMountError, give_up, loop_mounted
-from tests.resilience.engine import Engine, RefusedError
+from tests.resilience.engine import Engine, Json, RefusedError
+from tests.resilience.kills import rows_of
 from tests.resilience.stores import (
     RECIPE,
     check_it_works,
+    check_nothing_is_left,
     prepared,
     remove_instances,
     started,
@@ -72,6 +75,64 @@ def test_a_state_that_was_damaged_is_built_again(engine: Engine) -> None:
         remove_instances(engine)
     engine.stop()
     check_it_works(started(engine))
+
+
+def lost(file: Path) -> None:
+    file.unlink()
+
+
+def flipped(file: Path) -> None:
+    """Flip a byte in the middle of a page, as a disk does: nothing else tells of it."""
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[-8] ^= 0xFF  # the end of a row: pages are filled from their end
+    with file.open("r+b") as changed:
+        changed.write(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def last_file_of(engine: Engine, job: Json, table: str) -> Path:
+    """A table's file in a job's last state; the job's instance is removed."""
+    with psycopg.connect(job["result"]["dsn"], connect_timeout=300) as connection:
+        row = connection.execute("select pg_relation_filepath(%s::regclass)", (table,)).fetchone()
+    assert row is not None
+    remove_instances(engine)
+    state_id: str = job["result"]["state_id"]
+    return engine.store / "states" / state_id / "data" / str(row[0])
+
+
+WITH_CHECKSUMS = {"initdb": {"data_checksums": True}}
+
+MORE = ("-c", "insert into t select -n from t")
+
+
+def test_damage_that_only_a_server_notices_is_mended_and_told_in_the_jobs_log(
+    engine: Engine,
+) -> None:
+    started(engine)
+    cases: tuple[tuple[Callable[[Path], object], str, tuple[str, ...]], ...] = (
+        (lost, "t", MORE),
+        (flipped, "t", MORE),
+        (lost, "pg_class", ()),
+    )
+    for number, (damage, table, more) in enumerate(cases, start=1):
+        recipe = ("-c", f"create table t as select {number} as n")
+        job = engine.ended(engine.submit(*recipe, **WITH_CHECKSUMS))
+        damage(last_file_of(engine, job, table))
+        job_id = engine.submit(*recipe, *more, **WITH_CHECKSUMS)
+        said = [event["message"] for event in engine.events(job_id) if event["type"] == "log"]
+        job = engine.ended(job_id)
+        assert job["status"] == "succeeded", f"{damage.__name__} {table}: {job}"
+        assert sum("was damaged" in message for message in said) == 1, f"{damage.__name__}: {said}"
+        assert rows_of(job) == ([number, -number] if more else [number])
+        remove_instances(engine)
+    # Where nobody complains, because nobody has read it yet, a deep check does.
+    job = engine.ended(engine.submit(*RECIPE, **WITH_CHECKSUMS))
+    flipped(last_file_of(engine, job, "t"))
+    checks = engine.lines("POST", "/v1/cache/verify?deep=true&repair=true")
+    problems = [one["state_id"] for one in checks if one.get("problem")]
+    assert problems == [job["result"]["state_id"]]
+    check_nothing_is_left(engine)
 
 
 def test_a_base_state_that_was_damaged_is_made_again(engine: Engine) -> None:

@@ -78,6 +78,13 @@ class Dbms(Protocol):
         Statistics of activity start again. Raises ``ServerError``.
         """
 
+    async def damage(self, server: Server) -> str | None:
+        """What of a server's files cannot be read, or contradicts itself (for people), or None.
+
+        Everything is read. The server is on a copy that is thrown away afterwards. Raises
+        ``ServerError`` if it lets nobody in.
+        """
+
     async def lets_in(self, server: Server) -> bool:
         """Whether the server lets the engine into its database, as a superuser."""
 

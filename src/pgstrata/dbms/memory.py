@@ -17,6 +17,8 @@ CLEAN = b"shut down"
 IN_PRODUCTION = b"in production"
 UNLOGGED = Path("unlogged")
 """A file that names an unlogged relation, if there is one."""
+DAMAGED = Path("damaged")
+"""A file that is there if a page is damaged."""
 SETTINGS_FILE = Path("postgresql.auto.conf")
 
 _CUT_SHORT = "the control file is cut short"
@@ -95,6 +97,12 @@ class MemoryDbms:
         self._check_it_answers(server)
         steps = self._disk.read(process_of(server).data_dir / "steps") or b""
         return {"public.steps": len(steps.split())}
+
+    async def damage(self, server: Server) -> str | None:
+        self._check_it_answers(server)
+        if self._disk.exists(process_of(server).data_dir / DAMAGED):
+            return "a page is damaged"
+        return None
 
     async def lets_in(self, server: Server) -> bool:
         try:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from psycopg import sql
 
+from pgstrata.dbms import examination
 from pgstrata.dbms.connection import (
     APPLICATION_NAME,
     answer,
@@ -201,6 +202,9 @@ class Postgres:
                 assert row is not None
                 counts[f"{schema}.{table}"] = row[0]
         return counts
+
+    async def damage(self, server: Server) -> str | None:
+        return await examination.damage(server)
 
     async def lets_in(self, server: Server) -> bool:
         try:

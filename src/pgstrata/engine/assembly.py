@@ -52,6 +52,7 @@ from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.prepare.verification import Verification
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.registry.registry import Registry
@@ -170,6 +171,7 @@ async def assemble(
             restarting=restarting,
             wanted=settings.instances.restart,
         )
+        suspicion = Suspicion(snapshots=snapshots, runtime=runtime, dbms=dbms)
         executor = LocalExecutor(
             runtime=runtime,
             dbms=dbms,
@@ -179,6 +181,7 @@ async def assemble(
             in_use=in_use,
             limits=limits,
             instances=instances,
+            suspicion=suspicion,
             make_areas=make_areas,
         )
         job_log = JobLog(queue)
@@ -270,7 +273,7 @@ async def assemble(
                 ),
                 deletion=deletion,
                 cache=evictor,
-                verification=Verification(snapshots),
+                verification=Verification(snapshots, suspicion),
                 runs=Runs(
                     registry=registry,
                     restarting=restarting,

@@ -92,7 +92,9 @@ class Executor(Protocol):
 
         Returns whether it was run; if so, ``keep_state`` or ``close_workspace`` must follow, and
         until then no other job runs the same step. The tool's output goes to ``log``. Raises
-        ``StepFailedError`` if the tool fails; after any error nothing is left of the step.
+        ``StepFailedError`` if the tool fails, ``StateDamagedError`` if that or a server's failure
+        is due to the files of what the step starts from, which is gone then; after any error
+        nothing is left of the step.
         """
 
     async def keep_state(self, job_id: str) -> None:
@@ -109,7 +111,8 @@ class Executor(Protocol):
         """Start an instance of a state, and store it once it is ready.
 
         A job has one instance: if one was started for it before and is running, that is returned.
-        Raises ``HostLimitError``, ``ConflictError``, ``ServerError``; then nothing is left of it.
+        Raises ``HostLimitError``, ``ConflictError``, ``ServerError``, ``StateDamagedError`` like
+        ``run_step``; then nothing is left of it.
         """
 
     async def discard_instance(self, job_id: str) -> None:

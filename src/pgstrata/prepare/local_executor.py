@@ -25,6 +25,7 @@ from pgstrata.errors import (
     ConflictError,
     LimitExceededError,
     PgstrataError,
+    ServerError,
     StepFailedError,
     StepInterruptedError,
 )
@@ -35,6 +36,7 @@ from pgstrata.kinds.sources.base import LocalSources
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.executor import StateOrder
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
+from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.runtime.base import Failed, LineSink, Runtime
 from pgstrata.store.base import Store
 from pgstrata.store.finding import find_state
@@ -79,6 +81,7 @@ class LocalExecutor:
         in_use: InUse,
         limits: HostLimits,
         instances: InstanceStarter,
+        suspicion: Suspicion,
         make_areas: Callable[[], None] = lambda: None,
     ) -> None:
         """``make_areas``: makes those directories of the store again that are missing."""
@@ -90,6 +93,7 @@ class LocalExecutor:
         self._in_use = in_use
         self._limits = limits
         self._instances = instances
+        self._suspicion = suspicion
         self._make_areas = make_areas
         self._tree = LocalTree()
         self._works: dict[str, _Work] = {}
@@ -162,10 +166,18 @@ class LocalExecutor:
     async def _run_from_its_start(
         self, order: StateOrder, log: LineSink
     ) -> tuple[_Work, str | None]:
-        async with self._undo_on_failure(order.job_id):
-            work = await self._work(order)
-            async with self._runtime.unchanged(order.image_id):
-                return work, await self._run(order, work, log)
+        try:
+            async with self._undo_on_failure(order.job_id):
+                work = await self._work(order)
+                async with self._runtime.unchanged(order.image_id):
+                    return work, await self._run(order, work, log)
+        except (ServerError, StepFailedError) as error:
+            start = order.task.input
+            if start.kind == "image":
+                await self._suspicion.of_base(start.id, order.initdb.own, error)
+            else:
+                await self._suspicion.of_state(start.id, error, order.settings)
+            raise
 
     async def keep_state(self, job_id: str) -> None:
         work = self._works.get(job_id)
@@ -210,7 +222,11 @@ class LocalExecutor:
 
     async def start_instance(self, order: InstanceOrder) -> Instance:
         self._make_areas()
-        return await self._instances.start(order)
+        try:
+            return await self._instances.start(order)
+        except ServerError as error:
+            await self._suspicion.of_state(order.state_id, error, order.settings)
+            raise
 
     async def discard_instance(self, job_id: str) -> None:
         await self._instances.discard(job_id)

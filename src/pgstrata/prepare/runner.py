@@ -23,7 +23,7 @@ from pgstrata.domain.plan import PrepareInstanceTask, Reason, StateExecuteTask, 
 from pgstrata.domain.reason import Evidence, Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
-from pgstrata.errors import CancelledJobError, JobTimeoutError
+from pgstrata.errors import CancelledJobError, JobTimeoutError, StateDamagedError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.kinds.base import RecipeSide, lookup, reads_directories
 from pgstrata.kinds.sources.base import Sources
@@ -67,6 +67,8 @@ class _Run:
     """Known once this run has planned."""
     positions: Mapping[str, int] = field(default_factory=dict)
     """The step that makes each state of the chain, counted from 0."""
+    damages: int = 0
+    """How often a state was found to be damaged, and the job planned again."""
     pending: Transition | None = None
     """What is recorded but not stored yet."""
 
@@ -295,7 +297,11 @@ class JobRunner:
 
     async def _execute(self, run: _Run, task: Task) -> None:
         async with self._run_task(run, task) as task_log:
-            built = await self._ensure_built(run, task, task_log)
+            try:
+                built = await self._ensure_built(run, task, task_log)
+            except StateDamagedError as error:
+                await self._plan_again(run, error, task_log)
+                return
         assert isinstance(task.spec, StateExecuteTask)
         spec = replace(task.spec, cached=False) if built else transitions.found_cached(task.spec)
         failures = await self._failures(run, (spec.output_state_id,))
@@ -342,11 +348,27 @@ class JobRunner:
             replace=run.job.request.replace,
             settings=run.job.request.settings,
         )
-        async with self._run_task(run, task):
-            instance = await self._executor.start_instance(order)
+        async with self._run_task(run, task) as task_log:
+            try:
+                instance = await self._executor.start_instance(order)
+            except StateDamagedError as error:
+                await self._plan_again(run, error, task_log)
+                return
             result = _result(run.job, instance)
             # There is an instance now: once that can be stored, it is too late to cancel.
             await self._flush(run, transitions.succeeded(run.job, task, result, utc_now()))
+
+    async def _plan_again(self, run: _Run, error: StateDamagedError, task_log: TaskLog) -> None:
+        """Go on from what is left after a damaged state was removed, unless that has no end."""
+        assert run.chain is not None
+        run.damages += 1
+        if run.damages > len(run.chain.steps) + 1:
+            raise error
+        await task_log.line(f"{error.message}; it is built again")
+        await self._executor.close_workspace(run.job.job_id)
+        lease_id, run.lease_id, run.chain = run.lease_id, None, None
+        if lease_id is not None:
+            await self._executor.release(lease_id)
 
     @asynccontextmanager
     async def _run_task(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:

@@ -213,6 +213,10 @@ class SnapshotOrchestrator:
         """Read a state's contents, to be compared with later; False if they were read before."""
         return await self._learn(self._states / state_id)
 
+    async def is_learnt(self, state_id: str) -> bool:
+        """Whether a state's contents were read before."""
+        return await self._fs.is_learnt(self._states / state_id)
+
     async def learn_base(self, name: str) -> bool:
         """Read a base's contents, to be compared with later; False if they were read before."""
         return await self._learn(self._bases / name)
@@ -258,19 +262,38 @@ class SnapshotOrchestrator:
         return base if base and await self._whole(volume, base) else None
 
     async def throw_out(
-        self, state_id: str, *, deep: bool = False
+        self, state_id: str, *, deep: bool = False, certain: bool = False
     ) -> Literal["removed", "emptied", "in_use", "sound"]:
         """Remove a state that cannot be used, unless a second check finds it sound.
 
+        ``certain``: it was read, so that a second check of its files would say no more.
         ``emptied``: its row stays, since others were made from it; it is rebuilt when needed.
         ``in_use``: a job is using it and will deal with it itself.
         """
         with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
                 return "in_use"
-            if await self.defect(state_id, deep=deep) is None:
+            if not certain and await self.defect(state_id, deep=deep) is None:
                 return "sound"
             return "removed" if await self._throw_out(state_id) else "emptied"
+
+    async def suspect(self, state_id: str) -> State | None:
+        """The row of a state that may be damaged; None if it is gone."""
+        return await self._store.state(state_id)
+
+    async def remove_damaged(self, suspect: State) -> bool:
+        """Remove a state that was found to be damaged, even if jobs are using it.
+
+        Not one that was built in its place meanwhile. Returns False, and leaves it, if nothing
+        could build it again.
+        """
+        if suspect.prepare_kind == SNAPSHOT:
+            return False
+        async with self._leases.hold(suspect.state_id):
+            current = await self._store.state(suspect.state_id)
+            if current is not None and current.created_at == suspect.created_at:
+                await self._throw_out(suspect.state_id)
+        return True
 
     @asynccontextmanager
     async def building(self, state_id: str) -> AsyncIterator[bool]:

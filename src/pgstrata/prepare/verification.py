@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 from pgstrata.domain.cache import CheckOutcome, StateCheck
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.suspicion import Suspicion
 
 NEWS_EVERY = 50
 """After how many sound states progress is reported."""
@@ -14,8 +15,9 @@ _LEFT: CheckOutcome = "would_remove"
 class Verification:
     """Checks the cache and, on request, repairs it."""
 
-    def __init__(self, snapshots: SnapshotOrchestrator) -> None:
+    def __init__(self, snapshots: SnapshotOrchestrator, suspicion: Suspicion) -> None:
         self._snapshots = snapshots
+        self._suspicion = suspicion
 
     async def verify(self, *, repair: bool, deep: bool = False) -> AsyncIterator[StateCheck]:
         """Yield the problems, state by state, and the progress in between and at the end.
@@ -27,10 +29,16 @@ class Verification:
         total, first_read = len(state_ids), 0
         for checked, state_id in enumerate(state_ids, start=1):
             problem = await self._snapshots.defect(state_id, deep=deep)
+            read = None
+            if problem is None and deep and not await self._snapshots.is_learnt(state_id):
+                # There is nothing to compare with: only a server can tell whether all is well.
+                problem = read = await self._suspicion.examine(state_id)
             if problem is not None:
                 outcome = _LEFT
                 if repair:
-                    outcome = await self._snapshots.throw_out(state_id, deep=deep)
+                    outcome = await self._snapshots.throw_out(
+                        state_id, deep=deep, certain=read is not None
+                    )
                 yield StateCheck(
                     checked=checked,
                     total=total,

@@ -82,6 +82,9 @@ class StateFS(Protocol):
         and ``PlantedFileError`` for files that were changed.
         """
 
+    async def is_learnt(self, volume: Path) -> bool:
+        """Whether ``learn`` has read the contents of a published volume."""
+
     async def volumes(self, area: Path) -> list[Path]:
         """The volumes directly below a directory, by name; none if it does not exist."""
 

@@ -114,6 +114,11 @@ def learn(volume: Path, check: Check) -> bool:
     return True
 
 
+def is_learnt(volume: Path) -> bool:
+    """Whether the contents were read."""
+    return _known_content(volume) is not None
+
+
 def _survey(data: Path) -> _Survey:
     entries: list[tuple[object, ...]] = []
     links: dict[tuple[int, int], list[str]] = defaultdict(list)

@@ -75,6 +75,9 @@ class DirectoryStateFS(ABC):
     async def learn(self, volume: Path) -> bool:
         return await in_thread_of_its_own(lambda check: digests.learn(volume, check))
 
+    async def is_learnt(self, volume: Path) -> bool:
+        return await in_thread(digests.is_learnt, volume)
+
     async def volumes(self, area: Path) -> list[Path]:
         return await in_thread(_directories, area, hidden=False)
 

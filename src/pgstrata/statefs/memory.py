@@ -56,6 +56,9 @@ class MemoryStateFS:
         self._learnt[volume] = self._tree(volume / DATA)
         return True
 
+    async def is_learnt(self, volume: Path) -> bool:
+        return volume in self._learnt
+
     async def volumes(self, area: Path) -> list[Path]:
         return [
             child

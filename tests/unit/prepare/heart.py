@@ -34,6 +34,7 @@ from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import MemoryRuntime, ToolRun
@@ -175,6 +176,7 @@ class Heart:
             pool=self.pool,
             default_ttl_seconds=self.settings.instances.default_ttl,
         )
+        self.suspicion = Suspicion(snapshots=self.snapshots, runtime=self.runtime, dbms=self.dbms)
         self.executor = LocalExecutor(
             runtime=self.runtime,
             dbms=self.dbms,
@@ -183,6 +185,7 @@ class Heart:
             store=self.store,
             in_use=self.in_use,
             limits=self.host_limits,
+            suspicion=self.suspicion,
             instances=self.instances,
         )
         self.resetting = Resetting(

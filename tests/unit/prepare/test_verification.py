@@ -14,7 +14,7 @@ from tests.unit.prepare.heart import Heart, engine, holding, run, with_jobs
 
 async def found(heart: Heart, *, repair: bool = False, deep: bool = False) -> list[StateCheck]:
     """All findings; the check's last word must be its end."""
-    looking = Verification(heart.snapshots).verify(repair=repair, deep=deep)
+    looking = Verification(heart.snapshots, heart.suspicion).verify(repair=repair, deep=deep)
     checks = [check async for check in looking]
     assert checks[-1].checked == checks[-1].total
     assert checks[-1].problem is None
@@ -155,7 +155,12 @@ def test_the_progress_of_a_long_check_is_told(
             monkeypatch.setattr(verification, "NEWS_EVERY", 2)
             for step in "abcde":
                 await built(heart, step)
-            checks = [check async for check in Verification(heart.snapshots).verify(repair=False)]
+            checks = [
+                check
+                async for check in Verification(heart.snapshots, heart.suspicion).verify(
+                    repair=False
+                )
+            ]
             assert [(check.checked, check.total) for check in checks] == [(2, 5), (4, 5), (5, 5)]
 
     run(scenario())

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 ABOUT = """
 Checks every cached state, looks for orphaned rows and files, and reports problems. Names, modes,
 owners, sizes and times of a state's files are compared with what was kept; with --deep, their
-content is read as well, and compared with what it was when it was first read so. With --repair,
+content is read as well, and compared with what it was when it was first read so; that first time, a
+server on a clone reads it, which notices bad pages if the cluster has checksums. With --repair,
 unusable states are removed; they are rebuilt when they are needed. The exit code is 1 if there is
 a problem that was not repaired.
 """
