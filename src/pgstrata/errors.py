@@ -321,7 +321,7 @@ class MachineError(PgstrataError):
 
 
 class HostLimitError(PgstrataError):
-    """A limit of the machine is reached: too many instances, or too little memory."""
+    """A limit is reached: of instances, memory or open files."""
 
     code = "host_limit"
     http_status = 409

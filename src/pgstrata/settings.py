@@ -32,15 +32,22 @@ THROW_AWAY_SETTINGS: dict[str, str] = {
     # There is never a replica, so WAL need not contain what one would need.
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    # Many servers share one machine, each with a handful of clients.
+    # Many servers share one machine.
     "shared_buffers": "16MB",
-    "max_connections": "50",
+    "max_connections": "100",
+    # Most of them wait, and their background processes should, too.
+    "bgwriter_delay": "10s",
+    "wal_writer_delay": "10s",
+    "io_method": "sync",
     # WAL kept for reuse is copied with every state.
     "min_wal_size": "32MB",
     "max_wal_size": "1GB",
 }
 """PostgreSQL settings for databases that are thrown away; each can be overridden, also by what a
 script sets with ``ALTER SYSTEM``."""
+
+FIRST_MAJORS = {"io_method": 18}
+"""The first major that knows a setting of these, where not all do."""
 
 OWN_SERVER_SETTINGS: dict[str, str] = {
     "listen_addresses": "servers listen on loopback only",
@@ -109,7 +116,7 @@ class ServerSettings(NamedTuple):
 
     @property
     def all_settings(self) -> dict[str, str]:
-        """The settings that every server is started with."""
+        """The settings that every server is started with, if its major knows them."""
         return THROW_AWAY_SETTINGS | dict(self.settings)
 
     @property

@@ -122,7 +122,7 @@ class Comparing:
     @asynccontextmanager
     async def _server_on(self, state: State) -> AsyncIterator[Server]:
         """A server on a clone of a state, which is gone after the block."""
-        self._limits.check_memory()
+        self._limits.check_server()
         place = uuid.uuid4().hex
         lease_id = self._in_use.acquire((state.state_id,))
         server: Server | None = None

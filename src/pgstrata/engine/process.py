@@ -27,7 +27,7 @@ from pgstrata.engine.exposure import certificate, check_listening, on_loopback
 from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.app import create_app
 from pgstrata.statefs import detect
-from pgstrata.system import faults
+from pgstrata.system import faults, open_files
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def serve(
     settings = configuration.settings
     _let_others_hear()
     sys.setswitchinterval(SWITCH_SECONDS)
+    open_files.raise_limit()
     faults.arm_from(os.environ)
     # Before any thread is started.
     mounts = detect.enter_namespace(store.absolute(), settings.snapshot.backend)

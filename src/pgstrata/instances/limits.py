@@ -1,10 +1,11 @@
-"""Limits that protect the machine: the number of instances, and the memory left for others."""
+"""Limits that protect the machine and the engine: of instances, memory and file descriptors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pgstrata.errors import HostLimitError
 from pgstrata.store.base import Store
+from pgstrata.system import open_files
 
 
 class HostLimits:
@@ -31,12 +32,13 @@ class HostLimits:
 
         ``replaced``: the instance that ends in its favour.
         """
-        self.check_memory()
+        self.check_server()
         if self.max_instances:
             await self._check_number(replaced)
 
-    def check_memory(self) -> None:
-        """Raise ``HostLimitError`` if there is too little memory to start a server."""
+    def check_server(self) -> None:
+        """Raise ``HostLimitError`` if there is too little to start a server with."""
+        open_files.check()
         available = self._available_memory()
         if available < self.min_free_memory_bytes:
             raise HostLimitError(

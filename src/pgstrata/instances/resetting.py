@@ -87,7 +87,7 @@ class Resetting:
                 )
 
     async def _check(self, instance: Instance, *, force: bool) -> None:
-        self._limits.check_memory()
+        self._limits.check_server()
         if await self._fs.marker(self._state(instance)) is None:
             raise ConflictError(
                 f"state {instance.state_id} of instance {instance.instance_id} is gone",

@@ -96,7 +96,7 @@ class Restarting:
             ) from error
         # What is left of the old one is cleared away.
         await self._runtime.stop(instance.server, clean=False)
-        self._limits.check_memory()
+        self._limits.check_server()
         try:
             server = await start_again(
                 instance, root=self._root, runtime=self._runtime, store=self._store

@@ -151,7 +151,7 @@ class InstanceStarter:
                 await clone_state(self._fs, self._root / "states" / order.state_id, directory)
         try:
             with map_full_disk(self._root):
-                self._limits.check_memory()
+                self._limits.check_server()
                 if replaced is not None:
                     # Its port is the new one's. It may have to start again.
                     was_alive = await self._runtime.alive(replaced.server)

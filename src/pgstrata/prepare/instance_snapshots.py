@@ -116,7 +116,7 @@ class InstanceSnapshots:
                     )
 
     async def _check(self, instance: Instance, name: str | None) -> None:
-        self._limits.check_memory()
+        self._limits.check_server()
         if name is not None:
             if (known := await self._store.state_named(name)) is not None:
                 raise name_taken(name, f"state {known.state_id}")

@@ -255,7 +255,7 @@ class LocalExecutor:
             await log(remark)
         work.remarked = True
         if work.server is None:
-            self._limits.check_memory()
+            self._limits.check_server()
             work.server = await self._runtime.start(
                 order.image_id, work.workspace.data_dir, building=True, settings=order.settings
             )

@@ -13,6 +13,7 @@ from pgstrata.runtime.cells import Places
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
 from pgstrata.runtime.postmaster import Postmaster, read_pid_file
+from pgstrata.settings import FIRST_MAJORS, THROW_AWAY_SETTINGS
 from pgstrata.system import faults, processes, subprocesses
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Spawner
@@ -48,12 +49,17 @@ class ServerLog:
         return tail.text
 
 
-def settings_text(data_dir: Path, settings: Mapping[str, str]) -> str:
+def settings_text(data_dir: Path, settings: Mapping[str, str], *, major: int) -> str:
     """A server's file of settings: those that initdb wrote for its cluster, changed by these.
 
-    ``ALTER SYSTEM`` writes another file, which the server reads after this one.
+    Without those of our own that its major of PostgreSQL does not know. ``ALTER SYSTEM`` writes
+    another file, which the server reads after this one.
     """
-    lines = (f"{name} = {_quoted(value)}" for name, value in settings.items())
+    lines = (
+        f"{name} = {_quoted(value)}"
+        for name, value in settings.items()
+        if major >= FIRST_MAJORS.get(name, 0) or value != THROW_AWAY_SETTINGS[name]
+    )
     return "\n".join((f"include {_quoted(str(data_dir / 'postgresql.conf'))}", *lines, ""))
 
 

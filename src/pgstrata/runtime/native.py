@@ -435,7 +435,9 @@ class NativeRuntime:
     def _add_access(self, start: "_Start") -> ServerDir:
         return self._access.add(
             settings_text(
-                self._cells.seen_data_dir(start.data_dir), {**self._settings, **start.settings}
+                self._cells.seen_data_dir(start.data_dir),
+                {**self._settings, **start.settings},
+                major=start.installation.major,
             ),
             superuser=start.entrance.user,
             building=start.login is None,
