@@ -48,11 +48,31 @@ class PgstrataError(Exception):
         from pgstrata.domain.job import ErrorBody
 
         return ErrorBody(
-            code=self.code, message=self.message, details=join_details(self.remedy, self.details)
+            code=self.code,
+            message=_bounded(self.message, MOST_BYTES),
+            details=join_details(
+                self.remedy and _bounded(self.remedy, _REMEDY_BYTES),
+                self.details and _bounded(self.details, MOST_BYTES - _REMEDY_BYTES - 2),
+            ),
         )
 
 
 _BY_CODE: dict[str, type[PgstrataError]] = {PgstrataError.code: PgstrataError}
+
+
+MOST_BYTES = 64 << 10
+"""How long an error's message, and its details, can be: what they name may have any length."""
+
+_REMEDY_BYTES = 4 << 10
+_CUT = " … "
+
+
+def _bounded(text: str, most: int) -> str:
+    """The text, without its middle if it is longer in UTF-8."""
+    if len(text) * 4 <= most or len(whole := text.encode("utf-8", "replace")) <= most:
+        return text
+    half = (most - len(_CUT.encode())) // 2
+    return whole[:half].decode("utf-8", "ignore") + _CUT + whole[-half:].decode("utf-8", "ignore")
 
 
 def join_details(remedy: str | None, output: str | None) -> str | None:

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgstrata.errors import PgstrataError, StepFailedError, join_details, split_details
+from pgstrata.errors import (
+    MOST_BYTES,
+    PgstrataError,
+    StepFailedError,
+    join_details,
+    split_details,
+)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n\r"), max_size=30)
 
@@ -46,3 +52,19 @@ def test_what_names_a_file_with_a_line_break_in_it_is_still_one_line() -> None:
 
 def test_lines_without_a_blank_one_are_a_tool_s_words_alone() -> None:
     assert split_details("ERROR:  no\nLINE 1: x") == (None, "ERROR:  no\nLINE 1: x")
+
+
+@pytest.mark.parametrize("character", ["x", "é", "🐘"])
+def test_what_an_error_says_has_its_bounds_whatever_it_names(character: str) -> None:
+    long = character * MOST_BYTES
+    body = StepFailedError(f"{long} is wrong", remedy=f"mend {long}", details=f"{long}\nend").body()
+    assert body.details is not None
+    for text in (body.message, body.details):
+        assert MOST_BYTES * 0.9 < len(text.encode()) <= MOST_BYTES
+    assert body.message.startswith(character)
+    assert body.message.endswith(" is wrong")
+    remedy, words = split_details(body.details)
+    assert remedy is not None
+    assert remedy.startswith(f"mend {character}")
+    assert words is not None
+    assert words.endswith(f"{character}\nend")

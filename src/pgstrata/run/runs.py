@@ -30,6 +30,7 @@ from pgstrata.instances.restarting import Restarting, Running
 from pgstrata.registry.registry import Registry
 from pgstrata.run import connection_flags
 from pgstrata.runtime.base import Runtime, ToolCommand
+from pgstrata.system import arguments
 from pgstrata.system.cancellation import cancel, finish
 from pgstrata.system.output import Stream
 
@@ -183,6 +184,7 @@ def steps_of(request: RunRequest) -> tuple[RunStep, ...]:
     steps = request.steps or (RunStep(args=request.args, stdin=request.stdin),)
     for step in steps:
         connection_flags.check(request.kind, step.args)
+        arguments.check((request.kind, *step.args), {})
         reads = request.kind == "psql" and connection_flags.reads_input(step.args)
         if reads and not (step.stdin or "").strip():
             raise InvalidArgumentError(

@@ -12,6 +12,11 @@ between the two streams is not certain."""
 OnLine = Callable[[Stream, str], Awaitable[None]]
 """Receives a line of a stream, without its newline, undecodable bytes replaced by U+FFFD."""
 
+MOST_LINE_BYTES: Final = 1 << 20
+"""A longer line is passed on in pieces, each as a line that ends with a mark but for the last."""
+GOES_ON: Final = "… (the line goes on)"
+"""That mark."""
+
 TAIL_LINES: Final = 40
 _TAIL_CHARS: Final = 8 * 1024
 TAIL_BYTES: Final = 4 * _TAIL_CHARS
@@ -26,21 +31,40 @@ class Lines:
         self._rest: dict[Stream, bytearray] = {}
 
     async def feed(self, stream: Stream, piece: bytes) -> None:
-        """Add a piece, and pass on the lines that it completes."""
+        """Add a piece, and pass on the lines that it completes, and of long ones what there is."""
         rest = self._rest.setdefault(stream, bytearray())
         rest += piece
-        if b"\n" not in piece:
-            return
-        *lines, tail = rest.split(b"\n")
-        self._rest[stream] = bytearray(tail)
-        for line in lines:
-            await self._on_line(stream, line.decode("utf-8", "replace"))
+        if b"\n" in piece:
+            *lines, rest = rest.split(b"\n")
+            self._rest[stream] = rest
+            for line in lines:
+                await self._shorten(stream, line)
+                await self._on_line(stream, line.decode("utf-8", "replace"))
+        await self._shorten(stream, rest)
 
     async def finish(self) -> None:
         """Pass on last lines without a newline."""
         for stream, rest in self._rest.items():
             if rest:
                 await self._on_line(stream, rest.decode("utf-8", "replace"))
+
+    async def _shorten(self, stream: Stream, line: bytearray) -> None:
+        """Pass on the beginning of a line that is too long, and take it away from the line."""
+        while len(line) > MOST_LINE_BYTES:
+            cut = MOST_LINE_BYTES
+            while cut > MOST_LINE_BYTES - _LONGEST_CHARACTER and _is_within(line[cut]):
+                cut -= 1
+            beginning = line[:cut].decode("utf-8", "replace")
+            del line[:cut]
+            await self._on_line(stream, beginning + GOES_ON)
+
+
+_LONGEST_CHARACTER = 4
+
+
+def _is_within(byte: int) -> bool:
+    """Whether a byte is not the first of its character."""
+    return byte & 0xC0 == 0x80
 
 
 class Tail:

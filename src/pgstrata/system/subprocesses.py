@@ -29,7 +29,7 @@ from typing import IO, TypedDict
 
 from pgstrata.domain.model import Model
 from pgstrata.errors import ProgramError, ToolMissingError
-from pgstrata.system import faults, orphans, processes
+from pgstrata.system import arguments, faults, orphans, processes
 from pgstrata.system.cancellation import finish
 from pgstrata.system.cell import spawning
 from pgstrata.system.cell.plan import Cell
@@ -191,6 +191,7 @@ def _start_in_cell(
     spawner: Spawner, cell: Cell, stdin: IO[bytes] | int, stack: AsyncExitStack
 ) -> tuple[Started, dict[Stream, IO[bytes]]]:
     """Start a program, and get the pipes that its output comes through."""
+    arguments.check(cell.argv, cell.env)
     names: tuple[Stream, Stream] = ("stdout", "stderr")
     with ExitStack() as ends:
         outputs: dict[Stream, IO[bytes]] = {}
@@ -290,6 +291,7 @@ def _start(
     # Not asyncio's own subprocesses: in some versions of Python, waiting for one continues while
     # any process, such as a grandchild, holds one of its pipes.
     command, identity = _as_user(argv, user)
+    arguments.check(command, env)
     try:
         return subprocess.Popen(
             command,

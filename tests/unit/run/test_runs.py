@@ -150,6 +150,8 @@ def test_steps_are_calls_one_after_the_other_up_to_one_that_fails(tmp_path: Path
         ({"steps": (RunStep(args=("-c", "1")), RunStep(args=("-f-",)))}, InvalidArgumentError),
         ({"steps": (RunStep(),), "kind": "pgbench"}, InvalidArgumentError),
         ({"command": "/bin/sh"}, InvalidArgumentError),
+        ({"args": ("-c", "x" * 128 * 1024)}, InvalidArgumentError),
+        ({"steps": (RunStep(args=("-c", "é" * 64 * 1024)),)}, InvalidArgumentError),
     ],
 )
 def test_what_is_wrong_is_refused_before_anything_is_run(

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pgstrata.errors import ProgramError
+from pgstrata.errors import InvalidArgumentError, ProgramError
 from pgstrata.system import orphans, processes, subprocesses
 from pgstrata.system.output import Stream
 from tests import needs
@@ -62,6 +62,16 @@ def test_a_program_that_is_not_there_is_an_error_that_names_it() -> None:
         asyncio.run(subprocesses.run(["/no/such/program"]))
 
 
+@pytest.mark.parametrize("words", [["é" * 65536], ["x" * 100_000] * 70, ["x"] * 700_000])
+def test_more_than_the_system_hands_over_is_refused_and_a_little_less_is_not(
+    words: list[str],
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="longer than the system allows"):
+        asyncio.run(subprocesses.run(["true", *words]))
+    less = [words[0][:-1]] if len(words) == 1 else words[: len(words) // 8]
+    asyncio.run(subprocesses.run(["true", *less], env={}))
+
+
 def test_a_program_that_a_signal_ended_is_told_as_a_shell_tells_it() -> None:
     ended = asyncio.run(subprocesses.run(python("import os; os.kill(os.getpid(), 9)"), check=False))
     assert ended.exit_code == 128 + 9
@@ -78,14 +88,14 @@ def test_a_program_may_end_without_reading_its_input() -> None:
     assert ended.exit_code == 0
 
 
-def test_lines_of_any_length_come_whole_in_order_and_with_bad_bytes_replaced() -> None:
+def test_lines_come_whole_in_order_and_with_bad_bytes_replaced() -> None:
     code = (
         "import sys; w = sys.stdout.buffer.write; "
-        "w(b'a' * 10_000_000 + b'\\n' + 'ä'.encode() * 100_000 + b'\\0\\r\\n\\xff\\n\\nlast')"
+        "w(b'a' * 1_000_000 + b'\\n' + 'ä'.encode() * 100_000 + b'\\0\\r\\n\\xff\\n\\nlast')"
     )
     output = Output()
     asyncio.run(stream_lines(python(code), on_line=output))
-    lines = ["a" * 10_000_000, "ä" * 100_000 + "\0\r", "\ufffd", "", "last"]
+    lines = ["a" * 1_000_000, "ä" * 100_000 + "\0\r", "\ufffd", "", "last"]
     assert output.lines == [("stdout", line) for line in lines]
 
 
