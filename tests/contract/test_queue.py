@@ -20,7 +20,7 @@ from pgstrata.domain.plan import (
 )
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import JobCounts, Kept, Queue
+from pgstrata.queue.base import JobCounts, Kept, Queue, without_stdin
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.queue.sqlite import SqliteQueue
 from pgstrata.sqlite.database import Database
@@ -116,7 +116,27 @@ def test_a_job_comes_back_as_it_was_stored(runner: asyncio.Runner, queue: Queue)
         error=ErrorBody(code="step_failed", message="it broke", details="mend it\n\nERROR"),
     )
     runner.run(queue.add(stored, []))
-    assert runner.run(queue.get(stored.job_id)) == stored
+    assert runner.run(queue.get(stored.job_id)) == without_stdin(stored)
+
+
+def test_standard_input_is_kept_apart_until_the_job_has_ended(
+    runner: asyncio.Runner, queue: Queue
+) -> None:
+    request = msgspec.structs.replace(job(1).request, stdin="select 'ä\0';\n")
+    waiting = msgspec.structs.replace(job(1), request=request)
+    runner.run(queue.add(waiting, []))
+    runner.run(queue.add(job(2), []))
+    running = moved(waiting, Status.RUNNING)
+    change = Transition(job=running, expected=frozenset({Status.QUEUED}))
+    assert runner.run(queue.apply(change))
+    assert runner.run(queue.stdin(waiting.job_id)) == request.stdin
+    assert runner.run(queue.stdin(job(2).job_id)) is None
+    for found in (*runner.run(queue.jobs()), *runner.run(queue.unfinished())):
+        assert found.request.stdin is None
+    ended = moved(waiting, Status.FAILED)
+    runner.run(queue.apply(Transition(job=ended, expected=frozenset({Status.RUNNING}))))
+    assert runner.run(queue.stdin(waiting.job_id)) is None
+    assert runner.run(queue.get(waiting.job_id)) == moved(job(1), Status.FAILED)
 
 
 def test_a_job_is_stored_with_its_first_events(runner: asyncio.Runner, queue: Queue) -> None:
@@ -268,6 +288,19 @@ def test_all_tasks_are_listed_newest_job_first(runner: asyncio.Runner, queue: Qu
         (older.job_id, "plan"),
         (older.job_id, "execute-0"),
     ]
+
+
+@pytest.mark.parametrize("job_id", [job(1).job_id, None])
+def test_tasks_come_by_pages_however_many_there_are(
+    runner: asyncio.Runner, queue: Queue, job_id: str | None
+) -> None:
+    runner.run(queue.add(job(1), []))
+    tasks = [task(job(1), f"execute-{number}") for number in range(1000)]
+    change = Transition(job=job(1), expected=UNFINISHED, tasks=tuple(tasks))
+    runner.run(queue.apply(change))
+    assert runner.run(queue.tasks(job_id)) == tasks
+    for start, limit in ((0, 1), (0, 200), (1, 199), (150, 500), (990, 100), (1000, 1), (7, 0)):
+        assert runner.run(queue.tasks(job_id, start, limit)) == tasks[start : start + limit]
 
 
 def test_an_unknown_job_has_no_tasks_events_or_row(runner: asyncio.Runner, queue: Queue) -> None:

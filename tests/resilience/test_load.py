@@ -1,12 +1,14 @@
 """Much at once: servers that wait by the hundred, floods of output, of input and of steps."""
 
 import resource
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from pgstrata.system.output import GOES_ON, MOST_LINE_BYTES
 from tests.filesystems import memory_place
 from tests.resilience.engine import Engine, Json, RefusedError
 from tests.resilience.stores import check_it_works, prepared, started, store_in
@@ -67,3 +69,48 @@ def test_no_server_is_started_that_would_take_the_engines_last_descriptors(runni
     assert refused.value.body["code"] == "host_limit"
     assert "files open" in refused.value.body["message"]
     check_it_works(running)
+
+
+# Floods
+
+LONG_BYTES = 24 << 20
+
+
+def peak_bytes(engine: Engine) -> int:
+    """The most memory that an engine has had since ``forget_peak``."""
+    status = Path(f"/proc/{engine.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) << 10
+
+
+def forget_peak(engine: Engine) -> int:
+    """Begin anew to watch an engine's memory; how much it has now."""
+    Path(f"/proc/{engine.pid}/clear_refs").write_text("5")
+    return peak_bytes(engine)
+
+
+def test_a_line_of_any_length_comes_in_pieces_and_takes_little_memory(
+    running: Engine,
+) -> None:
+    check_it_works(running)
+    before = forget_peak(running)
+    job_id = running.submit("-At", "-c", f"select repeat('x', {LONG_BYTES})")
+    events = [event for event in running.events(job_id) if event["type"] == "log"]
+    pieces = [event["message"] for event in events if event["message"].startswith("xxx")]
+    assert len(pieces) > 1
+    for piece in pieces:
+        assert len(piece) <= MOST_LINE_BYTES + len(GOES_ON)
+        assert piece.endswith(GOES_ON) or piece == pieces[-1]
+    assert running.job(job_id)["status"] == "succeeded"
+    assert peak_bytes(running) - before < 2 * LONG_BYTES
+
+
+def test_standard_input_is_not_kept_with_what_changes_and_is_shown(running: Engine) -> None:
+    script = f"select length('{'x' * (LONG_BYTES // 4)}');"
+    job = running.ended(running.submit("-f", "-", stdin=script, plan_only=True))
+    assert job["status"] == "succeeded"
+    with sqlite3.connect(running.store / "pgstrata.db") as database:
+        [(size,)] = database.execute("select max(length(body)) from jobs").fetchall()
+        assert size < len(script)
+        assert database.execute("select count(*) from standard_inputs").fetchall() == [(0,)]
+    database.close()

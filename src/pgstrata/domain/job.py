@@ -65,7 +65,8 @@ class Job(Model, frozen=True, kw_only=True):
     error: ErrorBody | None = None
 
 
-class Task(Model, frozen=True, kw_only=True):
+# There may be tens of thousands, which the collector need not look at: none is part of a circle.
+class Task(Model, frozen=True, kw_only=True, gc=False):
     """A step of a job: what it does, and its status."""
 
     job_id: str

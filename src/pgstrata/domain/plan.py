@@ -100,7 +100,10 @@ class ResolveImageTask(Model, frozen=True, kw_only=True, tag_field="type", tag="
     resolved_image_id: str
 
 
-class StateExecuteTask(Model, frozen=True, kw_only=True, tag_field="type", tag="state_execute"):
+# There may be tens of thousands, which the collector need not look at: none is part of a circle.
+class StateExecuteTask(
+    Model, frozen=True, kw_only=True, gc=False, tag_field="type", tag="state_execute"
+):
     """Making one state from its parent, or finding it in the cache."""
 
     task_id: str

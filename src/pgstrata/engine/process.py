@@ -8,6 +8,7 @@ what still runs is cancelled. Instances stay.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -126,5 +127,7 @@ async def _serve(
                 idle_timeout=idle_timeout,
                 certificate=shown,
             )
+            # What there is by now stays, and the collector keeps everybody waiting to look at it.
+            gc.freeze()
             await server.serve(sockets=[port])
     _log.info("engine stopped")

@@ -16,6 +16,8 @@ FLAG_VALUES: Final = {"false": False, "0": False, "true": True, "1": True, "": T
 
 ID_PREFIX_PATTERN: Final = "^[0-9A-Fa-f]{8,}$"
 SECONDS_PATTERN: Final = "^[0-9]{1,4}$"
+NUMBER_PATTERN: Final = "^[0-9]{1,9}$"
+_NUMBER = re.compile(NUMBER_PATTERN.strip("^$"), re.ASCII)
 _SECONDS = re.compile(SECONDS_PATTERN.strip("^$"), re.ASCII)
 
 _ID_PREFIX = re.compile(ID_PREFIX_PATTERN.strip("^$"))
@@ -31,8 +33,13 @@ def text_parameter(name: str, description: str) -> Parameter:
     return Parameter(name=name, description=description)
 
 
+def number_parameter(name: str, description: str) -> Parameter:
+    """Describe a whole number in the query."""
+    return Parameter(name=name, description=description, pattern=NUMBER_PATTERN)
+
+
 def flag_parameter(name: str, description: str) -> Parameter:
-    """Describe a boolean in the query, false if omitted."""
+    """Describe a boolean in the query, false if omitted and nothing else is said."""
     return Parameter(
         name=name, description=f"{description} Empty means true.", choices=tuple(FLAG_VALUES)
     )
@@ -51,9 +58,9 @@ ID_PREFIX = Parameter(
 )
 
 
-def flag(request: Request, name: str) -> bool:
-    """Read a boolean, False if omitted. Raises ``InvalidArgumentError`` for any other value."""
-    value = request.query_params.get(name, "false")
+def flag(request: Request, name: str, *, omitted: bool = False) -> bool:
+    """Read a boolean, ``omitted`` if it is. Raises ``InvalidArgumentError`` for any other value."""
+    value = request.query_params.get(name, str(omitted).lower())
     if value not in FLAG_VALUES:
         raise InvalidArgumentError(
             f"`{name}` must be true or false.", remedy=f"Write {name}=true, or omit it."
@@ -70,6 +77,17 @@ def seconds(request: Request, name: str) -> int:
             remedy=f"Write {name}=60, or omit it.",
         )
     return int(value)
+
+
+def number(request: Request, name: str) -> int | None:
+    """Read a whole number, None if omitted. Raises ``InvalidArgumentError``."""
+    value = request.query_params.get(name)
+    if value is not None and not _NUMBER.fullmatch(value):
+        raise InvalidArgumentError(
+            f"`{name}` must be a whole number of at most nine digits.",
+            remedy=f"Write {name}=100, or omit it.",
+        )
+    return None if value is None else int(value)
 
 
 def text_filter(request: Request, name: str) -> str | None:

@@ -11,7 +11,7 @@ from pgstrata.domain.job import Event, Job
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import NotFoundError, RangeNotSatisfiableError
 from pgstrata.httpapi import ranges
-from pgstrata.httpapi.answers import answer, list_answer
+from pgstrata.httpapi.answers import answer, answer_with_list, list_answer
 from pgstrata.httpapi.body import read_body
 from pgstrata.httpapi.deletions import DELETE_REPLIES, delete_answer
 from pgstrata.httpapi.errors import error_answer
@@ -20,6 +20,9 @@ from pgstrata.httpapi.parameters import (
     FORCE,
     SECONDS_PATTERN,
     flag,
+    flag_parameter,
+    number,
+    number_parameter,
     path_id,
     seconds,
     text_filter,
@@ -33,10 +36,11 @@ from pgstrata.httpapi.wire import job_accepted, job_entry, job_status, task_entr
 
 async def submit(service: Service, request: Request) -> Response:
     patience = seconds(request, "wait")
+    with_tasks = flag(request, TASKS.name, omitted=True)
     wanted = service.requests.read(await read_body(request))
     job = await service.jobs.submit(wanted, patience=patience or 0)
     if patience and job.status.terminal:
-        return await _status_answer(service, job)
+        return await _status_answer(service, job, with_tasks=with_tasks)
     accepted = job_accepted(job, service.jobs.queue_position(job.job_id))
     return answer(accepted, 201, headers={"Location": accepted.status_url})
 
@@ -44,13 +48,13 @@ async def submit(service: Service, request: Request) -> Response:
 async def list_jobs(service: Service, request: Request) -> Response:
     prefix = text_filter(request, "job") or ""
     jobs = await service.jobs.list_jobs(prefix=prefix.lower())
-    return list_answer(
-        request, [job_entry(job, service.jobs.queue_position(job.job_id)) for job in jobs]
-    )
+    placed = [(job, service.jobs.queue_position(job.job_id)) for job in jobs]
+    return list_answer(request, placed, lambda each: job_entry(*each))
 
 
 async def get_job(service: Service, request: Request) -> Response:
-    return await _status_answer(service, await _known_job(service, request))
+    with_tasks = flag(request, TASKS.name, omitted=True)
+    return await _status_answer(service, await _known_job(service, request), with_tasks=with_tasks)
 
 
 async def delete_job(service: Service, request: Request) -> Response:
@@ -65,7 +69,7 @@ async def cancel_job(service: Service, request: Request) -> Response:
     if job.status.terminal:
         return await _status_answer(service, job)
     # Accepted even if the job has ended by now, hence 202.
-    return await _status_answer(service, await service.jobs.cancel(job.job_id), 202)
+    return await _status_answer(service, await service.jobs.cancel(job.job_id), status=202)
 
 
 async def follow_events(service: Service, request: Request) -> ASGIApp:
@@ -81,9 +85,11 @@ async def follow_events(service: Service, request: Request) -> ASGIApp:
 
 async def list_tasks(service: Service, request: Request) -> Response:
     job_id = text_filter(request, "job")
-    tasks = await service.jobs.list_tasks(job_id)
+    tasks = await service.jobs.list_tasks(
+        job_id, number(request, START.name) or 0, number(request, LIMIT.name)
+    )
     jobs = {job.job_id: job for job in await service.jobs.list_jobs(prefix=job_id or "")}
-    return list_answer(request, [task_entry(task, jobs.get(task.job_id)) for task in tasks])
+    return list_answer(request, tasks, lambda task: task_entry(task, jobs.get(task.job_id)))
 
 
 async def _known_job(service: Service, request: Request) -> Job:
@@ -96,9 +102,12 @@ async def _known_job(service: Service, request: Request) -> Job:
     return job
 
 
-async def _status_answer(service: Service, job: Job, status: int = 200) -> Response:
-    tasks = await service.jobs.list_tasks(job.job_id)
-    return answer(job_status(job, tasks, service.jobs.queue_position(job.job_id)), status)
+async def _status_answer(
+    service: Service, job: Job, *, with_tasks: bool = True, status: int = 200
+) -> Response:
+    tasks = await service.jobs.list_tasks(job.job_id) if with_tasks else []
+    shown = job_status(job, service.jobs.queue_position(job.job_id))
+    return answer_with_list(shown, "tasks", [task.spec for task in tasks], status)
 
 
 def _unsatisfiable(job: Job, count: int) -> Response:
@@ -111,6 +120,11 @@ def _unsatisfiable(job: Job, count: int) -> Response:
 
 
 _JOB_ID = path_id("The job's id.")
+TASKS = flag_parameter(
+    "tasks", "Whether the job is shown with its tasks, of which there may be many; true if omitted."
+)
+START = number_parameter("start", "The number of the first task, counted from 0; 0 if omitted.")
+LIMIT = number_parameter("limit", "How many tasks at most; all if omitted.")
 
 OPERATIONS: Final = (
     Operation(
@@ -125,6 +139,7 @@ OPERATIONS: Final = (
                 description="For how many seconds to wait for the job to end.",
                 pattern=SECONDS_PATTERN,
             ),
+            TASKS,
         ),
         body=PrepareRequest,
         replies=(
@@ -154,7 +169,7 @@ OPERATIONS: Final = (
         name="getJob",
         handler=get_job,
         summary="One job with its tasks and its result",
-        parameters=(_JOB_ID,),
+        parameters=(_JOB_ID, TASKS),
         replies=(Reply(status=200, description="The job.", body=JobStatus),),
         refusals=(404,),
     ),
@@ -230,7 +245,7 @@ OPERATIONS: Final = (
         name="listTasks",
         handler=list_tasks,
         summary="The tasks of one job, or of all",
-        parameters=(text_parameter("job", "Only the tasks of the job with this id."),),
+        parameters=(text_parameter("job", "Only the tasks of the job with this id."), START, LIMIT),
         replies=(Reply(status=200, description="The tasks.", body=TaskEntry, shape="list"),),
     ),
 )

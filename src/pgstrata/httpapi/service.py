@@ -40,8 +40,13 @@ class Jobs(Protocol):
     async def list_jobs(self, *, prefix: str = "") -> list[Job]:
         """The jobs whose id starts with ``prefix``, newest first."""
 
-    async def list_tasks(self, job_id: str | None = None) -> list[Task]:
-        """The tasks of one job in their order, or of all jobs, newest job first."""
+    async def list_tasks(
+        self, job_id: str | None = None, start: int = 0, limit: int | None = None
+    ) -> list[Task]:
+        """The tasks of one job in their order, or of all jobs, newest job first.
+
+        From the one with number ``start`` on, counted from 0, at most ``limit``.
+        """
 
     async def cancel(self, job_id: str) -> Job:
         """Request a job's cancellation. Returns the job as it is now. Raises ``NotFoundError``."""

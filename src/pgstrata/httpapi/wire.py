@@ -44,12 +44,11 @@ def job_accepted(job: Job, queue_place: int | None) -> JobAccepted:
     )
 
 
-def job_status(job: Job, tasks: list[Task], queue_place: int | None) -> JobStatus:
-    """Make the view of a job with its tasks."""
+def job_status(job: Job, queue_place: int | None) -> JobStatus:
+    """Make the view of a job, without its tasks."""
     return JobStatus(
         **_head(job),
         queue_place=queue_place,
-        tasks=tuple(task.spec for task in tasks),
         result=job.result,
         error=job.error,
     )

@@ -47,6 +47,7 @@ from pgstrata.prepare.runner import JobRunner, Submission
 from pgstrata.queue.base import Queue
 from pgstrata.settings import JobLimits
 from pgstrata.system.cancellation import cancel, finish
+from pgstrata.system.computing import compute
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ class JobCoordinator:
         check_on_error(kind, request)
         _check_instance_name(request)
         request = replace(request, settings=server_settings.check(request.settings))
-        arguments = kind.normalize(request)
+        arguments = await compute(_words(request), lambda: kind.normalize(request))
         if start is not None:
             request = _from_state(request, start)
         image = await self._executor.resolve_image(request.image_id)
@@ -410,6 +411,11 @@ def _from_state(request: PrepareRequest, start: State) -> PrepareRequest:
         start_from=start.state_id,
         settings={**start.settings, **request.settings},
     )
+
+
+def _words(request: PrepareRequest) -> int:
+    """How many words the fields of a request's kind have."""
+    return sum(len(each) for each in request.fields.values() if isinstance(each, list))
 
 
 def _check_instance_name(request: PrepareRequest) -> None:

@@ -203,6 +203,10 @@ class JobLog:
             raise OvertakenError(job_id)
         return job
 
+    async def stdin(self, job_id: str) -> str | None:
+        """See ``Queue.stdin``."""
+        return await self._queue.stdin(job_id)
+
     async def tasks(self, job_id: str) -> tuple[Task, ...]:
         """Load a job's tasks."""
         return tuple(await self._queue.tasks(job_id))

@@ -53,9 +53,11 @@ class Manager:
         """The jobs whose id starts with ``prefix``, newest first."""
         return await self._queue.jobs(prefix=prefix)
 
-    async def list_tasks(self, job_id: str | None = None) -> list[Task]:
-        """One job's tasks in order, or all jobs', newest job first."""
-        return await self._queue.tasks(job_id)
+    async def list_tasks(
+        self, job_id: str | None = None, start: int = 0, limit: int | None = None
+    ) -> list[Task]:
+        """See ``Queue.tasks``."""
+        return await self._queue.tasks(job_id, start, limit)
 
     async def events_since(self, job_id: str, start: int, limit: int | None = None) -> list[Event]:
         """See ``JobLog.events_since``."""

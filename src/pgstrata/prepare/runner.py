@@ -38,6 +38,7 @@ from pgstrata.prepare.task_list import TaskList
 from pgstrata.prepare.task_log import TaskLog, open_task_log
 from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import finish
+from pgstrata.system.computing import compute
 
 
 class Submission(NamedTuple):
@@ -187,35 +188,39 @@ class JobRunner:
             image = await self._executor.resolve_image(run.job.request.image_id)
             ref = run.job.request.start_from
             start = None if ref is None else await self._executor.find_state(ref)
-        chain = self._chain(run.job.request, image, steps, start)
+        request, size = run.job.request, len(steps)
+        chain = await compute(size, lambda: self._chain(request, image, steps, start))
         # From before the cached states are looked up until the instance exists.
         run.lease_id = await self._executor.acquire(chain.held)
         done, cached = await self._find_cached(run, chain)
-        specs = planner.tasks(
-            run.job.request,
-            chain,
-            cached,
-            await self._explain(chain, cached),
-            await self._failures(run, [each for each in chain.state_ids if each in cached]),
-        )
+        why = await self._explain(chain, cached)
+        failures = await self._failures(run, [each for each in chain.state_ids if each in cached])
+        specs = await compute(size, lambda: planner.tasks(request, chain, cached, why, failures))
         before = [task.spec for task in run.tasks]
         drift = planner.drift(before, specs) if run.job.signature is not None else None
         run.chain = chain
         run.positions = {state_id: step for step, state_id in enumerate(chain.state_ids)}
-        if run.job.signature is not None and drift is None:
+        job, now = run.job, utc_now()
+        if job.signature is not None and drift is None:
+            known = tuple(run.tasks)
             run.record(
-                transitions.resumed(run.job, tuple(run.tasks), specs, done=done, now=utc_now())
+                await compute(
+                    size, lambda: transitions.resumed(job, known, specs, done=done, now=now)
+                )
             )
             return
         run.record(
-            transitions.planned(
-                run.job,
-                specs,
-                done=done,
-                image_id=chain.image_id,
-                signature=_signature(run.job.request, chain),
-                now=utc_now(),
-                drift=drift,
+            await compute(
+                size,
+                lambda: transitions.planned(
+                    job,
+                    specs,
+                    done=done,
+                    image_id=chain.image_id,
+                    signature=_signature(request, chain),
+                    now=now,
+                    drift=drift,
+                ),
             )
         )
         await self._retention.trim(run.job.signature)
@@ -244,7 +249,7 @@ class JobRunner:
         start: State | None,
     ) -> Explanation:
         """Say whether the request's last state is cached, and why."""
-        chain = self._chain(request, image, steps, start)
+        chain = await compute(len(steps), lambda: self._chain(request, image, steps, start))
         lease_id = await self._executor.acquire(chain.held)
         try:
             clean = await self._executor.count_clean(chain.state_ids)
@@ -252,7 +257,7 @@ class JobRunner:
             why = await self._explain(chain, cached)
         finally:
             await finish(self._executor.release(lease_id))
-        tasks = planner.tasks(request, chain, cached, why)
+        tasks = await compute(len(steps), lambda: planner.tasks(request, chain, cached, why))
         executing = tuple(task for task in tasks if isinstance(task, StateExecuteTask))
         decisive = executing[min(clean, len(executing) - 1)]
         assert decisive.reason is not None
@@ -277,9 +282,9 @@ class JobRunner:
         """Explain why each state is cached or not. Costs a read only if one is missing."""
         evidence = Evidence()
         if missing := reasons.missing(chain, cached):
-            first = reasons.first_missing(chain, cached)
+            first = await compute(len(chain.steps), lambda: reasons.first_missing(chain, cached))
             evidence = await self._executor.evidence(missing, first)
-        return reasons.explain(chain, cached, evidence)
+        return await compute(len(chain.steps), lambda: reasons.explain(chain, cached, evidence))
 
     async def _failures(self, run: _Run, state_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """What failed when states were made. Costs a read only if steps went on after errors."""
@@ -290,8 +295,11 @@ class JobRunner:
     async def _reread_steps(self, run: _Run) -> Sequence[Step]:
         """Make the steps from the current inputs, which may take a while."""
         await self._flush(run)
+        request = run.job.request
+        if (stdin := await self._job_log.stdin(run.job.job_id)) is not None:
+            request = replace(request, stdin=stdin)
         async with self._open_log(run.tasks.first):
-            return await run.kind.steps(run.job.request, run.sources)
+            return await run.kind.steps(request, run.sources)
 
     # The tasks
 

@@ -225,7 +225,9 @@ def merge(first: Transition, second: Transition) -> Transition:
 
 def tasks_after(tasks: Sequence[Task], transition: Transition) -> tuple[Task, ...]:
     """Return a job's tasks after a transition."""
-    kept = {} if transition.replace_tasks else {task.task_id: task for task in tasks}
+    if transition.replace_tasks:
+        return transition.tasks
+    kept = {task.task_id: task for task in tasks}
     return tuple((kept | {task.task_id: task for task in transition.tasks}).values())
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from pgstrata.domain.job import Event, Job, Task, Transition
 from pgstrata.domain.model import Model
 
@@ -29,6 +31,8 @@ class Kept(Model, frozen=True, kw_only=True):
 
 class Queue(Protocol):
     """Stores jobs with their tasks and events.
+
+    The jobs that it returns are without their requests' standard input, which may be large.
 
     Every method that writes is one transaction, which survives a kill completely or not at all. The
     end of a job survives a power cut as well, with all that was written before it.
@@ -56,6 +60,9 @@ class Queue(Protocol):
     async def get(self, job_id: str) -> Job | None:
         """The job, or None."""
 
+    async def stdin(self, job_id: str) -> str | None:
+        """The standard input of the request of a job that has not ended; None if it has none."""
+
     async def jobs(self, *, prefix: str = "") -> list[Job]:
         """The jobs whose id starts with ``prefix``, newest first."""
 
@@ -80,8 +87,13 @@ class Queue(Protocol):
         The first to finish first. The time this takes does not grow with what jobs said.
         """
 
-    async def tasks(self, job_id: str | None = None) -> list[Task]:
-        """The tasks of one job in their order, or of all jobs, newest job first."""
+    async def tasks(
+        self, job_id: str | None = None, start: int = 0, limit: int | None = None
+    ) -> list[Task]:
+        """The tasks of one job in their order, or of all jobs, newest job first.
+
+        From the one with number ``start`` on, counted from 0, at most ``limit``.
+        """
 
     async def events(
         self,
@@ -105,6 +117,13 @@ class Queue(Protocol):
 
         Returns False, and removes nothing, if it has not ended or is unknown.
         """
+
+
+def without_stdin(job: Job) -> Job:
+    """Return the job as a queue keeps it."""
+    if job.request.stdin is None:
+        return job
+    return replace(job, request=replace(job.request, stdin=None))
 
 
 def up_to(max_bytes: int | None, events: Iterable[Event]) -> list[Event]:

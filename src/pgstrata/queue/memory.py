@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 
 from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import JobCounts, Kept, up_to
+from pgstrata.queue.base import JobCounts, Kept, up_to, without_stdin
 
 
 @dataclass
@@ -17,6 +18,7 @@ class _Entry:
     job: Job
     tasks: dict[str, Task] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    stdin: str | None = None
 
 
 class MemoryQueue:
@@ -36,7 +38,9 @@ class MemoryQueue:
             raise ConflictError(
                 f"job {job.job_id} exists already", remedy="give the new job a unique id"
             )
-        self._entries[job.job_id] = _Entry(job, events=list(events))
+        self._entries[job.job_id] = _Entry(
+            without_stdin(job), events=list(events), stdin=job.request.stdin
+        )
         self._note_end(job)
 
     async def apply(self, transition: Transition) -> bool:
@@ -44,7 +48,7 @@ class MemoryQueue:
         if entry is None or entry.job.status not in transition.expected:
             return False
         entry.job = msgspec.structs.replace(
-            transition.job,
+            without_stdin(transition.job),
             cancel_requested=transition.job.cancel_requested or entry.job.cancel_requested,
         )
         if transition.replace_tasks:
@@ -74,6 +78,10 @@ class MemoryQueue:
     async def get(self, job_id: str) -> Job | None:
         entry = self._entries.get(job_id)
         return None if entry is None else entry.job
+
+    async def stdin(self, job_id: str) -> str | None:
+        entry = self._unfinished_entry(job_id)
+        return None if entry is None else entry.stdin
 
     async def jobs(self, *, prefix: str = "") -> list[Job]:
         return [
@@ -117,12 +125,16 @@ class MemoryQueue:
                 surplus.append(job_id)
         return surplus[::-1]
 
-    async def tasks(self, job_id: str | None = None) -> list[Task]:
-        if job_id is None:
-            entries = reversed(self._entries.values())
-            return [task for entry in entries for task in entry.tasks.values()]
-        entry = self._entries.get(job_id)
-        return [] if entry is None else list(entry.tasks.values())
+    async def tasks(
+        self, job_id: str | None = None, start: int = 0, limit: int | None = None
+    ) -> list[Task]:
+        found = (
+            task
+            for entry in reversed(self._entries.values())
+            if job_id in (None, entry.job.job_id)
+            for task in entry.tasks.values()
+        )
+        return list(islice(found, start, None if limit is None else start + limit))
 
     async def events(
         self,
@@ -157,3 +169,4 @@ class MemoryQueue:
         self._finished.pop(job.job_id, None)
         if job.status.terminal:
             self._finished[job.job_id] = None
+            self._entries[job.job_id].stdin = None

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from sqlite3 import Connection
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import ConflictError
-from pgstrata.queue.base import JobCounts, Kept, up_to
+from pgstrata.queue.base import JobCounts, Kept, up_to, without_stdin
 from pgstrata.sqlite.database import Database
 
 _encode = msgspec.json.Encoder().encode
@@ -22,6 +23,9 @@ _ADD_JOB = """
     INSERT INTO jobs (job_id, status, signature, cancel_requested, body)
     VALUES (:job_id, :status, :signature, :cancel_requested, :body)
 """
+_ADD_STDIN = "INSERT INTO standard_inputs (job_id, text) VALUES (?, ?)"
+_REMOVE_STDIN = "DELETE FROM standard_inputs WHERE job_id = ?"
+_STDIN = "SELECT text FROM standard_inputs WHERE job_id = ?"
 _CHANGE_JOB = """
     UPDATE jobs SET
         status = :status,
@@ -91,14 +95,18 @@ _COUNT_UNFINISHED = """
     SELECT status, COUNT(*) FROM jobs WHERE finish_number IS NULL GROUP BY status
 """
 _COUNT_FINISHED = "SELECT COUNT(*) FROM jobs WHERE finish_number IS NOT NULL"
-_TASKS_OF_JOB = "SELECT body FROM tasks WHERE job_id = ? ORDER BY seq"
+_TASKS_OF_JOB = """
+    SELECT body FROM tasks WHERE job_id = :job_id ORDER BY seq LIMIT :limit OFFSET :start
+"""
 _TASKS = """
     SELECT tasks.body FROM jobs JOIN tasks USING (job_id) ORDER BY jobs.seq DESC, tasks.seq
+    LIMIT :limit OFFSET :start
 """
 _EVENTS = "SELECT body FROM events WHERE job_id = ? AND number >= ? ORDER BY number LIMIT ?"
 _COUNT_EVENTS = "SELECT COALESCE(MAX(number) + 1, 0) FROM events WHERE job_id = ?"
 
 _NO_LIMIT = -1
+_FEW_TASKS = 200
 _LAST_CHARACTER = "\U0010ffff"
 
 Value = str | int | float | bytes | None
@@ -120,6 +128,8 @@ class SqliteQueue:
                 raise ConflictError(
                     f"job {job.job_id} exists already", remedy="give the new job a unique id"
                 ) from error
+            if job.request.stdin is not None:
+                connection.execute(_ADD_STDIN, (job.job_id, job.request.stdin))
             _append(connection, job.job_id, events)
             _finish_if_terminal(connection, job)
 
@@ -169,6 +179,13 @@ class SqliteQueue:
 
         return await self._database.look_up(question)
 
+    async def stdin(self, job_id: str) -> str | None:
+        def question(connection: Connection) -> str | None:
+            found = connection.execute(_STDIN, (job_id,)).fetchone()
+            return None if found is None else str(found[0])
+
+        return await self._database.read(question)
+
     async def jobs(self, *, prefix: str = "") -> list[Job]:
         if not prefix:
             return await self._jobs(_JOBS)
@@ -214,17 +231,25 @@ class SqliteQueue:
             lambda connection: [job_id for (job_id,) in connection.execute(_SURPLUS, bounds)]
         )
 
-    async def tasks(self, job_id: str | None = None) -> list[Task]:
-        def question(connection: Connection) -> list[Task]:
+    async def tasks(
+        self, job_id: str | None = None, start: int = 0, limit: int | None = None
+    ) -> list[Task]:
+        def question(connection: Connection, most: int | None = limit) -> list[Task]:
+            bounds = {"start": start, "limit": _NO_LIMIT if most is None else most}
             rows = (
-                connection.execute(_TASKS)
+                connection.execute(_TASKS, bounds)
                 if job_id is None
-                else connection.execute(_TASKS_OF_JOB, (job_id,))
+                else connection.execute(_TASKS_OF_JOB, {"job_id": job_id, **bounds})
             )
             return [_decode_task(body) for (body,) in rows]
 
-        ask = self._database.read if job_id is None else self._database.look_up
-        return await ask(question)
+        if job_id is not None:
+            # Most jobs have a few tasks.
+            most = _FEW_TASKS if limit is None else min(limit, _FEW_TASKS)
+            found = await self._database.look_up(partial(question, most=most))
+            if len(found) < _FEW_TASKS or most == limit:
+                return found
+        return await self._database.read(question)
 
     async def events(
         self,
@@ -269,7 +294,7 @@ def _columns(job: Job) -> dict[str, Value]:
         "status": job.status,
         "signature": job.signature,
         "cancel_requested": job.cancel_requested,
-        "body": _encode(job),
+        "body": _encode(without_stdin(job)),
     }
 
 
@@ -303,6 +328,7 @@ def _finish_if_terminal(connection: Connection, job: Job) -> None:
     if job.status.terminal:
         finished = (job.finished_at or job.created_at).timestamp()
         connection.execute(_FINISH_JOB, {"job_id": job.job_id, "finished": finished})
+        connection.execute(_REMOVE_STDIN, (job.job_id,))
 
 
 def _append(connection: Connection, job_id: str, events: Sequence[Event]) -> None:

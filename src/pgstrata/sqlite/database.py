@@ -34,6 +34,7 @@ V = TypeVar("V")
 BUSY_SECONDS = 5.0
 """How long to wait while another program locks the database."""
 
+_FEW_KEYS = 200
 _SWITCH_PAUSE_SECONDS = 0.005
 
 _TROUBLES: dict[int, tuple[str, str]] = {
@@ -118,12 +119,14 @@ class Database:
         """
         return await self._run("BEGIN", question)
 
-    async def look_up(self, question: Callable[[Connection], T]) -> T:
+    async def look_up(self, question: Callable[[Connection], T], *, keys: int = 1) -> T:
         """Run a query for a few rows by their keys, directly in the event loop.
 
         With WAL this never waits, and is faster than handing it to a thread. Otherwise like
-        ``read``.
+        ``read``, and so it is if there are many ``keys``.
         """
+        if keys > _FEW_KEYS:
+            return await self.read(question)
         self._check_open()
         try:
             return _in_transaction(self._reader, "BEGIN", question)

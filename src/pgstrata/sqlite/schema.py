@@ -331,6 +331,15 @@ MIGRATIONS: tuple[Migration, ...] = (
         # States have names, too. That none is an instance's as well is seen to by the store.
         "ALTER TABLE states ADD COLUMN name TEXT",
         "CREATE UNIQUE INDEX states_name ON states (name) WHERE name IS NOT NULL",
+        # A page of a job's tasks is read without sorting all of them.
+        "CREATE INDEX tasks_in_order ON tasks (job_id, seq)",
+        # The standard input of a job's request, which may be large, until the job has ended.
+        """
+        CREATE TABLE standard_inputs (
+            job_id TEXT PRIMARY KEY REFERENCES jobs (job_id) ON DELETE CASCADE,
+            text TEXT NOT NULL
+        )
+        """,
     ),
     (
         # A warm server had an id before anybody asked for it, so ids do not follow from jobs.

@@ -184,21 +184,25 @@ class SqliteStore:
         return await self._states(_with_prefix(filters, "state_id", id_prefix))
 
     async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
-        ids = sqlite_cache.listed(list(state_ids))
+        keys = list(state_ids)
+        ids = sqlite_cache.listed(keys)
         return await self._database.look_up(
             lambda connection: frozenset(
                 state_id for (state_id,) in connection.execute(_EXISTING_STATES, (ids,))
-            )
+            ),
+            keys=len(keys),
         )
 
     async def evidence(self, state_ids: Collection[str], step: StepRecord | None) -> Evidence:
         return await self._database.look_up(
-            lambda connection: sqlite_evidence.evidence(connection, state_ids, step)
+            lambda connection: sqlite_evidence.evidence(connection, state_ids, step),
+            keys=len(state_ids),
         )
 
     async def failures(self, state_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         return await self._database.look_up(
-            lambda connection: sqlite_evidence.failures(connection, state_ids)
+            lambda connection: sqlite_evidence.failures(connection, state_ids),
+            keys=len(state_ids),
         )
 
     async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:

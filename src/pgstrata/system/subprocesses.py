@@ -21,8 +21,8 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import IO, TypedDict
@@ -34,6 +34,7 @@ from pgstrata.system.cancellation import finish
 from pgstrata.system.cell import spawning
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Spawner, Started
+from pgstrata.system.computing import compute
 from pgstrata.system.orphans import GRACE_SECONDS
 from pgstrata.system.output import TAIL_LINES, Lines, OnLine, OutputSink, Stream
 
@@ -128,15 +129,16 @@ async def stream(
     ``ProgramError`` if the program cannot be started.
     """
     mark = orphans.new_mark()
-    with _input_file(stdin) as source, faults.step("program.spawn"):
-        process = _start(
-            argv,
-            stdin=source,
-            output=subprocess.PIPE,
-            cwd=cwd,
-            env=(os.environ if env is None else dict(env)) | {orphans.MARK: mark},
-            user=user,
-        )
+    async with _input_file(stdin) as source:
+        with faults.step("program.spawn"):
+            process = _start(
+                argv,
+                stdin=source,
+                output=subprocess.PIPE,
+                cwd=cwd,
+                env=(os.environ if env is None else dict(env)) | {orphans.MARK: mark},
+                user=user,
+            )
     async with _owned(process, mark) as program:
         outlets = [
             _Outlet(pipe, name, on_output)
@@ -167,8 +169,9 @@ async def stream_in_cell(
     """
     marked = cell._replace(env=cell.env | {orphans.MARK: orphans.new_mark()})
     async with AsyncExitStack() as stack:
-        with _input_file(stdin) as source, faults.step("program.spawn"):
-            started, outputs = _start_in_cell(spawner, marked, source, stack)
+        async with _input_file(stdin) as source:
+            with faults.step("program.spawn"):
+                started, outputs = _start_in_cell(spawner, marked, source, stack)
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(started.pidfd, ended.set)
@@ -310,8 +313,8 @@ def _start(
         raise ProgramError(message) from error
 
 
-@contextmanager
-def _input_file(stdin: bytes | Path | None) -> Iterator[IO[bytes] | int]:
+@asynccontextmanager
+async def _input_file(stdin: bytes | Path | None) -> AsyncIterator[IO[bytes] | int]:
     """Standard input: an unnamed file, which a program need not read to its end, or a given one."""
     if stdin is None:
         yield subprocess.DEVNULL
@@ -321,7 +324,7 @@ def _input_file(stdin: bytes | Path | None) -> Iterator[IO[bytes] | int]:
             yield file
         return
     with tempfile.TemporaryFile() as file:
-        file.write(stdin)
+        await compute(len(stdin) // _CHUNK_BYTES, partial(file.write, stdin))
         file.seek(0)
         yield file
 

@@ -1,5 +1,6 @@
 """Names made of content."""
 
+import hashlib
 import re
 from itertools import combinations
 
@@ -104,3 +105,10 @@ def test_a_list_made_in_pieces_has_the_digest_it_has_as_a_whole(
 ) -> None:
     items *= times
     assert list_digest(title, iter(items)) == digest([title, items])
+
+
+@pytest.mark.parametrize("text", ["x", "é", "🐘", '"', "\\", "\n", "\ud83d\ude00"])
+@pytest.mark.parametrize("odd", ["", "."])
+def test_a_long_text_has_the_digest_of_its_encoding(text: str, odd: str) -> None:
+    long = odd + text * 150_000
+    assert identity.digest(long) == hashlib.sha256(identity.canonical(long)).hexdigest()

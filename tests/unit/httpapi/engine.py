@@ -203,9 +203,12 @@ class MemoryEngine:
     async def list_jobs(self, *, prefix: str = "") -> list[Job]:
         return [job for job in self.jobs.values() if job.job_id.startswith(prefix)]
 
-    async def list_tasks(self, job_id: str | None = None) -> list[Task]:
+    async def list_tasks(
+        self, job_id: str | None = None, start: int = 0, limit: int | None = None
+    ) -> list[Task]:
         ids = list(self.jobs) if job_id is None else [job_id]
-        return [task for each in ids for task in self.all_tasks.get(each, [])]
+        found = [task for each in ids for task in self.all_tasks.get(each, [])]
+        return found[start:][:limit]
 
     async def cancel(self, job_id: str) -> Job:
         job = self._known(job_id)

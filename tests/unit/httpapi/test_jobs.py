@@ -4,8 +4,10 @@ import asyncio
 from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.domain.job import Status
+from pgstrata.httpapi.answers import PIECE_ITEMS
 from tests.unit.httpapi.driver import Client, scenario
 from tests.unit.httpapi.engine import MemoryEngine
 from tests.unit.httpapi.samples import IMAGE, STATE_ID
@@ -329,3 +331,54 @@ async def test_tasks_of_all_jobs_are_listed_when_none_is_named(
     listed = (await client.get("/v1/tasks")).json()
     assert {task["job_id"] for task in listed} == {job.job_id for job in jobs}
     assert (await client.get(f"/v1/tasks?job={UNKNOWN}")).json() == []
+
+
+async def job_of_many_steps(engine: MemoryEngine, steps: int) -> str:
+    """The id of a finished job of so many steps."""
+    job_id = (await engine.job(status=Status.SUCCEEDED)).job_id
+    plan, resolving, step, last = engine.all_tasks[job_id]
+    many = [
+        replace(step, spec=replace(step.spec, task_id=f"execute-{number}"))
+        for number in range(steps)
+    ]
+    engine.all_tasks[job_id] = [plan, resolving, *many, last]
+    return job_id
+
+
+@pytest.mark.parametrize("steps", [PIECE_ITEMS - 3, PIECE_ITEMS - 2, 3 * PIECE_ITEMS + 1])
+@scenario
+async def test_however_many_tasks_a_job_has_it_is_shown_with_all_of_them_unless_without(
+    engine: MemoryEngine, client: Client, steps: int
+) -> None:
+    job_id = await job_of_many_steps(engine, steps)
+    whole = (await client.get(f"{JOBS}/{job_id}")).json()
+    ids = ["plan", "resolve-image", *(f"execute-{n}" for n in range(steps)), "prepare-instance"]
+    assert [task["task_id"] for task in whole["tasks"]] == ids
+    for query in ("tasks=true", "tasks"):
+        assert (await client.get(f"{JOBS}/{job_id}?{query}")).json() == whole
+    del whole["tasks"]
+    assert (await client.get(f"{JOBS}/{job_id}?tasks=false")).json() == whole
+    lines = await client.get(f"/v1/tasks?job={job_id}", accept="application/x-ndjson")
+    listed = (await client.get(f"/v1/tasks?job={job_id}")).json()
+    assert [task["task_id"] for task in listed] == ids
+    assert lines.lines() == listed
+
+
+@scenario
+async def test_tasks_are_listed_by_pages(engine: MemoryEngine, client: Client) -> None:
+    job_id = await job_of_many_steps(engine, 600)
+    listed = (await client.get(f"/v1/tasks?job={job_id}")).json()
+    pages: list[object] = []
+    while page := (await client.get(f"/v1/tasks?job={job_id}&start={len(pages)}&limit=250")).json():
+        assert len(page) <= 250
+        pages += page
+    assert pages == listed
+    assert (await client.get("/v1/tasks?limit=0")).json() == []
+
+
+@pytest.mark.parametrize("query", ["start=-1", "limit=x", "limit=", "limit=1e3", "start=\u0661"])
+@scenario
+async def test_an_odd_page_is_refused(engine: MemoryEngine, client: Client, query: str) -> None:
+    answer = await client.get(f"/v1/tasks?{quote(query, safe='=')}")
+    assert answer.status == 400
+    assert answer.json()["code"] == "invalid_argument"

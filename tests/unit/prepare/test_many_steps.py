@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.api.codec import decode, encode
 from pgstrata.api.jobs import JobStatus
@@ -41,7 +42,8 @@ async def status(heart: Heart, job_id: str) -> JobStatus:
     """The job as a client is told."""
     job, tasks = await heart.manager.get(job_id), await heart.manager.list_tasks(job_id)
     assert job is not None
-    return decode(encode(job_status(job, list(tasks), None)), JobStatus)
+    shown = replace(job_status(job, None), tasks=tuple(task.spec for task in tasks))
+    return decode(encode(shown), JobStatus)
 
 
 async def watched(heart: Heart, job_id: str) -> list[Report]:
