@@ -375,6 +375,9 @@ class CacheEnforcementUnavailableError(PgstrataError):
 class BodyTooLargeError(PgstrataError):
     """The request's body is larger than the engine accepts."""
 
+    MOST_BYTES: ClassVar = 64 << 20
+    """It contains all of a job's standard input."""
+
     code = "body_too_large"
     http_status = 413
     exit_code = 2

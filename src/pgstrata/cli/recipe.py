@@ -11,7 +11,7 @@ from pgstrata.cli.models import import_msgspec
 from pgstrata.cli.options import Given, setting_option
 from pgstrata.config.keys import OWN, read
 from pgstrata.domain.durations import parse_positive
-from pgstrata.errors import InvalidArgumentError, InvalidNameError
+from pgstrata.errors import BodyTooLargeError, InvalidArgumentError, InvalidNameError
 from pgstrata.kinds.formats import BEGINNING, recognise
 from pgstrata.kinds.plugin import Caller, KindPlugin, Option
 from pgstrata.system import environment
@@ -134,7 +134,14 @@ def _server_setting(text: str) -> tuple[str, str]:
 
 
 def _standard_input() -> str:
-    given = sys.stdin.buffer.read()
+    most = BodyTooLargeError.MOST_BYTES
+    # Of what may be without end, no more is read than shows that it is too much.
+    given = sys.stdin.buffer.read(most + 1)
+    if len(given) > most:
+        raise BodyTooLargeError(
+            f"standard input is larger than {most >> 20} MiB",
+            remedy="write it to a file and name that: -f FILE",
+        )
     if not given.strip():
         raise standard_input.empty()
     if found := recognise(given[:BEGINNING]):

@@ -8,8 +8,7 @@ from starlette.requests import Request
 
 from pgstrata.errors import BodyTooLargeError, InvalidArgumentError
 
-MAX_BODY_BYTES: Final = 64 * 2**20
-"""The request contains all of a job's standard input."""
+MAX_BODY_BYTES: Final = BodyTooLargeError.MOST_BYTES
 
 T = TypeVar("T")
 

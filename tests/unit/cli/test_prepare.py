@@ -127,6 +127,17 @@ def test_standard_input_travels_with_the_request(
     assert fake.submitted["stdin"] == "select 'ü'"
 
 
+def test_of_standard_input_without_end_only_so_much_is_read_as_could_be_sent(
+    fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/zero").open() as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        ran = pgstrata("prepare:psql", "--", "-f", "-")
+    assert ran.exit_code == 2
+    assert ran.err.startswith("error: standard input is larger than 64 MiB\nhint: ")
+    assert fake.requests("POST", "/v1/prepare-jobs") == []
+
+
 def test_standard_input_that_is_not_utf8_is_refused(
     fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
