@@ -35,7 +35,7 @@ from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.task_list import TaskList
-from pgstrata.prepare.task_log import TaskLog, open_task_log
+from pgstrata.prepare.task_log import Room, TaskLog, open_task_log
 from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import finish
 from pgstrata.system.computing import compute
@@ -70,6 +70,7 @@ class _Run:
     """The step that makes each state of the chain, counted from 0."""
     damages: int = 0
     """How often a state was found to be damaged, and the job planned again."""
+    log_room: Room = field(default_factory=Room)
     pending: Transition | None = None
     """What is recorded but not stored yet."""
 
@@ -298,7 +299,7 @@ class JobRunner:
         request = run.job.request
         if (stdin := await self._job_log.stdin(run.job.job_id)) is not None:
             request = replace(request, stdin=stdin)
-        async with self._open_log(run.tasks.first):
+        async with self._open_log(run, run.tasks.first):
             return await run.kind.steps(request, run.sources)
 
     # The tasks
@@ -383,14 +384,14 @@ class JobRunner:
         """Store the start of a task with everything pending, and keep a log until its end."""
         running = replace(task, status=Status.RUNNING)
         await self._flush(run, transitions.tasks_moved(run.job, [running], utc_now()))
-        async with self._open_log(running) as task_log:
+        async with self._open_log(run, running) as task_log:
             yield task_log
 
     @asynccontextmanager
-    async def _open_log(self, task: Task) -> AsyncIterator[TaskLog]:
+    async def _open_log(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
         append = partial(self._job_log.append, task.job_id)
         async with open_task_log(
-            task, append, heartbeat_seconds=self._heartbeat_seconds
+            task, append, run.log_room, heartbeat_seconds=self._heartbeat_seconds
         ) as task_log:
             yield task_log
 

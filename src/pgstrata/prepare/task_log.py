@@ -21,11 +21,20 @@ MAX_PENDING_BYTES = 1024 * 1024
 MOST_LINES = 20_000
 MOST_BYTES = 32 * 1024 * 1024
 """After so many lines, or bytes, of a tool's output the rest is left out but for its end."""
+MOST_JOB_BYTES = 4 * MOST_BYTES
+"""After so many bytes of all its tools' output the same holds for whatever else a job runs."""
 LAST_LINES = 100
 _LAST_CHARS = 1000
 """How much of each of the last lines is kept."""
 
 Append = Callable[[Sequence[Event]], Coroutine[None, None, object]]
+
+
+class Room:
+    """How much the tasks of one job may still log."""
+
+    def __init__(self) -> None:
+        self.left_bytes = MOST_JOB_BYTES
 
 
 class TaskLog:
@@ -35,9 +44,10 @@ class TaskLog:
     and between them how much is left out.
     """
 
-    def __init__(self, task: Task, append: Append) -> None:
+    def __init__(self, task: Task, append: Append, room: Room) -> None:
         self._task = task
         self._append = append
+        self._room = room
         self._pending: list[Event] = []
         self._weight = 0
         self._writing = asyncio.Lock()
@@ -51,7 +61,11 @@ class TaskLog:
         """Add a line of the tool's output."""
         if isinstance(text, Failed):
             self.end_gap()
-        elif self._taken_lines >= MOST_LINES or self._taken_bytes >= MOST_BYTES:
+        elif (
+            self._taken_lines >= MOST_LINES
+            or self._taken_bytes >= MOST_BYTES
+            or self._room.left_bytes <= 0
+        ):
             self._left_out += 1
             self._last.append(text[:_LAST_CHARS])
             return
@@ -74,6 +88,7 @@ class TaskLog:
         self._weight += event.weight
         self._taken_lines += 1
         self._taken_bytes += event.weight
+        self._room.left_bytes -= event.weight
 
     async def flush(self) -> bool:
         """Append pending lines. Returns whether there were any."""
@@ -99,10 +114,13 @@ class TaskLog:
 
 @asynccontextmanager
 async def open_task_log(
-    task: Task, append: Append, *, heartbeat_seconds: float
+    task: Task, append: Append, room: Room, *, heartbeat_seconds: float
 ) -> AsyncIterator[TaskLog]:
-    """Keep a log while the task runs; when the block ends, all its lines are appended."""
-    task_log = TaskLog(task, append)
+    """Keep a log while the task runs; when the block ends, all its lines are appended.
+
+    ``room``: what the job's tasks share.
+    """
+    task_log = TaskLog(task, append, room)
     pulse = asyncio.create_task(
         task_log.keep_alive(heartbeat_seconds), name=f"log of {task.job_id} {task.task_id}"
     )

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from pgstrata.domain.job import Event, Status, Task
 from pgstrata.domain.plan import PlanTask
-from pgstrata.prepare.task_log import LAST_LINES, MOST_BYTES, MOST_LINES, open_task_log
+from pgstrata.prepare.task_log import (
+    LAST_LINES,
+    MOST_BYTES,
+    MOST_JOB_BYTES,
+    MOST_LINES,
+    Room,
+    open_task_log,
+)
 from pgstrata.runtime.base import Failed
 from tests.unit.prepare.heart import run
 
@@ -33,7 +40,7 @@ class Slow:
 def test_lines_that_are_being_written_as_the_task_ends_are_written_to_the_end() -> None:
     async def scenario() -> None:
         slow = Slow()
-        async with open_task_log(TASK, slow.append, heartbeat_seconds=60) as task_log:
+        async with open_task_log(TASK, slow.append, Room(), heartbeat_seconds=60) as task_log:
             await task_log.line("first")
             await slow.writing.wait()
             await task_log.line("second")
@@ -47,7 +54,7 @@ async def _kept(lines: Sequence[str]) -> list[str | None]:
     """What is kept of these lines of a tool."""
     slow = Slow()
     slow.let.set()
-    async with open_task_log(TASK, slow.append, heartbeat_seconds=60) as task_log:
+    async with open_task_log(TASK, slow.append, Room(), heartbeat_seconds=60) as task_log:
         for line in lines:
             await task_log.line(line)
     return slow.written
@@ -70,3 +77,23 @@ def test_a_flood_of_lines_is_kept_with_its_beginning_its_failures_and_its_end() 
 def test_long_lines_fill_a_log_as_well_and_a_few_lines_too_many_are_kept() -> None:
     whole = "x" * (MOST_BYTES // 2)
     assert asyncio.run(_kept([whole, whole, whole, "end"])) == [whole, whole, whole[:1000], "end"]
+
+
+def test_when_a_job_has_said_very_much_of_its_other_tasks_only_the_end_is_kept() -> None:
+    async def scenario() -> None:
+        slow, room = Slow(), Room()
+        slow.let.set()
+        room.left_bytes = 1000
+        for name in ("first", "second"):
+            async with open_task_log(TASK, slow.append, room, heartbeat_seconds=60) as task_log:
+                for number in range(3 * LAST_LINES):
+                    await task_log.line(f"{name} {number}")
+        *first, gap = slow.written[:-LAST_LINES]
+        assert gap == f"… {2 * LAST_LINES} lines are left out"
+        assert first[0] == "first 0"
+        assert first[-1] == f"first {3 * LAST_LINES - 1}"
+        assert len(first) < 2 * LAST_LINES
+        assert slow.written[-1] == f"second {3 * LAST_LINES - 1}"
+
+    assert Room().left_bytes == MOST_JOB_BYTES
+    run(scenario())
