@@ -1,6 +1,7 @@
 """Finds what an id on the command line refers to."""
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from pgstrata.errors import InvalidArgumentError, NotFoundError
 
@@ -8,6 +9,8 @@ if TYPE_CHECKING:
     from pgstrata.cli.options import Given
     from pgstrata.client.engine import Engine
     from pgstrata.domain.deletion import DeleteKind
+
+T = TypeVar("T")
 
 PREFIX_LENGTH = 8
 """The minimum number of characters of an id."""
@@ -64,6 +67,21 @@ def resolve_instance(engine: "Engine", command: str, given: "Given") -> str:
             remedy="`pgstrata ls` lists names and instances",
         )
     return target.id
+
+
+def with_instance(engine: "Engine", command: str, given: "Given", act: Callable[[str], T]) -> T:
+    """Do something with the one instance that a command was given; raises like ``resolve``.
+
+    ``act`` gets its id. If the instance is replaced meanwhile, the name means the new one.
+    """
+    instance_id = resolve_instance(engine, command, given)
+    try:
+        return act(instance_id)
+    except NotFoundError:
+        new = resolve_instance(engine, command, given)
+        if new == instance_id:
+            raise
+        return act(new)
 
 
 def _find_by_id(engine: "Engine", given: str) -> list[Target]:

@@ -1,13 +1,17 @@
 """Formatting for people: tables, short ids."""
 
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from shlex import quote
 from typing import TextIO
 
 SHORT_ID = 12
+_QUOTE = "'\"'\"'"
+"""How ``shlex`` writes a quote between quotes."""
 _LEVEL = "  "
 _DEEPEST = 10
 """How deep a tree may be until more of it is blank than not."""
@@ -48,7 +52,14 @@ def _cells_of(character: str) -> int:
 
 def relative(text: str, directory: Path) -> str:
     """Make paths below a directory, in text, relative to it."""
-    return text.replace(f"{directory}/", "") if directory != directory.parent else text
+    if directory == directory.parent:
+        return text
+    below = f"{directory}/"
+    if "'" in text:
+        # What only the directory made a shell's quotes necessary for, needs none any more.
+        quoted = re.escape("'" + below.replace("'", _QUOTE)) + f"((?:[^']|{_QUOTE})*)'"
+        text = re.sub(quoted, lambda found: quote(found[1].replace(_QUOTE, "'")), text)
+    return text.replace(below, "")
 
 
 def columns(stream: TextIO) -> int | None:

@@ -106,3 +106,23 @@ def test_a_server_that_has_died_has_no_dsn(stocked: FakeEngine, pgstrata: Pgstra
     assert (ran.exit_code, ran.out) == (4, "")
     for way in ("pgstrata start dev", "pgstrata reset dev"):
         assert way in ran.err
+
+
+@pytest.mark.parametrize("command", ["reset", "dsn", "snapshot", "rm"])
+def test_a_name_whose_instance_is_replaced_meanwhile_means_the_new_one(
+    stocked: FakeEngine, pgstrata: Pgstrata, command: str
+) -> None:
+    stocked.once("GET", "/v1/names/dev", a_name("dev", instance_id="01d" + "0" * 29))
+    deleted = {"dry_run": False, "outcome": "deleted", "root": {"kind": "instance", "id": INSTANCE}}
+    stocked.on("DELETE", f"/v1/instances/{INSTANCE}", deleted)
+    stocked.on("POST", f"/v1/instances/{INSTANCE}/snapshot", a_state(STATE))
+    ran = pgstrata(command, "dev")
+    assert (ran.exit_code, len(stocked.requests("GET", "/v1/names/dev"))) == (0, 2)
+
+
+@pytest.mark.parametrize("command", ["reset", "dsn", "snapshot", "rm"])
+def test_one_that_is_gone_is_said_to_be(
+    stocked: FakeEngine, pgstrata: Pgstrata, command: str
+) -> None:
+    stocked.on("GET", "/v1/names/dev", a_name("dev", instance_id="01d" + "0" * 29))
+    assert pgstrata(command, "dev").exit_code == 1

@@ -1,11 +1,12 @@
 """How things are written for people."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from pgstrata.cli.ages import age, until
-from pgstrata.cli.text import cut, printable, table
+from pgstrata.cli.text import cut, printable, relative, table
 
 NOW = datetime(2025, 1, 2, 12, 0, tzinfo=UTC)
 
@@ -39,3 +40,18 @@ def test_a_table_is_aligned_and_cut_to_its_width() -> None:
 def test_control_characters_are_never_shown() -> None:
     assert printable("a\x1b[2Jb\tc") == "a [2Jb  c"
     assert cut("abcdef", 4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("directory", "text", "shown"),
+    [
+        ("/w", "psql -f /w/a.sql -f /w/b.sql", "psql -f a.sql -f b.sql"),
+        ("/w x", "psql -f '/w x/a.sql' -f '/w x/b c.sql'", "psql -f a.sql -f 'b c.sql'"),
+        ("/w's", "-f '/w'\"'\"'s/a.sql' -c 'x y'", "-f a.sql -c 'x y'"),
+        ("/w", "-f '/w/it'\"'\"'s.sql'", "-f 'it'\"'\"'s.sql'"),
+        ("/w x", "/w x/a.sql does not exist", "a.sql does not exist"),
+        ("/", "-f '/a b.sql'", "-f '/a b.sql'"),
+    ],
+)
+def test_paths_are_shown_as_they_would_be_typed(directory: str, text: str, shown: str) -> None:
+    assert relative(text, Path(directory)) == shown

@@ -50,6 +50,7 @@ class FakeEngine:
         self.connections: set[tuple[str, int]] = set()
         """The callers' addresses: one for each connection."""
         self.answers: dict[tuple[str, str], Reply] = {}
+        self.first: dict[tuple[str, str], list[Reply]] = {}
         self.events: Sequence[Any] = ()
         self.cuts: list[Cut] = []
         """How the next streams break, one each; when used up, streams are whole."""
@@ -60,6 +61,10 @@ class FakeEngine:
         self.on("GET", "/v1/health", health())
         self.endpoint = ""
         self.closing = threading.Event()
+
+    def once(self, method: str, path: str, body: Any, status: int = 200) -> None:
+        """Script what is answered once, before what ``on`` scripts."""
+        self.first.setdefault((method, path), []).append(Reply(body, status))
 
     def on(self, method: str, path: str, body: Any, status: int = 200) -> None:
         """Script an answer."""
@@ -134,6 +139,8 @@ def _handler_for(engine: FakeEngine) -> type[BaseHTTPRequestHandler]:
                 self._reply(Reply({"code": "unauthorized", "message": "wrong token"}, 401))
             elif asked.path == _EVENTS_PATH and engine.events:
                 self._stream(asked)
+            elif first := engine.first.get((asked.method, asked.path)):
+                self._reply(first.pop(0))
             else:
                 missing = Reply({"code": "not_found", "message": f"no {asked.path}"}, 404)
                 self._reply(engine.answers.get((asked.method, asked.path), missing))

@@ -3,7 +3,7 @@
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
-from pgstrata.cli.targets import resolve_instance
+from pgstrata.cli.targets import with_instance
 from pgstrata.errors import ConflictError
 
 ABOUT = """
@@ -15,11 +15,10 @@ Prints how to connect to an instance, with the password, and nothing else. INSTA
 def run(context: Context, given: Given) -> int:
     """Print the DSN."""
     engine = context.engine()
-    instance_id = resolve_instance(engine, "dsn", given)
-    entry = engine.instance(instance_id)
+    entry = with_instance(engine, "dsn", given, engine.instance)
     if entry.status == "orphaned":
         raise ConflictError(
-            f"instance {instance_id} has no running server",
+            f"instance {entry.instance_id} has no running server",
             remedy=f"start it again: pgstrata start {given.words[0]}; or put it back to its state: "
             f"pgstrata reset {given.words[0]}",
         )

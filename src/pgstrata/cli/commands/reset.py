@@ -5,7 +5,7 @@ import sys
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
-from pgstrata.cli.targets import resolve_instance
+from pgstrata.cli.targets import with_instance
 from pgstrata.cli.text import short
 from pgstrata.kinds.plugin import Option
 
@@ -18,8 +18,8 @@ Its id, port and password stay. INSTANCE is its name, or 8 or more characters of
 def run(context: Context, given: Given) -> int:
     """Reset the instance, and print its DSN."""
     engine = context.engine()
-    instance_id = resolve_instance(engine, "reset", given)
-    entry = engine.reset(instance_id, force=given.has("--force"))
+    force = given.has("--force")
+    entry = with_instance(engine, "reset", given, lambda found: engine.reset(found, force=force))
     if context.json:
         print_document(entry)
     else:

@@ -49,9 +49,11 @@ def run(context: Context, given: Given) -> int:
             f"{sweeping} and {given.words[0]} do not go together", remedy="give one of them"
         )
     engine = context.engine()
+    words: dict[Target, str] = {}
     if sweeping is None:
         # All of them are found before anything is removed.
-        targets = list(dict.fromkeys(resolve(engine, word) for word in given.words))
+        words = {resolve(engine, word): word for word in given.words}
+        targets = list(words)
     else:
         targets = (everything if sweeping == "--all" else unused)(engine)
         if not given.has("--dry-run"):
@@ -62,7 +64,7 @@ def run(context: Context, given: Given) -> int:
     failures: list[PgstrataError] = []
     for target in targets:
         try:
-            removed.append(_remove(engine, target, given, recurse=recurse))
+            removed.append(_remove_named(engine, target, words, given, recurse=recurse))
         except PgstrataError as error:
             if sweeping is not None and isinstance(error, NotFoundError):
                 continue  # it went with another
@@ -90,6 +92,19 @@ class _Removed(NamedTuple):
     @property
     def blocked(self) -> bool:
         return self.result is not None and self.result.outcome == "blocked"
+
+
+def _remove_named(
+    engine: "Engine", target: Target, words: Mapping[Target, str], given: Given, *, recurse: bool
+) -> _Removed:
+    try:
+        return _remove(engine, target, given, recurse=recurse)
+    except NotFoundError:
+        # It may have been replaced meanwhile: then the name means the new one.
+        new = resolve(engine, words[target]) if target in words else target
+        if new == target:
+            raise
+        return _remove(engine, new, given, recurse=recurse)
 
 
 def _remove(engine: "Engine", target: Target, given: Given, *, recurse: bool) -> _Removed:

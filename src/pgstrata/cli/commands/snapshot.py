@@ -3,7 +3,7 @@
 from pgstrata.cli.command import Command, Context
 from pgstrata.cli.document import print_document
 from pgstrata.cli.options import Given
-from pgstrata.cli.targets import resolve_instance
+from pgstrata.cli.targets import with_instance
 from pgstrata.cli.text import short
 from pgstrata.errors import InvalidNameError
 from pgstrata.kinds.plugin import Option
@@ -23,8 +23,10 @@ def run(context: Context, given: Given) -> int:
     if name is not None and (reason := invalid(name)):
         raise InvalidNameError(name, reason)
     engine = context.engine()
-    instance_id = resolve_instance(engine, "snapshot", given)
-    state = engine.snapshot(instance_id, name=name, force=given.has("--force"))
+    force = given.has("--force")
+    state = with_instance(
+        engine, "snapshot", given, lambda found: engine.snapshot(found, name=name, force=force)
+    )
     if context.json:
         print_document(state)
     else:
