@@ -72,6 +72,8 @@ class JobEntry(JobHead, frozen=True, kw_only=True):
     """A queued job's position in the queue for a job slot, from 1."""
     resolved_image_id: str | None = None
     signature: str | None = None
+    cancelled: bool = False
+    """Whether it failed because somebody wanted it to."""
 
 
 class PlanTaskEntry(PlanTask, frozen=True, kw_only=True):

@@ -115,6 +115,8 @@ def job_rows(items: "Sequence[JobEntry]", style: Style) -> Table:
 
 
 def _job_status(item: "JobEntry") -> str:
+    if item.cancelled:
+        return "cancelled"
     return f"{item.status} #{item.queue_place}" if item.queue_place else item.status
 
 

@@ -23,6 +23,7 @@ from pgstrata.domain.plan import (
     StateExecuteTask,
     TaskSpec,
 )
+from pgstrata.errors import CancelledJobError
 
 _ENTRIES: dict[type[TaskSpec], type[TaskEntry]] = {
     PlanTask: PlanTaskEntry,
@@ -61,6 +62,7 @@ def job_entry(job: Job, queue_place: int | None) -> JobEntry:
         queue_place=queue_place,
         resolved_image_id=job.resolved_image_id,
         signature=job.signature,
+        cancelled=job.error is not None and job.error.code == CancelledJobError.code,
     )
 
 

@@ -294,3 +294,9 @@ def test_a_kind_of_which_the_engine_has_states_is_known(
 ) -> None:
     fake.on("GET", "/v1/states", [state(STATE, None, "V1") | {"prepare_kind": "flyway"}])
     assert pgstrata("ls", "-s", "--kind", "flyway").exit_code == 0
+
+
+def test_a_cancelled_job_is_shown_as_such(stocked: FakeEngine, pgstrata: Pgstrata) -> None:
+    [job] = LISTS["prepare-jobs"]
+    stocked.on("GET", "/v1/prepare-jobs", [job | {"status": "failed", "cancelled": True}])
+    assert " cancelled " in pgstrata("ls", "-j").out

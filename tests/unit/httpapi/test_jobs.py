@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from msgspec.structs import replace
 
-from pgstrata.domain.job import Status
+from pgstrata.domain.job import ErrorBody, Status
 from pgstrata.httpapi.answers import PIECE_ITEMS
 from tests.unit.httpapi.driver import Client, scenario
 from tests.unit.httpapi.engine import MemoryEngine
@@ -157,6 +157,17 @@ async def test_jobs_are_listed_newest_first_as_entries(
     assert listed[1]["resolved_image_id"] == IMAGE
     assert listed[1]["signature"] == "e" * 64
     assert not {"tasks", "result", "error"} & listed[1].keys()
+
+
+@scenario
+async def test_a_cancelled_job_in_a_list_is_told_from_one_that_went_wrong(
+    engine: MemoryEngine, client: Client
+) -> None:
+    await engine.job(status=Status.FAILED)
+    await engine.fail((await engine.job()).job_id, ErrorBody(code="cancelled", message="it was"))
+    listed = (await client.get(JOBS)).json()
+    assert [entry.get("cancelled") for entry in listed] == [True, None]
+    assert {entry["status"] for entry in listed} == {"failed"}
 
 
 @scenario
