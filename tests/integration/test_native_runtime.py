@@ -95,6 +95,14 @@ def test_a_server_outlives_the_engine_that_started_it(rig: NativeRig, directory:
     assert asyncio.run(adopt()) == [True, False]
 
 
+def test_a_server_with_settings_that_it_refuses_is_told_with_them(rig: NativeRig) -> None:
+    settings = {"shared_preload_libraries": "nosuch"}
+    with pytest.raises(ServerError, match="does not start on") as told:
+        asyncio.run(rig.runtime.start(rig.image, rig.cluster(), settings=settings))
+    assert "correct that: shared_preload_libraries" in (told.value.remedy or "")
+    assert "nosuch" in (told.value.details or "")
+
+
 def test_what_was_written_is_there_after_a_clean_stop(rig: NativeRig) -> None:
     async def write_and_read() -> list[str]:
         data_dir = rig.cluster()

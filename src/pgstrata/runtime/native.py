@@ -509,7 +509,7 @@ class NativeRuntime:
             if not await until_ready(process, ended):
                 raise ServerError(
                     f"PostgreSQL {version} does not start on {data_dir}",
-                    remedy=self._access_remedy(data_dir),
+                    remedy=self._access_remedy(data_dir) or _settings_remedy(start.settings),
                 )
             access.close(itself=self._cells.have_mounts)
             login = None if start.login is None else await start.login
@@ -624,6 +624,13 @@ class NativeRuntime:
             f"user {self.server_user} cannot enter {blocking}: `chmod o+x {blocking}`, "
             "or put the store elsewhere"
         )
+
+
+def _settings_remedy(settings: Mapping[str, str]) -> str | None:
+    """What to do about a server that may not start because of what it was asked to be set to."""
+    if not settings:
+        return None
+    return f"if it is about one of its settings, correct that: {', '.join(sorted(settings))}"
 
 
 class _ShutOutError(ServerError):
