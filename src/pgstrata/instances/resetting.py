@@ -13,7 +13,7 @@ from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.instance import Instance
-from pgstrata.errors import ConflictError, PgstrataError
+from pgstrata.errors import ConflictError, PgstrataError, ServerError
 from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
@@ -56,9 +56,9 @@ class Resetting:
     async def reset(self, instance_id: str, *, force: bool) -> None:
         """Put an instance back to its state; with ``force`` even if clients are connected.
 
-        Raises ``NotFoundError``, ``ConflictError`` if clients are connected, its state is gone or
-        its port is taken, ``HostLimitError`` and ``ServerError``. If that happens after its data
-        was thrown away, the instance has no server until it is reset again.
+        Raises ``NotFoundError``, ``ConflictError`` if clients are connected or may be, its state is
+        gone or its port is taken, ``HostLimitError`` and ``ServerError``. If that happens after its
+        data was thrown away, the instance has no server until it is reset again.
         """
         async with self._turns.take(instance_id):
             instance = await self._store.instance(instance_id)
@@ -95,7 +95,14 @@ class Resetting:
             )
         if force or not await self._runtime.alive(instance.server):
             return
-        if number := await self._dbms.connections(instance.server):
+        try:
+            number = await self._dbms.connections(instance.server)
+        except ServerError as error:
+            raise ConflictError(
+                f"instance {instance.instance_id} may be in use: {error.message}",
+                remedy="if it is not, or that does not matter: --force (force=true)",
+            ) from error
+        if number:
             raise ConflictError(
                 f"instance {instance.instance_id} is in use: {number} "
                 f"client{'' if number == 1 else 's'} connected",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pgstrata.dbms.memory import PID_FILE
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.errors import ConflictError, NotFoundError, ServerError
 from tests.unit.prepare.heart import Heart, engine, run
@@ -65,6 +66,20 @@ def test_its_clients_are_disconnected_only_by_force(tmp_path: Path) -> None:
             assert "--force" in (refused.value.remedy or "")
             assert heart.steps_in(place_of(heart, instance)) == ["changed"]
             assert heart.runtime.running == (instance.server,)
+            await heart.resetting.reset(instance.instance_id, force=True)
+            await check_it_is_reset(heart, instance)
+
+    run(scenario())
+
+
+def test_one_that_lets_nobody_in_is_reset_by_force_and_says_so(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            instance = await changed(heart)
+            heart.disk.write(place_of(heart, instance) / "data" / PID_FILE, b"0\n")
+            with pytest.raises(ConflictError, match="does not answer") as refused:
+                await heart.resetting.reset(instance.instance_id, force=False)
+            assert "--force" in (refused.value.remedy or "")
             await heart.resetting.reset(instance.instance_id, force=True)
             await check_it_is_reset(heart, instance)
 
