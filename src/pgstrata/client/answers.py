@@ -30,6 +30,11 @@ def error_from(status: int, data: bytes) -> PgstrataError:
             f"the response with status {status} did not come from an engine",
             remedy="check the endpoint, and any proxy in front of it",
         )
+    return error_of(body, status)
+
+
+def error_of(body: ErrorBody, status: int = 500) -> PgstrataError:
+    """The error that a body describes. The status decides if its code is unknown here."""
     kind = error_class(body.code, status)
     remedy, words = split_details(body.details)
     # The engine's own remedy for something it does not find is about HTTP routes.

@@ -9,7 +9,7 @@ from pgstrata.config.model import Configuration
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import EngineStoppingError, InvalidArgumentError
 
-_STOPPING_SECONDS = 60.0
+STOPPING_SECONDS = 60.0
 """How long to wait for the exit of an engine that is stopping."""
 
 
@@ -39,7 +39,7 @@ def submit(
         if configuration.endpoint is not None or stopping is None:
             raise
     engine.close()
-    discovery.wait_exit(stopping.pid, _STOPPING_SECONDS)
+    discovery.wait_exit(stopping.pid, STOPPING_SECONDS)
     engine = connect(configuration)
     return engine, engine.submit(request)
 

@@ -51,6 +51,11 @@ class Engine:
         """The engine's URL."""
         return self._http.address.url
 
+    @property
+    def http(self) -> Http:
+        """What it is talked to through."""
+        return self._http
+
     def another(self) -> "Engine":
         """The same engine over another connection, for use beside a stream."""
         return Engine(self._http.another(), self.version)

@@ -129,6 +129,7 @@ class Http:
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str | None] | None = None,
+        body: Body | None = None,
         silence: float | None = None,
     ) -> Iterator[T]:
         """The models of a JSON-lines response, one by one, as they come.
@@ -138,7 +139,7 @@ class Http:
         engine completes just ends.
         """
         try:
-            response = self._send(method, path, query, None, headers or {}, silence)
+            response = self._send(method, path, query, body, headers or {}, silence)
             if response.status >= 400:
                 raise error_from(response.status, response.read())
             yield from _models(response, kind, self.address)
@@ -151,6 +152,31 @@ class Http:
     def another(self) -> "Http":
         """The same address, with a connection of its own."""
         return Http(self.address, self._token, self._timeout, certificate=self._certificate)
+
+    @property
+    def timeout(self) -> float | None:
+        """How many seconds the engine may be silent; None for any time."""
+        return self._timeout
+
+    @property
+    def certificate(self) -> str | None:
+        """The certificate that is to be shown there, as PEM."""
+        return self._certificate
+
+    def written(
+        self,
+        path: str,
+        query: Mapping[str, str | None],
+        body: Body | None,
+        headers: Mapping[str, str],
+    ) -> tuple[str, dict[str, str], bytes]:
+        """A request's target, headers and body, for those who send it in another way."""
+        data = None if body is None else _encoded(body)
+        return self._target(path, query), self._headers(data, headers), data or b""
+
+    def lost(self, error: OSError) -> UnreachableError:
+        """What they are to raise if they cannot."""
+        return self._unreachable(error)
 
     def allow(self, timeout: float | None) -> None:
         """Set how many seconds the engine may be silent from now on; None for any time."""

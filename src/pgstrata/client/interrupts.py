@@ -1,6 +1,10 @@
-"""Keeps Ctrl+C from interrupting short work that must not be left half done."""
+"""Keeps Ctrl+C from interrupting short work that must not be left half done.
+
+It interrupts the main thread alone, so that there is nothing to do in any other.
+"""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -9,6 +13,9 @@ from types import FrameType
 @contextmanager
 def ignore_interrupts() -> Iterator[None]:
     """Ignore Ctrl+C until the end of the block."""
+    if not _in_main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -19,6 +26,9 @@ def ignore_interrupts() -> Iterator[None]:
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
     """Defer a Ctrl+C to the end of the block."""
+    if not _in_main_thread():
+        yield
+        return
     came = False
 
     def note(_number: int, _frame: FrameType | None) -> None:
@@ -32,3 +42,7 @@ def defer_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if came:
         signal.raise_signal(signal.SIGINT)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

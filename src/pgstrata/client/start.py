@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -74,6 +75,7 @@ def start(
             raise
     if found is None:
         raise _did_not_start(child, log, written_before, time.monotonic() - began)
+    _forget(child)
     return found
 
 
@@ -110,6 +112,10 @@ def _say_that_it_takes_long(pid: int, log: Path) -> None:
     logging.getLogger(__name__).warning(
         "waiting for the engine (pid %s), which is still starting; its log is %s", pid, log
     )
+def _forget(child: "subprocess.Popen[bytes]") -> None:
+    """Have whoever ends last not matter: a program that goes on does not leave it a zombie."""
+    if child.poll() is None:
+        threading.Thread(target=child.wait, name="engine", daemon=True).start()
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -24,17 +24,29 @@ ROOT_STORE = Path("/var/lib/pgstrata")
 
 
 def load(
-    cwd: Path, env: Mapping[str, str], profile: str | None, flags: Mapping[str, str] | None = None
+    cwd: Path,
+    env: Mapping[str, str],
+    profile: str | None,
+    flags: Mapping[str, str] | None = None,
+    *,
+    files: bool = True,
 ) -> Configuration:
     """Load the configuration for a directory and an environment. ``flags`` are by key.
+
+    ``files``: whether the project's and the user's are read.
 
     Relative paths in a file start from the directory that the file configures, all others from
     ``cwd``. Raises ``InvalidArgumentError`` for a wrong value, an unknown key or profile, or a
     store at an unusable path.
     """
-    files = [ConfigFile(path) for path in (project_file(cwd), user_file(env)) if path is not None]
-    layers = (_flags(flags or {}, cwd), _variables(env, cwd), *_file_layers(files, profile, env))
-    origins = (None, None, *(str(file.path) for file in files for _ in range(2)))
+    paths = (project_file(cwd), user_file(env)) if files else ()
+    read_files = [ConfigFile(path) for path in paths if path is not None]
+    layers = (
+        _flags(flags or {}, cwd),
+        _variables(env, cwd),
+        *_file_layers(read_files, profile, env),
+    )
+    origins = (None, None, *(str(file.path) for file in read_files for _ in range(2)))
     values: dict[str, Any] = {}
     come_from: dict[str, str] = {}
     for origin, layer in reversed([*zip(origins, layers, strict=True)]):
