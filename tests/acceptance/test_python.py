@@ -22,6 +22,8 @@ with pgstrata.Client() as client:
     on_top = pgstrata.state(db.state_id).then("insert into t values (4)")
     with client.instance(on_top) as db, db.connect() as connection:
         assert connection.execute("select sum(a) from t").fetchone() == (10,)
+    with client.instance(pgstrata.state(db.state_id[:12])) as again:
+        assert again.state_id == db.state_id == client.build(pgstrata.state(db.state_id))
     whole = recipe.then("insert into t values (4)")
     assert client.explain(whole).decision == "hit"
     in_two = pgstrata.Recipe(pgstrata.psql().then("insert into t values (4)").request, recipe)

@@ -132,7 +132,7 @@ def liquibase(
 
 
 def state(ref: str) -> Recipe:
-    """What goes on from a state: its id, 8 or more characters of it, or its name."""
+    """A state itself, by its id, 8 or more characters of it, or its name; ``then`` goes on."""
     return Recipe(msgspec.structs.replace(_request("psql", psql_args=[]), start_from=ref))
 
 

@@ -34,7 +34,8 @@ class RecipeSide(Protocol):
         """
 
     async def steps(self, request: PrepareRequest, sources: Sources) -> tuple[Step, ...]:
-        """Read every input from ``sources`` and split the request into steps, at least one.
+        """Read every input from ``sources`` and split the request into steps: at least one, unless
+        it starts from a state, which may be what is wanted.
 
         A step's ``inputs`` are all that was read for it and all that was looked for in vain: by
         them it is noticed when one changes before the step has run. Its ``parts`` name what

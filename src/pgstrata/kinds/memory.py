@@ -97,6 +97,6 @@ class MemoryRunner:
 
 def _scripts(request: PrepareRequest) -> tuple[str, ...]:
     scripts = fields_of(request, MemoryFields).scripts
-    if not scripts:
+    if not scripts and request.start_from is None:
         raise InvalidArgumentError("there is nothing to run", remedy="name a script")
     return scripts

@@ -24,7 +24,10 @@ from pgstrata.domain.state import State
 
 
 class Chain(Model, frozen=True, kw_only=True):
-    """The states that a request leads through, starting from its image or from a state."""
+    """The states that a request leads through, starting from its image or from a state.
+
+    There are none if it is the state to start from that is wanted.
+    """
 
     image_id: str
     """The resolved image."""
@@ -45,9 +48,15 @@ class Chain(Model, frozen=True, kw_only=True):
         return (*before, *self.state_ids)
 
     @property
+    def last(self) -> str:
+        """The state that it leads to: what it starts from, if it has no steps."""
+        return self.state_ids[-1] if self.state_ids else self.start.id
+
+    @property
     def inputs(self) -> tuple[TaskInput, ...]:
         """What each step starts from."""
-        return (self.start, *(TaskInput(kind="state", id=state) for state in self.state_ids[:-1]))
+        before = (TaskInput(kind="state", id=state) for state in self.state_ids[:-1])
+        return (self.start, *before) if self.steps else ()
 
 
 def chain(
@@ -136,7 +145,7 @@ def tasks(
         *executing,
         PrepareInstanceTask(
             task_id="prepare-instance",
-            input=TaskInput(kind="state", id=states.state_ids[-1]),
+            input=TaskInput(kind="state", id=states.last),
             instance_mode="ephemeral",
         ),
     )

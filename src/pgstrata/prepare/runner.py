@@ -19,7 +19,7 @@ from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Result, Status, Task, Transition
 from pgstrata.domain.model import utc_now
-from pgstrata.domain.plan import PrepareInstanceTask, Reason, StateExecuteTask, Step
+from pgstrata.domain.plan import CACHED, PrepareInstanceTask, Reason, StateExecuteTask, Step
 from pgstrata.domain.reason import Evidence, Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
@@ -260,16 +260,17 @@ class JobRunner:
             await finish(self._executor.release(lease_id))
         tasks = await compute(len(steps), lambda: planner.tasks(request, chain, cached, why))
         executing = tuple(task for task in tasks if isinstance(task, StateExecuteTask))
-        decisive = executing[min(clean, len(executing) - 1)]
-        assert decisive.reason is not None
+        decisive = executing[min(clean, len(executing) - 1)] if executing else None
+        reason = CACHED if decisive is None else decisive.reason
+        assert reason is not None
         return Explanation(
             decision="miss" if clean < len(executing) else "hit",
-            reason_code=decisive.reason.code,
+            reason_code=reason.code,
             signature=_signature(request, chain),
             matched_state_id=chain.state_ids[clean - 1] if clean else request.start_from,
             resolved_image_id=chain.image_id,
-            reason=decisive.reason,
-            step=decisive.args_summary,
+            reason=reason,
+            step=None if decisive is None else decisive.args_summary,
             tasks=executing,
         )
 
@@ -433,7 +434,7 @@ def _signature(request: PrepareRequest, chain: planner.Chain) -> str:
     return identity.signature(
         kind=request.prepare_kind,
         image_id=chain.image_id,
-        state_id=chain.state_ids[-1],
+        state_id=chain.last,
         plan_only=request.plan_only,
     )
 

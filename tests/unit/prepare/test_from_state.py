@@ -55,6 +55,24 @@ def test_its_steps_are_run_on_that_state_and_named_after_it(tmp_path: Path) -> N
     run(scenario())
 
 
+def test_without_steps_the_instance_is_of_that_very_state(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            state = await seeded(heart)
+            before = {one.state_id for one in await heart.store.states()}
+            job = await heart.finish(start_from="seeded", image_id="")
+            assert job.result is not None
+            assert job.result.state_id == state.state_id
+            assert await executing(heart, job) == []
+            assert {one.state_id for one in await heart.store.states()} == before
+            found = await heart.manager.explain(
+                heart.request(start_from="seeded", image_id="", plan_only=True)
+            )
+            assert (found.decision, found.matched_state_id) == ("hit", state.state_id)
+
+    run(scenario())
+
+
 def test_from_a_recipe_s_state_its_steps_are_those_of_the_recipe(tmp_path: Path) -> None:
     async def scenario() -> None:
         settings = {"datestyle": "German", "work_mem": "1MB"}

@@ -141,7 +141,10 @@ _parsed = lru_cache(maxsize=16)(parse)
 
 
 def _arguments(request: PrepareRequest) -> PsqlArguments:
-    arguments = _parsed(fields_of(request, PsqlFields).psql_args)
+    words = fields_of(request, PsqlFields).psql_args
+    if not words and request.start_from is not None:
+        return PsqlArguments(sources=(), variables={})  # an instance of that very state
+    arguments = _parsed(words)
     if arguments.single_transaction and request.on_error == "continue":
         raise InvalidArgumentError(
             "in a single transaction (-1) nothing goes on after an error",
