@@ -112,6 +112,8 @@ def _say_that_it_takes_long(pid: int, log: Path) -> None:
     logging.getLogger(__name__).warning(
         "waiting for the engine (pid %s), which is still starting; its log is %s", pid, log
     )
+
+
 def _forget(child: "subprocess.Popen[bytes]") -> None:
     """Have whoever ends last not matter: a program that goes on does not leave it a zombie."""
     if child.poll() is None:
