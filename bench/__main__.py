@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cached, cloning, liquibase, metadata, processes, scanning
+from bench import cached, cloning, liquibase, metadata, processes, scanning, warm
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
 from pgstrata.system import environment
@@ -26,6 +26,7 @@ Part = Callable[[Engine, Path, int], list[Row]]
 
 PARTS: Mapping[str, Part] = {
     "cached": cached.measure,
+    "warm": warm.measure,
     "commands": lambda engine, _, rounds: processes.measure(engine, rounds),
     "scanning": lambda _engine, _place, _rounds: scanning.measure(),
     "metadata": lambda _engine, _place, _rounds: metadata.measure(),

@@ -47,8 +47,10 @@ class Engine:
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.endpoint.removeprefix("http://"))
 
-    def call(self, connection: http.client.HTTPConnection, method: str, path: str) -> Any:
-        connection.request(method, path, headers=self._headers)
+    def call(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: Any = None
+    ) -> Any:
+        connection.request(method, path, body and json.dumps(body), headers=self.headers)
         return json.loads(connection.getresponse().read())
 
     def prepare(self, connection: http.client.HTTPConnection) -> dict[str, str]:
@@ -81,11 +83,11 @@ class Engine:
     def _events(
         self, connection: http.client.HTTPConnection, request: dict[str, Any]
     ) -> tuple[str, list[dict[str, Any]]]:
-        connection.request("POST", "/v1/prepare-jobs", json.dumps(request), self._headers)
+        connection.request("POST", "/v1/prepare-jobs", json.dumps(request), self.headers)
         job = json.loads(connection.getresponse().read())
         if "status_url" not in job:
             raise RuntimeError(job)
-        connection.request("GET", job["events_url"], headers=self._headers)
+        connection.request("GET", job["events_url"], headers=self.headers)
         with connection.getresponse() as answer:
             events = [json.loads(line) for line in answer]
         for event in events:
@@ -97,7 +99,7 @@ class Engine:
         self.call(connection, "DELETE", f"/v1/instances/{instance_id}?force")
 
     @property
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
 
 
