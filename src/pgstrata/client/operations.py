@@ -20,6 +20,7 @@ from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.run import Held, RunEvent, RunKind, RunRequest, RunStep, StartedInstance
 from pgstrata.domain.state import State
+from pgstrata.domain.warmth import Warmth, WarmthRequest
 
 
 @operation("GET", "/v1/health")
@@ -36,8 +37,10 @@ def get_status() -> EngineStatus:
 
 
 @operation("POST", "/v1/prepare-jobs", results={200: JobStatus, 201: JobAccepted})
-def submit_job(request: PrepareRequest, /, *, wait: int | None = None) -> JobAccepted | JobStatus:
-    """Submit a job; its status, if it ends within ``wait`` seconds."""
+def submit_job(
+    request: PrepareRequest, /, *, wait: int | None = None, tasks: bool | None = None
+) -> JobAccepted | JobStatus:
+    """Submit a job; its status, if it ends within ``wait`` seconds, without tasks if False."""
 
 
 @operation("GET", "/v1/prepare-jobs")
@@ -46,8 +49,8 @@ def list_jobs(*, job: str | None = None) -> Iterator[JobEntry]:
 
 
 @operation("GET", "/v1/prepare-jobs/{job_id}")
-def get_job(job_id: str) -> JobStatus:
-    """A job with its tasks, and its result or error."""
+def get_job(job_id: str, *, tasks: bool | None = None) -> JobStatus:
+    """A job with its tasks, unless that is False, and its result or error."""
 
 
 @operation("DELETE", "/v1/prepare-jobs/{job_id}")
@@ -66,8 +69,10 @@ def follow_events(job_id: str, *, start: int = 0) -> Iterator[Event]:
 
 
 @operation("GET", "/v1/tasks")
-def list_tasks(*, job: str | None = None) -> Iterator[TaskEntry]:
-    """The tasks of one job, or of all."""
+def list_tasks(
+    *, job: str | None = None, start: int | None = None, limit: int | None = None
+) -> Iterator[TaskEntry]:
+    """The tasks of one job, or of all: ``limit`` of them, from number ``start`` on."""
 
 
 # States, instances and names
@@ -107,6 +112,11 @@ def pin_state(state_id: str) -> State:
 @operation("DELETE", "/v1/states/{state_id}/pin", repeatable=True)
 def unpin_state(state_id: str) -> State:
     """Let a state be evicted again."""
+
+
+@operation("PUT", "/v1/states/{state_id}/warm", body=WarmthRequest, repeatable=True)
+def warm_state(state_id: str, *, count: int) -> Warmth:
+    """Keep so many servers ready for a state, 0 for none but those that demand calls for."""
 
 
 @operation("GET", "/v1/images/{image}")

@@ -62,6 +62,7 @@ class States(Section):
     remove = _ask(operations.delete_state)
     pin = _ask(operations.pin_state)
     unpin = _ask(operations.unpin_state)
+    warm = _ask(operations.warm_state)
 
 
 class Instances(Section):

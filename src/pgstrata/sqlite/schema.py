@@ -331,6 +331,14 @@ MIGRATIONS: tuple[Migration, ...] = (
         # States have names, too. That none is an instance's as well is seen to by the store.
         "ALTER TABLE states ADD COLUMN name TEXT",
         "CREATE UNIQUE INDEX states_name ON states (name) WHERE name IS NOT NULL",
+    ),
+    (
+        # A warm server had an id before anybody asked for it, so ids do not follow from jobs.
+        "ALTER TABLE instances ADD COLUMN job_id TEXT",
+        "CREATE INDEX instances_job ON instances (job_id) WHERE job_id IS NOT NULL",
+        # How many servers somebody wants to have waiting for each state.
+        "ALTER TABLE states ADD COLUMN warm INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX states_warm ON states (state_id) WHERE warm > 0",
         # A page of a job's tasks is read without sorting all of them.
         "CREATE INDEX tasks_in_order ON tasks (job_id, seq)",
         # The standard input of a job's request, which may be large, until the job has ended.
@@ -340,14 +348,6 @@ MIGRATIONS: tuple[Migration, ...] = (
             text TEXT NOT NULL
         )
         """,
-    ),
-    (
-        # A warm server had an id before anybody asked for it, so ids do not follow from jobs.
-        "ALTER TABLE instances ADD COLUMN job_id TEXT",
-        "CREATE INDEX instances_job ON instances (job_id) WHERE job_id IS NOT NULL",
-        # How many servers somebody wants to have waiting for each state.
-        "ALTER TABLE states ADD COLUMN warm INTEGER NOT NULL DEFAULT 0",
-        "CREATE INDEX states_warm ON states (state_id) WHERE warm > 0",
     ),
 )
 """A database of version N has had the first N of these. A released one is never edited."""
