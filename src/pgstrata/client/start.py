@@ -15,6 +15,7 @@ from pgstrata.client.interrupts import defer_interrupts, ignore_interrupts
 from pgstrata.client.patience import LONGEST_SECONDS, Patience, done_by
 from pgstrata.config.model import LOG_FILE
 from pgstrata.errors import PgstrataError, UnreachableError
+from pgstrata.system.reserve import Reserve
 
 if TYPE_CHECKING:
     import subprocess
@@ -52,6 +53,9 @@ def start(
     """
     _make(store)
     log = store / LOG_FILE
+    reserve = Reserve(store)
+    if reserve.is_needed:
+        reserve.give_up()  # a lock and a log take room, too
     with _start_lock(store, time.monotonic() + LONGEST_SECONDS):
         found = find(engine_json, timeout)
         if found is not None:

@@ -17,7 +17,7 @@ from pgstrata.errors import (
 )
 from pgstrata.system import faults, locks, subprocesses
 from pgstrata.system.descriptors import opened
-from pgstrata.system.reserve import FULL_BYTES, Reserve
+from pgstrata.system.reserve import Reserve
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def hold_store(root: Path) -> Iterator[None]:
 def _having_room(root: Path, lock: locks.HeldLock) -> Iterator[None]:
     """Have an engine start on a full disk, so that something can be removed, and the next one."""
     reserve = Reserve(root)
-    if reserve.free_bytes < FULL_BYTES and reserve.give_up():
+    if reserve.is_needed:
+        reserve.give_up()
         _log.warning("the disk of the store %s is full: remove something (pgstrata rm)", root)
         lock.sign()
     try:

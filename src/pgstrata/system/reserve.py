@@ -27,7 +27,7 @@ _ATTRIBUTES, _ATTRIBUTE_BYTES = 256, 16_000
 _PLENTY_BYTES = 16 * _BYTES
 """With less room than that, none is set aside while an engine works."""
 
-FULL_BYTES = 2 * _BYTES
+_FULL_BYTES = 2 * _BYTES
 """With less room than that, an engine may not be able to start."""
 
 
@@ -45,7 +45,7 @@ class Reserve:
         ``whatever_is_left``: for the next engine, as much as there is.
         """
         try:
-            free = self.free_bytes
+            free = self._free_bytes
             if not self._file.exists() and (whatever_is_left or free >= _PLENTY_BYTES):
                 self._make(min(_BYTES, free // 2))
         except OSError as error:
@@ -73,14 +73,21 @@ class Reserve:
         try:
             with faults.step("reserve.give_up"):
                 self._file.unlink()
+            with opened(self._file.parent, os.O_DIRECTORY) as directory:
+                check(LIBC.syncfs(directory), self._file.parent)
         except FileNotFoundError:
             return False
-        with opened(self._file.parent, os.O_DIRECTORY) as directory:
-            check(LIBC.syncfs(directory), self._file.parent)
+        except OSError as error:
+            _log.warning("the room kept in reserve cannot be given up: %s", error)
+            return False
         return True
 
     @property
-    def free_bytes(self) -> int:
-        """What is left on the store's disk."""
+    def is_needed(self) -> bool:
+        """Whether there is too little room for an engine to start."""
+        return self._free_bytes < _FULL_BYTES
+
+    @property
+    def _free_bytes(self) -> int:
         disk = os.statvfs(self._file.parent)
         return disk.f_bavail * disk.f_frsize

@@ -1,0 +1,43 @@
+"""Room that is kept for a full disk."""
+
+from pathlib import Path
+
+import pytest
+
+from pgstrata.system.reserve import NAME, Reserve
+from tests.filesystems import new_mount
+
+
+def allocated(file: Path) -> int:
+    return file.stat().st_blocks * 512
+
+
+def test_room_is_set_aside_once_and_given_up_once(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path)
+    assert not reserve.give_up()
+    reserve.keep()
+    [file] = tmp_path.iterdir()
+    assert (file.name, allocated(file) >= 4 << 20) == (NAME, True)
+    before = file.stat().st_ino
+    reserve.keep()
+    assert file.stat().st_ino == before
+    assert [reserve.give_up(), reserve.give_up()] == [True, False]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_there_is_little_room_none_is_set_aside_but_for_the_next_engine() -> None:
+    with new_mount("tmpfs", 3 << 20) as disk:
+        reserve = Reserve(disk)
+        assert reserve.is_needed
+        reserve.keep()
+        assert list(disk.iterdir()) == []
+        reserve.keep(whatever_is_left=True)
+        [file] = disk.iterdir()
+        assert 1 << 20 <= allocated(file) < 3 << 20
+
+
+def test_a_store_that_is_not_there_is_told_of_and_no_reason_to_fail(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Reserve(tmp_path / "gone").keep()
+    assert "no room can be kept" in caplog.text
