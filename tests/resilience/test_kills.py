@@ -58,6 +58,7 @@ BESIDE_PREPARES = frozenset(
         "database.checkpoint",
         "database.vacuum",
         "locks.remove",
+        "reserve.give_up",
         "server.let_in",
         "statefs.content.write",
         "statefs.upgrade",
@@ -69,7 +70,7 @@ BESIDE_PREPARES = frozenset(
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
 undoing an instance, checking contents, a lost database, one that lets nobody
-in, and much history."""
+in, much history, and a full disk."""
 
 backends: set[str] = set()
 reached: set[str] = set()

@@ -236,6 +236,7 @@ async def assemble(
         await manager.recover()
         await store.note_all()
         await parts.enter_async_context(pool)
+        await asyncio.to_thread(reserve.keep)
         deletion = Deletion(
             instances=root / "instances",
             store=store,
