@@ -88,7 +88,8 @@ async def _problem(connection: AsyncConnection, check: sql.Composed) -> str | No
     try:
         return next((str(problem) for (problem,) in await _rows(connection, check)), None)
     except Error as error:
-        if not _DAMAGE.fullmatch(error.sqlstate or ""):
+        # A library of an extension that is not installed any more is no file of the cluster's.
+        if not _DAMAGE.fullmatch(error.sqlstate or "") or "could not access file" in str(error):
             return None
         return str(error).partition("\n")[0]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pgstrata.domain.instance import Instance
-from pgstrata.errors import ConflictError, PgstrataError, ServerError
+from pgstrata.errors import ConflictError, ServerError
 from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
@@ -102,17 +102,12 @@ class Restarting:
                 instance, root=self._root, runtime=self._runtime, store=self._store
             )
         except ServerError as error:
-            raise _damaged(instance, error) from error
+            error.remedy = error.remedy or (
+                f"if its data is damaged, put it back to its state: {_reset(instance)}"
+            )
+            raise
         return replace(instance, server=server)
 
 
 def _reset(instance: Instance) -> str:
     return f"pgstrata reset {instance.known_as}"
-
-
-def _damaged(instance: Instance, error: PgstrataError) -> PgstrataError:
-    """The same error, which says what to do if the data is to blame."""
-    error.remedy = error.remedy or (
-        f"its log may say why; if its data is damaged, put it back to its state: {_reset(instance)}"
-    )
-    return error

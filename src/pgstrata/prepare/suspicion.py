@@ -33,7 +33,7 @@ _COMPLAINT = re.compile(
     r"|invalid page|unexpected zero page|page verification failed|invalid checkpoint record"
     r"|missing chunk number|unexpected chunk (?:number|size)|could not access status of transaction"
     r"|could not open relation with OID|cache lookup failed for|incorrect checksum in control file"
-    r"|is missing or|PANIC: |ERROR: +(?:XX00[012]|58P01)\b"
+    r"|database subdirectory .* is missing|PANIC: |ERROR: +(?:XX00[012]|58P01)\b"
 )
 
 _REMEDY = "check the disk, and all states: pgstrata cache verify --deep"
