@@ -101,6 +101,13 @@ def test_a_server_that_died_is_started_again_from_its_data(shell: Terminal) -> N
     assert "started again from its data" in ran.stderr
     again = shell("run:psql", "-XAtc", "select count(*) from t")
     assert (again.stdout, again.stderr) == ("4\n", "")
+    server = server_of(shell, made["instance_id"])
+    server.kill()
+    server.wait(300)
+    short = made["instance_id"][:12]
+    assert f"pgstrata start {short}" in shell("ls", "-i").stdout
+    assert shell("start", short).stdout == f"DSN={made['dsn']}\n"
+    assert "runs already" in shell("start", short).stderr
 
 
 def test_after_a_prepare_the_tools_exit_code_counts_and_the_instance_goes(shell: Terminal) -> None:
