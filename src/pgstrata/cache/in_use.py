@@ -42,10 +42,10 @@ class InUse:
 
     def release(self, lease_id: str) -> None:
         """End a lease. May be repeated."""
-        held = self._leases.pop(lease_id, ())
-        self._holders.subtract(held)
-        for state_id in held:
-            if not self._holders[state_id]:
+        for state_id in self._leases.pop(lease_id, ()):
+            if others := self._holders[state_id] - 1:
+                self._holders[state_id] = others
+            else:
                 del self._holders[state_id]
 
     @contextmanager

@@ -31,7 +31,7 @@ async def read_model(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     return decode(await read_body(request), decoder)
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+def decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode a body. Raises ``InvalidArgumentError`` if it is not JSON or does not fit."""
     try:
         return decoder.decode(body)
@@ -47,7 +47,7 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     raise InvalidArgumentError(f"The request body is not valid JSON: {problem}.", remedy=REMEDY)
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes | bytearray:
     """Read the request's body. Raises ``BodyTooLargeError``."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:19]) > MAX_BODY_BYTES:
@@ -57,7 +57,7 @@ async def read_body(request: Request) -> bytes:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()
-    return bytes(body)
+    return body
 
 
 def _too_large() -> BodyTooLargeError:

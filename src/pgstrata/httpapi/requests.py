@@ -56,7 +56,7 @@ class JobRequests:
         """The type of all requests, for the OpenAPI document."""
         return reduce(or_, (_model(kind, [own]) for kind, own in self._fields.items()))
 
-    def read(self, body: bytes) -> PrepareRequest:
+    def read(self, body: bytes | bytearray) -> PrepareRequest:
         """Read a request. Raises ``InvalidArgumentError`` if it is not JSON or does not fit."""
         kind = decode(body, self._head).prepare_kind
         request = decode(body, lookup(self._decoders, kind))

@@ -184,14 +184,15 @@ class SqliteStore:
         return await self._states(_with_prefix(filters, "state_id", id_prefix))
 
     async def existing_states(self, state_ids: Iterable[str]) -> frozenset[str]:
-        keys = list(state_ids)
-        ids = sqlite_cache.listed(keys)
-        return await self._database.look_up(
-            lambda connection: frozenset(
+        wanted = list(state_ids)
+
+        def question(connection: Connection) -> frozenset[str]:
+            ids = sqlite_cache.listed(wanted)
+            return frozenset(
                 state_id for (state_id,) in connection.execute(_EXISTING_STATES, (ids,))
-            ),
-            keys=len(keys),
-        )
+            )
+
+        return await self._database.look_up(question, keys=len(wanted))
 
     async def evidence(self, state_ids: Collection[str], step: StepRecord | None) -> Evidence:
         return await self._database.look_up(

@@ -155,7 +155,7 @@ def _arguments(request: PrepareRequest) -> PsqlArguments:
             "`-f -` reads standard input, and the request has none",
             remedy="send the script as `stdin`, or name its file",
         )
-    if arguments.needs_stdin and not (request.stdin or "").strip():
+    if arguments.needs_stdin and (not request.stdin or request.stdin.isspace()):
         # A dump that was broken off would make an empty database, and nobody would notice.
         raise InvalidArgumentError(
             "standard input is empty", remedy="send the script as `stdin`, or name its file"
