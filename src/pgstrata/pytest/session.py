@@ -1,0 +1,190 @@
+"""The databases of one run of tests in one process: made, lent, taken back, and told about."""
+
+import shlex
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pgstrata.client.recipes import Recipe
+from pgstrata.client.recipes import state as of_state
+from pgstrata.client.synchronous import Client
+from pgstrata.domain.plan import StateExecuteTask
+from pgstrata.domain.run import LEASE_SECONDS
+from pgstrata.domain.state import State
+from pgstrata.errors import PgstrataError
+from pgstrata.pytest.pg import Lease, Pg
+
+KEPT_SECONDS = 86400
+"""How long a database that is kept lives."""
+_LINGERING_SECONDS = 1.0
+"""How long after it was closed a session may still be seen."""
+_LOOK_SECONDS = 0.01
+
+
+@dataclass
+class Notes:
+    """What is to be told at the end of a run; workers send it to their controller."""
+
+    waits: list[float] = field(default_factory=list)
+    """How many seconds each test waited for its database."""
+    states: dict[str, str] = field(default_factory=dict)
+    """Whether each state was a ``hit`` or a ``miss``."""
+    kept: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """Why databases could not be made, each once."""
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Add those of a worker."""
+        self.waits += other["waits"]
+        self.kept += other["kept"]
+        self.leaks += other["leaks"]
+        self.failures += [one for one in other["failures"] if one not in self.failures]
+        for state_id, how in other["states"].items():
+            self.states.setdefault(state_id, how)
+
+
+class _Wanted(NamedTuple):
+    """What instances that can stand for each other have in common."""
+
+    state_id: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+class Session:
+    """Lends databases. The next one is made ready while a test uses the one before."""
+
+    def __init__(self, client: Client, *, rebuild: bool = False) -> None:
+        self.client = client
+        self.notes = Notes()
+        self._rebuild = rebuild
+        self._built: dict[str, str | PgstrataError] = {}
+        self._ready: tuple[_Wanted, Future[Lease]] | None = None
+        self._last: _Wanted | None = None
+        self._ahead = ThreadPoolExecutor(1, "pgstrata-ahead")
+        self._behind = ThreadPoolExecutor(1, "pgstrata-behind")
+        self._passing: list[str] = []
+        """Snapshots that go when the run ends."""
+
+    def build(self, recipe: Recipe) -> str:
+        """The id of the recipe's last state. Fails in the same way each time, if it fails."""
+        key = repr(recipe)
+        if key not in self._built:
+            try:
+                self._built[key] = self._build(recipe)
+            except PgstrataError as error:
+                self._built[key] = error
+                self.notes.failures.append(_report(error))
+        found = self._built[key]
+        if isinstance(found, PgstrataError):
+            raise found
+        return found
+
+    def _build(self, recipe: Recipe) -> str:
+        if self._rebuild:
+            tasks = self.client.plan(recipe).tasks
+            first = next((task for task in tasks if isinstance(task, StateExecuteTask)), None)
+            if first is not None and first.cached:
+                self.client.states.remove(first.output_state_id, recurse=True)
+        found = self.client.explain(recipe)
+        if found.decision == "hit" and found.matched_state_id is not None:
+            state_id = found.matched_state_id
+        else:
+            state_id = self.client.build(recipe)
+        self.notes.states[state_id] = found.decision
+        return state_id
+
+    def lend(self, state_id: str, settings: Mapping[str, str] | None = None) -> Pg:
+        """A database of a state. Raises ``PgstrataError``."""
+        wanted = _Wanted(state_id, tuple(sorted((settings or {}).items())))
+        begun = time.perf_counter()
+        ready, self._ready = self._ready, None
+        if ready is not None and ready[0] != wanted:
+            self._give_up(ready[1])
+            ready = None
+        lease = self._lease(wanted) if ready is None else ready[1].result()
+        self.notes.waits.append(time.perf_counter() - begun)
+        self._last = wanted
+        return Pg(self, lease)
+
+    def get_ready(self) -> None:
+        """Begin to make another of those that were lent last, unless one is ready."""
+        if self._ready is None and self._last is not None:
+            self._ready = self._last, self._ahead.submit(self._lease, self._last)
+
+    def take_back(self, pg: Pg) -> None:
+        """Remove a database, while others are used; whoever is connected to it never blocks."""
+        for fork in pg.forks:
+            self.take_back(fork)
+        self._behind.submit(self._end, pg.lease)
+
+    def keep(self, pg: Pg, test: str) -> None:
+        """Have a copy of a database outlive the run, and tell where it is."""
+        try:
+            state = self.client.instances.snapshot(pg.id, force=True)
+            self.client.states.unpin(state.state_id)
+            copy = self.client.prepare(of_state(state.state_id), ttl=KEPT_SECONDS)
+            self.notes.kept.append(f"{test}: psql {shlex.quote(copy.dsn)}")
+        except PgstrataError as error:
+            self.notes.kept.append(f"{test}: it cannot be kept: {error.message}")
+
+    def snapshot(self, instance_id: str, name: str | None = None) -> State:
+        """A state of what is in an instance; without a name it goes when the run ends."""
+        state = self.client.instances.snapshot(instance_id, name=name, force=True)
+        if name is None:
+            self._passing.append(state.state_id)
+        return state
+
+    def leaks(self, pg: Pg) -> list[str]:
+        """The sessions that are still open after a test, each with its last query."""
+        deadline = time.monotonic() + _LINGERING_SECONDS
+        while (found := pg.sessions()) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return found
+
+    def look_for_leaks(self, pg: Pg, test: str) -> None:
+        """Note them while other tests run, before the database goes."""
+        self._behind.submit(
+            lambda: self.notes.leaks.extend(f"{test}: {leak}" for leak in self.leaks(pg))
+        )
+
+    def close(self) -> None:
+        """Remove all that is lent or ready, and wait for it."""
+        if self._ready is not None:
+            self._give_up(self._ready[1])
+            self._ready = None
+        self._ahead.shutdown()
+        self._behind.shutdown()
+        for state_id in reversed(self._passing):
+            with suppress(PgstrataError):
+                self.client.states.remove(state_id, recurse=True, force=True)
+        self.client.close()
+
+    def _lease(self, wanted: _Wanted) -> Lease:
+        recipe = of_state(wanted.state_id)
+        request = msgspec.structs.replace(recipe.request, settings=dict(wanted.settings))
+        made = self.client.prepare(Recipe(request), ttl=LEASE_SECONDS)
+        held = self.client.instances.hold(made.id)
+        # From now on the instance goes with us, however we go.
+        next(held)
+        return Lease(made.id, made.state_id, made.dsn, held)
+
+    def _give_up(self, ready: "Future[Lease]") -> None:
+        self._behind.submit(lambda: self._end(ready.result()))
+
+    def _end(self, lease: Lease) -> None:
+        with suppress(PgstrataError):
+            self.client.instances.remove(lease.instance_id, force=True)
+        close = getattr(lease.held, "close", None)
+        assert close is not None
+        close()
+
+
+def _report(error: PgstrataError) -> str:
+    lines = (error.message, error.remedy and f"what to do: {error.remedy}", error.details)
+    return "\n".join(filter(None, lines))
