@@ -194,10 +194,17 @@ def test_is_not(pg):
     assert kept.keys() == {"test_fails", "test_is_kept"}
     with psycopg.connect(kept["test_fails"]) as connection:
         assert connection.execute("select count(*) from orders").fetchone() == (3,)
+    assert re.search(r"state [0-9a-f]{12}: miss", printed)
     project.write("pytest.ini", f"{INI}pgstrata_leaks = error\n")
     counts, printed = run(project, "-k", "leaks or is_not")
+    assert re.search(r"state [0-9a-f]{12}: hit", printed)
     assert counts == {"passed": 2, "error": 1}
     assert "sessions were left open:\na client (idle in transaction): select 42" in printed
+    with project.connected() as engine:
+        for entry in engine.instances():
+            engine.remove("instance", entry.instance_id, force=True)
+    _, printed = run(project, "-k", "is_not", "--pgstrata-rebuild")
+    assert re.search(r"state [0-9a-f]{12}: miss", printed)
 
 
 def test_workers_share_what_was_built_once_and_a_crash_leaves_nothing(project: Shared) -> None:

@@ -52,6 +52,31 @@ def test_a_program_starts_the_engine_and_leads_to_the_states_of_the_command_line
     assert (found["decision"], found["matched_state_id"]) == ("hit", ended.stdout.strip())
 
 
+def test_a_program_for_asyncio_starts_the_engine_as_well(shared: Shared) -> None:
+    shared.stop()
+    program = """
+import asyncio
+import pgstrata
+
+async def main():
+    async with pgstrata.AsyncClient() as client:
+        async with client.instance(pgstrata.psql().then("create table t ()")) as db:
+            async with await db.connect_async() as connection:
+                await connection.execute("select * from t")
+        assert [entry async for entry in client.instances.list()] == []
+
+asyncio.run(main())
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        text=True,
+        capture_output=True,
+        env=shared.environment,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_importing_the_package_imports_nothing_of_it() -> None:
     program = "import sys, pgstrata; print(*(name for name in sys.modules if 'pgstrata.' in name))"
     program += "; print('msgspec' in sys.modules, 'asyncio' in sys.modules)"

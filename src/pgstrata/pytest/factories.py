@@ -19,24 +19,24 @@ Fill = Callable[["Pg"], object]
 """Puts data into a database."""
 
 
-def state(*scripts: "str | os.PathLike[str] | Recipe", **options: Any) -> Any:
+def state(
+    *scripts: "str | os.PathLike[str]", recipe: "Recipe | None" = None, **options: Any
+) -> Any:
     """A fixture with the id of a state: of these scripts, with the options of ``psql``, or of a
     recipe. Paths start from the directory of the file that calls this.
     """
+    if (recipe is None) != bool(scripts) or (recipe is not None and options):
+        raise pytest.UsageError("state(…) takes either scripts and their options, or a recipe")
     here = _caller()
 
     @pytest.fixture(scope="session")
     def fixture(request: pytest.FixtureRequest) -> str:
-        from pgstrata.client.recipes import Recipe, psql
-        from pgstrata.pytest.plugin import session_of
+        from pgstrata.client.recipes import psql
+        from pgstrata.pytest.plugin import session_of, told_in_a_line
 
-        first, *more = scripts
-        if isinstance(first, Recipe):
-            if more or options:
-                raise pytest.UsageError("state(recipe) takes nothing else")
-            return session_of(request).build(first)
-        paths = [here / os.fspath(script) for script in scripts if not isinstance(script, Recipe)]
-        return session_of(request).build(psql(*paths, **options))
+        with told_in_a_line():
+            wanted = recipe or psql(*(here / script for script in scripts), **options)
+            return session_of(request).build(wanted)
 
     return fixture
 
@@ -55,16 +55,17 @@ def layer(
     @pytest.fixture(scope="session")
     def fixture(request: pytest.FixtureRequest) -> str:
         from pgstrata.client.recipes import state as of_state
-        from pgstrata.pytest.plugin import session_of
+        from pgstrata.pytest.plugin import session_of, told_in_a_line
 
         session = session_of(request)
         state_id: str = request.getfixturevalue(parent)
-        for step in steps:
-            if callable(step):
-                state_id = _filled(session, state_id, step, inputs, here)
-            else:
-                path_or_sql = step if isinstance(step, str) else here / step
-                state_id = session.build(of_state(state_id).then(path_or_sql))
+        with told_in_a_line():
+            for step in steps:
+                if callable(step):
+                    state_id = _filled(session, state_id, step, inputs, here)
+                else:
+                    path_or_sql = step if isinstance(step, str) else here / step
+                    state_id = session.build(of_state(state_id).then(path_or_sql))
         return state_id
 
     return fixture

@@ -69,10 +69,7 @@ class Pg(Database):
                 ended = event.exit_code if event.exit_code is not None else 1
                 complaints += [event.error.message] if event.error else []
         if ended:
-            raise ProgramError(
-                f"psql ended with {ended}: {''.join(complaints).strip()}",
-                remedy="see what it says",
-            )
+            raise ProgramError(f"psql ended with {ended}: {''.join(complaints).strip()}")
         return "".join(out)
 
     def snapshot(self, name: str | None = None) -> "State":

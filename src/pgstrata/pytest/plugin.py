@@ -3,6 +3,7 @@
 import os
 import statistics
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -22,7 +23,7 @@ _NOTES: "pytest.StashKey[Notes]" = pytest.StashKey()
 _FAILED = pytest.StashKey[bool]()
 """Whether a test failed; of a module, and what else has tests, whether one of them did."""
 _MORE = pytest.StashKey[bool]()
-"""Whether the test after this one wants a database of its own."""
+"""Whether the test after this one wants another such database."""
 _ENVIRONMENT: "pytest.StashKey[Pg]" = pytest.StashKey()
 
 _HANDED = "pgstrata_states"
@@ -129,8 +130,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, Any, Any]:
-    item.stash[_MORE] = nextitem is not None and "pg" in getattr(nextitem, "fixturenames", ())
+    item.stash[_MORE] = _wish(item) == _wish(nextitem)
     return (yield)
+
+
+def _wish(item: pytest.Item | None) -> object:
+    """What `pg` is asked for by a test; something of its own, if it asks for none."""
+    if item is None or "pg" not in getattr(item, "fixturenames", ()):
+        return object()
+    mark = item.get_closest_marker("pgstrata")
+    kwargs = {} if mark is None else mark.kwargs
+    return [kwargs.get(name) for name in ("state", "settings", "scope")]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -165,11 +175,13 @@ def pytest_terminal_summary(
         if each is not None:
             notes.add(vars(each))
     write = terminalreporter.write_line
-    if not (notes.waits or notes.states or notes.failures or notes.kept or notes.leaks):
+    if not any(vars(notes).values()):
         return
     terminalreporter.section("pgstrata", "-")
     for failure in notes.failures:
         write(failure, red=True)
+    for remark in notes.remarks:
+        write(remark, yellow=True)
     for state_id, how in notes.states.items():
         write(f"state {state_id[:12]}: {how}")
     for title, lines in (("left open by", notes.leaks), ("kept of", notes.kept)):
@@ -309,21 +321,28 @@ def session_of(request: pytest.FixtureRequest) -> "Session":
     return _session(request.config)
 
 
+@contextmanager
+def told_in_a_line() -> Iterator[None]:
+    """Fail without a traceback if a database cannot be made; what a tool said is told once."""
+    from pgstrata.errors import PgstrataError
+
+    try:
+        yield
+    except PgstrataError as error:
+        told = f"the database cannot be made: {error.message}"
+        pytest.fail(told if error.remedy is None else f"{told}: {error.remedy}", pytrace=False)
+
+
 def lent(
     request: pytest.FixtureRequest,
     state: str | None = None,
     settings: dict[str, str] | None = None,
 ) -> "Iterator[Pg]":
     """A database for what asks for it; ``state``: the name of the fixture with its state."""
-    from pgstrata.errors import PgstrataError
-
-    session = _session(request.config)
-    try:
+    with told_in_a_line():
+        session = _session(request.config)
         state_id = state_of(request) if state is None else request.getfixturevalue(state)
         database = session.lend(state_id, settings)
-    except PgstrataError as error:
-        told = f"the database cannot be made: {error.message}"
-        pytest.fail(told if error.remedy is None else f"{told}: {error.remedy}", pytrace=False)
     if request.scope == "function" and request.node.stash.get(_MORE, False):
         session.get_ready()
     yield database

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pgstrata import __version__
 from pgstrata.client.recipes import Recipe
 from pgstrata.client.recipes import state as of_state
 from pgstrata.client.synchronous import Client
@@ -38,6 +39,8 @@ class Notes:
     leaks: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """Why databases could not be made, each once."""
+    remarks: list[str] = field(default_factory=list)
+    """What else people should know."""
 
     def add(self, other: Mapping[str, Any]) -> None:
         """Add those of a worker."""
@@ -45,6 +48,7 @@ class Notes:
         self.kept += other["kept"]
         self.leaks += other["leaks"]
         self.failures += [one for one in other["failures"] if one not in self.failures]
+        self.remarks += [one for one in other["remarks"] if one not in self.remarks]
         for state_id, how in other["states"].items():
             self.states.setdefault(state_id, how)
 
@@ -86,6 +90,7 @@ class Session:
         return found
 
     def _build(self, recipe: Recipe) -> str:
+        self._compare_versions()
         if self._rebuild:
             tasks = self.client.plan(recipe).tasks
             first = next((task for task in tasks if isinstance(task, StateExecuteTask)), None)
@@ -98,6 +103,14 @@ class Session:
             state_id = self.client.build(recipe)
         self.notes.states[state_id] = found.decision
         return state_id
+
+    def _compare_versions(self) -> None:
+        version = self.client.health().version
+        if version != __version__ and not self.notes.remarks:
+            self.notes.remarks.append(
+                f"the engine is of version {version}, and this plugin of {__version__}: "
+                "`pgstrata engine stop`, and the next run starts one of its own version"
+            )
 
     def lend(self, state_id: str, settings: Mapping[str, str] | None = None) -> Pg:
         """A database of a state. Raises ``PgstrataError``."""
@@ -178,6 +191,7 @@ class Session:
         self._behind.submit(lambda: self._end(ready.result()))
 
     def _end(self, lease: Lease) -> None:
+        # If it cannot be removed now, it is when it is held no more.
         with suppress(PgstrataError):
             self.client.instances.remove(lease.instance_id, force=True)
         close = getattr(lease.held, "close", None)
