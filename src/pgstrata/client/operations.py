@@ -160,8 +160,11 @@ def snapshot_instance(instance_id: str, *, name: str | None = None, force: bool 
 
 
 @operation("POST", "/v1/instances/{instance}/start", repeatable=True)
-def start_instance(instance: str) -> StartedInstance:
-    """Have an instance's server run. ``instance``: its id, its name, or its id's beginning."""
+def start_instance(instance: str, *, anyway: bool = False) -> StartedInstance:
+    """Have an instance's server run. ``instance``: its id, its name, or its id's beginning.
+
+    ``anyway``: even if the machine was booted since, and its data may not be whole.
+    """
 
 
 @operation("POST", "/v1/instances/{instance_id}/hold")
