@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from pgstrata.system.output import GOES_ON
 from tests.acceptance.conftest import Terminal
 
 TALKING = "".join(f"\\echo line {number}\nselect pg_sleep(0.02);\n" for number in range(100))
@@ -197,10 +198,14 @@ def test_a_step_is_watched_and_stopped_at_a_terminal(shared: Terminal) -> None:
     assert "failed" not in shown
 
 
-def test_a_line_of_ten_megabytes_comes_whole_through_the_front_door(shared: Terminal) -> None:
+def test_a_line_of_ten_megabytes_comes_through_the_front_door_in_marked_pieces(
+    shared: Terminal,
+) -> None:
     job_id = submitted(
         shared, "-At", "-c", "select 'begin'||repeat('ä0123456789', 1000000)||'end' as long"
     )
     shared("watch", job_id)
-    [message] = [event["message"] for event in events_of(shared, job_id) if event["type"] == "log"]
-    assert message == "begin" + "ä0123456789" * 1_000_000 + "end"
+    logged = [event["message"] for event in events_of(shared, job_id) if event["type"] == "log"]
+    pieces = [message.removesuffix(GOES_ON) for message in logged]
+    assert pieces[:-1] == [message[: -len(GOES_ON)] for message in logged[:-1]]
+    assert "".join(pieces) == "begin" + "ä0123456789" * 1_000_000 + "end"

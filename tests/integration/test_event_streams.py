@@ -17,6 +17,7 @@ from pgstrata.httpapi.service import Service
 from pgstrata.prepare.job_log import BATCH_BYTES
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.memory import ToolRun
+from pgstrata.system.output import GOES_ON
 from tests.unit.httpapi.driver import TOKEN
 from tests.unit.httpapi.engine import MemoryEngine
 from tests.unit.prepare.heart import Heart, run, with_jobs
@@ -169,7 +170,9 @@ def test_a_reader_that_never_reads_and_goes_away_leaves_nothing_behind(tmp_path:
     run(scenario())
 
 
-def test_a_line_of_ten_megabytes_comes_whole_and_in_its_place(tmp_path: Path) -> None:
+def test_a_line_of_ten_megabytes_comes_in_its_place_and_in_pieces_that_are_marked(
+    tmp_path: Path,
+) -> None:
     async def scenario() -> None:
         engine = Engine(tmp_path)
         async with engine.running():
@@ -177,6 +180,9 @@ def test_a_line_of_ten_megabytes_comes_whole_and_in_its_place(tmp_path: Path) ->
             job_id = await engine.job(*lines)
             streams = [await engine.watch(job_id) for _ in range(3)]
             for stream in streams:
-                assert logs(await events_of(stream)) == lines
+                before, *pieces, last, after = logs(await events_of(stream))
+                assert all(piece and piece.endswith(GOES_ON) for piece in pieces)
+                whole = [piece.removesuffix(GOES_ON) for piece in pieces if piece]
+                assert [before, "".join([*whole, last or ""]), after] == lines
 
     run(scenario())
