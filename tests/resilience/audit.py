@@ -56,14 +56,15 @@ def leftovers(store: Path, engine_pid: int | None) -> list[str]:
 
 def _leftovers(store: Path, engine_pid: int | None) -> list[str]:
     rows = Rows(store)
+    warm = set() if engine_pid is None else _warm(store, rows)
     return [
-        *_entries(store, rows),
+        *_entries(store, rows, warm),
         *_hidden(store),
-        *_sockets(store, rows),
+        *_sockets(store, rows, warm),
         *(f"{item} is still being built by {owner}" for item, owner in rows.leases),
         *_subvolumes(store),
-        *_mounts(store, rows),
-        *_processes(store, rows, engine_pid),
+        *_mounts(store, rows, warm),
+        *_processes(store, rows, warm, engine_pid),
         *_jobs(rows),
     ]
 
@@ -92,13 +93,21 @@ class Rows:
         return {int(instance["server"]["runtime_id"]) for instance in self.instances.values()}
 
 
-def _entries(store: Path, rows: Rows) -> Iterator[str]:
+def _warm(store: Path, rows: Rows) -> set[str]:
+    """The servers that an engine which runs keeps for whoever asks next."""
+    instances = store / "instances"
+    return {name for name in _names(instances) if (instances / name / "waiting").exists()} - set(
+        rows.instances
+    )
+
+
+def _entries(store: Path, rows: Rows, warm: set[str]) -> Iterator[str]:
     found = _all_names(store)
     yield from (f"{name} lies in the store" for name in sorted(found - ROOT_ENTRIES))
     for area in ("building", "work"):
         yield from (f"{area} holds {name}" for name in _names(store / area))
     for area, known in (("states", rows.states), ("instances", set(rows.instances))):
-        there = set(_names(store / area))
+        there = set(_names(store / area)) - warm
         yield from (f"{area}/{name} has no row" for name in sorted(there - known))
         yield from (f"{area} has a row but no place {name}" for name in sorted(known - there))
     for area in ("states", "bases"):
@@ -135,10 +144,11 @@ def _is_held(place: Path) -> bool:
         return False
 
 
-def _sockets(store: Path, rows: Rows) -> Iterator[str]:
+def _sockets(store: Path, rows: Rows, warm: set[str]) -> Iterator[str]:
     places = (Path(one["server"]["endpoint"]["socket_dir"]) for one in rows.instances.values())
     expected = {place.parent.name for place in places}
-    for name in sorted(_all_names(socket_dir_for(store)) - expected):
+    others = sorted(_all_names(socket_dir_for(store)) - expected)
+    for name in others if len(others) > len(warm) else ():
         yield f"the socket {name} is no living server's"
 
 
@@ -157,16 +167,19 @@ def _subvolumes(store: Path) -> Iterator[str]:
             names.clear()
 
 
-def _mounts(store: Path, rows: Rows) -> Iterator[str]:
+def _mounts(store: Path, rows: Rows, warm: set[str]) -> Iterator[str]:
+    known = warm | set(rows.instances)
     for line in Path("/proc/self/mounts").read_text().splitlines():
         where = line.split()[1]
-        if where.startswith(f"{store}/") and Path(where).parent.name not in rows.instances:
+        if where.startswith(f"{store}/") and Path(where).parent.name not in known:
             yield f"{where} is mounted"
 
 
-def _processes(store: Path, rows: Rows, engine_pid: int | None) -> Iterator[str]:
+def _processes(store: Path, rows: Rows, warm: set[str], engine_pid: int | None) -> Iterator[str]:
     known = _known(rows, engine_pid)
     for process in inhabitants(store):
+        if any(works_below(process.pid, store / "instances" / name) for name in warm):
+            continue
         with suppress(psutil.NoSuchProcess):
             if process.pid not in known and process.ppid() not in known:
                 yield f"process {process.pid} runs: {' '.join(process.cmdline())[:300]}"

@@ -15,7 +15,7 @@ from tests.unit.httpapi.engine import MemoryEngine
 
 P = ParamSpec("P")
 
-TOKEN = "a token nobody knows"
+TOKEN = "a-token-nobody-knows"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
