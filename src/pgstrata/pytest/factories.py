@@ -32,11 +32,12 @@ def state(
     @pytest.fixture(scope="session")
     def fixture(request: pytest.FixtureRequest) -> str:
         from pgstrata.client.recipes import psql
-        from pgstrata.pytest.plugin import session_of, told_in_a_line
+        from pgstrata.pytest.fixtures import told_in_a_line
+        from pgstrata.pytest.run import session_of
 
         with told_in_a_line():
             wanted = recipe or psql(*(here / script for script in scripts), **options)
-            return session_of(request).build(wanted)
+            return session_of(request.config).build(wanted)
 
     return fixture
 
@@ -55,9 +56,10 @@ def layer(
     @pytest.fixture(scope="session")
     def fixture(request: pytest.FixtureRequest) -> str:
         from pgstrata.client.recipes import state as of_state
-        from pgstrata.pytest.plugin import session_of, told_in_a_line
+        from pgstrata.pytest.fixtures import told_in_a_line
+        from pgstrata.pytest.run import session_of
 
-        session = session_of(request)
+        session = session_of(request.config)
         state_id: str = request.getfixturevalue(parent)
         with told_in_a_line():
             for step in steps:
@@ -76,7 +78,7 @@ def instance(state: str, scope: Scope = "function") -> Any:
 
     @pytest.fixture(scope=scope)
     def fixture(request: pytest.FixtureRequest) -> "Iterator[Pg]":
-        from pgstrata.pytest.plugin import lent
+        from pgstrata.pytest.fixtures import lent
 
         yield from lent(request, state)
 

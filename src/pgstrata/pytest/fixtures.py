@@ -1,0 +1,179 @@
+"""The fixtures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from pgstrata.pytest.run import ENVIRONMENT, FAILED, HANDED, MORE, recipe_in_force, session_of
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+    from psycopg.rows import TupleRow
+
+    from pgstrata.client.recipes import Recipe
+    from pgstrata.client.synchronous import Client
+    from pgstrata.pytest.pg import Pg
+    from pgstrata.pytest.session import Session
+
+_SCOPED = {"class": "pg_class", "module": "pg_module", "session": "pg_session"}
+
+
+@pytest.fixture(scope="session")
+def pgstrata(pytestconfig: pytest.Config) -> "Client":
+    """The client of the run's engine."""
+    return session_of(pytestconfig).client
+
+
+@pytest.fixture(scope="session")
+def pgstrata_recipe(pytestconfig: pytest.Config) -> "Recipe | None":
+    """How databases are made; to be overridden. None for what the ini file says."""
+    return None
+
+
+@pytest.fixture
+def pg(request: pytest.FixtureRequest) -> "Iterator[Pg]":
+    """A database of the test's own."""
+    mark = request.node.get_closest_marker("pgstrata")
+    wanted = {} if mark is None else mark.kwargs
+    scope, state = wanted.get("scope"), wanted.get("state")
+    if scope in _SCOPED:
+        if state is not None or wanted.get("settings"):
+            raise pytest.UsageError("pgstrata(scope=…) goes with neither state nor settings")
+        yield request.getfixturevalue(_SCOPED[scope])
+        return
+    if scope not in (None, "function"):
+        raise pytest.UsageError(f"pgstrata(scope={scope!r}): it is function, {', '.join(_SCOPED)}")
+    yield from lent(request, state, wanted.get("settings"))
+
+
+@pytest.fixture(scope="class")
+def pg_class(request: pytest.FixtureRequest) -> "Iterator[Pg]":
+    """A database for the tests of a class."""
+    yield from lent(request)
+
+
+@pytest.fixture(scope="module")
+def pg_module(request: pytest.FixtureRequest) -> "Iterator[Pg]":
+    """A database for the tests of a module."""
+    yield from lent(request)
+
+
+@pytest.fixture(scope="session")
+def pg_session(request: pytest.FixtureRequest) -> "Iterator[Pg]":
+    """A database for the whole run; that of the variables, if there are any."""
+    known = request.config.stash.get(ENVIRONMENT, None)
+    if known is not None:
+        yield known
+    else:
+        yield from lent(request)
+
+
+@pytest.fixture
+def pg_dsn(pg: "Pg") -> str:
+    """The DSN of the test's database."""
+    return pg.dsn
+
+
+@pytest.fixture
+def pg_connection(pg: "Pg") -> "Iterator[Connection[TupleRow]]":
+    """A connection of psycopg to the test's database; it is rolled back and closed."""
+    connection = pg.connect()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def pg_engine(pg: "Pg") -> Iterator[Any]:
+    """An engine of SQLAlchemy for the test's database."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(pg.url("psycopg"))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture
+def pg_async_engine(pg: "Pg") -> Any:
+    """The same for asyncio, without a pool, so that it belongs to no event loop."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    return create_async_engine(pg.url("psycopg"), poolclass=NullPool)
+
+
+@contextmanager
+def told_in_a_line() -> Iterator[None]:
+    """Fail without a traceback if a database cannot be made; what a tool said is told once."""
+    from pgstrata.errors import PgstrataError
+
+    try:
+        yield
+    except PgstrataError as error:
+        told = f"the database cannot be made: {error.message}"
+        pytest.fail(told if error.remedy is None else f"{told}: {error.remedy}", pytrace=False)
+
+
+def lent(
+    request: pytest.FixtureRequest,
+    state: str | None = None,
+    settings: dict[str, str] | None = None,
+) -> "Iterator[Pg]":
+    """A database for what asks for it; ``state``: the name of the fixture with its state."""
+    with told_in_a_line():
+        session = session_of(request.config)
+        state_id = _state_of(request) if state is None else request.getfixturevalue(state)
+        database = session.lend(state_id, settings)
+    if request.scope == "function" and request.node.stash.get(MORE, False):
+        session.get_ready()
+    yield database
+    test = request.node.nodeid or "the run"
+    if database.wanted or _is_kept(request):
+        session.keep(database, test)
+    leaks = _leaks(request, session, database, test)
+    session.take_back(database)
+    if leaks:
+        pytest.fail("sessions were left open:\n" + "\n".join(leaks), pytrace=False)
+
+
+def _state_of(request: pytest.FixtureRequest) -> str:
+    """The id of the state of the recipe that is in force. Raises ``PgstrataError``."""
+    from pgstrata.errors import PgstrataError
+
+    session = session_of(request.config)
+    recipe = request.getfixturevalue("pgstrata_recipe")
+    if recipe is not None:
+        return session.build(recipe)
+    handed = getattr(request.config, "workerinput", {})
+    if HANDED in handed:
+        state_id: str = handed[HANDED]
+        return state_id
+    if f"{HANDED}_error" in handed:
+        message, remedy = handed[f"{HANDED}_error"]
+        raise PgstrataError(message, remedy=remedy)
+    return session.build(recipe_in_force(request.config, session.client))
+
+
+def _is_kept(request: pytest.FixtureRequest) -> bool:
+    mark = request.node.get_closest_marker("pgstrata")
+    how: bool | str | None = None if mark is None else mark.kwargs.get("keep")
+    if how is None:
+        how = request.config.getoption("--pgstrata-keep") or request.config.getini("pgstrata_keep")
+    return how in (True, "all") or (how == "failed" and request.node.stash.get(FAILED, False))
+
+
+def _leaks(
+    request: pytest.FixtureRequest, session: "Session", database: "Pg", test: str
+) -> list[str]:
+    """The sessions that are an error; others are noted."""
+    how: Literal["error", "warn", "ignore"] = request.config.getini("pgstrata_leaks")
+    if how == "error":
+        return session.leaks(database)
+    if how == "warn":
+        session.look_for_leaks(database, test)
+    return []

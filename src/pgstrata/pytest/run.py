@@ -1,0 +1,57 @@
+"""What belongs to one run of tests, and where it is kept: in the stash of pytest's objects."""
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pgstrata.client.recipes import Recipe
+    from pgstrata.client.synchronous import Client
+    from pgstrata.pytest.pg import Pg
+    from pgstrata.pytest.session import Notes, Session
+
+SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
+"""What lends databases in this process."""
+NOTES: "pytest.StashKey[Notes]" = pytest.StashKey()
+"""What workers have told."""
+FAILED = pytest.StashKey[bool]()
+"""Whether a test failed; of a module, and what else has tests, whether one of them did."""
+MORE = pytest.StashKey[bool]()
+"""Whether the test after this one wants another such database."""
+ENVIRONMENT: "pytest.StashKey[Pg]" = pytest.StashKey()
+"""The database of the variables for the application."""
+
+HANDED = "pgstrata_states"
+"""What the controller of workers hands to each: the id of the recipe's state."""
+
+
+def session_of(config: pytest.Config) -> "Session":
+    """What lends databases in this process, from its first use on."""
+    if (known := config.stash.get(SESSION, None)) is not None:
+        return known
+    from pgstrata.client.synchronous import Client
+    from pgstrata.pytest.session import Session
+
+    client = Client(
+        endpoint=config.known_args_namespace.pgstrata_url,
+        image=config.getini("pgstrata_image") or None,
+    )
+    rebuild = config.known_args_namespace.pgstrata_rebuild
+    session = Session(client, rebuild=rebuild and "PYTEST_XDIST_WORKER" not in os.environ)
+    config.stash[SESSION] = session
+    return session
+
+
+def recipe_in_force(config: pytest.Config, client: "Client") -> "Recipe":
+    """The recipe in the ini file. Raises ``InvalidArgumentError``."""
+    from pgstrata.errors import InvalidArgumentError
+    from pgstrata.pytest.words import recipe_of
+
+    words = config.getini("pgstrata_recipe")
+    if not words:
+        raise InvalidArgumentError(
+            "there is no recipe for the database",
+            remedy="set pgstrata_recipe, such as psql -f schema.sql, or override that fixture",
+        )
+    return recipe_of(words, client.configuration, config.rootpath)
