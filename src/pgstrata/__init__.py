@@ -5,11 +5,12 @@ database is made; ``PgstrataError`` is the base of all errors, which are in ``pg
 They are imported when they are first used.
 """
 
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # true to type checkers; importing typing takes longer than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from pgstrata.client.asynchronous import AsyncClient as AsyncClient
     from pgstrata.client.asynchronous import AsyncInstance as AsyncInstance
     from pgstrata.client.recipes import Recipe as Recipe
@@ -34,7 +35,7 @@ _PLACES = {
 """The modules that public names are in."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
