@@ -341,7 +341,7 @@ class MachineError(PgstrataError):
 
 
 class HostLimitError(PgstrataError):
-    """A limit is reached: of instances, memory or open files."""
+    """A limit is reached: of instances, warm servers, memory or open files."""
 
     code = "host_limit"
     http_status = 409

@@ -1,7 +1,7 @@
 """Request bodies: reading up to a limit, decoding, and describing what is wrong with them."""
 
 import re
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -34,7 +34,13 @@ async def read_model(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
 def decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode a body. Raises ``InvalidArgumentError`` if it is not JSON or does not fit."""
     try:
-        return decoder.decode(body)
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
+            # To JSON Schema, which has no other numbers, 2.0 is a whole number.
+            return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), decoder.type)
     except msgspec.ValidationError as error:
         raise InvalidArgumentError(_in_words(str(error)), remedy=REMEDY) from error
     except msgspec.DecodeError as error:
@@ -58,6 +64,18 @@ async def read_body(request: Request) -> bytes | bytearray:
         if len(body) > MAX_BODY_BYTES:
             raise _too_large()
     return body
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """A body's content with ``2`` in place of ``2.0``."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _with_whole_numbers(each) for name, each in value.items()}
+        case list():
+            return [_with_whole_numbers(each) for each in value]
+    return value
 
 
 def _too_large() -> BodyTooLargeError:

@@ -171,7 +171,7 @@ OPERATIONS: Final = (
         summary="One job with its tasks and its result",
         parameters=(_JOB_ID, TASKS),
         replies=(Reply(status=200, description="The job.", body=JobStatus),),
-        refusals=(404,),
+        refusals=(400, 404),
     ),
     Operation(
         method="DELETE",
@@ -247,5 +247,6 @@ OPERATIONS: Final = (
         summary="The tasks of one job, or of all",
         parameters=(text_parameter("job", "Only the tasks of the job with this id."), START, LIMIT),
         replies=(Reply(status=200, description="The tasks.", body=TaskEntry, shape="list"),),
+        refusals=(400,),
     ),
 )

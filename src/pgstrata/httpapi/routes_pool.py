@@ -40,6 +40,6 @@ OPERATIONS: Final = (
         parameters=(path_id("The state's id."),),
         body=WarmthRequest,
         replies=(Reply(status=200, description="What there is now.", body=Warmth),),
-        refusals=(400, 404, 413),
+        refusals=(400, 404, 409, 413),
     ),
 )

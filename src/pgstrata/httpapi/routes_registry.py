@@ -161,7 +161,10 @@ def _unknown(what: str, wanted: str, path: str) -> NotFoundError:
 
 _NAME = Parameter(name="name", location="path", description="The name.")
 _IMAGE_ID = Parameter(
-    name="image", location="path", description="`postgres:16`, or one that was resolved."
+    name="image",
+    location="path",
+    description="`postgres:16`, or one that was resolved.",
+    pattern=r"^postgres(:[0-9]+(\.[0-9]+|beta[0-9]+|rc[0-9]+|devel)?)?(@sha256:[0-9a-f]{64})?$",
 )
 _STATE_ID = path_id("The state's id.")
 _INSTANCE_ID = path_id("The instance's id.")

@@ -233,7 +233,7 @@ class Pool(Protocol):
     async def want(self, state_id: str, count: int) -> Warmth | None:
         """Keep so many ready for a state; None if it does not exist.
 
-        Raises ``InvalidArgumentError`` for more than there may be.
+        Raises ``HostLimitError`` for more than there may be.
         """
 
 

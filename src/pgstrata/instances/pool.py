@@ -19,7 +19,7 @@ from pgstrata.cache.in_use import InUse
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.warmth import PoolStatus, Warmth
-from pgstrata.errors import InvalidArgumentError, PgstrataError
+from pgstrata.errors import HostLimitError, PgstrataError
 from pgstrata.instances.demand import Make, Stock, Warm, least_wanted, next_to_start
 from pgstrata.runtime.base import Runtime
 from pgstrata.settings import PoolSettings
@@ -132,10 +132,10 @@ class WarmPool(Background):
     async def want(self, state_id: str, count: int) -> Warmth | None:
         """Keep so many servers ready for a state from now on; None if there is no such state.
 
-        Raises ``InvalidArgumentError`` for more than there may be.
+        Raises ``HostLimitError`` for more than there may be.
         """
         if count > self.limits.max:
-            raise InvalidArgumentError(
+            raise HostLimitError(
                 f"{count} warm servers are more than there may be, which is {self.limits.max}",
                 remedy="ask for fewer, or raise pool.max",
             )

@@ -40,6 +40,7 @@ from pgstrata.domain.warmth import Warmth
 from pgstrata.errors import (
     ConflictError,
     EngineStoppingError,
+    HostLimitError,
     InvalidArgumentError,
     NotFoundError,
 )
@@ -547,7 +548,7 @@ class Pool:
 
     async def want(self, state_id: str, count: int) -> Warmth | None:
         if count > 8:
-            raise InvalidArgumentError(f"{count} warm servers are more than there may be")
+            raise HostLimitError(f"{count} warm servers are more than there may be")
         if state_id not in self._engine.state_rows:
             return None
         return Warmth(state_id=state_id, wanted=count, ready=1)

@@ -314,8 +314,11 @@ async def test_servers_are_kept_ready_for_a_state(engine: MemoryEngine, client: 
     fill(engine)
     answer = await client.put(f"/v1/states/{CHILD}/warm", {"count": 2})
     assert (answer.status, answer.json()) == (200, {"state_id": CHILD, "wanted": 2, "ready": 1})
-    for wrong in ({}, {"count": -1}, {"count": "2"}, {"count": 9}, {"count": 10**30}, None):
+    assert (await client.put(f"/v1/states/{CHILD}/warm", {"count": 2.0})).status == 200
+    for wrong in ({}, {"count": -1}, {"count": 2.5}, {"count": "2"}, None):
         assert (await client.put(f"/v1/states/{CHILD}/warm", wrong)).status == 400
+    for much in (9, 10**30):
+        assert (await client.put(f"/v1/states/{CHILD}/warm", {"count": much})).status == 409
     assert (await client.put(f"/v1/states/{'ef' * 32}/warm", {"count": 1})).status == 404
 
 

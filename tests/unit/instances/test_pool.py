@@ -6,7 +6,7 @@ import pytest
 
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job
-from pgstrata.errors import ConflictError, InvalidArgumentError, ServerError
+from pgstrata.errors import ConflictError, HostLimitError, ServerError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.settings import PoolSettings
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, holding, run
@@ -240,7 +240,7 @@ def test_so_many_wait_as_somebody_asked_for(tmp_path: Path) -> None:
             heart.monotonic += POOL.idle + 1
             heart.pool.wake()
             await ready(heart, 2)
-            with pytest.raises(InvalidArgumentError, match="4 warm servers"):
+            with pytest.raises(HostLimitError, match="4 warm servers"):
                 await heart.pool.want(state_id, 4)
             assert await heart.pool.want("0" * 64, 1) is None
         heart.start_engine()
