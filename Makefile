@@ -19,7 +19,7 @@ endif
 MAJORS := 10 13 15 18
 POSTGRES := $(MAJORS:%=$(VENV)/.postgres-%)
 
-.PHONY: help demo test test-all lint format docs pins bench clean
+.PHONY: help demo test test-all simulate lint format docs pins bench clean
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -34,6 +34,9 @@ test-all: ## the same, with those that take long
 test test-all: $(JAVA) $(LIQUIBASE) $(POSTGRES)
 	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile \
 		--no-loadscope-reorder $(SELECTED) $(PYTEST_ARGS)
+
+simulate: $(READY) ## live through simulated histories for SECONDS, or through that of one SEED
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seconds $(or $(SECONDS),60))
 
 lint: $(READY) ## formatting, lint, types, and the direction of imports
 	$(BIN)/ruff format --check .

@@ -333,7 +333,12 @@ class SnapshotOrchestrator:
             source = self._states / start.id
         directory = self._work / job_id
         await clone_state(self._fs, source, directory)
-        start_settings = await self._dbms.start_settings(directory / DATA)
+        try:
+            start_settings = await self._dbms.start_settings(directory / DATA)
+        except BaseException:
+            # The caller has nothing to discard yet.
+            await finish(self._fs.remove(directory))
+            raise
         return Workspace(directory, start_settings, server_settings)
 
     async def workspace_of(self, instance: Instance, job_id: str) -> Workspace:

@@ -83,6 +83,24 @@ def test_a_base_state_that_could_not_be_made_leaves_nothing_and_is_tried_again(
     run(scenario())
 
 
+def test_a_clone_whose_settings_cannot_be_read_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+
+            async def unreadable(_: Path) -> bytes:
+                raise StateUnusableError("it was tampered with")
+
+            monkeypatch.setattr(heart.dbms, "start_settings", unreadable)
+            job = await heart.finish("a")
+            assert job.error is not None
+            assert job.error.message == "it was tampered with"
+            assert await heart.statefs.volumes(tmp_path / "work") == []
+
+    run(scenario())
+
+
 def test_a_damaged_base_state_is_made_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         heart = Heart(tmp_path)
