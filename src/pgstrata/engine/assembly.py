@@ -146,6 +146,7 @@ async def assemble(
             store=store,
             in_use=in_use,
             trash=trash,
+            host=limits,
             limits=settings.pool,
             server_settings=settings.own_server_settings,
             available_memory=_available_memory,

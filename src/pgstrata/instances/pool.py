@@ -21,6 +21,7 @@ from pgstrata.dbms.base import Dbms
 from pgstrata.domain.warmth import PoolStatus, Warmth
 from pgstrata.errors import HostLimitError, PgstrataError
 from pgstrata.instances.demand import Make, Stock, Warm, least_wanted, next_to_start
+from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
 from pgstrata.settings import PoolSettings
 from pgstrata.statefs.base import DATA, StateFS
@@ -56,6 +57,7 @@ class WarmPool(Background):
         store: Store,
         in_use: InUse,
         trash: Trash,
+        host: HostLimits,
         limits: PoolSettings,
         server_settings: Mapping[str, str],
         available_memory: Callable[[], int],
@@ -71,6 +73,7 @@ class WarmPool(Background):
         self._store = store
         self._in_use = in_use
         self._trash = trash
+        self._host = host
         self.limits = limits
         self._server_settings = server_settings
         self._available_memory = available_memory
@@ -234,6 +237,7 @@ class WarmPool(Background):
             stock.starting -= 1
 
     async def _started(self, make: Make) -> Warm:
+        self._host.check_server()
         instance_id = uuid.uuid4().hex
         directory = self._root / "instances" / instance_id
         lease_id = self._in_use.acquire((make.state_id,))

@@ -6,6 +6,7 @@ import pytest
 
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job
+from pgstrata.domain.sizes import Bytes
 from pgstrata.errors import ConflictError, HostLimitError, ServerError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.settings import PoolSettings
@@ -259,6 +260,18 @@ def test_none_wait_where_there_may_be_none(tmp_path: Path) -> None:
                 await prepared(heart, "a")
             assert heart.pool.status.wanted == 0
             assert len(heart.runtime.running) == 3
+
+    run(scenario())
+
+
+def test_none_is_started_where_the_machine_has_no_room_for_another(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path, POOL._replace(min_free_memory=Bytes(0)))) as heart:
+            state_id = (await prepared(heart, "a")).state_id
+            heart.memory = 0
+            await heart.pool.want(state_id, 1)
+            await ready(heart, 0)
+            assert len(await heart.statefs.volumes(tmp_path / "instances")) == 1
 
     run(scenario())
 

@@ -160,6 +160,7 @@ class Heart:
             store=self.store,
             in_use=self.in_use,
             trash=self.trash,
+            host=self.host_limits,
             limits=self.settings.pool,
             server_settings=self.settings.own_server_settings,
             available_memory=lambda: self.memory,
