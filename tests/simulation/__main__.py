@@ -7,37 +7,13 @@ python -m tests.simulation --seed 4711     # that of one seed, told call by call
 import argparse
 import os
 import sys
-import time
 import traceback
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from random import SystemRandom
-from typing import NamedTuple
 
 from tests.simulation.histories import live
-
-
-class Lived(NamedTuple):
-    """What one process has lived through."""
-
-    histories: int
-    looks: int
-    findings: int
-
-
-def live_on(first: int, step: int, seconds: float) -> Lived:
-    """Live through every history of so many, from the first on, and tell of findings."""
-    began = time.monotonic()
-    seed = first
-    looks = findings = 0
-    while time.monotonic() - began < seconds:
-        outcome = live(seed)
-        looks += outcome.looks
-        if outcome.finding is not None:
-            findings += 1
-            print(f"seed {seed}: {outcome.finding.error}", flush=True)
-        seed += step
-    return Lived((seed - first) // step, looks, findings)
+from tests.simulation.many import Lived, live_on
 
 
 def main() -> int:

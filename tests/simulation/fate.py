@@ -144,7 +144,7 @@ class Fate:
 
     async def _take_time(self) -> None:
         chance = self._rng.random()
-        await asyncio.sleep(0 if chance < 0.6 else chance**40)
+        await asyncio.sleep(0 if chance < 0.85 else chance**40)
         self.check()
 
     def _may_be_killed(self) -> None:
