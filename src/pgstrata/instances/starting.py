@@ -98,6 +98,8 @@ class InstanceStarter:
             return started
         if started is not None:
             await self.discard(order.job_id)
+        async with self._turns.take(instance_id):
+            pass  # whoever removes the one that an earlier engine started is done with its files
         async with self._having_name(order) as replaced:
             with self._limits.starting(instance_id):
                 await self._limits.check_count(

@@ -1,9 +1,11 @@
 """Servers wait for whoever asks next, and leave no trace when nobody does."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job
 from pgstrata.domain.sizes import Bytes
@@ -145,6 +147,30 @@ def test_a_job_that_was_killed_after_the_hand_over_keeps_its_instance(tmp_path: 
             await heart.instances.discard(instance.job_id)
             assert await heart.store.instance(instance.instance_id) is None
             assert instance.server not in heart.runtime.running
+
+    run(scenario())
+
+
+def test_a_job_that_goes_on_waits_until_its_earlier_instance_is_removed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            before = await prepared(heart, "a")
+            order = InstanceOrder(
+                job_id="job",
+                image_id=before.image_id,
+                state_id=before.state_id,
+                name=None,
+                ttl_seconds=None,
+            )
+            place = tmp_path / "instances" / identity.instance_id("job")
+            async with heart.turns.take(place.name):
+                # Its row is gone, and its files are not yet.
+                heart.disk.make_dir(place)
+                starting = asyncio.create_task(heart.instances.start(order))
+                for _ in range(50):
+                    await asyncio.sleep(0)
+                heart.disk.remove_tree(place)
+            assert (await starting).server in heart.runtime.running
 
     run(scenario())
 
