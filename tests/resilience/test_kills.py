@@ -57,6 +57,7 @@ BESIDE_PREPARES = frozenset(
         "adoption.end",
         "database.checkpoint",
         "database.vacuum",
+        "instance_note.waiting",
         "locks.remove",
         "reserve.give_up",
         "server.let_in",
@@ -66,11 +67,12 @@ BESIDE_PREPARES = frozenset(
         "store.record_eviction",
         "store.pin",
         "store.remove_instance",
+        "store.set_warm",
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
 undoing an instance, checking contents, a lost database, one that lets nobody
-in, much history, and a full disk."""
+in, much history, a full disk, and warm servers, which the simulation is killed with."""
 
 backends: set[str] = set()
 reached: set[str] = set()

@@ -154,6 +154,7 @@ class WarmPool(Background):
         for state_id, count in (await self._store.warm_states()).items():
             await self._say(state_id, count)
         while True:
+            await self._bury()
             self._give_up()
             self._fill()
             if not self._works:
@@ -180,6 +181,14 @@ class WarmPool(Background):
         gone = frozenset(state_ids)
         for make in [make for make in self._stocks if make.state_id in gone]:
             self._discard(self._stocks.pop(make).waiting)
+
+    async def _bury(self) -> None:
+        """Remove the servers that ended while they waited."""
+        for stock in tuple(self._stocks.values()):
+            for warm in tuple(stock.waiting):
+                if not await self._runtime.alive(warm.server) and warm in stock.waiting:
+                    stock.waiting.remove(warm)
+                    self._discard([warm])
 
     def _give_up(self) -> None:
         now, idle = self._now(), self.limits.idle

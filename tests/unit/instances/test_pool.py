@@ -190,6 +190,22 @@ def test_a_server_that_died_while_it_waited_is_not_handed_over(tmp_path: Path) -
     run(scenario())
 
 
+def test_a_server_that_died_while_it_waited_is_replaced(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            instance = await in_demand(heart, "a")
+            known = {one.server.handle for one in await heart.store.instances()}
+            [warm] = [one for one in heart.runtime.running if one.handle not in known]
+            await heart.pool.want(instance.state_id, 1)
+            heart.runtime.kill(warm)
+            heart.pool.wake()
+            await ready(heart, 1)
+            assert warm not in heart.runtime.running
+            assert len(heart.runtime.running) == 3
+
+    run(scenario())
+
+
 def test_a_state_that_is_removed_takes_its_servers_with_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(warm_heart(tmp_path)) as heart:
