@@ -17,6 +17,8 @@ from bench.report import Row
 _CLIENTS = 8
 _HOLD_SECONDS = 0.4
 _SECONDS = 20.0
+_PAUSE_SECONDS = 0.1
+"""What the engine does after it started or removed a server is no part of the next hand-over."""
 
 _LARGE = """
 create table filler as select n, repeat(md5(n::text), 3) as text from generate_series(1, 700000) n;
@@ -83,8 +85,7 @@ def _one_client(engine: Engine, place: Path, rounds: int) -> list[Row]:
     for number in range(rounds):
         base.append(bare.time_start(number))
         client.keep_warm(first["state_id"], 1)
-        # What the engine does after it started one is no part of this.
-        time.sleep(0.1)
+        time.sleep(_PAUSE_SECONDS)
         before = cpu_seconds(engine.process)
         result, took = client.prepare()
         cpu += (cpu_seconds(engine.process) - before) * 1000 / rounds
@@ -154,8 +155,15 @@ def _large(engine: Engine) -> list[Row]:
     script.write_text(_LARGE)
     client = Client(engine, "-q", "-f", str(script))
     first, _ = client.prepare()
-    client.keep_warm(first["state_id"], 1)
     warm, copied = [], {"wal_log": [0.0], "file_copy": [0.0]}
+    # Before the copies, whose pages the disk is busy with for a while.
+    for _ in range(5):
+        client.keep_warm(first["state_id"], 1)
+        time.sleep(_PAUSE_SECONDS)
+        result, took = client.prepare()
+        warm.append(took)
+        client.remove(result["instance_id"])
+    client.keep_warm(first["state_id"], 0)
     with psycopg.connect(first["dsn"], autocommit=True) as connection:
         major = connection.info.server_version // 10_000
         for strategy, times in copied.items():
@@ -166,15 +174,6 @@ def _large(engine: Engine) -> list[Row]:
                 connection.execute(f"create database copied template original{clause}")
                 times.append((time.perf_counter() - started) * 1000)
                 connection.execute("drop database copied with (force)")
-    # The engine has closed the connection, which nobody used meanwhile.
-    client = Client(engine, "-q", "-f", str(script))
-    for _ in range(5):
-        result, took = client.prepare()
-        warm.append(took)
-        client.remove(result["instance_id"])
-        client.keep_warm(first["state_id"], 1)
-    client.keep_warm(first["state_id"], 0)
-    client.remove(first["instance_id"])
     return [
         Row(
             what="warm hand-over of a state with 100 MB",
