@@ -82,6 +82,8 @@ class WarmPool(Background):
         self._stocks: dict[Make, Stock] = {}
         self._works: set[asyncio.Task[None]] = set()
         """What starts and removes servers."""
+        self._starts: set[asyncio.Task[None]] = set()
+        """Those of them that start one."""
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         in_use.on_leaving(self._leave)
@@ -93,10 +95,12 @@ class WarmPool(Background):
         traceback: TracebackType | None,
     ) -> None:
         await super().__aexit__(kind, error, traceback)
-        await cancel(*self._works)
-        waiting = [warm for stock in self._stocks.values() for warm in stock.waiting]
+        await cancel(*self._starts)
+        for stock in self._stocks.values():
+            self._discard(stock.waiting)
         self._stocks.clear()
-        await asyncio.gather(*map(self._remove, waiting))
+        if self._works:
+            await asyncio.wait(self._works)
 
     @property
     def status(self) -> PoolStatus:
@@ -214,7 +218,9 @@ class WarmPool(Background):
                 return
             stock.starting += 1
             starting += 1
-            self._begin(self._start(stock), f"a warm server of {stock.make.state_id}")
+            start = self._begin(self._start(stock), f"a warm server of {stock.make.state_id}")
+            self._starts.add(start)
+            start.add_done_callback(self._starts.discard)
 
     def _make_room(self, stock: Stock) -> bool:
         stocks = self._stocks.values()
@@ -284,11 +290,12 @@ class WarmPool(Background):
         except (PgstrataError, OSError) as error:
             _log.warning("a warm server is left to the next engine: %s", error)
 
-    def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _begin(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._works.add(task)
         self._settled.clear()
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._works.discard(task)
