@@ -178,9 +178,10 @@ def _mounts(store: Path, rows: Rows, warm: set[str]) -> Iterator[str]:
 def _processes(store: Path, rows: Rows, warm: set[str], engine_pid: int | None) -> Iterator[str]:
     known = _known(rows, engine_pid)
     for process in inhabitants(store):
-        if any(works_below(process.pid, store / "instances" / name) for name in warm):
-            continue
         with suppress(psutil.NoSuchProcess):
+            # Where it works may be seen by its engine only; but nothing else is stopped.
+            if warm and process.status() == psutil.STATUS_STOPPED:
+                continue
             if process.pid not in known and process.ppid() not in known:
                 yield f"process {process.pid} runs: {' '.join(process.cmdline())[:300]}"
     for pid in rows.pids:
