@@ -100,7 +100,7 @@ RIGHT: dict[str, tuple[Any, Any]] = {
     "instances.limits.disk": (0, 0),
     "instances.max": (40.0, 40),
     "instances.minFreeMemory": ("512MiB", 512 << 20),
-    "instances.restart": ("true", True),
+    "instances.restart": (True, True),
     "pool.max": (0, 0),
     "pool.maxStarting": ("3", 3),
     "pool.idle": ("10m", 600),
