@@ -317,6 +317,8 @@ class DiskFullError(StoreUnusableError):
 
     code = "disk_full"
     http_status = 507
+    ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+    """What the operating system says then."""
 
 
 class ProgramError(PgstrataError):
@@ -404,7 +406,8 @@ def machine_error(error: OSError) -> MachineError | None:
 
 _MACHINE_TROUBLES = frozenset(
     {
-        *(errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ESTALE),
+        *DiskFullError.ERRNOS,
+        *(errno.EIO, errno.EROFS, errno.ESTALE),
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
     }
 )

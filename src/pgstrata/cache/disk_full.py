@@ -4,7 +4,6 @@ The kernel reports it as an errno, programs as a line among others, and a server
 its log does not report it at all: then the free space decides.
 """
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -20,8 +19,7 @@ from pgstrata.errors import (
     StoreUnusableError,
 )
 
-ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
-_MESSAGES = tuple(os.strerror(number) for number in sorted(ERRNOS))
+_MESSAGES = tuple(os.strerror(number) for number in sorted(DiskFullError.ERRNOS))
 
 # Besides the kernel's messages: PostgreSQL's own for a short write (md.c, mdextend), and its
 # SQLSTATE, which is all that psql shows with `VERBOSITY sqlstate`.
@@ -63,7 +61,7 @@ def is_disk_full(error: OSError | PgstrataError, free: int) -> bool:
     """Return whether an error was caused by a full disk, which has ``free`` bytes left."""
     match error:
         case OSError():
-            return error.errno in ERRNOS
+            return error.errno in DiskFullError.ERRNOS
         case StoreUnusableError():
             return False  # it already says what is wrong
         case ProgramError() | ServerError() if free < LEAST_BYTES:

@@ -200,7 +200,7 @@ class AsyncClient(Section):
             instance_ttl=ttl,
             labels=dict(labels or {}),
         )
-        result = await self._result(request, timeout, on_event)
+        result = (await self._finished(request, timeout, on_event)).result()
         assert result is not None
         return AsyncInstance(self, result)
 
@@ -258,14 +258,6 @@ class AsyncClient(Section):
         if recipe.before is None:
             return request
         return msgspec.structs.replace(request, start_from=await self.build(recipe.before))
-
-    async def _result(
-        self,
-        request: PrepareRequest,
-        timeout: float | None,
-        on_event: Callable[[Event], None] | None,
-    ) -> Result | None:
-        return (await self._finished(request, timeout, on_event)).result()
 
     async def _finished(
         self,

@@ -198,7 +198,7 @@ class Client(Section):
             instance_ttl=ttl,
             labels=dict(labels or {}),
         )
-        result = self._result(request, timeout, on_event)
+        result = self._finished(request, timeout, on_event).result()
         assert result is not None
         return Instance(self, result)
 
@@ -254,14 +254,6 @@ class Client(Section):
         if recipe.before is None:
             return request
         return msgspec.structs.replace(request, start_from=self.build(recipe.before))
-
-    def _result(
-        self,
-        request: PrepareRequest,
-        timeout: float | None,
-        on_event: Callable[[Event], None] | None,
-    ) -> Result | None:
-        return self._finished(request, timeout, on_event).result()
 
     def _finished(
         self,

@@ -1,7 +1,6 @@
 """Downloads that are resumed after an interruption and verified by their hash."""
 
 import base64
-import errno
 import hashlib
 import http.client
 import shutil
@@ -107,7 +106,7 @@ def report_full_disk(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DiskFullError.ERRNOS:
             raise
         free = shutil.disk_usage(directory).free // 1_000_000
         raise DiskFullError(

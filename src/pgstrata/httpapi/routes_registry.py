@@ -10,6 +10,7 @@ from starlette.responses import Response
 from pgstrata.api.names import NameBinding
 from pgstrata.domain.listing import ImageEntry, InstanceEntry, NameEntry
 from pgstrata.domain.state import State
+from pgstrata.domain.warmth import Warmth, WarmthRequest
 from pgstrata.errors import NotFoundError
 from pgstrata.httpapi.answers import answer, list_answer
 from pgstrata.httpapi.body import read_model
@@ -32,6 +33,7 @@ from pgstrata.httpapi.service import Service
 from pgstrata.runtime import images
 
 _BINDING_DECODER: Final = msgspec.json.Decoder(NameBinding)
+_WARMTH_DECODER: Final = msgspec.json.Decoder(WarmthRequest)
 
 
 async def list_states(service: Service, request: Request) -> Response:
@@ -75,6 +77,15 @@ async def _pinned(service: Service, state_id: str, *, pinned: bool) -> Response:
     if state is None:
         raise _unknown("state", state_id, "/v1/states")
     return answer(state)
+
+
+async def warm_state(service: Service, request: Request) -> Response:
+    wanted = await read_model(request, _WARMTH_DECODER)
+    state_id = request.path_params["id"]
+    warmth = await service.pool.want(state_id, wanted.count)
+    if warmth is None:
+        raise _unknown("state", state_id, "/v1/states")
+    return answer(warmth)
 
 
 async def list_instances(service: Service, request: Request) -> Response:
@@ -164,7 +175,7 @@ _IMAGE_ID = Parameter(
     name="image",
     location="path",
     description="`postgres:16`, or one that was resolved.",
-    pattern=r"^postgres(:[0-9]+(\.[0-9]+|beta[0-9]+|rc[0-9]+|devel)?)?(@sha256:[0-9a-f]{64})?$",
+    pattern=images.PATTERN,
 )
 _STATE_ID = path_id("The state's id.")
 _INSTANCE_ID = path_id("The instance's id.")
@@ -225,6 +236,19 @@ OPERATIONS: Final = (
         parameters=(_STATE_ID,),
         replies=(Reply(status=200, description="The state, not pinned.", body=State),),
         refusals=(404,),
+    ),
+    Operation(
+        method="PUT",
+        path="/v1/states/{id}/warm",
+        name="warmState",
+        handler=warm_state,
+        summary="Keep servers ready for a state",
+        description="They are started in the background, and kept until `count` is 0 or the state "
+        "is removed. Servers that demand calls for come and go without this.",
+        parameters=(_STATE_ID,),
+        body=WarmthRequest,
+        replies=(Reply(status=200, description="What there is now.", body=Warmth),),
+        refusals=(400, 404, 409, 413),
     ),
     Operation(
         method="GET",

@@ -32,7 +32,7 @@ _XZ_BYTES = 256 << 20
 """How much memory xz may take: its highest level needs 65 MiB."""
 _BLOCK = 512
 """What a tar archive consists of."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (*DiskFullError.ERRNOS, errno.EFBIG)
 
 
 COPY_AGAIN = "check that it was copied as a whole"

@@ -41,8 +41,6 @@ from pgstrata.system.turns import Turns, of_name
 
 _log = logging.getLogger(__name__)
 
-_SHORT_ID = 12
-
 
 class InstanceSnapshots:
     """Makes states of instances."""
@@ -138,7 +136,7 @@ class InstanceSnapshots:
             parent_state_id=None,
             image_id=instance.image_id,
             prepare_kind=SNAPSHOT,
-            prepare_args_normalized=f"snapshot of {_known_as(instance)}",
+            prepare_args_normalized=f"snapshot of {instance.known_as}",
             created_at=utc_now(),
             size_bytes=size_bytes,
             pinned=True,
@@ -199,7 +197,7 @@ class InstanceSnapshots:
         with suppress(ServerError):  # one that lets nobody in has no clients that could be asked
             if number := await self._dbms.connections(instance.server):
                 raise ConflictError(
-                    f"instance {_known_as(instance)} must be stopped for a moment, since {reason}; "
+                    f"instance {instance.known_as} must be stopped for a moment, since {reason}; "
                     f"{number} client{' is' if number == 1 else 's are'} connected",
                     remedy="disconnect, or do it all the same: --force (force=true)",
                 )
@@ -255,12 +253,8 @@ def _told_of(instance: Instance) -> Iterator[None]:
         yield
     except (PlantedFileError, StateUnusableError) as error:
         raise StateUnusableError(
-            f"what is in instance {_known_as(instance)} cannot be kept: {error}",
+            f"what is in instance {instance.known_as} cannot be kept: {error}",
             remedy="check what was done to the server itself, or put the instance back: "
-            f"pgstrata reset {_known_as(instance)}",
+            f"pgstrata reset {instance.known_as}",
             details=error.details if isinstance(error, StateUnusableError) else None,
         ) from error
-
-
-def _known_as(instance: Instance) -> str:
-    return instance.name or instance.instance_id[:_SHORT_ID]

@@ -7,11 +7,14 @@ from pgstrata.domain.image import Installation
 from pgstrata.domain.model import Model
 from pgstrata.errors import InvalidArgumentError
 
-_IMAGE = re.compile(
-    r"postgres"
-    r"(?::(?P<version>[0-9]+(?:\.[0-9]+|beta[0-9]+|rc[0-9]+|devel)?))?"
-    r"(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
+PATTERN = (
+    r"^postgres"
+    r"(?::([0-9]+(?:\.[0-9]+|beta[0-9]+|rc[0-9]+|devel)?))?"
+    r"(?:@sha256:([0-9a-f]{64}))?$"
 )
+"""What an image's name looks like, for JSON Schema as well: the groups are version and digest."""
+
+_IMAGE = re.compile(PATTERN.strip("^$"))
 _SPELLINGS = "postgres, postgres:16, postgres:16.4 or postgres@sha256:<64 hex>"
 
 PACKAGED_MAJORS = range(10, 19)
@@ -35,7 +38,8 @@ def parse(image_id: str) -> ImageRef:
             f"{image_id!r} is not an image of the native runtime",
             remedy=f"use {_SPELLINGS}",
         )
-    return ImageRef(version=match["version"], digest=match["digest"])
+    version, digest = match.groups()
+    return ImageRef(version=version, digest=digest)
 
 
 def image_id(digest: str) -> str:

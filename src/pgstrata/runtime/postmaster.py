@@ -208,12 +208,12 @@ async def freeze(server: Postmaster) -> AsyncIterator[None]:
             processes.resume(held)
 
 
-async def pause(server: Postmaster, held: list[int] | None = None) -> None:
+async def pause(server: Postmaster, held: list[int]) -> None:
     """Freeze it until ``resume``; ``held`` gets all its processes. Raises as ``freeze`` does."""
     if not is_running(server):
         raise ServerError(f"the server on {server.data_dir} (pid {server.pid}) is gone")
     with faults.step("server.freeze"):
-        await processes.freeze(server.pid, [] if held is None else held)
+        await processes.freeze(server.pid, held)
 
 
 def resume(server: Postmaster, held: list[int] | None = None) -> None:

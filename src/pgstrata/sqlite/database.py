@@ -57,6 +57,10 @@ _TROUBLES: dict[int, tuple[str, str]] = {
 }
 
 _REFUSED = ("refused a statement", "report this as a bug")
+_UNREADABLE = (
+    "contains a row that cannot be read",
+    "use the pgstrata that wrote it, or move the file away",
+)
 
 _NO_STEP: AbstractContextManager[None] = nullcontext()
 
@@ -443,18 +447,15 @@ def _version(connection: Connection) -> int:
 
 
 def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError | OSError) -> NoReturn:
+    kind: int | None = None
     if isinstance(error, sqlite3.Error):
-        trouble, remedy = _TROUBLES.get(_kind(error), _REFUSED)
+        kind = _kind(error)
     elif isinstance(error, OSError):
         full = error.errno == errno.ENOSPC
-        trouble, remedy = _TROUBLES[sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR]
-    else:
-        trouble = "contains a row that cannot be read"
-        remedy = "use the pgstrata that wrote it, or move the file away"
-    full = trouble == _TROUBLES[sqlite3.SQLITE_FULL][0]
-    raise (DiskFullError if full else StoreUnusableError)(
-        f"the database {path} {trouble}", remedy=remedy, details=str(error)
-    ) from error
+        kind = sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR
+    trouble, remedy = _UNREADABLE if kind is None else _TROUBLES.get(kind, _REFUSED)
+    refusal = DiskFullError if kind == sqlite3.SQLITE_FULL else StoreUnusableError
+    raise refusal(f"the database {path} {trouble}", remedy=remedy, details=str(error)) from error
 
 
 def _kind(error: sqlite3.Error) -> int:

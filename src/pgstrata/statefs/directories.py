@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from pgstrata.errors import DiskFullError
 from pgstrata.statefs import digests, layers, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.copying import Check, Sharing, TreeCopy
@@ -28,7 +29,6 @@ VOLUME_MODE = 0o711
 """A server that runs as another user can reach its data directory, but list nothing above it."""
 DATA_MODE = 0o700
 _MARKER_MODE = 0o600
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DirectoryStateFS(ABC):
@@ -212,7 +212,7 @@ def hide(volume: Path) -> Path | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DiskFullError.ERRNOS:
             raise
         _delete_in_place(volume)
         return None

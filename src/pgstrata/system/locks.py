@@ -4,7 +4,6 @@ A lock file is never deleted, not even by its last holder: a process that is abo
 the old file open, and would hold the lock together with one that locks a new file of that name.
 """
 
-import errno
 import fcntl
 import os
 from collections.abc import Callable
@@ -12,10 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pgstrata.errors import StoreUnusableError
+from pgstrata.errors import DiskFullError, StoreUnusableError
 from pgstrata.system import faults
-
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class HeldLock:
@@ -35,7 +32,7 @@ class HeldLock:
                 os.ftruncate(self._descriptor, 0)
                 os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in DiskFullError.ERRNOS:
                 raise
             return False
         return True

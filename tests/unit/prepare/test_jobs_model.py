@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pgstrata.domain import identity
-from pgstrata.domain.job import Event, Job, Status
+from pgstrata.domain.job import Status
 from pgstrata.errors import NotFoundError, PgstrataError, ServerError, StoreUnusableError
 from tests.servers import data_dir_of
+from tests.simulation.invariants import in_order
 from tests.unit.prepare.heart import JOBS, Heart, with_jobs
 
 # What a killed engine had still before it is never done.
@@ -370,19 +371,6 @@ class EngineUnderFire(RuleBasedStateMachine):
         if self.heart.fate.faulted:
             for ticket in self.tickets.values():
                 ticket.disturbed = True
-
-
-def in_order(job: Job, events: list[Event]) -> bool:
-    """Whether a job's events are what the contract says they are until its status."""
-    said = [(event.type, event.status) for event in events]
-    statuses = [status for kind, status in said if kind == "status"]
-    ends = [number for number, (kind, _) in enumerate(said) if kind in ("result", "error")]
-    if not said or said[0] != ("status", Status.QUEUED) or statuses[-1] is not job.status:
-        return False
-    if not job.status.terminal:
-        return not ends and statuses in ([Status.QUEUED], [Status.QUEUED, Status.RUNNING])
-    began = statuses[1:-1] in ([], [Status.RUNNING])
-    return began and ends == [len(said) - 2] and said[-1] == ("status", job.status)
 
 
 TestEngineUnderFire = EngineUnderFire.TestCase
