@@ -18,6 +18,8 @@ endif
 # The oldest and the newest that are supported, and two between.
 MAJORS := 10 13 15 18
 POSTGRES := $(MAJORS:%=$(VENV)/.postgres-%)
+# One more process of tests than there are cores: each waits for servers a third of its time.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .PHONY: help demo test test-all simulate lint format docs pins bench clean
 
@@ -32,7 +34,7 @@ test: SELECTED := -m "not slow"
 test: ## set everything up and run the tests
 test-all: ## the same, with those that take long
 test test-all: $(JAVA) $(LIQUIBASE) $(POSTGRES)
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile \
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --maxprocesses=4 --dist=loadfile \
 		--no-loadscope-reorder $(SELECTED) $(PYTEST_ARGS)
 
 simulate: $(READY) ## live through simulated histories for SECONDS, or through that of one SEED
