@@ -129,5 +129,6 @@ async def _serve(
             )
             # What there is by now stays, and the collector keeps everybody waiting to look at it.
             gc.freeze()
+            gc.enable()
             await server.serve(sockets=[port])
     _log.info("engine stopped")
