@@ -163,12 +163,12 @@ def _prepares(_configuration: "Configuration") -> Iterator[Candidate]:
     return (one for one in _first_words() if one[0].startswith("prepare:"))
 
 
-def _aliases(use: str) -> "Callable[[Configuration], Iterable[Candidate]]":
+def _aliases(*uses: str) -> "Callable[[Configuration], Iterable[Candidate]]":
     def look(_configuration: "Configuration") -> Iterator[Candidate]:
         from pgstrata.cli.aliases.files import every
 
         here = Path.cwd()
-        return ((one.name, one.shown(here)) for one in every(here) if one.use == use)
+        return ((one.name, one.shown(here)) for one in every(here) if one.use in uses)
 
     return look
 
@@ -191,7 +191,10 @@ _VALUES = {
 }
 """By an option's name."""
 
+_MAJORS = _fixed(*map(str, range(18, 9, -1)))
+
 _WORDS = {
+    "alias check": _aliases("prep", "run"),
     "cache explain": _prepares,
     "completion": _fixed("bash", "zsh", "fish"),
     "config get": _settings,
@@ -201,7 +204,8 @@ _WORDS = {
     "dsn": _INSTANCE,
     "plan": _aliases("prep"),
     "pin": _from_engine(_states),
-    "postgres install": _fixed(*map(str, range(18, 9, -1))),
+    "postgres install": _MAJORS,
+    "postgres rm": _MAJORS,
     "prepare": _aliases("prep"),
     "reset": _INSTANCE,
     "rm": _from_engine(_names, _instances, _states, _jobs),
@@ -209,6 +213,7 @@ _WORDS = {
     "snapshot": _INSTANCE,
     "start": _INSTANCE,
     "unpin": _from_engine(_states),
+    "warm": _from_engine(_states),
     "watch": _from_engine(_jobs),
 }
 """By a command's name."""

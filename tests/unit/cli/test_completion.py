@@ -1,12 +1,13 @@
 """Completion: what may come next, and the scripts that ask for it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pgstrata.cli import completing
+from pgstrata.cli import command_table, completing
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.script import INSTANCE, JOB, STATE
 from tests.unit.client.fake_engine import JOB_ID, FakeEngine
@@ -65,6 +66,27 @@ def test_the_last_word_is_completed_by_what_stands_before_it(
     ran = pgstrata("completion", "of", "--", *typed)
     assert (ran.exit_code, ran.err) == (0, "")
     assert [line.partition("\t")[0] for line in ran.out.splitlines()] == found
+
+
+TAKES_WHAT_THERE_IS = re.compile(r" (STATE|INSTANCE|JOB|ID…|A B|MAJOR|PATH)")
+"""In a command's usage: what the shell is to know."""
+
+
+def test_each_command_that_takes_what_there_is_completes_it(
+    stocked: FakeEngine, pgstrata: Pgstrata
+) -> None:
+    taking = [
+        name for name in command_table.overview() if TAKES_WHAT_THERE_IS.search(usage_of(name))
+    ]
+    assert len(taking) > 12
+    for name in taking:
+        assert pgstrata("completion", "of", "--", *name.split(), "").out, name
+
+
+def usage_of(name: str) -> str:
+    command = command_table.load(name)
+    assert command is not None
+    return command.usage
 
 
 def test_a_failure_completes_nothing_and_says_nothing(fake: FakeEngine, pgstrata: Pgstrata) -> None:
