@@ -49,7 +49,7 @@ def kill_the_one_at_work(pgstrata: Terminal, program: str, but: set[int]) -> int
     while time.monotonic() < deadline:
         for process in pgstrata.below_the_engine(program):
             with suppress(psutil.NoSuchProcess):
-                at_work = program == "psql" or "SELECT" in process.cmdline()[0]
+                at_work = program == "psql" or "SELECT" in " ".join(process.cmdline())
                 if process.pid not in but and at_work:
                     process.send_signal(signal.SIGKILL)
                     return process.pid
