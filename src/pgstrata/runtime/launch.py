@@ -1,6 +1,5 @@
-"""Starts one server process: its command line, and the wait until it is ready."""
+"""Starts one server process: its command line, its settings and its log."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -12,7 +11,6 @@ from pgstrata.runtime.access import HBA_FILE, IDENT_FILE, SETTINGS_FILE
 from pgstrata.runtime.cells import Places
 from pgstrata.runtime.environment import MINIMAL_ENV
 from pgstrata.runtime.ports import HOST
-from pgstrata.runtime.postmaster import Postmaster, read_pid_file
 from pgstrata.settings import FIRST_MAJORS, THROW_AWAY_SETTINGS
 from pgstrata.system import faults, processes, subprocesses
 from pgstrata.system.cell.plan import Cell
@@ -21,9 +19,6 @@ from pgstrata.system.output import TAIL_BYTES, Tail
 
 _ENOUGH_BYTES = 64 << 10
 """More than a program writes that is run for a few words."""
-
-_FIRST_LOOK_SECONDS = 0.010
-_LOOK_SECONDS = 0.001
 
 
 class ServerLog:
@@ -146,20 +141,3 @@ async def run_in_cell(spawner: Spawner, cell: Cell, stdin: bytes) -> subprocesse
             os.pread(one, _ENOUGH_BYTES, 0).decode("utf-8", "replace") for one in (stdout, stderr)
         )
         return subprocesses.Ended(exit_code=0, stdout=told, stderr=complained)
-
-
-async def until_ready(server: Postmaster, ended: asyncio.Task[None]) -> bool:
-    """Wait until the server accepts connections; False if it ended before that.
-
-    ``ended`` is done once the process has ended.
-    """
-    # No server is ready sooner, and every look at its pid file takes CPU time from it.
-    await asyncio.sleep(_FIRST_LOOK_SECONDS)
-    while not ended.done():
-        note = read_pid_file(server.data_dir)
-        # The pid file may be another server's, in which case ours is about to give up.
-        if note is not None and note.pid == (1 if server.first else server.pid) and note.ready:
-            return True
-        # PostgreSQL announces it only in its pid file.
-        await asyncio.sleep(_LOOK_SECONDS)
-    return False

@@ -34,13 +34,13 @@ from pgstrata.runtime.launch import (
     settings_text,
     spawn,
     spawn_in_cell,
-    until_ready,
 )
 from pgstrata.runtime.limits import LimitWatch, allowed_by
 from pgstrata.runtime.logins import Login, new_login
 from pgstrata.runtime.packaged.pins import extensions_by_major
 from pgstrata.runtime.ports import HOST, Ports, is_taken, no_free_port, port_taken
 from pgstrata.runtime.postmaster import LOG, Postmaster, postmaster_of
+from pgstrata.runtime.readiness import PidFiles
 from pgstrata.runtime.relay import Relay
 from pgstrata.runtime.single_user import Entrance, let_in
 from pgstrata.runtime.users import blocked_by, choose_server_user, engine_user
@@ -106,6 +106,7 @@ class NativeRuntime:
         self._settings = dict(server_settings)
         self._catalogue = Catalogue(finder or Finder(self.server_user, home=postgres_home))
         self._ports = ports or Ports()
+        self._pid_files = PidFiles()
         self._reapers: set[asyncio.Task[None]] = set()
         self._paused: dict[str, list[int]] = {}
         """The processes of servers that are paused, by handle."""
@@ -367,6 +368,7 @@ class NativeRuntime:
     async def close(self) -> None:
         """Stop watching the servers; they keep running."""
         await self._watch.close()
+        self._pid_files.close()
         self._catalogue.close()
         self._spawner.close()
         reapers, self._reapers = self._reapers, set()
@@ -506,7 +508,7 @@ class NativeRuntime:
                 f"PostgreSQL {version} exited immediately on {data_dir}", details=log.tail()
             )
         async with self._undo_on_failure(process, log) as ended:
-            if not await until_ready(process, ended):
+            if not await self._pid_files.until_ready(process, ended):
                 raise ServerError(
                     f"PostgreSQL {version} does not start on {data_dir}",
                     remedy=self._access_remedy(data_dir) or _settings_remedy(start.settings),
