@@ -20,7 +20,7 @@ from pgstrata.domain.reason import Evidence, StepRecord
 from pgstrata.domain.state import State
 from pgstrata.errors import PgstrataError
 from pgstrata.instances.starting import InstanceOrder
-from pgstrata.prepare.executor import Executor, StateOrder
+from pgstrata.prepare.executor import Executor, Known, StateOrder, StepRun
 from pgstrata.runtime.base import LineSink
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "resolve_image": (str,),
     "check_limits": (str | None,),
     "check_name": (str,),
-    "count_clean": (list[str],),
+    "look_up": (list[str],),
     "find_state": (str,),
     "evidence": (list[str], StepRecord | None),
     "failures": (list[str],),
@@ -102,8 +102,8 @@ class PipeExecutor:
     async def find_state(self, ref: str) -> State:
         return await self._ask(State, "find_state", ref)
 
-    async def count_clean(self, state_ids: Sequence[str]) -> int:
-        return await self._ask(int, "count_clean", state_ids)
+    async def look_up(self, state_ids: Sequence[str]) -> Known:
+        return await self._ask(Known, "look_up", state_ids)
 
     async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
         return await self._ask(Evidence, "evidence", state_ids, step)
@@ -117,11 +117,13 @@ class PipeExecutor:
     async def release(self, lease_id: str) -> None:
         await self._ask(type(None), "release", lease_id)
 
-    async def run_step(self, order: StateOrder, log: LineSink) -> bool:
-        return await self._ask(bool, "run_step", order, log=log)
+    async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
+        ran: Any = StepRun | None
+        result: StepRun | None = await self._ask(ran, "run_step", order, log=log)
+        return result
 
-    async def keep_state(self, job_id: str) -> None:
-        await self._ask(type(None), "keep_state", job_id)
+    async def keep_state(self, job_id: str) -> bool:
+        return await self._ask(bool, "keep_state", job_id)
 
     async def close_workspace(self, job_id: str) -> None:
         await self._ask(type(None), "close_workspace", job_id)

@@ -62,6 +62,7 @@ async def orders(executor: Executor, *texts: str, job_id: str = "job") -> list[S
             image_id=image.image_id,
             task=task,
             step=step,
+            target=task.output_state_id,
             last=step is steps[-1],
         )
         for task, step in zip(
@@ -122,10 +123,10 @@ def test_an_image_is_resolved_or_refused(run: Run) -> None:
 def test_a_chain_is_built_step_by_step_and_known_afterwards(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         chain = await orders(executor, "a", "b", "c")
-        assert await executor.count_clean(ids(chain)) == 0
+        assert (await executor.look_up(ids(chain))).clean == 0
         for count, order in enumerate(chain, start=1):
             await build(executor, order)
-            assert await executor.count_clean(ids(chain)) == count
+            assert (await executor.look_up(ids(chain))).clean == count
 
     run(scenario)
 
@@ -190,7 +191,7 @@ def test_a_step_that_fails_says_why_and_leaves_nothing_in_the_way(run: Run) -> N
                 await executor.run_step(replace(order, job_id=job_id), unheard)
             assert failed.value.remedy == "correct fail"
             assert failed.value.details == "ERROR: fail"
-            assert await executor.count_clean(ids([order])) == 0
+            assert (await executor.look_up(ids([order]))).clean == 0
 
     run(scenario)
 
@@ -199,13 +200,13 @@ def test_a_step_that_is_not_kept_is_no_state_and_can_be_run_by_another(run: Run)
     async def scenario(executor: Executor) -> None:
         [order] = await orders(executor, "a")
         assert await executor.run_step(order, unheard)
-        assert await executor.count_clean(ids([order])) == 0
+        assert (await executor.look_up(ids([order]))).clean == 0
         for _ in range(2):
             await executor.close_workspace(order.job_id)
         with pytest.raises(ConflictError):
             await executor.keep_state(order.job_id)
         await build(executor, replace(order, job_id="another"))
-        assert await executor.count_clean(ids([order])) == 1
+        assert (await executor.look_up(ids([order]))).clean == 1
 
     run(scenario)
 
@@ -228,7 +229,7 @@ def test_a_step_that_is_cancelled_is_over_and_can_be_run_by_another(run: Run) ->
         [order] = await orders(executor, "gate")
         for job_id in ("one", "two"):
             await begin_and_cancel(executor, replace(order, job_id=job_id))
-        assert await executor.count_clean(ids([order])) == 0
+        assert (await executor.look_up(ids([order]))).clean == 0
 
     run(scenario)
 
@@ -327,7 +328,7 @@ def test_what_is_whole_stays_when_an_executor_recovers(run: Run) -> None:
         await build(executor, order)
         instance = await executor.start_instance(instance_of(order))
         await executor.recover()
-        assert await executor.count_clean(ids([order])) == 1
+        assert (await executor.look_up(ids([order]))).clean == 1
         assert await executor.start_instance(instance_of(order)) == instance
 
     run(scenario)

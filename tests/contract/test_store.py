@@ -408,7 +408,7 @@ def built(runner: asyncio.Runner, store: Store, *steps: StepRecord) -> None:
         parent = step.start.id if step.start.kind == "state" else None
         number = int(step.state_id, 16)
         added = msgspec.structs.replace(state(number, kind=step.kind), parent_state_id=parent)
-        runner.run(store.add_state(added, step=step))
+        runner.run(store.add_state(added, steps=[step]))
 
 
 def alike(runner: asyncio.Runner, store: Store, step: StepRecord) -> list[int]:
@@ -490,7 +490,7 @@ def test_a_step_is_not_kept_of_a_state_that_is_refused(
     runner: asyncio.Runner, store: Store
 ) -> None:
     with pytest.raises(ConflictError):
-        runner.run(store.add_state(state(2, parent=1), step=made_of(2)))
+        runner.run(store.add_state(state(2, parent=1), steps=[made_of(2)]))
     assert alike(runner, store, made_of(99)) == []
 
 

@@ -179,6 +179,7 @@ _ANY_DATABASE = _from_engine(_names, _instances, _states)
 _VALUES = {
     "--output": _fixed("human", "json"),
     "--on-error": _fixed("stop", "continue"),
+    "--states": _fixed("auto", "all", "tags"),
     "--uncacheable": _fixed("refuse", "run"),
     "--locale-provider": _fixed("libc", "icu", "builtin"),
     "--image": _fixed("postgres", *(f"postgres:{major}" for major in range(18, 9, -1))),

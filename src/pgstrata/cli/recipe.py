@@ -40,6 +40,12 @@ PLAN_OPTIONS = (
     Option(("--data-checksums",), "checksums on pages, which 18 has anyway"),
     Option(("--no-data-checksums",), "no checksums on pages"),
     SERVER_SETTING,
+    Option(
+        ("--states",),
+        "the steps that leave a state: auto (default; few in the old part of a long recipe), all, "
+        "or tags, for Liquibase only",
+        "HOW",
+    ),
     Option(("--uncacheable",), "steps that cannot be cached: refuse (default) or run", "HOW"),
     Option(
         ("--on-error",),
@@ -89,6 +95,7 @@ def request_of(
         work_dir=str(context.work_dir),
         ref=given.last("--ref"),
         on_error=given.read("--on-error", _on_error) or "stop",
+        states=given.read("--states", _states) or "auto",
         # A project's file says how clusters are made, and this one is made already.
         initdb=_initdb(
             given, context.configuration.initdb if start_from is None else InitdbSettings()
@@ -168,6 +175,16 @@ def _on_error(text: str) -> Literal["stop", "continue"]:
     if text == "continue":
         return "continue"
     raise ValueError(f'"{text}" is neither stop nor continue')
+
+
+def _states(text: str) -> Literal["auto", "all", "tags"]:
+    if text == "auto":
+        return "auto"
+    if text == "all":
+        return "all"
+    if text == "tags":
+        return "tags"
+    raise ValueError(f'"{text}" is neither auto, all nor tags')
 
 
 def _uncacheable(text: str) -> Literal["refuse", "run"]:

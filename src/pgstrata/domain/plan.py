@@ -21,6 +21,14 @@ OnError = Literal["stop", "continue"]
 """Whether a step ends with the first of its parts that fails, or runs to its end all the same."""
 
 
+States = Literal["auto", "all", "tags"]
+"""Which steps leave a state of their own. Whatever it is, it changes no id.
+
+``all``: each. ``tags``: those whose author tagged them. ``auto``: of a long recipe few in its old
+part, and each near its end.
+"""
+
+
 class Step(Model, frozen=True, kw_only=True):
     """One step of a recipe: what to run, and the digest of all that can change its result."""
 
@@ -38,6 +46,8 @@ class Step(Model, frozen=True, kw_only=True):
     """Everything that was read for it, or was looked for and does not exist."""
     uncacheable: bool = False
     """Whether something unknown can change its result."""
+    tagged: bool = False
+    """Whether it gives a name to what it leads to, as a tag of Liquibase's does."""
     parts: dict[str, str] = {}
     """The hex digests of the inputs that ``digest`` covers, by the names people would use.
 
@@ -61,6 +71,7 @@ ReasonCode = Literal[
     "dirty",
     "removed",
     "never_built",
+    "not_kept",
     "uncacheable",
 ]
 
@@ -111,6 +122,9 @@ class StateExecuteTask(
     task_hash: str
     output_state_id: str
     cached: bool
+    """Whether its result is there: as its own state, or in that of a later step."""
+    kept: bool = True
+    """Whether its result is a state of its own; if not, the next one that is contains it."""
     reason: Reason | None = None
     """Why it is ``cached`` or not; None if an earlier version made the plan."""
     args_summary: str | None = None

@@ -7,7 +7,7 @@ import msgspec
 from pgstrata.domain.durations import LONGEST
 from pgstrata.domain.initdb import AS_ALWAYS, Initdb
 from pgstrata.domain.model import Model
-from pgstrata.domain.plan import OnError
+from pgstrata.domain.plan import OnError, States
 
 Uncacheable = Literal["refuse", "run"]
 """Whether a recipe whose inputs cannot be known is refused, or run without caching anything."""
@@ -43,6 +43,8 @@ class PrepareRequest(Model, frozen=True, kw_only=True):
     uncacheable: Uncacheable = "refuse"
     on_error: OnError = "stop"
     """Whether a step that fails in part is kept all the same."""
+    states: States = "auto"
+    """Which of its steps leave a state of their own."""
     settings: dict[str, str] = {}
     """PostgreSQL settings of the servers that build its states and of the instance, over the
     engine's own."""

@@ -34,6 +34,11 @@ class WithoutPrograms:
         return getattr(self._recipe, "can_continue", False)
 
     @property
+    def has_tags(self) -> bool:
+        """Whether its steps may have tags (``kinds.base.check_states``)."""
+        return getattr(self._recipe, "has_tags", False)
+
+    @property
     def reads_directories(self) -> bool:
         """Whether its sources must be in a directory (``kinds.base.reads_directories``)."""
         return getattr(self._recipe, "reads_directories", False)

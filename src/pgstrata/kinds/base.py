@@ -92,6 +92,26 @@ def check_on_error(kind: RecipeSide, request: PrepareRequest) -> None:
         )
 
 
+def check_states(kind: RecipeSide, request: PrepareRequest) -> None:
+    """Refuse a request for the states of tagged steps if its kind knows no tags.
+
+    One that does says so by an attribute ``has_tags``. Raises ``InvalidArgumentError``.
+    """
+    if request.states == "tags" and not getattr(kind, "has_tags", False):
+        raise InvalidArgumentError(
+            f"steps of the kind {kind.name} have no tags",
+            remedy="use --states=auto or --states=all",
+        )
+
+
+def keeps_session(kind: RunnerSide, step: Step) -> bool:
+    """Whether its tool stays connected to the server after a step.
+
+    One that does says so by an attribute of this name; a user's own tool never does.
+    """
+    return step.tool is None and getattr(kind, "keeps_session", False)
+
+
 def reads_directories(kind: RecipeSide) -> bool:
     """Whether its sources must be in a directory, by an attribute of this name."""
     return getattr(kind, "reads_directories", False)

@@ -7,7 +7,7 @@ each other here, without querying the store.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -32,12 +32,12 @@ class BuildLease:
         self._owner = owner
         self._ended = False
 
-    async def complete(self, state: State, step: StepRecord | None = None) -> None:
+    async def complete(self, state: State, steps: Sequence[StepRecord] = ()) -> None:
         """Store the state that was built and end the lease, in one transaction.
 
-        ``step``: what it was made from. Raises ``ConflictError`` if the lease no longer exists.
+        ``steps``: what it was made from. Raises ``ConflictError`` if the lease no longer exists.
         """
-        await self._store.add_state(state, built_by=self._owner, step=step)
+        await self._store.add_state(state, built_by=self._owner, steps=steps)
         self._ended = True
 
     async def end(self) -> None:
@@ -73,6 +73,11 @@ class BuildLeases:
             finally:
                 # If the request was cancelled, the lease may have been granted nevertheless.
                 await finish(self._end(lease, item))
+
+    def is_held(self, item: str) -> bool:
+        """Whether somebody of this owner holds the lease to build ``item``, or waits for it."""
+        lock = self._locks.get(item)
+        return lock is not None and lock.locked()
 
     async def _end(self, lease: BuildLease, item: str) -> None:
         try:

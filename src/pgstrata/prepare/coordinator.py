@@ -35,15 +35,22 @@ from pgstrata.errors import (
     UnreadableJobError,
     machine_error,
 )
-from pgstrata.kinds.base import RecipeSide, check_on_error, lookup, reads_directories
+from pgstrata.kinds.base import (
+    RecipeSide,
+    check_on_error,
+    check_states,
+    lookup,
+    reads_directories,
+)
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.git import Revisions
 from pgstrata.prepare import server_settings, transitions
 from pgstrata.prepare.executor import Executor
 from pgstrata.prepare.job_log import JobLog, OvertakenError
+from pgstrata.prepare.job_run import Submission
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
-from pgstrata.prepare.runner import JobRunner, Submission
+from pgstrata.prepare.runner import JobRunner
 from pgstrata.queue.base import Queue
 from pgstrata.settings import JobLimits
 from pgstrata.system.cancellation import cancel, finish
@@ -209,6 +216,7 @@ class JobCoordinator:
     async def _read(self, request: PrepareRequest, start: State | None) -> _Read:
         kind = lookup(self._kinds, request.prepare_kind)
         check_on_error(kind, request)
+        check_states(kind, request)
         _check_instance_name(request)
         request = replace(request, settings=server_settings.check(request.settings))
         arguments = await compute(_words(request), lambda: kind.normalize(request))

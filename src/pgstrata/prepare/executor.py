@@ -29,6 +29,8 @@ class StateOrder(Model, frozen=True, kw_only=True):
     """The resolved image."""
     task: StateExecuteTask
     step: Step
+    target: str
+    """The state that is to be kept next: the step's own, or that of a later step."""
     root: Path = Path("/")
     """The directory on the executor's machine with the step's inputs, each at its path below it
     (``Sources.hold``)."""
@@ -42,6 +44,30 @@ class StateOrder(Model, frozen=True, kw_only=True):
     """How the image's cluster is made."""
     settings: dict[str, str] = {}
     """The request's settings for its servers."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the step's own state is to be kept."""
+        return self.target == self.task.output_state_id
+
+
+class Known(Model, frozen=True, kw_only=True):
+    """What is there of a chain of states."""
+
+    clean: int
+    """How many of them, from the start, need not be built."""
+    stored: tuple[str, ...] = ()
+    """Which of these are states of their own."""
+    run_before: int
+    """How many steps, from the start, were run before, so that only the rest is new. Those that are
+    no longer remembered count as new."""
+
+
+class StepRun(Model, frozen=True, kw_only=True):
+    """A step that was run."""
+
+    failures: tuple[str, ...] = ()
+    """What failed in it, and it went on."""
 
 
 class Executor(Protocol):
@@ -66,8 +92,8 @@ class Executor(Protocol):
         used.
         """
 
-    async def count_clean(self, state_ids: Sequence[str]) -> int:
-        """Return how many states of a chain, from its start, need not be built."""
+    async def look_up(self, state_ids: Sequence[str]) -> Known:
+        """Return what is there of a chain of states."""
 
     async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
         """Return what may explain why these states must be built, and what resembles ``step``.
@@ -87,21 +113,23 @@ class Executor(Protocol):
     async def release(self, lease_id: str) -> None:
         """End a lease. May be repeated."""
 
-    async def run_step(self, order: StateOrder, log: LineSink) -> bool:
-        """Run a step in the job's workspace, unless its state exists by now.
+    async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
+        """Run a step in the job's workspace, unless the state of its ``target`` exists by now.
 
-        Returns whether it was run; if so, ``keep_state`` or ``close_workspace`` must follow, and
-        until then no other job runs the same step. The tool's output goes to ``log``. Raises
-        ``StepFailedError`` if the tool fails, ``StateDamagedError`` if that or a server's failure
-        is due to the files of what the step starts from, which is gone then; after any error
-        nothing is left of the step.
+        None if it exists. Otherwise ``keep_state``, a step from where this one ended with the same
+        target, or ``close_workspace`` must follow; until the target is kept, no other job builds
+        it. The tool's output goes to ``log``. Raises ``StepFailedError`` if the tool fails,
+        ``StateDamagedError`` if that or a server's failure is due to the files of the last state
+        before it, which is gone then; after any error nothing is left of the step, nor of those
+        before it since that state.
         """
 
-    async def keep_state(self, job_id: str) -> None:
-        """Keep the result of the job's step as its state.
+    async def keep_state(self, job_id: str) -> bool:
+        """Keep the result of the job's last step as its state.
 
-        Raises ``StateUnusableError`` if it cannot be kept, and ``ConflictError`` if there is
-        nothing to keep; after any error nothing is left of the step.
+        False if it is not the target, and another job has built it or is about to: then it need not
+        be kept. Raises ``StateUnusableError`` if it cannot be kept, and ``ConflictError`` if there
+        is nothing to keep; after any error nothing is left of what was not kept.
         """
 
     async def close_workspace(self, job_id: str) -> None:

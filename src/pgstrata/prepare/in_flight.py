@@ -18,6 +18,8 @@ class Build:
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         """The job that builds."""
+        self.step: str | None = None
+        """The state that the step leads to which runs, or failed."""
         self._followers: list[LineSink] = []
         self._outcome: asyncio.Future[StepFailedError | bool] = (
             asyncio.get_running_loop().create_future()

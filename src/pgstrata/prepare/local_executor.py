@@ -31,10 +31,10 @@ from pgstrata.errors import (
 )
 from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceOrder, InstanceStarter
-from pgstrata.kinds.base import RunnerSide
+from pgstrata.kinds.base import RunnerSide, keeps_session
 from pgstrata.kinds.sources.base import LocalSources
 from pgstrata.kinds.sources.local import LocalTree
-from pgstrata.prepare.executor import StateOrder
+from pgstrata.prepare.executor import Known, StateOrder, StepRun
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.runtime.base import Failed, LineSink, Runtime
@@ -51,20 +51,41 @@ class _Step(NamedTuple):
     """What the dbms's ``flush_query`` returned to its tool."""
     failures: tuple[str, ...]
     """What failed in it, and it went on."""
+
+    @property
+    def state_id(self) -> str:
+        return self.order.task.output_state_id
+
+
+class _Span(NamedTuple):
+    """The steps that were run since the last state was kept, on the way to the next."""
+
+    target: str
+    """The state that is to be kept."""
     building: AsyncExitStack
-    """Holds the lease to build its state."""
+    """Holds the lease to build it."""
+    steps: list[_Step]
 
 
 class _Work:
-    """A job's workspace, the state it is at, and the server on it, if one is running."""
+    """A job's workspace, and the server on it, if one is running."""
 
-    def __init__(self, workspace: Workspace, at: TaskInput) -> None:
+    def __init__(self, workspace: Workspace, start: TaskInput) -> None:
         self.workspace = workspace
-        self.at = at
+        self.start = start
+        """What was kept last, or cloned, of what it contains."""
+        self.span: _Span | None = None
         self.server: Server | None = None
-        self.step: _Step | None = None
         self.remarked = False
         """Whether the job's log has the runtime's remark."""
+
+    def goes_on(self, order: StateOrder) -> bool:
+        """Whether it is where a step starts, and not on the way to another state."""
+        if self.span is not None and self.span.target != order.target:
+            return False
+        passed = self.span.steps if self.span is not None else ()
+        at = passed[-1].state_id if passed else self.start.id
+        return at == order.task.input.id
 
 
 class LocalExecutor:
@@ -112,9 +133,16 @@ class LocalExecutor:
         await self._snapshots.check_clean(state.state_id)
         return state
 
-    async def count_clean(self, state_ids: Sequence[str]) -> int:
-        deepest = await self._snapshots.deepest_clean(state_ids)
-        return 0 if deepest is None else deepest + 1
+    async def look_up(self, state_ids: Sequence[str]) -> Known:
+        clean, stored = await self._snapshots.find_clean(state_ids)
+        rest = state_ids[clean:]
+        run = await self._store.run_before(rest) if rest else frozenset()
+        repeated = next((n for n, state_id in enumerate(rest) if state_id not in run), len(rest))
+        return Known(
+            clean=clean,
+            stored=tuple(state_id for state_id in state_ids[:clean] if state_id in stored),
+            run_before=clean + repeated,
+        )
 
     async def evidence(self, state_ids: Sequence[str], step: StepRecord | None) -> Evidence:
         found = await self._store.evidence(state_ids, step)
@@ -135,7 +163,7 @@ class LocalExecutor:
     async def release(self, lease_id: str) -> None:
         self._in_use.release(lease_id)
 
-    async def run_step(self, order: StateOrder, log: LineSink) -> bool:
+    async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
         self._make_areas()
         failures: list[str] = []
 
@@ -145,68 +173,74 @@ class LocalExecutor:
             await log(text)
 
         async with AsyncExitStack() as building:
-            already_there = await building.enter_async_context(
-                self._snapshots.building(order.task.output_state_id)
-            )
-            if already_there:
-                await self.close_workspace(order.job_id)
-                return False
-            try:
-                work, flushed = await self._run_from_its_start(order, hear)
-            except StepInterruptedError as error:
-                # Nothing is left of what it did, if it could do nothing elsewhere.
-                if order.step.uncacheable or order.step.tool is not None:
-                    raise
-                await log(f"{error.message}: the step is run once more")
-                failures.clear()
-                work, flushed = await self._run_from_its_start(order, hear)
-            work.step = _Step(order, flushed, tuple(failures), building.pop_all())
-        return True
+            work = self._works.get(order.job_id)
+            if work is None or work.span is None or not work.goes_on(order):
+                if work is not None and work.span is not None:
+                    await self.close_workspace(order.job_id)
+                already_there = await building.enter_async_context(
+                    self._snapshots.building(order.target)
+                )
+                if already_there:
+                    await self.close_workspace(order.job_id)
+                    return None
+            work, flushed = await self._run_or_undo(order, hear)
+            if work.span is None:
+                work.span = _Span(order.target, building.pop_all(), [])
+            work.span.steps.append(_Step(order, flushed, tuple(failures)))
+        return StepRun(failures=tuple(failures))
 
-    async def _run_from_its_start(
-        self, order: StateOrder, log: LineSink
-    ) -> tuple[_Work, str | None]:
+    async def _run_or_undo(self, order: StateOrder, log: LineSink) -> tuple[_Work, str | None]:
+        start = order.task.input
         try:
             async with self._undo_on_failure(order.job_id):
                 work = await self._work(order)
+                start = work.start
                 async with self._runtime.unchanged(order.image_id):
                     return work, await self._run(order, work, log)
         except (ServerError, StepFailedError) as error:
-            start = order.task.input
             if start.kind == "image":
                 await self._suspicion.of_base(start.id, order.initdb.own, error)
             else:
                 await self._suspicion.of_state(start.id, error, order.settings)
             raise
 
-    async def keep_state(self, job_id: str) -> None:
+    async def keep_state(self, job_id: str) -> bool:
         work = self._works.get(job_id)
-        if work is None or work.step is None or work.server is None:
+        if work is None or work.span is None or work.server is None or not work.span.steps:
             raise ConflictError(
                 f"job {job_id} has no step to keep", remedy="run the step, then keep its state"
             )
-        order, flushed, failures, building = work.step
-        work.step = None
-        async with building, self._undo_on_failure(job_id):
-            still_runs = await self._snapshots.take(
-                work.workspace,
-                _state_of(order),
-                work.server,
-                step=step_record(
-                    order.task.output_state_id,
-                    order.task.input,
-                    order.step,
-                    order.image_parts,
-                    failures,
-                ),
-                last=order.last,
-                flushed=flushed,
-            )
-            if not still_runs:
-                work.server = None
-            work.at = TaskInput(kind="state", id=order.task.output_state_id)
-            if order.last:
-                await self.close_workspace(job_id)
+        span, state_id = work.span, work.span.steps[-1].state_id
+        if state_id == span.target:
+            work.span = None
+            async with span.building, self._undo_on_failure(job_id):
+                await self._keep(work, work.server, span.steps)
+            return True
+        async with (
+            self._undo_on_failure(job_id),
+            self._snapshots.building_on_the_way(state_id, span.target) as builds,
+        ):
+            if builds:
+                await self._keep(work, work.server, span.steps)
+            return builds
+
+    async def _keep(self, work: _Work, server: Server, steps: list[_Step]) -> None:
+        """Keep what the last of these steps has led to."""
+        order, flushed, _ = steps[-1]
+        still_runs = await self._snapshots.take(
+            work.workspace,
+            _state_of(order, work.start),
+            server,
+            steps=[_record_of(step) for step in steps],
+            last=order.last,
+            flushed=flushed,
+        )
+        steps.clear()
+        if not still_runs:
+            work.server = None
+        work.start = TaskInput(kind="state", id=order.task.output_state_id)
+        if order.last:
+            await self.close_workspace(order.job_id)
 
     async def close_workspace(self, job_id: str) -> None:
         work = self._works.pop(job_id, None)
@@ -217,8 +251,8 @@ class LocalExecutor:
                 await self._runtime.stop(work.server, clean=False)
             await self._snapshots.discard(work.workspace)
         finally:
-            if work.step is not None:
-                await work.step.building.aclose()
+            if work.span is not None:
+                await work.span.building.aclose()
 
     async def start_instance(self, order: InstanceOrder) -> Instance:
         self._make_areas()
@@ -254,6 +288,15 @@ class LocalExecutor:
         if not work.remarked and (remark := self._runtime.remark):
             await log(remark)
         work.remarked = True
+        if work.server is not None and work.span is not None and work.span.steps:
+            passed = work.span.steps[-1]
+            if not await self._snapshots.pass_over(
+                work.workspace,
+                _state_of(passed.order, work.start),
+                work.server,
+                connected=keeps_session(self._kinds[passed.order.step.kind], passed.order.step),
+            ):
+                work.server = None
         if work.server is None:
             self._limits.check_server()
             work.server = await self._runtime.start(
@@ -267,7 +310,7 @@ class LocalExecutor:
                 work.server,
                 self._runtime,
                 log,
-                flush_query=None if order.last else self._dbms.flush_query,
+                flush_query=None if order.last or not order.keeps else self._dbms.flush_query,
             )
         except StepInterruptedError as error:
             error.message += witness.memory
@@ -293,7 +336,7 @@ class LocalExecutor:
     async def _work(self, order: StateOrder) -> _Work:
         """Return the job's workspace at the step's start: the current one, if it is there."""
         current = self._works.get(order.job_id)
-        if current is not None and current.at == order.task.input and current.step is None:
+        if current is not None and current.goes_on(order):
             return current
         await self.close_workspace(order.job_id)
 
@@ -316,8 +359,15 @@ class LocalExecutor:
             raise
 
 
-def _state_of(order: StateOrder) -> State:
-    start = order.task.input
+def _record_of(step: _Step) -> StepRecord:
+    order = step.order
+    return step_record(
+        step.state_id, order.task.input, order.step, order.image_parts, step.failures
+    )
+
+
+def _state_of(order: StateOrder, start: TaskInput) -> State:
+    """The state that a step leads to from the last one that was kept."""
     return State(
         state_id=order.task.output_state_id,
         parent_state_id=start.id if start.kind == "state" else None,

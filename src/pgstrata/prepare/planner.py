@@ -104,11 +104,13 @@ def tasks(
     cached: Set[str],
     reasons: Mapping[str, Reason] = MappingProxyType({}),
     failures: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    kept: Set[str] | None = None,
 ) -> tuple[TaskSpec, ...]:
     """Make all tasks of a job, in order.
 
     ``cached``: those of the chain's states that are. ``reasons``: why each is or is not
     (``reasons.explain``). ``failures``: what failed when some of the cached ones were made.
+    ``kept``: those that are, or will be, states of their own; None for all.
     """
     resolving = (
         ()
@@ -128,6 +130,7 @@ def tasks(
             task_hash=step.digest,
             output_state_id=state_id,
             cached=state_id in cached,
+            kept=kept is None or state_id in kept,
             reason=reasons.get(state_id),
             args_summary=step.title,
             failures=failures.get(state_id, ()),

@@ -1,8 +1,9 @@
 """Why each state of a chain is cached or must be built. Pure: the evidence is given.
 
 A state that must be built is explained by the first of these that applies: its step can never be
-cached; the state existed and was removed; its parent must be built; a cached state was made by a
-step that differs from its own only in some inputs; nothing is known.
+cached; the state existed and was removed; its step was run before and left none; its parent must be
+built; a cached state was made by a step that differs from its own only in some inputs; nothing is
+known.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -26,6 +27,9 @@ _UNCACHEABLE = Reason(
     code="uncacheable", text="what it does cannot be fully known in advance, so it is never cached"
 )
 _PARENT_MISSING = Reason(code="parent_missing", text="the state it starts from must be built first")
+_NOT_KEPT = Reason(
+    code="not_kept", text="it was run before, without leaving a state of its own (--states)"
+)
 _NEVER_BUILT = Reason(
     code="never_built", text="its state is not in the cache, and no similar one is known"
 )
@@ -41,21 +45,29 @@ def missing(chain: Chain, cached: Set[str]) -> tuple[str, ...]:
     return tuple(state_id for state_id in chain.state_ids if state_id not in cached)
 
 
-def first_missing(chain: Chain, cached: Set[str]) -> StepRecord | None:
-    """Return the record of the first step that must run; None if all states are cached."""
+def first_missing(
+    chain: Chain, cached: Set[str], repeated: Set[str] = frozenset()
+) -> StepRecord | None:
+    """Return the record of the first step that must run and was not before; None if there is none.
+
+    ``repeated``: those states whose steps were run before, though they are not ``cached``.
+    """
     for state_id, start, step in zip(chain.state_ids, chain.inputs, chain.steps, strict=True):
-        if state_id not in cached:
+        if state_id not in cached and state_id not in repeated:
             return step_record(state_id, start, step, chain.image_parts)
     return None
 
 
-def explain(chain: Chain, cached: Set[str], evidence: Evidence) -> dict[str, Reason]:
+def explain(
+    chain: Chain, cached: Set[str], evidence: Evidence, repeated: Set[str] = frozenset()
+) -> dict[str, Reason]:
     """Explain why each state of a chain is ``cached`` or not, by its id.
 
-    ``evidence``: for the ``missing`` states and the ``first_missing`` step.
+    ``evidence``: for the ``missing`` states and the ``first_missing`` step. ``repeated``: see
+    ``first_missing``.
     """
     reasons: dict[str, Reason] = {}
-    first = first_missing(chain, cached)
+    first = first_missing(chain, cached, repeated)
     for state_id, step in zip(chain.state_ids, chain.steps, strict=True):
         if state_id in cached:
             reasons[state_id] = CACHED
@@ -63,6 +75,8 @@ def explain(chain: Chain, cached: Set[str], evidence: Evidence) -> dict[str, Rea
             reasons[state_id] = _UNCACHEABLE
         elif state_id in evidence.removals:
             reasons[state_id] = _explain_removal(evidence.removals[state_id])
+        elif state_id in repeated:
+            reasons[state_id] = _NOT_KEPT
         elif first is None or state_id != first.state_id:
             reasons[state_id] = _PARENT_MISSING
         else:

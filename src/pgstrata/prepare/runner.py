@@ -8,79 +8,40 @@ are all cached takes few transactions.
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from pgstrata.domain import identity
 from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance
-from pgstrata.domain.job import Job, Result, Status, Task, Transition
+from pgstrata.domain.job import Job, Result, Task
 from pgstrata.domain.model import utc_now
-from pgstrata.domain.plan import CACHED, PrepareInstanceTask, Reason, StateExecuteTask, Step
+from pgstrata.domain.plan import (
+    CACHED,
+    PrepareInstanceTask,
+    Reason,
+    StateExecuteTask,
+    Step,
+    TaskSpec,
+)
 from pgstrata.domain.reason import Evidence, Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.domain.state import State
 from pgstrata.errors import CancelledJobError, JobTimeoutError, StateDamagedError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.kinds.base import RecipeSide, lookup, reads_directories
-from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.git import Revisions
-from pgstrata.prepare import lifecycle, planner, reasons, server_settings, transitions
-from pgstrata.prepare.executor import Executor, StateOrder
-from pgstrata.prepare.in_flight import InFlight
+from pgstrata.prepare import lifecycle, planner, reasons, server_settings, spans, transitions
+from pgstrata.prepare.building import Builder
+from pgstrata.prepare.executor import Executor, Known
 from pgstrata.prepare.job_log import JobLog
+from pgstrata.prepare.job_run import JobRun, StepLogs, Submission
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
 from pgstrata.prepare.task_list import TaskList
-from pgstrata.prepare.task_log import Room, TaskLog, open_task_log
 from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import finish
 from pgstrata.system.computing import compute
-
-
-class Submission(NamedTuple):
-    """A submitted job, with what was determined in order to accept it."""
-
-    job: Job
-    image: ResolvedImage
-    steps: Sequence[Step]
-    """According to the inputs at that time."""
-    start: State | None = None
-    """What the first step starts from, if that is not the image."""
-
-
-@dataclass
-class _Run:
-    """One run of a job: the job and its tasks as this run knows them."""
-
-    job: Job
-    tasks: TaskList
-    kind: RecipeSide
-    sources: Sources
-    submission: Submission | None
-    """None after a restart."""
-    lease_id: str | None = None
-    """The lease that keeps the states of the chain from being evicted."""
-    chain: planner.Chain | None = None
-    """Known once this run has planned."""
-    positions: Mapping[str, int] = field(default_factory=dict)
-    """The step that makes each state of the chain, counted from 0."""
-    damages: int = 0
-    """How often a state was found to be damaged, and the job planned again."""
-    log_room: Room = field(default_factory=Room)
-    pending: Transition | None = None
-    """What is recorded but not stored yet."""
-
-    def record(self, transition: Transition) -> None:
-        """Record a transition; the next flush stores it."""
-        self.job = transition.job
-        self.tasks.apply(transition)
-        self.pending = (
-            transition if self.pending is None else transitions.merge(self.pending, transition)
-        )
 
 
 class JobRunner:
@@ -111,12 +72,13 @@ class JobRunner:
         self.timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._server_settings = server_settings
-        self._in_flight = InFlight()
+        self._builder = Builder(executor, job_slots)
         self._draining = False
 
     def drain(self) -> None:
         """Make every run return before its job's next step."""
         self._draining = True
+        self._builder.drain()
 
     async def run(self, job_id: str, submission: Submission | None = None) -> None:
         """Wait for a slot, then run the job to its end or, when draining, to the end of a step.
@@ -136,7 +98,15 @@ class JobRunner:
             async with self._revisions.of(
                 job.request, in_directory=reads_directories(kind)
             ) as sources:
-                run = _Run(job, tasks, kind, sources, submission)
+                run = JobRun(
+                    job,
+                    tasks,
+                    kind,
+                    sources,
+                    submission,
+                    job_log=self._job_log,
+                    heartbeat_seconds=self._heartbeat_seconds,
+                )
                 try:
                     async with self._limit_time(job):
                         await self._advance(run)
@@ -160,7 +130,7 @@ class JobRunner:
                 remedy="allow more time, or prepare again: the states it has built are cached",
             ) from None
 
-    async def _advance(self, run: _Run) -> None:
+    async def _advance(self, run: JobRun) -> None:
         while move := lifecycle.next_move(run.job, run.tasks.next, planned=run.chain is not None):
             match move:
                 case lifecycle.Begin():
@@ -168,20 +138,20 @@ class JobRunner:
                 case lifecycle.Plan():
                     await self._plan(run)
                 case lifecycle.Execute() if self._draining:
-                    return await self._flush(run)
-                case lifecycle.Execute(task):
-                    await self._execute(run, task)
+                    return await run.flush()
+                case lifecycle.Execute():
+                    await self._execute(run)
                 case lifecycle.PrepareInstance(task):
                     await self._prepare_instance(run, task)
                 case lifecycle.SucceedPlanned():
-                    await self._flush(run, transitions.plan_succeeded(run.job, utc_now()))
+                    await run.flush(transitions.plan_succeeded(run.job, utc_now()))
                 case lifecycle.Cancel():
                     raise CancelledJobError("the job was cancelled")
         return None
 
     # Planning
 
-    async def _plan(self, run: _Run) -> None:
+    async def _plan(self, run: JobRun) -> None:
         if run.submission is not None:
             _, image, steps, start = run.submission
         else:
@@ -193,20 +163,19 @@ class JobRunner:
         chain = await compute(size, lambda: self._chain(request, image, steps, start))
         # From before the cached states are looked up until the instance exists.
         run.lease_id = await self._executor.acquire(chain.held)
-        done, cached = await self._find_cached(run, chain)
-        why = await self._explain(chain, cached)
-        failures = await self._failures(run, [each for each in chain.state_ids if each in cached])
-        specs = await compute(size, lambda: planner.tasks(request, chain, cached, why, failures))
+        known = await self._executor.look_up(chain.state_ids)
+        done = 0 if request.plan_only else known.clean
+        specs = await self._tasks(request, chain, known)
         before = [task.spec for task in run.tasks]
         drift = planner.drift(before, specs) if run.job.signature is not None else None
         run.chain = chain
         run.positions = {state_id: step for step, state_id in enumerate(chain.state_ids)}
         job, now = run.job, utc_now()
         if job.signature is not None and drift is None:
-            known = tuple(run.tasks)
+            earlier = tuple(run.tasks)
             run.record(
                 await compute(
-                    size, lambda: transitions.resumed(job, known, specs, done=done, now=now)
+                    size, lambda: transitions.resumed(job, earlier, specs, done=done, now=now)
                 )
             )
             return
@@ -253,14 +222,12 @@ class JobRunner:
         chain = await compute(len(steps), lambda: self._chain(request, image, steps, start))
         lease_id = await self._executor.acquire(chain.held)
         try:
-            clean = await self._executor.count_clean(chain.state_ids)
-            cached = frozenset(chain.state_ids[:clean])
-            why = await self._explain(chain, cached)
+            known = await self._executor.look_up(chain.state_ids)
+            tasks = await self._tasks(request, chain, known)
         finally:
             await finish(self._executor.release(lease_id))
-        tasks = await compute(len(steps), lambda: planner.tasks(request, chain, cached, why))
         executing = tuple(task for task in tasks if isinstance(task, StateExecuteTask))
-        decisive = executing[min(clean, len(executing) - 1)] if executing else None
+        clean, decisive = known.clean, _decisive(executing, known)
         reason = CACHED if decisive is None else decisive.reason
         assert reason is not None
         return Explanation(
@@ -274,80 +241,65 @@ class JobRunner:
             tasks=executing,
         )
 
-    async def _find_cached(self, run: _Run, chain: planner.Chain) -> tuple[int, frozenset[str]]:
-        """Return how many steps of a chain are done, and which of its states are cached."""
-        clean = await self._executor.count_clean(chain.state_ids)
-        done = 0 if run.job.request.plan_only else clean
-        return done, frozenset(chain.state_ids[:clean])
+    async def _tasks(
+        self, request: PrepareRequest, chain: planner.Chain, known: Known
+    ) -> tuple[TaskSpec, ...]:
+        size, cached = len(chain.steps), frozenset(chain.state_ids[: known.clean])
+        why = await self._explain(chain, cached, frozenset(chain.state_ids[: known.run_before]))
+        failures = await self._failures(request, chain.state_ids[: known.clean])
+        kept = await compute(size, lambda: self._kept(request, chain, known))
+        return await compute(
+            size, lambda: planner.tasks(request, chain, cached, why, failures, kept)
+        )
 
-    async def _explain(self, chain: planner.Chain, cached: frozenset[str]) -> dict[str, Reason]:
+    def _kept(self, request: PrepareRequest, chain: planner.Chain, known: Known) -> frozenset[str]:
+        """Which states of a chain are there, or are to be."""
+        failed = self._builder.has_failed
+        worked_on = {at for at, start in enumerate(chain.inputs) if failed(start.id)}
+        if known.clean < known.run_before < len(chain.steps):
+            worked_on.add(known.run_before)
+        chosen = spans.choose(request.states, chain.steps, worked_on)
+        to_be = (chain.state_ids[at] for at in chosen if at >= known.clean)
+        return frozenset((*known.stored, *to_be))
+
+    async def _explain(
+        self, chain: planner.Chain, cached: frozenset[str], run_before: frozenset[str]
+    ) -> dict[str, Reason]:
         """Explain why each state is cached or not. Costs a read only if one is missing."""
-        evidence = Evidence()
+        evidence, size, repeated = Evidence(), len(chain.steps), run_before - cached
         if missing := reasons.missing(chain, cached):
-            first = await compute(len(chain.steps), lambda: reasons.first_missing(chain, cached))
+            first = await compute(size, lambda: reasons.first_missing(chain, cached, repeated))
             evidence = await self._executor.evidence(missing, first)
-        return await compute(len(chain.steps), lambda: reasons.explain(chain, cached, evidence))
+        return await compute(size, lambda: reasons.explain(chain, cached, evidence, repeated))
 
-    async def _failures(self, run: _Run, state_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    async def _failures(
+        self, request: PrepareRequest, state_ids: Sequence[str]
+    ) -> dict[str, tuple[str, ...]]:
         """What failed when states were made. Costs a read only if steps went on after errors."""
-        if run.job.request.on_error == "stop" or not state_ids:
+        if request.on_error == "stop" or not state_ids:
             return {}
         return await self._executor.failures(state_ids)
 
-    async def _reread_steps(self, run: _Run) -> Sequence[Step]:
+    async def _reread_steps(self, run: JobRun) -> Sequence[Step]:
         """Make the steps from the current inputs, which may take a while."""
-        await self._flush(run)
+        await run.flush()
         request = run.job.request
         if (stdin := await self._job_log.stdin(run.job.job_id)) is not None:
             request = replace(request, stdin=stdin)
-        async with self._open_log(run, run.tasks.first):
+        async with run.open_log(run.tasks.first):
             return await run.kind.steps(request, run.sources)
 
     # The tasks
 
-    async def _execute(self, run: _Run, task: Task) -> None:
-        async with self._run_task(run, task) as task_log:
+    async def _execute(self, run: JobRun) -> None:
+        span = run.tasks.span
+        async with StepLogs(run, span[0]) as logs:
             try:
-                built = await self._ensure_built(run, task, task_log)
+                await self._builder.build(run, span, logs)
             except StateDamagedError as error:
-                await self._plan_again(run, error, task_log)
-                return
-        assert isinstance(task.spec, StateExecuteTask)
-        spec = replace(task.spec, cached=False) if built else transitions.found_cached(task.spec)
-        failures = await self._failures(run, (spec.output_state_id,))
-        spec = replace(spec, failures=failures.get(spec.output_state_id, ()))
-        done = replace(task, status=Status.SUCCEEDED, spec=spec)
-        run.record(transitions.tasks_moved(run.job, [done], utc_now()))
+                await self._plan_again(run, error, logs.line)
 
-    async def _ensure_built(self, run: _Run, task: Task, task_log: TaskLog) -> bool:
-        """Make sure that the task's state exists. Returns whether this job built it.
-
-        If another job is building it, this one follows that build.
-        """
-        order = _state_order(run, task)
-        while build := self._in_flight.find(order.task.output_state_id):
-            await self._executor.close_workspace(order.job_id)
-            async with self._job_slots.lend(order.job_id):
-                await task_log.line(f"job {build.job_id} is building this state")
-                exists = await build.follow(task_log.line)
-            if exists:
-                return False
-        with self._in_flight.register(order.task.output_state_id, order.job_id) as build:
-            return await self._build(run, order, build.broadcast(task_log.line))
-
-    async def _build(self, run: _Run, order: StateOrder, line: LineSink) -> bool:
-        """Build a state while its inputs stay what was hashed. Returns False if it exists."""
-        async with run.sources.hold(order.step.inputs) as held:
-            ran = await self._executor.run_step(replace(order, root=held.local_root), line)
-        if ran:
-            await self._executor.keep_state(order.job_id)
-        else:
-            for failures in (await self._failures(run, (order.task.output_state_id,))).values():
-                for text in transitions.failures_again(failures):
-                    await line(text)
-        return ran
-
-    async def _prepare_instance(self, run: _Run, task: Task) -> None:
+    async def _prepare_instance(self, run: JobRun, task: Task) -> None:
         assert isinstance(task.spec, PrepareInstanceTask)
         order = InstanceOrder(
             job_id=run.job.job_id,
@@ -358,76 +310,40 @@ class JobRunner:
             replace=run.job.request.replace,
             settings=run.job.request.settings,
         )
-        async with self._run_task(run, task) as task_log:
+        async with run.run_task(task) as task_log:
             try:
                 instance = await self._executor.start_instance(order)
             except StateDamagedError as error:
-                await self._plan_again(run, error, task_log)
+                await self._plan_again(run, error, task_log.line)
                 return
             result = _result(run.job, instance)
             # There is an instance now: once that can be stored, it is too late to cancel.
-            await self._flush(run, transitions.succeeded(run.job, task, result, utc_now()))
+            await run.flush(transitions.succeeded(run.job, task, result, utc_now()))
 
-    async def _plan_again(self, run: _Run, error: StateDamagedError, task_log: TaskLog) -> None:
+    async def _plan_again(self, run: JobRun, error: StateDamagedError, line: LineSink) -> None:
         """Go on from what is left after a damaged state was removed, unless that has no end."""
         assert run.chain is not None
         run.damages += 1
         if run.damages > len(run.chain.steps) + 1:
             raise error
-        await task_log.line(f"{error.message}; it is built again")
+        await line(f"{error.message}; it is built again")
         await self._executor.close_workspace(run.job.job_id)
         lease_id, run.lease_id, run.chain = run.lease_id, None, None
         if lease_id is not None:
             await self._executor.release(lease_id)
 
-    @asynccontextmanager
-    async def _run_task(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
-        """Store the start of a task with everything pending, and keep a log until its end."""
-        running = replace(task, status=Status.RUNNING)
-        await self._flush(run, transitions.tasks_moved(run.job, [running], utc_now()))
-        async with self._open_log(run, running) as task_log:
-            yield task_log
 
-    @asynccontextmanager
-    async def _open_log(self, run: _Run, task: Task) -> AsyncIterator[TaskLog]:
-        append = partial(self._job_log.append, task.job_id)
-        async with open_task_log(
-            task, append, run.log_room, heartbeat_seconds=self._heartbeat_seconds
-        ) as task_log:
-            yield task_log
-
-    async def _flush(self, run: _Run, transition: Transition | None = None) -> None:
-        """Store everything recorded, and this transition, in one transaction.
-
-        A full disk does not stay full forever: until then the job waits.
-        """
-        if transition is not None:
-            run.record(transition)
-        if run.pending is not None:
-            pending, run.pending = run.pending, None
-            await self._job_log.apply_when_possible(pending)
-
-
-def _chain(run: _Run) -> planner.Chain:
+def _chain(run: JobRun) -> planner.Chain:
     assert run.chain is not None
     return run.chain
 
 
-def _state_order(run: _Run, task: Task) -> StateOrder:
-    assert isinstance(task.spec, StateExecuteTask)
-    chain = _chain(run)
-    position = run.positions[task.spec.output_state_id]
-    return StateOrder(
-        job_id=task.job_id,
-        image_id=chain.image_id,
-        task=task.spec,
-        step=chain.steps[position],
-        last=position + 1 == len(chain.steps),
-        image_parts=dict(chain.image_parts),
-        initdb=run.job.request.initdb,
-        settings=run.job.request.settings,
-        own_settings=dict(chain.settings),
-    )
+def _decisive(tasks: Sequence[StateExecuteTask], known: Known) -> StateExecuteTask | None:
+    """The step that says why a plan is a hit or a miss: the first that is new, if there is one."""
+    if not tasks:
+        return None
+    at = known.run_before if known.run_before < len(tasks) else known.clean
+    return tasks[min(at, len(tasks) - 1)]
 
 
 def _signature(request: PrepareRequest, chain: planner.Chain) -> str:

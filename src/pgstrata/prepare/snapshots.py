@@ -171,10 +171,11 @@ class SnapshotOrchestrator:
                 remedy="`pgstrata cache verify` says more; choose another state",
             )
 
-    async def deepest_clean(self, state_ids: Sequence[str]) -> int | None:
-        """Return the position of the last clean state of a chain, or None.
+    async def find_clean(self, state_ids: Sequence[str]) -> tuple[int, frozenset[str]]:
+        """Return how many states of a chain, from its start, need not be built: all up to the last
+        clean one. Those before it are not checked, since to start from it none of them is needed.
 
-        Those before it are not checked: to start from it, none of them is needed.
+        Also returns which states of the chain have a row.
         """
         known = await self._store.existing_states(state_ids)
         for position in reversed(range(len(state_ids))):
@@ -184,8 +185,8 @@ class SnapshotOrchestrator:
                 and not self._in_use.is_leaving(state_id)
                 and await self._whole(self._states / state_id, state_id)
             ):
-                return position
-        return None
+                return position + 1, known
+        return 0, known
 
     async def known(self) -> list[str]:
         """Return the ids of all states with files or a row, in order."""
@@ -308,11 +309,32 @@ class SnapshotOrchestrator:
             if not clean:
                 await self._throw_out(state_id)
                 await self._evictor.make_room("before_step")
-            self._builds[state_id] = _Build(lease, time.monotonic(), time.time() - _TICK_SECONDS)
+            self._builds[state_id] = _begun(lease)
             try:
                 yield clean
             finally:
                 del self._builds[state_id]
+
+    @asynccontextmanager
+    async def building_on_the_way(self, state_id: str, target: str) -> AsyncIterator[bool]:
+        """Hold the build lease of a state on the way to ``target``, which is being built.
+
+        Yields False if it need not be built, or another job is about to: then there is no lease.
+        """
+        if self._leases.is_held(state_id):
+            yield False
+            return
+        async with self._leases.hold(state_id) as lease:
+            if await self.is_clean(state_id):
+                yield False
+                return
+            await self._throw_out(state_id)
+            self._builds[state_id] = self._builds[target]._replace(lease=lease)
+            try:
+                yield True
+            finally:
+                del self._builds[state_id]
+                self._builds[target] = _begun(self._builds[target].lease)
 
     async def workspace(
         self,
@@ -367,7 +389,7 @@ class SnapshotOrchestrator:
         server: Server,
         *,
         last: bool,
-        step: StepRecord | None = None,
+        steps: Sequence[StepRecord] = (),
         flushed: str | None = None,
     ) -> bool:
         """Keep the content of ``workspace`` as ``state``, whose build lease must be held.
@@ -375,13 +397,13 @@ class SnapshotOrchestrator:
         Returns whether the ``server`` on it is still running: it is if nothing is lost by freezing
         it while its files are cloned. Otherwise it is stopped cleanly, and the workspace itself
         becomes the state and, unless this was the ``last`` step, is cloned again from that.
-        ``step``: what the state was made from. Its ``size_bytes``, if it has any, are the least
+        ``steps``: what the state was made from. Its ``size_bytes``, if it has any, are the least
         that it holds alone. ``flushed``: what the dbms's ``flush_query``
         returned to the step's tool, if the tool ran it. Raises ``StateUnusableError`` if the data
         directory cannot be kept, and like ``Evictor.make_room``.
         """
         with _the_steps_fault(state):
-            return await self._take(workspace, state, server, last, step, flushed)
+            return await self._take(workspace, state, server, last, steps, flushed)
 
     async def _take(
         self,
@@ -389,7 +411,7 @@ class SnapshotOrchestrator:
         state: State,
         server: Server,
         last: bool,
-        step: StepRecord | None,
+        steps: Sequence[StepRecord],
         flushed: str | None,
     ) -> bool:
         settings = await self._dbms.start_settings(workspace.data_dir)
@@ -408,12 +430,7 @@ class SnapshotOrchestrator:
             reason = "it lets nobody in any more"
         if reason is not None:
             _log.debug("the server on %s is stopped: %s", workspace.directory, reason)
-            doubtful = settings != workspace.start_settings or not await self._dbms.lets_in(server)
-            crashed = not await self._runtime.alive(server)
-            await self._runtime.stop(server)
-            if doubtful and not crashed:
-                await self._check_starts(workspace, state, settings)
-            workspace.start_settings = settings
+            await self._stop(workspace, state, server, settings)
         build = self._builds[state.state_id]
         held = await self._fs.usage(workspace.directory, changed_since=build.since_epoch)
         measured = msgspec.structs.replace(
@@ -433,7 +450,7 @@ class SnapshotOrchestrator:
                     await self._keep(workspace, measured, keep, recovers=False)
                 took = time.monotonic() - build.monotonic
                 await build.lease.complete(
-                    msgspec.structs.replace(measured, build_seconds=round(took, 3)), step
+                    msgspec.structs.replace(measured, build_seconds=round(took, 3)), steps
                 )
             except BaseException:
                 # Files without a row would never be found again, and there may or may not be one.
@@ -441,6 +458,41 @@ class SnapshotOrchestrator:
                 raise
         await self._evictor.relieve("after_snapshot")
         return reason is None
+
+    async def pass_over(
+        self, workspace: Workspace, state: State, server: Server, *, connected: bool
+    ) -> bool:
+        """Prepare for the next step, without keeping what there is as ``state``.
+
+        The next step must meet what it would meet if the state had been kept. Returns whether the
+        ``server`` is still running; raises ``StateUnusableError`` for what could not be kept.
+        ``connected``: whether the tool need not be let in for the next step.
+        """
+        with _the_steps_fault(state):
+            settings = await self._dbms.start_settings(workspace.data_dir)
+            await self._dbms.check_snapshot(workspace.data_dir)
+            if (
+                settings == workspace.start_settings
+                and not server.undo
+                and (connected or await self._dbms.lets_in(server))
+            ):
+                return True
+            await self._stop(workspace, state, server, settings)
+            return False
+
+    async def _stop(
+        self, workspace: Workspace, state: State, server: Server, settings: bytes
+    ) -> None:
+        """Stop a server cleanly, and see whether one can be started again where that is in doubt.
+
+        ``settings``: what the next server will read.
+        """
+        doubtful = settings != workspace.start_settings or not await self._dbms.lets_in(server)
+        crashed = not await self._runtime.alive(server)
+        await self._runtime.stop(server)
+        if doubtful and not crashed:
+            await self._check_starts(workspace, state, settings)
+        workspace.start_settings = settings
 
     async def _flush(self, server: Server, flushed: str | None) -> bool:
         """Flush a server that may stay up; whether it let us in."""
@@ -625,6 +677,10 @@ class SnapshotOrchestrator:
             await self._store.add_state(
                 msgspec.structs.replace(state, size_bytes=0, shared_bytes=0)
             )
+
+
+def _begun(lease: BuildLease) -> _Build:
+    return _Build(lease, time.monotonic(), time.time() - _TICK_SECONDS)
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """The tasks of a job while it runs, however many there are."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from pgstrata.domain.job import Task, Transition
+from pgstrata.domain.plan import StateExecuteTask
 
 
 class TaskList:
@@ -27,6 +29,16 @@ class TaskList:
     def next(self) -> tuple[Task, ...]:
         """The first task that has not ended; empty if all have."""
         return tuple(self._tasks[self._ended : self._ended + 1])
+
+    @property
+    def span(self) -> tuple[Task, ...]:
+        """From the next one to the first with a state of its own, which must be tasks for that."""
+        span = []
+        for task in islice(self._tasks, self._ended, None):
+            span.append(task)
+            if not isinstance(task.spec, StateExecuteTask) or task.spec.kept:
+                break
+        return tuple(span)
 
     def apply(self, transition: Transition) -> None:
         """Bring the tasks to where they are after a transition."""

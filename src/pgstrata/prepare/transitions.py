@@ -129,8 +129,8 @@ def _settled(tasks: Sequence[Task], done: int) -> tuple[Task, ...]:
 def _replan_lost(tasks: Sequence[Task], specs: Sequence[TaskSpec]) -> list[Task]:
     """Return the tasks, with those whose cached states are gone as they would be planned now.
 
-    The others have what failed when their states were made: the job may have been interrupted
-    before it was told.
+    The others have what failed when their states were made, since the job may have been interrupted
+    before it was told, and are kept as it would be planned now.
     """
     planned = {spec.task_id: spec for spec in specs if isinstance(spec, StateExecuteTask)}
     current: list[Task] = []
@@ -138,7 +138,8 @@ def _replan_lost(tasks: Sequence[Task], specs: Sequence[TaskSpec]) -> list[Task]
         now = planned.get(task.task_id)
         if isinstance(task.spec, StateExecuteTask) and now is not None:
             lost = task.spec.cached and not now.cached
-            task = replace(task, spec=now if lost else replace(task.spec, failures=now.failures))
+            still = replace(task.spec, failures=now.failures, kept=now.kept)
+            task = replace(task, spec=now if lost else still)
         current.append(task)
     return current
 

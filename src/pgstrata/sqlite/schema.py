@@ -349,5 +349,32 @@ MIGRATIONS: tuple[Migration, ...] = (
         )
         """,
     ),
+    (
+        # Not every step leaves a state of its own. What the others did is in a later state, and
+        # what they were made of is known as long as that one is.
+        """
+        CREATE TABLE step_records (
+            seq INTEGER PRIMARY KEY,
+            state_id TEXT NOT NULL UNIQUE, -- of which there may be no row
+            kept_in TEXT NOT NULL REFERENCES states (state_id) ON DELETE CASCADE,
+            start TEXT NOT NULL, -- a state's id, or an image's
+            from_image INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            title TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            body BLOB NOT NULL
+        )
+        """,
+        """
+        INSERT INTO step_records
+        SELECT seq, state_id, state_id, start, from_image, kind, title, digest, body
+        FROM state_steps
+        """,
+        "DROP TABLE state_steps",
+        "CREATE INDEX step_records_kept ON step_records (kept_in)",
+        "CREATE INDEX step_records_alike ON step_records (start, kind, title)",
+        "CREATE INDEX step_records_siblings ON step_records (start, kind)",
+        "CREATE INDEX step_records_first ON step_records (digest) WHERE from_image = 1",
+    ),
 )
 """A database of version N has had the first N of these. A released one is never edited."""

@@ -1,6 +1,6 @@
 """The store port: metadata of states, instances and names."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -39,14 +39,14 @@ class Store(Protocol):
     """
 
     async def add_state(
-        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+        self, state: State, *, built_by: str | None = None, steps: Sequence[StepRecord] = ()
     ) -> None:
         """Store a state. If its id exists, its row is replaced, but a pinned state stays pinned.
 
-        ``built_by`` is the owner of its build lease, which ends with this. ``step`` is what it was
-        made of; None keeps what is already known. Raises ``ConflictError`` if its parent is not
-        stored, that owner no longer has a lease to build it, or another state has its name, or an
-        instance has or had it.
+        ``built_by`` is the owner of its build lease, which ends with this. ``steps`` are those that
+        made it from its parent, its own last; none keeps what is already known. Raises
+        ``ConflictError`` if its parent is not stored, that owner no longer has a lease to build it,
+        or another state has its name, or an instance has or had it.
         """
 
     async def lease_build(self, item: str, owner: str) -> bool:
@@ -95,6 +95,9 @@ class Store(Protocol):
 
     async def failures(self, state_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         """What failed when these states were made: only of those where something did."""
+
+    async def run_before(self, state_ids: Collection[str]) -> frozenset[str]:
+        """Those of these ids whose steps were run for a state that is stored: theirs or a later."""
 
     async def remove_state(self, state_id: str, *, why: RemovedFor = "removed") -> bool:
         """Remove a state's row, and remember why. False if there is none.

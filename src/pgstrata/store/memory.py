@@ -1,6 +1,6 @@
 """The store in memory: for tests, and for engines that keep nothing."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -31,6 +31,10 @@ class MemoryStore:
         """The ids of states by their parent's, in the order in which they were stored."""
         self._size_bytes = 0
         self._steps: dict[str, StepRecord] = {}
+        self._kept_in: dict[str, str] = {}
+        """The state with which each of the steps is forgotten."""
+        self._contents: dict[str, list[str]] = {}
+        """The steps that were forgotten with each state, unless another contains them since."""
         self._removals: dict[str, Removal] = {}
         self._removals_kept = removals_kept
         self._instances: dict[str, Instance] = {}
@@ -42,7 +46,7 @@ class MemoryStore:
         self._build_leases: dict[str, str] = {}
 
     async def add_state(
-        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+        self, state: State, *, built_by: str | None = None, steps: Sequence[StepRecord] = ()
     ) -> None:
         parent = state.parent_state_id
         if parent is not None and (parent == state.state_id or parent not in self._states):
@@ -63,9 +67,11 @@ class MemoryStore:
         self._size_bytes += state.size_bytes or 0
         if parent is not None:
             self._children.setdefault(parent, {})[state.state_id] = None
-        if step is not None:
-            self._steps.pop(state.state_id, None)  # the newest is the last
-            self._steps[state.state_id] = step
+        for step in steps:
+            self._steps.pop(step.state_id, None)  # the newest is the last
+            self._steps[step.state_id] = step
+            self._kept_in[step.state_id] = state.state_id
+            self._contents.setdefault(state.state_id, []).append(step.state_id)
 
     async def lease_build(self, item: str, owner: str) -> bool:
         return self._build_leases.setdefault(item, owner) == owner
@@ -113,6 +119,9 @@ class MemoryStore:
         asked = (self._steps[each] for each in state_ids if each in self._steps)
         return {one.state_id: one.failures for one in asked if one.failures}
 
+    async def run_before(self, state_ids: Collection[str]) -> frozenset[str]:
+        return frozenset(self._steps.keys() & state_ids)
+
     def _alike(self, step: StepRecord) -> tuple[StepRecord, ...]:
         newest = [one for one in reversed(self._steps.values()) if one.state_id != step.state_id]
         siblings = [one for one in newest if (one.start, one.kind) == (step.start, step.kind)]
@@ -144,7 +153,9 @@ class MemoryStore:
             return
         self._forget(state)
         self._warm.pop(state_id, None)
-        self._steps.pop(state_id, None)
+        for step in self._contents.pop(state_id, ()):
+            if self._kept_in.get(step) == state_id:
+                del self._kept_in[step], self._steps[step]
         self._removals.pop(state_id, None)  # the newest is the last
         self._removals[state_id] = Removal(why=why, at=utc_now())
         while len(self._removals) > self._removals_kept:

@@ -1,7 +1,7 @@
 """The store in its SQLite database."""
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import NoReturn
@@ -120,7 +120,7 @@ class SqliteStore:
         self._names_kept = names_kept
 
     async def add_state(
-        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+        self, state: State, *, built_by: str | None = None, steps: Sequence[StepRecord] = ()
     ) -> None:
         def change(connection: Connection) -> None:
             if built_by is not None:
@@ -136,8 +136,7 @@ class SqliteStore:
                     f"parent {state.parent_state_id}",
                     remedy="build the parent first",
                 ) from error
-            if step is not None:
-                sqlite_evidence.add_step(connection, step)
+            sqlite_evidence.add_steps(connection, steps, kept_in=state.state_id)
 
         await self._database.write(change, step="store.add_state")
 
@@ -203,6 +202,12 @@ class SqliteStore:
     async def failures(self, state_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
         return await self._database.look_up(
             lambda connection: sqlite_evidence.failures(connection, state_ids),
+            keys=len(state_ids),
+        )
+
+    async def run_before(self, state_ids: Collection[str]) -> frozenset[str]:
+        return await self._database.look_up(
+            lambda connection: sqlite_evidence.run_before(connection, state_ids),
             keys=len(state_ids),
         )
 

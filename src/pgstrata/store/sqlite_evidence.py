@@ -1,6 +1,6 @@
 """The SQLite store's records that let a plan say why its states are not in the cache."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from sqlite3 import Connection
 
 import msgspec
@@ -11,10 +11,10 @@ from pgstrata.store.base import ALIKE_AT_MOST
 from pgstrata.store.sqlite_cache import listed
 
 _ADD_STEP = """
-    INSERT OR REPLACE INTO state_steps
-        (state_id, start, from_image, kind, title, digest, body)
+    INSERT OR REPLACE INTO step_records
+        (state_id, kept_in, start, from_image, kind, title, digest, body)
     VALUES
-        (:state_id, :start, :from_image, :kind, :title, :digest, :body)
+        (:state_id, :kept_in, :start, :from_image, :kind, :title, :digest, :body)
 """
 _ALIKE = (
     "start = :start AND kind = :kind AND title = :title",
@@ -22,7 +22,7 @@ _ALIKE = (
     "from_image = 1 AND :from_image AND digest = :digest",
 )
 _LIKE = """
-    SELECT state_id, body FROM state_steps
+    SELECT state_id, body FROM step_records
     WHERE state_id <> :state_id AND {} ORDER BY seq DESC LIMIT :limit
 """
 # Run before the rows are deleted, so that only existing states are recorded.
@@ -39,15 +39,16 @@ _REMOVED = """
 """
 _STORED = "SELECT state_id FROM states WHERE state_id IN (SELECT value FROM json_each(?))"
 
-_STEPS = "SELECT body FROM state_steps WHERE state_id IN (SELECT value FROM json_each(?))"
+_STEPS = "SELECT body FROM step_records WHERE state_id IN (SELECT value FROM json_each(?))"
+_RUN = "SELECT state_id FROM step_records WHERE state_id IN (SELECT value FROM json_each(?))"
 
 _decode_removal = msgspec.json.Decoder(Removal).decode
 _decode_step = msgspec.json.Decoder(StepRecord).decode
 
 
-def add_step(connection: Connection, step: StepRecord) -> None:
-    """Keep what a stored state was made of."""
-    connection.execute(_ADD_STEP, _columns(step))
+def add_steps(connection: Connection, steps: Sequence[StepRecord], *, kept_in: str) -> None:
+    """Keep what a stored state was made of, as long as it is stored."""
+    connection.executemany(_ADD_STEP, [{**_columns(step), "kept_in": kept_in} for step in steps])
 
 
 def note_removed(
@@ -78,6 +79,12 @@ def failures(connection: Connection, state_ids: Collection[str]) -> dict[str, tu
     found = connection.execute(_STEPS, (listed(state_ids),))
     steps = (_decode_step(body) for (body,) in found)
     return {step.state_id: step.failures for step in steps if step.failures}
+
+
+def run_before(connection: Connection, state_ids: Collection[str]) -> frozenset[str]:
+    """See ``Store.run_before``."""
+    found = connection.execute(_RUN, (listed(state_ids),))
+    return frozenset(state_id for (state_id,) in found)
 
 
 def _alike(connection: Connection, step: StepRecord) -> tuple[StepRecord, ...]:

@@ -1,6 +1,7 @@
 """Build leases: one builds at a time, whichever engine, and the others wait or give up."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -116,10 +117,10 @@ class CountingStore(MemoryStore):
         await super().end_build(item, owner)
 
     async def add_state(
-        self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+        self, state: State, *, built_by: str | None = None, steps: Sequence[StepRecord] = ()
     ) -> None:
         self.writes += 1
-        await super().add_state(state, built_by=built_by, step=step)
+        await super().add_state(state, built_by=built_by, steps=steps)
 
 
 def test_a_lease_costs_one_write_beside_that_of_the_state() -> None:

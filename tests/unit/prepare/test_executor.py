@@ -27,7 +27,14 @@ async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
     tasks = planner.tasks(heart.request(*texts), chain, frozenset())
     executing = [task for task in tasks if isinstance(task, StateExecuteTask)]
     return [
-        StateOrder(job_id="job", image_id=image.image_id, task=task, step=step, last=False)
+        StateOrder(
+            job_id="job",
+            image_id=image.image_id,
+            task=task,
+            step=step,
+            target=task.output_state_id,
+            last=False,
+        )
         for task, step in zip(executing, steps, strict=True)
     ]
 

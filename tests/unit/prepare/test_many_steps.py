@@ -34,7 +34,10 @@ def a_long_recipe(heart: Heart, steps: int) -> PrepareRequest:
     script = heart.root / "script"
     script.write_text("a step like any other")
     return PrepareRequest(
-        prepare_kind="memory", image_id="postgres:17", fields={"scripts": [str(script)] * steps}
+        prepare_kind="memory",
+        image_id="postgres:17",
+        states="all",
+        fields={"scripts": [str(script)] * steps},
     )
 
 

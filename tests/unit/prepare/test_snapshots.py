@@ -1,6 +1,7 @@
 """The orchestrator: what it believes of a state on disk, and how it makes one."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -253,7 +254,7 @@ def test_when_the_builder_is_cancelled_one_who_waited_builds_the_state(tmp_path:
 def test_a_state_whose_row_cannot_be_written_leaves_no_files(tmp_path: Path) -> None:
     class FullStore(MemoryStore):
         async def add_state(
-            self, state: State, *, built_by: str | None = None, step: StepRecord | None = None
+            self, state: State, *, built_by: str | None = None, steps: Sequence[StepRecord] = ()
         ) -> None:
             raise StoreUnusableError("the disk is full")
 

@@ -108,7 +108,7 @@ class Link:
         keys: Sequence[Key],
         *,
         first: bool,
-        repeat: Callable[[Sequence[Key]], Sequence[str]],
+        repeat: Callable[[Sequence[Key]], Sequence[str]] | None,
         followed: bool,
         caching: bool,
     ) -> frozenset[str]:
@@ -116,13 +116,13 @@ class Link:
 
         ``first``: whether it is the first step of its recipe, which checks the preconditions of
         the changelog as a whole. ``repeat`` returns the statements that set again what the given
-        changesets set. ``followed``: whether other steps follow. ``caching``: whether there may be
-        sequences of which a session takes several values at once. Returns the names of temporary
-        tables that are left. Raises ``LeftBehindError`` and Java's exceptions; the link is
-        unusable after one.
+        changesets set; None if none sets anything. ``followed``: whether other steps follow.
+        ``caching``: whether there may be sequences of which a session takes several values at once.
+        Returns the names of temporary tables that are left. Raises ``LeftBehindError`` and Java's
+        exceptions; the link is unusable after one.
         """
         with entered(self._java, self._around):
-            statements = [] if first else repeat(self._ran())
+            statements = [] if first or repeat is None else repeat(self._ran())
             begun = self._begun
             if begun is None:
                 begun = self._begun = self._begin(statements, caching=caching and not first)
@@ -139,7 +139,7 @@ class Link:
                 alone.iterator.run(begun.visitor, begun.environment)
             # After a failure before this, the server is thrown away with its lock.
             return begun.lock.release(
-                (lambda: repeat(self._ran())) if followed else None,
+                (lambda: () if repeat is None else repeat(self._ran())) if followed else None,
                 repeated=bool(statements),
                 caching=caching,
             )

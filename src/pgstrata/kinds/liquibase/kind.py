@@ -49,6 +49,7 @@ from pgstrata.runtime.base import Companions, LineSink, Runtime, run_by_lines
 from pgstrata.settings import LiquibaseSettings
 
 _SESSION, _JOB = "session", "job"
+_TAG = "tagDatabase"
 _ATTEMPTS = 3
 
 
@@ -97,6 +98,8 @@ class LiquibaseKind:
     """
 
     reads_directories = True
+    has_tags = True
+    keeps_session = True
 
     def __init__(
         self,
@@ -400,6 +403,7 @@ def _step(
             *(tool.files if tool else ()),
         ),
         uncacheable=uncacheable,
+        tagged=any(_TAG in found.changes for found in planned.found),
         parts=planned.parts,
         env=env,
         tool=None if tool is None else str(tool.program),

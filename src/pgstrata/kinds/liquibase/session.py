@@ -173,7 +173,8 @@ class Session:
         left = link.run(
             keys,
             first=self.is_first(step.key),
-            repeat=repeat if any(one.settings for one in self._lefts[:end]) else _nothing,
+            # The whole history is read for it.
+            repeat=repeat if any(one.settings for one in self._lefts[:end]) else None,
             followed=end < len(self.listing.changesets),
             caching=self._caching
             and not any(mentions(word, chain(*texts)) for word in _SETS_SEQUENCE),
@@ -199,10 +200,6 @@ class Session:
         for one, first in zip(found, headers, strict=True):
             parts |= parts_of(one, self.context, first)
         return Planned(tuple(found), digest_together(digests), parts)
-
-
-def _nothing(_ran: Sequence[Key]) -> tuple[str, ...]:
-    return ()
 
 
 def _stored(key: Key) -> Key:
