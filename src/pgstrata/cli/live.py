@@ -19,10 +19,17 @@ _CLEAR_BELOW = "\x1b[J"
 _COLOURS: Mapping[Outcome, str] = {
     "cached": "\x1b[36m",
     "built": "\x1b[32m",
+    "run": "\x1b[32m",
     "failed": "\x1b[31m",
     "cancelled": "\x1b[33m",
 }
-_MARKS: Mapping[Outcome, str] = {"cached": "=", "built": "+", "failed": "!", "cancelled": "-"}
+_MARKS: Mapping[Outcome, str] = {
+    "cached": "=",
+    "built": "+",
+    "run": ".",
+    "failed": "!",
+    "cancelled": "-",
+}
 
 _BAR = 16
 _BAR_FROM_WIDTH = 60

@@ -37,8 +37,8 @@ def show_plan(context: Context, job: "JobStatus") -> None:
         _Row(
             str(number),
             relative(title(step), context.work_dir),
-            "cached" if step.cached else "to build",
-            short(step.output_state_id),
+            "cached" if step.cached else "to build" if step.kept else "to run",
+            short(step.output_state_id) if step.kept else "-",
             ""
             if step.cached or step.reason is None
             else relative(step.reason.text, context.work_dir),

@@ -92,10 +92,15 @@ def state_rows(items: "Sequence[State]", style: Style) -> Table:
             str(item.refcount),
             "yes" if item.pinned else "-",
             style.image(item.image_id) if depth == 0 else "",
-            item.prepare_args_normalized,
+            _made_by(item),
         )
         for depth, item in _forest(items)
     ]
+
+
+def _made_by(state: "State") -> str:
+    before = state.steps - 1
+    return state.prepare_args_normalized + (f" (and {before} before it)" if before else "")
 
 
 def job_rows(items: "Sequence[JobEntry]", style: Style) -> Table:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 EXECUTE_PREFIX = "execute-"
 """The prefix of the ids of tasks that make a state."""
 
-Outcome = Literal["cached", "built", "failed", "cancelled"]
+Outcome = Literal["cached", "built", "run", "failed", "cancelled"]
+"""``run``: done, on the way to the next step that leaves a state."""
 
 _QUEUED = "queued"
 _PHASES = (
@@ -53,7 +54,8 @@ class Working(NamedTuple):
 class _Step(NamedTuple):
     number: int
     title: str
-    cached: bool
+    done: Outcome
+    """What it is if it succeeds."""
 
 
 class Steps:
@@ -92,7 +94,7 @@ class Steps:
     def load(self, tasks: "Iterable[TaskSpec]") -> None:
         """Load a job's plan."""
         self._steps = {
-            step.task_id: _Step(number, relative(title(step), self._work_dir), step.cached)
+            step.task_id: _Step(number, relative(title(step), self._work_dir), _outcome(step))
             for number, step in enumerate(steps_of(tasks), 1)
         }
 
@@ -126,8 +128,7 @@ class Steps:
             return None
         self._reported.add(task_id)
         seconds = _between(self._started[task_id], event.ts)
-        outcome: Outcome = "cached" if step.cached else "built"
-        report = Report(step.number, len(self._steps), step.title, outcome, seconds)
+        report = Report(step.number, len(self._steps), step.title, step.done, seconds)
         if event.status == "failed":
             self._failed = report
             return None
@@ -149,6 +150,12 @@ class Steps:
         when, before = event.ts, self._latest
         self._latest = when if before is None else max(when, before)
         return before is None or when > before
+
+
+def _outcome(step: "StateExecuteTask") -> Outcome:
+    if step.cached:
+        return "cached"
+    return "built" if step.kept else "run"
 
 
 def steps_of(tasks: "Iterable[TaskSpec]") -> "list[StateExecuteTask]":

@@ -14,7 +14,7 @@ import msgspec
 
 from pgstrata.config.model import Configuration, InitdbSettings
 from pgstrata.domain.initdb import AS_ALWAYS, Initdb
-from pgstrata.domain.plan import OnError
+from pgstrata.domain.plan import OnError, States
 from pgstrata.domain.request import PrepareRequest, Uncacheable
 from pgstrata.errors import InvalidArgumentError
 from pgstrata.kinds.liquibase import arguments as liquibase_arguments
@@ -58,6 +58,7 @@ def psql(
     settings: Mapping[str, str] | None = None,
     ref: str | None = None,
     uncacheable: Uncacheable = "refuse",
+    states: States = "auto",
 ) -> Recipe:
     """A database made by psql from scripts, each of them a step; ``then`` adds others.
 
@@ -65,7 +66,8 @@ def psql(
     ``variables``: psql's (``-v``). ``single_transaction``: each script is one (``-1``).
     ``arguments``: others of psql's, as on the command line. ``settings``: PostgreSQL's. ``ref``:
     the git revision that scripts are read from. ``uncacheable``: whether what cannot be known is
-    refused, or run each time. Raises ``InvalidArgumentError``.
+    refused, or run each time. ``states``: which steps leave a state. Raises
+    ``InvalidArgumentError``.
     """
     words = [
         word for name, value in (variables or {}).items() for word in ("-v", f"{name}={value}")
@@ -80,6 +82,7 @@ def psql(
             settings=dict(settings or {}),
             ref=ref,
             uncacheable=uncacheable,
+            states=states,
             psql_args=_absolute(words) if scripts or arguments else words,
         )
     )
@@ -97,6 +100,7 @@ def liquibase(
     env: Mapping[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
     ref: str | None = None,
+    states: States = "auto",
 ) -> Recipe:
     """A database made by Liquibase from a changelog, each changeset a step.
 
@@ -125,6 +129,7 @@ def liquibase(
             image,
             settings=dict(settings or {}),
             ref=ref,
+            states=states,
             liquibase_args=[*liquibase_arguments.absolute(words, _here())],
             liquibase_env=dict(env or {}),
         )

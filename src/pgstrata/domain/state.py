@@ -28,6 +28,8 @@ class State(Model, frozen=True, kw_only=True):
     """Bytes that it shares with what it was made from; not in ``size_bytes``."""
     build_seconds: float | None = None
     """How long it took to make it from its parent."""
+    steps: int = 1
+    """How many steps made it from its parent: all but the last left no state of their own."""
     pinned: bool = False
     """Whether it is never evicted."""
     last_used_at: datetime | None = None

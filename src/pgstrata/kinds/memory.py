@@ -16,6 +16,8 @@ from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.sources.base import LocalSources, Sources
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, run_by_lines
 
+TAGGED = "tagged"
+"""A script with this word in it has a tag."""
 UNKNOWABLE = "unknowable"
 """A script with this word in it cannot be cached."""
 
@@ -28,6 +30,8 @@ class MemoryFields(Model, frozen=True, kw_only=True):
 
 class MemoryRecipe:
     """Makes a step of each of the request's ``scripts``, which name files at the sources' root."""
+
+    has_tags = True
 
     def __init__(self, name: str = "memory") -> None:
         self._name = name
@@ -65,6 +69,7 @@ class MemoryRecipe:
             stdin=text,
             inputs=(seen.input,),
             uncacheable=UNKNOWABLE in text,
+            tagged=TAGGED in text,
             parts={script: digest(text)},
         )
 

@@ -229,7 +229,7 @@ class LocalExecutor:
         order, flushed, _ = steps[-1]
         still_runs = await self._snapshots.take(
             work.workspace,
-            _state_of(order, work.start),
+            _state_of(order, work.start, len(steps)),
             server,
             steps=[_record_of(step) for step in steps],
             last=order.last,
@@ -292,7 +292,7 @@ class LocalExecutor:
             passed = work.span.steps[-1]
             if not await self._snapshots.pass_over(
                 work.workspace,
-                _state_of(passed.order, work.start),
+                _state_of(passed.order, work.start, len(work.span.steps)),
                 work.server,
                 connected=keeps_session(self._kinds[passed.order.step.kind], passed.order.step),
             ):
@@ -366,8 +366,8 @@ def _record_of(step: _Step) -> StepRecord:
     )
 
 
-def _state_of(order: StateOrder, start: TaskInput) -> State:
-    """The state that a step leads to from the last one that was kept."""
+def _state_of(order: StateOrder, start: TaskInput, steps: int) -> State:
+    """The state that a step leads to, so many steps after the last one that was kept."""
     return State(
         state_id=order.task.output_state_id,
         parent_state_id=start.id if start.kind == "state" else None,
@@ -376,5 +376,6 @@ def _state_of(order: StateOrder, start: TaskInput) -> State:
         prepare_args_normalized=order.step.title,
         created_at=utc_now(),
         refcount=0,
+        steps=steps,
         settings=order.own_settings,
     )

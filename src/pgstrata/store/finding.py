@@ -39,7 +39,13 @@ async def find_state(store: Store, ref: str) -> State:
             remedy=f"keep what is in it as a state first: pgstrata snapshot {ref}",
         )
     prefix = _prefix(ref, "state")
-    return _only(ref, "state", await store.states(id_prefix=prefix) if prefix else ())
+    states = await store.states(id_prefix=prefix) if prefix else ()
+    if not states and await store.run_before((ref.lower(),)):
+        raise NotFoundError(
+            f"there is no state {ref!r}: the result of that step was not kept",
+            remedy="prepare the same with --states=all, or choose a later state",
+        )
+    return _only(ref, "state", states)
 
 
 async def find(store: Store, ref: str) -> Instance | State:

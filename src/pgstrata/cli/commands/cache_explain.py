@@ -39,9 +39,15 @@ def run(context: Context, given: Given) -> int:
     if why.decision == "hit":
         print(f"hit: state {short(why.matched_state_id or '')} is in the cache")
         return 0
-    number = sum(task.cached for task in why.tasks) + 1
+    first = sum(task.cached for task in why.tasks) + 1
+    number = next(
+        (n for n, task in enumerate(why.tasks, 1) if not task.cached and task.reason == why.reason),
+        first,
+    )
     step = one_line(relative(why.step or "", context.work_dir))
     print(f"miss: step {number} of {len(why.tasks)}, {step}: {text}")
+    if first < number:
+        print(f"steps from {first} on are run again: they left no state of their own")
     return 0
 
 
