@@ -168,6 +168,73 @@ def test_a_state_that_is_there_is_not_built_again(run: Run) -> None:
     run(scenario)
 
 
+def on_the_way(chain: list[StateOrder]) -> list[StateOrder]:
+    """The same steps, of which only the last is to leave a state."""
+    return [replace(order, target=chain[-1].task.output_state_id) for order in chain]
+
+
+def test_of_steps_on_the_way_to_a_state_only_that_is_kept(run: Run) -> None:
+    async def scenario(executor: Executor) -> None:
+        chain = on_the_way(await orders(executor, "a", "b", "c"))
+        for order in chain:
+            assert (await executor.look_up(ids(chain))).clean == 0
+            assert await executor.run_step(order, unheard)
+        assert await executor.keep_state("job")
+        known = await executor.look_up(ids(chain))
+        assert (known.clean, known.stored, known.run_before) == (3, (ids(chain)[-1],), 3)
+        other = await orders(executor, "a", "b", "x", "c")
+        known = await executor.look_up(ids(other))
+        assert (known.clean, known.stored, known.run_before) == (0, (), 2)
+
+    run(scenario)
+
+
+def test_what_steps_have_led_to_so_far_can_be_kept_on_the_way(run: Run) -> None:
+    async def scenario(executor: Executor) -> None:
+        chain = on_the_way(await orders(executor, "a", "b", "c"))
+        assert await executor.run_step(chain[0], unheard)
+        assert await executor.run_step(chain[1], unheard)
+        assert await executor.keep_state("job")
+        assert (await executor.look_up(ids(chain))).clean == 2
+        with pytest.raises(ConflictError):
+            await executor.keep_state("job")
+        assert await executor.run_step(chain[2], unheard)
+        assert await executor.keep_state("job")
+        assert (await executor.look_up(ids(chain))).stored == tuple(ids(chain)[1:])
+
+    run(scenario)
+
+
+def test_what_another_builds_is_not_kept_on_the_way(run: Run) -> None:
+    async def scenario(executor: Executor) -> None:
+        chain = await orders(executor, "a", "b")
+        passing = on_the_way(chain)
+        other = replace(chain[0], job_id="other")
+        assert await executor.run_step(passing[0], unheard)
+        assert await executor.run_step(other, unheard)
+        assert not await executor.keep_state("job")
+        assert await executor.keep_state("other")
+        assert not await executor.keep_state("job")
+        assert await executor.run_step(passing[1], unheard)
+        assert await executor.keep_state("job")
+        assert (await executor.look_up(ids(chain))).stored == tuple(ids(chain))
+
+    run(scenario)
+
+
+def test_after_a_failure_nothing_is_left_of_the_steps_since_the_last_state(run: Run) -> None:
+    async def scenario(executor: Executor) -> None:
+        chain = on_the_way(await orders(executor, "a", "fail"))
+        assert await executor.run_step(chain[0], unheard)
+        with pytest.raises(StepFailedError):
+            await executor.run_step(chain[1], unheard)
+        with pytest.raises(ConflictError):
+            await executor.keep_state("job")
+        await build(executor, replace(chain[0], target=ids(chain)[0], job_id="other"))
+
+    run(scenario)
+
+
 def test_what_the_tool_says_comes_in_order_and_before_the_end(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         said: list[str] = []

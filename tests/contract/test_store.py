@@ -478,6 +478,33 @@ def test_what_a_state_was_made_of_stays_when_its_row_is_replaced_and_goes_with_i
     assert alike(runner, store, made_of(99)) == []
 
 
+def test_steps_without_a_state_are_known_with_the_state_that_contains_them(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    failed = msgspec.structs.replace(made_of(2, start=state_id(1)), failures=("a.sql:1: no",))
+    span = [made_of(1), failed, made_of(3, start=state_id(2))]
+    runner.run(store.add_state(state(3), steps=span))
+    assert runner.run(store.run_before(map_ids(1, 2, 3, 4))) == set(map_ids(1, 2, 3))
+    assert runner.run(store.existing_states(map_ids(1, 2, 3))) == set(map_ids(3))
+    assert runner.run(store.failures(map_ids(1, 2, 3))) == {state_id(2): failed.failures}
+    assert alike(runner, store, made_of(99, start=state_id(1))) == [2]
+    runner.run(store.remove_state(state_id(3)))
+    assert runner.run(store.run_before(map_ids(1, 2, 3))) == frozenset()
+    assert alike(runner, store, made_of(99)) == []
+
+
+def test_a_step_in_two_states_is_forgotten_with_the_one_stored_last(
+    runner: asyncio.Runner, store: Store
+) -> None:
+    for last in (2, 3):
+        span = [made_of(1), made_of(last, start=state_id(1))]
+        runner.run(store.add_state(state(last), steps=span))
+    runner.run(store.remove_state(state_id(2)))
+    assert runner.run(store.run_before(map_ids(1, 2, 3))) == set(map_ids(1, 3))
+    runner.run(store.remove_state(state_id(3)))
+    assert runner.run(store.run_before(map_ids(1, 2, 3))) == frozenset()
+
+
 def test_a_state_built_again_is_the_newest(runner: asyncio.Runner, store: Store) -> None:
     built(runner, store, made_of(1), made_of(2), made_of(1, title="-f b.sql"))
     assert runner.run(store.evidence([], made_of(99))).alike == (

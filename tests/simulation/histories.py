@@ -123,6 +123,7 @@ class History:
             replace=named and self.rng.random() < 0.6,
             instance_ttl=self.rng.choice((None, 1, 5, 60)),
             plan_only=not named and self.rng.random() < 0.1,
+            states=self.rng.choice(("auto", "tags")),
         )
         watches = self.rng.random() < 0.4
         self.story.add(f"submit {request.fields['scripts']} {request.instance_name}")

@@ -133,6 +133,23 @@ def test_nothing_is_claimed_of_what_an_old_store_s_states_were_made_of(path: Pat
     asyncio.run(scenario())
 
 
+def test_what_a_state_of_an_old_store_was_made_of_is_known_until_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "pgstrata.db"
+    old_stores.make(6, path)
+
+    async def scenario() -> None:
+        async with await Database.open(path) as database:
+            store = SqliteStore(database)
+            assert await store.run_before([state_id(1), state_id(2)]) == {state_id(1)}
+            for instance in await store.instances():
+                await store.remove_instance(instance.instance_id)
+            for number in (3, 2, 1):
+                await store.remove_state(state_id(number))
+            assert await store.run_before([state_id(1)]) == frozenset()
+
+    asyncio.run(scenario())
+
+
 def test_a_body_of_an_old_store_that_is_no_json_does_not_keep_it_from_being_opened(
     tmp_path: Path,
 ) -> None:
