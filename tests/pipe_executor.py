@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "failures": (list[str],),
     "acquire": (list[str],),
     "release": (str,),
+    "has_room": (str | None,),
     "run_step": (StateOrder,),
     "keep_state": (str,),
     "close_workspace": (str,),
@@ -116,6 +117,9 @@ class PipeExecutor:
 
     async def release(self, lease_id: str) -> None:
         await self._ask(type(None), "release", lease_id)
+
+    async def has_room(self, state_id: str | None) -> bool:
+        return await self._ask(bool, "has_room", state_id)
 
     async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
         ran: Any = StepRun | None

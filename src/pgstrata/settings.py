@@ -232,6 +232,14 @@ class JobLimits(NamedTuple):
         Seconds | None,
         Setting("how long any job may run", least=1, option="--job-timeout TIME"),
     ] = None
+    room_timeout: Annotated[
+        Seconds,
+        Setting(
+            "how long a job that finds no room on the disk or in the cache waits for some; "
+            "0: it fails at once",
+            option="--room-timeout TIME",
+        ),
+    ] = Seconds(300)
     drain_timeout: Annotated[
         Seconds,
         Setting(

@@ -1,7 +1,8 @@
 """Disks that are full before a step or in it, and steps that are told so.
 
-Each ends its job with an error that names the disk, nothing is left behind, and the same request
-succeeds once there is room. However full a disk is, what lies on it can be removed.
+A job waits for room. If it needs more than there can be, it ends with an error that names the disk,
+nothing is left behind, and the same request succeeds once there is room. However full a disk is,
+what lies on it can be removed.
 """
 
 import itertools
@@ -31,6 +32,9 @@ DISK_BYTES = 400 << 20
 BIG = "create table t as select 7 as n from generate_series(1, 5000000)"
 SPARE_BYTES = 120 << 20
 """Enough for servers on clones and for btrfs's own tables, not enough for the big table."""
+
+PARALLEL = 4
+"""How many jobs run at once."""
 
 NO_ROOM_BYTES = 4 << 20
 """Enough to store a job, not enough to begin a step."""
@@ -68,12 +72,30 @@ def test_a_disk_that_gets_full_is_told_of_and_the_same_request_succeeds_once_the
 
 def before(engine: Engine, ballast: Path) -> None:
     """Full before the step."""
-    recipe = ("-c", "create table t as select 1 as n")
-    # With no room at all the end of a job waits to be written until there is some.
     fill(ballast, NO_ROOM_BYTES)
-    check_told(engine, failed(engine, *recipe))
+    jobs = [
+        engine.submit("-c", f"create table t as select {number} as n")
+        for number in range(PARALLEL + 1)
+    ]
+    for job_id in jobs:
+        waits_for_room(engine, job_id)
     ballast.unlink()
-    check_succeeds(engine, [1], *recipe)
+    for number, job_id in enumerate(jobs):
+        job = engine.ended(job_id)
+        assert job["status"] == "succeeded", job
+        assert rows_of(job) == [number]
+        assert sum(map(is_waiting, engine.events(job_id))) == 1
+    remove_instances(engine)
+    check_nothing_is_left(engine)
+
+
+def is_waiting(event: Json) -> bool:
+    said: str = event.get("message", "")
+    return said.endswith("the job waits for room")
+
+
+def waits_for_room(engine: Engine, job_id: str) -> None:
+    assert any(map(is_waiting, engine.events(job_id))), engine.job(job_id)
 
 
 def within(engine: Engine, ballast: Path) -> None:
@@ -172,14 +194,12 @@ def cram(disk: Path) -> None:
 
 POINTS = {
     "copy": (
-        "queue.append.before",
         "server.log.before",
         "statefs.copy.before",
         "statefs.copy.after",
         "store.add_state.after",
     ),
     "btrfs": (
-        "queue.append.before",
         "server.log.before",
         "statefs.marker.write.before",
         "statefs.snapshot.before",
@@ -190,7 +210,7 @@ POINTS = {
 
 
 @pytest.mark.parametrize("backend", ["copy", pytest.param("btrfs", marks=pytest.mark.slow)])
-def test_a_step_that_finds_no_room_fails_its_job_and_the_same_request_then_succeeds(
+def test_a_step_that_never_finds_room_fails_its_job_and_the_same_request_then_succeeds(
     backend: str, request: pytest.FixtureRequest
 ) -> None:
     directory = request.getfixturevalue("btrfs_dir" if backend == "btrfs" else "reachable_dir")
@@ -199,10 +219,8 @@ def test_a_step_that_finds_no_room_fails_its_job_and_the_same_request_then_succe
         gate = engine.store.parent / "gate"
         for number, point in enumerate(POINTS[backend]):
             engine.kill()
-            started(engine, {faults.FAULTS: f"{point}=ENOSPC", faults.WHILE: str(gate)})
-            # Events are added to a job that goes on, and only then for certain.
-            long = " from pg_sleep(3)" if point.startswith("queue.append") else ""
-            recipe = ("-c", f"create table t as select {number} as n{long}")
+            started(engine, {faults.FAULTS: f"{point}=ENOSPC@1+", faults.WHILE: str(gate)})
+            recipe = ("-c", f"create table t as select {number} as n")
             gate.touch()
             error = failed(engine, *recipe)
             gate.unlink()

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pgstrata.cache import capacity
 from pgstrata.cache.capacity import Bounds, Disk
+from pgstrata.cache.disk_full import LEAST_BYTES
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
 from pgstrata.domain import durations
@@ -82,6 +83,20 @@ class Evictor:
         """
         async with self._lock:
             await self._make_room(trigger, needed_bytes)
+
+    async def has_room(self, *, for_a_state: bool) -> bool:
+        """Whether a server can run; ``for_a_state``: and room can be made for what it builds.
+
+        Raises like ``make_room``, but for a cache that is full.
+        """
+        if (await self._measure()).disk.free_bytes < LEAST_BYTES:
+            return False
+        try:
+            if for_a_state:
+                await self.make_room("before_step")
+        except CacheFullUnreclaimableError:
+            return False
+        return True
 
     @asynccontextmanager
     async def reserve_room(self, trigger: Trigger, needed_bytes: int) -> AsyncIterator[None]:

@@ -50,6 +50,7 @@ from pgstrata.prepare.job_log import JobLog, OvertakenError
 from pgstrata.prepare.job_run import Submission
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
+from pgstrata.prepare.room import Room
 from pgstrata.prepare.runner import JobRunner
 from pgstrata.queue.base import Queue
 from pgstrata.settings import JobLimits
@@ -100,6 +101,7 @@ class JobCoordinator:
         self._job_log = job_log
         self._retention = Retention(queue, job_log, limits)
         self._job_slots = JobSlots(limits.max_parallel)
+        self._room = Room(executor, self._job_slots, limits.room_timeout)
         self._runner = JobRunner(
             job_log=job_log,
             kinds=kinds,
@@ -108,6 +110,7 @@ class JobCoordinator:
             retention=self._retention,
             job_slots=self._job_slots,
             timeout_seconds=limits.timeout,
+            room=self._room,
             heartbeat_seconds=limits.heartbeat,
             server_settings=server_settings,
         )
@@ -137,6 +140,7 @@ class JobCoordinator:
         """Work within other limits from now on; what runs already goes on."""
         self._retention.limits = limits
         self._runner.timeout_seconds = limits.timeout
+        self._room.patience = limits.room_timeout
         self._job_slots.resize(limits.max_parallel)
 
     def queue_position(self, job_id: str) -> int | None:
@@ -258,7 +262,7 @@ class JobCoordinator:
         """
         self._stopping = True
         self._runner.drain()
-        for job_id in self._job_slots.waiting:
+        for job_id in (*self._job_slots.waiting, *self._room.waiting):
             self._runs[job_id].cancel()
         if self._runs:
             await asyncio.wait(self._runs.values(), timeout=seconds)

@@ -113,6 +113,13 @@ class Executor(Protocol):
     async def release(self, lease_id: str) -> None:
         """End a lease. May be repeated."""
 
+    async def has_room(self, state_id: str | None) -> bool:
+        """Whether there is room to begin a step, unless its state exists by now, and needs none.
+
+        States are evicted for it. None for an instance. Raises like ``Evictor.make_room``, but for
+        a cache that is full.
+        """
+
     async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
         """Run a step in the job's workspace, unless the state of its ``target`` exists by now.
 
@@ -121,7 +128,7 @@ class Executor(Protocol):
         it. The tool's output goes to ``log``. Raises ``StepFailedError`` if the tool fails,
         ``StateDamagedError`` if that or a server's failure is due to the files of the last state
         before it, which is gone then; after any error nothing is left of the step, nor of those
-        before it since that state.
+        before it since that state. Raises ``DiskFullError``, too, and like ``Evictor.make_room``.
         """
 
     async def keep_state(self, job_id: str) -> bool:
@@ -139,8 +146,8 @@ class Executor(Protocol):
         """Start an instance of a state, and store it once it is ready.
 
         A job has one instance: if one was started for it before and is running, that is returned.
-        Raises ``HostLimitError``, ``ConflictError``, ``ServerError``, ``StateDamagedError`` like
-        ``run_step``; then nothing is left of it.
+        Raises ``HostLimitError``, ``ConflictError``, ``ServerError``, ``DiskFullError``,
+        ``StateDamagedError`` like ``run_step``; then nothing is left of it.
         """
 
     async def discard_instance(self, job_id: str) -> None:

@@ -158,30 +158,57 @@ class JobLog:
         """Like ``apply``, but on a full disk once there is room; waiting can be cancelled."""
         job_id = transition.job.job_id
         while True:
-            tail = self._tail(job_id)
-            known = tail is not None and not tail.doubtful
-            before = tail.count if tail and known else await self._queue.count_events(job_id)
+            before = await self._count(job_id)
             try:
                 return await self.apply(transition)
             except DiskFullError as error:
                 await self.wait_for_room(error)
-            # SQLite says that the disk is full also if only what follows a commit has failed.
-            after = await self._queue.count_events(job_id)
-            if transition.events and after == before + len(transition.events):
-                if tail is not None:
-                    tail.recount(after)
+            if await self._stored_after_all(job_id, before, len(transition.events)):
                 return None
 
     async def wait_for_room(self, error: StoreUnusableError) -> None:
         """Wait a moment before storing once more what could not be; the log says so once."""
-        if not self._waiting:
-            _log.error("jobs wait until they can be stored again: %s", error)
-        self._waiting = True
+        self._tell(error)
         await asyncio.sleep(AGAIN_SECONDS)
 
     async def append(self, job_id: str, events: Sequence[Event]) -> bool:
-        """Append to a job's events. Returns False, and adds nothing, if the job has ended."""
-        return await finish(self._write(job_id, self._queue.append(job_id, events), events))
+        """Append to a job's events. Returns False, and adds nothing, if the job has ended.
+
+        Raises ``DiskFullError``, which the log says once; then nothing is added.
+        """
+        before = await self._count(job_id)
+        try:
+            done = await finish(self._write(job_id, self._queue.append(job_id, events), events))
+        except DiskFullError as error:
+            self._tell(error)
+            if await self._stored_after_all(job_id, before, len(events)):
+                return True
+            raise
+        self._waiting = False
+        return done
+
+    def _tell(self, error: StoreUnusableError) -> None:
+        if not self._waiting:
+            _log.error("jobs wait until they can be stored again: %s", error)
+        self._waiting = True
+
+    async def _count(self, job_id: str) -> int:
+        tail = self._tail(job_id)
+        if tail is None or tail.doubtful:
+            return await self._queue.count_events(job_id)
+        return tail.count
+
+    async def _stored_after_all(self, job_id: str, before: int, number: int) -> bool:
+        """Whether events were stored, though the disk was said to be full.
+
+        SQLite says so also if only what follows a commit has failed.
+        """
+        after = await self._queue.count_events(job_id)
+        if not number or after != before + number:
+            return False
+        if (tail := self._tail(job_id)) is not None:
+            tail.recount(after)
+        return True
 
     async def remove(self, job_id: str) -> bool:
         """Remove a finished job. Its watchers find that nothing more follows.

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from types import TracebackType
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from pgstrata.kinds.sources.base import Sources
 from pgstrata.prepare import planner, transitions
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.task_list import TaskList
-from pgstrata.prepare.task_log import Room, TaskLog, open_task_log
+from pgstrata.prepare.task_log import LogRoom, TaskLog, open_task_log
 
 
 class Submission(NamedTuple):
@@ -63,7 +64,7 @@ class JobRun:
         """How long it took to keep a state last."""
         self._job_log = job_log
         self._heartbeat_seconds = heartbeat_seconds
-        self._log_room = Room()
+        self._log_room = LogRoom()
         self._pending: Transition | None = None
 
     def record(self, transition: Transition) -> None:
@@ -118,8 +119,13 @@ class StepLogs:
         await self.move_to(self._first)
         return self
 
-    async def __aexit__(self, *raised: object) -> None:
-        await self._open.aclose()
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._open.__aexit__(kind, error, traceback)
 
     async def move_to(self, task: Task) -> None:
         """End the log that is open; store the start of the next task, and open its log."""
@@ -131,3 +137,8 @@ class StepLogs:
         """Add a line to the log that is open."""
         assert self._task_log is not None
         await self._task_log.line(text)
+
+    async def tell(self, text: str) -> None:
+        """Add a line of ours at once, unless the disk is full."""
+        assert self._task_log is not None
+        await self._task_log.tell(text)

@@ -37,6 +37,10 @@ class JobSlots:
         positions = {waiting: position for position, waiting in enumerate(self._waiting, start=1)}
         return positions.get(job_id)
 
+    def is_alone(self, job_id: str) -> bool:
+        """Whether no other job holds a slot."""
+        return self._holders <= {job_id}
+
     @asynccontextmanager
     async def hold(self, job_id: str) -> AsyncIterator[None]:
         """Wait for a slot, and hold it until the block ends. Waiting can be cancelled."""

@@ -163,6 +163,9 @@ class LocalExecutor:
     async def release(self, lease_id: str) -> None:
         self._in_use.release(lease_id)
 
+    async def has_room(self, state_id: str | None) -> bool:
+        return await self._snapshots.has_room(state_id)
+
     async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
         self._make_areas()
         failures: list[str] = []

@@ -38,6 +38,7 @@ from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.job_run import JobRun, StepLogs, Submission
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.prepare.retention import Retention
+from pgstrata.prepare.room import Room
 from pgstrata.prepare.task_list import TaskList
 from pgstrata.runtime.base import LineSink
 from pgstrata.system.cancellation import finish
@@ -57,6 +58,7 @@ class JobRunner:
         retention: Retention,
         job_slots: JobSlots,
         timeout_seconds: float | None,
+        room: Room,
         heartbeat_seconds: float,
         server_settings: Mapping[str, str],
     ) -> None:
@@ -69,6 +71,7 @@ class JobRunner:
         self._executor = executor
         self._retention = retention
         self._job_slots = job_slots
+        self._room = room
         self.timeout_seconds = timeout_seconds
         self._heartbeat_seconds = heartbeat_seconds
         self._server_settings = server_settings
@@ -293,9 +296,16 @@ class JobRunner:
 
     async def _execute(self, run: JobRun) -> None:
         span = run.tasks.span
+        target = span[-1].spec
+        assert isinstance(target, StateExecuteTask)
         async with StepLogs(run, span[0]) as logs:
             try:
-                await self._builder.build(run, span, logs)
+                await self._room.find(
+                    run.job.job_id,
+                    lambda: self._builder.build(run, span, logs),
+                    logs.tell,
+                    target.output_state_id,
+                )
             except StateDamagedError as error:
                 await self._plan_again(run, error, logs.line)
 
@@ -312,7 +322,12 @@ class JobRunner:
         )
         async with run.run_task(task) as task_log:
             try:
-                instance = await self._executor.start_instance(order)
+                instance = await self._room.find(
+                    task.job_id,
+                    lambda: self._executor.start_instance(order),
+                    task_log.tell,
+                    None,
+                )
             except StateDamagedError as error:
                 await self._plan_again(run, error, task_log.line)
                 return

@@ -296,6 +296,12 @@ class SnapshotOrchestrator:
                 await self._throw_out(suspect.state_id)
         return True
 
+    async def has_room(self, state_id: str | None) -> bool:
+        """Whether there is room to build a state, or it is there; None: whether for an instance."""
+        if state_id is not None and await self.is_clean(state_id):
+            return True
+        return await self._evictor.has_room(for_a_state=state_id is not None)
+
     @asynccontextmanager
     async def building(self, state_id: str) -> AsyncIterator[bool]:
         """Hold the state's build lease. Yields whether the state is clean, so need not be built.

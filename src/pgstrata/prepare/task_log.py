@@ -3,16 +3,20 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from pgstrata.domain.job import Event, Task
 from pgstrata.domain.model import utc_now
+from pgstrata.errors import DiskFullError
 from pgstrata.prepare.transitions import log_event, task_event
 from pgstrata.runtime.base import Failed
 from pgstrata.system.cancellation import cancel, finish
 
 FLUSH_SECONDS = 0.05
 """How long a line may wait for more, so that a tool with much output costs few transactions."""
+
+AGAIN_SECONDS = 0.5
+"""How long to wait before trying again to append on a full disk."""
 
 MAX_PENDING_LINES = 1000
 MAX_PENDING_BYTES = 1024 * 1024
@@ -30,7 +34,7 @@ _LAST_CHARS = 1000
 Append = Callable[[Sequence[Event]], Coroutine[None, None, object]]
 
 
-class Room:
+class LogRoom:
     """How much the tasks of one job may still log."""
 
     def __init__(self) -> None:
@@ -44,7 +48,7 @@ class TaskLog:
     and between them how much is left out.
     """
 
-    def __init__(self, task: Task, append: Append, room: Room) -> None:
+    def __init__(self, task: Task, append: Append, room: LogRoom) -> None:
         self._task = task
         self._append = append
         self._room = room
@@ -71,7 +75,12 @@ class TaskLog:
             return
         self._take(text)
         if len(self._pending) >= MAX_PENDING_LINES or self._weight >= MAX_PENDING_BYTES:
-            await self.flush()
+            await self.flush_when_possible()
+
+    async def tell(self, text: str) -> None:
+        """Add a line of ours, and append it at once, unless the disk is full."""
+        self._take(text)
+        await self.flush_if_possible()
 
     def end_gap(self) -> None:
         """Add the last of the lines that were left out since the last call."""
@@ -91,13 +100,37 @@ class TaskLog:
         self._room.left_bytes -= event.weight
 
     async def flush(self) -> bool:
-        """Append pending lines. Returns whether there were any."""
+        """Append pending lines. Returns whether there were any.
+
+        Raises ``DiskFullError``; then they are still pending.
+        """
         async with self._writing:
-            lines, self._pending, self._weight = self._pending, [], 0
+            lines, self._pending = self._pending, []
+            weight, self._weight = self._weight, 0
             if lines:
-                # The pulse may be cancelled meanwhile, and the lines it has taken must not be lost.
-                await finish(self._append(lines))
+                try:
+                    # The pulse may be cancelled meanwhile, and its lines must not be lost.
+                    await finish(self._append(lines))
+                except DiskFullError:
+                    self._pending = lines + self._pending
+                    self._weight += weight
+                    raise
             return bool(lines)
+
+    async def flush_when_possible(self) -> None:
+        """Append pending lines, on a full disk once there is room; waiting can be cancelled."""
+        while True:
+            try:
+                await self.flush()
+            except DiskFullError:
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return
+
+    async def flush_if_possible(self) -> None:
+        """Append pending lines, unless the disk is full."""
+        with suppress(DiskFullError):
+            await self.flush()
 
     async def keep_alive(self, heartbeat_seconds: float) -> None:
         """Append lines as they come, forever; repeat the task's event while there are none."""
@@ -105,30 +138,38 @@ class TaskLog:
         last_event = clock()
         while True:
             await asyncio.sleep(min(FLUSH_SECONDS, heartbeat_seconds))
-            if await self.flush():
-                last_event = clock()
-            elif clock() - last_event >= heartbeat_seconds:
-                await finish(self._append([task_event(self._task, utc_now())]))
-                last_event = clock()
+            try:
+                if await self.flush():
+                    last_event = clock()
+                elif clock() - last_event >= heartbeat_seconds:
+                    await finish(self._append([task_event(self._task, utc_now())]))
+                    last_event = clock()
+            except DiskFullError:
+                await asyncio.sleep(AGAIN_SECONDS)
 
 
 @asynccontextmanager
 async def open_task_log(
-    task: Task, append: Append, room: Room, *, heartbeat_seconds: float
+    task: Task, append: Append, room: LogRoom, *, heartbeat_seconds: float
 ) -> AsyncIterator[TaskLog]:
     """Keep a log while the task runs; when the block ends, all its lines are appended.
 
+    On a full disk that waits for room; if the block was cancelled, what is pending is lost.
     ``room``: what the job's tasks share.
     """
     task_log = TaskLog(task, append, room)
     pulse = asyncio.create_task(
         task_log.keep_alive(heartbeat_seconds), name=f"log of {task.job_id} {task.task_id}"
     )
+    flush = task_log.flush_when_possible
     try:
         yield task_log
+    except asyncio.CancelledError:
+        flush = task_log.flush_if_possible
+        raise
     finally:
         await cancel(pulse)
         task_log.end_gap()
-        await task_log.flush()
+        await flush()
     if not pulse.cancelled():
         pulse.result()

@@ -17,6 +17,7 @@ from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.memory import MemoryDbms
+from pgstrata.domain.durations import Seconds
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Job
 from pgstrata.domain.model import utc_now
@@ -45,7 +46,7 @@ from pgstrata.system.memory_disk import MemoryDisk
 from pgstrata.system.turns import Turns
 from tests.servers import data_dir_of
 
-JOBS = JobLimits(finished_grace=0, max_parallel=4)
+JOBS = JobLimits(finished_grace=0, max_parallel=4, room_timeout=Seconds(0))
 SETTINGS = Settings(orchestrator=OrchestratorSettings(JOBS), pool=PoolSettings(max=0))
 
 

@@ -1,16 +1,22 @@
 """The task log: what a task logs is kept, whenever the task ends."""
 
 import asyncio
+import math
 from collections.abc import Sequence
+
+import pytest
 
 from pgstrata.domain.job import Event, Status, Task
 from pgstrata.domain.plan import PlanTask
+from pgstrata.errors import DiskFullError
+from pgstrata.prepare import task_log
 from pgstrata.prepare.task_log import (
     LAST_LINES,
+    MAX_PENDING_LINES,
     MOST_BYTES,
     MOST_JOB_BYTES,
     MOST_LINES,
-    Room,
+    LogRoom,
     open_task_log,
 )
 from pgstrata.runtime.base import Failed
@@ -40,10 +46,10 @@ class Slow:
 def test_lines_that_are_being_written_as_the_task_ends_are_written_to_the_end() -> None:
     async def scenario() -> None:
         slow = Slow()
-        async with open_task_log(TASK, slow.append, Room(), heartbeat_seconds=60) as task_log:
-            await task_log.line("first")
+        async with open_task_log(TASK, slow.append, LogRoom(), heartbeat_seconds=60) as log:
+            await log.line("first")
             await slow.writing.wait()
-            await task_log.line("second")
+            await log.line("second")
             asyncio.get_running_loop().call_soon(slow.let.set)
         assert slow.written == ["first", "second"]
 
@@ -54,9 +60,9 @@ async def _kept(lines: Sequence[str]) -> list[str | None]:
     """What is kept of these lines of a tool."""
     slow = Slow()
     slow.let.set()
-    async with open_task_log(TASK, slow.append, Room(), heartbeat_seconds=60) as task_log:
+    async with open_task_log(TASK, slow.append, LogRoom(), heartbeat_seconds=60) as log:
         for line in lines:
-            await task_log.line(line)
+            await log.line(line)
     return slow.written
 
 
@@ -81,13 +87,13 @@ def test_long_lines_fill_a_log_as_well_and_a_few_lines_too_many_are_kept() -> No
 
 def test_when_a_job_has_said_very_much_of_its_other_tasks_only_the_end_is_kept() -> None:
     async def scenario() -> None:
-        slow, room = Slow(), Room()
+        slow, room = Slow(), LogRoom()
         slow.let.set()
         room.left_bytes = 1000
         for name in ("first", "second"):
-            async with open_task_log(TASK, slow.append, room, heartbeat_seconds=60) as task_log:
+            async with open_task_log(TASK, slow.append, room, heartbeat_seconds=60) as log:
                 for number in range(3 * LAST_LINES):
-                    await task_log.line(f"{name} {number}")
+                    await log.line(f"{name} {number}")
         *first, gap = slow.written[:-LAST_LINES]
         assert gap == f"… {2 * LAST_LINES} lines are left out"
         assert first[0] == "first 0"
@@ -95,5 +101,53 @@ def test_when_a_job_has_said_very_much_of_its_other_tasks_only_the_end_is_kept()
         assert len(first) < 2 * LAST_LINES
         assert slow.written[-1] == f"second {3 * LAST_LINES - 1}"
 
-    assert Room().left_bytes == MOST_JOB_BYTES
+    assert LogRoom().left_bytes == MOST_JOB_BYTES
+    run(scenario())
+
+
+class Full:
+    """Has no room for events at first."""
+
+    def __init__(self, refusals: float) -> None:
+        self.refusals = refusals
+        self.written: list[str | None] = []
+
+    async def append(self, events: Sequence[Event]) -> None:
+        if self.refusals > 0:
+            self.refusals -= 1
+            raise DiskFullError("the disk is full")
+        self.written += [event.message for event in events]
+
+
+@pytest.fixture
+def _again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_log, "AGAIN_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("_again_at_once")
+def test_on_a_full_disk_lines_wait_for_room_and_keep_their_order() -> None:
+    async def scenario() -> None:
+        full = Full(refusals=20)
+        lines = [str(number) for number in range(2 * MAX_PENDING_LINES)]
+        async with open_task_log(TASK, full.append, LogRoom(), heartbeat_seconds=0) as log:
+            for line in lines:
+                await log.line(line)
+        assert [line for line in full.written if line != "plan the steps"] == lines
+
+    run(scenario())
+
+
+@pytest.mark.usefixtures("_again_at_once")
+def test_a_task_that_is_cancelled_does_not_wait_for_room_for_its_lines() -> None:
+    async def scenario() -> None:
+        full = Full(refusals=math.inf)
+
+        async def task() -> None:
+            async with open_task_log(TASK, full.append, LogRoom(), heartbeat_seconds=60) as log:
+                await log.line("lost")
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await task()
+
     run(scenario())
