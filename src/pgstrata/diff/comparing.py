@@ -21,10 +21,11 @@ from pgstrata.domain.comparison import Comparison, ComparisonRequest, RowCount
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.state import State
-from pgstrata.errors import NotComparedError
+from pgstrata.errors import NotComparedError, ServerError
 from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.restarting import Restarting
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.suspicion import Suspicion, complains
 from pgstrata.runtime.base import Runtime, ToolCommand
 from pgstrata.store.base import Store
 from pgstrata.store.finding import find
@@ -63,6 +64,7 @@ class Comparing:
         store: Store,
         in_use: InUse,
         limits: HostLimits,
+        suspicion: Suspicion,
     ) -> None:
         self._snapshots = snapshots
         self._restarting = restarting
@@ -71,12 +73,14 @@ class Comparing:
         self._store = store
         self._in_use = in_use
         self._limits = limits
+        self._suspicion = suspicion
 
     async def compare(self, request: ComparisonRequest) -> Comparison:
         """Compare two states or instances; servers that had ended are started again.
 
         Raises ``InvalidArgumentError`` and ``NotFoundError`` as ``finding.find`` does,
-        ``NotComparedError``, ``ConflictError``, ``HostLimitError``, ``ServerError``.
+        ``NotComparedError``, ``ConflictError``, ``HostLimitError``, ``ServerError``, and
+        ``StateDamagedError`` if one of these is due to the files of a state, which is gone then.
         """
         found = [await find(self._store, ref) for ref in (request.a, request.b)]
         async with AsyncExitStack() as servers:
@@ -93,10 +97,11 @@ class Comparing:
             alone = len({*databases[0], *databases[1]}) == 1
             objects: list[Objects] = []
             rows: list[_Rows] = []
-            for side, names in zip(sides, databases, strict=True):
-                objects.append(await self._objects(side, names, pg_dump, alone=alone))
-                if request.rows:
-                    rows.append(await self._rows(side, names))
+            for each, side, names in zip(found, sides, databases, strict=True):
+                async with self._suspected(each):
+                    objects.append(await self._objects(side, names, pg_dump, alone=alone))
+                    if request.rows:
+                        rows.append(await self._rows(side, names))
         schema = await asyncio.to_thread(differences, *objects)
         counted = None if not request.rows else tuple(_side_by_side(*rows))
         return Comparison(
@@ -132,15 +137,29 @@ class Comparing:
                 workspace = await self._snapshots.workspace(
                     place, TaskInput(kind="state", id=state.state_id), _no_cluster
                 )
-                server = await self._runtime.start(
-                    state.image_id, workspace.data_dir, building=True, settings=state.settings
-                )
+                try:
+                    server = await self._runtime.start(
+                        state.image_id, workspace.data_dir, building=True, settings=state.settings
+                    )
+                except ServerError as error:
+                    await self._suspicion.of_state(state.state_id, error, state.settings)
+                    raise
             yield server
         finally:
             try:
                 await finish(self._end(place, server))
             finally:
                 self._in_use.release(lease_id)
+
+    @asynccontextmanager
+    async def _suspected(self, found: Instance | State) -> AsyncIterator[None]:
+        """Have a state checked if a server on its clone complains in the block."""
+        try:
+            yield
+        except (NotComparedError, ServerError) as error:
+            if isinstance(found, State) and complains(error):
+                await self._suspicion.of_state(found.state_id, error, found.settings)
+            raise
 
     async def _end(self, place: str, server: Server | None) -> None:
         try:

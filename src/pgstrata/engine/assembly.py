@@ -221,6 +221,7 @@ async def assemble(
             limits=limits,
             trash=trash,
             turns=turns,
+            suspect=suspicion.of_state,
         )
         instance_snapshots = InstanceSnapshots(
             root=root,
@@ -230,6 +231,7 @@ async def assemble(
             store=store,
             limits=limits,
             turns=turns,
+            suspicion=suspicion,
         )
         # Before jobs can take their ports.
         await resetting.recover()
@@ -272,6 +274,7 @@ async def assemble(
                     store=store,
                     in_use=in_use,
                     limits=limits,
+                    suspicion=suspicion,
                 ),
                 deletion=deletion,
                 cache=evictor,

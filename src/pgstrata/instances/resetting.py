@@ -6,6 +6,7 @@ kill later on, the next start completes the reset, however far it had come.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from pgstrata.cache.cloning import clone_state
@@ -23,6 +24,10 @@ from pgstrata.system.cancellation import finish
 from pgstrata.system.turns import Turns
 
 _log = logging.getLogger(__name__)
+
+Suspect = Callable[[str, PgstrataError, Mapping[str, str]], Awaitable[None]]
+"""Called if no server starts on a clone of a state, with its id, the error and the server's
+settings. It raises ``StateDamagedError`` if that is due to the state's files."""
 
 _SERVERS_AT_ONCE = 8
 """How many are started at a time: a classroom's at once would answer none in time."""
@@ -42,6 +47,7 @@ class Resetting:
         limits: HostLimits,
         trash: Trash,
         turns: Turns,
+        suspect: Suspect,
     ) -> None:
         """``root``: the store's directory. ``turns``: see ``InstanceStarter``."""
         self._root = root
@@ -52,13 +58,15 @@ class Resetting:
         self._limits = limits
         self._trash = trash
         self._turns = turns
+        self._suspect = suspect
 
     async def reset(self, instance_id: str, *, force: bool) -> None:
         """Put an instance back to its state; with ``force`` even if clients are connected.
 
         Raises ``NotFoundError``, ``ConflictError`` if clients are connected or may be, its state is
-        gone or its port is taken, ``HostLimitError`` and ``ServerError``. If that happens after its
-        data was thrown away, the instance has no server until it is reset again.
+        gone or its port is taken, ``HostLimitError``, ``ServerError``, and ``StateDamagedError`` if
+        that is due to the files of its state, which is gone then. If that happens after its data
+        was thrown away, the instance has no server until it is reset again.
         """
         async with self._turns.take(instance_id):
             instance = await self._store.instance(instance_id)
@@ -121,7 +129,11 @@ class Resetting:
         await self._trash.put([directory])
         with map_full_disk(self._root):
             await clone_state(self._fs, self._state(instance), directory)
-        await start_again(instance, root=self._root, runtime=self._runtime, store=self._store)
+        try:
+            await start_again(instance, root=self._root, runtime=self._runtime, store=self._store)
+        except ServerError as error:
+            await self._suspect(instance.state_id, error, instance.settings)
+            raise
 
     def _state(self, instance: Instance) -> Path:
         return self._root / "states" / instance.state_id

@@ -33,6 +33,7 @@ from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.prepare.consistency import Situation, reason_to_stop
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
+from pgstrata.prepare.suspicion import Suspicion, complains
 from pgstrata.runtime.base import Runtime
 from pgstrata.store.base import Store, name_taken
 from pgstrata.system.cancellation import finish
@@ -55,6 +56,7 @@ class InstanceSnapshots:
         store: Store,
         limits: HostLimits,
         turns: Turns,
+        suspicion: Suspicion,
     ) -> None:
         """``root``: the store's directory. ``turns``: see ``InstanceStarter``."""
         self._root = root
@@ -64,6 +66,7 @@ class InstanceSnapshots:
         self._store = store
         self._limits = limits
         self._turns = turns
+        self._suspicion = suspicion
 
     async def snapshot(
         self, instance_id: str, *, name: str | None = None, force: bool = False
@@ -73,7 +76,9 @@ class InstanceSnapshots:
         With ``force`` even if its server must be stopped for that and clients are connected. Raises
         ``InvalidNameError``, ``NotFoundError``, ``ConflictError`` if the name is taken, the
         instance has no server that runs or clients would be disconnected, ``StateUnusableError``
-        for what cannot be a state, ``HostLimitError``, and like ``Evictor.make_room``.
+        for what cannot be a state, ``StateDamagedError`` if that is due to the files of the
+        instance's own state, which is gone then, ``HostLimitError``, and like
+        ``Evictor.make_room``.
         """
         if name is not None and (reason := invalid(name)):
             raise InvalidNameError(name, reason)
@@ -87,20 +92,29 @@ class InstanceSnapshots:
                 raise gone(instance_id)
             await self._check(instance, name)
             state_id = identity.snapshot_id(token)
-            with _told_of(instance), self._snapshots.map_full_disk():
-                async with self._snapshots.building(state_id):
-                    held = await self._snapshots.instance_bytes(instance)
-                    try:
-                        workspace = await self._copy(instance, token, force=force)
-                        await self._keep(
-                            instance, workspace, await self._state(instance, state_id, name, held)
-                        )
-                    finally:
-                        await finish(self._snapshots.discard_of(token))
+            try:
+                with _told_of(instance), self._snapshots.map_full_disk():
+                    await self._snapshot(instance, state_id, token, name, force=force)
+            except (ServerError, StateUnusableError) as error:
+                if complains(error):
+                    await self._suspicion.of_state(instance.state_id, error, instance.settings)
+                raise
         state = await self._store.state(state_id)
         if state is None:
             raise NotFoundError(f"state {state_id} was removed again", remedy="keep it once more")
         return state
+
+    async def _snapshot(
+        self, instance: Instance, state_id: str, token: str, name: str | None, *, force: bool
+    ) -> None:
+        async with self._snapshots.building(state_id):
+            held = await self._snapshots.instance_bytes(instance)
+            try:
+                workspace = await self._copy(instance, token, force=force)
+                state = await self._state(instance, state_id, name, held)
+                await self._keep(instance, workspace, state)
+            finally:
+                await finish(self._snapshots.discard_of(token))
 
     async def recover(self) -> None:
         """Have the servers go on that a killed engine had paused."""

@@ -20,7 +20,6 @@ from pgstrata.errors import (
     PgstrataError,
     ServerError,
     StateDamagedError,
-    StepFailedError,
 )
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.runtime.base import Runtime
@@ -36,12 +35,20 @@ _COMPLAINT = re.compile(
     r"|database subdirectory .* is missing|PANIC: |ERROR: +(?:XX00[012]|58P01)\b"
 )
 
-_REMEDY = "check the disk, and all states: pgstrata cache verify --deep"
+_REMEDY = (
+    "prepare again, which builds it again; and check the disk, and all states: "
+    "pgstrata cache verify --deep"
+)
 
 
 def complains(error: PgstrataError) -> bool:
     """Whether a server or a tool says that there is something wrong with files."""
     return bool(_COMPLAINT.search(f"{error.message}\n{error.details or ''}"))
+
+
+def _is_suspicious(error: PgstrataError) -> bool:
+    """Whether an error may be due to files: any server's that did not start, or a complaint."""
+    return isinstance(error, ServerError) or complains(error)
 
 
 class Suspicion:
@@ -60,7 +67,7 @@ class Suspicion:
         The state is gone then. If nothing could build it again, it stays, and this raises
         ``ConflictError``. ``settings``: of the servers on the clone.
         """
-        if isinstance(error, StepFailedError) and not complains(error):
+        if not _is_suspicious(error):
             return
         suspect = await self._snapshots.suspect(state_id)
         found = "it is gone" if suspect is None else await self._damage(state_id, settings)
@@ -75,7 +82,7 @@ class Suspicion:
 
     async def of_base(self, image_id: str, initdb: Mapping[str, str], error: PgstrataError) -> None:
         """The same for the base of an image."""
-        if isinstance(error, StepFailedError) and not complains(error):
+        if not _is_suspicious(error):
             return
         name = base_id(image_id, initdb).rpartition(":")[2]
         if found := await self._snapshots.base_defect(name, deep=True):

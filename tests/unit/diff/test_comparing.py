@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +12,14 @@ from pgstrata.diff import comparing
 from pgstrata.diff.comparing import Comparing
 from pgstrata.domain.comparison import ComparisonRequest
 from pgstrata.domain.instance import Instance, Server
-from pgstrata.errors import ConflictError, InvalidArgumentError, NotComparedError, NotFoundError
+from pgstrata.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    NotComparedError,
+    NotFoundError,
+    ServerError,
+    StateDamagedError,
+)
 from pgstrata.instances.restarting import Restarting
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import ToolRun
@@ -52,6 +60,7 @@ def comparing_of(heart: Heart, pg_dump: Tool | None = None) -> Comparing:
         store=heart.store,
         in_use=heart.in_use,
         limits=heart.host_limits,
+        suspicion=heart.suspicion,
     )
 
 
@@ -101,6 +110,45 @@ def test_rows_alone_make_a_difference(tmp_path: Path) -> None:
             request = ComparisonRequest(a="seeded", b="dev")
             assert not (await compare(request)).different
             assert (await compare(replace(request, rows=True))).different
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("how", ["start", "dump"])
+def test_a_state_that_turns_out_to_be_damaged_is_removed_to_be_built_again(
+    tmp_path: Path, how: str
+) -> None:
+    complaint = 'FATAL: could not open file "base/5/16384": No such file or directory'
+
+    def dump(_server: Server, _command: ToolCommand) -> ToolRun:
+        return ToolRun(ended=ToolExit(exit_code=1, stderr_tail=complaint))
+
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a")
+            assert job.result is not None
+            state_id = job.result.state_id
+            compare = comparing_of(heart, dump).compare
+            request = ComparisonRequest(a=state_id, b=state_id)
+            if how == "dump":
+                with pytest.raises(NotComparedError):
+                    await compare(request)
+            heart.disk.remove_tree(tmp_path / "states" / state_id / "data" / "steps")
+            starts = heart.runtime.start
+
+            async def start(*args: Any, **more: Any) -> Server:
+                if how == "start":
+                    raise ServerError(complaint)
+                return await starts(*args, **more)
+
+            heart.runtime.start = start  # type: ignore[method-assign]
+            with pytest.raises(StateDamagedError, match="was damaged"):
+                await compare(request)
+            del heart.runtime.start
+            assert await heart.statefs.volumes(heart.root / "work") == []
+            assert heart.in_use.held == frozenset()
+            again = await heart.finish("a")
+            assert await heart.cached(again.job_id) == [False]
 
     run(scenario())
 

@@ -199,6 +199,7 @@ class Heart:
             limits=self.host_limits,
             trash=self.trash,
             turns=self.turns,
+            suspect=self.suspicion.of_state,
         )
         self.instance_snapshots = InstanceSnapshots(
             root=self.root,
@@ -208,6 +209,7 @@ class Heart:
             store=self.store,
             limits=self.host_limits,
             turns=self.turns,
+            suspicion=self.suspicion,
         )
         job_log = JobLog(self.queue)
         self.coordinator = JobCoordinator(

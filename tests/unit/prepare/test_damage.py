@@ -7,7 +7,7 @@ import pytest
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Job
-from pgstrata.errors import ServerError
+from pgstrata.errors import ServerError, StateDamagedError, StateUnusableError
 from pgstrata.prepare.suspicion import complains
 from pgstrata.prepare.verification import Verification
 from pgstrata.runtime.base import ToolCommand, ToolExit
@@ -179,6 +179,67 @@ def test_a_deep_check_reads_what_was_never_read_and_finds_bad_pages(tmp_path: Pa
                 [problem] = [one for one in checks if one.problem is not None]
                 assert (problem.state_id, problem.outcome) == (damaged, outcome)
                 assert problem.problem == "a page is damaged"
+
+    run(scenario())
+
+
+def refuse_without_steps(heart: Heart) -> None:
+    """Have no server start on what has lost a file, except to have it read."""
+    starts = heart.runtime.start
+
+    async def start(image_id: str, data_dir: Path, **more: Any) -> Server:
+        if not heart.disk.exists(data_dir / "steps"):
+            raise ServerError(f"PostgreSQL does not start: FATAL: {LOST}")
+        return await starts(image_id, data_dir, **more)
+
+    heart.runtime.start = start  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_reset_that_meets_a_damaged_state_says_so_and_a_prepare_builds_it_again(
+    tmp_path: Path, damaged: bool
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a", instance_name="dev")
+            assert job.result is not None
+            if damaged:
+                lose_a_file(heart, job.result.state_id)
+                refuse_without_steps(heart)
+            else:
+                heart.runtime.start = never_starts  # type: ignore[method-assign]
+            with pytest.raises(StateDamagedError if damaged else ServerError) as refusal:
+                await heart.resetting.reset(job.result.instance_id, force=True)
+            assert "was damaged" in refusal.value.message or not damaged
+            del heart.runtime.start
+            again = await heart.finish("a", instance_name="dev", replace=True)
+            assert again.result is not None, again.error
+            assert again.result.dsn == job.result.dsn
+            assert await heart.cached(again.job_id) == [not damaged]
+
+    run(scenario())
+
+
+async def never_starts(*_args: object, **_more: object) -> Server:
+    raise ServerError("there is no memory")
+
+
+def test_a_snapshot_that_meets_damage_has_the_instances_own_state_checked(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a")
+            assert job.result is not None
+            data = heart.root / "instances" / job.result.instance_id / "data"
+            refuse_without_steps(heart)
+            heart.disk.remove_tree(data / "steps")
+            with pytest.raises(StateUnusableError):
+                await heart.instance_snapshots.snapshot(job.result.instance_id)
+            lose_a_file(heart, job.result.state_id)
+            with pytest.raises(StateDamagedError, match="was damaged"):
+                await heart.instance_snapshots.snapshot(job.result.instance_id)
+            [still] = await heart.store.instances()
+            assert await heart.runtime.alive(still.server)
+            assert heart.disk.children(tmp_path / "work") == []
 
     run(scenario())
 
