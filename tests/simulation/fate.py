@@ -57,6 +57,7 @@ CAN_FAIL = {
     "store": frozenset(
         {"add_state", "lease_build", "end_build", "remove_state", "remove_all", "add_instance"}
         | {"replace_instance", "remove_instance", "extend", "set_warm"}
+        | {"begin_reset", "begin_pause"}
     ),
     "statefs": frozenset({"create", "clone", "publish", "snapshot"}),
     "runtime": frozenset({"start", "initialise"}),

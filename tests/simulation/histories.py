@@ -9,16 +9,17 @@ from functools import partial
 from random import Random
 from typing import Literal, NamedTuple
 
+from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Event
 from pgstrata.errors import NotFoundError, PgstrataError
 from tests.simulation.clock import simulated, within
 from tests.simulation.fate import DeadError, Story
-from tests.simulation.invariants import Witness
+from tests.simulation.invariants import CHANGED, Witness
 from tests.simulation.world import Meddling, World
 
-Weather = Literal["calm", "kills", "storm"]
+Weather = Literal["calm", "kills", "storm", "outage"]
 """Calm: only what clients do. Kills: engines are killed and stopped, too. Storm: calls fail and
-servers die as well."""
+servers die as well. Outage: the machine itself loses power."""
 
 RECIPES = (
     *(("a",), ("a", "b"), ("a", "b", "c"), ("a", "d"), ("e",), ("e", "chatter")),
@@ -65,7 +66,7 @@ class History:
 
     def __init__(self, rng: Random, *, told: bool, meddle: Meddling) -> None:
         self.rng = rng
-        self.weather: Weather = self.rng.choice(("calm", "kills", "storm"))
+        self.weather: Weather = self.rng.choice(("calm", "kills", "storm", "outage"))
         self.story = Story(told=told)
         self.witness = Witness()
         self._meddle = meddle
@@ -103,6 +104,9 @@ class History:
             self._remove_instance: 10,
             self._remove_state: 4,
             self._warm: 6,
+            self._change_data: 6,
+            self._reset: 8,
+            self._snapshot: 6,
             self._change_the_cache: 4,
             self._wait_long: 4,
         }
@@ -110,6 +114,8 @@ class History:
             things |= {self._be_killed: 10, self._stop: 4}
         if self.weather == "storm":
             things |= {self._fail: 14, self._lose_a_server: 6}
+        if self.weather == "outage":
+            things |= {self._lose_power: 10}
         [thing] = self.rng.choices(list(things), list(things.values()))
         await thing()
 
@@ -124,6 +130,7 @@ class History:
             instance_ttl=self.rng.choice((None, 1, 5, 60)),
             plan_only=not named and self.rng.random() < 0.1,
             states=self.rng.choice(("auto", "tags")),
+            **self._start(),
         )
         watches = self.rng.random() < 0.4
         self.story.add(f"submit {request.fields['scripts']} {request.instance_name}")
@@ -134,7 +141,14 @@ class History:
             if watches:
                 await self._watch(job.job_id)
 
-        self._ask(client, may_conflict=named)
+        # The state to go on from may be removed meanwhile.
+        self._ask(client, may_conflict=named, may_be_wrong=request.start_from is not None)
+
+    def _start(self) -> dict[str, str]:
+        """What a request starts from, if that is not the image."""
+        if self.rng.random() < 0.8 or (state_id := self._one_state()) is None:
+            return {}
+        return {"start_from": state_id, "image_id": ""}
 
     async def _watch(self, job_id: str) -> None:
         """Follow a job to its end: each of its events comes once, in order."""
@@ -170,6 +184,52 @@ class History:
             delete = self.world.deletion.delete_instance
             self._ask(partial(delete, instance_id, force=True, dry_run=False))
 
+    async def _change_data(self) -> None:
+        """Clients write to an instance."""
+        if (instance := self._one_instance()) is not None:
+            self._change(instance.instance_id)
+
+    def _change(self, instance_id: str) -> None:
+        self.story.add(f"change {instance_id}")
+        self.witness.changes[instance_id] += 1
+        data = self.world.root / "instances" / instance_id / "data"
+        self.world.disk.write(data / "steps", CHANGED)
+
+    async def _reset(self) -> None:
+        if (instance := self._one_instance()) is not None:
+            instance_id = instance.instance_id
+            self._change(instance_id)
+            self.story.add(f"reset {instance_id}")
+            self.witness.resets[instance_id] += 1
+            changes = self.witness.changes[instance_id]
+
+            async def work() -> None:
+                try:
+                    await self.world.resetting.reset(instance_id, force=True)
+                    self.witness.look_at_reset(instance, changes)
+                finally:
+                    self.witness.resets[instance_id] -= 1
+
+            self._ask(work, may_conflict=True)
+
+    async def _snapshot(self) -> None:
+        if (instance := self._one_instance()) is not None:
+            self.story.add(f"snapshot {instance.instance_id}")
+
+            async def work() -> None:
+                make = self.world.instance_snapshots.snapshot
+                state = await make(instance.instance_id, force=self.rng.random() < 0.5)
+                self.witness.snapshots.add(state.state_id)
+
+            self._ask(work, may_conflict=True)
+
+    async def _lose_power(self) -> None:
+        self.witness.lose_power()
+        await self.world.lose_power()
+        self.witness.look_after_outage()
+        self.world.start_engine()
+        await self.world.run_engine()
+
     async def _remove_state(self) -> None:
         if state_id := self._one_state():
             force, recurse = self.rng.random() < 0.3, self.rng.random() < 0.5
@@ -177,6 +237,7 @@ class History:
             if force:
                 self.witness.befall_all()
             delete = self.world.deletion.delete_state
+            self.witness.states_may_go.add(state_id)
 
             async def work() -> None:
                 # With everything that is made from it until then.
@@ -222,13 +283,23 @@ class History:
         jobs = self.world.at_once(self.world.queue.jobs())
         return self.rng.choice(jobs).job_id if jobs else None
 
+    def _one_instance(self) -> Instance | None:
+        found = self.world.at_once(self.world.store.instances())
+        return self.rng.choice(found) if found else None
+
     def _one_state(self) -> str | None:
         states = self.world.at_once(self.world.store.states())
         return self.rng.choice(states).state_id if states else None
 
     # How it is done
 
-    def _ask(self, work: Callable[[], Awaitable[object]], *, may_conflict: bool = False) -> None:
+    def _ask(
+        self,
+        work: Callable[[], Awaitable[object]],
+        *,
+        may_conflict: bool = False,
+        may_be_wrong: bool = False,
+    ) -> None:
         """Have a client ask for something, and hear how it ends."""
 
         async def asking() -> None:
@@ -240,6 +311,8 @@ class History:
             except PgstrataError as error:
                 excused = self.world.fate.failures > failures or error.code == "engine_stopping"
                 excused |= may_conflict and error.code == "conflict"
+                excused |= self.witness.cache_was_small and error.code.startswith("cache_")
+                excused |= may_be_wrong and error.code in ("conflict", "invalid_argument")
                 if not excused:
                     raise AssertionError(f"a client is told: {error}") from error
             except DeadError:
@@ -287,6 +360,7 @@ class History:
             self.witness.may_go.add(instance.instance_id)
             await deletion.delete_instance(instance.instance_id, force=True, dry_run=False)
         while state_id := self._one_state():
+            self.witness.states_may_go.add(state_id)
             await deletion.delete_state(state_id, recurse=True, force=False, dry_run=False)
         while job_id := self._one_job():
             self.witness.deleted.add(job_id)

@@ -9,9 +9,13 @@ from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.job import Event, Job, Status
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
+from pgstrata.domain.state import SNAPSHOT
 from pgstrata.runtime.base import ToolCommand
 from tests.servers import data_dir_of
 from tests.simulation.world import POOL, World
+
+CHANGED = b"changed"
+"""What clients write to instances."""
 
 _LATE = timedelta(seconds=30)
 """How long after its end a lease may still be there, with an engine that is left alone."""
@@ -33,6 +37,14 @@ class Witness:
         """Instances that somebody wanted to be gone."""
         self.dead_servers: set[str] = set()
         """The handles of servers that were killed from outside."""
+        self.snapshots: set[str] = set()
+        """States that clients had made of instances."""
+        self.states_may_go: set[str] = set()
+        """States that somebody wanted to be gone."""
+        self.resets: Counter[str] = Counter()
+        """The instances that clients are about to put back to their states."""
+        self.changes: Counter[str] = Counter()
+        """How often clients wrote to each instance."""
         self.cache_was_small = False
         self.failed = False
         """Whether a call of any engine failed so far."""
@@ -49,6 +61,8 @@ class Witness:
         self._jobs: dict[str, Job] = {}
         self._instances: dict[str, Instance] = {}
         self._building: Counter[tuple[str, ...]] = Counter()
+        self._before: dict[str, Job] = {}
+        """The jobs as they were when the power was cut."""
 
     # At every moment
 
@@ -96,10 +110,11 @@ class Witness:
                 assert before == job, f"job {job.job_id} ended more than once"
             self._jobs[job.job_id], self._events[job.job_id] = job, events
             recipe = recipe_of(job)
+            start = self.recipes.get(job.request.start_from or "", ())
             tasks = world.at_once(world.queue.tasks(job.job_id))
             states = [task.spec for task in tasks if isinstance(task.spec, StateExecuteTask)]
             for number, spec in enumerate(states, 1):
-                self.recipes[spec.output_state_id] = recipe[:number]
+                self.recipes[spec.output_state_id] = (*start, *recipe[:number])
             if job.status is Status.FAILED:
                 self._check_failure(job, recipe)
 
@@ -109,7 +124,7 @@ class Witness:
             "cancelled": job.job_id in self.cancelled,
             "step_failed": "fail" in recipe,
             "timeout": "hang" in recipe,
-            "conflict": job.request.instance_name is not None,
+            "conflict": job.request.instance_name is not None or job.request.start_from is not None,
             "cache_full_unreclaimable": self.cache_was_small,
             "cache_limit_too_small": self.cache_was_small,
         }.get(job.error.code, False)
@@ -138,6 +153,9 @@ class Witness:
                 continue
             assert state.state_id.encode() in marker
             made_by = world.steps_in(place)
+            if state.prepare_kind == SNAPSHOT:
+                # Of what was in an instance just then: it stays what it was at first.
+                self.recipes.setdefault(state.state_id, tuple(made_by))
             assert made_by == list(self.recipes[state.state_id]), f"a state was made by {made_by}"
 
     def _look_at_instances(self, instances: list[Instance]) -> None:
@@ -151,7 +169,10 @@ class Witness:
             assert wanted, f"instance {instance_id} is lost"
             self.may_go.add(instance_id)
         for instance_id, instance in present.items():
-            if instance_id not in self._instances:
+            if (
+                instance_id not in self._instances
+                and instance.server.handle not in self.dead_servers
+            ):
                 place = world.root / "instances" / instance_id
                 steps = world.steps_in(place)
                 wanted_steps = list(self.recipes[instance.state_id])
@@ -159,6 +180,7 @@ class Witness:
             runs = world.runtime.runs(instance.server)
             if not runs and instance.server.handle not in self.dead_servers:
                 excused = instance_id in self.may_go or self._is_replaced(instance)
+                excused |= instance.resetting or instance.paused is not None
                 assert excused, f"the server of {instance_id} does not run"
             self._instances[instance_id] = instance
 
@@ -170,6 +192,49 @@ class Witness:
         )
 
     # What others tell
+
+    def lose_power(self) -> None:
+        """The machine is about to lose power, and with it all servers."""
+        self.failed = True
+        self.befall_all()
+        world = self.world
+        self.dead_servers |= {one.handle for one in world.runtime.running}
+        self._before = {job.job_id: job for job in world.at_once(world.queue.jobs())}
+
+    def look_after_outage(self) -> None:
+        """Look at what clients were told of: all of that is there, and goes on from there."""
+        world = self.world
+        jobs = {job.job_id: job for job in world.at_once(world.queue.jobs())}
+        for job_id, job in self._before.items():
+            told = job.status.terminal or job_id in self.acknowledged
+            assert not told or job_id in jobs, f"job {job_id} was lost with the power"
+            assert not job.status.terminal or jobs[job_id] == job, f"job {job_id} has changed"
+        there = {one.instance_id for one in world.at_once(world.store.instances())}
+        for instance_id, instance in self._instances.items():
+            its_job = self._before.get(instance.job_id or "")
+            told = its_job is not None and its_job.result is not None
+            assert not told or instance_id in self.may_go or instance_id in there, (
+                f"instance {instance_id} was lost"
+            )
+        self._jobs, self._instances = {}, {}
+        for job_id in jobs:
+            self._events[job_id] = world.at_once(world.queue.events(job_id))
+
+    def look_at_reset(self, before: Instance, changes: int) -> None:
+        """An instance was put back: it is what its state is, at the same address.
+
+        ``changes``: how often clients had written to it when that was asked for.
+        """
+        world = self.world
+        after = world.at_once(world.store.instance(before.instance_id))
+        again = self.resets[before.instance_id] > 1
+        if after is None or again or self.changes[before.instance_id] > changes:
+            return  # it was removed, or is not what it was by now
+        assert after.dsn == before.dsn, "a reset has changed the address"
+        if after.server.handle not in self.dead_servers:
+            steps = world.steps_in(world.root / "instances" / after.instance_id)
+            wanted = list(self.recipes[after.state_id])
+            assert steps == wanted, f"after a reset, {wanted} has {steps}"
 
     def befall_all(self) -> None:
         """Something happens on purpose: all jobs that have not ended may fail."""
@@ -208,6 +273,9 @@ class Witness:
             assert job.status.terminal, f"job {job.job_id} has not ended"
         assert not world.in_use.held, "states are held by nobody"
         assert not world.at_once(world.store.build_leases()), "somebody still builds"
+        kept = {one.state_id for one in world.at_once(world.store.states())}
+        lost = self.snapshots - self.states_may_go - kept
+        assert not lost, f"snapshots are lost: {lost}"
         late = utc_now() - _LATE
         for instance in self._instances.values():
             assert not has_expired(instance, late), "a lease that ended is still there"

@@ -92,6 +92,17 @@ def keep_leases_that_ended(world: World) -> None:
     spoil(world.store, "expired", expired)
 
 
+def tell_of_ends_that_are_not_synced(world: World) -> None:
+    world.durability.queue.synced = lambda: None
+
+
+def leave_the_data_of_instances_that_are_reset(world: World) -> None:
+    async def reset(_instance_id: str, *, force: bool) -> None:
+        assert force
+
+    spoil(world.resetting, "reset", reset)
+
+
 @pytest.mark.parametrize(
     "meddle",
     [
@@ -101,6 +112,8 @@ def keep_leases_that_ended(world: World) -> None:
         end_build_leases_early,
         lose_the_directories_of_warm_servers,
         keep_leases_that_ended,
+        tell_of_ends_that_are_not_synced,
+        leave_the_data_of_instances_that_are_reset,
     ],
     ids=lambda meddle: meddle.__name__,
 )

@@ -18,6 +18,7 @@ from pgstrata.kinds.sources.base import LocalSources, Seen
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memory import MemorySources
 from pgstrata.settings import CacheCapacity, PoolSettings
+from tests.simulation.durability import Durability
 from tests.simulation.fate import DeadError, Fate, Fated, FatedDbms, FatedRuntime, Sees, Story
 from tests.unit.prepare.heart import Heart, with_jobs
 
@@ -67,10 +68,12 @@ class World(Heart):
         self._sources = _Sources()
         self._meddle = meddle
         settings = with_jobs(max_parallel=2, heartbeat=30, max_identical=identical, keep_number=0)
+        self.durability = Durability()
         # Its free space is asked for, and nothing else.
         super().__init__(Path("/"), settings._replace(pool=POOL))
 
     def start_engine(self) -> None:
+        self.queue, self.store = self.durability.queue, self.durability.store
         self.sources = self._sources
         self.fate = Fate(self._rng, self.story, self._sees)
         whole = {port: getattr(self, port) for port in PORTS}
@@ -109,6 +112,8 @@ class World(Heart):
         """Start engines until one has recovered what there is."""
         while True:
             try:
+                await self.resetting.recover()
+                await self.instance_snapshots.recover()
                 await self.manager.recover()
                 for part in (self.trash, self.coordinator, self.pool, self.leases):
                     await part.__aenter__()
@@ -126,6 +131,24 @@ class World(Heart):
             await self.coordinator.drain(self._rng.choice((0, 10)))
             for part in (self.leases, self.pool, self.coordinator, self.trash):
                 await part.__aexit__(None, None, None)
+
+    async def lose_power(self) -> None:
+        """End everything at once: what was not synced is lost, or some of it."""
+        self.story.add("the power is cut")
+        self.fate.alive = False
+        await self.bury()
+        if self._rng.random() < 0.7:
+            self.durability.lose()
+        for place in [
+            place
+            for area in ("work", "building", "instances")
+            for place in self.disk.children(self.root / area)
+        ]:
+            if (chance := self._rng.random()) < 0.2:
+                self.disk.remove_tree(place)
+            elif chance < 0.6:
+                self.disk.write(place / "data" / "steps", b"torn")
+        self.runtime.boot()
 
     async def restart(self) -> None:
         await self.bury()

@@ -212,6 +212,7 @@ class MemoryRuntime:
         """Boot the machine, which ends all servers."""
         self._before_boot.update(self._servers)
         self._servers.clear()
+        self.paused.clear()
 
     async def owner_of(self, data_dir: Path) -> Server | None:
         pid_file = self._disk.read(data_dir / PID_FILE)
