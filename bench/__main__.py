@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cached, cloning, liquibase, metadata, processes, scanning, warm
+from bench import cached, cloning, liquibase, long, metadata, processes, scanning, warm
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
 from pgstrata.system import environment
@@ -31,6 +31,7 @@ PARTS: Mapping[str, Part] = {
     "scanning": lambda _engine, _place, _rounds: scanning.measure(),
     "metadata": lambda _engine, _place, _rounds: metadata.measure(),
     "liquibase": lambda engine, _place, _rounds: liquibase.measure(engine),
+    "long": lambda engine, _place, _rounds: long.measure(engine),
     "cloning": lambda _engine, _place, _rounds: cloning.measure(),
 }
 """Each is measured with an engine, a directory, and a number of rounds."""

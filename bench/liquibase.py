@@ -111,6 +111,7 @@ def _request(work: Path, words: tuple[str, ...], *, plan_only: bool) -> dict[str
         "image_id": "postgres",
         "work_dir": str(work),
         "liquibase_args": list(words),
+        "states": "all",
         "plan_only": plan_only,
     }
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from random import Random
 from typing import Literal, NamedTuple
@@ -358,7 +358,8 @@ class History:
         world, deletion = self.world, self.world.deletion
         for instance in world.at_once(world.store.instances()):
             self.witness.may_go.add(instance.instance_id)
-            await deletion.delete_instance(instance.instance_id, force=True, dry_run=False)
+            with suppress(NotFoundError):  # its time was up meanwhile
+                await deletion.delete_instance(instance.instance_id, force=True, dry_run=False)
         while state_id := self._one_state():
             self.witness.states_may_go.add(state_id)
             await deletion.delete_state(state_id, recurse=True, force=False, dry_run=False)
