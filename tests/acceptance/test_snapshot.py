@@ -111,3 +111,13 @@ def test_one_schema_on_two_majors_is_alike(shared: Terminal) -> None:
         if fetched(major)
     ]
     assert shared("diff", "--rows", *made).stdout.endswith("are alike\n")
+
+
+def test_sequences_go_on_where_they_were(shared: Terminal) -> None:
+    made = "create table t (n int generated always as identity, x int)"
+    dev = shared.json("prepare:psql", "--name", "dev", "-c", made)
+    with psycopg.connect(dev["dsn"]) as client:
+        client.execute("insert into t (x) values (7), (8)")
+    state = shared.json("snapshot", "dev")
+    words = ("prepare:psql", "--from", state["state_id"], "-c", "insert into t (x) values (9)")
+    assert rows(shared.json(*words)["dsn"]) == [(1, 7), (2, 8), (3, 9)]

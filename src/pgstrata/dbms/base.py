@@ -32,8 +32,13 @@ class Dbms(Protocol):
         ``flush`` understands.
         """
 
-    async def flush(self, server: Server, *, flushed: str | None = None) -> None:
+    async def flush(
+        self, server: Server, *, flushed: str | None = None, whole: bool = False
+    ) -> None:
         """Write everything committed to the files, so that a copy recovers to it quickly.
+
+        ``whole``: so that a copy has nothing to recover. Sequences go on where they are only then,
+        since a server logs them some values ahead.
 
         ``flushed``: the value that ``flush_query`` returned to a tool after the commits; None to
         run the query here. Raises ``ServerError``.

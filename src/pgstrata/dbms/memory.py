@@ -111,7 +111,9 @@ class MemoryDbms:
             return False
         return True
 
-    async def flush(self, server: Server, *, flushed: str | None = None) -> None:
+    async def flush(
+        self, server: Server, *, flushed: str | None = None, whole: bool = False
+    ) -> None:
         self._check_it_answers(server)
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:

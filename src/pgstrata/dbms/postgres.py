@@ -121,13 +121,15 @@ class Postgres:
     def flush_query(self) -> str:
         return _FLUSH_QUERY
 
-    async def flush(self, server: Server, *, flushed: str | None = None) -> None:
+    async def flush(
+        self, server: Server, *, flushed: str | None = None, whole: bool = False
+    ) -> None:
         with faults.step("server.checkpoint"):
             if flushed is not None and int(flushed) <= REPLAYED_BYTES:
                 return
             async with bare_connection(server) as connection:
                 unreplayed = await answer(server, connection, _FLUSH_QUERY)
-                if int(unreplayed or 0) > REPLAYED_BYTES:
+                if whole or int(unreplayed or 0) > REPLAYED_BYTES:
                     await answer(server, connection, "checkpoint")
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
