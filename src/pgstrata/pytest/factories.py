@@ -11,8 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from pgstrata.client.recipes import Recipe
-    from pgstrata.pytest.pg import Pg
-    from pgstrata.pytest.session import Session
+    from pgstrata.testing.pg import Pg
 
 Scope = Literal["function", "class", "module", "package", "session"]
 Fill = Callable[["Pg"], object]
@@ -58,13 +57,15 @@ def layer(
         from pgstrata.client.recipes import state as of_state
         from pgstrata.pytest.fixtures import told_in_a_line
         from pgstrata.pytest.run import session_of
+        from pgstrata.testing.filling import filled
 
         session = session_of(request.config)
         state_id: str = request.getfixturevalue(parent)
         with told_in_a_line():
             for step in steps:
                 if callable(step):
-                    state_id = _filled(session, state_id, step, inputs, here)
+                    name = None if inputs is None else _name(state_id, step, inputs, here)
+                    state_id = filled(session, state_id, step, name)
                 else:
                     path_or_sql = step if isinstance(step, str) else here / step
                     state_id = session.build(of_state(state_id).then(path_or_sql))
@@ -78,9 +79,10 @@ def instance(state: str, scope: Scope = "function") -> Any:
 
     @pytest.fixture(scope=scope)
     def fixture(request: pytest.FixtureRequest) -> "Iterator[Pg]":
-        from pgstrata.pytest.fixtures import lent
+        from pgstrata.pytest.fixtures import lent, state_of
 
-        yield from lent(request, state)
+        with lent(request, lambda: state_of(request, state)) as database:
+            yield database
 
     return fixture
 
@@ -90,39 +92,7 @@ def _caller() -> Path:
     return Path(frame.filename).parent
 
 
-def _filled(
-    session: "Session", parent: str, fill: Fill, inputs: Sequence[str] | None, here: Path
-) -> str:
-    if inputs is None:
-        return _fill(session, parent, fill, None)
-    name = f"layer-{_digest(parent, fill, inputs, here)[:40]}"
-    for known in session.client.states.list(name=name):
-        session.notes.states[known.state_id] = "hit"
-        return known.state_id
-    return _fill(session, parent, fill, name)
-
-
-def _fill(session: "Session", parent: str, fill: Fill, name: str | None) -> str:
-    from pgstrata.errors import ConflictError
-
-    database = session.lend(parent)
-    try:
-        fill(database)
-        try:
-            state_id = session.snapshot(database.id, name).state_id
-        except ConflictError:
-            # Another worker was quicker.
-            [known] = session.client.states.list(name=name)
-            return known.state_id
-    finally:
-        session.take_back(database)
-    # It can be made again.
-    session.client.states.unpin(state_id)
-    session.notes.states[state_id] = "miss"
-    return state_id
-
-
-def _digest(parent: str, fill: Fill, inputs: Sequence[str], here: Path) -> str:
+def _name(parent: str, fill: Fill, inputs: Sequence[str], here: Path) -> str:
     found = hashlib.sha256()
     for part in (parent.encode(), inspect.getsource(fill).encode()):
         found.update(hashlib.sha256(part).digest())
@@ -133,4 +103,4 @@ def _digest(parent: str, fill: Fill, inputs: Sequence[str], here: Path) -> str:
         for path in paths:
             found.update(hashlib.sha256(str(path.relative_to(here)).encode()).digest())
             found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+    return f"layer-{found.hexdigest()[:40]}"

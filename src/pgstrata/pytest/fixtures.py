@@ -1,12 +1,12 @@
 """The fixtures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pgstrata.pytest.run import ENVIRONMENT, FAILED, HANDED, MORE, recipe_in_force, session_of
+from pgstrata.pytest.run import ENVIRONMENT, FAILED, HANDED, NEXT, recipe_in_force, session_of
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from pgstrata.client.recipes import Recipe
     from pgstrata.client.synchronous import Client
-    from pgstrata.pytest.pg import Pg
-    from pgstrata.pytest.session import Session
+    from pgstrata.testing.pg import Pg
+    from pgstrata.testing.session import Session
 
 _SCOPED = {"class": "pg_class", "module": "pg_module", "session": "pg_session"}
 
@@ -45,19 +45,22 @@ def pg(request: pytest.FixtureRequest) -> "Iterator[Pg]":
         return
     if scope not in (None, "function"):
         raise pytest.UsageError(f"pgstrata(scope={scope!r}): it is function, {', '.join(_SCOPED)}")
-    yield from lent(request, state, wanted.get("settings"))
+    with lent(request, lambda: state_of(request, state), wanted.get("settings")) as database:
+        yield database
 
 
 @pytest.fixture(scope="class")
 def pg_class(request: pytest.FixtureRequest) -> "Iterator[Pg]":
     """A database for the tests of a class."""
-    yield from lent(request)
+    with lent(request, lambda: state_of(request)) as database:
+        yield database
 
 
 @pytest.fixture(scope="module")
 def pg_module(request: pytest.FixtureRequest) -> "Iterator[Pg]":
     """A database for the tests of a module."""
-    yield from lent(request)
+    with lent(request, lambda: state_of(request)) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +69,9 @@ def pg_session(request: pytest.FixtureRequest) -> "Iterator[Pg]":
     known = request.config.stash.get(ENVIRONMENT, None)
     if known is not None:
         yield known
-    else:
-        yield from lent(request)
+        return
+    with lent(request, lambda: state_of(request)) as database:
+        yield database
 
 
 @pytest.fixture
@@ -119,18 +123,19 @@ def told_in_a_line() -> Iterator[None]:
         pytest.fail(told if error.remedy is None else f"{told}: {error.remedy}", pytrace=False)
 
 
+@contextmanager
 def lent(
     request: pytest.FixtureRequest,
-    state: str | None = None,
+    find_state: Callable[[], str],
     settings: dict[str, str] | None = None,
 ) -> "Iterator[Pg]":
-    """A database for what asks for it; ``state``: the name of the fixture with its state."""
+    """A database for what asks for it, of the state with the id that is found."""
     with told_in_a_line():
         session = session_of(request.config)
-        state_id = _state_of(request) if state is None else request.getfixturevalue(state)
+        state_id = find_state()
         database = session.lend(state_id, settings)
-    if request.scope == "function" and request.node.stash.get(MORE, False):
-        session.get_ready()
+    if _is_wanted_again(request):
+        session.get_ready(state_id, settings)
     yield database
     test = request.node.nodeid or "the run"
     if database.wanted or _is_kept(request):
@@ -141,10 +146,16 @@ def lent(
         pytest.fail("sessions were left open:\n" + "\n".join(leaks), pytrace=False)
 
 
-def _state_of(request: pytest.FixtureRequest) -> str:
-    """The id of the state of the recipe that is in force. Raises ``PgstrataError``."""
+def state_of(request: pytest.FixtureRequest, fixture: str | None = None) -> str:
+    """The id of the state that a fixture has; without one, of the recipe that is in force.
+
+    Raises ``PgstrataError``.
+    """
     from pgstrata.errors import PgstrataError
 
+    if fixture is not None:
+        known: str = request.getfixturevalue(fixture)
+        return known
     session = session_of(request.config)
     recipe = request.getfixturevalue("pgstrata_recipe")
     if recipe is not None:
@@ -157,6 +168,22 @@ def _state_of(request: pytest.FixtureRequest) -> str:
         message, remedy = handed[f"{HANDED}_error"]
         raise PgstrataError(message, remedy=remedy)
     return session.build(recipe_in_force(request.config, session.client))
+
+
+def _is_wanted_again(request: pytest.FixtureRequest) -> bool:
+    """Whether the next test asks for the same fixture, in the same way."""
+    if request.scope != "function":
+        return False
+    following = request.node.stash.get(NEXT, None)
+    if request.fixturename not in getattr(following, "fixturenames", ()):
+        return False
+    return _asked(following) == _asked(request.node)
+
+
+def _asked(item: pytest.Item) -> object:
+    mark = item.get_closest_marker("pgstrata")
+    kwargs = {} if mark is None else mark.kwargs
+    return [kwargs.get(name) for name in ("state", "settings", "scope")]
 
 
 def _is_kept(request: pytest.FixtureRequest) -> bool:

@@ -11,7 +11,7 @@ from pgstrata.pytest.run import (
     ENVIRONMENT,
     FAILED,
     HANDED,
-    MORE,
+    NEXT,
     NOTES,
     SESSION,
     recipe_in_force,
@@ -99,7 +99,7 @@ def pytest_testnodedown(node: Any) -> None:
     """Take over what a worker has to tell."""
     told = getattr(node, "workeroutput", {}).get("pgstrata")
     if told is not None:
-        from pgstrata.pytest.session import Notes
+        from pgstrata.testing.session import Notes
 
         node.config.stash.setdefault(NOTES, Notes()).add(told)
 
@@ -122,17 +122,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_runtest_protocol(
     item: pytest.Item, nextitem: pytest.Item | None
 ) -> Generator[None, Any, Any]:
-    item.stash[MORE] = _wish(item) == _wish(nextitem)
+    item.stash[NEXT] = nextitem
     return (yield)
-
-
-def _wish(item: pytest.Item | None) -> object:
-    """What `pg` is asked for by a test; something of its own, if it asks for none."""
-    if item is None or "pg" not in getattr(item, "fixturenames", ()):
-        return object()
-    mark = item.get_closest_marker("pgstrata")
-    kwargs = {} if mark is None else mark.kwargs
-    return [kwargs.get(name) for name in ("state", "settings", "scope")]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -160,7 +151,7 @@ def pytest_terminal_summary(
     session, told = config.stash.get(SESSION, None), config.stash.get(NOTES, None)
     if session is None and told is None:
         return
-    from pgstrata.pytest.session import Notes
+    from pgstrata.testing.session import Notes
 
     notes = Notes()
     for each in (session and session.notes, told):

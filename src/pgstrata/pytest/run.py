@@ -8,8 +8,8 @@ import pytest
 if TYPE_CHECKING:
     from pgstrata.client.recipes import Recipe
     from pgstrata.client.synchronous import Client
-    from pgstrata.pytest.pg import Pg
-    from pgstrata.pytest.session import Notes, Session
+    from pgstrata.testing.pg import Pg
+    from pgstrata.testing.session import Notes, Session
 
 SESSION: "pytest.StashKey[Session]" = pytest.StashKey()
 """What lends databases in this process."""
@@ -17,8 +17,8 @@ NOTES: "pytest.StashKey[Notes]" = pytest.StashKey()
 """What workers have told."""
 FAILED = pytest.StashKey[bool]()
 """Whether a test failed; of a module, and what else has tests, whether one of them did."""
-MORE = pytest.StashKey[bool]()
-"""Whether the test after this one wants another such database."""
+NEXT = pytest.StashKey[pytest.Item | None]()
+"""The test after this one."""
 ENVIRONMENT: "pytest.StashKey[Pg]" = pytest.StashKey()
 """The database of the variables for the application."""
 
@@ -31,7 +31,7 @@ def session_of(config: pytest.Config) -> "Session":
     if (known := config.stash.get(SESSION, None)) is not None:
         return known
     from pgstrata.client.synchronous import Client
-    from pgstrata.pytest.session import Session
+    from pgstrata.testing.session import Session
 
     client = Client(
         endpoint=config.known_args_namespace.pgstrata_url,
@@ -46,7 +46,7 @@ def session_of(config: pytest.Config) -> "Session":
 def recipe_in_force(config: pytest.Config, client: "Client") -> "Recipe":
     """The recipe in the ini file. Raises ``InvalidArgumentError``."""
     from pgstrata.errors import InvalidArgumentError
-    from pgstrata.pytest.words import recipe_of
+    from pgstrata.testing.words import recipe_of
 
     words = config.getini("pgstrata_recipe")
     if not words:

@@ -1,0 +1,215 @@
+"""The databases of one run of tests in one process: made, lent, taken back, and told about."""
+
+import shlex
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pgstrata import __version__
+from pgstrata.client.recipes import Recipe
+from pgstrata.client.recipes import state as of_state
+from pgstrata.client.synchronous import Client
+from pgstrata.domain.plan import StateExecuteTask
+from pgstrata.domain.run import LEASE_SECONDS
+from pgstrata.domain.state import State
+from pgstrata.errors import PgstrataError
+from pgstrata.testing.pg import Lease, Pg
+
+KEPT_SECONDS = 86400
+"""How long a database that is kept lives."""
+_LINGERING_SECONDS = 1.0
+"""How long after it was closed a session may still be seen."""
+_LOOK_SECONDS = 0.01
+_MOST_READY = 2
+"""How many databases are ready for tests to come; a test may ask for two kinds of them."""
+
+
+@dataclass
+class Notes:
+    """What is to be told at the end of a run; workers send it to their controller."""
+
+    waits: list[float] = field(default_factory=list)
+    """How many seconds each test waited for its database."""
+    states: dict[str, str] = field(default_factory=dict)
+    """Whether each state was a ``hit`` or a ``miss``."""
+    kept: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    """Why databases could not be made, each once."""
+    remarks: list[str] = field(default_factory=list)
+    """What else people should know."""
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Add those of a worker."""
+        self.waits += other["waits"]
+        self.kept += other["kept"]
+        self.leaks += other["leaks"]
+        self.failures += [one for one in other["failures"] if one not in self.failures]
+        self.remarks += [one for one in other["remarks"] if one not in self.remarks]
+        for state_id, how in other["states"].items():
+            self.states.setdefault(state_id, how)
+
+
+class _Wanted(NamedTuple):
+    """What instances that can stand for each other have in common."""
+
+    state_id: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+class Session:
+    """Lends databases. Others are made ready while a test uses those before."""
+
+    def __init__(self, client: Client, *, rebuild: bool = False) -> None:
+        self.client = client
+        self.notes = Notes()
+        self._rebuild = rebuild
+        self._built: dict[str, str | PgstrataError] = {}
+        self._ready: dict[_Wanted, Future[Lease]] = {}
+        self._ahead = ThreadPoolExecutor(1, "pgstrata-ahead")
+        self._behind = ThreadPoolExecutor(1, "pgstrata-behind")
+        self._passing: list[str] = []
+        """States that go when the run ends."""
+
+    def build(self, recipe: Recipe) -> str:
+        """The id of the recipe's last state. Fails in the same way each time, if it fails."""
+        key = repr(recipe)
+        if key not in self._built:
+            try:
+                self._built[key] = self._build(recipe)
+            except PgstrataError as error:
+                self._built[key] = error
+                self.notes.failures.append(_report(error))
+        found = self._built[key]
+        if isinstance(found, PgstrataError):
+            raise found
+        return found
+
+    def _build(self, recipe: Recipe) -> str:
+        self._compare_versions()
+        if self._rebuild:
+            tasks = self.client.plan(recipe).tasks
+            first = next((task for task in tasks if isinstance(task, StateExecuteTask)), None)
+            if first is not None and first.cached:
+                self.client.states.remove(first.output_state_id, recurse=True)
+        found = self.client.explain(recipe)
+        if found.decision == "hit" and found.matched_state_id is not None:
+            state_id = found.matched_state_id
+        else:
+            state_id = self.client.build(recipe)
+        self.notes.states[state_id] = found.decision
+        return state_id
+
+    def _compare_versions(self) -> None:
+        version = self.client.health().version
+        if version != __version__ and not self.notes.remarks:
+            self.notes.remarks.append(
+                f"the engine is of version {version}, and this plugin of {__version__}: "
+                "`pgstrata engine stop`, and the next run starts one of its own version"
+            )
+
+    def lend(self, state_id: str, settings: Mapping[str, str] | None = None) -> Pg:
+        """A database of a state. Raises ``PgstrataError``."""
+        wanted = _wanted(state_id, settings)
+        begun = time.perf_counter()
+        ready = self._ready.pop(wanted, None)
+        lease = self._lease(wanted) if ready is None else ready.result()
+        self.notes.waits.append(time.perf_counter() - begun)
+        return Pg(self, lease)
+
+    def get_ready(self, state_id: str, settings: Mapping[str, str] | None = None) -> None:
+        """Begin to make a database that will be lent, unless there is one."""
+        wanted = _wanted(state_id, settings)
+        if wanted in self._ready:
+            return
+        if len(self._ready) == _MOST_READY:
+            longest = next(iter(self._ready))
+            self._give_up(self._ready.pop(longest))
+        self._ready[wanted] = self._ahead.submit(self._lease, wanted)
+
+    def take_back(self, pg: Pg) -> None:
+        """Remove a database, while others are used; whoever is connected to it never blocks."""
+        for fork in pg.forks:
+            self.take_back(fork)
+        self._behind.submit(self._end, pg.lease)
+
+    def keep(self, pg: Pg, test: str) -> None:
+        """Have a copy of a database outlive the run, and tell where it is."""
+        try:
+            state = self.client.instances.snapshot(pg.id, force=True)
+            self.client.states.unpin(state.state_id)
+            copy = self.client.prepare(of_state(state.state_id), ttl=KEPT_SECONDS)
+            self.notes.kept.append(f"{test}: psql {shlex.quote(copy.dsn)}")
+        except PgstrataError as error:
+            self.notes.kept.append(f"{test}: it cannot be kept: {error.message}")
+
+    def snapshot(self, instance_id: str, name: str | None = None) -> State:
+        """A state of what is in an instance; without a name it goes when the run ends."""
+        state = self.client.instances.snapshot(instance_id, name=name, force=True)
+        if name is None:
+            self.remove_at_end(state.state_id)
+        return state
+
+    def remove_at_end(self, state_id: str) -> None:
+        """Have a state go when the run ends, unless somebody else uses it then."""
+        self._passing.append(state_id)
+
+    def leaks(self, pg: Pg) -> list[str]:
+        """The sessions that are still open after a test, each with its last query."""
+        deadline = time.monotonic() + _LINGERING_SECONDS
+        while (found := pg.sessions()) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+        return found
+
+    def look_for_leaks(self, pg: Pg, test: str) -> None:
+        """Note them while other tests run, before the database goes."""
+        self._behind.submit(
+            lambda: self.notes.leaks.extend(f"{test}: {leak}" for leak in self.leaks(pg))
+        )
+
+    def close(self) -> None:
+        """Remove all that is lent or ready, and wait for it."""
+        self._ahead.shutdown()
+        self._behind.shutdown()
+        for ready in self._ready.values():
+            with suppress(PgstrataError):
+                self._end(ready.result())
+        for state_id in reversed(self._passing):
+            with suppress(PgstrataError):
+                self.client.states.unpin(state_id)
+                self.client.states.remove(state_id, recurse=True)
+        self.client.close()
+
+    def _lease(self, wanted: _Wanted) -> Lease:
+        recipe = of_state(wanted.state_id)
+        request = msgspec.structs.replace(recipe.request, settings=dict(wanted.settings))
+        made = self.client.prepare(Recipe(request), ttl=LEASE_SECONDS)
+        held = self.client.instances.hold(made.id)
+        # From now on the instance goes with us, however we go.
+        next(held)
+        return Lease(made.id, made.state_id, made.dsn, held)
+
+    def _give_up(self, ready: "Future[Lease]") -> None:
+        self._behind.submit(lambda: self._end(ready.result()))
+
+    def _end(self, lease: Lease) -> None:
+        # If it cannot be removed now, it is when it is held no more.
+        with suppress(PgstrataError):
+            self.client.instances.remove(lease.instance_id, force=True)
+        close = getattr(lease.held, "close", None)
+        assert close is not None
+        close()
+
+
+def _wanted(state_id: str, settings: Mapping[str, str] | None) -> _Wanted:
+    return _Wanted(state_id, tuple(sorted((settings or {}).items())))
+
+
+def _report(error: PgstrataError) -> str:
+    lines = (error.message, error.remedy and f"what to do: {error.remedy}", error.details)
+    return "\n".join(filter(None, lines))
