@@ -1,0 +1,1 @@
+"""Fixtures in the words of other plugins."""

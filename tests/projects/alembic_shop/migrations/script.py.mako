@@ -1,0 +1,10 @@
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+
+
+def upgrade():
+    pass
+
+
+def downgrade():
+    pass

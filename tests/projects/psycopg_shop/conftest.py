@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import shop
+from pgstrata.pytest.compat import factories
+
+HERE = Path(__file__).parent
+
+postgresql_proc = factories.postgresql_proc(
+    user="keeper",
+    dbname="shop",
+    options="-c application_name=keeping",
+    postgres_options="-c work_mem=3MB",
+    load=[HERE / "schema.sql", "shop.load"],
+)
+postgresql = factories.postgresql("postgresql_proc")
+
+fuller = factories.postgresql_noproc(
+    depends_on="postgresql_proc", load=[lambda **login: shop.load(**login)]
+)
+fuller_postgresql = factories.postgresql("fuller", dbname="fuller")
+
+own_proc = factories.postgresql_proc(user="owner", password="own/ed", load=[HERE / "schema.sql"])
+owned = factories.postgresql("own_proc")

@@ -1,0 +1,2 @@
+create table orders (id int primary key generated always as identity, what text not null);
+insert into orders (what) values ('tea');
