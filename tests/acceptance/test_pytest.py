@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests import needs
-from tests.acceptance.conftest import Shared
+from tests.acceptance.conftest import Shared, Terminal
+from tests.filesystems import new_mount
 
 INI = """
 [pytest]
@@ -38,9 +40,9 @@ def project(shared: Shared) -> Shared:
     return shared
 
 
-def start(project: Shared, *words: str, **environment: str) -> "subprocess.Popen[str]":
+def start(project: Terminal, *words: str, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
+        [sys.executable, "-m", "pytest", *words],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -49,7 +51,7 @@ def start(project: Shared, *words: str, **environment: str) -> "subprocess.Popen
     )
 
 
-def run(project: Shared, *words: str, **environment: str) -> tuple[Mapping[str, int], str]:
+def run(project: Terminal, *words: str, **environment: str) -> tuple[Mapping[str, int], str]:
     """Run pytest there: how many tests ended how, and what was printed."""
     ended = start(project, *words, **environment)
     printed, _ = ended.communicate(timeout=500)
@@ -57,7 +59,7 @@ def run(project: Shared, *words: str, **environment: str) -> tuple[Mapping[str, 
     return {how.rstrip("s"): int(number) for number, how in counts}, printed
 
 
-def nothing_is_left(project: Shared) -> bool:
+def nothing_is_left(project: Terminal) -> bool:
     with project.connected() as engine:
         return engine.instances() == []
 
@@ -320,6 +322,113 @@ def test_it(pg_session):
         counts, printed = run(project, *words)
         assert counts == {"passed": 1}, printed
     assert nothing_is_left(project)
+
+
+def test_a_run_that_stops_or_goes_on_where_it_failed_leaves_nothing(project: Shared) -> None:
+    project.write(
+        "test_shop.py",
+        """
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_each(pg, number):
+    pg.psql(f"insert into orders values ({number + 3}); select 1 / {abs(number - 1)}")
+""",
+    )
+    for words, ended in (
+        (("-x",), {"passed": 1, "failed": 1}),
+        (("--lf",), {"failed": 1}),
+        (("--ff", "-n", "2"), {"passed": 3, "failed": 1}),
+    ):
+        counts, printed = run(project, *words)
+        assert counts == ended, printed
+        assert "division by zero" in printed
+        assert nothing_is_left(project)
+
+
+@needs.root
+def test_a_test_that_fills_the_disk_fails_alone(begun_store: Path) -> None:
+    with new_mount("tmpfs", 400 << 20) as home:
+        project = Terminal(home)
+        project.write(
+            "pytest.ini", "[pytest]\npgstrata_recipe = psql -c 'create table t (x text)'\n"
+        )
+        project.write(
+            "test_shop.py",
+            """
+import pytest
+
+def test_fills_it(pg):
+    pg.psql("insert into t select repeat(md5(n::text), 30) from generate_series(1, 1000000) n")
+
+def test_is_ready_already(pg):
+    pass
+
+def test_is_not_disturbed(pg):
+    pg.psql("insert into t values ('')")
+""",
+        )
+        subprocess.run(["cp", "-a", begun_store, project.store], check=True)
+        try:
+            counts, printed = run(project)
+            assert counts == {"passed": 2, "failed": 1}, printed
+            assert nothing_is_left(project)
+        finally:
+            project.tear_down()
+
+
+def test_an_engine_of_another_version_is_told(project: Shared) -> None:
+    project.write("conftest.py", "import pgstrata\n\npgstrata.__version__ = '9.9'\n")
+    project.write("test_shop.py", "def test_it(pg):\n    pass\n")
+    counts, printed = run(project)
+    assert counts == {"passed": 1}, printed
+    assert "and this plugin of 9.9: `pgstrata engine stop`" in printed
+
+
+def test_of_two_that_define_postgresql_the_nearer_one_counts(project: Shared) -> None:
+    project.write(
+        "other_plugin.py",
+        """
+import pytest
+
+@pytest.fixture
+def postgresql():
+    return "the other plugin's"
+
+@pytest.fixture
+def pg():
+    return "the other plugin's"
+""",
+    )
+    project.write(
+        "test_other.py",
+        'def test_it(postgresql):\n    assert postgresql == "the other plugin\'s"\n',
+    )
+    project.write(
+        "ours/conftest.py",
+        """
+from pgstrata.pytest.compat import factories
+
+postgresql_proc = factories.postgresql_proc()
+postgresql = factories.postgresql("postgresql_proc")
+""",
+    )
+    project.write(
+        "ours/test_it.py",
+        """
+def test_it(postgresql):
+    assert postgresql.execute("select current_database()").fetchone() == ("tests",)
+""",
+    )
+    counts, printed = run(project, "-p", "other_plugin")
+    assert counts == {"passed": 2}, printed
+
+
+def test_what_needs_the_plugin_says_so_without_it(project: Shared) -> None:
+    project.write("test_shop.py", "def test_it(pg):\n    pass\n")
+    counts, printed = run(project, "-p", "no:pgstrata", "-c", os.devnull)
+    assert counts == {"error": 1}
+    assert "fixture 'pg' not found" in printed
 
 
 def test_who_does_not_use_it_does_not_notice_it(project: Shared) -> None:
