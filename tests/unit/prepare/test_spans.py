@@ -61,7 +61,8 @@ def test_what_is_run_again_after_a_change_is_little_beside_what_follows_it(
     changed = data.draw(st.integers(0, count - 1))
     before = [at for at in kept(count) if at < changed]
     again = changed - (before[-1] + 1 if before else 0)
-    assert again <= (count - changed) / 4 + 1
+    # A quarter, and a seventh of that more where the next spans are half as long.
+    assert again <= (count - changed) / 3.5 + 1
 
 
 @given(st.integers(spans.SHORT + 1, 3000))
