@@ -194,6 +194,7 @@ class StateEntry(Strict, kw_only=True):
     refcount: int
     # ours
     shared_bytes: Number = UNSET
+    settled_bytes: Number = UNSET
     build_seconds: float | UnsetType = UNSET
     pinned: bool | UnsetType = UNSET
     name: str | UnsetType = UNSET
@@ -254,6 +255,8 @@ class Eviction(Strict, kw_only=True):
     usage_bytes_after: int
     free_bytes_before: int
     free_bytes_after: int
+    # ours
+    settled_count: Number = UNSET
 
 
 class CacheStatus(Strict, kw_only=True):
@@ -271,6 +274,9 @@ class CacheStatus(Strict, kw_only=True):
     blocked_count: int
     pressure_reasons: list[str]
     last_eviction: Eviction | UnsetType = UNSET
+    # ours
+    settled_count: Number = UNSET
+    settled_bytes: Number = UNSET
 
 
 def check(data: bytes, shape: Any) -> Any:

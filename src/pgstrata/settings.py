@@ -21,6 +21,9 @@ Consistency = Literal["auto", "clean", "crash"]
 """How a server is left in a state: stopped cleanly, or as after a crash if that loses nothing;
 ``auto`` takes what costs less."""
 
+Settle = Literal["auto", "off", "always"]
+"""Which states get a settled copy."""
+
 SandboxLevel = Literal["auto", "off", "partial", "basic", "strict"]
 
 THROW_AWAY_SETTINGS: dict[str, str] = {
@@ -88,6 +91,17 @@ class SnapshotSettings(NamedTuple):
             option="--snapshot-consistency HOW",
         ),
     ] = "auto"
+    settle: Annotated[
+        Settle,
+        Setting(
+            "which states get a settled copy (vacuumed, frozen, analysed) for instances to be "
+            "cloned from: auto large ones that are asked for again, always all of which there are "
+            "instances, off none"
+        ),
+    ] = "auto"
+    settle_timeout: Annotated[
+        Seconds, Setting("how long making a settled copy may take", least=1)
+    ] = Seconds(600)
 
 
 class ServerSettings(NamedTuple):

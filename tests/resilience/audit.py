@@ -28,6 +28,7 @@ ROOT_ENTRIES = frozenset(
         "pgstrata.db-wal",
         "reserve",
         "run",
+        "settled",
         "snapshot-backend",
         "states",
         "work",

@@ -60,6 +60,7 @@ BESIDE_PREPARES = frozenset(
         "locks.remove",
         "reserve.give_up",
         "server.let_in",
+        "server.settle",
         "statefs.content.write",
         "statefs.upgrade",
         "store.extend",
@@ -70,8 +71,8 @@ BESIDE_PREPARES = frozenset(
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
-undoing an instance, checking contents, a lost database, one that lets nobody
-in, much history, a full disk, and what is said of warm servers."""
+undoing an instance, checking contents, a lost database, one that lets nobody in, settled copies,
+much history, a full disk, and what is said of warm servers."""
 
 COME_BY_AT_TIMES = frozenset({"instance_note.waiting"})
 """A server is kept warm in the background, when there is time."""

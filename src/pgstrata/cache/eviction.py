@@ -1,4 +1,5 @@
-"""The evictor: measures how full the cache is, and removes states when it is too full.
+"""The evictor: measures how full the cache is, and removes states when it is too full, first of
+all their settled copies.
 
 ``capacity`` decides what is too full and which states are evicted, ``removal`` removes a state.
 Measuring costs a query and a system call, however many states there are.
@@ -8,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -16,6 +18,7 @@ from pgstrata.cache.capacity import Bounds, Disk
 from pgstrata.cache.disk_full import LEAST_BYTES
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
+from pgstrata.cache.settled import SettledCopies, SettledCopy
 from pgstrata.domain import durations
 from pgstrata.domain.cache import CacheStatus, Eviction
 from pgstrata.domain.model import Model, utc_now
@@ -51,6 +54,16 @@ class _Fill(Model, frozen=True, kw_only=True):
         return _Fill(usage_bytes=self.usage_bytes - freed, disk=disk, bounds=self.bounds)
 
 
+@dataclass
+class _Gone:
+    """What was removed so far."""
+
+    states: int = 0
+    settled: int = 0
+    freed: int = 0
+    failure: OSError | PgstrataError | None = None
+
+
 class Evictor:
     """Keeps the cache within its limits."""
 
@@ -61,6 +74,7 @@ class Evictor:
         store: Store,
         removal: StateRemoval,
         in_use: InUse,
+        settled: SettledCopies,
         disk: Callable[[], Disk],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -69,6 +83,7 @@ class Evictor:
         self._store = store
         self._removal = removal
         self._in_use = in_use
+        self._settled = settled
         self._disk = disk
         self._now = now
         self._lock = asyncio.Lock()
@@ -127,15 +142,25 @@ class Evictor:
         except PgstrataError as error:
             _log.warning("the cache could not be kept within its limits: %s", error)
 
+    async def fits(self, needed_bytes: int) -> bool:
+        """Whether there is room for so much more without evicting anything for it."""
+        fill = await self._measure()
+        disk = Disk(
+            total_bytes=fill.disk.total_bytes, free_bytes=fill.disk.free_bytes - needed_bytes
+        )
+        return not capacity.pressure(fill.usage_bytes + needed_bytes, disk, fill.bounds)
+
     async def status(self) -> CacheStatus:
         """Return how full the cache is. Raises ``CacheEnforcementUnavailableError``."""
         fill = await self._measure()
-        totals = await self._store.count_states()
+        totals, settled = await self._store.count_states(), self._settled.totals
+        usage_bytes = totals.size_bytes + settled.size_bytes
+        evictable_copies = sum(copy.size_bytes for copy in await self._evictable_copies())
         kept = await self._store.not_evictable(
             created_before=self._old_enough(), excluding=self._in_use.held
         )
         return CacheStatus(
-            usage_bytes=totals.size_bytes,
+            usage_bytes=usage_bytes,
             configured_max_bytes=self.limits.max_bytes,
             effective_max_bytes=fill.bounds.max_bytes,
             reserve_bytes=fill.bounds.reserve_bytes,
@@ -145,16 +170,19 @@ class Evictor:
             store_total_bytes=fill.disk.total_bytes,
             store_free_bytes=fill.disk.free_bytes,
             state_count=totals.states,
-            reclaimable_bytes=totals.size_bytes - kept.size_bytes,
+            reclaimable_bytes=totals.size_bytes - kept.size_bytes + evictable_copies,
             blocked_count=kept.states,
-            pressure_reasons=capacity.pressure(totals.size_bytes, fill.disk, fill.bounds),
+            pressure_reasons=capacity.pressure(usage_bytes, fill.disk, fill.bounds),
             last_eviction=await self._store.last_eviction(),
+            settled_count=settled.states,
+            settled_bytes=settled.size_bytes,
         )
 
     async def _measure(self) -> _Fill:
         try:
             disk = self._disk()
-            usage_bytes = (await self._store.count_states()).size_bytes + self._reserved
+            states = await self._store.count_states()
+            usage_bytes = states.size_bytes + self._settled.totals.size_bytes + self._reserved
         except (OSError, PgstrataError) as error:
             raise CacheEnforcementUnavailableError(
                 f"the size of the cache cannot be measured: {error}",
@@ -169,21 +197,49 @@ class Evictor:
         wanted = capacity.excess(fill.usage_bytes + needed_bytes, fill.disk, fill.bounds)
         if not wanted:
             return 0, None
-        count, freed, failure = await self._evict(wanted)
-        if count:
-            _log.info("evicted %d states of %d bytes: %s", count, freed, trigger)
-            await self._record(fill, trigger, count, freed)
-        return freed, failure
+        gone = _Gone()
+        # Copies first: without them everything is there, and costs more only when it is read.
+        await self._evict_settled(wanted, gone)
+        await self._evict(wanted, gone)
+        if gone.states or gone.settled:
+            _log.info(
+                "evicted %d states and %d settled copies of %d bytes: %s",
+                gone.states,
+                gone.settled,
+                gone.freed,
+                trigger,
+            )
+            await self._record(fill, trigger, gone)
+        return gone.freed, gone.failure
 
-    async def _evict(self, wanted: int) -> tuple[int, int, OSError | PgstrataError | None]:
-        """Remove states of ``wanted`` bytes, or all that can be removed.
+    async def _evict_settled(self, wanted: int, gone: "_Gone") -> None:
+        """Remove settled copies of ``wanted`` bytes, or all whose states have no instances."""
+        for copy in await self._evictable_copies():
+            if gone.freed >= wanted:
+                return
+            try:
+                await self._settled.remove(copy.state_id)
+            except OSError as error:
+                gone.failure = error
+                _log.warning(
+                    "the settled copy of %s could not be evicted: %s", copy.state_id, error
+                )
+            else:
+                gone.settled += 1
+                gone.freed += copy.size_bytes
 
-        Returns their number, their bytes and any failure.
-        """
+    async def _evictable_copies(self) -> list[SettledCopy]:
+        found = []
+        for copy in self._settled.known:
+            state = await self._store.state(copy.state_id)
+            if state is None or not state.refcount:
+                found.append(copy)
+        return found
+
+    async def _evict(self, wanted: int, gone: "_Gone") -> None:
+        """Remove states until ``wanted`` bytes are gone, or all that can be removed."""
         refused: set[str] = set()
-        count = freed = 0
-        failure: OSError | PgstrataError | None = None
-        while freed < wanted:
+        while gone.freed < wanted:
             candidates = await self._store.evictable(
                 created_before=self._old_enough(),
                 limit=CANDIDATES_AT_ONCE,
@@ -191,28 +247,29 @@ class Evictor:
             )
             if not candidates:
                 break
-            for state in capacity.choose(candidates, wanted - freed):
+            for state in capacity.choose(candidates, wanted - gone.freed):
                 try:
                     removed = await self._removal.remove(state.state_id)
                 except ConflictError:
                     removed = False  # something was made from it meanwhile
                 except (OSError, PgstrataError) as error:
-                    removed, failure = False, error
+                    removed, gone.failure = False, error
                     _log.warning("state %s could not be evicted: %s", state.state_id, error)
                 if removed:
-                    count, freed = count + 1, freed + (state.size_bytes or 0)
+                    gone.states += 1
+                    gone.freed += state.size_bytes or 0
                 else:
                     refused.add(state.state_id)
-        return count, freed, failure
 
-    async def _record(self, before: _Fill, trigger: Trigger, count: int, freed: int) -> None:
+    async def _record(self, before: _Fill, trigger: Trigger, gone: "_Gone") -> None:
         status = await self.status()
         await self._store.record_eviction(
             Eviction(
                 completed_at=self._now(),
                 trigger=trigger,
-                evicted_count=count,
-                freed_bytes=freed,
+                evicted_count=gone.states,
+                settled_count=gone.settled,
+                freed_bytes=gone.freed,
                 blocked_count=status.blocked_count,
                 reclaimable_bytes=status.reclaimable_bytes,
                 usage_bytes_before=before.usage_bytes,

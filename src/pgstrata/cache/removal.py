@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pgstrata.cache.in_use import InUse
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.errors import StoreUnusableError
 from pgstrata.statefs.base import StateFS
 from pgstrata.store.base import Store
@@ -11,15 +12,24 @@ from pgstrata.store.base import Store
 class StateRemoval:
     """Removes states below one directory, unless they are in use."""
 
-    def __init__(self, *, states: Path, statefs: StateFS, store: Store, in_use: InUse) -> None:
+    def __init__(
+        self,
+        *,
+        states: Path,
+        statefs: StateFS,
+        store: Store,
+        in_use: InUse,
+        settled: SettledCopies,
+    ) -> None:
         self._states = states
         self._fs = statefs
         self._store = store
         self._in_use = in_use
+        self._settled = settled
 
-    def volume_of(self, state_id: str) -> Path:
-        """Return the directory of the state's files, which may not exist."""
-        return self._states / state_id
+    def volumes_of(self, state_id: str) -> tuple[Path, Path]:
+        """The directories of the state's files, which may not exist: nobody uses them any more."""
+        return self._settled.give_up(state_id), self._states / state_id
 
     async def remove(self, state_id: str) -> bool:
         """Evict a state without descendants; its row first, so that no job starts from it.
@@ -34,7 +44,11 @@ class StateRemoval:
                 await self._store.remove_state(state_id, why="evicted")
             except StoreUnusableError:
                 # On a full disk there is space for that once the files are gone.
-                await self._fs.remove(self.volume_of(state_id))
+                await self._remove_files(state_id)
                 await self._store.remove_state(state_id, why="evicted")
-            await self._fs.remove(self.volume_of(state_id))
+            await self._remove_files(state_id)
         return True
+
+    async def _remove_files(self, state_id: str) -> None:
+        for volume in self.volumes_of(state_id):
+            await self._fs.remove(volume)

@@ -87,7 +87,7 @@ def state_rows(items: "Sequence[State]", style: Style) -> Table:
         (
             at_depth(depth, style.id(item.state_id)),
             item.name or "-",
-            rounded(item.size_bytes),
+            _size(item),
             age(item.created_at),
             str(item.refcount),
             "yes" if item.pinned else "-",
@@ -101,6 +101,11 @@ def state_rows(items: "Sequence[State]", style: Style) -> Table:
 def _made_by(state: "State") -> str:
     before = state.steps - 1
     return state.prepare_args_normalized + (f" (and {before} before it)" if before else "")
+
+
+def _size(item: "State") -> str:
+    size = rounded(item.size_bytes)
+    return size if item.settled_bytes is None else f"{size} + {rounded(item.settled_bytes)}"
 
 
 def job_rows(items: "Sequence[JobEntry]", style: Style) -> Table:

@@ -1,5 +1,6 @@
 """The dbms port: what PostgreSQL needs around a snapshot, and queries to a server."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -81,6 +82,17 @@ class Dbms(Protocol):
         """Have each database build what its first client would wait for, and forget that it did.
 
         Statistics of activity start again. Raises ``ServerError``.
+        """
+
+    @property
+    def settling_settings(self) -> Mapping[str, str]:
+        """With what a server must be started for ``settle``, whatever its cluster says."""
+
+    async def settle(self, server: Server) -> tuple[str, ...]:
+        """Vacuum, freeze and analyse every database that can be; what cannot be, for people.
+
+        Changes no row, and lets no code in the databases do so. Raises ``ServerError`` if the
+        server lets nobody in.
         """
 
     async def damage(self, server: Server) -> str | None:

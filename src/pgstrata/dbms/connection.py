@@ -4,8 +4,9 @@ What a script sets for roles, databases or all of a server has no effect on them
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 from psycopg import AsyncConnection, Error, pq
 from psycopg.conninfo import make_conninfo
@@ -35,13 +36,17 @@ _EVENT_TRIGGERS = 17
 that has them for logins."""
 
 
-def own_options(major: int) -> str:
-    """Our settings for a session, as libpq takes them."""
+def own_options(major: int, settings: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Our settings for a session, changed by these, as libpq takes them."""
     own = OWN_SETTINGS | ({"event_triggers": "off"} if major >= _EVENT_TRIGGERS else {})
-    return " ".join(f"-c {name}={value}" for name, value in own.items())
+    return " ".join(f"-c {name}={value}" for name, value in {**own, **settings}.items())
 
 
-def _conninfo(server: Server, database: str | None = None) -> str:
+def _conninfo(
+    server: Server,
+    database: str | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The connection string, which leaves nothing for libpq to read from the environment."""
     endpoint = server.endpoint
     return make_conninfo(
@@ -51,7 +56,7 @@ def _conninfo(server: Server, database: str | None = None) -> str:
         dbname=database or endpoint.database,
         sslmode="disable",
         gssencmode="disable",
-        options=own_options(endpoint.major),
+        options=own_options(endpoint.major, settings),
         application_name=APPLICATION_NAME,
     )
 
@@ -150,15 +155,21 @@ def _no_answer(server: Server, reason: str) -> ServerError:
 
 @asynccontextmanager
 async def engine_connection(
-    server: Server, database: str | None = None
+    server: Server,
+    database: str | None = None,
+    *,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[AsyncConnection]:
     """A connection in autocommit mode, closed at the end. Raises ``ServerError``.
 
-    ``database``: None for the one of the server's endpoint.
+    ``database``: None for the one of the server's endpoint. ``settings``: of the session, beside
+    our own.
     """
     try:
         connection = await AsyncConnection.connect(
-            _conninfo(server, database), connect_timeout=_CONNECT_SECONDS, autocommit=True
+            _conninfo(server, database, settings),
+            connect_timeout=_CONNECT_SECONDS,
+            autocommit=True,
         )
         async with connection:
             yield connection

@@ -1,6 +1,7 @@
 """A dbms for component tests: the data directories of ``MemoryRuntime``, read from its disk."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +21,9 @@ UNLOGGED = Path("unlogged")
 DAMAGED = Path("damaged")
 """A file that is there if a page is damaged."""
 SETTINGS_FILE = Path("postgresql.auto.conf")
+SETTLED = Path("settled")
+"""A file that is there in what was settled."""
+SETTLING = {"autovacuum": "off"}
 
 _CUT_SHORT = "the control file is cut short"
 _CONTROL_DEFECTS = {
@@ -60,6 +64,9 @@ class MemoryDbms:
         self._disk = disk
         self.clients: dict[str, int] = {}
         """How many clients are connected to the server of this ``runtime_id``, if there are any."""
+        self.settling = asyncio.Event()
+        """Set once anything is settled."""
+        self.settling_hangs = False
 
     async def defect(self, data_dir: Path, *, recovers: bool = False) -> str | None:
         if not self._disk.exists(data_dir):
@@ -143,6 +150,19 @@ class MemoryDbms:
             raise StateUnusableError(
                 f"tablespace {link.name} is kept in {location}, which all copies would share"
             )
+
+    @property
+    def settling_settings(self) -> Mapping[str, str]:
+        return SETTLING
+
+    async def settle(self, server: Server) -> tuple[str, ...]:
+        """Leaves a file that says so, or never ends."""
+        self._check_it_answers(server)
+        self.settling.set()
+        if self.settling_hangs:
+            await asyncio.get_running_loop().create_future()
+        self._disk.write(process_of(server).data_dir / SETTLED, b"")
+        return ()
 
     async def rehearse(self, server: Server) -> None:
         self._check_it_answers(server)

@@ -5,14 +5,14 @@ import contextlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from psycopg import sql
 
-from pgstrata.dbms import examination
+from pgstrata.dbms import examination, settling
 from pgstrata.dbms.connection import (
     APPLICATION_NAME,
     answer,
@@ -204,6 +204,14 @@ class Postgres:
                 assert row is not None
                 counts[f"{schema}.{table}"] = row[0]
         return counts
+
+    @property
+    def settling_settings(self) -> Mapping[str, str]:
+        return settling.SERVER_SETTINGS
+
+    async def settle(self, server: Server) -> tuple[str, ...]:
+        with faults.step("server.settle"):
+            return await settling.settle(server)
 
     async def damage(self, server: Server) -> str | None:
         return await examination.damage(server)

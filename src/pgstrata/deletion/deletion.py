@@ -9,6 +9,7 @@ stopped, and files are hidden and deleted in the background.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from itertools import chain
 from pathlib import Path
 
 from pgstrata.cache.in_use import InUse
@@ -165,7 +166,7 @@ class Deletion:
 
         await asyncio.gather(*map(stop, instances))
         await self._trash.put(self._instances / each.instance_id for each in instances)
-        await self._trash.put(map(self._removal.volume_of, state_ids))
+        await self._trash.put(chain.from_iterable(map(self._removal.volumes_of, state_ids)))
 
 
 def _untouched(node: DeleteNode, *, dry_run: bool) -> DeleteResult:

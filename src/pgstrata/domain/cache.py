@@ -34,13 +34,15 @@ class Eviction(Model, frozen=True, kw_only=True):
     usage_bytes_after: int
     free_bytes_before: int
     free_bytes_after: int
+    settled_count: int = 0
+    """How many settled copies of states were evicted, which leaves the states."""
 
 
 class CacheStatus(Model, frozen=True, kw_only=True):
     """How full the cache is."""
 
     usage_bytes: int
-    """The sum of what each state takes alone."""
+    """The sum of what each state takes alone, and each settled copy."""
     configured_max_bytes: int | None = None
     effective_max_bytes: int
     """The most that states may take: what is configured, as far as the disk allows it."""
@@ -63,6 +65,10 @@ class CacheStatus(Model, frozen=True, kw_only=True):
     pressure_reasons: tuple[str, ...]
     """Why states should be evicted; empty if there is enough space."""
     last_eviction: Eviction | None = None
+    settled_count: int = 0
+    """How many states have a settled copy."""
+    settled_bytes: int = 0
+    """What these take alone; in ``usage_bytes``."""
 
 
 class StateCheck(Model, frozen=True, kw_only=True):

@@ -70,6 +70,8 @@ class Explanation(Model, frozen=True, kw_only=True):
     """The step that it is about, for people."""
     tasks: tuple[StateExecuteTask, ...] = ()
     """Every step, each with its own reason."""
+    settled: bool = False
+    """Whether, after a hit, the instance would be cloned from the state's settled copy."""
 
 
 def step_record(

@@ -39,6 +39,9 @@ class State(Model, frozen=True, kw_only=True):
     """How many instances cloned from it still exist."""
     name: str | None = None
     """What a person calls it. No instance has the same name."""
+    settled_bytes: int | None = None
+    """Bytes that its settled copy takes alone, which instances are cloned from; not in
+    ``size_bytes``. Not stored; None without one."""
     settings: dict[str, str] = {}
     """The PostgreSQL settings, other than our defaults, of the servers that made it."""
 

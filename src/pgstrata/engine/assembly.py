@@ -21,6 +21,7 @@ from pgstrata.cache.disk_full import disk_of
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
@@ -51,6 +52,7 @@ from pgstrata.prepare.instance_snapshots import InstanceSnapshots
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
+from pgstrata.prepare.settling import Settling
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.prepare.verification import Verification
@@ -98,7 +100,10 @@ async def assemble(
         parts.push_async_callback(database.close)
         queue, store = SqliteQueue(database), NotingStore(database, root / "instances")
         dbms = Postgres(owner=_uid(runtime.server_user))
-        removal = StateRemoval(states=root / "states", statefs=statefs, store=store, in_use=in_use)
+        settled = SettledCopies(root=root, statefs=statefs, store=store)
+        removal = StateRemoval(
+            states=root / "states", statefs=statefs, store=store, in_use=in_use, settled=settled
+        )
         turns = Turns()
         trash = await parts.enter_async_context(Trash(statefs))
         evictor = Evictor(
@@ -106,6 +111,7 @@ async def assemble(
             store=store,
             removal=removal,
             in_use=in_use,
+            settled=settled,
             disk=partial(disk_of, root),
         )
         snapshots = SnapshotOrchestrator(
@@ -116,6 +122,7 @@ async def assemble(
             store=store,
             in_use=in_use,
             evictor=evictor,
+            settled=settled,
             owner=file.instance_id,
             consistency=settings.snapshot.consistency,
         )
@@ -145,6 +152,7 @@ async def assemble(
             dbms=dbms,
             store=store,
             in_use=in_use,
+            settled=settled,
             trash=trash,
             host=limits,
             limits=settings.pool,
@@ -161,6 +169,7 @@ async def assemble(
             trash=trash,
             turns=turns,
             pool=pool,
+            settled=settled,
             default_ttl_seconds=settings.instances.default_ttl,
         )
         restarting = Restarting(
@@ -183,6 +192,7 @@ async def assemble(
             limits=limits,
             instances=instances,
             suspicion=suspicion,
+            settled=settled,
             make_areas=make_areas,
         )
         job_log = JobLog(queue)
@@ -198,9 +208,23 @@ async def assemble(
             )
         )
 
+        settling = Settling(
+            settled=settled,
+            snapshots=snapshots,
+            statefs=statefs,
+            runtime=runtime,
+            dbms=dbms,
+            store=store,
+            in_use=in_use,
+            evictor=evictor,
+            limits=limits,
+            wanted=settings.snapshot,
+        )
+
         def apply(changed: Settings) -> None:
             evictor.limits = changed.cache.capacity
             snapshots.consistency = changed.snapshot.consistency
+            settling.want(changed.snapshot)
             limits.max_instances = changed.instances.max
             limits.min_free_memory_bytes = changed.instances.min_free_memory
             instances.default_ttl_seconds = changed.instances.default_ttl
@@ -222,6 +246,7 @@ async def assemble(
             trash=trash,
             turns=turns,
             suspect=suspicion.of_state,
+            settled=settled,
         )
         instance_snapshots = InstanceSnapshots(
             root=root,
@@ -233,12 +258,14 @@ async def assemble(
             turns=turns,
             suspicion=suspicion,
         )
+        await settled.load()
         # Before jobs can take their ports.
         await resetting.recover()
         await instance_snapshots.recover()
         await manager.recover()
         await store.note_all()
         await parts.enter_async_context(pool)
+        await parts.enter_async_context(settling)
         await asyncio.to_thread(reserve.keep)
         deletion = Deletion(
             instances=root / "instances",
@@ -258,7 +285,7 @@ async def assemble(
             await asyncio.to_thread(reserve.keep)
 
         await parts.enter_async_context(Housekeeping(coordinator, tidy))
-        registry = Registry(store=store, runtime=runtime, turns=turns)
+        registry = Registry(store=store, runtime=runtime, turns=turns, settled=settled)
         yield (
             Service(
                 requests=kinds.requests,
@@ -278,7 +305,7 @@ async def assemble(
                 ),
                 deletion=deletion,
                 cache=evictor,
-                verification=Verification(snapshots, suspicion),
+                verification=Verification(snapshots, suspicion, settled),
                 runs=Runs(
                     registry=registry,
                     restarting=restarting,

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp
@@ -29,7 +30,11 @@ async def verify(service: Service, request: Request) -> ASGIApp:
 
 async def explain(service: Service, request: Request) -> Response:
     wanted = service.requests.read(await read_body(request))
-    return answer(await service.jobs.explain(wanted))
+    why = await service.jobs.explain(wanted)
+    if why.decision == "hit" and why.matched_state_id is not None:
+        state = await service.registry.state(why.matched_state_id)
+        why = replace(why, settled=state is not None and state.settled_bytes is not None)
+    return answer(why)
 
 
 _REPAIR = flag_parameter("repair", "Remove what cannot be used; it is built again when needed.")

@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from pgstrata.cache.cloning import clone_state
 from pgstrata.cache.in_use import InUse
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.warmth import PoolStatus, Warmth
@@ -56,6 +56,7 @@ class WarmPool(Background):
         dbms: Dbms,
         store: Store,
         in_use: InUse,
+        settled: SettledCopies,
         trash: Trash,
         host: HostLimits,
         limits: PoolSettings,
@@ -72,6 +73,7 @@ class WarmPool(Background):
         self._dbms = dbms
         self._store = store
         self._in_use = in_use
+        self._copies = settled
         self._trash = trash
         self._host = host
         self.limits = limits
@@ -87,6 +89,7 @@ class WarmPool(Background):
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         in_use.on_leaving(self._leave)
+        settled.on_change(self._renew)
 
     async def __aexit__(
         self,
@@ -186,6 +189,13 @@ class WarmPool(Background):
         for make in [make for make in self._stocks if make.state_id in gone]:
             self._discard(self._stocks.pop(make).waiting)
 
+    def _renew(self, state_id: str) -> None:
+        """Give up servers on what instances of a state are no longer cloned from."""
+        for stock in self._stocks.values():
+            if stock.make.state_id == state_id:
+                self._discard(stock.take_oldest(len(stock.waiting)))
+        self.wake()
+
     async def _bury(self) -> None:
         """Remove the servers that ended while they waited."""
         for stock in tuple(self._stocks.values()):
@@ -257,7 +267,7 @@ class WarmPool(Background):
         directory = self._root / "instances" / instance_id
         lease_id = self._in_use.acquire((make.state_id,))
         try:
-            await clone_state(self._fs, self._root / "states" / make.state_id, directory)
+            await self._copies.clone(make.state_id, directory)
         finally:
             self._in_use.release(lease_id)
         server = None

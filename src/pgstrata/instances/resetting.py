@@ -9,8 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from pgstrata.cache.cloning import clone_state
 from pgstrata.cache.disk_full import map_full_disk
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.instance import Instance
@@ -48,6 +48,7 @@ class Resetting:
         trash: Trash,
         turns: Turns,
         suspect: Suspect,
+        settled: SettledCopies,
     ) -> None:
         """``root``: the store's directory. ``turns``: see ``InstanceStarter``."""
         self._root = root
@@ -59,6 +60,7 @@ class Resetting:
         self._trash = trash
         self._turns = turns
         self._suspect = suspect
+        self._settled = settled
 
     async def reset(self, instance_id: str, *, force: bool) -> None:
         """Put an instance back to its state; with ``force`` even if clients are connected.
@@ -128,12 +130,17 @@ class Resetting:
             await self._runtime.stop(unknown, clean=False)
         await self._trash.put([directory])
         with map_full_disk(self._root):
-            await clone_state(self._fs, self._state(instance), directory)
+            await self._settled.clone(instance.state_id, directory)
         try:
             await start_again(instance, root=self._root, runtime=self._runtime, store=self._store)
         except ServerError as error:
-            await self._suspect(instance.state_id, error, instance.settings)
+            if self._settled.of(instance.state_id) is None:
+                await self._suspect(instance.state_id, error, instance.settings)
+            else:
+                # Should that be its fault, the next reset does without it.
+                await self._settled.remove(instance.state_id)
             raise
+        self._settled.use(instance.state_id)
 
     def _state(self, instance: Instance) -> Path:
         return self._root / "states" / instance.state_id

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from pgstrata.cache.cloning import clone_state
 from pgstrata.cache.disk_full import map_full_disk
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.cache.trash import Trash
 from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance, Server
@@ -41,6 +41,8 @@ class InstanceOrder(Model, frozen=True, kw_only=True):
     """Whether an instance that has the name ends in favour of this one."""
     settings: dict[str, str] = {}
     """The request's settings for its server."""
+    plain: bool = False
+    """Whether its data is the state itself, though that has a settled copy."""
 
 
 class InstanceStarter:
@@ -57,6 +59,7 @@ class InstanceStarter:
         trash: Trash,
         turns: Turns,
         pool: WarmPool,
+        settled: SettledCopies,
         default_ttl_seconds: int | None = None,
     ) -> None:
         """``root``: the store's directory, with states and instances below it. ``turns``: whose
@@ -70,6 +73,7 @@ class InstanceStarter:
         self._trash = trash
         self._turns = turns
         self._pool = pool
+        self._settled = settled
         self.default_ttl_seconds = default_ttl_seconds
 
     async def check_limits(self, replaced: str | None = None) -> None:
@@ -150,7 +154,7 @@ class InstanceStarter:
         directory = self._directories / instance_id
         if server is None:
             with map_full_disk(self._root):
-                await clone_state(self._fs, self._root / "states" / order.state_id, directory)
+                await self._settled.clone(order.state_id, directory, plain=order.plain)
         try:
             with map_full_disk(self._root):
                 self._limits.check_server()
@@ -188,6 +192,7 @@ class InstanceStarter:
             if replaced is not None and was_alive:
                 await finish(self._start_again(replaced))
             raise
+        self._settled.use(order.state_id)
         return instance
 
     async def _replace(self, replaced: Instance, instance: Instance) -> None:

@@ -5,6 +5,7 @@ the SnapshotOrchestrator, instances to the InstanceStarter, and the order of tas
 to the coordinator.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from pgstrata.cache.in_use import InUse
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.image import ResolvedImage
 from pgstrata.domain.instance import Instance, Server
@@ -41,6 +43,8 @@ from pgstrata.runtime.base import Failed, LineSink, Runtime
 from pgstrata.store.base import Store
 from pgstrata.store.finding import find_state
 from pgstrata.system.cancellation import finish
+
+_log = logging.getLogger(__name__)
 
 
 class _Step(NamedTuple):
@@ -103,6 +107,7 @@ class LocalExecutor:
         limits: HostLimits,
         instances: InstanceStarter,
         suspicion: Suspicion,
+        settled: SettledCopies,
         make_areas: Callable[[], None] = lambda: None,
     ) -> None:
         """``make_areas``: makes those directories of the store again that are missing."""
@@ -115,6 +120,7 @@ class LocalExecutor:
         self._limits = limits
         self._instances = instances
         self._suspicion = suspicion
+        self._settled = settled
         self._make_areas = make_areas
         self._tree = LocalTree()
         self._works: dict[str, _Work] = {}
@@ -260,10 +266,25 @@ class LocalExecutor:
     async def start_instance(self, order: InstanceOrder) -> Instance:
         self._make_areas()
         try:
-            return await self._instances.start(order)
+            return await self._start_instance(order)
         except ServerError as error:
             await self._suspicion.of_state(order.state_id, error, order.settings)
             raise
+
+    async def _start_instance(self, order: InstanceOrder) -> Instance:
+        try:
+            return await self._instances.start(order)
+        except ServerError as error:
+            if self._settled.of(order.state_id) is None:
+                raise
+            instance = await self._instances.start(replace(order, plain=True))
+            _log.warning(
+                "the settled copy of state %s is removed, since no server starts on it: %s",
+                order.state_id,
+                error,
+            )
+            await self._settled.remove(order.state_id)
+            return instance
 
     async def discard_instance(self, job_id: str) -> None:
         await self._instances.discard(job_id)

@@ -9,6 +9,7 @@ On disk, below the store::
 
     bases/<digest>      the cluster after initdb, one for each image and way of making it
     states/<state id>   published states
+    settled/<state id>  copies of them for instances (``cache.settled``)
     building/<id>       volumes that are not complete yet; published in one step
     work/<job id>       the data directory that a job's steps run in
     instances/<id>      instances' data directories
@@ -36,6 +37,7 @@ from pgstrata.cache.cloning import clone_state
 from pgstrata.cache.disk_full import map_full_disk
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.cache import CheckOutcome
 from pgstrata.domain.identity import base_id
@@ -124,6 +126,7 @@ class SnapshotOrchestrator:
         store: Store,
         in_use: InUse,
         evictor: Evictor,
+        settled: SettledCopies,
         owner: str,
         consistency: Consistency = "auto",
     ) -> None:
@@ -135,6 +138,7 @@ class SnapshotOrchestrator:
         self._store = store
         self._in_use = in_use
         self._evictor = evictor
+        self._settled = settled
         self._leases = BuildLeases(store, owner)
         self._builds: dict[str, _Build] = {}
         self._root = root
@@ -147,7 +151,7 @@ class SnapshotOrchestrator:
     @property
     def areas(self) -> tuple[Path, ...]:
         """The directories that must exist before this component is used."""
-        return (self._bases, self._states, *self.server_areas)
+        return (self._bases, self._states, self._settled.area, *self.server_areas)
 
     @property
     def server_areas(self) -> tuple[Path, ...]:
@@ -674,6 +678,7 @@ class SnapshotOrchestrator:
             return False
         finally:
             await self._fs.remove(self._states / state_id)
+            await self._settled.remove(state_id)
         return True
 
     async def _record_empty(self, state_id: str) -> None:

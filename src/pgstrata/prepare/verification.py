@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.domain.cache import CheckOutcome, StateCheck
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.prepare.suspicion import Suspicion
@@ -15,9 +16,12 @@ _LEFT: CheckOutcome = "would_remove"
 class Verification:
     """Checks the cache and, on request, repairs it."""
 
-    def __init__(self, snapshots: SnapshotOrchestrator, suspicion: Suspicion) -> None:
+    def __init__(
+        self, snapshots: SnapshotOrchestrator, suspicion: Suspicion, settled: SettledCopies
+    ) -> None:
         self._snapshots = snapshots
         self._suspicion = suspicion
+        self._settled = settled
 
     async def verify(self, *, repair: bool, deep: bool = False) -> AsyncIterator[StateCheck]:
         """Yield the problems, state by state, and the progress in between and at the end.
@@ -67,4 +71,18 @@ class Verification:
                 )
             elif deep:
                 await self._snapshots.learn_base(name)
+        for copy in self._settled.known:
+            problem = await self._settled.defect(copy.state_id, deep=deep)
+            if problem is not None:
+                if repair:
+                    await self._settled.remove(copy.state_id)
+                yield StateCheck(
+                    checked=total,
+                    total=total,
+                    state_id=copy.state_id,
+                    problem=f"its settled copy: {problem}",
+                    outcome="removed" if repair else _LEFT,
+                )
+            elif deep:
+                await self._settled.learn(copy.state_id)
         yield StateCheck(checked=total, total=total, first_read=first_read)

@@ -2,6 +2,9 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.listing import ImageEntry, InstanceEntry, InstanceStatus, NameEntry
 from pgstrata.domain.model import utc_now
@@ -24,11 +27,14 @@ _BOOTED: Final = (
 class Registry:
     """Reads the store, and asks the runtime whether servers are still running."""
 
-    def __init__(self, *, store: Store, runtime: Runtime, turns: Turns) -> None:
+    def __init__(
+        self, *, store: Store, runtime: Runtime, turns: Turns, settled: SettledCopies
+    ) -> None:
         """``turns``: see ``InstanceStarter``."""
         self._store = store
         self._runtime = runtime
         self._turns = turns
+        self._settled = settled
 
     async def states(
         self,
@@ -44,16 +50,18 @@ class Registry:
             if named is None or not named.state_id.startswith(id_prefix):
                 return []
             id_prefix = named.state_id
-        return await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
+        found = await self._store.states(kind=kind, image_id=image_id, id_prefix=id_prefix)
+        return [self._shown(state) for state in found]
 
     async def state(self, state_id: str) -> State | None:
         """The state, or None."""
-        return await self._store.state(state_id)
+        found = await self._store.state(state_id)
+        return None if found is None else self._shown(found)
 
     async def pin(self, state_id: str, *, pinned: bool) -> State | None:
         """Pin or unpin a state. Returns the state, or None if it does not exist."""
         await self._store.set_pinned(state_id, pinned=pinned)
-        return await self._store.state(state_id)
+        return await self.state(state_id)
 
     async def instances(
         self, *, state_id: str | None = None, image_id: str | None = None, id_prefix: str = ""
@@ -133,6 +141,10 @@ class Registry:
         """Forget a name, and take it from its instance. Returns False if there is none."""
         async with self._turns.take(of_name(name)):
             return await self._store.unbind_name(name)
+
+    def _shown(self, state: State) -> State:
+        copy = self._settled.of(state.state_id)
+        return state if copy is None else replace(state, settled_bytes=copy.size_bytes)
 
     async def _status(self, instance: Instance) -> InstanceStatus:
         if instance.expires_at is not None and instance.expires_at <= utc_now():

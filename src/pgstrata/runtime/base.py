@@ -191,6 +191,7 @@ class Runtime(Protocol):
         address: Address | None = None,
         avoid: Collection[int] = (),
         settings: Mapping[str, str] = MappingProxyType({}),
+        fixed: Mapping[str, str] = MappingProxyType({}),
     ) -> Server:
         """Start a server and return once it answers queries. It outlives this process.
 
@@ -200,8 +201,9 @@ class Runtime(Protocol):
         for if it is taken; raises ``ConflictError`` if it stays so. If it is ``building`` a state,
         nobody but the engine and its tools may, and what has to be changed for that is taken back
         when it stops. ``settings`` of PostgreSQL's come before those that all servers are started
-        with. Raises ``ServerError`` with the server's own log lines if it does not start. If that
-        happens, or this is cancelled, nothing is left running.
+        with, and ``fixed`` ones before all others, also those of ``ALTER SYSTEM``. Raises
+        ``ServerError`` with the server's own log lines if it does not start. If that happens, or
+        this is cancelled, nothing is left running.
         """
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from pgstrata.runtime.access import HBA_FILE, IDENT_FILE, SETTINGS_FILE
 from pgstrata.runtime.cells import Places
@@ -58,13 +59,20 @@ def settings_text(data_dir: Path, settings: Mapping[str, str], *, major: int) ->
     return "\n".join((f"include {_quoted(str(data_dir / 'postgresql.conf'))}", *lines, ""))
 
 
-def server_argv(bin_dir: Path, places: Places, port: int, *, building: bool) -> list[str]:
+def server_argv(
+    bin_dir: Path,
+    places: Places,
+    port: int,
+    *,
+    building: bool,
+    fixed: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
     """The server's command line: what no file in the data directory may change.
 
     ``places`` are as the server sees them. One that is ``building`` a state has no clients of its
-    own.
+    own. ``fixed``: more settings that are not to be changed.
     """
-    fixed = {
+    always = {
         "config_file": str(places.rules / SETTINGS_FILE),
         "data_directory": str(places.data_dir),
         "listen_addresses": "" if building else HOST,
@@ -81,7 +89,7 @@ def server_argv(bin_dir: Path, places: Places, port: int, *, building: bool) -> 
         # A clone of a database that archives must not write to that database's archive.
         "archive_mode": "off",
     }
-    options = [f"{name}={value}" for name, value in fixed.items()]
+    options = [f"{name}={value}" for name, value in {**fixed, **always}.items()]
     return [str(bin_dir / "postgres"), "-D", str(places.data_dir)] + [
         word for option in options for word in ("-c", option)
     ]

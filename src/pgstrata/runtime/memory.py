@@ -147,6 +147,7 @@ class MemoryRuntime:
         address: Address | None = None,
         avoid: Collection[int] = (),
         settings: Mapping[str, str] = MappingProxyType({}),
+        fixed: Mapping[str, str] = MappingProxyType({}),
     ) -> Server:
         await self._version(image_id)
         if self._disk.read(data_dir / "PG_VERSION") is None:
@@ -174,7 +175,7 @@ class MemoryRuntime:
             handle=MemoryProcess(pid=pid, image_id=image_id, data_dir=data_dir).handle,
         )
         self._servers[pid] = server
-        self.started_with.append(settings)
+        self.started_with.append({**settings, **fixed})
         self._disk.write(data_dir / PID_FILE, f"{pid}\n".encode())
         self._disk.write(data_dir / CONTROL_FILE, IN_PRODUCTION)
         return server

@@ -180,10 +180,13 @@ class NativeRuntime:
         address: Address | None = None,
         avoid: Collection[int] = (),
         settings: Mapping[str, str] = MappingProxyType({}),
+        fixed: Mapping[str, str] = MappingProxyType({}),
     ) -> Server:
         installation = await self._catalogue.installation(image_id)
         port = None if address is None else address.port
-        start = _Start(image_id, installation, data_dir, settings, port=port, avoid=avoid)
+        start = _Start(
+            image_id, installation, data_dir, settings, port=port, avoid=avoid, fixed=fixed
+        )
         if building:
             return await self._start_watched(start)
         # It is ready before the server is.
@@ -403,7 +406,9 @@ class NativeRuntime:
                 argv, cwd=cwd, env=MINIMAL_ENV, user=user, stdin=stdin, check=False
             )
 
-        argv = server_argv(start.installation.bin_dir, seen, OWN_PORT, building=True)
+        argv = server_argv(
+            start.installation.bin_dir, seen, OWN_PORT, building=True, fixed=start.fixed
+        )
         try:
             async with asyncio.timeout(_START_SECONDS):
                 return await let_in(argv, run)
@@ -497,7 +502,9 @@ class NativeRuntime:
         version, data_dir = start.installation.version, start.data_dir
         building = start.login is None
         seen = self._cells.seen(_places(start, access))
-        argv = server_argv(start.installation.bin_dir, seen, port, building=building)
+        argv = server_argv(
+            start.installation.bin_dir, seen, port, building=building, fixed=start.fixed
+        )
         cell = self._cell(argv, access, port, start, building=building)
         first = cell is not None and cell.is_first
         pid, log = self._spawn(argv, data_dir, cell)
@@ -654,6 +661,8 @@ class _Start(NamedTuple):
     """The port that an instance must have; None for any."""
     avoid: Collection[int] = ()
     """Ports that it must not have."""
+    fixed: Mapping[str, str] = MappingProxyType({})
+    """Settings that come before all others."""
 
 
 def _places(start: _Start, access: ServerDir) -> Places:

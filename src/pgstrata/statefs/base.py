@@ -35,6 +35,13 @@ class StateFS(Protocol):
     def can_clone_live(self) -> bool:
         """Whether ``snapshot`` makes a faithful copy while a frozen server has the files open."""
 
+    async def copies_on_opening(self, area: Path) -> bool:
+        """Whether clones in a directory take a whole file's space as soon as it is opened.
+
+        PostgreSQL opens for writing even what it only reads. Otherwise a clone takes space for what
+        is written to it.
+        """
+
     async def create(self, volume: Path) -> None:
         """Make ``volume`` with an empty data directory, mode 0700. ``volume`` must not exist."""
 

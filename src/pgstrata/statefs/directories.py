@@ -44,6 +44,9 @@ class DirectoryStateFS(ABC):
         """``durable``: whether published volumes must survive a power failure."""
         self._durable = durable
 
+    async def copies_on_opening(self, area: Path) -> bool:
+        return not self.shares_data
+
     async def create(self, volume: Path) -> None:
         async with shown_when_whole(volume) as hidden:
             with faults.step("statefs.make_data"):

@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pgstrata.statefs import trees
 from pgstrata.statefs.base import Usage
@@ -32,6 +33,18 @@ _LAST = 0x0001
 _SHARED = 0x2000
 
 _UNKNOWN = frozenset({errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+def can_share(directory: Path) -> bool:
+    """Whether files in a directory can share blocks, found out by doing it."""
+    with TemporaryFile(dir=directory) as one, TemporaryFile(dir=directory) as other:
+        one.write(bytes(4096))
+        one.flush()
+        try:
+            share_blocks(one.fileno(), other.fileno())
+        except OSError:
+            return False
+    return True
 
 
 def usage(volume: Path, changed_since: float | None = None) -> Usage:

@@ -23,6 +23,9 @@ class MemoryStateFS:
         self._published: dict[Path, _Tree] = {}
         self._learnt: dict[Path, _Tree] = {}
 
+    async def copies_on_opening(self, area: Path) -> bool:
+        return False
+
     async def create(self, volume: Path) -> None:
         self._refuse_existing(volume)
         self._disk.make_dir(volume / DATA)

@@ -12,7 +12,7 @@ import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from pgstrata.statefs import copying, digests, layers, linking, merging, mounts, trees
+from pgstrata.statefs import copying, digests, extents, layers, linking, merging, mounts, trees
 from pgstrata.statefs.base import DATA, Usage
 from pgstrata.statefs.directories import (
     DirectoryStateFS,
@@ -38,6 +38,10 @@ class OverlayStateFS(DirectoryStateFS):
     name = "overlay"
     shares_data = True
     can_clone_live = False
+
+    async def copies_on_opening(self, area: Path) -> bool:
+        # The kernel copies the file up, and shares its blocks where it can.
+        return not await in_thread(extents.can_share, area)
 
     async def clone(self, source: Path, volume: Path) -> None:
         # Nothing may change below a mount, and only published volumes never change.

@@ -58,6 +58,7 @@ STEPS = frozenset(
         "server.resume",
         "server.let_in",
         "server.log",
+        "server.settle",
         "server.signal",
         "server.spawn",
         "statefs.clear",

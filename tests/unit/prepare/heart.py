@@ -15,6 +15,7 @@ from pgstrata.cache.capacity import Disk
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.removal import StateRemoval
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.memory import MemoryDbms
 from pgstrata.domain.durations import Seconds
@@ -34,6 +35,7 @@ from pgstrata.prepare.instance_snapshots import InstanceSnapshots
 from pgstrata.prepare.job_log import JobLog
 from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
+from pgstrata.prepare.settling import Settling
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.queue.memory import MemoryQueue
@@ -122,17 +124,20 @@ class Heart:
         self.in_use = InUse()
         self.trash = Trash(self.statefs)
         self.turns = Turns()
+        self.settled = SettledCopies(root=self.root, statefs=self.statefs, store=self.store)
         self.removal = StateRemoval(
             states=self.root / "states",
             statefs=self.statefs,
             store=self.store,
             in_use=self.in_use,
+            settled=self.settled,
         )
         self.evictor = Evictor(
             limits=self.limits,
             store=self.store,
             removal=self.removal,
             in_use=self.in_use,
+            settled=self.settled,
             disk=lambda: self.measure(),
             now=lambda: self.now(),
         )
@@ -144,6 +149,7 @@ class Heart:
             store=self.store,
             in_use=self.in_use,
             evictor=self.evictor,
+            settled=self.settled,
             owner=uuid.uuid4().hex,
             consistency=self.settings.snapshot.consistency,
         )
@@ -160,6 +166,7 @@ class Heart:
             dbms=self.dbms,
             store=self.store,
             in_use=self.in_use,
+            settled=self.settled,
             trash=self.trash,
             host=self.host_limits,
             limits=self.settings.pool,
@@ -176,6 +183,7 @@ class Heart:
             trash=self.trash,
             turns=self.turns,
             pool=self.pool,
+            settled=self.settled,
             default_ttl_seconds=self.settings.instances.default_ttl,
         )
         self.suspicion = Suspicion(snapshots=self.snapshots, runtime=self.runtime, dbms=self.dbms)
@@ -188,6 +196,7 @@ class Heart:
             in_use=self.in_use,
             limits=self.host_limits,
             suspicion=self.suspicion,
+            settled=self.settled,
             instances=self.instances,
         )
         self.resetting = Resetting(
@@ -200,6 +209,19 @@ class Heart:
             trash=self.trash,
             turns=self.turns,
             suspect=self.suspicion.of_state,
+            settled=self.settled,
+        )
+        self.settling = Settling(
+            settled=self.settled,
+            snapshots=self.snapshots,
+            statefs=self.statefs,
+            runtime=self.runtime,
+            dbms=self.dbms,
+            store=self.store,
+            in_use=self.in_use,
+            evictor=self.evictor,
+            limits=self.host_limits,
+            wanted=self.settings.snapshot,
         )
         self.instance_snapshots = InstanceSnapshots(
             root=self.root,
@@ -320,6 +342,7 @@ def run(scenario: Coroutine[None, None, None], *, seconds: float = 120) -> None:
 @asynccontextmanager
 async def engine(heart: Heart) -> AsyncIterator[Heart]:
     """An engine's time of running; leaving it is what SIGTERM does."""
+    await heart.settled.load()
     await heart.manager.recover()
-    async with heart.coordinator, heart.pool:
+    async with heart.coordinator, heart.pool, heart.settling:
         yield heart

@@ -14,7 +14,9 @@ from tests.unit.prepare.heart import Heart, engine, holding, run, with_jobs
 
 async def found(heart: Heart, *, repair: bool = False, deep: bool = False) -> list[StateCheck]:
     """All findings; the check's last word must be its end."""
-    looking = Verification(heart.snapshots, heart.suspicion).verify(repair=repair, deep=deep)
+    looking = Verification(heart.snapshots, heart.suspicion, heart.settled).verify(
+        repair=repair, deep=deep
+    )
     checks = [check async for check in looking]
     assert checks[-1].checked == checks[-1].total
     assert checks[-1].problem is None
@@ -157,9 +159,9 @@ def test_the_progress_of_a_long_check_is_told(
                 await built(heart, step)
             checks = [
                 check
-                async for check in Verification(heart.snapshots, heart.suspicion).verify(
-                    repair=False
-                )
+                async for check in Verification(
+                    heart.snapshots, heart.suspicion, heart.settled
+                ).verify(repair=False)
             ]
             assert [(check.checked, check.total) for check in checks] == [(2, 5), (4, 5), (5, 5)]
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pgstrata.cache.settled import SettledCopies
 from pgstrata.domain.instance import Endpoint, Instance, Server
 from pgstrata.domain.state import State
 from pgstrata.errors import InvalidArgumentError, NotFoundError
 from pgstrata.registry.registry import Registry
 from pgstrata.runtime.memory import MemoryRuntime
+from pgstrata.statefs.memory import MemoryStateFS
 from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
 from pgstrata.system.turns import Turns
@@ -31,13 +33,17 @@ ENDPOINT = Endpoint(
 )
 
 
+def settled_of(store: MemoryStore) -> SettledCopies:
+    return SettledCopies(root=Path("/"), statefs=MemoryStateFS(MemoryDisk()), store=store)
+
+
 def test_a_state_is_listed_by_its_name_if_the_other_filters_match() -> None:
     async def listed(**filters: str) -> list[str]:
         store = MemoryStore()
         for state_id, name in (("a" * 64, "seeded"), ("b" * 64, "other"), ("c" * 64, None)):
             await store.add_state(replace(STATE, state_id=state_id, name=name))
         runtime = MemoryRuntime(MemoryDisk())
-        registry = Registry(store=store, runtime=runtime, turns=Turns())
+        registry = Registry(store=store, runtime=runtime, turns=Turns(), settled=settled_of(store))
         return [state.state_id[0] for state in await registry.states(**filters)]
 
     assert asyncio.run(listed(name="seeded")) == ["a"]
@@ -69,7 +75,7 @@ def find(ref: str) -> str:
                 )
             )
         runtime = MemoryRuntime(MemoryDisk())
-        registry = Registry(store=store, runtime=runtime, turns=Turns())
+        registry = Registry(store=store, runtime=runtime, turns=Turns(), settled=settled_of(store))
         return (await registry.find(ref)).instance_id
 
     return asyncio.run(found())

@@ -17,7 +17,9 @@ from tests.unit.prepare.heart import Heart, engine, run
 def test_a_name_is_active_expired_and_missing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
-            registry = Registry(store=heart.store, runtime=heart.runtime, turns=heart.turns)
+            registry = Registry(
+                store=heart.store, runtime=heart.runtime, turns=heart.turns, settled=heart.settled
+            )
             job = await heart.finish("a", instance_name="dev")
             assert job.result is not None
             active = await registry.name("dev")
@@ -39,7 +41,9 @@ def test_a_name_is_active_expired_and_missing(tmp_path: Path) -> None:
 def test_a_missing_name_is_given_to_another_instance(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
-            registry = Registry(store=heart.store, runtime=heart.runtime, turns=heart.turns)
+            registry = Registry(
+                store=heart.store, runtime=heart.runtime, turns=heart.turns, settled=heart.settled
+            )
             first = (await heart.finish("a", instance_name="dev")).result
             other = (await heart.finish("a")).result
             assert first is not None
@@ -59,7 +63,9 @@ def test_a_name_is_given_and_taken_away_when_nobody_changes_it_or_its_instance(
 ) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
-            registry = Registry(store=heart.store, runtime=heart.runtime, turns=heart.turns)
+            registry = Registry(
+                store=heart.store, runtime=heart.runtime, turns=heart.turns, settled=heart.settled
+            )
             result = (await heart.finish("a", instance_name="dev")).result
             assert result is not None
             changes: dict[str, Callable[[], Awaitable[object]]] = {

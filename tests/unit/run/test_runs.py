@@ -52,7 +52,9 @@ class Rig:
     @property
     def registry(self) -> Registry:
         heart = self.heart
-        return Registry(store=heart.store, runtime=heart.runtime, turns=heart.turns)
+        return Registry(
+            store=heart.store, runtime=heart.runtime, turns=heart.turns, settled=heart.settled
+        )
 
     async def told(self) -> tuple[str, str | None]:
         """What a list says of the instance: its status, and why it has no server."""

@@ -37,7 +37,8 @@ def run(context: Context, given: Given) -> int:
         return 0
     text = one_line(relative(why.reason.text, context.work_dir))
     if why.decision == "hit":
-        print(f"hit: state {short(why.matched_state_id or '')} is in the cache")
+        settled = ", and settled" if why.settled else ""
+        print(f"hit: state {short(why.matched_state_id or '')} is in the cache{settled}")
         return 0
     first = sum(task.cached for task in why.tasks) + 1
     number = next(

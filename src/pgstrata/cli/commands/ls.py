@@ -29,7 +29,8 @@ ABOUT = """
 Lists names and instances by default. States are shown as a tree, each below the one it was made
 from. DSNs are shown without their passwords, unless `--dsn` is given; JSON has them. In a terminal
 too narrow for all columns, some are left out: `--wide` shows them. `--long` shows whole ids, and
-images by their digests instead of PostgreSQL's version.
+images by their digests instead of PostgreSQL's version. SIZE of a state is what it takes alone, and
+after a `+` what its settled copy takes, which its instances are cloned from.
 
 STATUS of an instance: active, its server runs; expired, its time is up and it is about to be
 removed; orphaned, its server is gone, and in place of its DSN stands why and what to do. Of a name:

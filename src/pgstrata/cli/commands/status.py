@@ -99,9 +99,12 @@ def _counts(counts: "Counts") -> Iterator[str]:
 
 
 def _cache_lines(cache: "CacheStatus") -> Iterator[str]:
+    copies = cache.settled_count
     most = cache.effective_max_bytes
     part = f" ({cache.usage_bytes / most:.0%})" if most else ""
     yield f"states      {cache.state_count}, using {rounded(cache.usage_bytes)}"
+    if copies:
+        yield f"settled     {copies} of them; the copies use {rounded(cache.settled_bytes)} of that"
     yield f"limit       {rounded(most)}{part}{_from(cache)}"
     yield (
         f"            above {cache.high_watermark:.0%} of it, states are removed until "
@@ -132,10 +135,10 @@ def _count(count: int, what: str) -> str:
 
 def _eviction(last: "Eviction") -> Iterator[str]:
     when = last.trigger.replace("_", " ")
-    yield (
-        f"evicted     {_count(last.evicted_count, 'state')}, {rounded(last.freed_bytes)}, "
-        f"{age(last.completed_at)} ago, {when}"
-    )
+    what = _count(last.evicted_count, "state")
+    if last.settled_count:
+        what += f", {last.settled_count} settled {'copy' if last.settled_count == 1 else 'copies'}"
+    yield (f"evicted     {what}, {rounded(last.freed_bytes)}, {age(last.completed_at)} ago, {when}")
 
 
 COMMAND = Command(
