@@ -44,6 +44,7 @@ OWN_WORDS = {
     *("alias ls", "alias check", "alias create", "run", "cache verify", "config schema", "demo"),
     *("completion", "engine serve", "engine start", "engine stop", "engine status", "engine logs"),
     *("liquibase install", "postgres install", "postgres ls", "postgres rm"),
+    *("store create", "store resize", "store rm"),
 }
 """Commands that print JSON for which a look is enough, or none."""
 

@@ -68,11 +68,15 @@ BESIDE_PREPARES = frozenset(
         "store.pin",
         "store.remove_instance",
         "store.set_warm",
+        "store_image.mount",
+        "store_image.remove",
+        "store_image.resize",
+        "store_image.show",
     }
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
-undoing an instance, checking contents, a lost database, one that lets nobody in, settled copies,
-much history, a full disk, and what is said of warm servers."""
+undoing an instance, checking contents, a lost database, one that lets nobody in, settled copies, a
+store's own btrfs, much history, a full disk, and what is said of warm servers."""
 
 COME_BY_AT_TIMES = frozenset({"instance_note.waiting"})
 """A server is kept warm in the background, when there is time."""

@@ -50,6 +50,9 @@ COMMANDS: dict[str, Entry] = {
     "engine status": Entry("engine_status", "show whether it runs, and where"),
     "engine logs": Entry("engine_logs", "show its log"),
     "liquibase install": Entry("liquibase_install", "download Liquibase, which prepare:lb needs"),
+    "store create": Entry("store_create", "make a store on a btrfs of its own, as root"),
+    "store resize": Entry("store_resize", "make that larger or smaller"),
+    "store rm": Entry("store_rm", "remove it with all that is in it"),
     "postgres install": Entry("postgres_install", "download a PostgreSQL with all its extensions"),
     "postgres ls": Entry("postgres_ls", "list every PostgreSQL here, and those to download"),
     "postgres rm": Entry("postgres_rm", "remove one that was downloaded"),
@@ -57,7 +60,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("demo", "see it work: an example from plan to query, in a minute"),
 }
 
-GROUPS = ("alias", "cache", "config", "engine", "liquibase", "postgres")
+GROUPS = ("alias", "cache", "config", "engine", "liquibase", "postgres", "store")
 """First words of commands of two words."""
 
 

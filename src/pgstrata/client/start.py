@@ -51,6 +51,10 @@ def start(
     found. One that takes long is waited for as long as it does something, and the log told so.
     Raises ``UnreachableError``, with the engine's own output, if none answers in the end.
     """
+    # Otherwise it takes no part in what a command imports.
+    from pgstrata.statefs.store_image import StoreImage
+
+    StoreImage(store).attach()
     _make(store)
     log = store / LOG_FILE
     reserve = Reserve(store)

@@ -83,6 +83,12 @@ class StoreStatus(Model, frozen=True, kw_only=True):
     """Where an engine keeps everything."""
 
     path: Path
+    image: Path | None = None
+    """The file with a btrfs of its own, if it is on one."""
+    image_bytes: int | None = None
+    """How large that btrfs is."""
+    image_held_bytes: int | None = None
+    """What the file takes where it is."""
 
 
 class RuntimeStatus(Model, frozen=True, kw_only=True):
@@ -101,6 +107,8 @@ class SnapshotStatus(Model, frozen=True, kw_only=True):
     """Why this one and not a faster one, for people."""
     mounts: str
     """How the engine may mount, which overlay requires, or why it may not; for people."""
+    advice: str | None = None
+    """What would be better for this store, for people."""
 
 
 class SandboxStatus(Model, frozen=True, kw_only=True):

@@ -15,8 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+from msgspec.structs import replace
 
 from pgstrata.api.discovery import EngineFile
+from pgstrata.cache.capacity import Disk
 from pgstrata.cache.disk_full import disk_of
 from pgstrata.cache.eviction import Evictor
 from pgstrata.cache.in_use import InUse
@@ -26,7 +28,7 @@ from pgstrata.cache.trash import Trash
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.diff.comparing import Comparing
-from pgstrata.domain.listing import EngineIdentity, SnapshotStatus, StoreStatus
+from pgstrata.domain.listing import EngineIdentity, SnapshotStatus
 from pgstrata.engine import adoption, instance_notes
 from pgstrata.engine.configuration import EngineConfiguration
 from pgstrata.engine.instance_notes import NotingStore
@@ -66,6 +68,8 @@ from pgstrata.settings import Settings
 from pgstrata.sqlite.database import Database
 from pgstrata.sqlite.in_place import make_in_place
 from pgstrata.statefs import detect, layers
+from pgstrata.statefs.base import StateFS
+from pgstrata.statefs.store_image import host_free_bytes
 from pgstrata.system import orphans
 from pgstrata.system.reserve import Reserve
 from pgstrata.system.turns import Turns
@@ -112,7 +116,7 @@ async def assemble(
             removal=removal,
             in_use=in_use,
             settled=settled,
-            disk=partial(disk_of, root),
+            disk=partial(_disk_of_store, root),
         )
         snapshots = SnapshotOrchestrator(
             root=root,
@@ -323,9 +327,12 @@ async def assemble(
                         started_at=file.started_at,
                         endpoint=file.endpoint,
                     ),
-                    location=StoreStatus(path=root),
+                    location=root,
                     snapshots=SnapshotStatus(
-                        backend=detection.name, why=detection.why, mounts=mounts
+                        backend=detection.name,
+                        why=detection.why,
+                        mounts=mounts,
+                        advice=await _advice(root, statefs),
                     ),
                     sandbox=sandbox,
                     server_user=runtime.server_user,
@@ -337,6 +344,22 @@ async def assemble(
             ),
             coordinator,
         )
+
+
+def _disk_of_store(root: Path) -> Disk:
+    """The store's disk. One on an image can take no more than there is where the image is."""
+    disk, host = disk_of(root), host_free_bytes(root)
+    return disk if host is None else replace(disk, free_bytes=min(disk.free_bytes, host))
+
+
+async def _advice(root: Path, statefs: StateFS) -> str | None:
+    """What would make states smaller and faster here, for people."""
+    if not await statefs.copies_on_opening(root):
+        return None
+    return (
+        "an instance takes the whole of each file that it opens; as root, `pgstrata store create "
+        "DIR --size 50GB` makes a store on a btrfs of its own, where it takes what it writes"
+    )
 
 
 def _available_memory() -> int:

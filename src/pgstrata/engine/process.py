@@ -28,6 +28,7 @@ from pgstrata.engine.exposure import certificate, check_listening, on_loopback
 from pgstrata.engine.store_directory import hold_store
 from pgstrata.httpapi.app import create_app
 from pgstrata.statefs import detect
+from pgstrata.statefs.store_image import StoreImage
 from pgstrata.system import faults, open_files
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     open_files.raise_limit()
     faults.arm_from(os.environ)
+    StoreImage(store).attach()
     # Before any thread is started.
     mounts = detect.enter_namespace(store.absolute(), settings.snapshot.backend)
     logging.basicConfig(

@@ -15,6 +15,7 @@ from pgstrata.errors import (
     ServerError,
     StoreUnusableError,
 )
+from pgstrata.statefs.store_image import ENGINE_LOCK
 from pgstrata.system import faults, locks, subprocesses
 from pgstrata.system.descriptors import opened
 from pgstrata.system.reserve import Reserve
@@ -32,14 +33,14 @@ def hold_store(root: Path) -> Iterator[None]:
     """Create the store if necessary, and lock it against other engines."""
     try:
         make_passable(root)
-        lock = locks.try_lock(root / "engine.lock")
+        lock = locks.try_lock(root / ENGINE_LOCK)
     except OSError as error:
         raise StoreUnusableError(
             f"the store {root} cannot be used: {error.strerror}",
             remedy="choose a directory that you can write to: --store DIR or PGSTRATA_STORE",
         ) from error
     if lock is None:
-        holder = locks.read_holder(root / "engine.lock")
+        holder = locks.read_holder(root / ENGINE_LOCK)
         whose = "another engine" if holder is None else f"the engine with pid {holder}"
         raise StoreUnusableError(
             f"the store {root} is in use by {whose}",

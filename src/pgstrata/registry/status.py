@@ -1,5 +1,7 @@
 """The engine's health and status."""
 
+from pathlib import Path
+
 from pgstrata.domain.listing import (
     Counts,
     EngineIdentity,
@@ -13,6 +15,7 @@ from pgstrata.domain.listing import (
 from pgstrata.instances.pool import WarmPool
 from pgstrata.queue.base import Queue
 from pgstrata.runtime.base import Runtime
+from pgstrata.statefs.store_image import StoreImage
 from pgstrata.store.base import Store
 
 
@@ -23,7 +26,7 @@ class EngineInfo:
         self,
         *,
         identity: EngineIdentity,
-        location: StoreStatus,
+        location: Path,
         snapshots: SnapshotStatus,
         sandbox: SandboxStatus,
         server_user: str | None,
@@ -33,7 +36,7 @@ class EngineInfo:
         runtime: Runtime,
     ) -> None:
         self._identity = identity
-        self._location = location
+        self._image = StoreImage(location)
         self._snapshots = snapshots
         self._sandbox = sandbox
         self._server_user = server_user
@@ -56,7 +59,7 @@ class EngineInfo:
         jobs = await self._queue.counts()
         return EngineStatus(
             engine=self._identity,
-            store=self._location,
+            store=self._store_status(),
             runtime=RuntimeStatus(
                 server_user=self._server_user,
                 installations=await self._runtime.installations(),
@@ -71,4 +74,15 @@ class EngineInfo:
                 states=(await self._store.count_states()).states,
                 instances=await self._store.count_instances(),
             ),
+        )
+
+    def _store_status(self) -> StoreStatus:
+        image = self._image
+        if not image.exists:
+            return StoreStatus(path=image.store)
+        return StoreStatus(
+            path=image.store,
+            image=image.file,
+            image_bytes=image.size_bytes,
+            image_held_bytes=image.held_bytes,
         )

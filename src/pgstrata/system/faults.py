@@ -99,6 +99,10 @@ STEPS = frozenset(
         "store.set_warm",
         "store.replace_instance",
         "store.set_server",
+        "store_image.mount",
+        "store_image.remove",
+        "store_image.resize",
+        "store_image.show",
         "store.unbind_name",
     }
 )

@@ -57,8 +57,13 @@ def _lines(status: "EngineStatus", endpoint: str) -> Iterator[str]:
     yield f"engine      {about.version} at {about.endpoint or endpoint}"
     yield f"            pid {about.pid}, up {age(about.started_at)}"
     yield f"store       {status.store.path}"
+    if status.store.image is not None:
+        held, size = status.store.image_held_bytes, status.store.image_bytes
+        yield f"            a btrfs in {status.store.image}: {rounded(size)}, takes {rounded(held)}"
     yield f"snapshots   taken by {snapshots.backend}"
     yield from (f"            {reason}" for reason in snapshots.why.splitlines())
+    if snapshots.advice is not None:
+        yield f"            {snapshots.advice}"
     if snapshots.mounts is not None:
         yield f"mounts      {snapshots.mounts}"
     yield f"servers     run as {status.runtime.server_user or 'the user of the engine'}"
