@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import cached, cloning, liquibase, long, metadata, processes, scanning, warm
+from bench import cached, cloning, liquibase, long, metadata, processes, scanning, suites, warm
 from bench.engine import Engine, running_engine
 from bench.report import Row, show
 from pgstrata.system import environment
@@ -32,6 +32,7 @@ PARTS: Mapping[str, Part] = {
     "metadata": lambda _engine, _place, _rounds: metadata.measure(),
     "liquibase": lambda engine, _place, _rounds: liquibase.measure(engine),
     "long": lambda engine, _place, _rounds: long.measure(engine),
+    "pytest": lambda engine, place, _rounds: suites.measure(engine, place),
     "cloning": lambda _engine, _place, _rounds: cloning.measure(),
 }
 """Each is measured with an engine, a directory, and a number of rounds."""

@@ -5,6 +5,7 @@ where it is.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,11 +136,9 @@ def postgresql(
 
 
 def _given(request: pytest.FixtureRequest, **argument: Any) -> Any:
-    """What a factory was given, or else what the ini file says for pytest-postgresql."""
+    """What a factory was given, or else what pytest-postgresql is told, if it is there."""
     [(name, value)] = argument.items()
-    if value:
-        return value
-    try:
-        return request.config.getini(f"postgresql_{name}") or None
-    except ValueError:
-        return None  # it is not installed
+    known = f"postgresql_{name}"
+    with suppress(ValueError):
+        value = value or request.config.getoption(known) or request.config.getini(known)
+    return value or None
