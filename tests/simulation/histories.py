@@ -190,10 +190,11 @@ class History:
             self._change(instance.instance_id)
 
     def _change(self, instance_id: str) -> None:
-        self.story.add(f"change {instance_id}")
-        self.witness.changes[instance_id] += 1
         data = self.world.root / "instances" / instance_id / "data"
-        self.world.disk.write(data / "steps", CHANGED)
+        if self.world.disk.exists(data):
+            self.story.add(f"change {instance_id}")
+            self.witness.changes[instance_id] += 1
+            self.world.disk.write(data / "steps", CHANGED)
 
     async def _reset(self) -> None:
         if (instance := self._one_instance()) is not None:

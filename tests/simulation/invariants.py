@@ -166,6 +166,9 @@ class Witness:
             wanted = self._trees_go > 0 or instance_id in self.may_go or has_expired(gone, now)
             wanted |= gone.name is not None and gone.name in {one.name for one in instances}
             wanted |= gone.job_id in self.disturbed | self.cancelled | self.deleted
+            its_job = self._jobs.get(gone.job_id or "")
+            # An engine that stops undoes what it has told nobody of.
+            wanted |= its_job is not None and not its_job.status.terminal
             assert wanted, f"instance {instance_id} is lost"
             self.may_go.add(instance_id)
         for instance_id, instance in present.items():
@@ -198,7 +201,8 @@ class Witness:
         self.failed = True
         self.befall_all()
         world = self.world
-        self.dead_servers |= {one.handle for one in world.runtime.running}
+        for servers in (world.runtime.running, [one.server for one in self._instances.values()]):
+            self.dead_servers |= {one.handle for one in servers}
         self._before = {job.job_id: job for job in world.at_once(world.queue.jobs())}
 
     def look_after_outage(self) -> None:
