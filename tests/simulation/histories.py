@@ -346,7 +346,8 @@ class History:
             # What could not be tidied up is left to the next engine.
             await self.world.stop_engine()
             await self.world.restart()
-        await asyncio.sleep(45)
+        # No lease ends from then on, so that nothing is being removed while all is looked at.
+        await asyncio.sleep(75)
         await self.world.pool.join()
         await self.world.trash.join()
         self.witness.look_at_rest()

@@ -125,6 +125,7 @@ class Witness:
             "step_failed": "fail" in recipe,
             "timeout": "hang" in recipe,
             "conflict": job.request.instance_name is not None or job.request.start_from is not None,
+            "not_found": job.request.start_from in self.states_may_go,
             "cache_full_unreclaimable": self.cache_was_small,
             "cache_limit_too_small": self.cache_was_small,
         }.get(job.error.code, False)
@@ -201,8 +202,7 @@ class Witness:
         self.failed = True
         self.befall_all()
         world = self.world
-        for servers in (world.runtime.running, [one.server for one in self._instances.values()]):
-            self.dead_servers |= {one.handle for one in servers}
+        self.dead_servers |= {one.handle for one in world.runtime.running}
         self._before = {job.job_id: job for job in world.at_once(world.queue.jobs())}
 
     def look_after_outage(self) -> None:
@@ -213,7 +213,10 @@ class Witness:
             told = job.status.terminal or job_id in self.acknowledged
             assert not told or job_id in jobs, f"job {job_id} was lost with the power"
             assert not job.status.terminal or jobs[job_id] == job, f"job {job_id} has changed"
-        there = {one.instance_id for one in world.at_once(world.store.instances())}
+        instances = world.at_once(world.store.instances())
+        # A reset's new server may not be in the row any more.
+        self.dead_servers |= {one.server.handle for one in instances}
+        there = {one.instance_id for one in instances}
         for instance_id, instance in self._instances.items():
             its_job = self._before.get(instance.job_id or "")
             told = its_job is not None and its_job.result is not None
