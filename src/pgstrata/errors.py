@@ -358,6 +358,10 @@ class CacheFullUnreclaimableError(PgstrataError):
     exit_code = 1
 
 
+class DiskLowError(CacheFullUnreclaimableError):
+    """The same, and too little of the disk is free, which others may change."""
+
+
 class CacheLimitTooSmallError(PgstrataError):
     """The cache's limit is too small for the one state to be stored."""
 

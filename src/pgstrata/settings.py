@@ -249,8 +249,7 @@ class JobLimits(NamedTuple):
     room_timeout: Annotated[
         Seconds,
         Setting(
-            "how long a job that finds no room on the disk or in the cache waits for some; "
-            "0: it fails at once",
+            "how long a job that finds no room on the disk waits for some; 0: it fails at once",
             option="--room-timeout TIME",
         ),
     ] = Seconds(300)

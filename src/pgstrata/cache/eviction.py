@@ -28,6 +28,7 @@ from pgstrata.errors import (
     CacheFullUnreclaimableError,
     CacheLimitTooSmallError,
     ConflictError,
+    DiskLowError,
     PgstrataError,
 )
 from pgstrata.settings import CacheCapacity
@@ -132,7 +133,7 @@ class Evictor:
         left = fill.after_freeing(freed)
         over = left.usage_bytes + needed_bytes > left.bounds.max_bytes
         if over or left.disk.free_bytes < left.bounds.reserve_bytes:
-            raise self._full(left, needed_bytes, failure)
+            raise self._full(left, needed_bytes, failure, over=over)
 
     async def relieve(self, trigger: Trigger) -> None:
         """Remove states if there is pressure. Failures are only logged."""
@@ -294,7 +295,7 @@ class Evictor:
         )
 
     def _full(
-        self, left: _Fill, needed: int, failure: OSError | PgstrataError | None
+        self, left: _Fill, needed: int, failure: OSError | PgstrataError | None, *, over: bool
     ) -> PgstrataError:
         usage = (
             f"the cache takes {rounded(left.usage_bytes)} of {rounded(left.bounds.max_bytes)}, "
@@ -307,7 +308,8 @@ class Evictor:
                 remedy="check the store's disk (see pgstrata engine logs)",
             )
         wanted = f", {rounded(needed)} more are needed" if needed else ""
-        return CacheFullUnreclaimableError(
+        full = CacheFullUnreclaimableError if over else DiskLowError
+        return full(
             f"{usage}{wanted}, and no state can be evicted: all are in use, pinned or too young",
             remedy="remove instances (pgstrata rm), unpin states (pgstrata unpin), free space on "
             "the disk, or change the limits (cache.capacity); see pgstrata status --cache",

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from pgstrata.errors import CacheFullUnreclaimableError, DiskFullError
+from pgstrata.errors import DiskFullError, DiskLowError
 from pgstrata.prepare.executor import Executor
 from pgstrata.prepare.job_slots import JobSlots
 from pgstrata.runtime.base import LineSink
@@ -45,7 +45,7 @@ class Room:
         while True:
             try:
                 return await work()
-            except (CacheFullUnreclaimableError, DiskFullError) as error:
+            except (DiskFullError, DiskLowError) as error:
                 failure = error
             # What its earlier steps have left takes room as well.
             await self._executor.close_workspace(job_id)
@@ -63,7 +63,7 @@ class Room:
         self,
         job_id: str,
         state_id: str | None,
-        failure: CacheFullUnreclaimableError | DiskFullError,
+        failure: DiskFullError | DiskLowError,
         until: float,
         *,
         alone: bool,

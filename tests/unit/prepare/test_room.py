@@ -219,6 +219,20 @@ def test_a_job_that_no_room_is_made_for_fails_in_the_end(tmp_path: Path, patienc
     run(scenario())
 
 
+def test_a_job_that_a_full_cache_has_no_room_for_fails_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with cramped(tmp_path) as heart:
+            first = await heart.finish("a")
+            assert first.result is not None
+            heart.evictor.limits = CacheCapacity(max_bytes=Bytes(1))
+            job = await heart.finish("a", "b")
+            assert job.error is not None
+            assert job.error.code == "cache_full_unreclaimable"
+            assert await said_so(heart, job) == 0
+
+    run(scenario())
+
+
 def test_a_job_that_waits_for_room_can_be_cancelled_and_ends_with_its_time(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with cramped(tmp_path) as heart:
