@@ -449,8 +449,25 @@ class Replace(Build):
         assert rows_of({"result": instance}) == self.content
 
 
+class Warm(Build):
+    """No server is to wait for a state any more."""
+
+    def begin(self, environment: dict[str, str]) -> None:
+        super().begin(environment)
+        self.job_id = self.engine.submit(*self.recipe)
+        self.state_id = self.engine.ended(self.job_id)["result"]["state_id"]
+
+    def act(self) -> None:
+        answer = self.engine.ask("PUT", f"/v1/states/{self.state_id}/warm", {"count": 0})
+        assert answer["wanted"] == 0
+
+    def check(self) -> None:
+        super().check()
+        self.act()
+
+
 SCENARIOS: tuple[type[Scenario], ...] = (
-    *(Start, Stop, Reset, Replace),
+    *(Start, Stop, Reset, Replace, Warm),
     *(Snapshot, SnapshotStopped),
     *(Cold, Build, Cached, Cancel, Remove),
 )

@@ -67,7 +67,6 @@ BESIDE_PREPARES = frozenset(
         "store.record_eviction",
         "store.pin",
         "store.remove_instance",
-        "store.set_warm",
         "store_image.mount",
         "store_image.remove",
         "store_image.resize",
@@ -76,7 +75,7 @@ BESIDE_PREPARES = frozenset(
 )
 """Steps that no scenario here comes by: what an earlier version left, leases, pins, evictions,
 undoing an instance, checking contents, a lost database, one that lets nobody in, settled copies, a
-store's own btrfs, much history, a full disk, and what is said of warm servers."""
+store's own btrfs, much history, and a full disk."""
 
 COME_BY_AT_TIMES = frozenset({"instance_note.waiting"})
 """A server is kept warm in the background, when there is time."""
