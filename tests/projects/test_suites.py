@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
+_ENDS = ("passed", "failed", "failures", "error", "errors", "skipped")
+
 OWN_DATABASE = """
 import pytest
 
@@ -31,7 +33,7 @@ def database(pg, monkeypatch):
 OWN_SERVER = """
 from pgstrata.pytest.compat import factories
 
-postgresql_proc = factories.postgresql_proc(user="tester", password="one")
+postgresql_proc = factories.postgresql_proc(user="tester")
 postgresql = factories.postgresql("postgresql_proc")
 """
 
@@ -88,12 +90,13 @@ def passed(
         timeout=3600,
         check=False,
     )
-    counts = {
-        how: int(number)
-        for number, how in re.findall(r"(\d+) (passed|failed|errors?|skipped)\b", ended.stdout)
-    } | {how: int(number) for how, number in re.findall(r"(\w+)=(\d+)", ended.stdout[-400:])}
+    told = ended.stdout.rstrip().splitlines()
+    [last] = [line for line in told if re.search(r"\d+ passed|^OK|^FAILED \(", line)][-1:]
+    counts = {how: int(number) for number, how in re.findall(r"(\d+) (\w+)", last)}
+    counts |= {how: int(number) for how, number in re.findall(r"(\w[\w ]*)=(\d+)", last)}
     if (found := re.search(r"^Ran (\d+) tests", ended.stdout, re.MULTILINE)) is not None:
-        counts["passed"] = int(found[1]) - counts.get("errors", 0) - counts.get("failures", 0)
+        counts["passed"] = int(found[1]) - sum(counts.values())
+    counts = {how: number for how, number in counts.items() if how in _ENDS}
     assert "passed" in counts, ended.stdout[-5000:]
     print(directory.name, *command[-2:], counts)
     return counts["passed"], counts
@@ -130,7 +133,8 @@ def test_aiosql(shared: Shared, packages: Path) -> None:
         *("pytest-postgresql", "pytest-asyncio", "asyncpg", "pg8000", "psycopg2-binary"),
     )
     (suite / "conftest.py").write_text(OWN_SERVER)
-    words = (f"--confcutdir={suite}", "-m", "postgres", "tests")
+    # It asks for the password where psycopg does not tell.
+    words = (f"--confcutdir={suite}", "--postgresql-password=one", "-m", "postgres", "tests")
     count, counts = passed(shared, suite, *PYTEST, *words)
     assert count >= 80
     assert not {"failed", "error", "errors"} & counts.keys()

@@ -90,7 +90,7 @@ class PostgresContainer:
     def start(self) -> Self:
         """Have a server. Raises ``PgstrataError``."""
         lending = session()
-        recipe = server(_image(self.image), self.username, self.password).then(*self._scripts)
+        recipe = server(image_of(self.image), self.username, self.password).then(*self._scripts)
         if self.dbname != "postgres":
             recipe = recipe.then(database(self.dbname))
         settings = server_settings(self._command.removeprefix("postgres"))
@@ -141,7 +141,7 @@ class PostgresContainer:
         return found._replace(user=self.username, password=self.password, dbname=self.dbname)
 
 
-def _image(name: str) -> str | None:
+def image_of(name: str) -> str | None:
     """The image's name as pgstrata has it: the best PostgreSQL for ``latest``."""
     repository, _, tag = name.partition(":")
     if repository.removeprefix("docker.io/").removeprefix("library/") != "postgres":
