@@ -22,6 +22,7 @@ CHINOOK = Path(__file__).parents[2] / "shared" / "data" / "chinook.sql"
 _RIVALS = ("pytest-postgresql", "testing.postgresql")
 _MANY, _FEW = 200, 40
 _PAUSE = 0.1
+_TIMEOUT = 1800  # seconds
 
 _CONFTEST = """
 import json, os, time
@@ -67,7 +68,9 @@ def dsn():
 from pytest_postgresql import factories
 
 postgresql_proc = factories.postgresql_proc(
-    executable=os.environ["PROGRAMS"] + "/pg_ctl", load=[Path(__file__).with_name("chinook.sql")]
+    executable=os.environ["PROGRAMS"] + "/pg_ctl",
+    unixsocketdir="/tmp",
+    load=[Path(__file__).with_name("chinook.sql")],
 )
 postgresql = factories.postgresql("postgresql_proc")
 
@@ -199,6 +202,7 @@ def _run(
             cwd=project,
             check=True,
             stdout=subprocess.DEVNULL,
+            timeout=_TIMEOUT,
             env={
                 **environment,
                 "NUMBER": str(count),
