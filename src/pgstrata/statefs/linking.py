@@ -6,9 +6,10 @@ Every call blocks. Trees are given by open directories, as in ``walking``.
 import errno
 import os
 import secrets
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import PurePath
+from typing import NamedTuple
 
 from pgstrata.statefs.copying import copy_entry, copy_metadata
 from pgstrata.statefs.merging import Directory, Entry
@@ -35,6 +36,84 @@ def link_tree(directory: Directory, target: int) -> None:
         else:
             _link(entry, target)
     copy_metadata(directory.descriptor, target)
+
+
+Stamp = tuple[int, int, int, int]
+"""What tells whether a file was written to: its inode, size and times."""
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """A file's stamp, which does not tell of writes within a tick of the kernel's clock."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+class Copied(NamedTuple):
+    """A copy that was made earlier of the same tree."""
+
+    root: int
+    """The open directory with it."""
+    stamps: Mapping[str, Stamp]
+    """Of the files that it has copies of, by their paths."""
+
+
+class LiveCopy:
+    """A copy of a tree that others go on writing to, once it is made.
+
+    Files of the lower layer, which nobody writes to, are shared. Those of the upper one are copied,
+    unless they are as they were when an earlier copy was made: that one's are shared.
+    """
+
+    def __init__(self, target: int, earlier: Copied | None) -> None:
+        """``target``: an open, empty directory."""
+        self._target = target
+        self._earlier = earlier
+        self._copied: dict[int, str] = {}
+        """The path of each file with several links that was copied, by its inode."""
+        self.stamps: dict[str, Stamp] = {}
+        """Of all files that are not in the lower layer."""
+
+    def fill(self, directory: Directory) -> None:
+        """Copy everything."""
+        self._fill(directory, self._target, "")
+
+    def _fill(self, directory: Directory, target: int, prefix: str) -> None:
+        for entry in directory.entries():
+            path = prefix + entry.name
+            if entry.is_directory:
+                os.mkdir(entry.name, 0o700, dir_fd=target)
+                with (
+                    directory.enter(entry) as below,
+                    planted.open_directory(entry.name, target) as child,
+                ):
+                    self._fill(below, child, f"{path}/")
+            elif directory.is_in_upper(entry):
+                self._copy(entry, target, path)
+            else:
+                _link(entry, target)
+        copy_metadata(directory.descriptor, target)
+
+    def _copy(self, entry: Entry, target: int, path: str) -> None:
+        status = entry.status()
+        self.stamps[path] = stamp_of(status)
+        if self._is_copied(path):
+            assert self._earlier is not None
+            with suppress(OSError):  # it may have too many links, or be gone
+                os.link(
+                    path,
+                    entry.name,
+                    src_dir_fd=self._earlier.root,
+                    dst_dir_fd=target,
+                    follow_symlinks=False,
+                )
+                return
+        first = self._copied.setdefault(status.st_ino, path) if status.st_nlink > 1 else path
+        if first == path:
+            copy_entry(entry.name, entry.parent, entry.name, target)
+        else:
+            os.link(first, entry.name, src_dir_fd=self._target, dst_dir_fd=target)
+
+    def _is_copied(self, path: str) -> bool:
+        return self._earlier is not None and self._earlier.stamps.get(path) == self.stamps[path]
 
 
 def unshare(root: int, names: Sequence[str]) -> None:

@@ -61,6 +61,10 @@ class Directory:
         assert descriptor is not None
         return descriptor
 
+    def is_in_upper(self, entry: Entry) -> bool:
+        """Whether an entry of this directory is in the upper layer, which the mount writes to."""
+        return entry.parent == self._upper
+
     def entries(self) -> Iterator[Entry]:
         """All its entries, in no particular order."""
         hidden: set[str] = set()

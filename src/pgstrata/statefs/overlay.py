@@ -9,8 +9,11 @@ with the two that the kernel needs for the mount and the links that hold the pub
 """
 
 import os
-from contextlib import AbstractContextManager, suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pgstrata.statefs import copying, digests, extents, layers, linking, merging, mounts, trees
 from pgstrata.statefs.base import DATA, Usage
@@ -28,8 +31,20 @@ from pgstrata.statefs.directories import (
     write_marker,
 )
 from pgstrata.statefs.layers import PRIVATE, UPPER, WORK
+from pgstrata.statefs.linking import Copied, LiveCopy, Stamp, stamp_of
 from pgstrata.statefs.threads import in_thread
-from pgstrata.system import faults, planted
+from pgstrata.system import faults, planted, walking
+
+_TICK_NS = 20_000_000
+"""How far files' times may lag behind the clock: the kernel takes them from its last tick."""
+
+
+class _Snapshot(NamedTuple):
+    """The last snapshot of a clone."""
+
+    volume: Path
+    stamps: Mapping[str, Stamp]
+    """Of the clone's own files that have not been written to since, if they still have them."""
 
 
 class OverlayStateFS(DirectoryStateFS):
@@ -37,7 +52,13 @@ class OverlayStateFS(DirectoryStateFS):
 
     name = "overlay"
     shares_data = True
-    can_clone_live = False
+    can_clone_live = True
+    """Its own files are copied, and a server's descriptors of them stay what they are."""
+
+    def __init__(self, *, durable: bool = True) -> None:
+        super().__init__(durable=durable)
+        self._snapshots: dict[Path, _Snapshot] = {}
+        """By the clone that they were taken of."""
 
     async def copies_on_opening(self, area: Path) -> bool:
         # The kernel copies the file up, and shares its blocks where it can.
@@ -51,19 +72,72 @@ class OverlayStateFS(DirectoryStateFS):
             await in_one_step(lambda: _clone(source, volume), volume)
 
     async def snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
-        # A live workspace cannot share the files that it is being published as.
-        await self.publish(source, volume, marker)
+        if await in_thread(layers.is_holder, source):
+            await in_one_step(lambda: self._snapshot(source, volume, marker), volume)
+        else:
+            await super().snapshot(source, volume, marker)
+
+    def _snapshot(self, source: Path, volume: Path, marker: bytes) -> None:
+        refuse_existing(volume)
+        began = time.time_ns() - _TICK_NS
+        with self._whole(volume, marker) as data, self._earlier(source) as earlier:
+            copy = LiveCopy(data, earlier)
+            with faults.step("statefs.link"), _tree(source) as tree:
+                copy.fill(tree)
+        told = {path: stamp for path, stamp in copy.stamps.items() if max(stamp[2:]) < began}
+        self._snapshots[source] = _Snapshot(volume, told)
+        self._sync_name(volume)
+
+    @contextmanager
+    def _earlier(self, source: Path) -> Iterator[Copied | None]:
+        """The last snapshot of a clone, if it is still there."""
+        last = self._snapshots.get(source)
+        if last is None:
+            yield None
+            return
         try:
-            await self.clone(volume, source)
+            opened = planted.open_directory(last.volume / DATA)
+            root = opened.__enter__()
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            yield Copied(root, last.stamps)
+        finally:
+            opened.__exit__(None, None, None)
+
+    @contextmanager
+    def _whole(self, volume: Path, marker: bytes) -> Iterator[int]:
+        """The open data directory of a new volume, which is shown at the end of the block."""
+        hidden = hidden_sibling(volume)
+        try:
+            make_volume_directory(hidden)
+            (hidden / DATA).mkdir(0o700)
+            with planted.open_directory(hidden / DATA) as data:
+                yield data
+            links = digests.write(hidden, hidden / DATA)
+            layers.make_holdable(hidden, lambda: links)
+            write_marker(hidden, marker)
+            trees.sync_file_system(hidden)
+            move(hidden, volume)
         except BaseException:
-            await self.remove(volume)
+            trees.delete(hidden)
             raise
+
+    async def remove(self, volume: Path) -> None:
+        self._snapshots.pop(volume, None)
+        await super().remove(volume)
+
+    async def hide(self, volume: Path) -> Path | None:
+        self._snapshots.pop(volume, None)
+        return await super().hide(volume)
 
     async def attach(self, volume: Path) -> None:
         await in_thread(_attach, volume)
 
     async def usage(self, volume: Path, *, changed_since: float | None = None) -> Usage:
-        return await in_thread(_usage, volume)
+        last = self._snapshots.get(volume)
+        return await in_thread(_usage, volume, {} if last is None else last.stamps)
 
     async def _copy(self, source: Path, volume: Path) -> None:
         if await in_thread((source / DATA).is_dir):
@@ -79,24 +153,13 @@ class OverlayStateFS(DirectoryStateFS):
             _make_holdable(volume)
 
     def _publish_merged(self, building: Path, volume: Path, marker: bytes) -> None:
-        hidden = hidden_sibling(volume)
-        try:
-            make_volume_directory(hidden)
-            (hidden / DATA).mkdir(0o700)
-            with (
-                faults.step("statefs.link"),
-                _tree(building) as tree,
-                planted.open_directory(hidden / DATA) as data,
-            ):
-                linking.link_tree(tree, data)
-            links = digests.write(hidden, hidden / DATA)
-            layers.make_holdable(hidden, lambda: links)
-            write_marker(hidden, marker)
-            trees.sync_file_system(hidden)
-            move(hidden, volume)
-        except BaseException:
-            trees.delete(hidden)
-            raise
+        with (
+            self._whole(volume, marker) as data,
+            faults.step("statefs.link"),
+            _tree(building) as tree,
+        ):
+            linking.link_tree(tree, data)
+        self._snapshots.pop(building, None)
         self._sync_name(volume)
         hide_and_delete(building)
 
@@ -155,11 +218,17 @@ def _attach(volume: Path) -> None:
     _mount(volume, source / DATA)
 
 
-def _usage(volume: Path) -> Usage:
+def _usage(volume: Path, copied: Mapping[str, Stamp]) -> Usage:
+    """``copied``: files that the last snapshot has copies of, if they are as they were."""
     with _tree(volume) as tree:
         everything = merging.allocated_bytes(tree)
     own = volume / DATA if layers.held_by(volume) is None else volume / PRIVATE / UPPER
-    exclusive = min(trees.unlinked_bytes(own), everything)
+    known = sum(
+        walking.allocated(found.status)
+        for found in (walking.everything_in(own) if copied else ())
+        if copied.get(found.path) == stamp_of(found.status)
+    )
+    exclusive = max(min(trees.unlinked_bytes(own), everything) - known, 0)
     return Usage(exclusive_bytes=exclusive, shared_bytes=everything - exclusive)
 
 
