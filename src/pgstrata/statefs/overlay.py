@@ -84,7 +84,7 @@ class OverlayStateFS(DirectoryStateFS):
             copy = LiveCopy(data, earlier)
             with faults.step("statefs.link"), _tree(source) as tree:
                 copy.fill(tree)
-        told = {path: stamp for path, stamp in copy.stamps.items() if max(stamp[2:]) < began}
+        told = {path: stamp for path, stamp in copy.stamps.items() if _is_telling(stamp, began)}
         self._snapshots[source] = _Snapshot(volume, told)
         self._sync_name(volume)
 
@@ -162,6 +162,15 @@ class OverlayStateFS(DirectoryStateFS):
         self._snapshots.pop(building, None)
         self._sync_name(volume)
         hide_and_delete(building)
+
+
+def _is_telling(stamp: Stamp, began: int) -> bool:
+    """Whether a file that is written to from now on will have another stamp.
+
+    ``began``: nanoseconds since the epoch, before which times differ from later ones. Some file
+    systems have whole seconds only.
+    """
+    return max(stamp[2:]) < began and stamp[-1] % 1_000_000_000 != 0
 
 
 def _clone(source: Path, volume: Path) -> None:
