@@ -68,6 +68,53 @@ def restart_machine(area: Path) -> None:
         subprocess.run(["umount", mount], check=True)
 
 
+def test_what_is_written_by_an_open_descriptor_is_in_the_next_snapshot_alone(area: Path) -> None:
+    async def scenario() -> None:
+        statefs, clone = OverlayStateFS(), area / "clone"
+        await statefs.clone(source, clone)
+        with (clone / DATA / "file").open("r+b", buffering=0) as open_file:
+            for number, content in enumerate((b"first", b"other", b"third")):
+                open_file.seek(0)
+                open_file.write(content)
+                await statefs.snapshot(clone, area / str(number), MARKER)
+        contents = [(area / str(number) / DATA / "file").read_bytes() for number in range(3)]
+        assert contents == [b"firstnal", b"othernal", b"thirdnal"]
+        assert (source / DATA / "file").read_bytes() == b"original"
+        await statefs.remove(clone)
+
+    source = publish(OverlayStateFS(), area / "source")
+    asyncio.run(scenario())
+
+
+def test_snapshots_share_what_was_not_written_to_in_between(area: Path) -> None:
+    async def scenario() -> None:
+        statefs, clone = OverlayStateFS(), area / "clone"
+        await statefs.clone(source, clone)
+        (clone / DATA / "large").write_bytes(os.urandom(MIB))
+        places = [area / str(number) / DATA / "large" for number in range(1000)]
+        await statefs.snapshot(clone, area / "0", MARKER)
+        for number in range(1, 1000):
+            await statefs.snapshot(clone, area / str(number), MARKER)
+            # At first it may still be written to within the tick of the clock that its times show.
+            if places[number].samefile(places[number - 1]):
+                break
+        assert places[number].samefile(places[number - 1])
+        assert not places[number].samefile(clone / DATA / "large")
+        assert (await statefs.usage(clone)).exclusive_bytes < MIB
+        (clone / DATA / "large").write_bytes(os.urandom(MIB))
+        assert (await statefs.usage(clone)).exclusive_bytes >= MIB
+
+        # Without the earlier one there is nothing to share.
+        await statefs.remove(area / str(number))
+        await statefs.snapshot(clone, area / "last", MARKER)
+        assert (area / "last" / DATA / "large").stat().st_nlink == 1
+        for each in (clone, area / "last", *(area / str(n) for n in range(number))):
+            await statefs.remove(each)
+
+    source = publish(OverlayStateFS(), area / "source")
+    asyncio.run(scenario())
+
+
 def test_a_chain_of_two_hundred_states_can_be_cloned_at_its_end(area: Path) -> None:
     async def scenario() -> None:
         statefs, clone = OverlayStateFS(), area / "clone"
