@@ -229,3 +229,14 @@ def test_who_is_not_root_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(StoreUnusableError, match="only root"):
         StoreImage(tmp_path / "store").attach()
     assert left(tmp_path) == ["store.btrfs"]
+
+
+def test_what_cannot_be_looked_at_is_no_image(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        assert not StoreImage(closed / "store").attach()
+    finally:
+        closed.chmod(0o700)
+    assert not StoreImage(tmp_path / ("x" * 255)).attach()
+    assert not StoreImage(Path("/")).attach()

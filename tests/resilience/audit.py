@@ -128,7 +128,9 @@ def _all_names(directory: Path) -> set[str]:
 
 
 def _hidden(store: Path) -> Iterator[str]:
-    areas = (store / area for area in ("", "bases", "building", "instances", "states", "work"))
+    areas = (
+        store / area for area in ("", "bases", "building", "instances", "settled", "states", "work")
+    )
     for area in (*areas, socket_dir_for(store)):
         with suppress(FileNotFoundError):
             for name in sorted(_all_names(area)):
@@ -161,7 +163,7 @@ def _subvolumes(store: Path) -> Iterator[str]:
             parts = path.relative_to(store).parts
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == SUBVOLUME_INODE and (
-                    len(parts) != 3 or parts[0] not in ("bases", "states", "instances")
+                    len(parts) != 3 or parts[0] not in ("bases", "states", "settled", "instances")
                 ):
                     yield f"{path.relative_to(store)} is a subvolume"
         if len(Path(directory).relative_to(store).parts) >= 2:

@@ -53,12 +53,12 @@ class StoreImage:
 
     def __init__(self, store: Path) -> None:
         self.store = Path(os.path.abspath(store))  # noqa: PTH100 - links are part of its name
-        self.file = self.store.with_name(self.store.name + _SUFFIX)
+        self.file = Path(f"{self.store}{_SUFFIX}")
 
     @property
     def exists(self) -> bool:
         """Whether the store is on such an image, mounted or not."""
-        return self.file.is_file()
+        return os.path.isfile(self.file)  # noqa: PTH113 - what cannot be looked at is none
 
     @property
     def is_mounted(self) -> bool:
@@ -184,7 +184,7 @@ class StoreImage:
 
     @property
     def _draft(self) -> Path:
-        return self.store.with_name(self.store.name + _DRAFT)
+        return Path(f"{self.store}{_DRAFT}")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
