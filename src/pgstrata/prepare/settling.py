@@ -77,6 +77,8 @@ class Settling(Background):
         self._limits = limits
         self._asked: dict[str, None] = {}
         """The states that were asked for and not looked at yet, in order."""
+        self._small: set[str] = set()
+        """States that are not worth it, so that their next instance costs no look at them."""
         self._given_up: set[tuple[str, str]] = set()
         """The states that cannot be settled, by their ids and when they were made."""
         self._current: tuple[str, asyncio.Task[None]] | None = None
@@ -90,6 +92,7 @@ class Settling(Background):
         """Settle by these settings from now on."""
         self._wanted = wanted
         self._settled.handed_out = wanted.settle != "off"
+        self._small.clear()
         self._wake()
 
     async def join(self) -> None:
@@ -112,7 +115,8 @@ class Settling(Background):
             await self._woken.wait()
 
     def _ask(self, state_id: str) -> None:
-        if self._wanted.settle != "off" and self._settled.of(state_id) is None:
+        settled = self._settled.of(state_id) is not None
+        if self._wanted.settle != "off" and not settled and state_id not in self._small:
             self._asked[state_id] = None
             self._wake()
 
@@ -122,6 +126,7 @@ class Settling(Background):
 
     def _leave(self, state_ids: Iterable[str]) -> None:
         """Be in nobody's way who removes states."""
+        self._small.difference_update(state_ids)
         if self._current is not None and self._current[0] in state_ids:
             self._current[1].cancel()
 
@@ -146,7 +151,10 @@ class Settling(Background):
         if self._settled.of(state.state_id) or _known_as(state) in self._given_up:
             return False
         if self._wanted.settle == "auto":
-            if size < LEAST_BYTES or (state.use_count or 0) < LEAST_USES:
+            if size < LEAST_BYTES:
+                self._small.add(state.state_id)
+                return False
+            if (state.use_count or 0) < LEAST_USES:
                 return False
             if await self._fs.copies_on_opening(self._settled.area):
                 return False  # its clones take as much space either way
