@@ -25,7 +25,7 @@ select coalesce(sum(seq_scan), 0), coalesce(sum(n_tup_ins), 0) from pg_stat_user
 def keeping_warm(pgstrata: Terminal) -> Terminal:
     """A shell whose engine keeps servers warm, however little memory there is."""
     del pgstrata.environment["PGSTRATA_POOL_MAX"]
-    pgstrata.environment["PGSTRATA_POOL_MIN_FREE_MEMORY"] = "0"
+    pgstrata.environment["PGSTRATA_POOL_MINFREEMEMORY"] = "0"
     return pgstrata
 
 
