@@ -293,6 +293,16 @@ def test_a_setting_changed_by_one_step_holds_in_the_next_cached_or_not(pgstrata:
     assert rows(pgstrata.prepare(*change, *again), "select * from later") == [("9MB",)]
 
 
+def test_what_a_step_draws_from_a_sequence_is_the_same_cached_or_not(pgstrata: Terminal) -> None:
+    before = ("-c", "create table t (n serial, x int)", "-c", "insert into t (x) values (7)")
+    pgstrata.prepare(*before, "-c", "insert into t (x) values (8)")
+    for last in ("insert into t (x) values (9), (10)", "table t"):
+        with psycopg.connect(pgstrata.prepare(*before, "-c", last)) as client:
+            client.execute("insert into t (x) values (11)")
+            drawn = client.execute("select n from t order by n").fetchall()
+        assert drawn == [(n,) for n in range(1, len(drawn) + 1)]
+
+
 def test_states_between_steps_are_whole_while_a_server_writes(pgstrata: Terminal) -> None:
     fill = "insert into t select generate_series(1, 20000), md5(random()::text)"
     steps = ["-c", "create table t (a int, b text)", *["-c", fill, "-c", "checkpoint"] * 3]

@@ -104,6 +104,16 @@ def test_a_changeset_more_builds_one_step(shell: Terminal) -> None:
     assert [line.split()[1] for line in said.splitlines()[:3]] == ["cached", "cached", "built"]
 
 
+def test_what_a_changeset_draws_from_a_sequence_is_the_same_cached_or_not(shell: Terminal) -> None:
+    before = (one(1, "create table t (n serial, x int)"), one(2, "insert into t (x) values (7)"))
+    for x in (8, 9):
+        last = one(3, f"insert into t (x) values ({x})")
+        shell.write("a.xml", changelogs.xml(*before, last))
+        dsn, _said = prepare(shell, *UPDATE)
+        with psycopg.connect(dsn) as client:
+            assert client.execute("table t").fetchall() == [(1, 7), (2, x)]
+
+
 def test_tasks_and_logs_tell_the_changeset(shell: Terminal) -> None:
     shell.write("a.xml", changelogs.xml(one(1), one(2)))
     ended = shell("-v", "prepare:lb", "--", *UPDATE)

@@ -25,6 +25,8 @@ USABLE = {
         "create function evil.pg_control_checkpoint() returns int language sql as 'select 1/0'",
         "alter role all set search_path = evil, pg_catalog",
     ),
+    # A checkpoint writes it anew.
+    "another control file": ("copy (select 'nothing') to '{data}/global/pg_control'",),
 }
 """What is done, statement by statement, and does not keep a state from being used."""
 
@@ -33,7 +35,6 @@ UNUSABLE = {
         "alter system set shared_preload_libraries = 'nothing_like_it'",
     ),
     "no version": ("copy (select '' where false) to '{data}/PG_VERSION'",),
-    "another control file": ("copy (select 'nothing') to '{data}/global/pg_control'",),
 }
 
 

@@ -322,30 +322,6 @@ def test_what_one_changeset_leaves_for_another_makes_them_one_step(
     assert compare(runner, kind, rig, work, tmp_path, *words) == 2
 
 
-def test_the_query_that_closes_a_step_is_asked_in_a_session_like_a_new_one(
-    rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
-) -> None:
-    changelogs.write(
-        work,
-        {
-            "a.xml": changelogs.xml(
-                one(1), one(2, "set search_path = pg_catalog; set intervalstyle = iso_8601")
-            )
-        },
-    )
-    query = "select current_setting('intervalstyle') || ' ' || current_setting('search_path')"
-
-    async def scenario() -> list[str | None]:
-        async with rig.serving() as server:
-            steps = await kind.steps(request(work, "update", "--changelog-file=a.xml"), LOCAL)
-            return [
-                await kind.execute(step, LOCAL, server, rig.runtime, unheard, flush_query=query)
-                for step in steps
-            ]
-
-    assert runner.run(scenario()) == ['postgres "$user", public'] * 2
-
-
 def test_what_a_changeset_writes_into_the_history_is_read_before_the_next(
     rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:

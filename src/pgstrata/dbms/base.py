@@ -25,24 +25,11 @@ class Dbms(Protocol):
     async def start_settings(self, data_dir: Path) -> bytes:
         """The content of the files from which a server reads its settings when it starts."""
 
-    @property
-    def flush_query(self) -> str:
-        """The query that ``flush`` starts with, for a tool that has a session of a server open.
+    async def flush(self, server: Server) -> None:
+        """Write everything committed to the files, so that a copy has nothing to recover.
 
-        It writes out the log of everything committed before; its first value is text that only
-        ``flush`` understands.
-        """
-
-    async def flush(
-        self, server: Server, *, flushed: str | None = None, whole: bool = False
-    ) -> None:
-        """Write everything committed to the files, so that a copy recovers to it quickly.
-
-        ``whole``: so that a copy has nothing to recover. Sequences go on where they are only then,
-        since a server logs them some values ahead.
-
-        ``flushed``: the value that ``flush_query`` returned to a tool after the commits; None to
-        run the query here. Raises ``ServerError``.
+        Recovery would not change rows, but what is logged ahead: a sequence would go on some values
+        further. Raises ``ServerError``.
         """
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:

@@ -88,10 +88,6 @@ class MemoryDbms:
     async def start_settings(self, data_dir: Path) -> bytes:
         return self._disk.read(data_dir / SETTINGS_FILE) or b""
 
-    @property
-    def flush_query(self) -> str:
-        return "how much is logged?"
-
     def tool_environment(self, server: Server) -> dict[str, str]:
         return {}
 
@@ -118,9 +114,7 @@ class MemoryDbms:
             return False
         return True
 
-    async def flush(
-        self, server: Server, *, flushed: str | None = None, whole: bool = False
-    ) -> None:
+    async def flush(self, server: Server) -> None:
         self._check_it_answers(server)
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:

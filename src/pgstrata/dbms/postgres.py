@@ -35,19 +35,6 @@ catalogue, and the state, in the machine's byte order. It has started like this 
 _SHUT_DOWN = 1  # DB_SHUTDOWNED
 _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
 
-REPLAYED_BYTES = 256 << 10
-"""How much of its log a server that starts on a copy may have to replay."""
-
-_FLUSH_QUERY = """
-select pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), redo_lsn),
-       pg_catalog.pg_logical_emit_message(true, 'pgstrata', ''),
-       pg_catalog.set_config('synchronous_commit', 'on', true)
-from pg_catalog.pg_control_checkpoint()
-"""
-"""How many bytes were logged since the last checkpoint. The message in the log makes this a writing
-transaction, so its commit waits until it and everything before it is written: see
-RecordTransactionCommit in PostgreSQL's src/backend/access/transam/xact.c."""
-
 _RESET_SHARED = {
     13: "select pg_stat_reset_slru(null)",
     10: "select pg_stat_reset_shared('bgwriter'), pg_stat_reset_shared('archiver')",
@@ -117,20 +104,10 @@ class Postgres:
             raise _tampered_with(error) from error
         return b"".join(found)
 
-    @property
-    def flush_query(self) -> str:
-        return _FLUSH_QUERY
-
-    async def flush(
-        self, server: Server, *, flushed: str | None = None, whole: bool = False
-    ) -> None:
+    async def flush(self, server: Server) -> None:
         with faults.step("server.checkpoint"):
-            if flushed is not None and int(flushed) <= REPLAYED_BYTES:
-                return
             async with bare_connection(server) as connection:
-                unreplayed = await answer(server, connection, _FLUSH_QUERY)
-                if whole or int(unreplayed or 0) > REPLAYED_BYTES:
-                    await answer(server, connection, "checkpoint")
+                await answer(server, connection, "checkpoint")
 
     async def drop_replication_slots(self, server: Server, data_dir: Path) -> tuple[str, ...]:
         # There is rarely one, and reading the directory takes no connection.

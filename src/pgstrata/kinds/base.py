@@ -56,9 +56,7 @@ class RunnerSide(Protocol):
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
+    ) -> None:
         """Run the step against a running server of ``runtime``, with the kind's own tool.
 
         ``sources`` hold the step's inputs with the content of its digest (``Sources.hold``): a tool
@@ -66,10 +64,6 @@ class RunnerSide(Protocol):
         line as it comes. If cancelled, the tool is gone before this returns. Raises
         ``StepFailedError`` with the tool's own message if the step fails, ``ProgramError`` if the
         tool cannot be started.
-
-        ``flush_query`` is the dbms's query of that name, to be run after the step. A tool that
-        keeps its session runs it there, in a state like that of a new session, and returns its
-        first value; others return None.
         """
 
 

@@ -84,9 +84,7 @@ class MemoryRunner:
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
+    ) -> None:
         command = ToolCommand(
             tool="memory", args=step.args, work_dir=step.work_dir, stdin=step.stdin
         )
@@ -97,7 +95,7 @@ class MemoryRunner:
                 remedy=f"correct {step.title}",
                 details=ended.stderr_tail or None,
             )
-        return None
+        return
 
 
 def _scripts(request: PrepareRequest) -> tuple[str, ...]:

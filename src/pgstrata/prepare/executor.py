@@ -45,11 +45,6 @@ class StateOrder(Model, frozen=True, kw_only=True):
     settings: dict[str, str] = {}
     """The request's settings for its servers."""
 
-    @property
-    def keeps(self) -> bool:
-        """Whether the step's own state is to be kept."""
-        return self.target == self.task.output_state_id
-
 
 class Known(Model, frozen=True, kw_only=True):
     """What is there of a chain of states."""

@@ -202,7 +202,7 @@ class InstanceSnapshots:
         )
         if reason is None:
             try:
-                await self._dbms.flush(instance.server, whole=True)
+                await self._dbms.flush(instance.server)
             except ServerError as error:
                 return error.message
         return reason

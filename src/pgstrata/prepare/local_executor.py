@@ -51,8 +51,6 @@ class _Step(NamedTuple):
     """A step that was run and is not kept yet."""
 
     order: StateOrder
-    flushed: str | None
-    """What the dbms's ``flush_query`` returned to its tool."""
     failures: tuple[str, ...]
     """What failed in it, and it went on."""
 
@@ -192,20 +190,21 @@ class LocalExecutor:
                 if already_there:
                     await self.close_workspace(order.job_id)
                     return None
-            work, flushed = await self._run_or_undo(order, hear)
+            work = await self._run_or_undo(order, hear)
             if work.span is None:
                 work.span = _Span(order.target, building.pop_all(), [])
-            work.span.steps.append(_Step(order, flushed, tuple(failures)))
+            work.span.steps.append(_Step(order, tuple(failures)))
         return StepRun(failures=tuple(failures))
 
-    async def _run_or_undo(self, order: StateOrder, log: LineSink) -> tuple[_Work, str | None]:
+    async def _run_or_undo(self, order: StateOrder, log: LineSink) -> _Work:
         start = order.task.input
         try:
             async with self._undo_on_failure(order.job_id):
                 work = await self._work(order)
                 start = work.start
                 async with self._runtime.unchanged(order.image_id):
-                    return work, await self._run(order, work, log)
+                    await self._run(order, work, log)
+                    return work
         except (ServerError, StepFailedError) as error:
             if start.kind == "image":
                 await self._suspicion.of_base(start.id, order.initdb.own, error)
@@ -235,14 +234,13 @@ class LocalExecutor:
 
     async def _keep(self, work: _Work, server: Server, steps: list[_Step]) -> None:
         """Keep what the last of these steps has led to."""
-        order, flushed, _ = steps[-1]
+        order = steps[-1].order
         still_runs = await self._snapshots.take(
             work.workspace,
             _state_of(order, work.start, len(steps)),
             server,
             steps=[_record_of(step) for step in steps],
             last=order.last,
-            flushed=flushed,
         )
         steps.clear()
         if not still_runs:
@@ -295,9 +293,9 @@ class LocalExecutor:
         await self._instances.recover()
         await self._snapshots.recover()
 
-    async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
+    async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> None:
         try:
-            return await self._run_in(order, work, log)
+            await self._run_in(order, work, log)
         except PgstrataError as error:
             stopped = None if work.server is None else self._runtime.stopped_for(work.server)
             if stopped is None:
@@ -308,7 +306,7 @@ class LocalExecutor:
                 details=error.details,
             ) from error
 
-    async def _run_in(self, order: StateOrder, work: _Work, log: LineSink) -> str | None:
+    async def _run_in(self, order: StateOrder, work: _Work, log: LineSink) -> None:
         if not work.remarked and (remark := self._runtime.remark):
             await log(remark)
         work.remarked = True
@@ -328,13 +326,12 @@ class LocalExecutor:
             )
         witness = self._runtime.witness(work.server)
         try:
-            flushed = await self._kinds[order.step.kind].execute(
+            await self._kinds[order.step.kind].execute(
                 order.step,
                 self._sources(order.root),
                 work.server,
                 self._runtime,
                 log,
-                flush_query=None if order.last or not order.keeps else self._dbms.flush_query,
             )
         except StepInterruptedError as error:
             error.message += witness.memory
@@ -352,7 +349,6 @@ class LocalExecutor:
             raise
         for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):
             await log(f"replication slot {slot} was dropped: states do not keep them")
-        return flushed
 
     def _sources(self, root: Path) -> LocalSources:
         return self._tree if root == self._tree.local_root else LocalTree(root)

@@ -400,7 +400,6 @@ class SnapshotOrchestrator:
         *,
         last: bool,
         steps: Sequence[StepRecord] = (),
-        flushed: str | None = None,
     ) -> bool:
         """Keep the content of ``workspace`` as ``state``, whose build lease must be held.
 
@@ -408,12 +407,11 @@ class SnapshotOrchestrator:
         it while its files are cloned. Otherwise it is stopped cleanly, and the workspace itself
         becomes the state and, unless this was the ``last`` step, is cloned again from that.
         ``steps``: what the state was made from. Its ``size_bytes``, if it has any, are the least
-        that it holds alone. ``flushed``: what the dbms's ``flush_query``
-        returned to the step's tool, if the tool ran it. Raises ``StateUnusableError`` if the data
-        directory cannot be kept, and like ``Evictor.make_room``.
+        that it holds alone. Raises ``StateUnusableError`` if the data directory cannot be kept, and
+        like ``Evictor.make_room``.
         """
         with _the_steps_fault(state):
-            return await self._take(workspace, state, server, last, steps, flushed)
+            return await self._take(workspace, state, server, last, steps)
 
     async def _take(
         self,
@@ -422,7 +420,6 @@ class SnapshotOrchestrator:
         server: Server,
         last: bool,
         steps: Sequence[StepRecord],
-        flushed: str | None,
     ) -> bool:
         settings = await self._dbms.start_settings(workspace.data_dir)
         reason = reason_to_stop(
@@ -436,7 +433,7 @@ class SnapshotOrchestrator:
             ),
         )
         await self._dbms.check_snapshot(workspace.data_dir)
-        if reason is None and not await self._flush(server, flushed):
+        if reason is None and not await self._flush(server):
             reason = "it lets nobody in any more"
         if reason is not None:
             _log.debug("the server on %s is stopped: %s", workspace.directory, reason)
@@ -504,10 +501,10 @@ class SnapshotOrchestrator:
             await self._check_starts(workspace, state, settings)
         workspace.start_settings = settings
 
-    async def _flush(self, server: Server, flushed: str | None) -> bool:
+    async def _flush(self, server: Server) -> bool:
         """Flush a server that may stay up; whether it let us in."""
         try:
-            await self._dbms.flush(server, flushed=flushed)
+            await self._dbms.flush(server)
         except ServerError as error:
             _log.debug("%s", error.message)
             return False

@@ -639,12 +639,10 @@ class LenientRunner(MemoryRunner):
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
+    ) -> None:
         await line(f"{step.title} ran")
         await line(Failed(f"{step.title}:3: no such table"))
-        return None
+        return
 
 
 def test_what_failed_in_a_step_that_went_on_stays_with_its_state(tmp_path: Path) -> None:

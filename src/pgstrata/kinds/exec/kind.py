@@ -167,9 +167,7 @@ class ExecRunner:
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
+    ) -> None:
         call = msgspec.json.decode(step.args[0], type=_Call)
         if call.sealed:
             await asyncio.to_thread(_check_modes, step, call, sources.local_root)
@@ -185,7 +183,7 @@ class ExecRunner:
         if ended.exit_code != 0:
             said = "\n".join(last).strip() or ended.stderr_tail
             raise _failure(step, call, ended.exit_code, said)
-        return None
+        return
 
 
 class _Named(NamedTuple):

@@ -144,10 +144,6 @@ class Link:
                 caching=caching,
             )
 
-    def ask(self, query: str) -> str | None:
-        """The first value of a query, in a fresh session; None before a changeset has run."""
-        return None if self._begun is None else self._begun.lock.ask(query)
-
     def close(self) -> None:
         """Disconnect, and make Liquibase forget the database, which it keeps in singletons."""
         java = self._java
@@ -288,16 +284,12 @@ class _Lock:
                 raise LeftBehindError(what)
         return frozenset(left["temporary"])
 
-    def ask(self, query: str) -> str:
-        """The first value of a query."""
-        return _first_value(self._statement, query)
-
     def _state(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads(self.ask(_SESSION))
+        state: dict[str, Any] = json.loads(_first_value(self._statement, _SESSION))
         return state
 
     def _cached(self) -> dict[str, int | None]:
-        found: dict[str, int | None] = json.loads(self.ask(_CACHING))
+        found: dict[str, int | None] = json.loads(_first_value(self._statement, _CACHING))
         return found
 
     def _execute(self, *statements: str) -> None:

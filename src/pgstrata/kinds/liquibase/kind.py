@@ -166,13 +166,11 @@ class LiquibaseKind:
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
+    ) -> None:
         tool = None if step.tool is None else Path(step.tool)
         known = await self._installations.find(tool)
         async with self._installations.unchanged(known):
-            return await self._execute(step, known, sources, server, runtime, line, flush_query)
+            await self._execute(step, known, sources, server, runtime, line)
 
     async def _execute(
         self,
@@ -182,8 +180,7 @@ class LiquibaseKind:
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        flush_query: str | None,
-    ) -> str | None:
+    ) -> None:
         recipe = call.recipe_of_words(step.args)
         env = call.java_environment(step.env)
         if step.tool is not None:
@@ -192,11 +189,11 @@ class LiquibaseKind:
             ended = await run_by_lines(runtime, server, command, line)
             if ended.exit_code != 0:
                 raise forked.failure(step, ended)
-            return None
+            return
         context = Context(recipe, env, known.installation.identity)
         work_dir = local_path(sources.local_root, step.work_dir)
         environment = _environment(known, work_dir, env, trusted=step.uncacheable)
-        return await self._run(environment, context, sources, step, server, line, flush_query)
+        await self._run(environment, context, sources, step, server, line)
 
     async def _run(
         self,
@@ -206,8 +203,7 @@ class LiquibaseKind:
         step: Step,
         server: Server,
         line: LineSink,
-        flush_query: str | None,
-    ) -> str | None:
+    ) -> None:
         digest = None if step.uncacheable else step.digest
         reads = None if step.uncacheable else {PurePath(one.name) for one in step.inputs}
         root = sources.local_root
@@ -232,9 +228,7 @@ class LiquibaseKind:
                     if not session.is_linked(target):
                         async with _connecting(session, step, server):
                             await jvm.call(lambda _: session.connect(_key(step), target), line)
-                    flushed = await jvm.call(
-                        lambda _: session.run(_key(step), digest, reads, flush_query), line
-                    )
+                    await jvm.call(lambda _: session.run(_key(step), digest, reads), line)
                 finally:
                     jvm.led_nowhere()
         except JavaError as error:
@@ -253,7 +247,6 @@ class LiquibaseKind:
                 remedy="prepare again; if it happens again, look for what kills it",
                 details=str(error) or None,
             ) from None
-        return flushed
 
     async def _parsed_again(
         self, jvm: Jvm, context: Context, sources: LocalSources, line: LineSink

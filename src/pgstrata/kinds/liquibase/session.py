@@ -112,18 +112,11 @@ class Session:
         """Whether a changeset is the same as when its step got its digest."""
         return key in self._steps and (uncacheable or self._steps[key].digest == digest)
 
-    def run(
-        self,
-        key: Key | None,
-        digest: str | None,
-        reads: Set[PurePath] | None,
-        flush_query: str | None = None,
-    ) -> str | None:
+    def run(self, key: Key | None, digest: str | None, reads: Set[PurePath] | None) -> None:
         """Run a step's changesets against a server that it is connected to.
 
         Without a key, only create Liquibase's tables. ``digest`` is the step's and ``reads`` the
-        files that it may read; None allows any. Returns the first value of the ``flush_query``, if
-        there is one. Raises ``DriftError`` and ``LeftBehindError``.
+        files that it may read; None allows any. Raises ``DriftError`` and ``LeftBehindError``.
         """
         step = self._steps.get(key)
         if step is None or digest not in (None, step.digest):
@@ -136,7 +129,6 @@ class Session:
         self._link = None
         try:
             self._run_on(link, step)
-            flushed = None if flush_query is None else link.ask(flush_query)
         except BaseException:
             self._drop(link)
             raise
@@ -151,7 +143,6 @@ class Session:
                 "name the file in the changeset, as an attribute or parameter ending in File or "
                 "Path, so that its content counts",
             )
-        return flushed
 
     def close(self) -> None:
         """Disconnect from the server it ran on last."""

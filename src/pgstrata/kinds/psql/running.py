@@ -79,9 +79,7 @@ class PsqlRunner:
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
+    ) -> None:
         call = _Call(step, sources.local_root, server, runtime, line, Failures())
         async with AsyncExitStack() as stack:
             if step.args[0] == RESTORE:
@@ -102,7 +100,7 @@ class PsqlRunner:
             await line(f"{call.failures.count} failed, and the step went on (--on-error=continue):")
             for failed in call.failures.lines():
                 await line(failed)
-        return None
+        return
 
 
 class _Call(NamedTuple):

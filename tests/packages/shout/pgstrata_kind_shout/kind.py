@@ -98,9 +98,7 @@ class ShoutRunner:
         server: Server,
         runtime: Runtime,
         line: LineSink,
-        *,
-        flush_query: str | None = None,
-    ) -> str | None:
+    ) -> None:
         name, times, mark = step.args
         path = local_path(sources.local_root, PurePosixPath(name))
         command = ToolCommand(
@@ -119,7 +117,7 @@ class ShoutRunner:
                 remedy=f"correct {name}, and prepare again",
                 details=ended.stderr_tail or None,
             )
-        return None
+        return
 
 
 def _lines(file: BinaryIO) -> tuple[str, ...]:
