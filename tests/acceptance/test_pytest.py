@@ -227,7 +227,7 @@ def test_each(pg, number, pgstrata_recipe):
     counts, printed = run(project, "-n", "2")
     assert counts == {"passed": 5, "failed": 1}, printed
     assert len(re.findall(r"state [0-9a-f]{12}: miss", printed)) == 1
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not nothing_is_left(project):
         assert time.monotonic() < deadline
 

@@ -15,7 +15,6 @@ from pgstrata.client.recipes import Recipe
 from pgstrata.client.recipes import state as of_state
 from pgstrata.client.synchronous import Client
 from pgstrata.domain.plan import StateExecuteTask
-from pgstrata.domain.run import LEASE_SECONDS
 from pgstrata.domain.state import State
 from pgstrata.errors import PgstrataError
 from pgstrata.testing.pg import Lease, Pg
@@ -25,6 +24,8 @@ KEPT_SECONDS = 86400
 _LINGERING_SECONDS = 1.0
 """How long after it was closed a session may still be seen."""
 _LOOK_SECONDS = 0.01
+_UNHELD_SECONDS = 30
+"""How long a database lives that was made ready for us when we are gone before we hold it."""
 _MOST_READY = 2
 """How many databases are ready for tests to come; a test may ask for two kinds of them."""
 
@@ -188,7 +189,7 @@ class Session:
     def _lease(self, wanted: _Wanted) -> Lease:
         recipe = of_state(wanted.state_id)
         request = msgspec.structs.replace(recipe.request, settings=dict(wanted.settings))
-        made = self.client.prepare(Recipe(request), ttl=LEASE_SECONDS)
+        made = self.client.prepare(Recipe(request), ttl=_UNHELD_SECONDS)
         held = self.client.instances.hold(made.id)
         # From now on the instance goes with us, however we go.
         next(held)
