@@ -15,7 +15,7 @@ from statistics import median
 import psutil
 import psycopg
 
-from bench.engine import PASSWORD, QUERY, Engine, answer
+from bench.engine import PASSWORD, QUERY, Engine, answer, postgres_home
 from bench.report import Row
 from pgstrata.runtime.native import NativeRuntime
 from pgstrata.settings import THROW_AWAY_SETTINGS
@@ -98,6 +98,7 @@ async def _cpu_of_parts(
         run_dir=engine.store.parent / "run",
         server_user=None,
         server_settings=THROW_AWAY_SETTINGS,
+        postgres_home=postgres_home(),
     )
     await runtime.resolve(image_id)
     cloning = starting = 0.0

@@ -31,6 +31,15 @@ insert into orders select n, 1 + n % 2000, n * 1.5 from generate_series(1, 10000
 QUERY = "select count(*) from customer"
 
 
+_HOME = "PGSTRATA_POSTGRES_HOME"
+
+
+def postgres_home() -> Path | None:
+    """Where `pgstrata postgres install` has put what is measured, if that is said."""
+    home = os.environ.get(_HOME)
+    return None if home is None else Path(home)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """An engine that answers, and how to reach it."""
@@ -120,7 +129,7 @@ def running_engine(store: Path) -> Iterator[Engine]:
         "PGSTRATA_STORE": str(store),
         "PGSTRATA_LIQUIBASE_HOME": str(liquibase_home()),
         "PATH": "/usr/bin:/bin",
-        **{name: value for name, value in os.environ.items() if name == "PGSTRATA_POSTGRES_HOME"},
+        **({} if (home := postgres_home()) is None else {_HOME: str(home)}),
     }
     subprocess.run([*pgstrata, "engine", "start"], check=True, env=environment, capture_output=True)
     try:
