@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from io import TextIOWrapper
 from itertools import dropwhile, pairwise
@@ -21,7 +21,7 @@ from pgstrata.cli.command import (
     name_of,
 )
 from pgstrata.cli.near import command_hint, misplaced, option_hint
-from pgstrata.cli.options import HELP, Given, help_before, parse
+from pgstrata.cli.options import HELP, Given, help_before, one_of, parse
 from pgstrata.cli.overview import OPTIONS, group_help, options_anywhere, overview
 from pgstrata.cli.report import abandon, report, report_detached
 from pgstrata.config.load import load
@@ -29,6 +29,8 @@ from pgstrata.errors import InvalidArgumentError, PgstrataError
 from pgstrata.system import environment
 
 USAGE = 2
+
+_output: Callable[[str], Output] = one_of("human", "json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -178,14 +180,6 @@ def _context(given: Given, own: Given, command: Command, resources: ExitStack) -
         work_dir=work_dir,
         resources=resources,
     )
-
-
-def _output(text: str) -> Output:
-    if text == "json":
-        return "json"
-    if text == "human":
-        return "human"
-    raise ValueError(f'"{text}" is neither human nor json')
 
 
 def _stop_eval(words: Sequence[str], *, as_json: bool) -> None:

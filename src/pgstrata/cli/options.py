@@ -33,6 +33,19 @@ def help_before(words: Sequence[str]) -> Option:
     return HELP if list(words) == ["-h"] else Option(("--help",), HELP.about)
 
 
+def one_of(*choices: T) -> Callable[[str], T]:
+    """What reads one of these words. It raises ``ValueError`` for any other."""
+    *others, last = choices
+
+    def read(text: str) -> T:
+        for choice in choices:
+            if text == choice:
+                return choice
+        raise ValueError(f'"{text}" is neither {", ".join(map(str, others))} nor {last}')
+
+    return read
+
+
 class Given(NamedTuple):
     """The arguments given: options in their order, and other words."""
 

@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pgstrata.cli import standard_input
 from pgstrata.cli.command import Context
 from pgstrata.cli.models import import_msgspec
-from pgstrata.cli.options import Given, setting_option
+from pgstrata.cli.options import Given, one_of, setting_option
 from pgstrata.config.keys import OWN, read
 from pgstrata.domain.durations import parse_positive
 from pgstrata.errors import BodyTooLargeError, InvalidArgumentError, InvalidNameError
@@ -19,7 +19,12 @@ from pgstrata.system import environment
 if TYPE_CHECKING:
     from pgstrata.config.model import InitdbSettings
     from pgstrata.domain.initdb import Initdb
-    from pgstrata.domain.request import PrepareRequest
+    from pgstrata.domain.plan import OnError, States
+    from pgstrata.domain.request import PrepareRequest, Uncacheable
+
+_on_error: "Callable[[str], OnError]" = one_of("stop", "continue")
+_states: "Callable[[str], States]" = one_of("auto", "all", "tags")
+_uncacheable: "Callable[[str], Uncacheable]" = one_of("refuse", "run")
 
 _INITDB = ("locale", "localeProvider", "encoding")
 
@@ -167,29 +172,3 @@ def _standard_input() -> str:
             f"standard input is not UTF-8: byte {error.start} is 0x{given[error.start]:02x}",
             remedy="convert it first, for instance with iconv -t UTF-8",
         ) from error
-
-
-def _on_error(text: str) -> Literal["stop", "continue"]:
-    if text == "stop":
-        return "stop"
-    if text == "continue":
-        return "continue"
-    raise ValueError(f'"{text}" is neither stop nor continue')
-
-
-def _states(text: str) -> Literal["auto", "all", "tags"]:
-    if text == "auto":
-        return "auto"
-    if text == "all":
-        return "all"
-    if text == "tags":
-        return "tags"
-    raise ValueError(f'"{text}" is neither auto, all nor tags')
-
-
-def _uncacheable(text: str) -> Literal["refuse", "run"]:
-    if text == "refuse":
-        return "refuse"
-    if text == "run":
-        return "run"
-    raise ValueError(f'"{text}" is neither refuse nor run')
