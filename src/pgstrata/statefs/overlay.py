@@ -11,7 +11,7 @@ with the two that the kernel needs for the mount and the links that hold the pub
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,20 +91,13 @@ class OverlayStateFS(DirectoryStateFS):
     @contextmanager
     def _earlier(self, source: Path) -> Iterator[Copied | None]:
         """The last snapshot of a clone, if it is still there."""
-        last = self._snapshots.get(source)
-        if last is None:
-            yield None
-            return
-        try:
-            opened = planted.open_directory(last.volume / DATA)
-            root = opened.__enter__()
-        except FileNotFoundError:
-            yield None
-            return
-        try:
-            yield Copied(root, last.stamps)
-        finally:
-            opened.__exit__(None, None, None)
+        last, copied = self._snapshots.get(source), None
+        with ExitStack() as opened:
+            if last is not None:
+                with suppress(FileNotFoundError):
+                    root = opened.enter_context(planted.open_directory(last.volume / DATA))
+                    copied = Copied(root, last.stamps)
+            yield copied
 
     @contextmanager
     def _whole(self, volume: Path, marker: bytes) -> Iterator[int]:
