@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from pgstrata.domain.sizes import rounded
 from pgstrata.errors import ConflictError, NotFoundError, ProgramError, StoreUnusableError
-from pgstrata.system import faults, locks, subprocesses
+from pgstrata.system import faults, locks, subprocesses, walking
 from pgstrata.system.capabilities import lacking
 from pgstrata.system.descriptors import opened
 
@@ -69,7 +69,7 @@ class StoreImage:
     @property
     def held_bytes(self) -> int:
         """What it takes of the file system that it is on."""
-        return self.file.stat().st_blocks * 512
+        return walking.allocated(self.file.stat())
 
     @property
     def size_bytes(self) -> int:
