@@ -1,7 +1,9 @@
 """``watch`` through broken connections, restarts and kills: no line twice, none lost."""
 
+import itertools
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import pytest
 
 from pgstrata.system.output import GOES_ON
 from tests.acceptance.conftest import Terminal
@@ -131,8 +134,14 @@ def test_connections_that_break_again_and_again_cost_no_line(pgstrata: Terminal)
 
 
 @contextmanager
-def breaking(address: str, *, after: int) -> Iterator[tuple[str, list[int]]]:
-    """A way to the engine whose connections break after so many bytes; and each that broke."""
+def breaking(
+    address: str, *, after: int = 1 << 30, request: re.Pattern[bytes] | None = None
+) -> Iterator[tuple[str, list[int]]]:
+    """A way to the engine whose connections break after so many bytes; and each that broke.
+
+    Also every second time that they are to carry such a request.
+    """
+    requests = itertools.count()
     host, _, port = address.rpartition(":")
     broken: list[int] = []
     over = threading.Event()
@@ -144,6 +153,9 @@ def breaking(address: str, *, after: int) -> Iterator[tuple[str, list[int]]]:
                 for ready in select.select([client, engine], [], [], 0.1)[0]:
                     data = ready.recv(500)
                     if not data:
+                        return
+                    if request and request.search(data) and next(requests) % 2 == 0:
+                        broken.append(passed)
                         return
                     with suppress(OSError):
                         (engine if ready is client else client).sendall(data)
@@ -166,6 +178,34 @@ def breaking(address: str, *, after: int) -> Iterator[tuple[str, list[int]]]:
             over.set()
             for thread in (accepting, *carriers):
                 thread.join()
+
+
+@pytest.mark.parametrize(
+    ("words", "asked_for"),
+    [
+        (("prepare:psql", "--", "-c", "select 1", "run:exec", "--", "true"), rb"POST .*/start "),
+        (
+            ("prepare:psql", "--on-error=continue", "--", "-c", "select 1/0"),
+            rb"GET /v1/prepare-jobs/\w+ ",
+        ),
+        (("plan:psql", "--", "-c", "select 1"), rb"GET /v1/prepare-jobs/\w+ "),
+        (("watch",), rb"GET /v1/instances/"),
+    ],
+)
+def test_an_engine_that_is_lost_after_the_job_is_asked_again(
+    shared: Terminal, words: tuple[str, ...], asked_for: bytes
+) -> None:
+    if words == ("watch",):
+        words = ("watch", submitted(shared, "-c", "select 1"))
+    shared("engine", "start", exit_code=None)
+    file = shared.engine_file()
+    with breaking(urlsplit(file["endpoint"]).netloc, request=re.compile(asked_for)) as (
+        endpoint,
+        broken,
+    ):
+        way = {"PGSTRATA_ENDPOINT": endpoint, "PGSTRATA_TOKEN": file["authToken"]}
+        shared(*words, environment=way)
+        assert broken
 
 
 def test_a_step_is_watched_and_stopped_at_a_terminal(shared: Terminal) -> None:

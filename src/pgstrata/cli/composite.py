@@ -15,6 +15,7 @@ from pgstrata.cli import command_table, running
 from pgstrata.cli.command import Context, Detached, Signalled, help_text
 from pgstrata.cli.ending import ended_by_signals
 from pgstrata.cli.follow import follow
+from pgstrata.cli.follower import Ending
 from pgstrata.cli.options import HELP, Given, help_before, parse
 from pgstrata.cli.prepared import show_failures
 from pgstrata.cli.recipe import request_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pgstrata.client.engine import Engine
     from pgstrata.config.model import Configuration
     from pgstrata.domain.request import PrepareRequest
+    from pgstrata.domain.run import StartedInstance
 
 _TOOLS = {"run:psql": "psql", "run:pgbench": "pgbench", "run:exec": None}
 
@@ -115,12 +117,16 @@ def _prepared(context: Context, tool: running.Tool, request: "PrepareRequest") -
         with _held(context.configuration, engine, instance_id):
             if request.on_error == "continue":
                 show_failures(context, ending)
-            started = engine.start(instance_id)
+            started = _started(ending, instance_id)
             argv, env = running.argv_of(tool, started), running.env_of(started)
             return _run(argv, env | tool.enter())
     finally:
         with _undisturbed():
             _remove(context, engine, job_id, instance_id)
+
+
+def _started(ending: Ending, instance_id: str) -> "StartedInstance":
+    return ending.engines.ask(lambda engine: engine.start(instance_id))
 
 
 def _run(argv: tuple[str, ...], env: dict[str, str]) -> int:

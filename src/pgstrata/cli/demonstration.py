@@ -61,7 +61,7 @@ def _show_plan(own: Context, engine: Engine) -> None:
     _tell("What needs to be built?", f"pgstrata plan:psql -- {_SCRIPT_ARGUMENTS}")
     job_id = engine.submit(replace(_request(own), plan_only=True)).job_id
     ending = follow(own, engine, job_id)
-    show_plan(own, ending.engine.job(job_id))
+    show_plan(own, ending.job())
 
 
 def _prepare(own: Context, engine: Engine, story: str) -> tuple[Result, float]:

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgstrata.cli import interrupt
@@ -11,6 +11,7 @@ from pgstrata.cli.command import Context, Detached
 from pgstrata.cli.interrupt import Choice
 from pgstrata.cli.progress import for_stream
 from pgstrata.cli.steps import Steps
+from pgstrata.cli.succession import LOST, Succession
 from pgstrata.cli.text import relative
 from pgstrata.cli.tool_output import ToolOutput
 from pgstrata.errors import (
@@ -21,12 +22,9 @@ from pgstrata.errors import (
 )
 
 if TYPE_CHECKING:
+    from pgstrata.api.jobs import JobStatus
     from pgstrata.client.engine import Engine
     from pgstrata.domain.job import ErrorBody, Event, Result
-
-_PATIENCE_SECONDS = 30.0
-"""How long to look for a lost engine: as long as one may take to stop and another to start."""
-_PAUSE_SECONDS = 0.2
 
 
 class Ending(NamedTuple):
@@ -35,8 +33,17 @@ class Ending(NamedTuple):
     job_id: str
     result: "Result | None"
     """None for a job that only planned."""
-    engine: "Engine"
-    """The engine in which it ended; not always the one it was submitted to."""
+    engines: Succession
+    """The engine in which it ended, which is not always the one it was submitted to."""
+
+    @property
+    def engine(self) -> "Engine":
+        """The engine that is talked to now."""
+        return self.engines.engine
+
+    def job(self) -> "JobStatus":
+        """What the engine knows of the job."""
+        return self.engines.ask(lambda engine: engine.job(self.job_id))
 
 
 class Follower:
@@ -44,13 +51,13 @@ class Follower:
 
     def __init__(self, context: Context, engine: "Engine", job_id: str, start: int) -> None:
         self._context = context
-        self._engine = engine
         self._job_id = job_id
         self._next = start
         self._steps = Steps(context.work_dir)
         self.progress = for_stream(
             sys.stderr, os.environ, lambda: self._steps.working, verbose=context.verbose
         )
+        self._engines = Succession(context, engine, job_id, self.progress.note)
         self._output = ToolOutput(context)
         self._result: Result | None = None
         self._error: ErrorBody | None = None
@@ -58,8 +65,6 @@ class Follower:
         timeout = context.configuration.timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._attached = False
-        self._failures = 0
-        self._give_up_at = 0.0
         self._stopping = False
         """Whether the user has asked to stop the job."""
         self._stop_sent = False
@@ -83,21 +88,25 @@ class Follower:
         before = self._next
         try:
             self._attach()
-        except (UnreachableError, UnauthorizedError) as error:
+        except LOST as error:
             if isinstance(error, UnauthorizedError) and not self._attached:
                 raise
-            # By now another engine, with another token, may listen on its port.
-            self._failures = 0 if self._next > before else self._failures + 1
-            self._after_loss(self._failures)
+            self._left()
+            if self._next > before:
+                self._engines.answered()
+            else:
+                self._engines.lose()
 
     def _attach(self) -> None:
         """Read events up to the job's last. Raises ``UnreachableError`` if that does not come."""
         if self._stopping and not self._stop_sent:
-            self._engine.cancel(self._job_id)
+            self._engines.engine.cancel(self._job_id)
             self._stop_sent = True
             self.progress.note("stopping the job")
         try:
-            for event in self._engine.events(self._job_id, self._next, silence=self._left()):
+            for event in self._engines.engine.events(
+                self._job_id, self._next, silence=self._left()
+            ):
                 self._attached = True
                 self._load_plan(event)
                 # Nothing can fail from here on, so no event is lost or shown twice.
@@ -130,7 +139,7 @@ class Follower:
         """Load the plan if the event is about an unknown task."""
         if event.type == "task" and self._steps.lacks(event):
             # The stream occupies its connection.
-            with closing(self._engine.another()) as engine:
+            with closing(self._engines.engine.another()) as engine:
                 self._steps.load(engine.job(self._job_id).tasks)
 
     def _left(self) -> float | None:
@@ -144,25 +153,6 @@ class Follower:
                 remedy=f"it continues: `pgstrata watch {self._job_id}` follows it",
             )
         return left
-
-    def _after_loss(self, failures: int) -> None:
-        self._left()
-        if failures <= 1:
-            self._give_up_at = time.monotonic() + _PATIENCE_SECONDS
-        if time.monotonic() > self._give_up_at:
-            raise UnreachableError(
-                f"lost the engine while following job {self._job_id}",
-                remedy=f"`pgstrata watch {self._job_id}` follows it again",
-            )
-        if failures:
-            time.sleep(_PAUSE_SECONDS)
-        if failures == 2:
-            self.progress.note("lost the engine; looking for the one that continues the job")
-        if failures > 1:
-            # An engine that died leaves its store to the next, which continues the job. One that
-            # is stopping keeps its store from the next for a while.
-            with suppress(UnreachableError):
-                self._engine = self._context.engine()
 
     def _interrupted(self) -> None:
         """Ask what to do, if there is somebody to ask. Another Ctrl+C stops the job."""
@@ -185,8 +175,8 @@ class Follower:
     def _ending(self) -> Ending:
         if self._result is None and self._error is None:
             # Attached too late to receive it.
-            job = self._engine.job(self._job_id)
+            job = self._engines.ask(lambda engine: engine.job(self._job_id))
             self._result, self._error = job.result, job.error
         if self._status == "failed":
             raise self._output.failure(self._job_id, self._error)
-        return Ending(self._job_id, self._result, self._engine)
+        return Ending(self._job_id, self._result, self._engines)

@@ -22,7 +22,7 @@ def show_ending(context: Context, ending: Ending, *, goes_on: bool = False) -> N
     ``goes_on``: its steps went on after errors, and what failed in them is shown as well.
     """
     if ending.result is None:
-        show_plan(context, ending.engine.job(ending.job_id))
+        show_plan(context, ending.job())
         return
     failures = _failures(context, ending) if goes_on else []
     if context.json:
@@ -50,7 +50,7 @@ def _show(failures: list[_Failed]) -> None:
 
 def _failures(context: Context, ending: Ending) -> list[_Failed]:
     """The steps in which something failed when their states were made, with what it was."""
-    made = steps_of(ending.engine.job(ending.job_id).tasks)
+    made = steps_of(ending.job().tasks)
     return [
         {"step": relative(title(step), context.work_dir), "failures": step.failures}
         for step in made

@@ -30,10 +30,10 @@ def run(context: Context, given: Given) -> int:
 
 def _check_instance(ending: Ending) -> None:
     """Raise ``NotFoundError`` if the job ended so long ago that nobody can use its result."""
-    if ending.result is None:
+    if (result := ending.result) is None:
         return
     try:
-        ending.engine.instance(ending.result.instance_id)
+        ending.engines.ask(lambda engine: engine.instance(result.instance_id))
     except NotFoundError:
         raise NotFoundError(
             f"job {ending.job_id} succeeded, but its instance is gone",
