@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from pgstrata.cli import follower
+from pgstrata.cli import succession
 from pgstrata.cli.for_eval import LINE
 from tests.unit.cli.conftest import Pgstrata
 from tests.unit.cli.screen import Screen
@@ -373,7 +373,7 @@ def test_an_engine_lost_for_good_is_an_error_that_says_how_to_go_on(
     fake: FakeEngine, pgstrata: Pgstrata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script_job(fake, SUCCESS)
-    monkeypatch.setattr(follower, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(succession, "_PATIENCE_SECONDS", 0.5)
     fake.cuts = [Cut(2), *[Cut(0)] * 20]
     ran = pgstrata(*PREPARE)
     assert (ran.exit_code, ran.out) == (3, f"{LINE}\n")
