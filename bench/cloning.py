@@ -17,6 +17,7 @@ from statistics import median
 
 import psycopg
 
+from bench.engine import postgres_home
 from bench.report import Row
 from pgstrata.cache.disk_full import disk_of
 from pgstrata.runtime.native import NativeRuntime
@@ -71,6 +72,7 @@ async def _measure(directory: Path) -> list[Row]:
         run_dir=directory / "run",
         server_user=None,
         server_settings=THROW_AWAY_SETTINGS,
+        postgres_home=postgres_home(),
     )
     image_id = (await runtime.resolve("postgres")).image_id
     bench = Bench(runtime, image_id, directory / "clusters")

@@ -61,7 +61,11 @@ def _measure(engine: Engine, directory: Path) -> list[Row]:
             base=median(forks) * steps,
             limit=round(1 / 15, 3),
         ),
-        Row(what="    per changeset", value=building / steps),
+        Row(
+            what="    per changeset",
+            value=building / steps,
+            limit=50 if engine.backend == "overlay" else 25,
+        ),
         Row(what="memory of the engine", value=_mib(engine.process), unit="MiB"),
         *(
             Row(what="memory of a Java with that changelog", value=_mib(java), unit="MiB")

@@ -7,7 +7,7 @@ import time
 from statistics import median
 
 from bench.engine import Engine
-from bench.report import Row
+from bench.report import Row, median_row
 
 STREAMED = "select repeat('x', 999) from generate_series(1, 100000)"
 """100 MB of lines."""
@@ -36,11 +36,11 @@ def measure(engine: Engine, rounds: int) -> list[Row]:
     return [
         *_beyond_python("pgstrata --help", help_, python),
         *_beyond_python("pgstrata ls", ls, python),
-        Row(
-            what="cached prepare:psql as a process",
-            value=median(command),
+        median_row(
+            "cached prepare:psql as a process",
+            command,
             against="the same over HTTP",
-            base=median(over_http),
+            base=over_http,
         ),
         Row(
             what="cached prepare:psql as a process, beyond HTTP",
@@ -53,8 +53,8 @@ def measure(engine: Engine, rounds: int) -> list[Row]:
 
 def _beyond_python(what: str, took: list[float], python: list[float]) -> list[Row]:
     return [
-        Row(what=what, value=median(took), against="python -c pass", base=median(python)),
-        Row(what=f"{what}, as a whole", value=median(took), limit=120),
+        median_row(what, took, against="python -c pass", base=python),
+        median_row(f"{what}, as a whole", took, limit=120),
     ]
 
 
@@ -68,12 +68,8 @@ def _streaming(engine: Engine, pgstrata: list[str], environment: dict[str, str])
         by_psql.append(_run(alone, environment))
         streamed.append(_run(ours, environment))
     engine.remove(engine.connect(), made["instance_id"])
-    return Row(
-        what="run:psql with 100 MB of output",
-        value=median(streamed),
-        against="psql alone",
-        base=median(by_psql),
-        limit=2,
+    return median_row(
+        "run:psql with 100 MB of output", streamed, against="psql alone", base=by_psql, limit=2
     )
 
 
