@@ -431,6 +431,29 @@ def test_what_needs_the_plugin_says_so_without_it(project: Shared) -> None:
     assert "fixture 'pg' not found" in printed
 
 
+def test_fixtures_of_sqlalchemy_say_that_it_is_missing(project: Shared) -> None:
+    project.write("conftest.py", "import sys\nsys.modules['sqlalchemy'] = None\n")
+    project.write(
+        "test_shop.py",
+        """
+from pgstrata.pytest.compat.alembic import alembic_engine
+
+def test_one(pg_engine):
+    pass
+
+def test_asyncio(pg_async_engine):
+    pass
+
+def test_migrations(alembic_engine):
+    pass
+""",
+    )
+    counts, printed = run(project)
+    assert counts == {"error": 3}, printed
+    assert printed.count("pip install 'sqlalchemy[asyncio]'") >= 3
+    assert "Traceback" not in printed
+
+
 def test_who_does_not_use_it_does_not_notice_it(project: Shared) -> None:
     project.stop()
     project.write(

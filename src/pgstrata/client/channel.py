@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from pgstrata.client import discovery
+from pgstrata.client.calling import ask, stream
 from pgstrata.client.connect import STOPPING_SECONDS, connect
 from pgstrata.client.http import Http
 from pgstrata.client.operation import Call
@@ -61,27 +62,13 @@ class Channel:
 
     def _ask(self, call: Call[T]) -> T:
         http = self._take()
-        operation = call.operation
-        answer = http.ask(operation.method, call.path, query=call.query, body=call.body)
-        self._idle.append(http)
-        return call.read(answer)
+        try:
+            return ask(http, call)
+        finally:
+            self._idle.append(http)
 
     def _stream(self, call: Call[Iterator[T]], silence: float | None) -> Iterator[T]:
-        operation = call.operation
-        lines: Iterator[T] = (
-            self._connected()
-            .another()
-            .lines(
-                call.path,
-                operation.result,
-                method=operation.method,
-                headers=call.headers,
-                query=call.query,
-                body=call.body,
-                silence=silence,
-            )
-        )
-        return lines
+        return stream(self._connected().another(), call, silence=silence)
 
     def _take(self) -> Http:
         known = self._connected()

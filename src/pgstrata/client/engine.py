@@ -1,16 +1,14 @@
-"""The engine as its clients see it: one method for each request."""
+"""The engine as the command line sees it: what it asks, of the operations that there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import msgspec
-
-from pgstrata.api.configuration import ConfigChange, ConfigValue
-from pgstrata.api.jobs import JOBS_PATH, JobAccepted, JobEntry, JobStatus, TaskEntry, request_body
-from pgstrata.api.names import SnapshotRequest
-from pgstrata.client.answers import error_from
-from pgstrata.client.http import Answer, Http, segment
+from pgstrata.api.configuration import ConfigValue
+from pgstrata.api.jobs import JobAccepted, JobEntry, JobStatus, TaskEntry
+from pgstrata.client import calling, operations
+from pgstrata.client.http import Http
+from pgstrata.client.operation import Call, Operation
 from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.comparison import Comparison, ComparisonRequest
 from pgstrata.domain.deletion import DeleteKind, DeleteResult
@@ -25,12 +23,10 @@ from pgstrata.errors import NotFoundError, UnreachableError
 
 T = TypeVar("T")
 
-_CONFIG = "/v1/config"
-
-_PATHS: dict[DeleteKind, str] = {
-    "instance": "/v1/instances",
-    "state": "/v1/states",
-    "job": JOBS_PATH,
+_REMOVALS: Mapping[DeleteKind, Operation[..., DeleteResult]] = {
+    "instance": operations.delete_instance,
+    "state": operations.delete_state,
+    "job": operations.delete_job,
 }
 
 
@@ -62,81 +58,72 @@ class Engine:
 
     def health(self) -> Health:
         """The identity of the engine that answers."""
-        return self._get("/v1/health", Health)
+        return self._ask(operations.get_health())
 
     def status(self) -> EngineStatus:
         """The engine, its store, its runtime and its snapshot backend."""
-        return self._get("/v1/status", EngineStatus)
+        return self._ask(operations.get_status())
 
     def cache_status(self) -> CacheStatus:
         """How full the cache is."""
-        return self._get("/v1/cache/status", CacheStatus)
+        return self._ask(operations.get_cache_status())
 
     def config(self, path: str | None = None, *, effective: bool = False) -> Any:
         """What is set in the engine's configuration, or in effect; below ``path``, if given."""
-        query = {"path": path, "effective": "true" if effective else None}
-        if path is None:
-            return self._get(_CONFIG, dict[str, Any], **query)
-        return self._get(_CONFIG, ConfigValue, **query).value
+        found = self._ask(operations.get_config(path=path, effective=effective))
+        return found if path is None else found["value"]
 
     def set_config(self, path: str, value: Any) -> ConfigValue:
         """Set a setting, or several with a map."""
-        change = msgspec.to_builtins(ConfigChange(path=path, value=value))
-        return self._read(self._http.ask("PATCH", _CONFIG, body=change), ConfigValue)
+        return self._ask(operations.set_config(path, value))
 
     def remove_config(self, path: str) -> ConfigValue:
         """Remove what is set below a path."""
-        return self._read(self._http.ask("DELETE", _CONFIG, query={"path": path}), ConfigValue)
+        return self._ask(operations.remove_config(path=path))
 
     def config_schema(self) -> dict[str, Any]:
         """The JSON Schema of the engine's settings."""
-        return self._get(f"{_CONFIG}/schema", dict[str, Any])
+        return self._ask(operations.get_config_schema())
 
     def verify_cache(self, *, repair: bool, deep: bool = False) -> Iterator[StateCheck]:
         """Check all states, with the defects found and the progress as they come.
 
         ``deep``: also read the content of their files, and compare it with what was read before.
         """
-        flags = {"repair": repair, "deep": deep}
-        query = {name: "true" for name, given in flags.items() if given}
-        return self._http.lines("/v1/cache/verify", StateCheck, method="POST", query=query)
+        return self._stream(operations.verify_cache(repair=repair, deep=deep))
 
     def pin(self, state_id: str, *, pinned: bool) -> State:
         """Pin or unpin a state. Returns the state."""
-        method = "PUT" if pinned else "DELETE"
-        return self._read(self._http.ask(method, f"/v1/states/{segment(state_id)}/pin"), State)
+        change = operations.pin_state if pinned else operations.unpin_state
+        return self._ask(change(state_id))
 
     def warm(self, state_id: str, count: int) -> Warmth:
         """Keep so many servers ready for a state."""
-        path = f"/v1/states/{segment(state_id)}/warm"
-        return self._read(self._http.ask("PUT", path, body={"count": count}), Warmth)
+        return self._ask(operations.warm_state(state_id, count=count))
 
     def submit(self, request: PrepareRequest) -> JobAccepted:
         """Submit a prepare request."""
-        return self._read(
-            self._http.ask("POST", JOBS_PATH, body=request_body(request)), JobAccepted
-        )
+        accepted = self._ask(operations.submit_job(request))
+        assert isinstance(accepted, JobAccepted), "only a request that waits is told the end"
+        return accepted
 
     def explain(self, request: PrepareRequest) -> Explanation:
         """Whether a request would find its last state cached, and why."""
-        answer = self._http.ask("POST", "/v1/cache/explain/prepare", body=request_body(request))
-        return self._read(answer, Explanation)
+        return self._ask(operations.explain_prepare(request))
 
     def job(self, job_id: str) -> JobStatus:
         """A job's status, with its tasks and its result or error."""
-        return self._get(f"{JOBS_PATH}/{segment(job_id)}", JobStatus)
+        return self._ask(operations.get_job(job_id))
 
     def cancel(self, job_id: str) -> None:
         """Request that a job stop. It may have ended already."""
-        _raise_for(self._http.ask("POST", f"{JOBS_PATH}/{segment(job_id)}/cancel"))
+        self._ask(operations.cancel_job(job_id))
 
     def events(
         self, job_id: str, start: int = 0, *, silence: float | None = None
     ) -> Iterator[Event]:
         """A job's events from number ``start`` on, as they come, to the last one."""
-        headers = {"Range": f"events={start}-"} if start else {}
-        path = f"{JOBS_PATH}/{segment(job_id)}/events"
-        return self._http.lines(path, Event, headers=headers, silence=silence)
+        return self._stream(operations.follow_events(job_id, start=start), silence)
 
     def names(
         self,
@@ -146,26 +133,23 @@ class Engine:
         image: str | None = None,
     ) -> list[NameEntry]:
         """The names of an instance, of a state's instances, or of an image's instances."""
-        filters = {"instance": instance, "state": state, "image": image}
-        return self._get("/v1/names", list[NameEntry], **filters)
+        return self._all(operations.list_names(instance=instance, state=state, image=image))
 
     def instances(
         self, *, id_prefix: str | None = None, state: str | None = None, image: str | None = None
     ) -> list[InstanceEntry]:
         """The instances."""
-        filters = {"id_prefix": id_prefix, "state": state, "image": image}
-        return self._get("/v1/instances", list[InstanceEntry], **filters)
+        return self._all(operations.list_instances(id_prefix=id_prefix, state=state, image=image))
 
     def instance(self, instance_id: str) -> InstanceEntry:
         """One instance, by its id."""
-        return self._get(f"/v1/instances/{segment(instance_id)}", InstanceEntry)
+        return self._ask(operations.get_instance(instance_id))
 
     def image(self, image_id: str) -> ImageEntry | None:
         """The PostgreSQL that an image stands for, or None if it is not installed."""
-        try:
-            return self._get(f"/v1/images/{segment(image_id)}", ImageEntry)
-        except NotFoundError:
-            return None
+        with suppress(NotFoundError):
+            return self._ask(operations.get_image(image_id))
+        return None
 
     def states(
         self,
@@ -176,83 +160,72 @@ class Engine:
         name: str | None = None,
     ) -> list[State]:
         """The cached states."""
-        filters = {"id_prefix": id_prefix, "kind": kind, "image": image, "name": name}
-        return self._get("/v1/states", list[State], **filters)
+        return self._all(
+            operations.list_states(id_prefix=id_prefix, kind=kind, image=image, name=name)
+        )
 
     def jobs(self, *, job: str | None = None) -> list[JobEntry]:
         """The jobs whose id begins with ``job``, newest first."""
-        return self._get(JOBS_PATH, list[JobEntry], job=job)
+        return self._all(operations.list_jobs(job=job))
 
     def tasks(self, *, job: str | None = None) -> list[TaskEntry]:
         """The tasks of one job, or of all."""
-        return self._get("/v1/tasks", list[TaskEntry], job=job)
+        return self._all(operations.list_tasks(job=job))
 
     def name(self, name: str) -> NameEntry | None:
         """A name's entry, or None."""
-        try:
-            return self._get(f"/v1/names/{segment(name)}", NameEntry)
-        except NotFoundError:
-            return None
+        with suppress(NotFoundError):
+            return self._ask(operations.get_name(name))
+        return None
 
     def reset(self, instance_id: str, *, force: bool) -> InstanceEntry:
         """Put an instance back to its state."""
-        path = f"/v1/instances/{segment(instance_id)}/reset"
-        query = {"force": "true"} if force else {}
-        return self._read(self._http.ask("POST", path, query=query), InstanceEntry)
+        return self._ask(operations.reset_instance(instance_id, force=force))
 
     def snapshot(self, instance_id: str, *, name: str | None, force: bool) -> State:
         """Keep what is in an instance as a state, with this name."""
-        path = f"/v1/instances/{segment(instance_id)}/snapshot"
-        query = {"force": "true"} if force else {}
-        body = msgspec.to_builtins(SnapshotRequest(name=name))
-        return self._read(self._http.ask("POST", path, body=body, query=query), State)
+        return self._ask(operations.snapshot_instance(instance_id, name=name, force=force))
 
     def compare(self, request: ComparisonRequest) -> Comparison:
         """How two states or instances differ."""
-        body = msgspec.to_builtins(request)
-        return self._read(self._http.ask("POST", "/v1/diff", body=body), Comparison)
+        return self._ask(
+            operations.diff(request.a, request.b, rows=request.rows, database=request.database)
+        )
 
     def unbind_name(self, name: str) -> None:
         """Give a name up."""
-        _raise_for(self._http.ask("DELETE", f"/v1/names/{segment(name)}"))
+        self._ask(operations.unbind_name(name))
 
     def remove(self, kind: DeleteKind, item_id: str, **flags: bool) -> DeleteResult:
         """Remove one item; the result may also say that it is ``blocked``."""
-        wanted = {flag: "true" for flag, on in flags.items() if on}
-        answer = self._http.ask("DELETE", f"{_PATHS[kind]}/{segment(item_id)}", query=wanted)
+        call = _REMOVALS[kind](item_id, **{flag: True for flag, on in flags.items() if on})
+        answer = self._http.ask(call.operation.method, call.path, query=call.query)
         if answer.status == 409:
             # Unless it is an error.
             with suppress(UnreachableError):
                 return answer.read(DeleteResult)
-        return self._read(answer, DeleteResult)
+        return call.read(answer)
 
     def start(self, ref: str, *, anyway: bool = False) -> StartedInstance:
         """Have an instance's server run. ``ref``: its id, its name, or the beginning of its id.
 
         ``anyway``: even from data that is not trusted.
         """
-        query = {"anyway": "true"} if anyway else {}
-        answer = self._http.ask("POST", f"/v1/instances/{segment(ref)}/start", query=query)
-        return self._read(answer, StartedInstance)
+        return self._ask(operations.start_instance(ref, anyway=anyway))
 
     def hold(self, instance_id: str) -> Iterator[Held]:
         """Keep an instance while the result is read; it is removed if this connection ends."""
-        path = f"/v1/instances/{segment(instance_id)}/hold"
-        return self._http.lines(path, Held, method="POST", silence=LEASE_SECONDS)
+        return self._stream(operations.hold_instance(instance_id), LEASE_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
 
-    def _get(self, path: str, kind: type[T], /, **filters: str | None) -> T:
-        return self._read(self._http.ask("GET", path, query=filters), kind)
+    def _ask(self, call: Call[T]) -> T:
+        return calling.ask(self._http, call)
 
-    @staticmethod
-    def _read(answer: Answer, kind: type[T]) -> T:
-        _raise_for(answer)
-        return answer.read(kind)
+    def _all(self, call: Call[Iterator[T]]) -> list[T]:
+        return calling.ask_all(self._http, call)
 
-
-def _raise_for(answer: Answer) -> None:
-    if answer.status >= 400:
-        raise error_from(answer.status, answer.data)
+    def _stream(self, call: Call[Iterator[T]], silence: float | None = None) -> Iterator[T]:
+        return calling.stream(self._http, call, silence=silence)

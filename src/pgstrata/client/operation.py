@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, update_wrapper
 from string import Formatter
-from types import NoneType
+from types import GenericAlias, NoneType
 from typing import (
     Any,
     Generic,
@@ -40,6 +40,7 @@ from pgstrata.errors import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -74,15 +75,24 @@ class Call(NamedTuple, Generic[T]):
 
     def read(self, answer: Answer) -> T:
         """The result in a response. Raises its error, or ``UnreachableError`` if it has neither."""
+        self._check(answer)
+        kind = self.operation.results.get(answer.status, self.operation.result)
+        result: Any = None if kind is NoneType else answer.read(kind)
+        return cast("T", result)
+
+    def read_all(self: "Call[Iterator[Item]]", answer: Answer) -> list[Item]:
+        """The same for a list that came in one piece."""
+        self._check(answer)
+        kind: Any = GenericAlias(list, self.operation.result)
+        return cast("list[Item]", answer.read(kind))
+
+    def _check(self, answer: Answer) -> None:
         if answer.status in _REDIRECTS:
             raise InvalidArgumentError(
                 f"{self.path} stands for something by its name", remedy="give its id"
             )
         if answer.status >= 400:
             raise _blocked(answer) or error_from(answer.status, answer.data)
-        kind = self.operation.results.get(answer.status, self.operation.result)
-        result: Any = None if kind is NoneType else answer.read(kind)
-        return cast("T", result)
 
 
 class Operation(Generic[P, T]):
@@ -106,11 +116,8 @@ class Operation(Generic[P, T]):
         """What responses with these statuses contain in place of ``result``."""
         self.repeatable = repeatable
         """Whether doing it twice is the same as doing it once."""
-        self.signature = inspect.signature(declared)
         self._declared = declared
         self._headers = headers
-        self._in_path = {name for _, name, _, _ in Formatter().parse(path) if name}
-        self._in_body = set(() if body is None else body.__struct_fields__)
         update_wrapper(self, declared)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
@@ -141,6 +148,11 @@ class Operation(Generic[P, T]):
             parameters=sorted(parameters, key=lambda parameter: parameter.kind)
         )
 
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """Its parameters. A command calls few of all operations, and pays for no others."""
+        return inspect.signature(self._declared)
+
     @property
     def streams(self) -> bool:
         """Whether the result comes bit by bit."""
@@ -160,6 +172,14 @@ class Operation(Generic[P, T]):
             for name, parameter in self.signature.parameters.items()
             if name not in elsewhere and parameter.kind is not parameter.POSITIONAL_ONLY
         )
+
+    @cached_property
+    def _in_path(self) -> set[str]:
+        return {name for _, name, _, _ in Formatter().parse(self.path) if name}
+
+    @cached_property
+    def _in_body(self) -> set[str]:
+        return set(() if self.body is None else self.body.__struct_fields__)
 
     @cached_property
     def _returned(self) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -93,9 +94,7 @@ def pg_connection(pg: "Pg") -> "Iterator[Connection[TupleRow]]":
 @pytest.fixture
 def pg_engine(pg: "Pg") -> Iterator[Any]:
     """An engine of SQLAlchemy for the test's database."""
-    from sqlalchemy import create_engine
-
-    engine = create_engine(pg.url("psycopg"))
+    engine = needed("sqlalchemy").create_engine(pg.url("psycopg"))
     try:
         yield engine
     finally:
@@ -105,10 +104,20 @@ def pg_engine(pg: "Pg") -> Iterator[Any]:
 @pytest.fixture
 def pg_async_engine(pg: "Pg") -> Any:
     """The same for asyncio, without a pool, so that it belongs to no event loop."""
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from sqlalchemy.pool import NullPool
+    create = needed("sqlalchemy.ext.asyncio").create_async_engine
+    return create(pg.url("psycopg"), poolclass=needed("sqlalchemy.pool").NullPool)
 
-    return create_async_engine(pg.url("psycopg"), poolclass=NullPool)
+
+def needed(module: str) -> Any:
+    """A module of SQLAlchemy's. Fails in a line without it: only some fixtures need it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        pytest.fail(
+            f"this fixture needs SQLAlchemy, and there is no {error.name}: "
+            "pip install 'sqlalchemy[asyncio]'",
+            pytrace=False,
+        )
 
 
 @contextmanager

@@ -129,6 +129,6 @@ def script_job(fake: FakeEngine, events: list[dict[str, Any]]) -> None:
     }
     fake.on("POST", "/v1/prepare-jobs", accepted, 201)
     fake.on("GET", f"/v1/prepare-jobs/{JOB_ID}", {**JOB, "tasks": TASKS})
-    fake.on("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel", {"job_id": JOB_ID}, 202)
+    fake.on("POST", f"/v1/prepare-jobs/{JOB_ID}/cancel", {**JOB, "tasks": TASKS}, 202)
     fake.on("GET", f"/v1/instances/{INSTANCE}", INSTANCE_ENTRY)
     fake.events = events

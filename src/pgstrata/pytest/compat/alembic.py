@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pgstrata.pytest.fixtures import lent
+from pgstrata.pytest.fixtures import lent, needed
 from pgstrata.pytest.run import session_of
 from pgstrata.testing.login import server
 
@@ -15,10 +15,8 @@ from pgstrata.testing.login import server
 @pytest.fixture
 def alembic_engine(request: pytest.FixtureRequest) -> Iterator[Any]:
     """An engine of SQLAlchemy for an empty database, which migrations fill."""
-    from sqlalchemy import create_engine
-
     with lent(request, lambda: session_of(request.config).build(server())) as database:
-        engine = create_engine(database.url("psycopg"))
+        engine = needed("sqlalchemy").create_engine(database.url("psycopg"))
         try:
             yield engine
         finally:
