@@ -14,7 +14,6 @@ from contextlib import (
 from functools import partial
 from pathlib import Path
 
-import psutil
 from msgspec.structs import replace
 
 from pgstrata.api.discovery import EngineFile
@@ -71,6 +70,7 @@ from pgstrata.statefs import detect, layers
 from pgstrata.statefs.base import StateFS
 from pgstrata.statefs.store_image import host_free_bytes
 from pgstrata.system import orphans
+from pgstrata.system.main_memory import available_memory
 from pgstrata.system.reserve import Reserve
 from pgstrata.system.turns import Turns
 
@@ -147,7 +147,7 @@ async def assemble(
             store=store,
             max_instances=settings.instances.max,
             min_free_memory_bytes=settings.instances.min_free_memory,
-            available_memory=_available_memory,
+            available_memory=available_memory,
         )
         pool = WarmPool(
             root=root,
@@ -161,7 +161,7 @@ async def assemble(
             host=limits,
             limits=settings.pool,
             server_settings=settings.own_server_settings,
-            available_memory=_available_memory,
+            available_memory=available_memory,
             note=instance_notes.note_waiting,
         )
         instances = InstanceStarter(
@@ -360,10 +360,6 @@ async def _advice(root: Path, statefs: StateFS) -> str | None:
         "an instance takes the whole of each file that it opens; as root, `pgstrata store create "
         "DIR --size 50GB` makes a store on a btrfs of its own, where it takes what it writes"
     )
-
-
-def _available_memory() -> int:
-    return int(psutil.virtual_memory().available)
 
 
 def _uid(user: str | None) -> int:

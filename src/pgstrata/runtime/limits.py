@@ -22,6 +22,7 @@ from pgstrata.runtime import postmaster
 from pgstrata.runtime.postmaster import LOG, Postmaster
 from pgstrata.settings import ServerLimits
 from pgstrata.system import planted, processes, walking
+from pgstrata.system.main_memory import available_memory
 from pgstrata.system.planted import PlantedFileError
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,10 @@ _GLANCE_SECONDS = 0.25
 
 _PROCESSES_SECONDS, _DISK_SECONDS = 10.0, 60.0
 """How often to look at the servers at any rate."""
+
+_UNMEASURED_SECONDS = 2.0
+"""How long a server runs before its files are measured, unless the disk fills up: many do not live
+as long, and to measure a thousand files takes as much processor time as to clone them."""
 
 _NOTE = "stopped"
 """The file beside a server's data directory that says why it was stopped."""
@@ -89,9 +94,11 @@ def _stopped(what: str, limit: str, most: str) -> str:
 
 
 class _Watched:
-    def __init__(self, process: Postmaster, allowed: Allowed) -> None:
+    def __init__(self, process: Postmaster, allowed: Allowed, measured_from: float) -> None:
         self.process = process
         self.allowed = allowed
+        self.measured_from = measured_from
+        """When its files are to be looked at, by the event loop's clock."""
         self.size: int | None = None
         """That of its files when they were first looked at."""
 
@@ -139,7 +146,8 @@ class LimitWatch:
                 disk=0 if building else shutil.disk_usage(self._store).free // 2
             )
         if any(allowed):
-            self._watched[process.handle] = _Watched(process, allowed)
+            measured_from = asyncio.get_running_loop().time() + _UNMEASURED_SECONDS
+            self._watched[process.handle] = _Watched(process, allowed, measured_from)
             for look in self._looks:
                 if look not in self._looking or self._looking[look].done():
                     self._looking[look] = asyncio.create_task(
@@ -181,7 +189,7 @@ class LimitWatch:
         now = asyncio.get_running_loop().time()
         memory = _least(one.allowed.memory for one in self._watched.values())
         number = _least(one.allowed.processes for one in self._watched.values())
-        free = psutil.virtual_memory().available
+        free = available_memory()
         if self._memory.is_due(free, memory // _PART, now) | self._processes.is_due(
             -_number_of_tasks(), number // _PART, now
         ):
@@ -194,7 +202,8 @@ class LimitWatch:
         least = _least(one.allowed.disk for one in self._watched.values())
         grown = self._disk.is_due(shutil.disk_usage(self._store).free, least // _PART, now)
         for handle, one in self._running():
-            if not one.allowed.disk or not (grown or one.size is None):
+            first = one.size is None and one.measured_from <= now
+            if not one.allowed.disk or not (grown or first):
                 continue
             try:
                 size = await asyncio.to_thread(_bytes_below, one.process.data_dir)

@@ -216,11 +216,16 @@ class NativeRuntime:
         held: list[int] = []
         await postmaster.pause(postmaster_of(server), held)
         self._paused[server.handle] = held
+        # It takes no more than it has.
+        self._watch.remove(server.handle)
 
     async def resume(self, server: Server) -> None:
         # None was born since.
         held = self._paused.pop(server.handle, None)
-        postmaster.resume(postmaster_of(server), held)
+        process = postmaster_of(server)
+        postmaster.resume(process, held)
+        if held is not None:
+            self._watch.add(process)
 
     async def alive(self, server: Server) -> bool:
         process = postmaster_of(server)
