@@ -178,6 +178,23 @@ def test_a_server_listens_on_loopback_only(rig: NativeRig) -> None:
     assert asyncio.run(look()) == {HOST}
 
 
+def test_a_rehearsal_has_each_database_build_its_cache_whatever_it_is_called(
+    rig: NativeRig,
+) -> None:
+    async def scenario() -> set[bool]:
+        async with rig.serving() as server:
+            await psql(rig, server, 'create database "\'größer""\n1"', "create database other")
+            oids = await psql(rig, server, "select oid from pg_database where not datistemplate")
+            caches = [data_dir_of(server) / "base" / oid / "pg_internal.init" for oid in oids]
+            assert len(caches) == 3
+            for cache in caches:
+                cache.unlink(missing_ok=True)
+            await rig.dbms.rehearse(server)
+            return {cache.exists() for cache in caches}
+
+    assert asyncio.run(scenario()) == {True}
+
+
 def test_the_engines_own_sessions_are_no_clients(rig: NativeRig) -> None:
     async def count() -> int:
         async with rig.serving() as server, bare_connection(server), engine_connection(server):

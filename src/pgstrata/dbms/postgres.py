@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+import msgspec
 from psycopg import sql
 
 from pgstrata.dbms import examination, settling
@@ -35,15 +36,22 @@ catalogue, and the state, in the machine's byte order. It has started like this 
 _SHUT_DOWN = 1  # DB_SHUTDOWNED
 _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
 
-_RESET_SHARED = {
-    13: "select pg_stat_reset_slru(null)",
-    10: "select pg_stat_reset_shared('bgwriter'), pg_stat_reset_shared('archiver')",
-    14: "select pg_stat_reset_shared('wal')",
-    15: "select pg_stat_reset_shared('recovery_prefetch')",
-    16: "select pg_stat_reset_shared('io')",
-    17: "select pg_stat_reset_shared('checkpointer')",
+_RESETS = {
+    "pg_stat_reset()": 10,
+    "pg_stat_reset_shared('bgwriter')": 10,
+    "pg_stat_reset_shared('archiver')": 10,
+    "pg_stat_reset_slru(null)": 13,
+    "pg_stat_reset_shared('wal')": 14,
+    "pg_stat_reset_shared('recovery_prefetch')": 15,
+    "pg_stat_reset_shared('io')": 16,
+    "pg_stat_reset_shared('checkpointer')": 17,
 }
-"""What starts a server's own statistics again, each with the first major that has it."""
+"""What starts the statistics of a database and of its server again, each with its first major."""
+
+_OTHERS = """
+select json_agg(datname::text) from pg_database
+where datallowconn and not datistemplate and datname <> current_database()
+"""
 
 LOCK_SECONDS = 60
 """How long to wait for a lock that a client of the database may have."""
@@ -160,13 +168,16 @@ class Postgres:
             return tuple(name for (name,) in await cursor.fetchall())
 
     async def rehearse(self, server: Server) -> None:
-        for database in await self.databases(server):
-            async with bare_connection(server, database) as connection:
-                await answer(server, connection, "select pg_stat_reset()")
+        major = server.endpoint.major
+        resets = [reset for reset, since in _RESETS.items() if since <= major]
+        # A connection costs the server as much as the rest of its start: no more than are needed.
         async with bare_connection(server) as connection:
-            for since, query in _RESET_SHARED.items():
-                if server.endpoint.major >= since:
-                    await answer(server, connection, query)
+            found = await answer(server, connection, _OTHERS) or b"[]"
+            others = msgspec.json.decode(found.decode("utf-8", "replace"), type=list[str])
+            for database in others:
+                async with bare_connection(server, database) as other:
+                    await answer(server, other, "select pg_stat_reset()")
+            await answer(server, connection, f"select {', '.join(resets)}")
 
     async def count_rows(self, server: Server, database: str) -> dict[str, int]:
         counts: dict[str, int] = {}
