@@ -102,6 +102,10 @@ class _Watched:
         self.size: int | None = None
         """That of its files when they were first looked at."""
 
+    def is_due(self, now: float) -> bool:
+        """Whether its files are to be looked at for the first time."""
+        return self.size is None and bool(self.allowed.disk) and self.measured_from <= now
+
 
 class _Supply:
     """What the machine has of something, and whether much of it was taken since the last look."""
@@ -201,9 +205,8 @@ class LimitWatch:
         now = asyncio.get_running_loop().time()
         least = _least(one.allowed.disk for one in self._watched.values())
         grown = self._disk.is_due(shutil.disk_usage(self._store).free, least // _PART, now)
-        for handle, one in self._running():
-            first = one.size is None and one.measured_from <= now
-            if not one.allowed.disk or not (grown or first):
+        for handle, one in self._running(lambda one: one.is_due(now) or grown):
+            if not one.allowed.disk:
                 continue
             try:
                 size = await asyncio.to_thread(_bytes_below, one.process.data_dir)
@@ -215,9 +218,11 @@ class LimitWatch:
                 one.size = size
             self._end_if(handle, one, excess(Used(disk=size - one.size), one.allowed))
 
-    def _running(self) -> Iterator[tuple[str, _Watched]]:
-        """Those that have not ended, which are forgotten."""
-        for handle, one in list(self._watched.items()):
+    def _running(
+        self, wanted: Callable[[_Watched], bool] = lambda _: True
+    ) -> Iterator[tuple[str, _Watched]]:
+        """Those that are wanted and have not ended; such are forgotten."""
+        for handle, one in [each for each in self._watched.items() if wanted(each[1])]:
             if postmaster.is_running(one.process):
                 yield handle, one
             else:
