@@ -157,7 +157,8 @@ class InstanceStarter:
                 await self._settled.clone(order.state_id, directory, plain=order.plain)
         try:
             with map_full_disk(self._root):
-                self._limits.check_server()
+                if server is None:
+                    self._limits.check_server()
                 if replaced is not None:
                     # Its port is the new one's. It may have to start again.
                     was_alive = await self._runtime.alive(replaced.server)
