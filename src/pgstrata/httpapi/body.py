@@ -1,16 +1,23 @@
 """Request bodies: reading up to a limit, decoding, and describing what is wrong with them."""
 
+import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 
+from pgstrata.domain.request import PrepareRequest
+from pgstrata.domain.run import RunRequest
 from pgstrata.errors import BodyTooLargeError, InvalidArgumentError
+from pgstrata.httpapi import long_input
 
 MAX_BODY_BYTES: Final = BodyTooLargeError.MOST_BYTES
 
 T = TypeVar("T")
+TWithInput = TypeVar("TWithInput", PrepareRequest, RunRequest)
 
 REMEDY: Final = "GET /openapi.json describes the request bodies."
 _MSGSPEC = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<where>.*)`)?", re.DOTALL)
@@ -29,6 +36,24 @@ _WORDS: Final = {
 async def read_model(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """Read and decode the request's body. Raises like ``read_body`` and ``decode``."""
     return decode(await read_body(request), decoder)
+
+
+async def read_with_input(
+    request: Request, read: Callable[[bytes | bytearray], TWithInput]
+) -> TWithInput:
+    """Read the request's body, and decode it by ``read``, without holding up others for long.
+
+    Raises like ``read_body`` and ``read``.
+    """
+    body = await read_body(request)
+    if len(body) <= long_input.LONG_BYTES:
+        return read(body)
+    split = await asyncio.to_thread(long_input.split, body)
+    if split is not None:
+        model = read(split.body)
+        if model.stdin == split.mark:
+            return replace(model, stdin=split.stdin)
+    return read(body)
 
 
 def decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:

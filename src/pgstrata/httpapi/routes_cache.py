@@ -12,7 +12,7 @@ from pgstrata.domain.cache import CacheStatus, StateCheck
 from pgstrata.domain.reason import Explanation
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.httpapi.answers import NDJSON, answer
-from pgstrata.httpapi.body import read_body
+from pgstrata.httpapi.body import read_with_input
 from pgstrata.httpapi.parameters import flag, flag_parameter
 from pgstrata.httpapi.routing import Operation, Reply
 from pgstrata.httpapi.service import Service
@@ -29,7 +29,7 @@ async def verify(service: Service, request: Request) -> ASGIApp:
 
 
 async def explain(service: Service, request: Request) -> Response:
-    wanted = service.requests.read(await read_body(request))
+    wanted = await read_with_input(request, service.requests.read)
     why = await service.jobs.explain(wanted)
     if why.decision == "hit" and why.matched_state_id is not None:
         state = await service.registry.state(why.matched_state_id)

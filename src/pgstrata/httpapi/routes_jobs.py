@@ -12,7 +12,7 @@ from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import NotFoundError, RangeNotSatisfiableError
 from pgstrata.httpapi import ranges
 from pgstrata.httpapi.answers import answer, answer_with_list, list_answer
-from pgstrata.httpapi.body import read_body
+from pgstrata.httpapi.body import read_with_input
 from pgstrata.httpapi.deletions import DELETE_REPLIES, delete_answer
 from pgstrata.httpapi.errors import error_answer
 from pgstrata.httpapi.parameters import (
@@ -37,7 +37,7 @@ from pgstrata.httpapi.wire import job_accepted, job_entry, job_status, task_entr
 async def submit(service: Service, request: Request) -> Response:
     patience = seconds(request, "wait")
     with_tasks = flag(request, TASKS.name, omitted=True)
-    wanted = service.requests.read(await read_body(request))
+    wanted = await read_with_input(request, service.requests.read)
     job = await service.jobs.submit(wanted, patience=patience or 0)
     if patience and job.status.terminal:
         return await _status_answer(service, job, with_tasks=with_tasks)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from pgstrata.domain.run import Held, RunEvent, RunRequest, StartedInstance
 from pgstrata.httpapi.answers import answer
-from pgstrata.httpapi.body import read_model
+from pgstrata.httpapi.body import decode, read_with_input
 from pgstrata.httpapi.parameters import flag, flag_parameter, path_id
 from pgstrata.httpapi.routing import Operation, Reply
 from pgstrata.httpapi.service import Service
@@ -19,7 +19,8 @@ _DECODER: Final = msgspec.json.Decoder(RunRequest)
 
 
 async def run(service: Service, request: Request) -> ASGIApp:
-    return LiveStream(await service.runs.begin(await read_model(request, _DECODER)))
+    wanted = await read_with_input(request, lambda body: decode(body, _DECODER))
+    return LiveStream(await service.runs.begin(wanted))
 
 
 async def start_instance(service: Service, request: Request) -> Response:

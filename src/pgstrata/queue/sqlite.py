@@ -1,5 +1,6 @@
 """The queue in the store's SQLite database."""
 
+import codecs
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,9 +24,9 @@ _ADD_JOB = """
     INSERT INTO jobs (job_id, status, signature, cancel_requested, body)
     VALUES (:job_id, :status, :signature, :cancel_requested, :body)
 """
-_ADD_STDIN = "INSERT INTO standard_inputs (job_id, text) VALUES (?, ?)"
+_ADD_STDIN = "INSERT INTO standard_inputs (job_id, text) VALUES (?, CAST(zeroblob(?) AS TEXT))"
 _REMOVE_STDIN = "DELETE FROM standard_inputs WHERE job_id = ?"
-_STDIN = "SELECT text FROM standard_inputs WHERE job_id = ?"
+_STDIN = "SELECT rowid FROM standard_inputs WHERE job_id = ?"
 _CHANGE_JOB = """
     UPDATE jobs SET
         status = :status,
@@ -105,6 +106,9 @@ _TASKS = """
 _EVENTS = "SELECT body FROM events WHERE job_id = ? AND number >= ? ORDER BY number LIMIT ?"
 _COUNT_EVENTS = "SELECT COALESCE(MAX(number) + 1, 0) FROM events WHERE job_id = ?"
 
+_PIECE = 1 << 16
+"""How much of a standard input is read or written while the interpreter's lock is held."""
+
 _NO_LIMIT = -1
 _FEW_TASKS = 200
 _LAST_CHARACTER = "\U0010ffff"
@@ -129,7 +133,7 @@ class SqliteQueue:
                     f"job {job.job_id} exists already", remedy="give the new job a unique id"
                 ) from error
             if job.request.stdin is not None:
-                connection.execute(_ADD_STDIN, (job.job_id, job.request.stdin))
+                _add_stdin(connection, job.job_id, job.request.stdin)
             _append(connection, job.job_id, events)
             _finish_if_terminal(connection, job)
 
@@ -182,7 +186,7 @@ class SqliteQueue:
     async def stdin(self, job_id: str) -> str | None:
         def question(connection: Connection) -> str | None:
             found = connection.execute(_STDIN, (job_id,)).fetchone()
-            return None if found is None else str(found[0])
+            return None if found is None else _read_stdin(connection, *found)
 
         return await self._database.read(question)
 
@@ -335,3 +339,19 @@ def _append(connection: Connection, job_id: str, events: Sequence[Event]) -> Non
     connection.executemany(
         _APPEND_EVENT, [{"job_id": job_id, "body": _encode(event)} for event in events]
     )
+
+
+def _add_stdin(connection: Connection, job_id: str, text: str) -> None:
+    pieces = [text[start : start + _PIECE].encode() for start in range(0, len(text), _PIECE)]
+    size = sum(map(len, pieces))
+    row = connection.execute(_ADD_STDIN, (job_id, size)).lastrowid
+    assert row is not None
+    with connection.blobopen("standard_inputs", "text", row) as stored:
+        for piece in pieces:
+            stored.write(piece)
+
+
+def _read_stdin(connection: Connection, row: int) -> str:
+    with connection.blobopen("standard_inputs", "text", row, readonly=True) as stored:
+        pieces = iter(lambda: stored.read(_PIECE), b"")
+        return "".join(codecs.iterdecode(pieces, "utf-8"))

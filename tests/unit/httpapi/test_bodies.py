@@ -1,9 +1,13 @@
 """What a request's body may be, and how a bad one is refused."""
 
+import json
+import re
+
 import pytest
 
 from pgstrata.errors import split_details
 from pgstrata.httpapi.body import MAX_BODY_BYTES
+from pgstrata.httpapi.long_input import LONG_BYTES
 from tests.unit.httpapi.driver import BEARER, Client, scenario
 from tests.unit.httpapi.engine import MemoryEngine
 
@@ -85,6 +89,56 @@ async def test_fields_that_are_not_known_are_ignored(engine: MemoryEngine, clien
 async def test_a_body_may_come_in_pieces(engine: MemoryEngine, client: Client) -> None:
     pieces = [b'{"prepare_kind": "ps', b'ql", "image_', b'id": "postgres"}']
     assert (await client.ask("POST", JOBS, body=pieces)).status == 201
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    ["x", 'select "1";\n', "привет 'ы'\n", "a😀\\", "\\u00e9\0\r"],
+    ids=["plain", "lines", "letters", "emoji", "escapes"],
+)
+@scenario
+async def test_standard_input_of_any_length_comes_as_it_was_sent(
+    engine: MemoryEngine, client: Client, text: str, ascii_only: bool
+) -> None:
+    text *= LONG_BYTES // len(text) + 1
+    other = {"labels": {"stdin": "x"}, "psql_args": ["stdin", '\\"stdin": "', "-f", "-"]}
+    for before, after in ((other, {}), ({}, other)):
+        request = (
+            {"prepare_kind": "psql", "image_id": "postgres"} | before | {"stdin": text} | after
+        )
+        body = json.dumps(request, ensure_ascii=ascii_only, indent=1).encode()
+        answer = await client.ask("POST", JOBS, body=body)
+        assert answer.status == 201
+        submitted = engine.jobs[answer.json()["job_id"]].request
+        assert submitted.stdin == text
+        assert submitted.fields["psql_args"] == other["psql_args"]
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (b"", "truncated"),
+        (b"\\", "truncated"),
+        (b"\\q", "invalid escape"),
+        (b"\\ud83d", "truncated"),
+        (b'\\ud83dxxxxxx"', "unexpected end of"),
+        (b'\xff"}', "UTF-8"),
+        (b'", "stdin": 3}', "`stdin` must be a string"),
+    ],
+)
+@scenario
+async def test_a_bad_end_of_a_long_body_is_told_as_one_of_a_short_one(
+    engine: MemoryEngine, client: Client, end: bytes, said: str
+) -> None:
+    told = []
+    for size in (1, LONG_BYTES):
+        body = b'{"prepare_kind": "psql", "image_id": "postgres", "stdin": "' + b"x" * size + end
+        answer = await client.ask("POST", JOBS, body=body)
+        assert answer.status == 400
+        told.append(re.sub(r"byte \d+", "", answer.json()["message"]))
+    assert told[0] == told[1]
+    assert said in told[0]
 
 
 @scenario
