@@ -5,12 +5,15 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import psutil
 import psycopg
 import pytest
 
 from tests.acceptance.conftest import Terminal
+
+Json = dict[str, Any]
 
 
 def kill_the_backend(pgstrata: Terminal) -> None:
@@ -75,3 +78,33 @@ def test_what_was_killed_from_outside_is_told_and_tried_again_and_the_script_is_
     assert "the step is run once more" in said
     assert "correct" not in said
     assert "prepare again" in said
+
+
+def until_it_is_stopped(pgstrata: Terminal) -> Json:
+    """The only instance, once it has no server any more."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        instance: Json
+        [instance] = pgstrata.json("ls", "-i")["instances"]
+        if instance["status"] != "active":
+            return instance
+        select.select([], [], [], 1)
+    raise AssertionError("the server goes on")
+
+
+def test_a_server_that_only_crashes_and_starts_again_is_stopped_and_what_to_do_is_told(
+    shared: Terminal,
+) -> None:
+    dsn = shared.prepare("-c", "create table t (n int)")
+    with psycopg.connect(dsn, autocommit=True) as session:
+        # No session can begin any more, and the launcher of autovacuum is one.
+        session.execute("select lo_from_bytea(4711, 'damaged')")
+        session.execute("select lo_export(4711, 'global/pg_filenode.map')")
+        kill_the_backend(shared)
+    instance = until_it_is_stopped(shared)
+    assert instance["status"] == "orphaned"
+    for told in ("crashed and started again", "pgstrata reset", "pgstrata start --anyway"):
+        assert told in instance["stopped"]
+    assert not shared.below_the_engine("postgres")
+    shared("reset", instance["instance_id"])
+    assert rows_once_it_recovered(dsn) == 0

@@ -18,9 +18,10 @@ from pgstrata.system.turns import Turns, of_name
 
 _UNFINISHED_RESET: Final = "its reset is not complete; reset it again if that stays so"
 _ENDED: Final = "its server has ended: pgstrata start {0}"
+_RESET_OR_ANYWAY: Final = "pgstrata reset {0}, or pgstrata start --anyway {0}"
 _BOOTED: Final = (
     "the machine was booted since its server ran, so its data may be incomplete: "
-    "pgstrata reset {0}, or pgstrata start --anyway {0}"
+    + _RESET_OR_ANYWAY
 )
 
 
@@ -170,7 +171,7 @@ class Registry:
         if instance.resetting:
             return _UNFINISHED_RESET
         if reason := self._runtime.stopped_for(instance.server):
-            return reason
+            return f"{reason}; {_RESET_OR_ANYWAY.format(instance.known_as)}"
         if await self._runtime.alive(instance.server):
             return None
         this_boot = self._runtime.is_of_this_boot(instance.server)

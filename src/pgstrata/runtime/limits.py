@@ -1,5 +1,7 @@
 """What servers may take of the machine, and the watch that stops those that take more.
 
+It also stops those that only crash and start again (``restarts``).
+
 The kernel itself limits processes where a server has a user namespace of its own. Memory and disk
 can only be looked at. To look at a server takes a while, and to look at the machine does not: that
 is done often, and the servers are looked at when the machine has much less left than before.
@@ -16,10 +18,12 @@ from typing import NamedTuple
 
 import psutil
 
+from pgstrata.domain.instance import Server
 from pgstrata.domain.sizes import rounded
 from pgstrata.errors import PgstrataError
-from pgstrata.runtime import postmaster
-from pgstrata.runtime.postmaster import LOG, Postmaster
+from pgstrata.runtime import postmaster, restarts
+from pgstrata.runtime.postmaster import LOG, Postmaster, postmaster_of
+from pgstrata.runtime.restarts import Restarts
 from pgstrata.settings import ServerLimits
 from pgstrata.system import planted, processes, walking
 from pgstrata.system.main_memory import available_memory
@@ -94,10 +98,12 @@ def _stopped(what: str, limit: str, most: str) -> str:
 
 
 class _Watched:
-    def __init__(self, process: Postmaster, allowed: Allowed, measured_from: float) -> None:
-        self.process = process
+    def __init__(self, server: Server, allowed: Allowed) -> None:
+        self.server = server
+        self.process = postmaster_of(server)
         self.allowed = allowed
-        self.measured_from = measured_from
+        self.restarts = Restarts(self.process.data_dir)
+        self.measured_from = 0.0
         """When its files are to be looked at, by the event loop's clock."""
         self.size: int | None = None
         """That of its files when they were first looked at."""
@@ -131,17 +137,23 @@ class LimitWatch:
         self._store = store
         self._allowed = allowed
         self._watched: dict[str, _Watched] = {}
+        self._resting: dict[str, _Watched] = {}
         self._stopped: dict[str, str] = {}
         self._memory = _Supply(_PROCESSES_SECONDS)
         self._processes = _Supply(_PROCESSES_SECONDS)
         self._disk = _Supply(_DISK_SECONDS)
         # Files may take long to count, and memory is gone fast.
-        self._looks = (self._look_at_processes, self._look_at_files)
+        self._looks: dict[Look, float] = {
+            self._look_at_processes: _GLANCE_SECONDS,
+            self._look_at_files: _GLANCE_SECONDS,
+            self._look_at_starts: restarts.LOOK_SECONDS,
+        }
         self._looking: dict[Look, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    def add(self, process: Postmaster, *, building: bool = False) -> None:
+    def add(self, server: Server, *, building: bool = False) -> None:
         """Watch a server, perhaps one that builds a state, until it has ended or is removed."""
+        process = postmaster_of(server)
         with suppress(OSError):
             (process.data_dir.parent / _NOTE).unlink()  # of one that was there before
         allowed = self._allowed
@@ -149,24 +161,29 @@ class LimitWatch:
             allowed = allowed._replace(
                 disk=0 if building else shutil.disk_usage(self._store).free // 2
             )
-        if any(allowed):
-            measured_from = asyncio.get_running_loop().time() + _UNMEASURED_SECONDS
-            self._watched[process.handle] = _Watched(process, allowed, measured_from)
-            for look in self._looks:
-                if look not in self._looking or self._looking[look].done():
-                    self._looking[look] = asyncio.create_task(
-                        self._repeat(look), name=look.__name__
-                    )
+        self._watch(server.handle, _Watched(server, allowed))
 
-    def recall(self, process: Postmaster) -> None:
+    def rest(self, handle: str) -> None:
+        """Do not look at a server that is paused: it takes no more than it has."""
+        if (one := self._watched.pop(handle, None)) is not None:
+            self._resting[handle] = one
+
+    def wake(self, handle: str) -> None:
+        """Look at it again."""
+        if (one := self._resting.pop(handle, None)) is not None:
+            self._watch(handle, one)
+
+    def recall(self, server: Server) -> None:
         """Learn why a server was stopped, if an engine before this one did."""
+        process = postmaster_of(server)
         with suppress(FileNotFoundError, PlantedFileError):
             note = planted.read(process.data_dir.parent, _NOTE, _NOTE_BYTES)
-            self._stopped[process.handle] = note.decode("utf-8", "replace")
+            self._stopped[server.handle] = note.decode("utf-8", "replace")
 
     def remove(self, handle: str) -> None:
         """Forget a server."""
         self._watched.pop(handle, None)
+        self._resting.pop(handle, None)
         self._stopped.pop(handle, None)
 
     def stopped_for(self, handle: str) -> str | None:
@@ -181,18 +198,29 @@ class LimitWatch:
                 await task
         await asyncio.gather(*self._ending)
 
-    async def _repeat(self, look: Look) -> None:
+    def _watch(self, handle: str, one: _Watched) -> None:
+        one.measured_from = asyncio.get_running_loop().time() + _UNMEASURED_SECONDS
+        self._watched[handle] = one
+        for look, seconds in self._looks.items():
+            if look not in self._looking or self._looking[look].done():
+                self._looking[look] = asyncio.create_task(
+                    self._repeat(look, seconds), name=look.__name__
+                )
+
+    async def _repeat(self, look: Look, seconds: float) -> None:
         while self._watched:
-            await asyncio.sleep(_GLANCE_SECONDS)
+            await asyncio.sleep(seconds)
             try:
                 await look()
             except (OSError, PgstrataError) as error:
-                _log.warning("the limits of servers could not be checked: %s", error)
+                _log.warning("servers could not be checked: %s", error)
 
     async def _look_at_processes(self) -> None:
         now = asyncio.get_running_loop().time()
         memory = _least(one.allowed.memory for one in self._watched.values())
         number = _least(one.allowed.processes for one in self._watched.values())
+        if not memory and not number:
+            return
         free = available_memory()
         if self._memory.is_due(free, memory // _PART, now) | self._processes.is_due(
             -_number_of_tasks(), number // _PART, now
@@ -217,6 +245,15 @@ class LimitWatch:
             if one.size is None:
                 one.size = size
             self._end_if(handle, one, excess(Used(disk=size - one.size), one.allowed))
+
+    async def _look_at_starts(self) -> None:
+        for handle, one in self._running():
+            if not one.process.data_dir.is_dir():
+                self._end_if(handle, one, restarts.GONE)
+            elif one.restarts.are_many():
+                one.restarts.forget()
+                if not await restarts.lets_us_in(one.server):
+                    self._end_if(handle, one, restarts.FOR_EVER)
 
     def _running(
         self, wanted: Callable[[_Watched], bool] = lambda _: True

@@ -216,16 +216,13 @@ class NativeRuntime:
         held: list[int] = []
         await postmaster.pause(postmaster_of(server), held)
         self._paused[server.handle] = held
-        # It takes no more than it has.
-        self._watch.remove(server.handle)
+        self._watch.rest(server.handle)
 
     async def resume(self, server: Server) -> None:
         # None was born since.
         held = self._paused.pop(server.handle, None)
-        process = postmaster_of(server)
-        postmaster.resume(process, held)
-        if held is not None:
-            self._watch.add(process)
+        postmaster.resume(postmaster_of(server), held)
+        self._watch.wake(server.handle)
 
     async def alive(self, server: Server) -> bool:
         process = postmaster_of(server)
@@ -264,11 +261,11 @@ class NativeRuntime:
                     ending = postmaster.shut_down(process, clean=False)
                     group.create_task(ending, name=f"orphan {pid}")
         self._access.clear_leftovers([server.endpoint for server in keep])
-        for process in known:
-            if postmaster.is_running(process):
-                self._watch.add(process)
+        for server in keep:
+            if postmaster.is_running(postmaster_of(server)):
+                self._watch.add(server)
             else:
-                self._watch.recall(process)
+                self._watch.recall(server)
 
     async def run(self, server: Server, command: ToolCommand, output: OutputSink) -> ToolExit:
         installation = await self._catalogue.installation(postmaster_of(server).image_id)
@@ -386,7 +383,7 @@ class NativeRuntime:
 
     async def _start_watched(self, start: "_Start") -> Server:
         server = await self._start_anyhow(start)
-        self._watch.add(postmaster_of(server), building=start.login is None)
+        self._watch.add(server, building=start.login is None)
         return server
 
     async def _start_anyhow(self, start: "_Start") -> Server:
