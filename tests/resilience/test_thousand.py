@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
@@ -73,21 +73,13 @@ def test_nothing_is_lost_or_left_over_by_power_cuts(
             cuts = Cuts(directory, backend)
             every = list(cases({Build: cuts.trace()}))
             todo = Random(backend).choices(every, k=round(CUTS[backend] * NUMBER))
-            lived = [cuts.survive(case.kill) for case in todo]
+            told = sum(cuts.survive(case.kill) for case in todo)
     except CannotMountError as error:
         give_up(error)
-    told = sum(one.told for one in lived)
     tally(
-        f"{backend}: {len(lived)} power cuts, all survived; in {told} of them a client was told "
-        "of its job's end before"
+        f"{backend}: {len(todo)} power cuts, all survived; clients had been told of the end of "
+        f"{told} jobs before, and none was lost"
     )
-
-
-class Lived(NamedTuple):
-    """How a power cut went that was survived."""
-
-    told: bool
-    """Whether a client had heard of its job's end."""
 
 
 class Cuts:
@@ -114,32 +106,38 @@ class Cuts:
             self._gate.unlink()
         return file.read_text().split()
 
-    def survive(self, kill: Kill) -> Lived:
-        """Cut the power at a moment, and look at what the next engine makes of the disk."""
-        job_id: str | None = None
-        job: Json | None = None
+    def survive(self, kill: Kill) -> int:
+        """Cut the power at a moment, and look at what the next engine makes of the disk.
+
+        Return of how many jobs a client had been told the end: of one at least, right before.
+        """
+        told: dict[str, Json | None] = {}
         image = self._copy(self._first, "now.img")
         with self._disk(image) as engine:
             rule = f"{kill.point}=kill@{kill.time}"
             started(engine, {faults.FAULTS: rule, faults.WHILE: str(self._gate)})
+            _ask(engine, told, "create table before as select 1 as n")
             self._gate.touch()
             with suppress(GoneError):
-                job_id = engine.submit("-c", "create table t as select 1 as n")
-                job = engine.ended(job_id)
+                _ask(engine, told, "create table t as select 1 as n")
             cut = self._copy(image, "cut.img")
             self._gate.unlink()
         with self._disk(cut) as engine:
-            self._check(started(engine), job_id, job)
+            self._check(started(engine), told)
             engine.stop()
-        return Lived(told=job is not None)
+        return sum(job is not None for job in told.values())
 
-    def _check(self, engine: Engine, job_id: str | None, before: Json | None) -> None:
-        if job_id is not None:
+    def _check(self, engine: Engine, told: Mapping[str, Json | None]) -> None:
+        made = set()
+        for job_id, before in told.items():
             job = engine.ended(job_id)
             assert job["status"] == "succeeded", job
             assert before is None or job["result"] == before["result"]
-            there = {one["instance_id"] for one in engine.ask("GET", "/v1/instances")}
-            assert there == {job["result"]["instance_id"]}
+            made.add(job["result"]["instance_id"])
+        there = {one["instance_id"] for one in engine.ask("GET", "/v1/instances")}
+        assert made <= there
+        # Of a request whose answer was lost there may be one that nobody was told of.
+        assert len(there - made) <= 2 - len(told)
         remove_instances(engine)
         check_nothing_is_left(engine)
         check_it_works(engine)
@@ -157,3 +155,10 @@ class Cuts:
             copy.unlink()
         subprocess.run(["cp", "--sparse=always", image, copy], check=True)
         return copy
+
+
+def _ask(engine: Engine, told: dict[str, Json | None], script: str) -> None:
+    """Ask for a prepare, and note what is told of it as soon as it is. Raises ``GoneError``."""
+    job_id = engine.submit("-c", script)
+    told[job_id] = None
+    told[job_id] = engine.ended(job_id)
