@@ -20,13 +20,17 @@ _MARGIN: Final = 256
 """More than a match of it has."""
 
 _PART: Final = re.compile(
-    rb"""(?: [^"\\]++
+    rb"""(?: [^"\\]+
            | \\u [dD][89abAB].. \\u [dD][c-fC-F]..   # one character in two halves
            | \\u (?! [dD][89abAB]) ....
-           | \\ [^u] )*+""",
+           | \\ [^u] )*""",
     re.VERBOSE | re.DOTALL,
 )
-"""A part of a string in JSON that does not end within a character."""
+"""A part of a string in JSON that does not end within a character.
+
+Nothing follows that could fail, so nothing is tried twice. Possessive quantifiers would say so, but
+before 3.11.5 Python matches them wrongly.
+"""
 
 
 class Split(NamedTuple):
