@@ -21,13 +21,13 @@ from pgstrata.domain.state import State
 from pgstrata.errors import PgstrataError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.prepare.executor import Executor, Known, StateOrder, StepRun
-from pgstrata.runtime.base import LineSink
+from pgstrata.runtime.base import LineSink, Passed
 
 T = TypeVar("T")
 
 LIMIT_BYTES = 1 << 20
 
-LOGGING = frozenset({"run_step"})
+LOGGING = frozenset({"run_steps"})
 """The calls that say lines while they last."""
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -41,7 +41,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "acquire": (list[str],),
     "release": (str,),
     "has_room": (str | None,),
-    "run_step": (StateOrder,),
+    "run_steps": (list[StateOrder],),
     "keep_state": (str,),
     "close_workspace": (str,),
     "start_instance": (InstanceOrder,),
@@ -72,6 +72,8 @@ class Answer(Model, frozen=True, kw_only=True):
 
     number: int
     line: str | None = None
+    passed: bool = False
+    """Whether the line is none, but ``Passed``."""
     error: Error | None = None
     cancelled: bool = False
     result: Any = None
@@ -121,9 +123,9 @@ class PipeExecutor:
     async def has_room(self, state_id: str | None) -> bool:
         return await self._ask(bool, "has_room", state_id)
 
-    async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
+    async def run_steps(self, orders: Sequence[StateOrder], log: LineSink) -> StepRun | None:
         ran: Any = StepRun | None
-        result: StepRun | None = await self._ask(ran, "run_step", order, log=log)
+        result: StepRun | None = await self._ask(ran, "run_steps", orders, log=log)
         return result
 
     async def keep_state(self, job_id: str) -> bool:
@@ -172,7 +174,7 @@ class PipeExecutor:
     async def _end(self, number: int, log: LineSink | None) -> Answer:
         while (answer := await self._answers[number].get()).line is not None:
             if log is not None:
-                await log(answer.line)
+                await log(Passed() if answer.passed else answer.line)
         return answer
 
 
@@ -232,7 +234,8 @@ class _FarEnd:
         ]
 
         async def log(text: str) -> None:
-            self._say(Answer(number=ask.number, line=text))
+            passed = isinstance(text, Passed)
+            self._say(Answer(number=ask.number, line=text, passed=passed))
 
         if call in LOGGING:
             arguments.append(log)

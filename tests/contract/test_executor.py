@@ -90,7 +90,7 @@ async def unheard(line: str) -> None:
 
 
 async def build(executor: Executor, order: StateOrder) -> None:
-    assert await executor.run_step(order, unheard)
+    assert await executor.run_steps([order], unheard)
     await executor.keep_state(order.job_id)
 
 
@@ -101,7 +101,7 @@ async def begin_and_cancel(executor: Executor, order: StateOrder) -> None:
     async def hear(line: str) -> None:
         at_gate.set()
 
-    running = asyncio.create_task(executor.run_step(order, hear))
+    running = asyncio.create_task(executor.run_steps([order], hear))
     await at_gate.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -161,7 +161,7 @@ def test_a_state_that_is_there_is_not_built_again(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         [order] = await orders(executor, "a")
         await build(executor, order)
-        assert not await executor.run_step(order, unheard)
+        assert not await executor.run_steps([order], unheard)
         with pytest.raises(ConflictError):
             await executor.keep_state(order.job_id)
 
@@ -178,7 +178,7 @@ def test_of_steps_on_the_way_to_a_state_only_that_is_kept(run: Run) -> None:
         chain = on_the_way(await orders(executor, "a", "b", "c"))
         for order in chain:
             assert (await executor.look_up(ids(chain))).clean == 0
-            assert await executor.run_step(order, unheard)
+            assert await executor.run_steps([order], unheard)
         assert await executor.keep_state("job")
         known = await executor.look_up(ids(chain))
         assert (known.clean, known.stored, known.run_before) == (3, (ids(chain)[-1],), 3)
@@ -192,13 +192,13 @@ def test_of_steps_on_the_way_to_a_state_only_that_is_kept(run: Run) -> None:
 def test_what_steps_have_led_to_so_far_can_be_kept_on_the_way(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         chain = on_the_way(await orders(executor, "a", "b", "c"))
-        assert await executor.run_step(chain[0], unheard)
-        assert await executor.run_step(chain[1], unheard)
+        assert await executor.run_steps([chain[0]], unheard)
+        assert await executor.run_steps([chain[1]], unheard)
         assert await executor.keep_state("job")
         assert (await executor.look_up(ids(chain))).clean == 2
         with pytest.raises(ConflictError):
             await executor.keep_state("job")
-        assert await executor.run_step(chain[2], unheard)
+        assert await executor.run_steps([chain[2]], unheard)
         assert await executor.keep_state("job")
         assert (await executor.look_up(ids(chain))).stored == tuple(ids(chain)[1:])
 
@@ -210,12 +210,12 @@ def test_what_another_builds_is_not_kept_on_the_way(run: Run) -> None:
         chain = await orders(executor, "a", "b")
         passing = on_the_way(chain)
         other = replace(chain[0], job_id="other")
-        assert await executor.run_step(passing[0], unheard)
-        assert await executor.run_step(other, unheard)
+        assert await executor.run_steps([passing[0]], unheard)
+        assert await executor.run_steps([other], unheard)
         assert not await executor.keep_state("job")
         assert await executor.keep_state("other")
         assert not await executor.keep_state("job")
-        assert await executor.run_step(passing[1], unheard)
+        assert await executor.run_steps([passing[1]], unheard)
         assert await executor.keep_state("job")
         assert (await executor.look_up(ids(chain))).stored == tuple(ids(chain))
 
@@ -225,9 +225,9 @@ def test_what_another_builds_is_not_kept_on_the_way(run: Run) -> None:
 def test_after_a_failure_nothing_is_left_of_the_steps_since_the_last_state(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         chain = on_the_way(await orders(executor, "a", "fail"))
-        assert await executor.run_step(chain[0], unheard)
+        assert await executor.run_steps([chain[0]], unheard)
         with pytest.raises(StepFailedError):
-            await executor.run_step(chain[1], unheard)
+            await executor.run_steps([chain[1]], unheard)
         with pytest.raises(ConflictError):
             await executor.keep_state("job")
         await build(executor, replace(chain[0], target=ids(chain)[0], job_id="other"))
@@ -244,7 +244,7 @@ def test_what_the_tool_says_comes_in_order_and_before_the_end(run: Run) -> None:
             said.append(line)
 
         [order] = await orders(executor, "chatter")
-        assert await executor.run_step(order, hear)
+        assert await executor.run_steps([order], hear)
         assert said == ["hello", "world"]
 
     run(scenario)
@@ -255,7 +255,7 @@ def test_a_step_that_fails_says_why_and_leaves_nothing_in_the_way(run: Run) -> N
         [order] = await orders(executor, "fail")
         for job_id in ("one", "two"):
             with pytest.raises(StepFailedError, match="exit code 3") as failed:
-                await executor.run_step(replace(order, job_id=job_id), unheard)
+                await executor.run_steps([replace(order, job_id=job_id)], unheard)
             assert failed.value.remedy == "correct fail"
             assert failed.value.details == "ERROR: fail"
             assert (await executor.look_up(ids([order]))).clean == 0
@@ -266,7 +266,7 @@ def test_a_step_that_fails_says_why_and_leaves_nothing_in_the_way(run: Run) -> N
 def test_a_step_that_is_not_kept_is_no_state_and_can_be_run_by_another(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         [order] = await orders(executor, "a")
-        assert await executor.run_step(order, unheard)
+        assert await executor.run_steps([order], unheard)
         assert (await executor.look_up(ids([order]))).clean == 0
         for _ in range(2):
             await executor.close_workspace(order.job_id)
@@ -281,8 +281,8 @@ def test_a_step_that_is_not_kept_is_no_state_and_can_be_run_by_another(run: Run)
 def test_a_step_that_another_job_has_run_is_waited_for_until_it_is_kept(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         [order] = await orders(executor, "a")
-        assert await executor.run_step(order, unheard)
-        other = asyncio.create_task(executor.run_step(replace(order, job_id="other"), unheard))
+        assert await executor.run_steps([order], unheard)
+        other = asyncio.create_task(executor.run_steps([replace(order, job_id="other")], unheard))
         done, _ = await asyncio.wait([other], timeout=0.02)
         assert not done
         await executor.keep_state(order.job_id)
@@ -304,8 +304,8 @@ def test_a_step_that_is_cancelled_is_over_and_can_be_run_by_another(run: Run) ->
 def test_waiting_for_a_step_that_another_runs_can_be_cancelled(run: Run) -> None:
     async def scenario(executor: Executor) -> None:
         [order] = await orders(executor, "a")
-        assert await executor.run_step(order, unheard)
-        other = asyncio.create_task(executor.run_step(replace(order, job_id="other"), unheard))
+        assert await executor.run_steps([order], unheard)
+        other = asyncio.create_task(executor.run_steps([replace(order, job_id="other")], unheard))
         await asyncio.wait([other], timeout=0.02)
         other.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -323,7 +323,7 @@ def test_several_jobs_are_served_at_once(run: Run) -> None:
         async def hear(line: str) -> None:
             at_gate.set()
 
-        held_up = asyncio.create_task(executor.run_step(slow, hear))
+        held_up = asyncio.create_task(executor.run_steps([slow], hear))
         await at_gate.wait()
         [quick] = await orders(executor, "a", job_id="quick")
         await build(executor, quick)

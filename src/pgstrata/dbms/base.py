@@ -25,6 +25,10 @@ class Dbms(Protocol):
     async def start_settings(self, data_dir: Path) -> bytes:
         """The content of the files from which a server reads its settings when it starts."""
 
+    def is_as_started(self, data_dir: Path, settings: bytes) -> bool:
+        """Whether ``start_settings`` are these, ``check_snapshot`` finds nothing, and there is no
+        replication slot. May be called in any thread."""
+
     async def flush(self, server: Server) -> None:
         """Write everything committed to the files, so that a copy has nothing to recover.
 

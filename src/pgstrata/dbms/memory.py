@@ -88,6 +88,12 @@ class MemoryDbms:
     async def start_settings(self, data_dir: Path) -> bytes:
         return self._disk.read(data_dir / SETTINGS_FILE) or b""
 
+    def is_as_started(self, data_dir: Path, settings: bytes) -> bool:
+        return (self._disk.read(data_dir / SETTINGS_FILE) or b"") == settings and not (
+            self._disk.children(data_dir / "pg_replslot")
+            or self._disk.children(data_dir / "pg_tblspc")
+        )
+
     def tool_environment(self, server: Server) -> dict[str, str]:
         return {}
 

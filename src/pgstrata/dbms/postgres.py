@@ -106,11 +106,16 @@ class Postgres:
         return f"unlogged relation {fork.name.removesuffix(_INIT_FORK)} of {fork.parent.name}"
 
     async def start_settings(self, data_dir: Path) -> bytes:
+        return _start_settings(data_dir)
+
+    def is_as_started(self, data_dir: Path, settings: bytes) -> bool:
         try:
-            found = [planted.read(data_dir, name, _SETTINGS_BYTES) for name in _SETTINGS_FILES]
-        except (FileNotFoundError, PlantedFileError) as error:
-            raise _tampered_with(error) from error
-        return b"".join(found)
+            if _start_settings(data_dir) != settings or _first_outside(data_dir) is not None:
+                return False
+            with _cluster(data_dir) as root:
+                return not _names(root, "pg_replslot")
+        except StateUnusableError:
+            return False
 
     async def flush(self, server: Server) -> None:
         with faults.step("server.checkpoint"):
@@ -263,6 +268,14 @@ def _control_defect(data_dir: Path, wanted: int) -> str | None:
     if wanted == _IN_PRODUCTION:
         return f"the cluster was not in use: it is {name}"
     return f"the cluster was not shut down cleanly: it is {name}"
+
+
+def _start_settings(data_dir: Path) -> bytes:
+    try:
+        found = [planted.read(data_dir, name, _SETTINGS_BYTES) for name in _SETTINGS_FILES]
+    except (FileNotFoundError, PlantedFileError) as error:
+        raise _tampered_with(error) from error
+    return b"".join(found)
 
 
 def _tampered_with(error: Exception) -> StateUnusableError:

@@ -5,8 +5,8 @@ side runs where the server is and knows no request. A step passes from one to th
 data: everything the runner needs is in it, or in the files that it names by digest.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -64,6 +64,26 @@ class RunnerSide(Protocol):
         line as it comes. If cancelled, the tool is gone before this returns. Raises
         ``StepFailedError`` with the tool's own message if the step fails, ``ProgramError`` if the
         tool cannot be started.
+        """
+
+
+@runtime_checkable
+class RunsMany(RunnerSide, Protocol):
+    """A runner side that stays connected, and can run several steps in one call."""
+
+    async def execute_many(
+        self,
+        steps: Sequence[Step],
+        sources: LocalSources,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        goes_on: Callable[[], bool],
+    ) -> None:
+        """Run the first of these steps, then the next ones as long as that is possible.
+
+        Before each of those ``goes_on`` is asked, in any thread, once nothing of the last one runs
+        any more; if it does, ``line`` gets ``Passed``. Otherwise like ``execute``.
         """
 
 

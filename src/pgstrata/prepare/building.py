@@ -7,11 +7,11 @@ kept, too, when it has run for long, or when the engine stops. After a kill it s
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from pgstrata.domain.job import Status, Task
-from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask, Step
 from pgstrata.errors import StepFailedError, StepInterruptedError
 from pgstrata.prepare import spans, transitions
@@ -19,6 +19,7 @@ from pgstrata.prepare.executor import Executor, StateOrder, StepRun
 from pgstrata.prepare.in_flight import Build, InFlight
 from pgstrata.prepare.job_run import JobRun, StepLogs
 from pgstrata.prepare.job_slots import JobSlots
+from pgstrata.runtime.base import Passed
 
 AT_ONCE = 100
 """Of how many steps the inputs are watched at the same time."""
@@ -47,7 +48,7 @@ class Builder:
     async def build(self, run: JobRun, tasks: Sequence[Task], logs: StepLogs) -> None:
         """Make sure that the state exists that a span's tasks lead to, and record what they did.
 
-        When draining, only some of them may be done. Raises like ``Executor.run_step`` and
+        When draining, only some of them may be done. Raises like ``Executor.run_steps`` and
         ``keep_state``.
         """
         target = _spec(tasks[-1]).output_state_id
@@ -90,6 +91,7 @@ class _Span:
         self._logs = logs
         self._build = build
         self._is_to_end = is_to_end
+        self._line = build.broadcast(logs.line)
         self._kept = 0
         """How many steps are in a state that was kept."""
         self._since = _clock()
@@ -115,13 +117,15 @@ class _Span:
             at = self._at + 1
             if at == len(self._tasks) or self._has_enough:
                 again = not await self._keep() and again
-            self._record(self.running, ran, kept=self._kept == at)
+            await self._record(ran, kept=self._kept == at)
             if self._is_to_end():
                 return None
         return None
 
     async def _keep(self) -> bool:
         """Keep what the step that was run last has led to, unless another job does."""
+        # Before there is a state, it is stored that this job began its steps.
+        await self._logs.store()
         began = _clock()
         if not await self._executor.keep_state(self._run.job.job_id):
             return False
@@ -137,16 +141,23 @@ class _Span:
         """
         end = min(at + AT_ONCE, len(self._tasks))
         inputs = (one for task in self._tasks[at:end] for one in self._step(task).inputs)
-        line = self._build.broadcast(self._logs.line)
         async with self._run.sources.hold(tuple(dict.fromkeys(inputs))) as held:
+            orders = [self._order(task, held.local_root) for task in self._tasks[at:end]]
             while True:
                 await self._move_to(at)
-                order = replace(self._order(self.running), root=held.local_root)
-                ran = await self._executor.run_step(order, line)
-                at += 1
+                ran = await self._executor.run_steps(orders[at - end :], self._hear)
+                at = self._at + 1
                 if ran is None or at == end or self._has_enough:
                     return ran
-                self._record(self.running, ran, kept=False)
+                await self._record(ran, kept=False)
+
+    async def _hear(self, text: str) -> None:
+        """A line of the step that runs, or that the next one does."""
+        if isinstance(text, Passed):
+            await self._record(StepRun(), kept=False)
+            await self._move_to(self._at + 1)
+        else:
+            await self._line(text)
 
     @property
     def running(self) -> Task:
@@ -184,15 +195,15 @@ class _Span:
         if self._logs.task_id != task.task_id:
             await self._logs.move_to(task)
 
-    def _record(self, task: Task, ran: StepRun, *, kept: bool) -> None:
-        _record(self._run, [_done(task, kept=kept, failures=ran.failures)])
+    async def _record(self, ran: StepRun, *, kept: bool) -> None:
+        await self._logs.record([_done(self.running, kept=kept, failures=ran.failures)])
 
     def _step(self, task: Task) -> Step:
         chain = self._run.chain
         assert chain is not None
         return chain.steps[self._run.positions[_spec(task).output_state_id]]
 
-    def _order(self, task: Task) -> StateOrder:
+    def _order(self, task: Task, root: Path) -> StateOrder:
         chain, spec, request = self._run.chain, _spec(task), self._run.job.request
         assert chain is not None
         return StateOrder(
@@ -201,6 +212,7 @@ class _Span:
             task=spec,
             step=self._step(task),
             target=_spec(self._tasks[-1]).output_state_id,
+            root=root,
             last=spec.output_state_id == chain.last,
             image_parts=dict(chain.image_parts),
             initdb=request.initdb,
@@ -216,7 +228,7 @@ async def _follow(build: Build, run: JobRun, tasks: Sequence[Task], logs: StepLo
     except StepFailedError:
         for at, task in enumerate(tasks):
             if at and _spec(task).output_state_id == build.step:
-                _record(run, [_done(passed, kept=False) for passed in tasks[:at]])
+                await logs.record([_done(passed, kept=False) for passed in tasks[:at]])
                 await logs.move_to(task)
         raise
 
@@ -233,7 +245,7 @@ async def _find(executor: Executor, run: JobRun, tasks: Sequence[Task], logs: St
         for text in transitions.failures_again(told):
             await logs.line(text)
         found.append(replace(task, status=Status.SUCCEEDED, spec=replace(spec, failures=told)))
-    _record(run, found)
+    await logs.record(found)
 
 
 def _done(task: Task, *, kept: bool, failures: tuple[str, ...] = ()) -> Task:
@@ -243,10 +255,6 @@ def _done(task: Task, *, kept: bool, failures: tuple[str, ...] = ()) -> Task:
 
 def _clock() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _record(run: JobRun, tasks: Sequence[Task]) -> None:
-    run.record(transitions.tasks_moved(run.job, tasks, utc_now()))
 
 
 def _spec(task: Task) -> StateExecuteTask:

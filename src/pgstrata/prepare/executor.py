@@ -115,15 +115,19 @@ class Executor(Protocol):
         a cache that is full.
         """
 
-    async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
+    async def run_steps(self, orders: Sequence[StateOrder], log: LineSink) -> StepRun | None:
         """Run a step in the job's workspace, unless the state of its ``target`` exists by now.
 
-        None if it exists. Otherwise ``keep_state``, a step from where this one ended with the same
-        target, or ``close_workspace`` must follow; until the target is kept, no other job builds
-        it. The tool's output goes to ``log``. Raises ``StepFailedError`` if the tool fails,
-        ``StateDamagedError`` if that or a server's failure is due to the files of the last state
-        before it, which is gone then; after any error nothing is left of the step, nor of those
-        before it since that state. Raises ``DiskFullError``, too, and like ``Evictor.make_room``.
+        None if it exists. Where it costs little, some of the next steps are run, too, for about a
+        second: the orders, at least one, are on the way to the same target. Returns what the last
+        one did that was run; nothing failed in those before it.
+
+        ``keep_state``, the next steps, or ``close_workspace`` must follow; until the target is
+        kept, no other job builds it. The tool's output goes to ``log``, with ``Passed`` between two
+        steps. Raises ``StepFailedError`` if the tool fails, ``StateDamagedError`` if that or a
+        server's failure is due to the files of the last state before it, which is gone then; after
+        any error nothing is left of what was run since that state. Raises ``DiskFullError``, too,
+        and like ``Evictor.make_room``.
         """
 
     async def keep_state(self, job_id: str) -> bool:
@@ -142,7 +146,7 @@ class Executor(Protocol):
 
         A job has one instance: if one was started for it before and is running, that is returned.
         Raises ``HostLimitError``, ``ConflictError``, ``ServerError``, ``DiskFullError``,
-        ``StateDamagedError`` like ``run_step``; then nothing is left of it.
+        ``StateDamagedError`` like ``run_steps``; then nothing is left of it.
         """
 
     async def discard_instance(self, job_id: str) -> None:

@@ -156,15 +156,25 @@ class JobLog:
 
     async def apply_when_possible(self, transition: Transition) -> None:
         """Like ``apply``, but on a full disk once there is room; waiting can be cancelled."""
-        job_id = transition.job.job_id
         while True:
-            before = await self._count(job_id)
             try:
-                return await self.apply(transition)
+                return await self.apply_if_possible(transition)
             except DiskFullError as error:
                 await self.wait_for_room(error)
-            if await self._stored_after_all(job_id, before, len(transition.events)):
-                return None
+
+    async def apply_if_possible(self, transition: Transition) -> None:
+        """Like ``apply``, but raises ``DiskFullError`` only if nothing was stored; the log says so.
+
+        The log says so once.
+        """
+        job_id = transition.job.job_id
+        before = await self._count(job_id)
+        try:
+            await self.apply(transition)
+        except DiskFullError as error:
+            self._tell(error)
+            if not await self._stored_after_all(job_id, before, len(transition.events)):
+                raise
 
     async def wait_for_room(self, error: StoreUnusableError) -> None:
         """Wait a moment before storing once more what could not be; the log says so once."""

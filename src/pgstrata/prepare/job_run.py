@@ -1,24 +1,25 @@
 """One run of a job: the job and its tasks as the run knows them, what is stored of it, its logs."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from pgstrata.domain.image import ResolvedImage
-from pgstrata.domain.job import Job, Status, Task, Transition
+from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import Step
 from pgstrata.domain.state import State
+from pgstrata.errors import DiskFullError
 from pgstrata.kinds.base import RecipeSide
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.prepare import planner, transitions
-from pgstrata.prepare.job_log import JobLog
+from pgstrata.prepare.job_log import JobLog, OvertakenError
 from pgstrata.prepare.task_list import TaskList
-from pgstrata.prepare.task_log import LogRoom, TaskLog, open_task_log
+from pgstrata.prepare.task_log import MAX_PENDING_LINES, LogRoom, TaskLog, open_task_log
 
 
 class Submission(NamedTuple):
@@ -66,6 +67,8 @@ class JobRun:
         self._heartbeat_seconds = heartbeat_seconds
         self._log_room = LogRoom()
         self._pending: Transition | None = None
+        self._storing = asyncio.Lock()
+        """Held while something is stored, so that all is stored in its order."""
 
     def record(self, transition: Transition) -> None:
         """Record a transition; the next flush stores it."""
@@ -82,9 +85,36 @@ class JobRun:
         """
         if transition is not None:
             self.record(transition)
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            await self._job_log.apply_when_possible(pending)
+        async with self._storing:
+            if self._pending is not None:
+                pending, self._pending = self._pending, None
+                await self._job_log.apply_when_possible(pending)
+
+    @property
+    def has_much_to_store(self) -> bool:
+        """Whether more was recorded than should be in one transaction."""
+        return self._pending is not None and len(self._pending.events) >= MAX_PENDING_LINES
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Store everything recorded, and after it these events, in one transaction.
+
+        Raises ``DiskFullError``; then the events are not stored, and the rest is still recorded.
+        """
+        async with self._storing:
+            if self._pending is None:
+                if events:
+                    await self._job_log.append(self.job.job_id, events)
+                return
+            before, self._pending = self._pending, None
+            said = transitions.said(self.job, events)
+            try:
+                await self._job_log.apply_if_possible(transitions.merge(before, said))
+            except (DiskFullError, OvertakenError) as error:
+                later = self._pending
+                self._pending = before if later is None else transitions.merge(before, later)
+                # Like events alone, it is left to who carries the job on to notice.
+                if isinstance(error, DiskFullError):
+                    raise
 
     @asynccontextmanager
     async def run_task(self, task: Task) -> AsyncIterator[TaskLog]:
@@ -97,15 +127,21 @@ class JobRun:
     @asynccontextmanager
     async def open_log(self, task: Task) -> AsyncIterator[TaskLog]:
         """Keep a task's log until the end of the block."""
-        append = partial(self._job_log.append, task.job_id)
         async with open_task_log(
-            task, append, self._log_room, heartbeat_seconds=self._heartbeat_seconds
+            task,
+            self.append,
+            self._log_room,
+            heartbeat_seconds=self._heartbeat_seconds,
+            has_more=lambda: self._pending is not None,
         ) as task_log:
             yield task_log
 
 
 class StepLogs:
-    """The logs of steps that are run one after another. Use it as an async context."""
+    """The logs of steps that are run one after another. Use it as an async context.
+
+    What is recorded of them is stored within moments, with what they say.
+    """
 
     def __init__(self, run: JobRun, first: Task) -> None:
         self._run = run
@@ -116,7 +152,7 @@ class StepLogs:
         """The task whose log is open."""
 
     async def __aenter__(self) -> "StepLogs":
-        await self.move_to(self._first)
+        self._task_log = await self._open.enter_async_context(self._run.run_task(self._first))
         return self
 
     async def __aexit__(
@@ -127,18 +163,39 @@ class StepLogs:
     ) -> None:
         await self._open.__aexit__(kind, error, traceback)
 
+    async def record(self, tasks: Sequence[Task]) -> None:
+        """Record that tasks have changed, after all that was said so far."""
+        await self._record_lines()
+        self._run.record(transitions.tasks_moved(self._run.job, tasks, utc_now()))
+        if self._run.has_much_to_store:
+            await self._run.flush()
+
     async def move_to(self, task: Task) -> None:
-        """End the log that is open; store the start of the next task, and open its log."""
-        await self._open.aclose()
+        """End the log that is open; record the start of the next task, and open its log."""
+        self._log.end_gap()
+        running = replace(task, status=Status.RUNNING)
+        await self.record([running])
+        self._log.begin(running)
         self.task_id = task.task_id
-        self._task_log = await self._open.enter_async_context(self._run.run_task(task))
+
+    async def store(self) -> None:
+        """Store all that was recorded and said so far."""
+        await self._record_lines()
+        await self._run.flush()
+
+    async def _record_lines(self) -> None:
+        if lines := await self._log.take():
+            self._run.record(transitions.said(self._run.job, lines))
 
     async def line(self, text: str) -> None:
         """Add a line to the log that is open."""
-        assert self._task_log is not None
-        await self._task_log.line(text)
+        await self._log.line(text)
 
     async def tell(self, text: str) -> None:
         """Add a line of ours at once, unless the disk is full."""
+        await self._log.tell(text)
+
+    @property
+    def _log(self) -> TaskLog:
         assert self._task_log is not None
-        await self._task_log.tell(text)
+        return self._task_log

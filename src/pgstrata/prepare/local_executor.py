@@ -6,8 +6,10 @@ to the coordinator.
 """
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,18 +35,40 @@ from pgstrata.errors import (
 )
 from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.starting import InstanceOrder, InstanceStarter
-from pgstrata.kinds.base import RunnerSide, keeps_session
+from pgstrata.kinds.base import RunnerSide, RunsMany, keeps_session
 from pgstrata.kinds.sources.base import LocalSources
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.executor import Known, StateOrder, StepRun
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.prepare.suspicion import Suspicion
-from pgstrata.runtime.base import Failed, LineSink, Runtime
+from pgstrata.runtime.base import Failed, LineSink, Passed, Runtime
 from pgstrata.store.base import Store
 from pgstrata.store.finding import find_state
 from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
+
+AT_ONCE_SECONDS = 1.0
+"""For how long steps are begun in one call, which ends after one of them if it is to end early."""
+
+
+class _Heard:
+    """What is heard of steps that are run in one call."""
+
+    def __init__(self, log: LineSink) -> None:
+        self._log = log
+        self.passed = 0
+        """How many are done, but for the last."""
+        self.failures: list[str] = []
+        """What failed in the step that runs, or was run last, and it went on."""
+
+    async def line(self, text: str) -> None:
+        """Pass on what the tool says."""
+        if isinstance(text, Passed):
+            self.passed += 1
+        elif isinstance(text, Failed):
+            self.failures.append(str(text))
+        await self._log(text)
 
 
 class _Step(NamedTuple):
@@ -170,15 +194,9 @@ class LocalExecutor:
     async def has_room(self, state_id: str | None) -> bool:
         return await self._snapshots.has_room(state_id)
 
-    async def run_step(self, order: StateOrder, log: LineSink) -> StepRun | None:
+    async def run_steps(self, orders: Sequence[StateOrder], log: LineSink) -> StepRun | None:
         self._make_areas()
-        failures: list[str] = []
-
-        async def hear(text: str) -> None:
-            if isinstance(text, Failed):
-                failures.append(str(text))
-            await log(text)
-
+        order, heard = orders[0], _Heard(log)
         async with AsyncExitStack() as building:
             work = self._works.get(order.job_id)
             if work is None or work.span is None or not work.goes_on(order):
@@ -190,20 +208,24 @@ class LocalExecutor:
                 if already_there:
                     await self.close_workspace(order.job_id)
                     return None
-            work = await self._run_or_undo(order, hear)
+            work = await self._run_or_undo(orders, heard)
             if work.span is None:
                 work.span = _Span(order.target, building.pop_all(), [])
-            work.span.steps.append(_Step(order, tuple(failures)))
-        return StepRun(failures=tuple(failures))
+            failures = tuple(heard.failures)
+            passed = orders[: heard.passed]
+            work.span.steps.extend(_Step(one, ()) for one in passed)
+            work.span.steps.append(_Step(orders[heard.passed], failures))
+        return StepRun(failures=failures)
 
-    async def _run_or_undo(self, order: StateOrder, log: LineSink) -> _Work:
+    async def _run_or_undo(self, orders: Sequence[StateOrder], heard: _Heard) -> _Work:
+        order = orders[0]
         start = order.task.input
         try:
             async with self._undo_on_failure(order.job_id):
                 work = await self._work(order)
                 start = work.start
                 async with self._runtime.unchanged(order.image_id):
-                    await self._run(order, work, log)
+                    await self._run(orders, work, heard)
                     return work
         except (ServerError, StepFailedError) as error:
             if start.kind == "image":
@@ -293,20 +315,21 @@ class LocalExecutor:
         await self._instances.recover()
         await self._snapshots.recover()
 
-    async def _run(self, order: StateOrder, work: _Work, log: LineSink) -> None:
+    async def _run(self, orders: Sequence[StateOrder], work: _Work, heard: _Heard) -> None:
         try:
-            await self._run_in(order, work, log)
+            await self._run_in(orders, work, heard)
         except PgstrataError as error:
             stopped = None if work.server is None else self._runtime.stopped_for(work.server)
             if stopped is None:
                 raise
             raise LimitExceededError(
-                f"{order.step.title}: {stopped}",
+                f"{orders[heard.passed].step.title}: {stopped}",
                 remedy="have the step take less, or raise that limit",
                 details=error.details,
             ) from error
 
-    async def _run_in(self, order: StateOrder, work: _Work, log: LineSink) -> None:
+    async def _run_in(self, orders: Sequence[StateOrder], work: _Work, heard: _Heard) -> None:
+        order, log = orders[0], heard.line
         if not work.remarked and (remark := self._runtime.remark):
             await log(remark)
         work.remarked = True
@@ -326,13 +349,7 @@ class LocalExecutor:
             )
         witness = self._runtime.witness(work.server)
         try:
-            await self._kinds[order.step.kind].execute(
-                order.step,
-                self._sources(order.root),
-                work.server,
-                self._runtime,
-                log,
-            )
+            await self._execute(orders, work, work.server, heard)
         except StepInterruptedError as error:
             error.message += witness.memory
             raise
@@ -349,6 +366,26 @@ class LocalExecutor:
             raise
         for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):
             await log(f"replication slot {slot} was dropped: states do not keep them")
+
+    async def _execute(
+        self, orders: Sequence[StateOrder], work: _Work, server: Server, heard: _Heard
+    ) -> None:
+        """Run the first step, and as many others as can be run in the same call."""
+        step, sources = orders[0].step, self._sources(orders[0].root)
+        kind, until = self._kinds[step.kind], time.monotonic() + AT_ONCE_SECONDS
+        if not keeps_session(kind, step) or not isinstance(kind, RunsMany):
+            await kind.execute(step, sources, server, self._runtime, heard.line)
+            return
+
+        def goes_on() -> bool:
+            return (
+                time.monotonic() < until
+                and not heard.failures
+                and self._snapshots.can_go_on(work.workspace, server)
+            )
+
+        alike = takewhile(lambda one: one.kind == step.kind, (order.step for order in orders))
+        await kind.execute_many(tuple(alike), sources, server, self._runtime, heard.line, goes_on)
 
     def _sources(self, root: Path) -> LocalSources:
         return self._tree if root == self._tree.local_root else LocalTree(root)

@@ -487,6 +487,15 @@ class SnapshotOrchestrator:
             await self._stop(workspace, state, server, settings)
             return False
 
+    def can_go_on(self, workspace: Workspace, server: Server) -> bool:
+        """Whether there is nothing to do before the next step of a tool that stays connected.
+
+        May be called in any thread.
+        """
+        return not server.undo and self._dbms.is_as_started(
+            workspace.data_dir, workspace.start_settings
+        )
+
     async def _stop(
         self, workspace: Workspace, state: State, server: Server, settings: bytes
     ) -> None:

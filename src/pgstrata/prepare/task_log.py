@@ -48,10 +48,14 @@ class TaskLog:
     and between them how much is left out.
     """
 
-    def __init__(self, task: Task, append: Append, room: LogRoom) -> None:
+    def __init__(
+        self, task: Task, append: Append, room: LogRoom, has_more: Callable[[], bool]
+    ) -> None:
+        """See ``open_task_log``."""
         self._task = task
         self._append = append
         self._room = room
+        self._has_more = has_more
         self._pending: list[Event] = []
         self._weight = 0
         self._writing = asyncio.Lock()
@@ -60,6 +64,11 @@ class TaskLog:
         self._left_out = 0
         self._last: deque[str] = deque(maxlen=LAST_LINES)
         """The latest of those left out."""
+
+    def begin(self, task: Task) -> None:
+        """Go on as the log of another task, after the lines of the last one were taken."""
+        self._task = task
+        self._taken_lines = self._taken_bytes = 0
 
     async def line(self, text: str) -> None:
         """Add a line of the tool's output."""
@@ -100,14 +109,15 @@ class TaskLog:
         self._room.left_bytes -= event.weight
 
     async def flush(self) -> bool:
-        """Append pending lines. Returns whether there were any.
+        """Append pending lines, and whatever else is to be stored. Returns whether there was any.
 
         Raises ``DiskFullError``; then they are still pending.
         """
         async with self._writing:
             lines, self._pending = self._pending, []
             weight, self._weight = self._weight, 0
-            if lines:
+            anything = bool(lines) or self._has_more()
+            if anything:
                 try:
                     # The pulse may be cancelled meanwhile, and its lines must not be lost.
                     await finish(self._append(lines))
@@ -115,7 +125,18 @@ class TaskLog:
                     self._pending = lines + self._pending
                     self._weight += weight
                     raise
-            return bool(lines)
+            return anything
+
+    async def take(self) -> Sequence[Event]:
+        """Give the pending lines away, to be stored by the caller."""
+        async with self._writing:
+            lines, self._pending, self._weight = self._pending, [], 0
+        return lines
+
+    async def flush_lines(self) -> None:
+        """Append pending lines, if there are any, on a full disk once there is room."""
+        if self._pending or self._writing.locked():
+            await self.flush_when_possible()
 
     async def flush_when_possible(self) -> None:
         """Append pending lines, on a full disk once there is room; waiting can be cancelled."""
@@ -150,22 +171,31 @@ class TaskLog:
 
 @asynccontextmanager
 async def open_task_log(
-    task: Task, append: Append, room: LogRoom, *, heartbeat_seconds: float
+    task: Task,
+    append: Append,
+    room: LogRoom,
+    *,
+    heartbeat_seconds: float,
+    has_more: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[TaskLog]:
     """Keep a log while the task runs; when the block ends, all its lines are appended.
 
     On a full disk that waits for room; if the block was cancelled, what is pending is lost.
-    ``room``: what the job's tasks share.
+    ``room``: what the job's tasks share. ``has_more``: whether ``append`` has more to store than it
+    is given; then it is called without lines, too, meanwhile and after an error.
     """
-    task_log = TaskLog(task, append, room)
+    task_log = TaskLog(task, append, room, has_more)
     pulse = asyncio.create_task(
         task_log.keep_alive(heartbeat_seconds), name=f"log of {task.job_id} {task.task_id}"
     )
-    flush = task_log.flush_when_possible
+    flush = task_log.flush_lines
     try:
         yield task_log
     except asyncio.CancelledError:
         flush = task_log.flush_if_possible
+        raise
+    except BaseException:
+        flush = task_log.flush_when_possible
         raise
     finally:
         await cancel(pulse)

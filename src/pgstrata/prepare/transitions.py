@@ -167,6 +167,11 @@ def tasks_moved(job: Job, tasks: Sequence[Task], now: datetime) -> Transition:
     )
 
 
+def said(job: Job, events: Sequence[Event]) -> Transition:
+    """Something was said while a job runs."""
+    return Transition(job=job, expected=_RUNNING, events=tuple(events))
+
+
 def plan_succeeded(job: Job, now: datetime) -> Transition:
     """A job that only plans is done; it has no result except its tasks."""
     return Transition(

@@ -99,6 +99,12 @@ class Failed(str):
     __slots__ = ()
 
 
+class Passed(str):
+    """No line, but that a step is done, and what follows belongs to the next."""
+
+    __slots__ = ()
+
+
 async def run_by_lines(
     runtime: "Runtime", server: Server, command: ToolCommand, line: LineSink
 ) -> ToolExit:

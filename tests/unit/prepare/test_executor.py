@@ -41,7 +41,7 @@ async def orders(heart: Heart, *texts: str) -> list[StateOrder]:
 
 async def build(executor: Executor, order: StateOrder, log: LineSink) -> bool:
     """Run a step and keep its state, as the runner does; whether it was not there yet."""
-    if not await executor.run_step(order, log):
+    if not await executor.run_steps([order], log):
         return False
     await executor.keep_state(order.job_id)
     return True

@@ -19,7 +19,7 @@ from pgstrata.domain.instance import Endpoint
 from pgstrata.errors import ToolMissingError
 from pgstrata.kinds.liquibase.gate import Gate
 from pgstrata.kinds.liquibase.installation import Installation, check_py4j
-from pgstrata.runtime.base import Companions, LineSink
+from pgstrata.runtime.base import Companions, LineSink, Passed
 from pgstrata.runtime.ports import HOST
 from pgstrata.system import subprocesses
 from pgstrata.system.cancellation import finish
@@ -67,7 +67,9 @@ class JvmLostError(Exception):
 class Java:
     """Java's classes by their full names, and lists. Only for Java's own thread."""
 
-    def __init__(self, gateways: "Gateways") -> None:
+    def __init__(self, gateways: "Gateways", passed: str) -> None:
+        """``passed``: the line that stands for ``Passed``."""
+        self._passed = passed
         self._client = gateways.client
         self._held = _Held(gateways)
         self._classes: dict[str, Any] = {}
@@ -93,6 +95,10 @@ class Java:
     def say(self, line: str) -> None:
         """Write a line to Java's own output."""
         self._outlet.println(line)
+
+    def say_passed(self) -> None:
+        """Have ``Passed`` come between what was said so far and what is from now on."""
+        self.say(self._passed)
 
     def list(self, *items: Any) -> Any:
         """A Java list."""
@@ -154,6 +160,7 @@ class Jvm:
         self._greeting: asyncio.Queue[str] = asyncio.Queue()
         self._greeted = False
         self._mark = _Mark()
+        self._passed = f"passed {secrets.token_hex(8)}"
 
     @property
     def alive(self) -> bool:
@@ -307,7 +314,7 @@ class Jvm:
         from pgstrata.kinds.liquibase.gateway import Gateways
 
         self._gateways = Gateways(port, token, callbacks)
-        self._java = Java(self._gateways)
+        self._java = Java(self._gateways, self._passed)
 
     def _let_go(self) -> None:
         if self._gateways is not None:
@@ -320,6 +327,9 @@ class Jvm:
             self._greeting.put_nowait(text.strip())
         elif text == self._mark.line:
             self._mark.heard.set()
+        elif text == self._passed:
+            if self._sink is not None:
+                await self._sink(Passed())
         elif text.strip():
             self._said.append(text)
             if self._sink is not None:

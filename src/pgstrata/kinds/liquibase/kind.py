@@ -4,9 +4,9 @@ import asyncio
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
@@ -45,7 +45,7 @@ from pgstrata.kinds.sources.base import (
 )
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
-from pgstrata.runtime.base import Companions, LineSink, Runtime, run_by_lines
+from pgstrata.runtime.base import Companions, LineSink, Passed, Runtime, run_by_lines
 from pgstrata.settings import LiquibaseSettings
 
 _SESSION, _JOB = "session", "job"
@@ -76,6 +76,45 @@ class _OwnTool(NamedTuple):
     program: Path
     files: tuple[Input, ...]
     """Its jars, which each of its calls loads again."""
+
+
+class _Run:
+    """Some steps of one recipe, which are run in one call of Java."""
+
+    def __init__(self, steps: Sequence[Step], line: LineSink, goes_on: Callable[[], bool]) -> None:
+        self._steps = steps
+        self._line = line
+        self._goes_on = goes_on
+        self._at = 0
+        self._passed = 0
+
+    @property
+    def step(self) -> Step:
+        """The one that runs, or was run last."""
+        return self._steps[self._at]
+
+    def in_java(self, java: Java, session: Session, target: Target) -> None:
+        """Run the first step, and more while they can follow at once. In Java's thread."""
+        while True:
+            step = self.step
+            digest = None if step.uncacheable else step.digest
+            reads = None if step.uncacheable else {PurePath(one.name) for one in step.inputs}
+            session.run(_key(step), digest, reads)
+            is_last = self._at + 1 == len(self._steps)
+            if is_last or not session.is_linked(target) or not self._goes_on():
+                return
+            self._at += 1
+            java.say_passed()
+
+    async def hear(self, text: str) -> None:
+        """Pass on what Java says."""
+        self._passed += isinstance(text, Passed)
+        await self._line(text)
+
+    async def catch_up(self) -> None:
+        """Tell of the steps that are done, but were not heard of."""
+        while self._passed < self._at:
+            await self.hear(Passed())
 
 
 class _Plan(NamedTuple):
@@ -167,20 +206,33 @@ class LiquibaseKind:
         runtime: Runtime,
         line: LineSink,
     ) -> None:
-        tool = None if step.tool is None else Path(step.tool)
+        await self.execute_many((step,), sources, server, runtime, line, lambda: False)
+
+    async def execute_many(
+        self,
+        steps: Sequence[Step],
+        sources: LocalSources,
+        server: Server,
+        runtime: Runtime,
+        line: LineSink,
+        goes_on: Callable[[], bool],
+    ) -> None:
+        tool = None if steps[0].tool is None else Path(steps[0].tool)
         known = await self._installations.find(tool)
         async with self._installations.unchanged(known):
-            await self._execute(step, known, sources, server, runtime, line)
+            await self._execute(steps, known, sources, server, runtime, line, goes_on)
 
     async def _execute(
         self,
-        step: Step,
+        steps: Sequence[Step],
         known: Known,
         sources: LocalSources,
         server: Server,
         runtime: Runtime,
         line: LineSink,
+        goes_on: Callable[[], bool],
     ) -> None:
+        step = steps[0]
         recipe = call.recipe_of_words(step.args)
         env = call.java_environment(step.env)
         if step.tool is not None:
@@ -193,20 +245,23 @@ class LiquibaseKind:
         context = Context(recipe, env, known.installation.identity)
         work_dir = local_path(sources.local_root, step.work_dir)
         environment = _environment(known, work_dir, env, trusted=step.uncacheable)
-        await self._run(environment, context, sources, step, server, line)
+        alike = takewhile(lambda one: _run_alike(one, step), steps)
+        run = _Run(tuple(alike), line, goes_on)
+        try:
+            await self._run(environment, context, sources, run, server)
+        finally:
+            # Java's output may have been held up.
+            await run.catch_up()
 
     async def _run(
         self,
         environment: _Environment,
         context: Context,
         sources: LocalSources,
-        step: Step,
+        run: "_Run",
         server: Server,
-        line: LineSink,
     ) -> None:
-        digest = None if step.uncacheable else step.digest
-        reads = None if step.uncacheable else {PurePath(one.name) for one in step.inputs}
-        root = sources.local_root
+        step, root, line = run.step, sources.local_root, run.hear
 
         def planned(jvm: Jvm) -> Session | None:
             held = _held(jvm, context, root)
@@ -228,14 +283,14 @@ class LiquibaseKind:
                     if not session.is_linked(target):
                         async with _connecting(session, step, server):
                             await jvm.call(lambda _: session.connect(_key(step), target), line)
-                    await jvm.call(lambda _: session.run(_key(step), digest, reads), line)
+                    await jvm.call(lambda java: run.in_java(java, session, target), line)
                 finally:
                     jvm.led_nowhere()
         except JavaError as error:
-            raise step_failure(step.title, error.messages) from None
+            raise step_failure(run.step.title, error.messages) from None
         except LeftBehindError as error:
             raise StepFailedError(
-                f"{step.title} {error}: one `update` would hand that on to the next changeset, "
+                f"{run.step.title} {error}: one `update` would hand that on to the next changeset, "
                 "which has a session of its own here",
                 remedy="put what depends on it into the same changeset",
             ) from None
@@ -243,7 +298,7 @@ class LiquibaseKind:
             raise InputChangedError(str(error), remedy=error.remedy) from None
         except JvmLostError as error:
             raise StepFailedError(
-                f"{step.title}: the Java that ran Liquibase ended unexpectedly",
+                f"{run.step.title}: the Java that ran Liquibase ended unexpectedly",
                 remedy="prepare again; if it happens again, look for what kills it",
                 details=str(error) or None,
             ) from None
@@ -461,6 +516,13 @@ def _tool(fields: LiquibaseFields, settings: LiquibaseSettings, sources: Sources
             remedy="name the liquibase to call, or leave it out for the built-in one",
         )
     return given
+
+
+def _run_alike(one: Step, other: Step) -> bool:
+    """Whether two steps are run in the same Java, by the same recipe."""
+    return (one.args, one.env, one.work_dir, one.tool, one.uncacheable) == (
+        *(other.args, other.env, other.work_dir, other.tool, other.uncacheable),
+    )
 
 
 def _key(step: Step) -> Key | None:
