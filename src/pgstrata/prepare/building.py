@@ -38,7 +38,7 @@ class Builder:
         self._draining = False
 
     def drain(self) -> None:
-        """End each span after the step that runs."""
+        """End each span after the steps that run."""
         self._draining = True
 
     def has_failed(self, start_id: str) -> bool:

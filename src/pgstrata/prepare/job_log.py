@@ -163,7 +163,7 @@ class JobLog:
                 await self.wait_for_room(error)
 
     async def apply_if_possible(self, transition: Transition) -> None:
-        """Like ``apply``, but raises ``DiskFullError`` only if nothing was stored; the log says so.
+        """Like ``apply``, but raises ``DiskFullError`` only if nothing was stored.
 
         The log says so once.
         """

@@ -172,7 +172,6 @@ class StepLogs:
 
     async def move_to(self, task: Task) -> None:
         """End the log that is open; record the start of the next task, and open its log."""
-        self._log.end_gap()
         running = replace(task, status=Status.RUNNING)
         await self.record([running])
         self._log.begin(running)
@@ -184,6 +183,7 @@ class StepLogs:
         await self._run.flush()
 
     async def _record_lines(self) -> None:
+        self._log.end_gap()
         if lines := await self._log.take():
             self._run.record(transitions.said(self._run.job, lines))
 

@@ -102,11 +102,14 @@ class TaskLog:
 
     def _take(self, text: str) -> None:
         event = log_event(self._task.task_id, str(text), utc_now())
-        self._pending.append(event)
-        self._weight += event.weight
+        self._add(event)
         self._taken_lines += 1
         self._taken_bytes += event.weight
         self._room.left_bytes -= event.weight
+
+    def _add(self, event: Event) -> None:
+        self._pending.append(event)
+        self._weight += event.weight
 
     async def flush(self) -> bool:
         """Append pending lines, and whatever else is to be stored. Returns whether there was any.
@@ -163,7 +166,9 @@ class TaskLog:
                 if await self.flush():
                     last_event = clock()
                 elif clock() - last_event >= heartbeat_seconds:
-                    await finish(self._append([task_event(self._task, utc_now())]))
+                    # Among the lines, since the task may be done before it is stored.
+                    self._add(task_event(self._task, utc_now()))
+                    await self.flush()
                     last_event = clock()
             except DiskFullError:
                 await asyncio.sleep(AGAIN_SECONDS)

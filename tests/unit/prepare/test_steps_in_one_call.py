@@ -10,6 +10,7 @@ from pgstrata.domain.job import Status
 from pgstrata.domain.plan import Step
 from pgstrata.kinds.memory import MemoryRunner
 from pgstrata.kinds.sources.base import LocalSources
+from pgstrata.prepare import task_log
 from pgstrata.runtime.base import LineSink, Passed, Runtime, ToolCommand
 from pgstrata.runtime.memory import ToolRun
 from tests.servers import data_dir_of
@@ -64,6 +65,21 @@ def test_what_is_told_of_steps_is_the_same_whether_they_are_run_in_one_call(tmp_
         heart, runner = connected(tmp_path / "connected")
         assert await told(heart) == await told(Heart(tmp_path / "alone"))
         assert runner.calls == [6, 2]
+
+    run(scenario())
+
+
+def test_what_was_left_out_of_a_steps_lines_is_told_before_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_log, "MOST_LINES", 1)
+
+    async def scenario() -> None:
+        heart, _ = connected(tmp_path)
+        async with engine(heart):
+            job = await heart.finish("chatter", "b", states="tags")
+            said = await heart.said(job.job_id)
+            assert said.index("log world") < said.index("task execute-0 succeeded")
 
     run(scenario())
 

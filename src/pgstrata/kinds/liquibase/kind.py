@@ -520,8 +520,9 @@ def _tool(fields: LiquibaseFields, settings: LiquibaseSettings, sources: Sources
 
 def _run_alike(one: Step, other: Step) -> bool:
     """Whether two steps are run in the same Java, by the same recipe."""
-    return (one.args, one.env, one.work_dir, one.tool, one.uncacheable) == (
-        *(other.args, other.env, other.work_dir, other.tool, other.uncacheable),
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("args", "env", "work_dir", "tool", "uncacheable")
     )
 
 
