@@ -88,6 +88,25 @@ def test_a_step_that_fails_in_a_long_recipe_is_the_one_that_is_named(shell: Term
     assert kept(steps(shell, "plan:psql", "--", *words))[4]
 
 
+def test_a_changeset_that_fails_among_many_is_the_one_that_is_named(shell: Terminal) -> None:
+    def words(fifth: str) -> tuple[str, ...]:
+        texts = [changelogs.table(number) for number in range(MANY)]
+        texts[5] = f"<sql>{fifth}</sql>"
+        parts = [changelogs.changeset(number, text) for number, text in enumerate(texts)]
+        shell.write("many.xml", changelogs.xml(*parts))
+        return ("--", "update", "--changelog-file=many.xml")
+
+    ended = shell("prepare:lb", *words("select nothing from nowhere"), exit_code=1)
+    assert 'relation "nowhere" does not exist' in ended.stderr
+    assert "many.xml::5::ada" in ended.stderr
+    assert "[6/34] failed" in ended.stderr
+    mended = words("select 1")
+    dsn = prepared(shell, "prepare:lb", *mended)
+    assert not locked(dsn)
+    assert [row[0] for row in history(dsn)] == [str(number) for number in range(MANY)]
+    assert kept(steps(shell, "plan:lb", *mended))[4]
+
+
 def changelog(shell: Terminal, changed: str = "") -> tuple[str, ...]:
     """Three changesets with tags in between, each of which meets what those before it left."""
     parts = []
