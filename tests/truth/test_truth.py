@@ -1,7 +1,7 @@
 """What we make of a recipe is what the plain tool makes of it, or we refuse it."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from functools import cache
 from itertools import count
@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 
 from pgstrata.domain.image import Installation
+from pgstrata.domain.instance import Server
+from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
 from pgstrata.errors import PgstrataError
-from pgstrata.kinds.base import Kind
+from pgstrata.kinds.base import Kind, RunsMany
 from pgstrata.kinds.liquibase.installations import Installations
 from pgstrata.kinds.liquibase.jvm import Java, Jvm
 from pgstrata.kinds.liquibase.plugin import PLUGIN as LIQUIBASE
 from pgstrata.kinds.psql.plugin import PLUGIN as PSQL
+from pgstrata.runtime.base import Passed
 from tests import changelogs
 from tests.acceptance.conftest import Terminal
 from tests.clusters import NativeRig, exactly, fetched, rig_below
@@ -218,18 +221,36 @@ async def _steps(
     )
     data_dir = rig.cluster()
     try:
-        left = list(enumerate(await kind.recipe.steps(request, LOCAL)))
+        steps = await kind.recipe.steps(request, LOCAL)
+        left = list(steps)
         while True:
             async with rig.serving(data_dir) as server:
                 while left:
-                    number, step = left.pop(0)
-                    await kind.runner.execute(step, LOCAL, server, rig.runtime, unheard)
+                    # What comes before a server is started anew is one step at a time.
+                    number = len(steps) - len(left)
+                    some = left if major == _QUICK and number > 1 else left[:1]
+                    del left[: await _run(kind, some, server, rig)]
                     if _RESTARTS[major](number):
                         break
                 if not left:
                     return await asyncio.to_thread(dump, of, server.endpoint.dsn), ""
     except PgstrataError as error:
         return None, f"{error.message}\n{error.details}"
+
+
+async def _run(kind: Kind, steps: Sequence[Step], server: Server, rig: NativeRig) -> int:
+    """Run the first of these steps, and as many others as can be in the same call; how many."""
+    if len(steps) == 1 or not isinstance(kind.runner, RunsMany):
+        await kind.runner.execute(steps[0], LOCAL, server, rig.runtime, unheard)
+        return 1
+    ran = 1
+
+    async def hear(text: str) -> None:
+        nonlocal ran
+        ran += isinstance(text, Passed)
+
+    await kind.runner.execute_many(steps, LOCAL, server, rig.runtime, hear, lambda: True)
+    return ran
 
 
 @pytest.mark.parametrize("one", [one for one in _INPUTS if one.engine], ids=lambda one: one.name)
