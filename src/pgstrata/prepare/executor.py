@@ -118,8 +118,8 @@ class Executor(Protocol):
     async def run_steps(self, orders: Sequence[StateOrder], log: LineSink) -> StepRun | None:
         """Run a step in the job's workspace, unless the state of its ``target`` exists by now.
 
-        None if it exists. Where it costs little, some of the next steps are run, too, for about a
-        second: the orders, at least one, are on the way to the same target. Returns what the last
+        None if it exists. Where it costs little, some of the next steps are run, too, for about two
+        seconds: the orders, at least one, are on the way to the same target. Returns what the last
         one did that was run; nothing failed in those before it.
 
         ``keep_state``, the next steps, or ``close_workspace`` must follow; until the target is

@@ -48,8 +48,8 @@ from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE_SECONDS = 1.0
-"""For how long steps are begun in one call, which ends after one of them if it is to end early."""
+AT_ONCE_SECONDS = 2.0
+"""For how long steps are begun in one call: an engine that stops waits until it ends."""
 
 
 class _Heard:
