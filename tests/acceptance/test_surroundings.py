@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -266,6 +267,23 @@ def test_where_nobody_may_make_namespaces_all_works_and_status_says_so(ordinary:
     assert "overlay: not possible to this user" in status
     assert "servers     run as the user of the engine" in status
     assert ordinary.json("status")["snapshots"]["backend"] != "overlay"
+
+
+def test_what_is_in_shared_memory_is_read_like_any_file(shared: Terminal) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="pgstrata-test-") as made:
+        directory = Path(made)
+        for name in ("first", "second", "other"):
+            (directory / f"{name}.sql").write_text(f"create table {name} as select 1;\n")
+        with (directory / "first.sql").open("a") as script:
+            script.write("\\ir second.sql\n")
+        dsn = shared.prepare("-f", directory / "first.sql")
+        shared.work, before = directory, shared.work
+        try:
+            shared.prepare("-f", "other.sql")
+        finally:
+            shared.work = before
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select * from first, second").fetchall() == [(1, 1)]
 
 
 WITHOUT = ("setpriv", "--no-new-privs")

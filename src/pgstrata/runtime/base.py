@@ -52,6 +52,8 @@ class ToolCommand(Model, frozen=True, kw_only=True):
     reads: tuple[Path, ...] | None = None
     """If given, the only files and directories that it can read beside its own and the system's,
     where there is a cell that keeps it from others."""
+    inputs: tuple[Path, ...] = ()
+    """Files that it is about to read, which may be where others see each other's memory."""
     env: dict[str, str] = {}
     """Variables added to the connection's (``PGHOST``, …) and a minimal environment."""
 

@@ -182,13 +182,14 @@ class Cells:
         view: View | None = None,
         layout: Layout | None = None,
         reads: Iterable[Path] | None = None,
+        inputs: Iterable[Path] = (),
     ) -> plan.Cell | None:
         """A tool's cell, without the ``hidden`` directories; None if there is none.
 
         One that is ``trusted`` can write to whatever its user can, one with ``network`` connect to
         it, and others ``connect`` to these ports of TCP. With a ``view``, it sees the ``layout``.
         ``reads``: what it can read beside the system's files and its own, unless it is trusted;
-        None for everything.
+        None for everything. ``inputs``: what it sees even in ``/dev/shm``, which is hidden as well.
         Without ``sockets`` it can use no Unix sockets.
         """
         means = self.means
@@ -196,7 +197,10 @@ class Cells:
             return None
         open_network, reads = network or self._settings.network, None if trusted else reads
         argv, hides = tuple(argv), tuple(str(path) for path in hidden)
-        seen = [Path(argv[0]).parent.parent, work_dir]
+        inputs = [path for path in inputs if not _is_below(path, hides)]
+        seen = [Path(argv[0]).parent.parent, work_dir, *inputs]
+        if not trusted:
+            hides += (_SHARED_MEMORY,)
         if view is not None:
             hides += (*_TEMPORARY, *(str(path) for path in view.hidden if not _has_system(path)))
             seen = [*view.shown, *(_outside_system(layout) if layout else ())]
@@ -211,7 +215,7 @@ class Cells:
             shown=tuple((str(source), str(path)) for path, source in below.items()),
             # There are none of a server that is gone.
             own=_as_they_are((str(sockets),) if sockets and sockets.is_dir() else ()),
-            hidden=hides if trusted else tuple(dict.fromkeys((*hides, _SHARED_MEMORY))),
+            hidden=tuple(dict.fromkeys(hides)),
             read_only=not trusted,
             capabilities=None
             if trusted or os.geteuid()

@@ -301,6 +301,7 @@ class NativeRuntime:
             view=command.view,
             layout=self._catalogue.layout(installation) if command.view else None,
             reads=command.reads,
+            inputs=command.inputs,
         )
         if cell is None:
             exit_code = await subprocesses.stream(

@@ -251,10 +251,19 @@ async def _called(call: _Call, told: ToolCommand, output: OutputSink) -> ToolExi
 
 def _tool(call: _Call, args: tuple[str, ...]) -> ToolCommand:
     # A forged dump in directory format may name files that are elsewhere.
-    reads = tuple(local_path(call.root, PurePath(one.name)) for one in call.step.inputs)
+    reads = _inputs(call.step, call.root)
     return ToolCommand(
-        reads=reads, tool=RESTORE, args=args, work_dir=local_path(call.root, call.step.work_dir)
+        tool=RESTORE,
+        args=args,
+        work_dir=local_path(call.root, call.step.work_dir),
+        reads=reads,
+        inputs=reads,
     )
+
+
+def _inputs(step: Step, root: Path) -> tuple[Path, ...]:
+    """Where the files are that a step reads."""
+    return tuple(local_path(root, PurePath(one.name)) for one in step.inputs)
 
 
 def _moved(word: str, root: Path) -> str:
@@ -294,6 +303,7 @@ def command(step: Step, root: Path) -> ToolCommand:
         work_dir=local_path(root, step.work_dir),
         stdin=step.stdin,
         trusted=step.uncacheable,
+        inputs=_inputs(step, root),
         env={
             # Some releases of psql take ~ from HOME, others from the password file.
             "HOME": home(),
