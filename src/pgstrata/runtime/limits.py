@@ -248,12 +248,13 @@ class LimitWatch:
 
     async def _look_at_starts(self) -> None:
         for handle, one in self._running():
-            if not one.process.data_dir.is_dir():
-                self._end_if(handle, one, restarts.GONE)
-            elif one.restarts.are_many():
+            # Without its directory it may go on well, if only we do not see that any more.
+            gone = not one.process.data_dir.is_dir()
+            if gone or one.restarts.are_many():
                 one.restarts.forget()
                 if not await restarts.lets_us_in(one.server):
-                    self._end_if(handle, one, restarts.FOR_EVER)
+                    reason = restarts.GONE if gone else restarts.FOR_EVER
+                    self._end_if(handle, one, reason)
 
     def _running(
         self, wanted: Callable[[_Watched], bool] = lambda _: True

@@ -23,7 +23,7 @@ _MOST_IN_A_ROW = 3
 _ANSWER_SECONDS = 5.0
 _PAUSE_SECONDS = 0.1
 
-GONE = "the server was stopped because its data directory is gone"
+GONE = "the server was stopped because its data directory is gone, and it let nobody in"
 FOR_EVER = (
     "the server was stopped because it crashed and started again for ever, and let nobody in: "
     "files of its data directory may be missing or damaged"
