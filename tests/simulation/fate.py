@@ -61,7 +61,7 @@ CAN_FAIL = {
     ),
     "statefs": frozenset({"create", "clone", "publish", "snapshot"}),
     "runtime": frozenset({"start", "initialise"}),
-    "dbms": frozenset({"rehearse", "flush", "connections"}),
+    "dbms": frozenset({"rehearse", "flush", "connections", "settle"}),
 }
 """The calls that may fail: what writes, and what needs a server."""
 

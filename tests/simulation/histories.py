@@ -349,6 +349,7 @@ class History:
         # No lease ends from then on, so that nothing is being removed while all is looked at.
         await asyncio.sleep(75)
         await self.world.pool.join()
+        await self.world.settling.join()
         await self.world.trash.join()
         self.witness.look_at_rest()
 
@@ -369,6 +370,7 @@ class History:
             self.witness.deleted.add(job_id)
             await world.manager.delete(job_id, force=False, dry_run=False)
         await world.pool.join()
+        await world.settling.join()
         await world.trash.join()
         self.witness.look_at_rest()
 

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+from pgstrata.dbms.memory import SETTLED
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.job import Event, Job, Status
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import StateExecuteTask
-from pgstrata.domain.state import SNAPSHOT
+from pgstrata.domain.state import SNAPSHOT, State
 from pgstrata.runtime.base import ToolCommand
 from tests.servers import data_dir_of
 from tests.simulation.world import POOL, World
@@ -61,6 +62,8 @@ class Witness:
         self._jobs: dict[str, Job] = {}
         self._instances: dict[str, Instance] = {}
         self._building: Counter[tuple[str, ...]] = Counter()
+        self._from_instances: set[str] = set()
+        """States that may come from settled copies, since instances do."""
         self._before: dict[str, Job] = {}
         """The jobs as they were when the power was cut."""
 
@@ -158,6 +161,20 @@ class Witness:
                 # Of what was in an instance just then: it stays what it was at first.
                 self.recipes.setdefault(state.state_id, tuple(made_by))
             assert made_by == list(self.recipes[state.state_id]), f"a state was made by {made_by}"
+            self._look_at_origin(state, settled=world.disk.exists(place / "data" / SETTLED))
+
+        for copy in world.settled.known:
+            steps = world.steps_in(world.settled.area / copy.state_id)
+            wanted = list(self.recipes[copy.state_id])
+            assert steps == wanted, f"a settled copy of {wanted} has {steps}"
+
+    def _look_at_origin(self, state: State, *, settled: bool) -> None:
+        """Steps build from plain states; only what is in instances comes from settled copies."""
+        if settled and state.state_id not in self._from_instances:
+            parent = state.parent_state_id
+            comes_from_one = state.prepare_kind == SNAPSHOT or parent in self._from_instances
+            assert comes_from_one, f"state {state.state_id} was built from a settled copy"
+            self._from_instances.add(state.state_id)
 
     def _look_at_instances(self, instances: list[Instance]) -> None:
         world, now = self.world, utc_now()
@@ -305,6 +322,7 @@ class Witness:
             "states": set(world.at_once(world.store.existing_states(self.recipes))),
             "work": set(),
             "building": set(),
+            "settled": {copy.state_id for copy in world.settled.known},
         }
         for area, names in expected.items():
             left = self._names_in(area) - names
@@ -319,7 +337,7 @@ class Witness:
         """Look at everything once all was removed and the engine was stopped."""
         world = self.world
         assert not world.runtime.running, "servers are left"
-        for area in ("states", "instances", "work", "building"):
+        for area in ("states", "settled", "instances", "work", "building"):
             left = world.disk.children(world.root / area)
             assert not left, f"{area} is not empty: {left}"
         assert not world.at_once(world.store.states())

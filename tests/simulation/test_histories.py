@@ -103,6 +103,17 @@ def leave_the_data_of_instances_that_are_reset(world: World) -> None:
     spoil(world.resetting, "reset", reset)
 
 
+def build_from_settled_copies(world: World) -> None:
+    whole = world.statefs.clone
+
+    async def clone(source: Path, target: Path) -> None:
+        copy = world.root / "settled" / source.name
+        builds = source.parent.name == "states" and target.parent.name == "work"
+        await whole(copy if builds and world.disk.exists(copy) else source, target)
+
+    spoil(world.statefs, "clone", clone)
+
+
 @pytest.mark.parametrize(
     "meddle",
     [
@@ -114,6 +125,7 @@ def leave_the_data_of_instances_that_are_reset(world: World) -> None:
         keep_leases_that_ended,
         tell_of_ends_that_are_not_synced,
         leave_the_data_of_instances_that_are_reset,
+        build_from_settled_copies,
     ],
     ids=lambda meddle: meddle.__name__,
 )

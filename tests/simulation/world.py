@@ -17,7 +17,7 @@ from pgstrata.instances.leases import Leases
 from pgstrata.kinds.sources.base import LocalSources, Seen
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memory import MemorySources
-from pgstrata.settings import CacheCapacity, PoolSettings
+from pgstrata.settings import CacheCapacity, PoolSettings, SnapshotSettings
 from tests.simulation.durability import Durability
 from tests.simulation.fate import DeadError, Fate, Fated, FatedDbms, FatedRuntime, Sees, Story
 from tests.unit.prepare.heart import Heart, with_jobs
@@ -70,7 +70,8 @@ class World(Heart):
         settings = with_jobs(max_parallel=2, heartbeat=30, max_identical=identical, keep_number=0)
         self.durability = Durability()
         # Its free space is asked for, and nothing else.
-        super().__init__(Path("/"), settings._replace(pool=POOL))
+        snapshot = SnapshotSettings(settle="always" if rng.random() < 0.5 else "off")
+        super().__init__(Path("/"), settings._replace(pool=POOL, snapshot=snapshot))
 
     def start_engine(self) -> None:
         self.queue, self.store = self.durability.queue, self.durability.store
@@ -112,10 +113,11 @@ class World(Heart):
         """Start engines until one has recovered what there is."""
         while True:
             try:
+                await self.settled.load()
                 await self.resetting.recover()
                 await self.instance_snapshots.recover()
                 await self.manager.recover()
-                for part in (self.trash, self.coordinator, self.pool, self.leases):
+                for part in (self.trash, self.coordinator, self.pool, self.settling, self.leases):
                     await part.__aenter__()
             except (DeadError, PgstrataError, OSError) as error:
                 self.story.add(f"the engine does not start: {error!r}")
@@ -129,7 +131,7 @@ class World(Heart):
         self.story.add("the engine is stopped")
         with suppress(DeadError):
             await self.coordinator.drain(self._rng.choice((0, 10)))
-            for part in (self.leases, self.pool, self.coordinator, self.trash):
+            for part in (self.leases, self.settling, self.pool, self.coordinator, self.trash):
                 await part.__aexit__(None, None, None)
 
     async def lose_power(self) -> None:
