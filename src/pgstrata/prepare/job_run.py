@@ -117,10 +117,15 @@ class JobRun:
                     raise
 
     @asynccontextmanager
-    async def run_task(self, task: Task) -> AsyncIterator[TaskLog]:
-        """Store the start of a task with everything pending, and keep a log until its end."""
+    async def run_task(self, task: Task, *, briefly: bool = False) -> AsyncIterator[TaskLog]:
+        """Store the start of a task with everything pending, and keep a log until its end.
+
+        ``briefly``: it takes less time than to store that, which is stored with what comes next.
+        """
         running = replace(task, status=Status.RUNNING)
-        await self.flush(transitions.tasks_moved(self.job, [running], utc_now()))
+        self.record(transitions.tasks_moved(self.job, [running], utc_now()))
+        if not briefly:
+            await self.flush()
         async with self.open_log(running) as task_log:
             yield task_log
 

@@ -320,7 +320,8 @@ class JobRunner:
             replace=run.job.request.replace,
             settings=run.job.request.settings,
         )
-        async with run.run_task(task) as task_log:
+        briefly = await self._executor.is_waited_for(order)
+        async with run.run_task(task, briefly=briefly) as task_log:
             try:
                 instance = await self._room.find(
                     task.job_id,

@@ -7,7 +7,7 @@ import pytest
 
 from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance
-from pgstrata.domain.job import Job
+from pgstrata.domain.job import Job, Transition
 from pgstrata.domain.sizes import Bytes
 from pgstrata.errors import ConflictError, HostLimitError, ServerError
 from pgstrata.instances.starting import InstanceOrder
@@ -59,6 +59,49 @@ def test_what_is_asked_for_again_waits_and_is_handed_over(tmp_path: Path) -> Non
             assert len(heart.runtime.started_with) == started
             assert warm not in heart.runtime.paused
             assert heart.steps_in(tmp_path / "instances" / instance.instance_id) == ["a"]
+
+    run(scenario())
+
+
+def test_a_job_that_was_waited_for_is_stored_twice_and_tells_what_others_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await prepared(heart, "a")
+            cold = await heart.finish("a")
+            await ready(heart, 1)
+            changes = []
+            apply = heart.queue.apply
+
+            async def counted(transition: Transition) -> bool:
+                changes.append(transition.job.status)
+                return await apply(transition)
+
+            monkeypatch.setattr(heart.queue, "apply", counted)
+            warm = await heart.finish("a")
+            assert changes == ["succeeded"]
+            assert await heart.said(warm.job_id) == await heart.said(cold.job_id)
+
+    run(scenario())
+
+
+def test_a_job_that_was_waited_for_and_fails_tells_how_far_it_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+
+            async def failing(_: object) -> None:
+                raise ServerError("no luck")
+
+            monkeypatch.setattr(heart.store, "add_instance", failing)
+            job = await heart.finish("a")
+            assert job.error is not None
+            assert job.started_at is not None
+            assert "task prepare-instance running" in await heart.said(job.job_id)
+            assert (await heart.manager.list_tasks(job.job_id))[-1].status == "failed"
 
     run(scenario())
 
