@@ -7,6 +7,7 @@ its row as that of any other new instance.
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -35,7 +36,7 @@ LOOK_SECONDS = 5.0
 """How often it looks for memory that runs out and for servers that nobody wants."""
 
 _PAUSE_SECONDS = 0.02
-"""How long it waits before it starts another, for whoever was just served to get going."""
+"""How long it starts nothing after somebody was served, who is to get going first."""
 
 _REST_SECONDS = 60.0
 """How long a make is left alone after one of its servers could not be started."""
@@ -86,6 +87,7 @@ class WarmPool(Background):
         """What starts and removes servers."""
         self._starts: set[asyncio.Task[None]] = set()
         """Those of them that start one."""
+        self._served_at = -math.inf
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         in_use.on_leaving(self._leave)
@@ -135,6 +137,7 @@ class WarmPool(Background):
         make = Make.of(state_id, image_id, settings, self._server_settings)
         stock = self._stocks.setdefault(make, Stock(make))
         stock.ask(self._now(), self.limits.idle)
+        self._served_at = self._now()
         self.wake()
         while stock.waiting:
             warm = stock.waiting.pop()
@@ -174,7 +177,8 @@ class WarmPool(Background):
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._woken.wait()
-                await asyncio.sleep(_PAUSE_SECONDS)
+            if (pause := self._served_at + _PAUSE_SECONDS - self._now()) > 0:
+                await asyncio.sleep(pause)
             self._woken.clear()
 
     async def _say(self, state_id: str, count: int) -> Stock | None:
