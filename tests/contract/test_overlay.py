@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import uuid
@@ -172,6 +173,40 @@ def test_after_a_restart_of_the_machine_a_clone_can_be_attached_again(area: Path
     (clone / DATA / "file").write_bytes(b"changed")
     asyncio.run(statefs.attach(clone))
     assert (clone / DATA / "file").read_bytes() == b"changed"
+
+
+def test_the_size_of_a_clone_is_that_of_all_that_it_shows(area: Path) -> None:
+    statefs, clone = OverlayStateFS(), area / "clone"
+    state = area / "state"
+    building = area / "building"
+    asyncio.run(statefs.create(building))
+    for name in ("stays", "grows", "goes", "turns", "base/a/one", "base/b/two", "base/c/three"):
+        path = building / DATA / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(MIB))
+    asyncio.run(statefs.publish(building, state, MARKER))
+    asyncio.run(statefs.clone(state, clone))
+    data = clone / DATA
+    for change in (
+        lambda: (data / "grows").write_bytes(os.urandom(3 * MIB)),
+        lambda: (data / "goes").unlink(),
+        lambda: (data / "turns").unlink(),
+        lambda: (data / "turns").mkdir(),
+        lambda: (data / "turns/new").write_bytes(os.urandom(MIB)),
+        lambda: shutil.rmtree(data / "base/a"),
+        lambda: (data / "base/a").mkdir(),
+        lambda: (data / "base/a/other").write_bytes(os.urandom(2 * MIB)),
+        lambda: shutil.copytree(data / "base/b", data / "base/d"),
+        lambda: (data / "base/c/three").rename(data / "base/c/four"),
+        lambda: shutil.rmtree(data / "base/b"),
+        lambda: (data / "base/b").write_bytes(b"a file"),
+    ):
+        change()
+        os.sync()
+        usage = asyncio.run(statefs.usage(clone))
+        shown = sum(path.stat().st_blocks * 512 for path in data.rglob("*") if path.is_file())
+        difference = usage.exclusive_bytes + usage.shared_bytes - shown
+        assert 0 <= difference < MIB // 4, "directories take a little"
 
 
 def test_after_a_restart_of_the_machine_everything_else_works_too(area: Path) -> None:

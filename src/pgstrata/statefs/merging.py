@@ -81,6 +81,61 @@ class Directory:
                 is_directory = found.is_dir(follow_symlinks=False)
                 yield Entry(found.name, layer, is_directory)
 
+    def growth(self) -> int:
+        """Bytes that it takes beyond the directory of the lower layer that it is merged with.
+
+        A file with several links counts with each. Files that vanish meanwhile do not count.
+        """
+        assert self._upper is not None
+        size = walking.allocated(os.fstat(self._upper))
+        if self._lower is not None:
+            size -= walking.allocated(os.fstat(self._lower))
+        for found in walking.listing(self._upper):
+            with suppress(FileNotFoundError):
+                if found.is_dir(follow_symlinks=False):
+                    size += self._growth_of_directory(found.name)
+                else:
+                    own = (
+                        0
+                        if _is_whiteout(found)
+                        else walking.allocated(found.stat(follow_symlinks=False))
+                    )
+                    size += own - self._taken_below(found.name)
+        return size
+
+    def _growth_of_directory(self, name: str) -> int:
+        with ExitStack() as opened:
+            child = opened.enter_context(planted.open_directory(name, self._upper))
+            below = self._lower_of(child, name, opened)
+            size = self._child(upper=child, lower=below).growth()
+            if below is not None and self._is_below(name, below):
+                return size
+            moved = 0 if below is None else _taken_by(below)
+            return size + moved - self._taken_below(name)
+
+    def _is_below(self, name: str, directory: int) -> bool:
+        """Whether a directory is the one of this name in the lower layer."""
+        if self._lower is None:
+            return False
+        try:
+            status = os.stat(name, dir_fd=self._lower, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(status, os.fstat(directory))
+
+    def _taken_below(self, name: str) -> int:
+        """Bytes that something in the lower layer takes, with all that is in it."""
+        if self._lower is None:
+            return 0
+        try:
+            status = os.stat(name, dir_fd=self._lower, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                return walking.allocated(status)
+            with planted.open_directory(name, self._lower) as directory:
+                return _taken_by(directory)
+        except FileNotFoundError:
+            return 0
+
     @contextmanager
     def enter(self, entry: Entry) -> Iterator["Directory"]:
         """Open a directory of this one's entries. Raises ``FileNotFoundError``.
@@ -171,6 +226,11 @@ def _allocated_below(directory: Directory, seen: set[tuple[int, int]]) -> int:
                 size += walking.allocated(status)
                 seen.add(identity)
     return size
+
+
+def _taken_by(directory: int) -> int:
+    everything = (walking.allocated(found.status) for found in walking.below(directory))
+    return walking.allocated(os.fstat(directory)) + sum(everything)
 
 
 def _is_whiteout(entry: "os.DirEntry[str]") -> bool:
