@@ -15,6 +15,7 @@ import psutil
 import psycopg
 import pytest
 
+from pgstrata.dbms import connection
 from pgstrata.dbms.connection import bare_connection, engine_connection
 from pgstrata.dbms.postgres import Postgres
 from pgstrata.domain.instance import Address, Server
@@ -193,6 +194,24 @@ def test_a_rehearsal_has_each_database_build_its_cache_whatever_it_is_called(
             return {cache.exists() for cache in caches}
 
     assert asyncio.run(scenario()) == {True}
+
+
+def test_the_clients_of_a_server_that_was_stopped_are_asked_for_in_vain(
+    rig: NativeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_CONNECT_SECONDS", 0.5)
+
+    async def ask() -> None:
+        async with rig.serving() as server:
+            process = psutil.Process(pid_of(server))
+            process.suspend()
+            try:
+                with pytest.raises(ServerError, match="does not answer"):
+                    await rig.dbms.connections(server)
+            finally:
+                process.resume()
+
+    asyncio.run(ask())
 
 
 def test_the_engines_own_sessions_are_no_clients(rig: NativeRig) -> None:

@@ -91,11 +91,14 @@ async def check_it_answers(server: Server) -> None:
 
 
 @asynccontextmanager
-async def bare_connection(server: Server, database: str | None = None) -> AsyncIterator[PGconn]:
+async def bare_connection(
+    server: Server, database: str | None = None, *, superuser: bool = True
+) -> AsyncIterator[PGconn]:
     """A plain libpq connection, which takes a quarter of the time of an ``AsyncConnection``.
 
     Every start and most steps wait for one. ``database``: None for the one of the server's
-    endpoint. Raises ``ServerError`` if the server refuses.
+    endpoint. Raises ``ServerError`` if the server refuses, or if the user must be a ``superuser``
+    and is none any more.
     """
     connection = pq.PGconn.connect_start(_conninfo(server, database).encode())
     try:
@@ -103,7 +106,7 @@ async def bare_connection(server: Server, database: str | None = None) -> AsyncI
             if status == PollingStatus.FAILED:
                 raise _no_answer(server, connection.get_error_message())
             await _wait_ready(connection.socket, writing=status == PollingStatus.WRITING)
-        if connection.parameter_status(b"is_superuser") != b"on":
+        if superuser and connection.parameter_status(b"is_superuser") != b"on":
             raise _no_answer(server, f"{server.endpoint.user} is no superuser any more")
         yield connection
     finally:
@@ -122,6 +125,21 @@ async def answer(server: Server, connection: PGconn, query: str) -> bytes | None
     except Error as error:
         raise _no_answer(server, str(error)) from error
     return value
+
+
+async def ask(server: Server, query: str) -> bytes | None:
+    """The first value that a query returns whose answer takes no time, over its own connection.
+
+    Raises ``ServerError``, also if none comes in time, as from a server that was stopped.
+    """
+    try:
+        async with (
+            asyncio.timeout(_CONNECT_SECONDS),
+            bare_connection(server, superuser=False) as connection,
+        ):
+            return await answer(server, connection, query)
+    except TimeoutError:
+        raise _no_answer(server, "connection timeout expired") from None
 
 
 async def _next_result(connection: PGconn) -> PGresult | None:

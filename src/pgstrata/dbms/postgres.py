@@ -17,6 +17,7 @@ from pgstrata.dbms import examination, settling
 from pgstrata.dbms.connection import (
     APPLICATION_NAME,
     answer,
+    ask,
     bare_connection,
     check_it_answers,
     engine_connection,
@@ -52,6 +53,11 @@ _OTHERS = """
 select json_agg(datname::text) from pg_database
 where datallowconn and not datistemplate and datname <> current_database()
 """
+
+_CLIENTS = f"""
+select count(*) from pg_stat_activity
+where backend_type = 'client backend' and application_name <> '{APPLICATION_NAME}'
+"""  # noqa: S608 - a constant of ours
 
 LOCK_SECONDS = 60
 """How long to wait for a lock that a client of the database may have."""
@@ -218,16 +224,9 @@ class Postgres:
         return True
 
     async def connections(self, server: Server) -> int:
-        async with engine_connection(server) as connection:
-            cursor = await connection.execute(
-                "select count(*) from pg_stat_activity"
-                " where backend_type = 'client backend' and application_name <> %s",
-                (APPLICATION_NAME,),
-            )
-            row = await cursor.fetchone()
-        assert row is not None
-        count: int = row[0]
-        return count
+        count = await ask(server, _CLIENTS)
+        assert count is not None
+        return int(count)
 
 
 def _defect(data_dir: Path, wanted: int, owner: int | None) -> str | None:
