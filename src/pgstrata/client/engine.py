@@ -199,7 +199,7 @@ class Engine:
     def remove(self, kind: DeleteKind, item_id: str, **flags: bool) -> DeleteResult:
         """Remove one item; the result may also say that it is ``blocked``."""
         call = _REMOVALS[kind](item_id, **{flag: True for flag, on in flags.items() if on})
-        answer = self._http.ask(call.operation.method, call.path, query=call.query)
+        answer = calling.send(self._http, call)
         if answer.status == 409:
             # Unless it is an error.
             with suppress(UnreachableError):

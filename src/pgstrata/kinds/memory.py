@@ -95,7 +95,6 @@ class MemoryRunner:
                 remedy=f"correct {step.title}",
                 details=ended.stderr_tail or None,
             )
-        return
 
 
 def _scripts(request: PrepareRequest) -> tuple[str, ...]:

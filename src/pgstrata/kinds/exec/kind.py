@@ -183,7 +183,6 @@ class ExecRunner:
         if ended.exit_code != 0:
             said = "\n".join(last).strip() or ended.stderr_tail
             raise _failure(step, call, ended.exit_code, said)
-        return
 
 
 class _Named(NamedTuple):

@@ -258,7 +258,7 @@ class LiquibaseKind:
         environment: _Environment,
         context: Context,
         sources: LocalSources,
-        run: "_Run",
+        run: _Run,
         server: Server,
     ) -> None:
         step, root, line = run.step, sources.local_root, run.hear

@@ -100,7 +100,6 @@ class PsqlRunner:
             await line(f"{call.failures.count} failed, and the step went on (--on-error=continue):")
             for failed in call.failures.lines():
                 await line(failed)
-        return
 
 
 class _Call(NamedTuple):

@@ -117,7 +117,6 @@ class ShoutRunner:
                 remedy=f"correct {name}, and prepare again",
                 details=ended.stderr_tail or None,
             )
-        return
 
 
 def _lines(file: BinaryIO) -> tuple[str, ...]:
