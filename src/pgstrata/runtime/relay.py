@@ -11,7 +11,7 @@ from asyncio import StreamReader, StreamWriter
 from pathlib import Path
 
 from pgstrata.runtime.ports import HOST
-from pgstrata.system.listening import PIECE_BYTES, Listener, pass_on
+from pgstrata.system.listening import PIECE_BYTES, Listener, pass_between
 
 _HEAD = struct.Struct("!II")
 _LENGTH = struct.Struct("!I")
@@ -73,7 +73,7 @@ class Relay:
                 self._socket, limit=PIECE_BYTES
             )
             to_server.write(first)
-            await asyncio.gather(pass_on(reader, to_server), pass_on(from_server, writer))
+            await pass_between((reader, writer), (from_server, to_server))
         except (_RefusedError, TimeoutError, asyncio.IncompleteReadError, OSError):
             return
         finally:

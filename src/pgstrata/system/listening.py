@@ -9,6 +9,9 @@ PIECE_BYTES = 256 << 10
 """How much is passed on at once, and read ahead of whoever does not take it."""
 
 
+Streams = tuple[StreamReader, StreamWriter]
+"""What asyncio makes of a connection."""
+
 _open: "WeakValueDictionary[int, Listener]" = WeakValueDictionary()
 """Those of this process, by their ports."""
 
@@ -59,13 +62,52 @@ class Listener:
         return task
 
 
-async def pass_on(reader: StreamReader, writer: StreamWriter) -> None:
-    """Pass on everything until one of them has ended, and end the other."""
+async def pass_between(one: Streams, other: Streams) -> None:
+    """Pass on what two connections say to each other until one of them has ended; end the other.
+
+    Past their streams, which are of no more use: a stream wakes a task for every piece, and whoever
+    asks a thousand small questions waits for each of them.
+    """
+    ends = [_transport(writer) for _, writer in (one, other)]
     try:
-        while piece := await reader.read(PIECE_BYTES):
-            writer.write(piece)
-            await writer.drain()
-    except ConnectionError:
-        return
+        if any(end.is_closing() for end in ends):
+            return
+        passing = [_Passing(to) for to in reversed(ends)]
+        for (reader, _), end, protocol in zip((one, other), ends, passing, strict=True):
+            end.pause_reading()
+            end.set_protocol(protocol)
+            # It gets no more, so that what it still has is what was read ahead.
+            reader.feed_eof()
+            protocol.data_received(await reader.read())
+        for end in ends:
+            end.resume_reading()
+        await asyncio.gather(*(protocol.ended.wait() for protocol in passing))
     finally:
-        writer.close()
+        for end in ends:
+            end.close()
+
+
+class _Passing(asyncio.Protocol):
+    """Passes on to another connection what one says, as fast as that takes it."""
+
+    def __init__(self, to: asyncio.Transport) -> None:
+        self._to = to
+        self.ended = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self._to.write(data)
+
+    def pause_writing(self) -> None:
+        self._to.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._to.resume_reading()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._to.close()
+        self.ended.set()
+
+
+def _transport(writer: StreamWriter) -> asyncio.Transport:
+    assert isinstance(writer.transport, asyncio.Transport)
+    return writer.transport

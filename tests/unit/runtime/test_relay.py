@@ -89,6 +89,35 @@ def test_who_knows_the_password_talks_to_the_server(asked: tuple[int, ...], plac
     run(place, scenario)
 
 
+def test_what_a_client_says_before_it_is_let_through_is_not_lost(place: Path) -> None:
+    async def scenario(relay: Relay, _: list[bytes]) -> None:
+        async with client(relay) as (reader, writer):
+            writer.write(STARTUP + password(relay.password) + b"more")
+            assert await reader.readexactly(9) == ASKS_PASSWORD
+            assert await reader.readexactly(len(STARTUP) + 4) == STARTUP + b"more"
+
+    run(place, scenario)
+
+
+def test_a_client_that_takes_no_answers_is_not_read_from_for_ever(place: Path) -> None:
+    piece, most = bytes(1 << 20), 256
+
+    async def scenario(relay: Relay, _: list[bytes]) -> None:
+        async with client(relay) as (reader, writer):
+            writer.write(STARTUP + password(relay.password))
+            await reader.readexactly(9 + len(STARTUP))
+            pieces = 0
+            while writer.transport.get_write_buffer_size() < 2 * len(piece) and pieces < most:
+                writer.write(piece)
+                pieces += 1
+                for _ in range(100):
+                    await asyncio.sleep(0)  # a turn for the relay, which is in the same loop
+            assert pieces < most
+            assert len(await reader.readexactly(pieces * len(piece))) == pieces * len(piece)
+
+    run(place, scenario)
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -8,7 +8,7 @@ import asyncio
 from asyncio import StreamReader, StreamWriter
 
 from pgstrata.runtime.ports import HOST
-from pgstrata.system.listening import Listener, listener_at, pass_on
+from pgstrata.system.listening import Listener, listener_at, pass_between
 
 
 class Gate:
@@ -46,7 +46,7 @@ class Gate:
                 # Each way through the kernel takes as long as a small query.
                 return await listener.take(reader, writer)
             from_server, to_server = await asyncio.open_connection(*self._server)
-            await asyncio.gather(pass_on(reader, to_server), pass_on(from_server, writer))
+            await pass_between((reader, writer), (from_server, to_server))
         except OSError:
             return None
         finally:
