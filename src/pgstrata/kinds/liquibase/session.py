@@ -69,6 +69,7 @@ class Session:
             self.listing: Listing = list_changesets(java, self._changelog)
             if (name := watch.disturbed()) is not None:
                 raise MovedError(f"{name} was replaced, moved or removed, if only for a moment")
+        self._numbers = {found.key: at for at, found in enumerate(self.listing.changesets)}
         self._lefts = [left_by(found.sql) for found in self.listing.changesets]
         self._texts = [(*found.sql, found.attributes) for found in self.listing.changesets]
         self._caching = mentions("cache", chain(*self._texts))
@@ -152,8 +153,7 @@ class Session:
 
     def _run_on(self, link: Link, step: Planned) -> None:
         keys = [found.key for found in step.found]
-        numbers = {found.key: at for at, found in enumerate(self.listing.changesets)}
-        end = numbers[keys[-1]] + 1 if keys else 0
+        end = self._numbers[keys[-1]] + 1 if keys else 0
 
         def repeat(ran: Sequence[Key]) -> tuple[str, ...]:
             known = set(ran)
