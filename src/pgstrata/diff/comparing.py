@@ -25,6 +25,7 @@ from pgstrata.errors import NotComparedError, ServerError
 from pgstrata.instances.limits import HostLimits
 from pgstrata.instances.restarting import Restarting
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.prepare.suspicion import Suspicion, complains
 from pgstrata.runtime.base import Runtime, ToolCommand
 from pgstrata.store.base import Store
@@ -57,6 +58,7 @@ class Comparing:
     def __init__(
         self,
         *,
+        files: StateFiles,
         snapshots: SnapshotOrchestrator,
         restarting: Restarting,
         runtime: Runtime,
@@ -66,6 +68,7 @@ class Comparing:
         limits: HostLimits,
         suspicion: Suspicion,
     ) -> None:
+        self._files = files
         self._snapshots = snapshots
         self._restarting = restarting
         self._runtime = runtime
@@ -132,7 +135,7 @@ class Comparing:
         lease_id = self._in_use.acquire((state.state_id,))
         server: Server | None = None
         try:
-            await self._snapshots.check_clean(state.state_id)
+            await self._files.check_clean(state.state_id)
             with self._snapshots.map_full_disk():
                 workspace = await self._snapshots.workspace(
                     place, TaskInput(kind="state", id=state.state_id), _no_cluster

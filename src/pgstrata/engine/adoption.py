@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pgstrata.engine import instance_notes
 from pgstrata.engine.instance_notes import Note
 from pgstrata.errors import ConflictError, StoreUnusableError
-from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.statefs.base import StateFS
 from pgstrata.store.base import Store
 from pgstrata.system import faults
@@ -35,9 +35,7 @@ async def begin(root: Path, statefs: StateFS) -> bool:
     return flag.exists()
 
 
-async def adopt(
-    root: Path, statefs: StateFS, store: Store, snapshots: SnapshotOrchestrator
-) -> None:
+async def adopt(root: Path, statefs: StateFS, store: Store, files: StateFiles) -> None:
     """Give states and instances their rows back, and say what cannot be.
 
     Raises ``StoreUnusableError``, and changes nothing, when there is an instance of which nothing
@@ -60,7 +58,7 @@ async def adopt(
             f"{', '.join(unknown)}",
             remedy="put pgstrata.db back, or stop the servers in these directories and remove them",
         )
-    adopted, lost = await snapshots.adopt()
+    adopted, lost = await files.adopt()
     for state_id in lost:
         _log.warning("state %s cannot be adopted, and is built again when it is needed", state_id)
     for note in notes.values():

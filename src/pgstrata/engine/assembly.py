@@ -47,6 +47,7 @@ from pgstrata.instances.restarting import Restarting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.instances.supervision import Supervision
 from pgstrata.kinds.sources.local import LocalTree
+from pgstrata.prepare.build_leases import BuildLeases
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.housekeeping import Housekeeping
 from pgstrata.prepare.instance_snapshots import InstanceSnapshots
@@ -55,6 +56,7 @@ from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.settling import Settling
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.prepare.verification import Verification
 from pgstrata.queue.sqlite import SqliteQueue
@@ -118,16 +120,25 @@ async def assemble(
             settled=settled,
             disk=partial(_disk_of_store, root),
         )
-        snapshots = SnapshotOrchestrator(
+        leases = BuildLeases(store, file.instance_id)
+        files = StateFiles(
             root=root,
             statefs=statefs,
-            runtime=runtime,
             dbms=dbms,
             store=store,
             in_use=in_use,
-            evictor=evictor,
             settled=settled,
-            owner=file.instance_id,
+            leases=leases,
+        )
+        snapshots = SnapshotOrchestrator(
+            root=root,
+            files=files,
+            leases=leases,
+            statefs=statefs,
+            runtime=runtime,
+            dbms=dbms,
+            in_use=in_use,
+            evictor=evictor,
             consistency=settings.snapshot.consistency,
         )
 
@@ -185,11 +196,12 @@ async def assemble(
             restarting=restarting,
             wanted=settings.instances.restart,
         )
-        suspicion = Suspicion(snapshots=snapshots, runtime=runtime, dbms=dbms)
+        suspicion = Suspicion(files=files, snapshots=snapshots, runtime=runtime, dbms=dbms)
         executor = LocalExecutor(
             runtime=runtime,
             dbms=dbms,
             kinds=kinds.runners,
+            files=files,
             snapshots=snapshots,
             store=store,
             in_use=in_use,
@@ -214,6 +226,7 @@ async def assemble(
 
         settling = Settling(
             settled=settled,
+            files=files,
             snapshots=snapshots,
             statefs=statefs,
             runtime=runtime,
@@ -238,7 +251,7 @@ async def assemble(
 
         configuration.on_change(apply)
         if adopting:
-            await adoption.adopt(root, statefs, store, snapshots)
+            await adoption.adopt(root, statefs, store, files)
         manager = Manager(coordinator=coordinator, queue=queue, job_log=job_log)
         resetting = Resetting(
             root=root,
@@ -298,6 +311,7 @@ async def assemble(
                 resetting=resetting,
                 snapshots=instance_snapshots,
                 comparing=Comparing(
+                    files=files,
                     snapshots=snapshots,
                     restarting=restarting,
                     runtime=runtime,
@@ -309,7 +323,7 @@ async def assemble(
                 ),
                 deletion=deletion,
                 cache=evictor,
-                verification=Verification(snapshots, suspicion, settled),
+                verification=Verification(files, suspicion, settled),
                 runs=Runs(
                     registry=registry,
                     restarting=restarting,

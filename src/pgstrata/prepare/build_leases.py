@@ -50,6 +50,7 @@ class BuildLeases:
     """Leases of one owner. Those who wait for the same one get it in the order of their calls."""
 
     def __init__(self, store: Store, owner: str) -> None:
+        """``owner``: the engine."""
         self._store = store
         self._owner = owner
         # An entry lives as long as someone holds or awaits its lock.
@@ -73,6 +74,11 @@ class BuildLeases:
             finally:
                 # If the request was cancelled, the lease may have been granted nevertheless.
                 await finish(self._end(lease, item))
+
+    async def clear(self) -> None:
+        """End all leases of any owner, which killed engines left. Only while nothing is built."""
+        if await self._store.build_leases():
+            await self._store.clear_build_leases()
 
     def is_held(self, item: str) -> bool:
         """Whether somebody of this owner holds the lease to build ``item``, or waits for it."""

@@ -40,6 +40,7 @@ from pgstrata.kinds.sources.base import LocalSources
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.executor import Known, StateOrder, StepRun
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.runtime.base import Failed, LineSink, Passed, Runtime
 from pgstrata.store.base import Store
@@ -123,6 +124,7 @@ class LocalExecutor:
         runtime: Runtime,
         dbms: Dbms,
         kinds: Mapping[str, RunnerSide],
+        files: StateFiles,
         snapshots: SnapshotOrchestrator,
         store: Store,
         in_use: InUse,
@@ -136,6 +138,7 @@ class LocalExecutor:
         self._runtime = runtime
         self._dbms = dbms
         self._kinds = kinds
+        self._files = files
         self._snapshots = snapshots
         self._store = store
         self._in_use = in_use
@@ -158,11 +161,11 @@ class LocalExecutor:
 
     async def find_state(self, ref: str) -> State:
         state = await find_state(self._store, ref)
-        await self._snapshots.check_clean(state.state_id)
+        await self._files.check_clean(state.state_id)
         return state
 
     async def look_up(self, state_ids: Sequence[str]) -> Known:
-        clean, stored = await self._snapshots.find_clean(state_ids)
+        clean, stored = await self._files.find_clean(state_ids)
         rest = state_ids[clean:]
         run = await self._store.run_before(rest) if rest else frozenset()
         repeated = next((n for n, state_id in enumerate(rest) if state_id not in run), len(rest))
@@ -177,8 +180,7 @@ class LocalExecutor:
         dirty = {
             state_id: Removal(why="dirty", at=utc_now())
             for state_id in found.stored
-            if not self._in_use.is_leaving(state_id)
-            and not await self._snapshots.is_clean(state_id)
+            if not self._in_use.is_leaving(state_id) and not await self._files.is_clean(state_id)
         }
         return replace(found, removals={**found.removals, **dirty})
 

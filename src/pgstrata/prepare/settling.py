@@ -24,6 +24,7 @@ from pgstrata.domain.state import State
 from pgstrata.errors import HostLimitError, PgstrataError, StateUnusableError
 from pgstrata.instances.limits import HostLimits
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.runtime.base import Runtime
 from pgstrata.settings import SnapshotSettings
 from pgstrata.statefs.base import StateFS
@@ -56,6 +57,7 @@ class Settling(Background):
         self,
         *,
         settled: SettledCopies,
+        files: StateFiles,
         snapshots: SnapshotOrchestrator,
         statefs: StateFS,
         runtime: Runtime,
@@ -67,6 +69,7 @@ class Settling(Background):
         wanted: SnapshotSettings,
     ) -> None:
         self._settled = settled
+        self._files = files
         self._snapshots = snapshots
         self._fs = statefs
         self._runtime = runtime
@@ -220,7 +223,7 @@ class Settling(Background):
     async def _clone(self, state: State, place: str) -> Workspace:
         lease_id = self._in_use.acquire((state.state_id,))
         try:
-            await self._snapshots.check_clean(state.state_id)
+            await self._files.check_clean(state.state_id)
             return await self._snapshots.workspace(
                 place,
                 TaskInput(kind="state", id=state.state_id),

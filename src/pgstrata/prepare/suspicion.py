@@ -22,6 +22,7 @@ from pgstrata.errors import (
     StateDamagedError,
 )
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.runtime.base import Runtime
 from pgstrata.system.cancellation import finish
 
@@ -54,7 +55,10 @@ def _is_suspicious(error: PgstrataError) -> bool:
 class Suspicion:
     """Finds out whether states are damaged, and removes those that are."""
 
-    def __init__(self, *, snapshots: SnapshotOrchestrator, runtime: Runtime, dbms: Dbms) -> None:
+    def __init__(
+        self, *, files: StateFiles, snapshots: SnapshotOrchestrator, runtime: Runtime, dbms: Dbms
+    ) -> None:
+        self._files = files
         self._snapshots = snapshots
         self._runtime = runtime
         self._dbms = dbms
@@ -69,11 +73,11 @@ class Suspicion:
         """
         if not _is_suspicious(error):
             return
-        suspect = await self._snapshots.suspect(state_id)
+        suspect = await self._files.suspect(state_id)
         found = "it is gone" if suspect is None else await self._damage(state_id, settings)
         if found is None:
             return
-        if suspect is not None and not await self._snapshots.remove_damaged(suspect):
+        if suspect is not None and not await self._files.remove_damaged(suspect):
             raise ConflictError(
                 f"state {state_id} cannot be used, since it is damaged: {found}",
                 remedy="nothing can build it again: remove it (pgstrata rm), and check the disk",
@@ -85,8 +89,8 @@ class Suspicion:
         if not _is_suspicious(error):
             return
         name = base_id(image_id, initdb).rpartition(":")[2]
-        if found := await self._snapshots.base_defect(name, deep=True):
-            await self._snapshots.throw_out_base(name, deep=True)
+        if found := await self._files.base_defect(name, deep=True):
+            await self._files.throw_out_base(name, deep=True)
             raise StateDamagedError(
                 f"the base of {image_id} was damaged: {found}", remedy=_REMEDY
             ) from error
@@ -98,7 +102,7 @@ class Suspicion:
 
         None, too, if that cannot be told, as when there is no memory for a server.
         """
-        state = await self._snapshots.suspect(state_id)
+        state = await self._files.suspect(state_id)
         if state is None:
             return None
         workspace = await self._snapshots.workspace(
@@ -118,7 +122,7 @@ class Suspicion:
             await finish(self._snapshots.discard(workspace))
 
     async def _damage(self, state_id: str, settings: Mapping[str, str]) -> str | None:
-        return await self._snapshots.defect(state_id, deep=True) or await self.examine(
+        return await self._files.defect(state_id, deep=True) or await self.examine(
             state_id, settings
         )
 

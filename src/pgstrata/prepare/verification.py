@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from pgstrata.cache.settled import SettledCopies
 from pgstrata.domain.cache import CheckOutcome, StateCheck
-from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.prepare.suspicion import Suspicion
 
 NEWS_EVERY = 50
@@ -16,10 +16,8 @@ _LEFT: CheckOutcome = "would_remove"
 class Verification:
     """Checks the cache and, on request, repairs it."""
 
-    def __init__(
-        self, snapshots: SnapshotOrchestrator, suspicion: Suspicion, settled: SettledCopies
-    ) -> None:
-        self._snapshots = snapshots
+    def __init__(self, files: StateFiles, suspicion: Suspicion, settled: SettledCopies) -> None:
+        self._files = files
         self._suspicion = suspicion
         self._settled = settled
 
@@ -29,18 +27,18 @@ class Verification:
         With ``repair``, unusable states are removed; they are rebuilt when they are needed.
         ``deep``: also read the content of all files, and compare it with what was read before.
         """
-        state_ids = await self._snapshots.known()
+        state_ids = await self._files.known()
         total, first_read = len(state_ids), 0
         for checked, state_id in enumerate(state_ids, start=1):
-            problem = await self._snapshots.defect(state_id, deep=deep)
+            problem = await self._files.defect(state_id, deep=deep)
             read = None
-            if problem is None and deep and not await self._snapshots.is_learnt(state_id):
+            if problem is None and deep and not await self._files.is_learnt(state_id):
                 # There is nothing to compare with: only a server can tell whether all is well.
                 problem = read = await self._suspicion.examine(state_id)
             if problem is not None:
                 outcome = _LEFT
                 if repair:
-                    outcome = await self._snapshots.throw_out(
+                    outcome = await self._files.throw_out(
                         state_id, deep=deep, certain=read is not None
                     )
                 yield StateCheck(
@@ -52,16 +50,16 @@ class Verification:
                 )
                 continue
             if deep:
-                first_read += await self._snapshots.learn(state_id)
+                first_read += await self._files.learn(state_id)
             if checked % NEWS_EVERY == 0 and checked != total:
                 yield StateCheck(checked=checked, total=total)
         # Bases are not counted among the states, but a changed one changes all that follow.
-        for name in await self._snapshots.bases():
-            problem = await self._snapshots.base_defect(name, deep=deep)
+        for name in await self._files.bases():
+            problem = await self._files.base_defect(name, deep=deep)
             if problem is not None:
                 outcome = _LEFT
                 if repair:
-                    outcome = await self._snapshots.throw_out_base(name, deep=deep)
+                    outcome = await self._files.throw_out_base(name, deep=deep)
                 yield StateCheck(
                     checked=total,
                     total=total,
@@ -70,7 +68,7 @@ class Verification:
                     outcome=outcome,
                 )
             elif deep:
-                await self._snapshots.learn_base(name)
+                await self._files.learn_base(name)
         for copy in self._settled.known:
             problem = await self._settled.defect(copy.state_id, deep=deep)
             if problem is not None:

@@ -290,7 +290,7 @@ def test_a_job_that_wants_a_state_just_as_it_goes_builds_it_again(tmp_path: Path
             ended = await heart.end_of(job.job_id)
             assert ended.error is None
             assert await heart.cached(job.job_id) == [False]
-            assert await heart.snapshots.is_clean(state_id)
+            assert await heart.files.is_clean(state_id)
 
     run(scenario())
 
@@ -301,7 +301,7 @@ def test_a_state_that_a_job_took_up_just_before_stays(tmp_path: Path) -> None:
             state_id = await built(heart, "a")
             with holding(heart.in_use, [state_id]):
                 assert not await heart.removal.remove(state_id)
-            assert await heart.snapshots.is_clean(state_id)
+            assert await heart.files.is_clean(state_id)
             assert await heart.removal.remove(state_id)
             assert await kept(heart) == set()
 

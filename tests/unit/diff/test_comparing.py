@@ -46,6 +46,7 @@ def comparing_of(heart: Heart, pg_dump: Tool | None = None) -> Comparing:
 
     heart.runtime.tool = tool
     return Comparing(
+        files=heart.files,
         snapshots=heart.snapshots,
         restarting=Restarting(
             root=heart.root,

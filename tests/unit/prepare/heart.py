@@ -30,6 +30,7 @@ from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
 from pgstrata.kinds.sources.memory import MemorySources
+from pgstrata.prepare.build_leases import BuildLeases
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.instance_snapshots import InstanceSnapshots
 from pgstrata.prepare.job_log import JobLog
@@ -37,6 +38,7 @@ from pgstrata.prepare.local_executor import LocalExecutor
 from pgstrata.prepare.manager import Manager
 from pgstrata.prepare.settling import Settling
 from pgstrata.prepare.snapshots import SnapshotOrchestrator
+from pgstrata.prepare.state_files import StateFiles
 from pgstrata.prepare.suspicion import Suspicion
 from pgstrata.queue.memory import MemoryQueue
 from pgstrata.runtime.base import ToolCommand, ToolExit
@@ -141,16 +143,25 @@ class Heart:
             disk=lambda: self.measure(),
             now=lambda: self.now(),
         )
-        self.snapshots = SnapshotOrchestrator(
+        leases = BuildLeases(self.store, uuid.uuid4().hex)
+        self.files = StateFiles(
             root=self.root,
             statefs=self.statefs,
-            runtime=self.runtime,
             dbms=self.dbms,
             store=self.store,
             in_use=self.in_use,
-            evictor=self.evictor,
             settled=self.settled,
-            owner=uuid.uuid4().hex,
+            leases=leases,
+        )
+        self.snapshots = SnapshotOrchestrator(
+            root=self.root,
+            files=self.files,
+            leases=leases,
+            statefs=self.statefs,
+            runtime=self.runtime,
+            dbms=self.dbms,
+            in_use=self.in_use,
+            evictor=self.evictor,
             consistency=self.settings.snapshot.consistency,
         )
         self.host_limits = HostLimits(
@@ -186,11 +197,14 @@ class Heart:
             settled=self.settled,
             default_ttl_seconds=self.settings.instances.default_ttl,
         )
-        self.suspicion = Suspicion(snapshots=self.snapshots, runtime=self.runtime, dbms=self.dbms)
+        self.suspicion = Suspicion(
+            files=self.files, snapshots=self.snapshots, runtime=self.runtime, dbms=self.dbms
+        )
         self.executor = LocalExecutor(
             runtime=self.runtime,
             dbms=self.dbms,
             kinds={self.recipe.name: self.runner},
+            files=self.files,
             snapshots=self.snapshots,
             store=self.store,
             in_use=self.in_use,
@@ -212,6 +226,7 @@ class Heart:
             settled=self.settled,
         )
         self.settling = Settling(
+            files=self.files,
             settled=self.settled,
             snapshots=self.snapshots,
             statefs=self.statefs,

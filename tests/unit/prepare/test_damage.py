@@ -77,7 +77,7 @@ def test_a_state_of_which_a_server_misses_a_file_is_built_again(tmp_path: Path) 
             job = await heart.finish("a", "b", "c")
             await check_mended(heart, job, "a", "b", "c")
             assert commands(heart) == ["a", "b", "c", "b", "c"]
-            assert await heart.snapshots.defect(lost, deep=True) is None
+            assert await heart.files.defect(lost, deep=True) is None
             assert await heart.cached(job.job_id) == [True, False, False]
 
     run(scenario())
@@ -132,7 +132,7 @@ def test_a_sound_state_stays_whatever_a_step_or_a_server_complains_of(tmp_path: 
             error = (await heart.finish("a")).error
             assert error is not None
             assert error.message == "out of memory"
-            assert await heart.snapshots.is_clean(state_id)
+            assert await heart.files.is_clean(state_id)
             assert commands(heart) == ["a", "b"]
 
     run(scenario())
@@ -173,7 +173,7 @@ def test_a_deep_check_reads_what_was_never_read_and_finds_bad_pages(tmp_path: Pa
             damage_pages(heart, "a")
             damaged = await state_of(heart, "a")
             await state_of(heart, "b")
-            verification = Verification(heart.snapshots, heart.suspicion, heart.settled)
+            verification = Verification(heart.files, heart.suspicion, heart.settled)
             for repair, outcome in ((False, "would_remove"), (True, "emptied")):
                 checks = [one async for one in verification.verify(repair=repair, deep=True)]
                 [problem] = [one for one in checks if one.problem is not None]

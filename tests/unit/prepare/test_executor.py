@@ -73,7 +73,7 @@ def test_after_the_last_step_its_data_directory_itself_is_the_state(tmp_path: Pa
         [order] = await orders(heart, "a")
         await build(heart.executor, replace(order, last=True), unheard)
         assert await heart.statefs.volumes(tmp_path / "work") == []
-        assert await heart.snapshots.is_clean(order.task.output_state_id)
+        assert await heart.files.is_clean(order.task.output_state_id)
 
     run(scenario())
 
@@ -91,7 +91,7 @@ def test_a_step_leaves_a_whole_state_and_its_row(tmp_path: Path) -> None:
         assert state.prepare_args_normalized == second.step.title
         assert state.size_bytes is not None
         assert state.size_bytes > 0
-        assert await heart.snapshots.is_clean(state.state_id)
+        assert await heart.files.is_clean(state.state_id)
         parent = await heart.store.state(first.task.output_state_id)
         assert parent is not None
         assert parent.parent_state_id is None
@@ -110,7 +110,7 @@ def test_one_server_serves_all_steps_and_their_states_are_as_a_crash_leaves_them
             servers.update(pid_of(server) for server in heart.runtime.running)
             place = tmp_path / "states" / order.task.output_state_id
             assert await heart.dbms.defect(place / "data", recovers=True) is None
-            assert await heart.snapshots.is_clean(order.task.output_state_id)
+            assert await heart.files.is_clean(order.task.output_state_id)
         assert len(servers) == 1
 
     run(scenario())

@@ -54,7 +54,7 @@ async def check_nothing_else_is_there(heart: Heart, instance: Instance, *states:
         assert await heart.statefs.volumes(heart.root / area) == []
     known = {instance.state_id, *(state.state_id for state in states)}
     assert {state.state_id for state in await heart.store.states()} == known
-    assert set(await heart.snapshots.known()) == known
+    assert set(await heart.files.known()) == known
     assert await heart.store.build_leases() == {}
 
 
@@ -69,7 +69,7 @@ def test_it_is_a_state_of_its_own_and_the_server_stays_up(tmp_path: Path) -> Non
             assert one.prepare_args_normalized == "snapshot of dev"
             assert (one.pinned, one.settings) == (True, {"work_mem": "1MB"})
             assert heart.steps_in(tmp_path / "states" / one.state_id) == ["changed"]
-            assert await heart.snapshots.defect(one.state_id) is None
+            assert await heart.files.defect(one.state_id) is None
             assert (await heart.store.instances())[0].server == instance.server
             await check_nothing_else_is_there(heart, instance, one, two)
 
@@ -86,7 +86,7 @@ def test_it_is_never_evicted(tmp_path: Path) -> None:
             state = await heart.instance_snapshots.snapshot(instance.instance_id)
             heart.space = Disk(total_bytes=1 << 30, free_bytes=0)
             await heart.evictor.relieve("after_snapshot")
-            assert await heart.snapshots.is_clean(state.state_id)
+            assert await heart.files.is_clean(state.state_id)
 
     run(scenario())
 
@@ -286,7 +286,7 @@ def test_cut_off_at_any_moment_it_leaves_a_whole_state_or_none(tmp_path: Path) -
             made = [one for one in await heart.store.states() if one.prepare_kind == "snapshot"]
             await check_nothing_else_is_there(heart, instance, *made)
             for state in made:
-                assert await heart.snapshots.is_clean(state.state_id)
+                assert await heart.files.is_clean(state.state_id)
             return not isinstance(outcome, asyncio.CancelledError)
 
     for unlogged in (False, True):

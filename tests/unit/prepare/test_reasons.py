@@ -276,7 +276,7 @@ def test_a_state_whose_files_are_not_whole_says_so_while_it_is_there_and_afterwa
             assert rebuilt.result is not None
             await heart.store.remove_instance(rebuilt.result.instance_id)
             heart.disk.remove_tree(marker)
-            assert await heart.snapshots.throw_out(job.result.state_id) == "removed"
+            assert await heart.files.throw_out(job.result.state_id) == "removed"
             assert codes(await told(heart, "a", "b")) == ["cached", "dirty"]
 
     run(scenario())
@@ -290,7 +290,7 @@ def test_a_damaged_state_that_an_instance_was_made_from_says_so_even_when_emptie
             job = await heart.finish("a", "b")
             assert job.result is not None
             heart.disk.remove_tree(heart.root / "states" / job.result.state_id / "marker")
-            assert await heart.snapshots.throw_out(job.result.state_id) == "emptied"
+            assert await heart.files.throw_out(job.result.state_id) == "emptied"
             assert codes(await told(heart, "a", "b")) == ["cached", "dirty"]
 
     run(scenario())

@@ -58,10 +58,10 @@ def test_each_way_of_making_a_cluster_of_an_image_has_a_base_of_its_own(tmp_path
             await heart.snapshots.workspace(f"plain-{n}", IMAGE, plain)
             await heart.snapshots.workspace(f"german-{n}", IMAGE, german, {"locale": "de-DE"})
         assert (plain.made, german.made) == (1, 1)
-        names = await heart.snapshots.bases()
+        names = await heart.files.bases()
         assert IMAGE.id.rpartition(":")[2] in names
         assert len(names) == 2
-        assert [await heart.snapshots.throw_out_base(name) for name in names] == ["sound"] * 2
+        assert [await heart.files.throw_out_base(name) for name in names] == ["sound"] * 2
 
     run(scenario())
 
@@ -143,11 +143,11 @@ def test_a_dirty_cached_state_is_thrown_out_and_built_again(tmp_path: Path, dama
                     heart.disk.write(place / "data" / "postmaster.pid", b"1\n")
                 case "no row":
                     await heart.store.remove_state(state_id)
-            assert not await heart.snapshots.is_clean(state_id)
+            assert not await heart.files.is_clean(state_id)
             again = await heart.finish("a")
             assert await heart.cached(again.job_id) == [False]
             assert [command.args[-1] for command in heart.runtime.commands] == ["a", "a"]
-            assert await heart.snapshots.is_clean(state_id)
+            assert await heart.files.is_clean(state_id)
 
     run(scenario())
 
@@ -175,8 +175,8 @@ def test_a_dirty_state_that_others_stem_from_is_rebuilt_under_them(tmp_path: Pat
             heart.disk.remove_tree(tmp_path / "states" / first.state_id)
             job = await heart.finish("a", "c")
             assert await heart.cached(job.job_id) == [False, False]
-            assert await heart.snapshots.is_clean(first.state_id)
-            assert await heart.snapshots.is_clean(second.state_id)
+            assert await heart.files.is_clean(first.state_id)
+            assert await heart.files.is_clean(second.state_id)
 
     run(scenario())
 
@@ -208,7 +208,7 @@ def test_a_state_that_others_stem_from_is_not_removed(tmp_path: Path) -> None:
             first, _ = await heart.store.states()
             with pytest.raises(ConflictError):
                 await heart.removal.remove(first.state_id)
-            assert await heart.snapshots.is_clean(first.state_id)
+            assert await heart.files.is_clean(first.state_id)
 
     run(scenario())
 

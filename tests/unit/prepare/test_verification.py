@@ -14,7 +14,7 @@ from tests.unit.prepare.heart import Heart, engine, holding, run, with_jobs
 
 async def found(heart: Heart, *, repair: bool = False, deep: bool = False) -> list[StateCheck]:
     """All findings; the check's last word must be its end."""
-    looking = Verification(heart.snapshots, heart.suspicion, heart.settled).verify(
+    looking = Verification(heart.files, heart.suspicion, heart.settled).verify(
         repair=repair, deep=deep
     )
     checks = [check async for check in looking]
@@ -76,7 +76,7 @@ def test_whatever_is_wrong_with_a_state_is_told_and_mended(
                 assert (finding.state_id, finding.outcome) == (broken, outcome)
                 assert words in (finding.problem or "")
             assert await found(heart) == []
-            assert await heart.snapshots.known() == [sound]
+            assert await heart.files.known() == [sound]
             assert await built(heart, "b") == broken
 
     run(scenario())
@@ -95,7 +95,7 @@ def test_a_broken_state_that_others_were_made_from_keeps_its_row_and_holds_nothi
             row = await heart.store.state(parent)
             assert row is not None
             assert row.size_bytes == 0
-            assert await heart.snapshots.is_clean(child)
+            assert await heart.files.is_clean(child)
             assert await built(heart, "a") == parent
             assert await found(heart) == []
 
@@ -143,7 +143,7 @@ def test_while_a_state_is_thrown_out_a_job_that_needs_it_waits_and_builds_it(
             assert (await mending)[0].outcome == "removed"
             for job in jobs:
                 assert (await heart.end_of(job.job_id)).error is None
-            assert await heart.snapshots.is_clean(state_id)
+            assert await heart.files.is_clean(state_id)
             assert [command.args[-1] for command in heart.runtime.commands] == ["a", "a"]
 
     run(scenario())
@@ -159,9 +159,9 @@ def test_the_progress_of_a_long_check_is_told(
                 await built(heart, step)
             checks = [
                 check
-                async for check in Verification(
-                    heart.snapshots, heart.suspicion, heart.settled
-                ).verify(repair=False)
+                async for check in Verification(heart.files, heart.suspicion, heart.settled).verify(
+                    repair=False
+                )
             ]
             assert [(check.checked, check.total) for check in checks] == [(2, 5), (4, 5), (5, 5)]
 

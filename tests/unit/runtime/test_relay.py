@@ -110,8 +110,8 @@ def test_a_client_that_takes_no_answers_is_not_read_from_for_ever(place: Path) -
             while writer.transport.get_write_buffer_size() < 2 * len(piece) and pieces < most:
                 writer.write(piece)
                 pieces += 1
-                for _ in range(100):
-                    await asyncio.sleep(0)  # a turn for the relay, which is in the same loop
+                for _turn in range(100):
+                    await asyncio.sleep(0)  # for the relay, which is in the same loop
             assert pieces < most
             assert len(await reader.readexactly(pieces * len(piece))) == pieces * len(piece)
 
