@@ -116,6 +116,20 @@ def test_snapshots_share_what_was_not_written_to_in_between(area: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_what_is_removed_with_its_last_clone_at_the_same_time_is_gone(area: Path) -> None:
+    async def scenario(state: Path, clones: list[Path]) -> None:
+        statefs = OverlayStateFS()
+        await statefs.create(area / "building")
+        await statefs.publish(area / "building", state, MARKER)
+        for clone in clones:
+            await statefs.clone(state, clone)
+        await asyncio.gather(*map(statefs.remove, (*clones, state)))
+
+    for number in range(50):
+        asyncio.run(scenario(area / f"state-{number}", [area / "one", area / "other"]))
+        assert list(area.iterdir()) == [], f"round {number}"
+
+
 def test_a_chain_of_two_hundred_states_can_be_cloned_at_its_end(area: Path) -> None:
     async def scenario() -> None:
         statefs, clone = OverlayStateFS(), area / "clone"

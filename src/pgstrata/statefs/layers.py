@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from pgstrata.statefs import mounts, trees
@@ -115,24 +115,36 @@ def held_by(holder: Path) -> Path | None:
     """
     if not is_holder(holder):
         return None
-    private = holder / PRIVATE
-    for volume in _candidates(private):
-        if _same(volume / LAYER, private / _HELD):
-            return volume
-    raise FileNotFoundError(f"the lower layer of {holder} is gone: {(private / _LOWER).readlink()}")
+    name, layer = _name_of_held(holder), (holder / PRIVATE / _HELD).stat()
+    if (volume := _find(name, layer)) is None:
+        raise FileNotFoundError(f"the lower layer of {holder} is gone: {name}")
+    return volume
 
 
 def discard(volume: Path) -> None:
-    """Delete a hidden volume with its mount, unless others hold it."""
+    """Delete a hidden volume with its mount, unless others hold it; what only it held goes, too."""
     mounts.unmount(volume / DATA)
-    if _is_held(volume):
+    if not is_holder(volume):
+        _delete_unless_held(volume)
         return
-    held = None
-    with suppress(FileNotFoundError):
-        held = held_by(volume)
-    trees.delete(volume)
-    if held is not None and held.name.startswith(LEFTOVER_PREFIX) and not _is_held(held):
-        trees.delete(held)
+    name = _name_of_held(volume)
+    with ExitStack() as opening:
+        layer = None
+        with suppress(FileNotFoundError):
+            layer = opening.enter_context(opened(volume / PRIVATE / _HELD))
+        trees.delete(volume)
+        # Only now: until then, whoever hides it meanwhile leaves it to us. As long as the file is
+        # open, no other can have its number.
+        held = None if layer is None else _find(name, os.fstat(layer))
+    if held is not None and held.name.startswith(LEFTOVER_PREFIX):
+        _delete_unless_held(held)
+
+
+def _delete_unless_held(volume: Path) -> None:
+    """Delete a volume, if nobody holds it; one at a time of those who want to."""
+    with suppress(FileNotFoundError), _locked(volume):
+        if not _is_held(volume):
+            trees.delete(volume)
 
 
 @contextmanager
@@ -149,17 +161,28 @@ def _is_held(volume: Path) -> bool:
         return False
 
 
-def _candidates(private: Path) -> Iterator[Path]:
-    volume = Path(os.path.normpath(private / (private / _LOWER).readlink()))
-    yield volume
-    with suppress(FileNotFoundError), os.scandir(volume.parent) as entries:
+def _name_of_held(holder: Path) -> Path:
+    """The held volume's name, from before it was hidden."""
+    private = holder / PRIVATE
+    return Path(os.path.normpath(private / (private / _LOWER).readlink()))
+
+
+def _find(name: Path, layer: os.stat_result) -> Path | None:
+    """The volume with this file ``LAYER``, by its name or hidden."""
+    return next((volume for volume in _candidates(name) if _has(volume, layer)), None)
+
+
+def _candidates(name: Path) -> Iterator[Path]:
+    """First by its name: whoever hides it after that was looked at is found by what follows."""
+    yield name
+    with suppress(FileNotFoundError), os.scandir(name.parent) as entries:
         for entry in entries:
             if entry.name.startswith(LEFTOVER_PREFIX):
                 yield Path(entry.path)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _has(volume: Path, layer: os.stat_result) -> bool:
     try:
-        return one.samefile(other)
+        return os.path.samestat((volume / LAYER).stat(), layer)
     except (FileNotFoundError, NotADirectoryError):
         return False
