@@ -44,7 +44,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "run_steps": (list[StateOrder],),
     "keep_state": (str,),
     "close_workspace": (str,),
-    "is_waited_for": (InstanceOrder,),
     "start_instance": (InstanceOrder,),
     "discard_instance": (str,),
     "recover": (),
@@ -134,9 +133,6 @@ class PipeExecutor:
 
     async def close_workspace(self, job_id: str) -> None:
         await self._ask(type(None), "close_workspace", job_id)
-
-    async def is_waited_for(self, order: InstanceOrder) -> bool:
-        return await self._ask(bool, "is_waited_for", order)
 
     async def start_instance(self, order: InstanceOrder) -> Instance:
         return await self._ask(Instance, "start_instance", order)

@@ -125,11 +125,6 @@ class WarmPool(Background):
         self._settled.clear()
         self._woken.set()
 
-    def has(self, state_id: str, image_id: str, settings: Mapping[str, str]) -> bool:
-        """Whether a server waits that ``take`` would hand over, unless it has ended meanwhile."""
-        make = Make.of(state_id, image_id, settings, self._server_settings)
-        return make in self._stocks and bool(self._stocks[make].waiting)
-
     async def take(self, state_id: str, image_id: str, settings: Mapping[str, str]) -> Warm | None:
         """Hand over a server; None if there is none. Whoever gets it stores or removes it."""
         if not self.limits.max:

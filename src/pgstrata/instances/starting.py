@@ -90,10 +90,6 @@ class InstanceStarter:
             raise name_taken(name, f"state {state.state_id}")
         await self._bearer(name, replace=False)
 
-    def is_waited_for(self, order: InstanceOrder) -> bool:
-        """Whether a server waits for such an order, which then is carried out in a moment."""
-        return order.name is None and self._pool.has(order.state_id, order.image_id, order.settings)
-
     async def start(self, order: InstanceOrder) -> Instance:
         """Clone a state, start a server on the clone and store the instance once it is ready.
 

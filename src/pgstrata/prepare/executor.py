@@ -141,9 +141,6 @@ class Executor(Protocol):
     async def close_workspace(self, job_id: str) -> None:
         """Discard a job's server, data directory and any step not kept. May be repeated."""
 
-    async def is_waited_for(self, order: InstanceOrder) -> bool:
-        """Whether a server waits for such an order, so that it is carried out in a moment."""
-
     async def start_instance(self, order: InstanceOrder) -> Instance:
         """Start an instance of a state, and store it once it is ready.
 

@@ -117,17 +117,18 @@ class JobRun:
                     raise
 
     @asynccontextmanager
-    async def run_task(self, task: Task, *, briefly: bool = False) -> AsyncIterator[TaskLog]:
-        """Store the start of a task with everything pending, and keep a log until its end.
-
-        ``briefly``: it takes less time than to store that, which is stored with what comes next.
-        """
-        running = replace(task, status=Status.RUNNING)
-        self.record(transitions.tasks_moved(self.job, [running], utc_now()))
-        if not briefly:
-            await self.flush()
+    async def run_task(self, task: Task) -> AsyncIterator[TaskLog]:
+        """Store the start of a task with everything pending, and keep a log until its end."""
+        running = self.begin(task)
+        await self.flush()
         async with self.open_log(running) as task_log:
             yield task_log
+
+    def begin(self, task: Task) -> Task:
+        """Record that a task runs, which is stored within moments of opening its log."""
+        running = replace(task, status=Status.RUNNING)
+        self.record(transitions.tasks_moved(self.job, [running], utc_now()))
+        return running
 
     @asynccontextmanager
     async def open_log(self, task: Task) -> AsyncIterator[TaskLog]:

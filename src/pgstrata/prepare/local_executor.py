@@ -285,9 +285,6 @@ class LocalExecutor:
             if work.span is not None:
                 await work.span.building.aclose()
 
-    async def is_waited_for(self, order: InstanceOrder) -> bool:
-        return self._instances.is_waited_for(order)
-
     async def start_instance(self, order: InstanceOrder) -> Instance:
         self._make_areas()
         try:

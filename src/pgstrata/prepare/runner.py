@@ -320,8 +320,8 @@ class JobRunner:
             replace=run.job.request.replace,
             settings=run.job.request.settings,
         )
-        briefly = await self._executor.is_waited_for(order)
-        async with run.run_task(task, briefly=briefly) as task_log:
+        # To start it takes hardly longer than to store that.
+        async with run.open_log(run.begin(task)) as task_log:
             try:
                 instance = await self._room.find(
                     task.job_id,

@@ -30,7 +30,9 @@ class Stuck:
 @asynccontextmanager
 async def living(heart: Heart, job_id: str, event: str) -> AsyncIterator[None]:
     """Wait for signs of life, each this event, and see that nothing else is said meanwhile."""
-    said = len(await heart.said(job_id))
+    while event not in (told := await heart.said(job_id)):
+        await heart.manager.wait_for_event(job_id, len(told) + 1)
+    said = len(told)
     await heart.manager.wait_for_event(job_id, said + 2)
     assert set((await heart.said(job_id))[said:]) == {event}
     yield
