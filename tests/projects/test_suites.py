@@ -99,6 +99,8 @@ def passed(
     counts = {how: number for how, number in counts.items() if how in _ENDS}
     assert "passed" in counts, ended.stdout[-5000:]
     print(directory.name, *command[-2:], counts)
+    if counts.keys() - {"passed", "skipped"}:
+        print(ended.stdout[-5000:])
     return counts["passed"], counts
 
 
