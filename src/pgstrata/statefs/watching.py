@@ -82,6 +82,8 @@ class _Watched:
             return None
         for name in changed:
             self._held.pop(name, None)
+        for found in _existing(self._volume, changed):
+            _begin_to_write_out(found)
         written = extents.measure(self._record(_existing(self._volume, changed)), None)
         if self._lost:
             return None
@@ -134,6 +136,16 @@ def _existing(volume: Path, paths: Iterable[str]) -> Iterator[Found]:
             ):
                 status = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 yield Found(status, parent, name, path)
+
+
+def _begin_to_write_out(found: Found) -> None:
+    """Have a file written out, which is waited for when its blocks are looked at."""
+    if stat.S_ISREG(found.status.st_mode):
+        with (
+            contextlib.suppress(FileNotFoundError, PlantedFileError),
+            planted.open_file(found.name, found.parent) as (descriptor, _),
+        ):
+            trees.begin_to_write_out(descriptor)
 
 
 def _identity(volume: Path) -> tuple[int, int]:
