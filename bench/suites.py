@@ -20,7 +20,8 @@ from bench.report import Row
 
 CHINOOK = Path(__file__).parents[2] / "shared" / "data" / "chinook.sql"
 _RIVALS = ("pytest-postgresql", "testing.postgresql")
-_MANY, _FEW = 200, 40
+_MANY, _FEW, _FEWEST = 200, 40, 15
+"""How many tests there are; the fewest where each starts a server of its own."""
 _PAUSE = 0.1
 _TIMEOUT = 1800  # seconds
 
@@ -190,8 +191,9 @@ def _rows(found: Mapping[str, _Found], how: str, pause: float) -> list[Row]:
 def _run(
     project: Path, processes: tuple[str, ...], pause: float, environment: Mapping[str, str]
 ) -> _Found:
-    isolates_slowly = project.name in _RIVALS
-    number = _FEW if isolates_slowly or not pause else _MANY
+    number = _FEW if project.name in _RIVALS or not pause else _MANY
+    if project.name == "testing.postgresql":
+        number = _FEWEST
     told = project / f"waits-{len(processes)}-{pause}"
     told.mkdir()
     # Nobody waits in the bench for what is done once.
