@@ -13,7 +13,7 @@ from pgstrata.domain.job import Event, Job, Status, Task, Transition
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.plan import Step
 from pgstrata.domain.state import State
-from pgstrata.errors import DiskFullError
+from pgstrata.errors import StoreUnusableError
 from pgstrata.kinds.base import RecipeSide
 from pgstrata.kinds.sources.base import Sources
 from pgstrata.prepare import planner, transitions
@@ -98,7 +98,8 @@ class JobRun:
     async def append(self, events: Sequence[Event]) -> None:
         """Store everything recorded, and after it these events, in one transaction.
 
-        Raises ``DiskFullError``; then the events are not stored, and the rest is still recorded.
+        Raises ``StoreUnusableError``; then the events are not stored, and the rest is still
+        recorded.
         """
         async with self._storing:
             if self._pending is None:
@@ -109,11 +110,11 @@ class JobRun:
             said = transitions.said(self.job, events)
             try:
                 await self._job_log.apply_if_possible(transitions.merge(before, said))
-            except (DiskFullError, OvertakenError) as error:
+            except (StoreUnusableError, OvertakenError) as error:
                 later = self._pending
                 self._pending = before if later is None else transitions.merge(before, later)
                 # Like events alone, it is left to who carries the job on to notice.
-                if isinstance(error, DiskFullError):
+                if isinstance(error, StoreUnusableError):
                     raise
 
     @asynccontextmanager
@@ -125,7 +126,7 @@ class JobRun:
             yield task_log
 
     def begin(self, task: Task) -> Task:
-        """Record that a task runs, which is stored within moments of opening its log."""
+        """Record that a task runs. Open its log next, which stores it."""
         running = replace(task, status=Status.RUNNING)
         self.record(transitions.tasks_moved(self.job, [running], utc_now()))
         return running

@@ -320,7 +320,7 @@ class JobRunner:
             replace=run.job.request.replace,
             settings=run.job.request.settings,
         )
-        # To start it takes hardly longer than to store that.
+        # The log stores that it has begun meanwhile: its client would wait for one after the other.
         async with run.open_log(run.begin(task)) as task_log:
             try:
                 instance = await self._room.find(

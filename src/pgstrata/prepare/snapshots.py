@@ -3,7 +3,7 @@
 It initialises a base state once, makes workspaces of states and states of workspaces, checks a data
 directory before and after a snapshot, freezes or stops its server for it, and holds the build
 leases. It leaves what runs in between to the executor, how a directory is copied to the statefs,
-and whether what there is can be used to the ``StateFiles``.
+and to tell what can be used to ``StateFiles``.
 
 On disk, below the store::
 
@@ -91,7 +91,7 @@ class Workspace:
 
 
 class SnapshotOrchestrator:
-    """Owns the files of states, in one store directory."""
+    """Makes states, and workspaces of them, in one store directory."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class SnapshotOrchestrator:
         if start.kind == "image":
             source = await self._base(base_id(start.id, initdb), initialise)
         else:
-            source = self._files.state(start.id)
+            source = self._files.volume_of(start.id)
         directory = self._work / job_id
         await clone_state(self._fs, source, directory)
         try:
@@ -373,7 +373,7 @@ class SnapshotOrchestrator:
     ) -> None:
         if defect := await self._dbms.defect(workspace.data_dir, recovers=recovers):
             raise _not_kept(state, defect)
-        volume = self._files.state(state.state_id)
+        volume = self._files.volume_of(state.state_id)
         marker = marker_of(state.state_id, recovers=recovers, row=msgspec.json.encode(state))
         await keep(workspace.directory, volume, marker)
 
@@ -403,7 +403,7 @@ class SnapshotOrchestrator:
             await self._fs.purge(area)
 
     async def _base(self, base: str, initialise: Initialise) -> Path:
-        volume = self._files.base(base)
+        volume = self._files.volume_of_base(base)
         if await self._files.is_whole(volume, base):
             return volume
         async with self._leases.hold(base):

@@ -43,6 +43,7 @@ class Marker(Model, frozen=True, kw_only=True):
 
 
 def marker_of(holds: str, *, recovers: bool = False, row: bytes | None = None) -> bytes:
+    """The content of a marker; see ``Marker``."""
     told = _NO_ROW if row is None else msgspec.Raw(row)
     marker = Marker(format=MARKER_FORMAT, holds=holds, recovers=recovers, row=told)
     return msgspec.json.encode(marker)
@@ -76,11 +77,11 @@ class StateFiles:
         """The directories that must exist before this component is used."""
         return (self._bases, self._states, self._settled.area)
 
-    def state(self, state_id: str) -> Path:
+    def volume_of(self, state_id: str) -> Path:
         """The volume of a state, which need not be there."""
         return self._states / state_id
 
-    def base(self, base: str) -> Path:
+    def volume_of_base(self, base: str) -> Path:
         """The volume of a base (``identity.base_id``), which need not be there."""
         return self._bases / base.rpartition(":")[2]
 
@@ -89,7 +90,7 @@ class StateFiles:
         return (
             await self._store.state(state_id) is not None
             and not self._in_use.is_leaving(state_id)
-            and await self.is_whole(self._states / state_id, state_id)
+            and await self.is_whole(self.volume_of(state_id), state_id)
         )
 
     async def check_clean(self, state_id: str) -> None:
@@ -113,7 +114,7 @@ class StateFiles:
             if (
                 state_id in known
                 and not self._in_use.is_leaving(state_id)
-                and await self.is_whole(self._states / state_id, state_id)
+                and await self.is_whole(self.volume_of(state_id), state_id)
             ):
                 return position + 1, known
         return 0, known
@@ -129,7 +130,7 @@ class StateFiles:
 
         ``deep``: also compare its contents, if they were read before.
         """
-        volume = self._states / state_id
+        volume = self.volume_of(state_id)
         state = await self._store.state(state_id)
         if state is None:
             return "its files have no row"
@@ -142,11 +143,11 @@ class StateFiles:
 
     async def learn(self, state_id: str) -> bool:
         """Read a state's contents, to be compared with later; False if they were read before."""
-        return await self._learn(self._states / state_id)
+        return await self._learn(self.volume_of(state_id))
 
     async def is_learnt(self, state_id: str) -> bool:
         """Whether a state's contents were read before."""
-        return await self._fs.is_learnt(self._states / state_id)
+        return await self._fs.is_learnt(self.volume_of(state_id))
 
     async def learn_base(self, name: str) -> bool:
         """Read a base's contents, to be compared with later; False if they were read before."""
@@ -312,7 +313,7 @@ class StateFiles:
             await self._record_empty(state_id)
             return False
         finally:
-            await self._fs.remove(self._states / state_id)
+            await self._fs.remove(self.volume_of(state_id))
             await self._settled.remove(state_id)
         return True
 

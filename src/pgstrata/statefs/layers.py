@@ -115,27 +115,28 @@ def held_by(holder: Path) -> Path | None:
     """
     if not is_holder(holder):
         return None
-    name, layer = _name_of_held(holder), (holder / PRIVATE / _HELD).stat()
-    if (volume := _find(name, layer)) is None:
-        raise FileNotFoundError(f"the lower layer of {holder} is gone: {name}")
-    return volume
+    name = _name_of_held(holder)
+    with suppress(FileNotFoundError):
+        if (volume := _find(name, (holder / PRIVATE / _HELD).stat())) is not None:
+            return volume
+    raise FileNotFoundError(f"the lower layer of {holder} is gone: {name}")
 
 
 def discard(volume: Path) -> None:
     """Delete a hidden volume with its mount, unless others hold it; what only it held goes, too."""
     mounts.unmount(volume / DATA)
-    if not is_holder(volume):
-        _delete_unless_held(volume)
-        return
-    name = _name_of_held(volume)
+    held = None
     with ExitStack() as opening:
-        layer = None
+        name = layer = None
         with suppress(FileNotFoundError):
-            layer = opening.enter_context(opened(volume / PRIVATE / _HELD))
-        trees.delete(volume)
-        # Only now: until then, whoever hides it meanwhile leaves it to us. As long as the file is
-        # open, no other can have its number.
-        held = None if layer is None else _find(name, os.fstat(layer))
+            if is_holder(volume):
+                name = _name_of_held(volume)
+                layer = opening.enter_context(opened(volume / PRIVATE / _HELD))
+        _delete_unless_held(volume)
+        if name is not None and layer is not None:
+            # Only now: until then, whoever hides it meanwhile leaves it to us. As long as the file
+            # is open, no other can have its number.
+            held = _find(name, os.fstat(layer))
     if held is not None and held.name.startswith(LEFTOVER_PREFIX):
         _delete_unless_held(held)
 

@@ -140,9 +140,9 @@ def _existing(volume: Path, paths: Iterable[str]) -> Iterator[Found]:
 
 def _begin_to_write_out(found: Found) -> None:
     """Have a file written out, which is waited for when its blocks are looked at."""
-    if stat.S_ISREG(found.status.st_mode):
+    if stat.S_ISREG(found.status.st_mode) and walking.allocated(found.status):
         with (
-            contextlib.suppress(FileNotFoundError, PlantedFileError),
+            contextlib.suppress(OSError, PlantedFileError),
             planted.open_file(found.name, found.parent) as (descriptor, _),
         ):
             trees.begin_to_write_out(descriptor)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Coroutine
 from weakref import WeakValueDictionary
 
 PIECE_BYTES = 256 << 10
-"""How much is passed on at once, and read ahead of whoever does not take it."""
-
+"""How much is read ahead of whoever does not take it."""
 
 Streams = tuple[StreamReader, StreamWriter]
 """What asyncio makes of a connection."""
@@ -73,14 +72,16 @@ async def pass_between(one: Streams, other: Streams) -> None:
         if any(end.is_closing() for end in ends):
             return
         passing = [_Passing(to) for to in reversed(ends)]
-        for (reader, _), end, protocol in zip((one, other), ends, passing, strict=True):
+        for end, protocol in zip(ends, passing, strict=True):
+            # Reading begins anew, so that an end that was met already is met again.
             end.pause_reading()
             end.set_protocol(protocol)
+            end.resume_reading()
+        for (reader, _), protocol in zip((one, other), passing, strict=True):
             # It gets no more, so that what it still has is what was read ahead.
             reader.feed_eof()
+            # Last, since it may be so much that the other end has to rest. None of this waits.
             protocol.data_received(await reader.read())
-        for end in ends:
-            end.resume_reading()
         await asyncio.gather(*(protocol.ended.wait() for protocol in passing))
     finally:
         for end in ends:
@@ -88,7 +89,10 @@ async def pass_between(one: Streams, other: Streams) -> None:
 
 
 class _Passing(asyncio.Protocol):
-    """Passes on to another connection what one says, as fast as that takes it."""
+    """Passes on to another connection what one says, as fast as that takes it.
+
+    When one has nothing more to say, it is closed, and then the other.
+    """
 
     def __init__(self, to: asyncio.Transport) -> None:
         self._to = to

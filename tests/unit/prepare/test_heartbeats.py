@@ -31,7 +31,7 @@ class Stuck:
 async def living(heart: Heart, job_id: str, event: str) -> AsyncIterator[None]:
     """Wait for signs of life, each this event, and see that nothing else is said meanwhile."""
     while event not in (told := await heart.said(job_id)):
-        await heart.manager.wait_for_event(job_id, len(told) + 1)
+        assert await heart.manager.wait_for_event(job_id, len(told))
     said = len(told)
     await heart.manager.wait_for_event(job_id, said + 2)
     assert set((await heart.said(job_id))[said:]) == {event}

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pgstrata.domain.job import Job, Transition
-from pgstrata.errors import DiskFullError
+from pgstrata.domain.instance import Server
+from pgstrata.domain.job import Job, Status, Transition
+from pgstrata.errors import DiskFullError, StoreUnusableError
 from pgstrata.prepare import job_log
 from pgstrata.queue.memory import MemoryQueue
 from tests.unit.prepare.heart import Heart, engine, run
@@ -118,5 +120,51 @@ def test_an_engine_that_stops_leaves_a_job_that_waits_to_the_next(tmp_path: Path
         heart.start_engine()
         async with engine(heart):
             assert (await heart.end_of(job.job_id)).status == "succeeded"
+
+    run(scenario())
+
+
+class FailsOnce(MemoryQueue):
+    """A queue that cannot store one change, for another reason than a full disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = False
+        self.failed = asyncio.Event()
+
+    async def apply(self, transition: Transition) -> bool:
+        if self.fails:
+            self.fails = False
+            self.failed.set()
+            raise StoreUnusableError("disk I/O error")
+        return await super().apply(transition)
+
+
+def test_a_job_whose_start_could_not_be_stored_ends_and_keeps_what_it_says_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        heart.queue = queue = FailsOnce()
+        heart.start_engine()
+        async with engine(heart):
+            await heart.finish("a")
+            begin = heart.runtime.start
+
+            async def start(image_id: str, data_dir: Path, **more: Any) -> Server:
+                queue.fails = True
+                await queue.failed.wait()
+                return await begin(image_id, data_dir, **more)
+
+            monkeypatch.setattr(heart.runtime, "start", start)
+            before = {instance.instance_id for instance in await heart.store.instances()}
+            job = await heart.finish("a")
+            made = {one.instance_id for one in await heart.store.instances()} - before
+            if job.status is Status.SUCCEEDED:
+                assert job.result is not None
+                assert made == {job.result.instance_id}
+            else:
+                assert job.status is Status.FAILED
+                assert made == set()
 
     run(scenario())

@@ -118,6 +118,35 @@ def test_a_client_that_takes_no_answers_is_not_read_from_for_ever(place: Path) -
     run(place, scenario)
 
 
+def test_what_is_said_to_a_server_that_never_listens_does_not_pile_up(place: Path) -> None:
+    piece, most = bytes(1 << 20), 256
+
+    async def scenario() -> None:
+        async def be_deaf(_: StreamReader, writer: StreamWriter) -> None:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await deaf.wait()
+            writer.close()
+
+        deaf, relay = asyncio.Event(), Relay(place / "socket")
+        await relay.open()
+        server = await asyncio.start_unix_server(be_deaf, place / "socket")
+        async with client(relay) as (_, writer):
+            # Much of it comes before the server is connected to.
+            writer.write(STARTUP + password(relay.password) + piece)
+            pieces = 0
+            while writer.transport.get_write_buffer_size() < 2 * len(piece) and pieces < most:
+                writer.write(piece)
+                pieces += 1
+                for _turn in range(100):
+                    await asyncio.sleep(0)  # for the relay, which is in the same loop
+            assert pieces < most
+        deaf.set()
+        await relay.close()
+        server.close()
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "said",
     [

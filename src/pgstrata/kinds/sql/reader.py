@@ -6,7 +6,6 @@ and the event loop waits for it.
 
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -18,9 +17,8 @@ BEHIND = 16
 """The same for those before it."""
 
 _BLOCK = 1 << 20
-"""How many bytes of a file are asked for at once. The interpreter's lock is free meanwhile, and who
-waits for it is only awake after some 50 microseconds: with a window at a time it was always gone
-again by then, so that the event loop waited for up to 85 ms."""
+"""How many bytes of a file are asked for at once. The interpreter's lock is free for so long, and
+who waits for it is awake only after some 50 microseconds; a window is there in ten."""
 _BLOCKS = 4
 """How many of them are kept: two readers may be at two ends of a block."""
 
@@ -44,7 +42,7 @@ class FileText:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._length = os.fstat(descriptor).st_size
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._blocks: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return self._length
@@ -64,7 +62,7 @@ class FileText:
         if block is None:
             block = self._blocks[number] = self._read(number * _BLOCK)
             if len(self._blocks) > _BLOCKS:
-                self._blocks.popitem(last=False)
+                del self._blocks[next(iter(self._blocks))]
         return block
 
     def _read(self, start: int) -> bytes:

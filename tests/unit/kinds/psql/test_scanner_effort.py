@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pgstrata.kinds.psql import findings
 from pgstrata.kinds.psql.scanner import scan
 from pgstrata.kinds.psql.script import Include, Script
+from pgstrata.kinds.sql import reader
 from pgstrata.kinds.sql.reader import MARGIN, WINDOW, FileText, StringText
 from tests.psql_scripts import scripts
 
@@ -231,13 +232,32 @@ def test_where_windows_end_changes_nothing(text: bytes, filler: bytes) -> None:
             assert script == _moved(alone, pad - 20)
 
 
-def test_a_file_is_read_as_its_bytes_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [1 << 20, 1000])
+def test_a_file_is_read_as_its_bytes_are(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_BLOCK", block)
     content = "".join(f"insert into t values ({n}, 'é{n}');\n\\i f{n}\n" for n in range(5000))
     file = tmp_path / "script.sql"
     file.write_text(content)
     with file.open("rb") as opened:
         assert scan(FileText(opened.fileno())) == scan(content.encode())
     assert scan(StringText(content)) == scan(content.encode())
+
+
+def test_any_part_of_a_file_can_be_read_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "_BLOCK", 10)
+    content = bytes(range(95))
+    file = tmp_path / "script.sql"
+    file.write_bytes(content)
+    with file.open("rb") as opened:
+        text = FileText(opened.fileno())
+        for start in range(0, 95, 7):
+            for length in (0, 1, 9, 10, 11, 60):
+                assert text[start : start + length] == content[start : start + length]
+                assert text[-start:] == content[-start:]
 
 
 def test_a_file_cut_short_while_it_is_read_is_read_to_its_former_end(tmp_path: Path) -> None:
