@@ -151,7 +151,9 @@ def breaking(
             passed = 0
             while passed < after and not over.is_set():
                 for ready in select.select([client, engine], [], [], 0.1)[0]:
-                    data = ready.recv(500)
+                    data = b""
+                    with suppress(ConnectionResetError):  # closed with something left unread
+                        data = ready.recv(500)
                     if not data:
                         return
                     if request and request.search(data) and next(requests) % 2 == 0:
