@@ -399,7 +399,8 @@ class SnapshotOrchestrator:
         for volume in await self._fs.volumes(self._building):
             await self._fs.remove(volume)
         await self._files.recover()
-        for area in (self._root, *self.areas):
+        # Clones first: what only they held can go then, too.
+        for area in (self._root, *reversed(self.areas)):
             await self._fs.purge(area)
 
     async def _base(self, base: str, initialise: Initialise) -> Path:
