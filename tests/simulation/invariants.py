@@ -15,7 +15,7 @@ from pgstrata.runtime.base import ToolCommand
 from tests.servers import data_dir_of
 from tests.simulation.world import POOL, World
 
-CHANGED = b"changed"
+CHANGED = b"changed\n"
 """What clients write to instances."""
 
 _LATE = timedelta(seconds=30)
