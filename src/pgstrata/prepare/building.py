@@ -59,10 +59,12 @@ class Builder:
                 exists = await _follow(build, run, tasks, logs)
             if exists:
                 return await _find(self._executor, run, tasks, logs)
+            if self._draining:
+                return None
         with self._in_flight.register(target, run.job.job_id) as build:
             span = _Span(self._executor, run, tasks, logs, build, lambda: self._draining)
             try:
-                await span.run()
+                build.is_complete = await span.run()
             except StepFailedError:
                 self._note_failed(span.running)
                 raise
@@ -99,8 +101,8 @@ class _Span:
         self._at = 0
         """The step that runs, or was run last."""
 
-    async def run(self) -> None:
-        """Run the steps, and keep what they lead to."""
+    async def run(self) -> bool:
+        """Run the steps, and keep what they lead to; whether that was all of them."""
         at, again = 0, False
         while at < len(self._tasks):
             try:
@@ -113,14 +115,15 @@ class _Span:
                 await self._move_to(at)
                 continue
             if ran is None:
-                return await _find(self._executor, self._run, self._tasks[at:], self._logs)
+                await _find(self._executor, self._run, self._tasks[at:], self._logs)
+                return True
             at = self._at + 1
             if at == len(self._tasks) or self._has_enough:
                 again = not await self._keep() and again
             await self._record(ran, kept=self._kept == at)
             if self._is_to_end():
-                return None
-        return None
+                break
+        return at == len(self._tasks)
 
     async def _keep(self) -> bool:
         """Keep what the step that was run last has led to, unless another job does."""

@@ -20,6 +20,8 @@ class Build:
         """The job that builds."""
         self.step: str | None = None
         """The state that the step leads to which runs, or failed."""
+        self.is_complete = False
+        """Whether the state exists."""
         self._followers: list[LineSink] = []
         self._outcome: asyncio.Future[StepFailedError | bool] = (
             asyncio.get_running_loop().create_future()
@@ -71,7 +73,7 @@ class InFlight:
         outcome: StepFailedError | bool = False
         try:
             yield build
-            outcome = True
+            outcome = build.is_complete
         except StepFailedError as error:
             outcome = error
             raise

@@ -36,6 +36,7 @@ def test_everybody_who_watches_hears_the_tool_and_the_good_end() -> None:
             watchers = [Watcher(in_flight) for _ in range(3)]
             await asyncio.sleep(0)
             await build.broadcast(unheard)("hello")
+            build.is_complete = True
         assert [await watcher.task for watcher in watchers] == [True, True, True]
         assert [watcher.heard for watcher in watchers] == [["hello"]] * 3
         assert in_flight.find(STATE) is None
@@ -69,6 +70,17 @@ def test_a_builder_that_gives_up_leaves_the_state_to_be_built(reason: BaseExcept
     run(scenario())
 
 
+def test_a_builder_that_ends_before_the_state_is_there_leaves_it_to_be_built() -> None:
+    async def scenario() -> None:
+        in_flight = InFlight()
+        with in_flight.register(STATE, "job"):
+            watcher = Watcher(in_flight)
+            await asyncio.sleep(0)
+        assert await watcher.task is False
+
+    run(scenario())
+
+
 def test_one_who_stops_watching_is_told_no_more_and_disturbs_nobody() -> None:
     async def scenario() -> None:
         in_flight = InFlight()
@@ -78,6 +90,7 @@ def test_one_who_stops_watching_is_told_no_more_and_disturbs_nobody() -> None:
             leaving.task.cancel()
             await asyncio.wait((leaving.task,))
             await build.broadcast(unheard)("hello")
+            build.is_complete = True
         assert await staying.task
         assert (leaving.heard, staying.heard) == ([], ["hello"])
 
