@@ -13,6 +13,7 @@ from tests.filesystems import socket_place
 
 STARTUP = struct.pack("!II", 22, 3 << 16) + b"user\0someone\0\0"
 CANCEL = struct.pack("!IIII", 16, 80877102, 7, 8)
+PIECE = bytes(1 << 20)
 ASKS_PASSWORD = b"R" + struct.pack("!II", 8, 3)
 
 
@@ -99,28 +100,30 @@ def test_what_a_client_says_before_it_is_let_through_is_not_lost(place: Path) ->
     run(place, scenario)
 
 
-def test_a_client_that_takes_no_answers_is_not_read_from_for_ever(place: Path) -> None:
-    piece, most = bytes(1 << 20), 256
+async def say_until_held_up(writer: StreamWriter) -> int:
+    """Say one piece after the other until no more is taken; how many bytes that were."""
+    pieces, most = 0, 256
+    while writer.transport.get_write_buffer_size() < 2 * len(PIECE) and pieces < most:
+        writer.write(PIECE)
+        pieces += 1
+        for _ in range(100):
+            await asyncio.sleep(0)  # for the relay, which is in the same loop
+    assert pieces < most
+    return pieces * len(PIECE)
 
+
+def test_a_client_that_takes_no_answers_is_not_read_from_for_ever(place: Path) -> None:
     async def scenario(relay: Relay, _: list[bytes]) -> None:
         async with client(relay) as (reader, writer):
             writer.write(STARTUP + password(relay.password))
             await reader.readexactly(9 + len(STARTUP))
-            pieces = 0
-            while writer.transport.get_write_buffer_size() < 2 * len(piece) and pieces < most:
-                writer.write(piece)
-                pieces += 1
-                for _turn in range(100):
-                    await asyncio.sleep(0)  # for the relay, which is in the same loop
-            assert pieces < most
-            assert len(await reader.readexactly(pieces * len(piece))) == pieces * len(piece)
+            said = await say_until_held_up(writer)
+            assert len(await reader.readexactly(said)) == said
 
     run(place, scenario)
 
 
 def test_what_is_said_to_a_server_that_never_listens_does_not_pile_up(place: Path) -> None:
-    piece, most = bytes(1 << 20), 256
-
     async def scenario() -> None:
         async def be_deaf(_: StreamReader, writer: StreamWriter) -> None:
             writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -132,14 +135,8 @@ def test_what_is_said_to_a_server_that_never_listens_does_not_pile_up(place: Pat
         server = await asyncio.start_unix_server(be_deaf, place / "socket")
         async with client(relay) as (_, writer):
             # Much of it comes before the server is connected to.
-            writer.write(STARTUP + password(relay.password) + piece)
-            pieces = 0
-            while writer.transport.get_write_buffer_size() < 2 * len(piece) and pieces < most:
-                writer.write(piece)
-                pieces += 1
-                for _turn in range(100):
-                    await asyncio.sleep(0)  # for the relay, which is in the same loop
-            assert pieces < most
+            writer.write(STARTUP + password(relay.password) + PIECE)
+            await say_until_held_up(writer)
         deaf.set()
         await relay.close()
         server.close()
