@@ -7,6 +7,7 @@ from pgstrata.cache.settled import SettledCopies
 from pgstrata.errors import StoreUnusableError
 from pgstrata.statefs.base import StateFS
 from pgstrata.store.base import Store
+from pgstrata.system.cancellation import finish
 
 
 class StateRemoval:
@@ -35,19 +36,22 @@ class StateRemoval:
         """Evict a state without descendants; its row first, so that no job starts from it.
 
         Returns False, and changes nothing, if a job holds it. Raises ``ConflictError`` if it has
-        descendants.
+        descendants. Once begun it is completed, also if who wanted it to happen is cancelled.
         """
         with self._in_use.removing([state_id]) as in_the_way:
             if in_the_way:
                 return False
-            try:
-                await self._store.remove_state(state_id, why="evicted")
-            except StoreUnusableError:
-                # On a full disk there is space for that once the files are gone.
-                await self._remove_files(state_id)
-                await self._store.remove_state(state_id, why="evicted")
-            await self._remove_files(state_id)
+            await finish(self._evict(state_id))
         return True
+
+    async def _evict(self, state_id: str) -> None:
+        try:
+            await self._store.remove_state(state_id, why="evicted")
+        except StoreUnusableError:
+            # On a full disk there is space for that once the files are gone.
+            await self._remove_files(state_id)
+            await self._store.remove_state(state_id, why="evicted")
+        await self._remove_files(state_id)
 
     async def _remove_files(self, state_id: str) -> None:
         for volume in self.volumes_of(state_id):

@@ -275,8 +275,10 @@ class LocalExecutor:
 
     async def close_workspace(self, job_id: str) -> None:
         work = self._works.pop(job_id, None)
-        if work is None:
-            return
+        if work is not None:
+            await finish(self._close(work))
+
+    async def _close(self, work: _Work) -> None:
         try:
             if work.server is not None:
                 await self._runtime.stop(work.server, clean=False)
@@ -414,7 +416,7 @@ class LocalExecutor:
             with self._snapshots.map_full_disk():
                 yield
         except BaseException:
-            await finish(self.close_workspace(job_id))
+            await self.close_workspace(job_id)
             raise
 
 

@@ -21,6 +21,7 @@ from pgstrata.errors import ConflictError
 from pgstrata.prepare.build_leases import BuildLeases
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
+from pgstrata.system.cancellation import finish
 from pgstrata.system.planted import PlantedFileError
 
 _log = logging.getLogger(__name__)
@@ -305,8 +306,12 @@ class StateFiles:
         """Remove a dirty state. Returns whether its row was removed, too.
 
         If it has descendants, they stay usable, since their files are their own, and its row stays
-        for them. Without files it is dirty, and the rebuilt state takes its place.
+        for them. Without files it is dirty, and the rebuilt state takes its place. Once begun it is
+        completed, also if who wanted it to happen is cancelled.
         """
+        return await finish(self._remove_dirty(state_id))
+
+    async def _remove_dirty(self, state_id: str) -> bool:
         try:
             await self._store.remove_state(state_id, why="dirty")
         except ConflictError:

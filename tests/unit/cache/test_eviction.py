@@ -1,6 +1,7 @@
 """The bounded cache: what goes, what stays, and what a job is told when nothing can go."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,17 @@ class SlowRows:
         return await self._remove(state_id, why=why)
 
 
+Remove = Callable[[Heart, str], Awaitable[bool]]
+
+
+def evicted(heart: Heart, state_id: str) -> Awaitable[bool]:
+    return heart.removal.remove(state_id)
+
+
+def found_dirty(heart: Heart, state_id: str) -> Awaitable[bool]:
+    return heart.files.remove_dirty(state_id)
+
+
 def test_a_job_that_wants_a_state_just_as_it_goes_builds_it_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(await bounded(tmp_path, states=10)) as heart:
@@ -291,6 +303,25 @@ def test_a_job_that_wants_a_state_just_as_it_goes_builds_it_again(tmp_path: Path
             assert ended.error is None
             assert await heart.cached(job.job_id) == [False]
             assert await heart.files.is_clean(state_id)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("remove", [evicted, found_dirty])
+def test_what_is_removed_is_gone_even_if_who_wanted_that_is_cancelled(
+    tmp_path: Path, remove: Remove
+) -> None:
+    async def scenario() -> None:
+        async with engine(await bounded(tmp_path, states=10)) as heart:
+            state_id = await built(heart, "a")
+            slow = SlowRows(heart)
+            removal = asyncio.ensure_future(remove(heart, state_id))
+            await slow.reached.wait()
+            removal.cancel()
+            slow.go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await removal
+            assert await heart.files.known() == []
 
     run(scenario())
 

@@ -1,5 +1,6 @@
 """The executor: one server for consecutive steps, and what a step leaves as metadata."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,33 @@ def test_consecutive_steps_use_one_data_directory_and_clone_no_parent_again(
         assert heart.steps_in(workspace) == ["a", "b"]
         await heart.executor.close_workspace("job")
         assert await heart.statefs.volumes(tmp_path / "work") == []
+
+    run(scenario())
+
+
+def test_nothing_of_a_data_directory_is_left_even_if_who_closes_it_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        stopping, goes_on, stop = asyncio.Event(), asyncio.Event(), heart.runtime.stop
+
+        async def slow(server: Server, *, clean: bool = True) -> None:
+            stopping.set()
+            await goes_on.wait()
+            await stop(server, clean=clean)
+
+        monkeypatch.setattr(heart.runtime, "stop", slow)
+        [order, _] = await orders(heart, "a", "b")
+        await build(heart.executor, order, unheard)
+        closing = asyncio.ensure_future(heart.executor.close_workspace("job"))
+        await stopping.wait()
+        closing.cancel()
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert await heart.statefs.volumes(tmp_path / "work") == []
+        assert heart.runtime.running == ()
 
     run(scenario())
 
