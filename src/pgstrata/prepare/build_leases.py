@@ -30,19 +30,25 @@ class BuildLease:
         self._store = store
         self._item = item
         self._owner = owner
-        self._ended = False
+        self.is_complete = False
+        """Whether what was built is stored, and the lease ended."""
 
     async def complete(self, state: State, steps: Sequence[StepRecord] = ()) -> None:
         """Store the state that was built and end the lease, in one transaction.
 
-        ``steps``: what it was made from. Raises ``ConflictError`` if the lease no longer exists.
+        Once begun this comes to an end even if the caller is cancelled, so that ``is_complete``
+        says how it went. ``steps``: what it was made from. Raises ``ConflictError`` if the lease no
+        longer exists.
         """
+        await finish(self._complete(state, steps))
+
+    async def _complete(self, state: State, steps: Sequence[StepRecord]) -> None:
         await self._store.add_state(state, built_by=self._owner, steps=steps)
-        self._ended = True
+        self.is_complete = True
 
     async def end(self) -> None:
         """End the lease. May be repeated."""
-        if not self._ended:
+        if not self.is_complete:
             await self._store.end_build(self._item, self._owner)
 
 

@@ -290,8 +290,9 @@ class SnapshotOrchestrator:
                     msgspec.structs.replace(measured, build_seconds=round(took, 3)), steps
                 )
             except BaseException:
-                # Files without a row would never be found again, and there may or may not be one.
-                await finish(self._files.remove_dirty(state.state_id))
+                # Others may be using it already if it was stored before this was cancelled.
+                if not build.lease.is_complete:
+                    await self._files.remove_dirty(state.state_id)
                 raise
         await self._evictor.relieve("after_snapshot")
         return reason is None

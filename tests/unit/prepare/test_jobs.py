@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Event, Job, Status, Transition
 from pgstrata.domain.plan import StateExecuteTask, Step
+from pgstrata.domain.state import State
 from pgstrata.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -560,6 +561,30 @@ def test_the_instance_of_a_cancelled_start_is_never_seen(tmp_path: Path) -> None
             assert await heart.store.instances() == []
             assert await heart.statefs.volumes(tmp_path / "instances") == []
             assert heart.runtime.running == ()
+
+    run(scenario())
+
+
+def test_a_state_that_was_stored_when_its_job_was_cancelled_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            stored, goes_on, add = asyncio.Event(), asyncio.Event(), heart.store.add_state
+
+            async def slow(state: State, **how: Any) -> None:
+                await add(state, **how)
+                stored.set()
+                await goes_on.wait()
+
+            monkeypatch.setattr(heart.store, "add_state", slow)
+            job = await heart.manager.submit(heart.request("a"))
+            await stored.wait()
+            [state] = await heart.store.states()
+            await heart.manager.cancel(job.job_id)
+            goes_on.set()
+            assert (await heart.end_of(job.job_id)).status is Status.FAILED
+            assert await heart.files.is_clean(state.state_id)
 
     run(scenario())
 
