@@ -18,9 +18,12 @@ from unittest.mock import patch
 
 _EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 
+_ROUNDS = 20_000
+"""How often the loop may run what is ready before time must go on: many times what is needed."""
+
 
 class StuckError(AssertionError):
-    """Everybody waits for somebody else."""
+    """Everybody waits for somebody else, or is busy for ever."""
 
 
 class _Task(asyncio.Task[Any]):
@@ -43,6 +46,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self._rounds = 0
         numbers = count()
         self.set_task_factory(
             lambda loop, coroutine, **more: _Task(next(numbers), coroutine, loop=loop, **more)
@@ -67,10 +71,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             timer = heapq.heappop(self._scheduled)
             timer._scheduled = False
             if not timer.cancelled():
-                self._now = max(self._now, timer.when())
+                if timer.when() > self._now:
+                    self._now, self._rounds = timer.when(), 0
                 self._ready.append(timer)
         if not self._ready:
             raise StuckError("everybody waits for somebody else")
+        self._rounds += 1
+        if self._rounds > _ROUNDS:
+            self._rounds = 0
+            raise StuckError("somebody is busy without ever waiting")
         for _ in range(len(self._ready)):
             handle = self._ready.popleft()
             if not handle.cancelled():

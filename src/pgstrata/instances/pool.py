@@ -253,8 +253,11 @@ class WarmPool(Background):
     async def _start(self, stock: Stock) -> None:
         try:
             warm = await self._started(stock.make)
-        except (PgstrataError, OSError) as error:
+        except BaseException as error:
+            # Whatever it was: to try again at once could go on for ever.
             stock.rests_until = self._now() + _REST_SECONDS
+            if not isinstance(error, PgstrataError | OSError):
+                raise
             _log.warning("no server can be kept warm for %s: %s", stock.make.state_id, error)
         else:
             # Its state may have been removed meanwhile.

@@ -384,3 +384,27 @@ def test_one_that_cannot_be_started_leaves_nothing_and_is_told(
             await ready(heart, 1)
 
     run(scenario())
+
+
+@pytest.mark.parametrize("error", [ServerError("no luck"), ValueError("nobody thought of that")])
+def test_a_start_that_fails_is_not_tried_again_at_once_whatever_the_failure(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            state_id = (await prepared(heart, "a")).state_id
+            tries = 0
+
+            async def failing(*_: object, **__: object) -> None:
+                nonlocal tries
+                tries += 1
+                raise error
+
+            monkeypatch.setattr(heart.runtime, "start", failing)
+            await heart.pool.want(state_id, 1)
+            for _ in range(3):
+                heart.pool.wake()
+                await heart.pool.join()
+            assert tries == 1
+
+    run(scenario())
