@@ -16,6 +16,7 @@ from pgstrata.cache.trash import Trash
 from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import Model, utc_now
+from pgstrata.domain.name import Name
 from pgstrata.errors import ConflictError, PgstrataError
 from pgstrata.instances.again import start_again
 from pgstrata.instances.limits import HostLimits
@@ -145,12 +146,25 @@ class InstanceStarter:
         self, order: InstanceOrder, instance_id: str, replaced: Instance | None
     ) -> Instance:
         server: Server | None = None
-        was_alive = False
         known = None if order.name is None else await self._store.name(order.name)
         if known is None and replaced is None:
             warm = await self._pool.take(order.state_id, order.image_id, order.settings)
             if warm is not None:
                 instance_id, server = warm.instance_id, warm.server
+        # Whoever meets it as soon as it has a row waits until it is sure to stay.
+        async with self._turns.take(instance_id):
+            return await self._place(order, instance_id, server, replaced, known)
+
+    async def _place(
+        self,
+        order: InstanceOrder,
+        instance_id: str,
+        server: Server | None,
+        replaced: Instance | None,
+        known: Name | None,
+    ) -> Instance:
+        """Give an instance its server, unless it has one, and its row."""
+        was_alive = False
         directory = self._directories / instance_id
         if server is None:
             with map_full_disk(self._root):

@@ -154,6 +154,40 @@ def test_one_whose_server_has_ended_is_refused(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_one_whose_job_is_cancelled_just_then_was_never_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            written, goes_on = asyncio.Event(), asyncio.Event()
+            add, alive = heart.store.add_instance, heart.runtime.alive
+
+            async def slow(instance: Instance) -> None:
+                await add(instance)
+                written.set()
+                await goes_on.wait()
+
+            async def alive_until_cancelled(server: Server) -> bool:
+                found = await alive(server)
+                await heart.end_of(job.job_id)
+                return found
+
+            monkeypatch.setattr(heart.store, "add_instance", slow)
+            job = await heart.manager.submit(heart.request("a"))
+            await written.wait()
+            [instance] = await heart.store.instances()
+            monkeypatch.setattr(heart.runtime, "alive", alive_until_cancelled)
+            keeping = heart.instance_snapshots.snapshot(instance.instance_id)
+            snapshot = asyncio.create_task(keeping)
+            await heart.manager.cancel(job.job_id)
+            goes_on.set()
+            with pytest.raises(NotFoundError):
+                await snapshot
+            assert await heart.store.instances() == []
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("how", ["frozen", "stopped"])
 @pytest.mark.parametrize("alive", [True, False])
 def test_the_next_engine_has_a_paused_server_go_on(tmp_path: Path, how: str, alive: bool) -> None:
