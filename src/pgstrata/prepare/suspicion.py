@@ -6,6 +6,7 @@ compared with what is known of them, and everything on another clone is read. If
 the state goes, and can be built again.
 """
 
+import logging
 import re
 import uuid
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ from pgstrata.prepare.snapshots import SnapshotOrchestrator
 from pgstrata.prepare.state_files import StateFiles
 from pgstrata.runtime.base import Runtime
 from pgstrata.system.cancellation import finish
+
+_log = logging.getLogger(__name__)
 
 # PostgreSQL's own words: src/backend/storage, src/backend/access. A script may use them as well,
 # which costs a check.
@@ -122,9 +125,15 @@ class Suspicion:
             await finish(self._snapshots.discard(workspace))
 
     async def _damage(self, state_id: str, settings: Mapping[str, str]) -> str | None:
-        return await self._files.defect(state_id, deep=True) or await self.examine(
-            state_id, settings
-        )
+        """What is wrong with a state; None, too, if that cannot be told just now."""
+        try:
+            return await self._files.defect(state_id, deep=True) or await self.examine(
+                state_id, settings
+            )
+        except OSError as error:
+            # As on a full disk. What raised the suspicion is what is to be told.
+            _log.warning("state %s may be damaged, and cannot be examined: %s", state_id, error)
+            return None
 
 
 async def _never(data_dir: Path) -> None:

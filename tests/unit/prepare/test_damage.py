@@ -1,5 +1,7 @@
 """States whose files are damaged: noticed by what servers say, thrown out and built again."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,29 @@ def test_a_sound_state_stays_whatever_a_step_or_a_server_complains_of(tmp_path: 
             assert error.message == "out of memory"
             assert await heart.files.is_clean(state_id)
             assert commands(heart) == ["a", "b"]
+
+    run(scenario())
+
+
+def test_a_failure_is_told_as_it_was_when_there_is_no_room_to_examine_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            job = await heart.finish("a")
+            assert job.result is not None
+
+            async def start(*_args: object, **_more: object) -> Server:
+                async def clone(*_: object) -> None:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+                monkeypatch.setattr(heart.statefs, "clone", clone)
+                raise ServerError("out of memory")
+
+            monkeypatch.setattr(heart.runtime, "start", start)
+            with pytest.raises(ServerError, match="out of memory"):
+                await heart.resetting.reset(job.result.instance_id, force=True)
+            assert await heart.files.is_clean(job.result.state_id)
 
     run(scenario())
 
