@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Event
-from pgstrata.errors import NotFoundError, PgstrataError
+from pgstrata.errors import NotFoundError, PgstrataError, ServerError
 from tests.simulation.clock import simulated, within
 from tests.simulation.fate import DeadError, Story
 from tests.simulation.invariants import CHANGED, Witness
@@ -235,14 +235,12 @@ class History:
         if state_id := self._one_state():
             force, recurse = self.rng.random() < 0.3, self.rng.random() < 0.5
             self.story.add(f"remove {state_id} {force=} {recurse=}")
-            if force:
-                self.witness.befall_all()
             delete = self.world.deletion.delete_state
             self.witness.states_may_go.add(state_id)
 
             async def work() -> None:
                 # With everything that is made from it until then.
-                with self.witness.removing_trees(1 if recurse else 0):
+                with self.witness.removing(tree=recurse, force=force):
                     await delete(state_id, recurse=recurse, force=force, dry_run=False)
 
             self._ask(work, may_conflict=True)
@@ -304,7 +302,7 @@ class History:
         """Have a client ask for something, and hear how it ends."""
 
         async def asking() -> None:
-            failures = self.world.fate.failures
+            failures, dead = self.world.fate.failures, len(self.witness.dead_servers)
             try:
                 await work()
             except NotFoundError:
@@ -312,6 +310,8 @@ class History:
             except PgstrataError as error:
                 excused = self.world.fate.failures > failures or error.code == "engine_stopping"
                 excused |= may_conflict and error.code == "conflict"
+                died = len(self.witness.dead_servers) > dead
+                excused |= died and isinstance(error, ServerError)
                 excused |= self.witness.cache_was_small and error.code.startswith("cache_")
                 excused |= may_be_wrong and error.code in ("conflict", "invalid_argument")
                 if not excused:

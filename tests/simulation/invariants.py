@@ -58,6 +58,8 @@ class Witness:
         """The first thing that was wrong."""
         self._trees_go = 0
         """How many states are being removed with all that was made from them."""
+        self._forced = 0
+        """How many states are being removed even if jobs are using them."""
         self._events: dict[str, list[Event]] = {}
         self._jobs: dict[str, Job] = {}
         self._instances: dict[str, Instance] = {}
@@ -85,6 +87,8 @@ class Witness:
     def _look(self, port: str | None = None) -> None:
         world = self.world
         assert not self.faults, self.faults
+        if self._forced:
+            self.befall_all()
         if port in (None, "queue"):
             self._look_at_jobs(world.at_once(world.queue.jobs()))
         if port in (None, "store", "statefs"):
@@ -201,7 +205,9 @@ class Witness:
             runs = world.runtime.runs(instance.server)
             if not runs and instance.server.handle not in self.dead_servers:
                 excused = instance_id in self.may_go or self._is_replaced(instance)
-                excused |= instance.resetting or instance.paused is not None
+                # The row of one that goes may be the last to go, on a full disk.
+                excused |= has_expired(instance, now) or instance.resetting
+                excused |= instance.paused is not None
                 assert excused, f"the server of {instance_id} does not run"
             self._instances[instance_id] = instance
 
@@ -265,13 +271,17 @@ class Witness:
         self.disturbed |= {job.job_id for job in self._jobs.values() if not job.status.terminal}
 
     @contextmanager
-    def removing_trees(self, number: int) -> Iterator[None]:
-        """States are removed with all that was made from them."""
-        self._trees_go += number
+    def removing(self, *, tree: bool, force: bool) -> Iterator[None]:
+        """A state is removed, perhaps with all that was made from it, perhaps from under jobs."""
+        self._trees_go += tree
+        self._forced += force
         try:
             yield
         finally:
-            self._trees_go -= number
+            if force:
+                self.befall_all()
+            self._trees_go -= tree
+            self._forced -= force
 
     def _keeps(self, job_id: str, number: int) -> bool:
         """Whether a job's step of this number, from 1, is to leave a state."""
