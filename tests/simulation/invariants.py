@@ -206,8 +206,8 @@ class Witness:
             if not runs and instance.server.handle not in self.dead_servers:
                 excused = instance_id in self.may_go or self._is_replaced(instance)
                 # The row of one that goes may be the last to go, on a full disk.
-                excused |= has_expired(instance, now) or instance.resetting
-                excused |= instance.paused is not None
+                excused |= has_expired(instance, now) or self._trees_go > 0
+                excused |= instance.resetting or instance.paused is not None
                 assert excused, f"the server of {instance_id} does not run"
             self._instances[instance_id] = instance
 
