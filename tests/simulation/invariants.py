@@ -283,11 +283,14 @@ class Witness:
             self._trees_go -= tree
             self._forced -= force
 
-    def _keeps(self, job_id: str, number: int) -> bool:
-        """Whether a job's step of this number, from 1, is to leave a state."""
-        tasks = self.world.at_once(self.world.queue.tasks(job_id))
+    def _keeps(self, job_id: str, made: int) -> bool:
+        """Whether a job's step that makes this many, with all before it, is to leave a state."""
+        world = self.world
+        job = world.at_once(world.queue.get(job_id))
+        before = len(self.recipes.get(job.request.start_from or "", ()))
+        tasks = world.at_once(world.queue.tasks(job_id))
         specs = [task.spec for task in tasks if isinstance(task.spec, StateExecuteTask)]
-        return all(spec.kept for spec in specs[number - 1 : number])
+        return all(spec.kept for spec in specs[made - before - 1 : made - before])
 
     @contextmanager
     def building(self, server: Server, command: ToolCommand) -> Iterator[None]:
