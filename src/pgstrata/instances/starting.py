@@ -110,10 +110,7 @@ class InstanceStarter:
                 await self._limits.check_count(
                     instance_id, None if replaced is None else replaced.instance_id
                 )
-                instance = await self._start(order, instance_id, replaced)
-            if replaced is not None:
-                await self._trash.put([self._directories / replaced.instance_id])
-        return instance
+                return await self._start(order, instance_id, replaced)
 
     async def _of_job(self, job_id: str) -> Instance | None:
         """The instance of a job; also one of which its row does not say so yet."""
@@ -125,12 +122,14 @@ class InstanceStarter:
     async def _having_name(self, order: InstanceOrder) -> AsyncIterator[Instance | None]:
         """Nobody else gets the order's name in the block, which gets the instance to replace."""
         async with self._turns.take(of_name(order.name or order.job_id)):
-            bearer = await self._bearer(order.name, replace=order.replace)
-            if bearer is None:
-                yield None
-                return
-            async with self._turns.take(bearer.instance_id):
-                yield await self._store.instance(bearer.instance_id)
+            while bearer := await self._bearer(order.name, replace=order.replace):
+                async with self._turns.take(bearer.instance_id):
+                    current = await self._bearer(order.name, replace=order.replace)
+                    if current is not None and current.instance_id == bearer.instance_id:
+                        yield current
+                        return
+                    # It got another name while its turn was waited for, or was removed.
+            yield None
 
     async def _bearer(self, name: str | None, *, replace: bool) -> Instance | None:
         bearer = None if name is None else await self._store.instance_named(name)
@@ -176,7 +175,7 @@ class InstanceStarter:
                 if replaced is not None:
                     # Its port is the new one's. It may have to start again.
                     was_alive = await self._runtime.alive(replaced.server)
-                    await self._runtime.stop(replaced.server)
+                    await finish(self._runtime.stop(replaced.server))
                 if server is None:
                     server = await self._runtime.start(
                         order.image_id,
@@ -212,7 +211,7 @@ class InstanceStarter:
 
     async def _replace(self, replaced: Instance, instance: Instance) -> None:
         try:
-            await finish(self._store.replace_instance(replaced.instance_id, instance))
+            await finish(self._take_over(replaced, instance))
         except asyncio.CancelledError:
             if await self._store.instance(instance.instance_id) is None:
                 raise
@@ -220,6 +219,13 @@ class InstanceStarter:
             task = asyncio.current_task()
             assert task is not None
             task.uncancel()
+
+    async def _take_over(self, replaced: Instance, instance: Instance) -> None:
+        await self._store.replace_instance(replaced.instance_id, instance)
+        try:
+            await self._trash.put([self._directories / replaced.instance_id])
+        except OSError as error:
+            _log.warning("what was replaced is left to the next engine: %s", error)
 
     async def discard(self, job_id: str) -> None:
         """Remove the instance started for a job, if there is one: no client knows about it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.job import Job, Status
 from pgstrata.domain.name import LONGEST_NAME
 from pgstrata.errors import ConflictError, HostLimitError, InvalidArgumentError, ServerError
@@ -156,6 +156,96 @@ def test_a_replacement_that_is_cancelled_too_late_stays(tmp_path: Path) -> None:
             assert (left.name, left.dsn) == ("dev", first.dsn)
             assert heart.runtime.running == (left.server,)
             assert left.instance_id != first.instance_id
+
+    run(scenario())
+
+
+def test_a_replacement_that_is_cancelled_while_the_other_goes_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            hide = heart.statefs.hide
+
+            async def be_cancelled_and_hide(volume: Path) -> Path | None:
+                [job] = [job for job in await heart.manager.list_jobs() if not job.status.terminal]
+                await heart.manager.cancel(job.job_id)
+                hidden = await hide(volume)
+                await asyncio.sleep(0)
+                return hidden
+
+            with monkeypatch.context() as cancelling:
+                cancelling.setattr(heart.statefs, "hide", be_cancelled_and_hide)
+                await heart.finish("a", "b", instance_name="dev", replace=True)
+            [left] = await heart.store.instances()
+            assert (left.name, left.dsn) == ("dev", first.dsn)
+            assert heart.runtime.running == (left.server,)
+            await heart.trash.join()
+            assert [one.name for one in heart.disk.children(tmp_path / "instances")] == [
+                left.instance_id
+            ]
+
+    run(scenario())
+
+
+def test_one_that_is_being_stopped_for_its_replacement_runs_again_if_that_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            stopping, goes_on, stop = asyncio.Event(), asyncio.Event(), heart.runtime.stop
+
+            async def ending() -> None:
+                """As a real one ends, whether that is waited for or not."""
+                await goes_on.wait()
+                await stop(first.server)
+
+            ends = asyncio.create_task(ending())
+
+            async def told_to_stop(server: Server, *, clean: bool = True) -> None:
+                if server == first.server:
+                    stopping.set()
+                    await asyncio.shield(ends)
+                else:
+                    await stop(server, clean=clean)
+
+            monkeypatch.setattr(heart.runtime, "stop", told_to_stop)
+            job = await heart.manager.submit(
+                heart.request("a", "b", instance_name="dev", replace=True)
+            )
+            await stopping.wait()
+            await heart.manager.cancel(job.job_id)
+            for _ in range(200):  # for as long as it may take somebody not to wait
+                await asyncio.sleep(0)
+            goes_on.set()
+            await ends
+            assert (await heart.end_of(job.job_id)).status is Status.FAILED
+            [left] = await heart.store.instances()
+            assert left.instance_id == first.instance_id
+            assert heart.runtime.running == (left.server,)
+
+    run(scenario())
+
+
+def test_one_that_gets_another_name_while_its_replacement_waits_is_not_replaced(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first = await named(heart, "a")
+            async with heart.turns.take(first.instance_id):
+                job = await heart.manager.submit(
+                    heart.request("a", instance_name="dev", replace=True)
+                )
+                while "task prepare-instance running" not in (said := await heart.said(job.job_id)):
+                    await heart.manager.wait_for_event(job.job_id, len(said))
+                await heart.store.bind_name("old", first.instance_id)
+            assert (await heart.end_of(job.job_id)).status is Status.SUCCEEDED
+            names = {one.instance_id: one.name for one in await heart.store.instances()}
+            assert names.pop(first.instance_id) == "old"
+            assert list(names.values()) == ["dev"]
 
     run(scenario())
 
