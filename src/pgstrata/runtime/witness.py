@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 from pathlib import Path
 
 from pgstrata.runtime import postmaster
@@ -16,17 +17,24 @@ _LOOK_SECONDS = 0.02
 _LOG_BYTES = 256 << 10
 """How much of a log's end is searched."""
 
-# Later lines of a message begin with a tab, so that no statement can look like one.
+# Later lines of a message begin with a tab, and what is logged of a statement with "statement:", so
+# that none can look like these (LogChildExit and its callers in src/backend/postmaster).
 _ENDED = re.compile(
-    r"^[^\t].*?LOG:  (?P<what>[a-z][a-z ]*) \(PID (?P<pid>\d+)\) "
-    r"was terminated by signal (?P<number>\d+)",
+    r"^[^\t].*?LOG:  (?P<what>[A-Za-z][A-Za-z ]*(?: \"[^\"\n]*\")?) \(PID (?P<pid>\d+)\) "
+    r"(?:was terminated by signal (?P<number>\d+)|exited with exit code 2$)",
     re.MULTILINE,
+)
+"""Code 2 is that of a process that was told to quit at once: SIGQUIT."""
+_SHUT_DOWN = re.compile(
+    r"^[^\t].*?LOG:  received (?:smart|fast|immediate) shutdown request$", re.MULTILINE
 )
 _LOST = re.compile(
     r"server closed the connection|connection to server was lost|could not (?:receive|send) data"
     r"|because of crash of another server process|system is in recovery mode"
     r"|connection to server on socket .* failed: (?:Connection refused|No such file)"
     r"|I/O error occurred|connection has been closed|does not answer"
+    # Of drivers that tools of others use: node-postgres, pgx and asyncpg.
+    r"|Connection terminated unexpectedly|unexpected EOF|connection was closed in the middle"
 )
 _ASKED_FOR = "due to administrator command"
 
@@ -59,9 +67,10 @@ class Witness:
         return f"; meanwhile the kernel ended {processes} for want of memory"
 
     def _look(self) -> Harm | None:
-        found = _ENDED.search(self._written())
+        written = self._written()
+        found = _ENDED.search(written)
         if found is not None:
-            number = int(found["number"])
+            number = int(found["number"] or signal.SIGQUIT)
             return Harm(
                 what=f"the {found['what']} with pid {found['pid']} was ended by "
                 f"{signal_name(number)}{self.memory}",
@@ -69,6 +78,8 @@ class Witness:
             )
         if not postmaster.is_running(self._process):
             return Harm(what=f"the server was ended{self.memory}", from_outside=True)
+        if _SHUT_DOWN.search(written):
+            return Harm(what="the server was told to shut down", from_outside=True)
         return None
 
     def _written(self) -> str:
