@@ -107,6 +107,9 @@ class _Span:
         while at < len(self._tasks):
             try:
                 ran = await self._run_some(at)
+                at = self._at + 1
+                if ran is not None and (at == len(self._tasks) or self._has_enough):
+                    again = not await self._keep() and again
             except StepInterruptedError as error:
                 if again or not self._can_run_again:
                     raise
@@ -115,11 +118,8 @@ class _Span:
                 await self._move_to(at)
                 continue
             if ran is None:
-                await _find(self._executor, self._run, self._tasks[at:], self._logs)
+                await _find(self._executor, self._run, self._tasks[self._at :], self._logs)
                 return True
-            at = self._at + 1
-            if at == len(self._tasks) or self._has_enough:
-                again = not await self._keep() and again
             await self._record(ran, kept=self._kept == at)
             if self._is_to_end():
                 break

@@ -28,6 +28,7 @@ from pgstrata.errors import (
     PgstrataError,
     ServerError,
     StateUnusableError,
+    StepInterruptedError,
 )
 from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
@@ -252,9 +253,12 @@ class InstanceSnapshots:
 
     async def _keep(self, instance: Instance, workspace: Workspace, state: State) -> None:
         server = await self._started(instance, workspace)
+        witness = self._runtime.witness(server)
         try:
             await self._dbms.drop_replication_slots(server, workspace.data_dir)
-            await self._snapshots.take(workspace, state, server, last=True)
+            await self._snapshots.take(workspace, state, server, witness, last=True)
+        except StepInterruptedError as error:
+            raise ServerError(error.message, remedy="keep it once more") from error
         finally:
             # It runs only if it is not needed any more, or something failed.
             await finish(self._runtime.stop(server, clean=False))

@@ -42,7 +42,7 @@ from pgstrata.prepare.executor import Known, StateOrder, StepRun
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.prepare.state_files import StateFiles
 from pgstrata.prepare.suspicion import Suspicion
-from pgstrata.runtime.base import Failed, LineSink, Passed, Runtime
+from pgstrata.runtime.base import Failed, LineSink, Passed, Runtime, Witness
 from pgstrata.store.base import Store
 from pgstrata.store.finding import find_state
 from pgstrata.system.cancellation import finish
@@ -94,6 +94,13 @@ class _Span(NamedTuple):
     steps: list[_Step]
 
 
+class _Running(NamedTuple):
+    """A server, and who has watched it since it was started."""
+
+    server: Server
+    witness: Witness
+
+
 class _Work:
     """A job's workspace, and the server on it, if one is running."""
 
@@ -102,7 +109,7 @@ class _Work:
         self.start = start
         """What was kept last, or cloned, of what it contains."""
         self.span: _Span | None = None
-        self.server: Server | None = None
+        self.running: _Running | None = None
         self.remarked = False
         """Whether the job's log has the runtime's remark."""
 
@@ -238,7 +245,7 @@ class LocalExecutor:
 
     async def keep_state(self, job_id: str) -> bool:
         work = self._works.get(job_id)
-        if work is None or work.span is None or work.server is None or not work.span.steps:
+        if work is None or work.span is None or work.running is None or not work.span.steps:
             raise ConflictError(
                 f"job {job_id} has no step to keep", remedy="run the step, then keep its state"
             )
@@ -246,29 +253,30 @@ class LocalExecutor:
         if state_id == span.target:
             work.span = None
             async with span.building, self._undo_on_failure(job_id):
-                await self._keep(work, work.server, span.steps)
+                await self._keep(work, work.running, span.steps)
             return True
         async with (
             self._undo_on_failure(job_id),
             self._snapshots.building_on_the_way(state_id, span.target) as builds,
         ):
             if builds:
-                await self._keep(work, work.server, span.steps)
+                await self._keep(work, work.running, span.steps)
             return builds
 
-    async def _keep(self, work: _Work, server: Server, steps: list[_Step]) -> None:
+    async def _keep(self, work: _Work, running: _Running, steps: list[_Step]) -> None:
         """Keep what the last of these steps has led to."""
         order = steps[-1].order
         still_runs = await self._snapshots.take(
             work.workspace,
             _state_of(order, work.start, len(steps)),
-            server,
+            running.server,
+            running.witness,
             steps=[_record_of(step) for step in steps],
             last=order.last,
         )
         steps.clear()
         if not still_runs:
-            work.server = None
+            work.running = None
         work.start = TaskInput(kind="state", id=order.task.output_state_id)
         if order.last:
             await self.close_workspace(order.job_id)
@@ -280,8 +288,8 @@ class LocalExecutor:
 
     async def _close(self, work: _Work) -> None:
         try:
-            if work.server is not None:
-                await self._runtime.stop(work.server, clean=False)
+            if work.running is not None:
+                await self._runtime.stop(work.running.server, clean=False)
             await self._snapshots.discard(work.workspace)
         finally:
             if work.span is not None:
@@ -323,7 +331,8 @@ class LocalExecutor:
         try:
             await self._run_in(orders, work, heard)
         except PgstrataError as error:
-            stopped = None if work.server is None else self._runtime.stopped_for(work.server)
+            running = work.running
+            stopped = None if running is None else self._runtime.stopped_for(running.server)
             if stopped is None:
                 raise
             raise LimitExceededError(
@@ -337,23 +346,25 @@ class LocalExecutor:
         if not work.remarked and (remark := self._runtime.remark):
             await log(remark)
         work.remarked = True
-        if work.server is not None and work.span is not None and work.span.steps:
+        if work.running is not None and work.span is not None and work.span.steps:
             passed = work.span.steps[-1]
             if not await self._snapshots.pass_over(
                 work.workspace,
                 _state_of(passed.order, work.start, len(work.span.steps)),
-                work.server,
+                work.running.server,
                 connected=keeps_session(self._kinds[passed.order.step.kind], passed.order.step),
             ):
-                work.server = None
-        if work.server is None:
+                work.running = None
+        if work.running is None:
             self._limits.check_server()
-            work.server = await self._runtime.start(
+            server = await self._runtime.start(
                 order.image_id, work.workspace.data_dir, building=True, settings=order.settings
             )
-        witness = self._runtime.witness(work.server)
+            work.running = _Running(server, self._runtime.witness(server))
+        server = work.running.server
+        witness = self._runtime.witness(server)
         try:
-            await self._execute(orders, work, work.server, heard)
+            await self._execute(orders, work, server, heard)
         except StepInterruptedError as error:
             error.message += witness.memory
             raise
@@ -366,9 +377,9 @@ class LocalExecutor:
                 ) from error
             if harm is not None:
                 error.message = f"PostgreSQL crashed, {harm.what}: {error.message}"
-            error.remedy = await self._runtime.remedy_for(work.server, text) or error.remedy
+            error.remedy = await self._runtime.remedy_for(server, text) or error.remedy
             raise
-        for slot in await self._dbms.drop_replication_slots(work.server, work.workspace.data_dir):
+        for slot in await self._dbms.drop_replication_slots(server, work.workspace.data_dir):
             await log(f"replication slot {slot} was dropped: states do not keep them")
 
     async def _execute(

@@ -40,11 +40,11 @@ from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.plan import TaskInput
 from pgstrata.domain.reason import StepRecord
 from pgstrata.domain.state import State
-from pgstrata.errors import ServerError, StateUnusableError
+from pgstrata.errors import PREPARE_AGAIN, ServerError, StateUnusableError, StepInterruptedError
 from pgstrata.prepare.build_leases import BuildLease, BuildLeases
 from pgstrata.prepare.consistency import Situation, reason_to_stop, settings_changed
 from pgstrata.prepare.state_files import StateFiles, marker_of
-from pgstrata.runtime.base import Runtime
+from pgstrata.runtime.base import Runtime, Witness
 from pgstrata.settings import Consistency
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.system.cancellation import finish
@@ -227,6 +227,7 @@ class SnapshotOrchestrator:
         workspace: Workspace,
         state: State,
         server: Server,
+        witness: Witness,
         *,
         last: bool,
         steps: Sequence[StepRecord] = (),
@@ -237,17 +238,20 @@ class SnapshotOrchestrator:
         it while its files are cloned. Otherwise it is stopped cleanly, and the workspace itself
         becomes the state and, unless this was the ``last`` step, is cloned again from that.
         ``steps``: what the state was made from. Its ``size_bytes``, if it has any, are the least
-        that it holds alone. Raises ``StateUnusableError`` if the data directory cannot be kept, and
-        like ``Evictor.make_room``.
+        that it holds alone. ``witness``: of the server, since the first of what is to be kept was
+        done. Raises ``StateUnusableError`` if the data directory cannot be kept,
+        ``StepInterruptedError`` if somebody ended a process of the server, which loses what is in
+        unlogged tables, and like ``Evictor.make_room``.
         """
         with _the_steps_fault(state):
-            return await self._take(workspace, state, server, last, steps)
+            return await self._take(workspace, state, server, witness, last, steps)
 
     async def _take(
         self,
         workspace: Workspace,
         state: State,
         server: Server,
+        witness: Witness,
         last: bool,
         steps: Sequence[StepRecord],
     ) -> bool:
@@ -265,6 +269,7 @@ class SnapshotOrchestrator:
         await self._dbms.check_snapshot(workspace.data_dir)
         if reason is None and not await self._flush(server):
             reason = "it lets nobody in any more"
+        await _check_unharmed(witness)
         if reason is not None:
             _log.debug("the server on %s is stopped: %s", workspace.directory, reason)
             await self._stop(workspace, state, server, settings)
@@ -282,6 +287,7 @@ class SnapshotOrchestrator:
                     async with self._runtime.freeze(server):
                         with self._dbms.hide_server(workspace.data_dir):
                             await self._keep(workspace, measured, self._fs.snapshot, recovers=True)
+                    await _check_unharmed(witness)
                 else:
                     keep = self._fs.publish if last else self._fs.snapshot
                     await self._keep(workspace, measured, keep, recovers=False)
@@ -430,6 +436,12 @@ class SnapshotOrchestrator:
             yield building
         finally:
             await finish(self._fs.remove(building))
+
+
+async def _check_unharmed(witness: Witness) -> None:
+    harm = await witness.harm("")
+    if harm is not None and harm.from_outside:
+        raise StepInterruptedError(harm.what, remedy=PREPARE_AGAIN)
 
 
 def _begun(lease: BuildLease) -> _Build:

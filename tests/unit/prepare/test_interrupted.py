@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Job, Status
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import ToolRun
-from tests.unit.prepare.heart import Heart, engine, run
+from pgstrata.settings import Consistency, SnapshotSettings
+from tests.servers import data_dir_of
+from tests.unit.prepare.heart import SETTINGS, Heart, engine, run
 
 
 def kill_the_first(heart: Heart, times: int) -> None:
@@ -72,5 +76,37 @@ def test_a_step_that_may_have_done_something_elsewhere_is_not_run_again(tmp_path
             job = await heart.finish("unknowable", uncacheable="run")
             assert error_of(job) == ("step_interrupted", "the server was ended")
             assert len(heart.runtime.commands) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("consistency", ["clean", "crash"])
+def test_what_a_server_held_that_was_killed_before_it_was_kept_is_made_once_more(
+    tmp_path: Path, consistency: Consistency, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        settings = SETTINGS._replace(snapshot=SnapshotSettings(consistency=consistency))
+        async with engine(Heart(tmp_path, settings)) as heart:
+            await heart.finish("a")
+            check, killed = heart.dbms.check_snapshot, False
+
+            async def kill_and_check(data_dir: Path) -> None:
+                nonlocal killed
+                if not killed:
+                    killed = True
+                    [server] = [
+                        one for one in heart.runtime.running if data_dir_of(one) == data_dir
+                    ]
+                    heart.runtime.kill(server)
+                await check(data_dir)
+
+            monkeypatch.setattr(heart.dbms, "check_snapshot", kill_and_check)
+            job = await heart.finish("a", "b", "c")
+            assert job.error is None
+            assert job.result is not None
+            made = heart.steps_in(tmp_path / "instances" / job.result.instance_id)
+            assert made == ["a", "b", "c"]
+            said = await heart.said(job.job_id)
+            assert "log the server was ended: the step is run once more" in said
 
     run(scenario())
