@@ -11,7 +11,12 @@ from msgspec.structs import replace
 
 from pgstrata.domain.instance import Server
 from pgstrata.domain.plan import Step
-from pgstrata.errors import InputChangedError, InvalidArgumentError, StepFailedError
+from pgstrata.errors import (
+    InputChangedError,
+    InvalidArgumentError,
+    StepFailedError,
+    StepInterruptedError,
+)
 from pgstrata.kinds.liquibase.kind import LiquibaseKind
 from tests import changelogs
 from tests.clusters import NativeRig, rig_below
@@ -526,7 +531,7 @@ def test_a_changeset_that_changed_since_its_plan_is_not_run(
     runner.run(scenario())
 
 
-def test_a_killed_java_fails_the_step_it_ran(
+def test_a_killed_java_interrupts_the_step_it_ran(
     rig: NativeRig, runner: asyncio.Runner, kind: LiquibaseKind, work: Path
 ) -> None:
     changelogs.write(work, {"a.xml": changelogs.xml(one(1, "select pg_sleep(600)"))})
@@ -538,7 +543,7 @@ def test_a_killed_java_fails_the_step_it_ran(
             running = asyncio.create_task(execution(rig, kind, server, step))
             await sleeping(rig, server)
             await killed(pid)
-            with pytest.raises(StepFailedError, match="Java"):
+            with pytest.raises(StepInterruptedError, match="Java"):
                 await running
 
     runner.run(scenario())

@@ -6,7 +6,6 @@ import re
 import secrets
 import shlex
 import signal
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,13 @@ from pgstrata.domain.instance import Endpoint, Server
 from pgstrata.domain.model import Model
 from pgstrata.domain.plan import Step
 from pgstrata.domain.request import PrepareRequest
-from pgstrata.errors import InputChangedError, InvalidArgumentError, StepFailedError
+from pgstrata.errors import (
+    PREPARE_AGAIN,
+    InputChangedError,
+    InvalidArgumentError,
+    StepFailedError,
+    StepInterruptedError,
+)
 from pgstrata.kinds.base import fields_of
 from pgstrata.kinds.exec import programs
 from pgstrata.kinds.exec.fields import ExecFields
@@ -28,10 +33,16 @@ from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, View, run_by_lines
+from pgstrata.system.output import Tail
+from pgstrata.system.processes import signal_name
 from pgstrata.system.work_tree import work_tree
 
 NAME = "exec"
-_LAST_LINES = 40
+_SIGNALLED = 128
+_FROM_OUTSIDE = frozenset(
+    {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT, signal.SIGTERM}
+)
+"""The signals that others send, and a program gets from nothing that it does."""
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _READ_ONLY = re.compile(r"read-only file system|EROFS", re.IGNORECASE)
@@ -171,17 +182,17 @@ class ExecRunner:
         call = msgspec.json.decode(step.args[0], type=_Call)
         if call.sealed:
             await asyncio.to_thread(_check_modes, step, call, sources.local_root)
-        last = deque[str](maxlen=_LAST_LINES)
+        last = Tail()
 
         async def hear(text: str) -> None:
-            last.append(text)
+            last.feed(f"{text}\n".encode())
             await line(text)
 
         ended = await run_by_lines(
             runtime, server, _command(step, call, server.endpoint, sources.local_root), hear
         )
         if ended.exit_code != 0:
-            said = "\n".join(last).strip() or ended.stderr_tail
+            said = last.text.strip() or ended.stderr_tail
             raise _failure(step, call, ended.exit_code, said)
 
 
@@ -367,10 +378,18 @@ def _connection(endpoint: Endpoint | None) -> dict[str, str]:
     }
 
 
-def _failure(step: Step, call: _Call, exit_code: int, said: str) -> StepFailedError:
+def _failure(
+    step: Step, call: _Call, exit_code: int, said: str
+) -> StepFailedError | StepInterruptedError:
     by = ""
-    if exit_code > 128 and (exit_code - 128) in {*signal.Signals}:
-        by = f" ({signal.Signals(exit_code - 128).name})"
+    if (number := exit_code - _SIGNALLED) in _FROM_OUTSIDE:
+        return StepInterruptedError(
+            f"`{step.title}` was ended by {signal_name(number)}",
+            remedy=PREPARE_AGAIN,
+            details=said or None,
+        )
+    if number in {*signal.Signals}:
+        by = f" ({signal.Signals(number).name})"
     return StepFailedError(
         f"`{step.title}` ended with exit code {exit_code}{by}",
         remedy=_remedy(step, call, said),

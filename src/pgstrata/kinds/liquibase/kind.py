@@ -20,6 +20,7 @@ from pgstrata.errors import (
     InvalidArgumentError,
     ProgramError,
     StepFailedError,
+    StepInterruptedError,
     UncacheableError,
 )
 from pgstrata.kinds.base import fields_of
@@ -297,7 +298,7 @@ class LiquibaseKind:
         except DriftError as error:
             raise InputChangedError(str(error), remedy=error.remedy) from None
         except JvmLostError as error:
-            raise StepFailedError(
+            raise StepInterruptedError(
                 f"{run.step.title}: the Java that ran Liquibase ended unexpectedly",
                 remedy="prepare again; if it happens again, look for what kills it",
                 details=str(error) or None,

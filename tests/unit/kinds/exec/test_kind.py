@@ -17,6 +17,7 @@ from pgstrata.errors import (
     InvalidArgumentError,
     PgstrataError,
     StepFailedError,
+    StepInterruptedError,
 )
 from pgstrata.kinds.exec.kind import ExecRecipe, ExecRunner
 from pgstrata.kinds.sources.local import LocalTree
@@ -297,13 +298,36 @@ def test_a_command_that_fails_is_told_with_its_last_lines_and_what_may_help(
     project: Project, said: str, hint: str
 ) -> None:
     def fail(_server: Server, _command: ToolCommand) -> ToolRun:
-        return ToolRun(lines=(said,), ended=ToolExit(exit_code=137, stderr_tail=""))
+        return ToolRun(lines=(said,), ended=ToolExit(exit_code=139, stderr_tail=""))
 
     with pytest.raises(StepFailedError) as failed:
         ran(project.step("sql"), fail)
-    assert failed.value.message == "`./run.sh` ended with exit code 137 (SIGKILL)"
+    assert failed.value.message == "`./run.sh` ended with exit code 139 (SIGSEGV)"
     assert failed.value.details == said
     assert hint in (failed.value.remedy or "")
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (15, "SIGTERM"), (2, "SIGINT")])
+def test_a_command_that_somebody_ended_is_no_fault_of_its_own(
+    project: Project, number: int, name: str
+) -> None:
+    def fail(_server: Server, _command: ToolCommand) -> ToolRun:
+        return ToolRun(lines=("at work",), ended=ToolExit(exit_code=128 + number, stderr_tail=""))
+
+    with pytest.raises(StepInterruptedError) as ended:
+        ran(project.step("sql"), fail)
+    assert ended.value.message == f"`./run.sh` was ended by signal {number} ({name})"
+    assert ended.value.details == "at work"
+
+
+def test_of_long_lines_only_the_end_is_told_when_a_command_fails(project: Project) -> None:
+    def fail(_server: Server, _command: ToolCommand) -> ToolRun:
+        lines = ("connect " * 10_000,) * 50
+        return ToolRun(lines=lines, ended=ToolExit(exit_code=1, stderr_tail=""))
+
+    with pytest.raises(StepFailedError) as failed:
+        ran(project.step("sql"), fail)
+    assert len(failed.value.details or "") < 10_000
 
 
 @pytest.mark.parametrize("change", ["a content", "a new file", "that it is executable"])
