@@ -135,11 +135,6 @@ class SettledCopies:
         self._copies.pop(state_id, None)
         return self.area / state_id
 
-    async def clear(self) -> None:
-        """Remove all copies."""
-        for state_id in tuple(self._copies):
-            await self.remove(state_id)
-
     async def defect(self, state_id: str, *, deep: bool = False) -> str | None:
         """How a copy differs from what was published, for people; ``deep`` also in content."""
         try:

@@ -51,7 +51,7 @@ class Leases(Background):
             try:
                 await self.sweep()
                 ends = await self._store.next_expiry()
-            except PgstrataError as error:
+            except (PgstrataError, OSError) as error:
                 _log.warning("leases could not be checked: %s", error)
                 ends = None
             await self._sleep(pause(ends, self._now()))
@@ -63,7 +63,7 @@ class Leases(Background):
                 await self._end(instance)
             except NotFoundError:
                 continue  # it was removed meanwhile
-            except PgstrataError as error:
+            except (PgstrataError, OSError) as error:
                 _log.warning(
                     "instance %s could not be removed when its lease expired: %s",
                     instance.instance_id,

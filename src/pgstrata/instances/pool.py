@@ -88,6 +88,7 @@ class WarmPool(Background):
         self._starts: set[asyncio.Task[None]] = set()
         """Those of them that start one."""
         self._served_at = -math.inf
+        self._recalled = False
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         in_use.on_leaving(self._leave)
@@ -161,12 +162,14 @@ class WarmPool(Background):
 
     async def work(self) -> None:
         """Start and remove servers as they are wanted, forever."""
-        for state_id, count in (await self._store.warm_states()).items():
-            await self._say(state_id, count)
         while True:
-            await self._bury()
-            self._give_up()
-            self._fill()
+            try:
+                await self._recall()
+                await self._bury()
+                self._give_up()
+                self._fill()
+            except (PgstrataError, OSError) as error:
+                _log.warning("servers could not be kept warm just now: %s", error)
             if not self._works:
                 self._settled.set()
             with suppress(TimeoutError):
@@ -175,6 +178,13 @@ class WarmPool(Background):
             if (pause := self._served_at + _PAUSE_SECONDS - self._now()) > 0:
                 await asyncio.sleep(pause)
             self._woken.clear()
+
+    async def _recall(self) -> None:
+        """Learn what was said to an earlier engine, unless that was done."""
+        if not self._recalled:
+            for state_id, count in (await self._store.warm_states()).items():
+                await self._say(state_id, count)
+            self._recalled = True
 
     async def _say(self, state_id: str, count: int) -> Stock | None:
         state = await self._store.state(state_id)

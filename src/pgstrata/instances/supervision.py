@@ -24,6 +24,8 @@ LOOK_SECONDS = 2.0
 LEAST_SECONDS = 60.0
 """How long a server that was started again must have run to be started once more."""
 
+_STAYS_DOWN = "has ended, and is not started again"
+
 
 class Supervision(Background):
     """Starts servers again. Use it as an async context."""
@@ -50,7 +52,7 @@ class Supervision(Background):
         self._started_at: dict[str, float] = {}
         """When it was last started again by itself, by an instance's id."""
         self._told: set[str] = set()
-        """The handles of servers that are gone and that the log told of."""
+        """The handles of servers that the log told of, since something is wrong with them."""
         self._given_up: set[str] = set()
         self.want(wanted)
 
@@ -66,7 +68,7 @@ class Supervision(Background):
         while await self._wanted.wait():
             try:
                 await self.sweep()
-            except PgstrataError as error:
+            except (PgstrataError, OSError) as error:
                 _log.warning("servers could not be looked after: %s", error)
             await self._sleep(LOOK_SECONDS)
 
@@ -79,24 +81,31 @@ class Supervision(Background):
         for instance in instances:
             if instance.server.handle in self._given_up:
                 continue
-            if not await self._runtime.alive(instance.server):
+            try:
+                alive = await self._runtime.alive(instance.server)
+            except (PgstrataError, OSError) as error:
+                self._tell(instance, "cannot be looked after", error)  # until it can be
+                continue
+            if not alive:
                 await self._start(instance)
 
     async def _start(self, instance: Instance) -> None:
         handle, now = instance.server.handle, self._now()
         if now - self._started_at.get(instance.instance_id, -LEAST_SECONDS) < LEAST_SECONDS:
             self._given_up.add(handle)
-            self._tell(instance, "it ended again within a minute")
+            self._tell(instance, _STAYS_DOWN, "it ended again within a minute")
             return
         try:
             running = await self._restarting.running(instance.instance_id)
         except NotFoundError:
             return  # it was removed meanwhile
-        except HostLimitError as error:
-            self._tell(instance, error)  # until there is memory again
+        except (HostLimitError, OSError) as error:
+            self._tell(
+                instance, _STAYS_DOWN, error
+            )  # until there is memory again, or what else it needs
         except PgstrataError as error:
             self._given_up.add(handle)
-            self._tell(instance, error)
+            self._tell(instance, _STAYS_DOWN, error)
         else:
             if running.restarted:
                 self._started_at[instance.instance_id] = now
@@ -105,11 +114,7 @@ class Supervision(Background):
                     instance.known_as,
                 )
 
-    def _tell(self, instance: Instance, why: object) -> None:
+    def _tell(self, instance: Instance, what: str, why: object) -> None:
         if instance.server.handle not in self._told:
             self._told.add(instance.server.handle)
-            _log.warning(
-                "the server of instance %s has ended, and is not started again: %s",
-                instance.known_as,
-                why,
-            )
+            _log.warning("the server of instance %s %s: %s", instance.known_as, what, why)

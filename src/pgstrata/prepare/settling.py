@@ -108,7 +108,7 @@ class Settling(Background):
             self._woken.clear()
             if self._wanted.settle == "off":
                 self._asked.clear()
-                await self._settled.clear()
+                await self._clear()
             while self._asked:
                 state_id = next(iter(self._asked))
                 del self._asked[state_id]
@@ -116,6 +116,18 @@ class Settling(Background):
             if not self._woken.is_set():
                 self._idle.set()
             await self._woken.wait()
+
+    async def _clear(self) -> None:
+        """Remove all copies."""
+        for copy in self._settled.known:
+            try:
+                await self._settled.remove(copy.state_id)
+            except (PgstrataError, OSError) as error:
+                _log.warning(
+                    "the settled copy of state %s is left to the next engine: %s",
+                    copy.state_id,
+                    error,
+                )
 
     def _ask(self, state_id: str) -> None:
         settled = self._settled.of(state_id) is not None

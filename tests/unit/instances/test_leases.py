@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgstrata.domain.durations import Seconds
-from pgstrata.domain.instance import Instance
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import utc_now
 from pgstrata.instances.leases import LOOK_SECONDS, Leases, pause
 from pgstrata.settings import InstanceLimits
@@ -106,6 +106,39 @@ def test_one_that_cannot_be_removed_keeps_no_other_from_going(tmp_path: Path) ->
             await leases_of(heart, clock).sweep()
             assert await heart.store.instances() == [deaf]
             assert other.server not in heart.runtime.running
+
+    run(scenario())
+
+
+def test_the_watch_goes_on_after_a_failure_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first, second = await leased(heart, 60), await leased(heart, 90)
+            connections, next_expiry = heart.dbms.connections, heart.store.next_expiry
+            failures = [True]
+
+            async def refusing(server: Server) -> int:
+                if server == first.server:
+                    raise OSError("too many open files")
+                return await connections(server)
+
+            async def failing() -> datetime | None:
+                if failures and failures.pop():
+                    raise OSError("too many open files")
+                return await next_expiry()
+
+            monkeypatch.setattr(heart.dbms, "connections", refusing)
+            monkeypatch.setattr(heart.store, "next_expiry", failing)
+            clock = Clock(lookers=2)
+            clock.now += HOUR
+            async with leases_of(heart, clock):
+                await clock.enough.wait()
+                assert [one.instance_id for one in await heart.store.instances()] == [
+                    first.instance_id
+                ]
+                assert second.server not in heart.runtime.running
 
     run(scenario())
 

@@ -9,7 +9,7 @@ from pgstrata.domain import identity
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.job import Job, Transition
 from pgstrata.domain.sizes import Bytes
-from pgstrata.errors import ConflictError, HostLimitError, ServerError
+from pgstrata.errors import ConflictError, HostLimitError, ServerError, StoreUnusableError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.settings import PoolSettings
 from tests.unit.prepare.heart import SETTINGS, Heart, engine, holding, run
@@ -139,6 +139,40 @@ def test_a_request_with_other_settings_gets_a_server_of_its_own(tmp_path: Path) 
             assert heart.pool.status.ready == 1
             await prepared(heart, "a", settings={"work_mem": "1MB"})
             await ready(heart, 1)
+
+    run(scenario())
+
+
+def test_servers_are_kept_warm_although_the_store_or_the_system_failed_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        heart = warm_heart(tmp_path)
+        async with engine(heart):
+            state_id = (await prepared(heart, "a")).state_id
+            await heart.pool.want(state_id, 1)
+            await ready(heart, 1)
+        heart.start_engine()
+        warm_states, alive = heart.store.warm_states, heart.runtime.alive
+
+        async def unusable() -> dict[str, int]:
+            monkeypatch.setattr(heart.store, "warm_states", warm_states)
+            raise StoreUnusableError("the database is locked")
+
+        async def failing(_: object) -> bool:
+            monkeypatch.setattr(heart.runtime, "alive", alive)
+            raise OSError("too many open files")
+
+        monkeypatch.setattr(heart.store, "warm_states", unusable)
+        async with engine(heart):
+            await ready(heart, 0)
+            heart.pool.wake()
+            await ready(heart, 1)
+            monkeypatch.setattr(heart.runtime, "alive", failing)
+            heart.pool.wake()
+            await ready(heart, 1)
+            await heart.pool.want(state_id, 2)
+            await ready(heart, 2)
 
     run(scenario())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pgstrata.domain.instance import Server
+from pgstrata.domain.instance import Instance, Server
 from pgstrata.instances.supervision import LEAST_SECONDS, Supervision
 from tests.unit.prepare.heart import run
 from tests.unit.run.test_runs import Rig, restarting_of, rig
@@ -103,6 +103,71 @@ def test_a_server_for_which_there_is_no_memory_is_started_once_there_is(
             assert caplog.text.count("is not started again") == 1
             it.heart.memory = memory
             assert len(await it.swept()) == 1
+
+    run(scenario())
+
+
+def test_a_server_that_cannot_be_looked_at_keeps_no_other_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with supervised(tmp_path) as it:
+            await it.heart.finish("b")
+            runtime = it.heart.runtime
+            alive, start = runtime.alive, runtime.start
+            hidden, down = [one.server for one in await it.heart.store.instances()]
+
+            async def failing(server: Server) -> bool:
+                if server == hidden:
+                    raise OSError("too many open files")
+                return await alive(server)
+
+            async def refusing(*_: object, **__: object) -> Server:
+                raise OSError("too many open files")
+
+            runtime.kill(hidden)
+            runtime.kill(down)
+            monkeypatch.setattr(runtime, "alive", failing)
+            monkeypatch.setattr(runtime, "start", refusing)
+            assert [await it.swept() for _ in range(3)] == [()] * 3
+            assert caplog.text.count("too many open files") == 2
+            monkeypatch.setattr(runtime, "start", start)
+            assert len(await it.swept()) == 1
+            monkeypatch.setattr(runtime, "alive", alive)
+            assert len(await it.swept()) == 2
+
+    run(scenario())
+
+
+def test_servers_are_looked_after_after_a_failure_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with supervised(tmp_path) as it:
+            looks: asyncio.Queue[None] = asyncio.Queue()
+            instances = it.heart.store.instances
+
+            async def sleep(_seconds: float) -> None:
+                monkeypatch.setattr(it.heart.store, "instances", instances)
+                await looks.put(None)
+                await asyncio.sleep(0)
+
+            async def failing() -> list[Instance]:
+                raise OSError("too many open files")
+
+            monkeypatch.setattr(it.heart.store, "instances", failing)
+            it.kill()
+            supervision = Supervision(
+                store=it.heart.store,
+                runtime=it.heart.runtime,
+                restarting=restarting_of(it.heart),
+                wanted=True,
+                sleep=sleep,
+            )
+            async with supervision:
+                for _ in range(2):
+                    await looks.get()
+                assert len(it.heart.runtime.running) == 1
 
     run(scenario())
 

@@ -117,6 +117,31 @@ def test_without_settling_what_was_settled_is_not_handed_out(tmp_path: Path) -> 
     run(scenario())
 
 
+def test_states_are_settled_after_a_copy_that_could_not_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path, settled_by("always"))) as heart:
+            first, second = await prepared(heart, "a"), await prepared(heart, "b")
+            remove = heart.statefs.remove
+
+            async def failing(volume: Path) -> None:
+                if volume.name == first.state_id:
+                    raise OSError("busy")
+                await remove(volume)
+
+            monkeypatch.setattr(heart.statefs, "remove", failing)
+            heart.settling.want(SnapshotSettings(settle="off"))
+            await heart.settling.join()
+            assert "busy" in caplog.text
+            assert heart.settled.of(second.state_id) is None
+            heart.settling.want(SnapshotSettings(settle="always"))
+            await prepared(heart, "b")
+            assert heart.settled.of(second.state_id) is not None
+
+    run(scenario())
+
+
 def test_copies_are_known_again_after_a_restart(tmp_path: Path) -> None:
     async def scenario() -> None:
         heart = Heart(tmp_path, settled_by("always"))
