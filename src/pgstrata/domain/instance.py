@@ -87,7 +87,8 @@ class Instance(Model, frozen=True, kw_only=True):
     expires_at: datetime | None
     server: Server
     extensions: int = 0
-    """How often it was given more time because clients were connected when its time was up."""
+    """How often it was given more time because clients were connected when its time was up, or may
+    have been: its server could not be asked."""
     resetting: bool = False
     """Whether it is being put back to its state, so that its data and server may be gone."""
     paused: Pause | None = None

@@ -27,7 +27,8 @@ class InstanceEntry(Model, frozen=True, kw_only=True):
     status: InstanceStatus
     dsn: str | None = None
     extensions: int = 0
-    """How often it was given more time because clients were connected when its time was up."""
+    """How often it was given more time because clients were connected when its time was up, or may
+    have been: its server could not be asked."""
     connections: int | None = None
     """How many clients are connected; None if unknown."""
     stopped: str | None = None

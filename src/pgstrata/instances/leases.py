@@ -1,7 +1,8 @@
 """Leases: expired instances are removed, unless clients are connected.
 
-One with clients gets more time, and its entry says so. Instances that expired while no engine ran
-are removed when the next one starts.
+One with clients gets more time, and its entry says so; so does one whose server cannot be asked,
+since clients may have all its connections. Instances that expired while no engine ran are removed
+when the next one starts.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import utc_now
-from pgstrata.errors import NotFoundError, PgstrataError
+from pgstrata.errors import NotFoundError, PgstrataError, ServerError
 from pgstrata.store.base import Store
 from pgstrata.system.background import Background
 
@@ -48,16 +49,19 @@ class Leases(Background):
     async def work(self) -> None:
         """End or extend each lease when it expires, forever."""
         while True:
+            began = self._now()
             try:
                 await self.sweep()
                 ends = await self._store.next_expiry()
             except (PgstrataError, OSError) as error:
                 _log.warning("leases could not be checked: %s", error)
                 ends = None
+            if ends is not None and ends <= began:
+                ends = None  # it could not be ended just now
             await self._sleep(pause(ends, self._now()))
 
     async def sweep(self) -> None:
-        """Remove each expired instance; one with clients gets more time."""
+        """Remove each expired instance, or give it more time."""
         for instance in await self._store.expired(self._now()):
             try:
                 await self._end(instance)
@@ -71,20 +75,35 @@ class Leases(Background):
                 )
 
     async def _end(self, instance: Instance) -> None:
-        result = await self._deletion.delete_instance(
-            instance.instance_id, force=False, dry_run=False
-        )
+        try:
+            result = await self._deletion.delete_instance(
+                instance.instance_id, force=False, dry_run=False
+            )
+        except (ServerError, OSError) as error:
+            _log.warning(
+                "instance %s could not be removed when its lease expired, which was extended "
+                "until %s: %s",
+                instance.instance_id,
+                await self._extend(instance),
+                error,
+            )
+            return
         if result.outcome == "deleted":
             _log.info("instance %s was removed: its lease expired", instance.instance_id)
             return
-        until = self._now() + extension(instance)
-        await self._store.extend(instance.instance_id, until)
+        until = await self._extend(instance)
         _log.info(
             "instance %s is still used by %d clients; its lease was extended until %s",
             instance.instance_id,
             result.root.connections or 0,
-            until.isoformat(timespec="seconds"),
+            until,
         )
+
+    async def _extend(self, instance: Instance) -> str:
+        """Give an instance more time; until when, for people."""
+        until = self._now() + extension(instance)
+        await self._store.extend(instance.instance_id, until)
+        return until.isoformat(timespec="seconds")
 
 
 def extension(instance: Instance) -> timedelta:

@@ -100,9 +100,8 @@ class Supervision(Background):
         except NotFoundError:
             return  # it was removed meanwhile
         except (HostLimitError, OSError) as error:
-            self._tell(
-                instance, _STAYS_DOWN, error
-            )  # until there is memory again, or what else it needs
+            # Until there is memory again, or whatever else was wanting.
+            self._tell(instance, _STAYS_DOWN, error)
         except PgstrataError as error:
             self._given_up.add(handle)
             self._tell(instance, _STAYS_DOWN, error)

@@ -9,6 +9,7 @@ import pytest
 from pgstrata.domain.durations import Seconds
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import utc_now
+from pgstrata.errors import StoreUnusableError
 from pgstrata.instances.leases import LOOK_SECONDS, Leases, pause
 from pgstrata.settings import InstanceLimits
 from tests.servers import data_dir_of
@@ -104,8 +105,60 @@ def test_one_that_cannot_be_removed_keeps_no_other_from_going(tmp_path: Path) ->
             clock = Clock()
             clock.now += HOUR
             await leases_of(heart, clock).sweep()
-            assert await heart.store.instances() == [deaf]
+            [kept] = await heart.store.instances()
+            assert kept.instance_id == deaf.instance_id
             assert other.server not in heart.runtime.running
+
+    run(scenario())
+
+
+def test_one_that_lets_nobody_in_gets_more_time_like_one_that_is_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            deaf = await leased(heart, 60)
+            pid_file = data_dir_of(deaf.server) / "postmaster.pid"
+            answering = heart.disk.read(pid_file)
+            assert answering is not None
+            heart.disk.write(pid_file, b"1\n")
+            clock = Clock(lookers=12)
+            clock.now += HOUR
+            async with leases_of(heart, clock):
+                await clock.enough.wait()
+            assert set(clock.slept) == {LOOK_SECONDS}
+            assert caplog.text.count("does not answer") == 1
+            heart.disk.write(pid_file, answering)
+            clock.now += HOUR
+            await leases_of(heart, clock).sweep()
+            assert await heart.store.instances() == []
+
+    run(scenario())
+
+
+def test_one_that_cannot_be_given_more_time_is_not_tried_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            used = await leased(heart, 60)
+            heart.dbms.clients[used.server.runtime_id] = 1
+            extend = heart.store.extend
+
+            async def unusable(_instance_id: str, _until: datetime) -> bool:
+                raise StoreUnusableError("the disk is full")
+
+            monkeypatch.setattr(heart.store, "extend", unusable)
+            clock = Clock(lookers=3)
+            clock.now += HOUR
+            leases = leases_of(heart, clock)
+            async with leases:
+                await clock.enough.wait()
+            assert set(clock.slept) == {LOOK_SECONDS}
+            assert await heart.store.instances() == [used]
+            monkeypatch.setattr(heart.store, "extend", extend)
+            await leases.sweep()
+            assert (await heart.store.instances())[0].extensions == 1
 
     run(scenario())
 
