@@ -9,6 +9,7 @@ stopped, and files are hidden and deleted in the background.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 
@@ -64,17 +65,19 @@ class Deletion:
         which ``force`` does without.
         """
         async with self._turns.take(instance_id):
-            instance = await self._store.instance(instance_id)
-            if instance is None:
-                raise NotFoundError(
-                    f"there is no instance {instance_id}", remedy="see pgstrata ls --instances"
-                )
-            use = await self._use(instance, force=force)
-            node = instance_node(instance, use, force=force)
-            if node.blocked or dry_run:
-                return _untouched(node, dry_run=dry_run)
-            await finish(self._remove((), (instance,)))
-            return DeleteResult(dry_run=False, outcome="deleted", root=node)
+            instance = await self._instance(instance_id)
+            return await self._delete(instance, force=force, dry_run=dry_run)
+
+    async def delete_expired(self, instance_id: str, now: datetime) -> DeleteResult | None:
+        """Delete an instance unless clients are connected; None if its lease is not over by now.
+
+        Raises like ``delete_instance``.
+        """
+        async with self._turns.take(instance_id):
+            instance = await self._instance(instance_id)
+            if instance.expires_at is None or instance.expires_at > now:
+                return None
+            return await self._delete(instance, force=False, dry_run=False)
 
     async def delete_state(
         self, state_id: str, *, recurse: bool, force: bool, dry_run: bool
@@ -105,6 +108,22 @@ class Deletion:
             if node.blocked:
                 return _untouched(node, dry_run=False)
             await finish(self._remove([state.state_id for state in tree.states], tree.instances))
+        return DeleteResult(dry_run=False, outcome="deleted", root=node)
+
+    async def _instance(self, instance_id: str) -> Instance:
+        instance = await self._store.instance(instance_id)
+        if instance is None:
+            raise NotFoundError(
+                f"there is no instance {instance_id}", remedy="see pgstrata ls --instances"
+            )
+        return instance
+
+    async def _delete(self, instance: Instance, *, force: bool, dry_run: bool) -> DeleteResult:
+        use = await self._use(instance, force=force)
+        node = instance_node(instance, use, force=force)
+        if node.blocked or dry_run:
+            return _untouched(node, dry_run=dry_run)
+        await finish(self._remove((), (instance,)))
         return DeleteResult(dry_run=False, outcome="deleted", root=node)
 
     async def _tree(self, state_id: str) -> Tree:

@@ -76,9 +76,7 @@ class Leases(Background):
 
     async def _end(self, instance: Instance) -> None:
         try:
-            result = await self._deletion.delete_instance(
-                instance.instance_id, force=False, dry_run=False
-            )
+            result = await self._deletion.delete_expired(instance.instance_id, self._now())
         except (ServerError, OSError) as error:
             _log.warning(
                 "instance %s could not be removed when its lease expired, which was extended "
@@ -88,6 +86,8 @@ class Leases(Background):
                 error,
             )
             return
+        if result is None:
+            return  # it was extended since it was found
         if result.outcome == "deleted":
             _log.info("instance %s was removed: its lease expired", instance.instance_id)
             return

@@ -163,6 +163,32 @@ def test_one_that_cannot_be_given_more_time_is_not_tried_again_at_once(
     run(scenario())
 
 
+def test_one_whose_lease_is_extended_while_others_are_ended_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            first, second, _ = [await leased(heart, ttl) for ttl in (60, 90, 120)]
+            clock = Clock()
+            clock.now += HOUR
+            until = clock.now + HOUR
+            connections = heart.dbms.connections
+
+            async def extending(server: Server) -> int:
+                if server == first.server:
+                    await heart.store.extend(second.instance_id, until)
+                return await connections(server)
+
+            monkeypatch.setattr(heart.dbms, "connections", extending)
+            await leases_of(heart, clock).sweep()
+            [kept] = await heart.store.instances()
+            assert kept.instance_id == second.instance_id
+            assert kept.expires_at == until
+            assert heart.runtime.running == (second.server,)
+
+    run(scenario())
+
+
 def test_the_watch_goes_on_after_a_failure_of_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
