@@ -92,10 +92,10 @@ class PidFile(Model, frozen=True, kw_only=True):
 
 
 def read_pid_file(data_dir: Path) -> PidFile | None:
-    """The pid file, or None if it does not exist or is incomplete."""
+    """The pid file, or None if it does not exist, is incomplete, or the server keeps us out."""
     try:
         text = planted.read(data_dir, PID_FILE, _PID_FILE_BYTES).decode("utf-8", "replace")
-    except (FileNotFoundError, PlantedFileError):
+    except (FileNotFoundError, PermissionError, PlantedFileError):
         return None
     lines = text.split("\n")
     if len(lines) < 3 or (pid := pid_in(lines[0])) is None or not _is_number(lines[2]):
@@ -153,9 +153,11 @@ def owner(data_dir: Path) -> int | None:
 
 
 def forget(data_dir: Path) -> None:
-    """Remove the pid file of a server that is gone, if it is there."""
+    """Remove the pid file of a server that is gone, if it is there and can be."""
     with (
-        contextlib.suppress(FileNotFoundError, PlantedFileError, IsADirectoryError),
+        contextlib.suppress(
+            FileNotFoundError, PermissionError, PlantedFileError, IsADirectoryError
+        ),
         planted.open_parent(data_dir, PID_FILE) as directory,
         faults.step("server.forget"),
     ):

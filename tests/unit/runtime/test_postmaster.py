@@ -11,6 +11,8 @@ from pgstrata.domain.model import from_plain
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.postmaster import PidFile, Postmaster, read_pid_file
 from pgstrata.system import processes
+from tests import needs
+from tests.forks import NOBODY, done_as_nobody
 
 
 def note(pid: int, started: int, data_dir: Path, *rest: str) -> None:
@@ -39,6 +41,26 @@ def test_a_pid_file_that_is_not_one_says_nothing(tmp_path: Path, text: str) -> N
 def test_a_pid_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:
     assert read_pid_file(tmp_path) is None
     assert read_pid_file(tmp_path / "missing") is None
+
+
+def test_a_directory_that_its_server_has_shut_says_nothing(reachable_dir: Path) -> None:
+    data_dir = reachable_dir / "data"
+    data_dir.mkdir()
+    note(os.getpid(), 11, data_dir)
+    data_dir.chmod(0)
+
+    async def looked_into() -> None:
+        assert read_pid_file(data_dir) is None
+        assert postmaster.owner(data_dir) is None
+        postmaster.forget(data_dir)
+
+    if needs.IS_ROOT:
+        os.chown(data_dir, NOBODY, NOBODY)
+        done_as_nobody(looked_into)
+    else:
+        asyncio.run(looked_into())
+    data_dir.chmod(0o700)
+    assert read_pid_file(data_dir) is not None
 
 
 def test_a_process_that_is_no_server_owns_nothing(tmp_path: Path) -> None:
