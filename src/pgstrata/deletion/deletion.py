@@ -170,9 +170,11 @@ class Deletion:
             await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
         except StoreUnusableError:
             # On a full disk there is space for that once the files are gone.
-            await self._remove_files(state_ids, instances)
-            await self._trash.join()
-            await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
+            try:
+                await self._remove_files(state_ids, instances)
+            finally:
+                await self._trash.join()
+                await self._store.remove_all(state_ids=state_ids, instance_ids=instance_ids)
         else:
             await self._remove_files(state_ids, instances)
 
@@ -183,9 +185,12 @@ class Deletion:
             async with slots:
                 await self._runtime.stop(instance.server, clean=False)
 
-        await asyncio.gather(*map(stop, instances))
+        stops = await asyncio.gather(*map(stop, instances), return_exceptions=True)
         await self._trash.put(self._instances / each.instance_id for each in instances)
         await self._trash.put(chain.from_iterable(map(self._removal.volumes_of, state_ids)))
+        # The files go even then: nobody would remove them later.
+        for error in filter(None, stops):
+            raise error
 
 
 def _untouched(node: DeleteNode, *, dry_run: bool) -> DeleteResult:

@@ -288,9 +288,11 @@ class LocalExecutor:
 
     async def _close(self, work: _Work) -> None:
         try:
-            if work.running is not None:
-                await self._runtime.stop(work.running.server, clean=False)
-            await self._snapshots.discard(work.workspace)
+            try:
+                if work.running is not None:
+                    await self._runtime.stop(work.running.server, clean=False)
+            finally:
+                await self._snapshots.discard(work.workspace)
         finally:
             if work.span is not None:
                 await work.span.building.aclose()

@@ -290,6 +290,34 @@ def test_rows_that_cannot_go_leave_everything_as_it_is(tmp_path: Path) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("disk_is_full", [False, True])
+def test_files_and_rows_go_even_if_a_server_cannot_be_stopped(
+    disk_is_full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+        if disk_is_full:
+            heart.store = FullStore(heart.disk, tmp_path)
+            heart.start_engine()
+        async with engine(heart):
+            root, instances = await a_tree(heart)
+            stubborn = await heart.store.instance(instances["b"])
+            assert stubborn is not None
+            stop = heart.runtime.stop
+
+            async def failing(server: Server, *, clean: bool = True) -> None:
+                if server == stubborn.server:
+                    raise ServerError("no luck")
+                await stop(server, clean=clean)
+
+            monkeypatch.setattr(heart.runtime, "stop", failing)
+            with pytest.raises(ServerError, match="no luck"):
+                await deletion_of(heart).delete_state(root, recurse=True, force=True, dry_run=False)
+            assert await everything(heart) == ([], [], (stubborn.server,), [[], []])
+
+    run(scenario())
+
+
 def test_what_a_kill_right_after_the_rows_went_leaves_is_gone_after_the_next_start(
     tmp_path: Path,
 ) -> None:

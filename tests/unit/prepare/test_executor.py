@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.plan import StateExecuteTask, TaskInput
-from pgstrata.errors import StepFailedError, StoreUnusableError
+from pgstrata.errors import ServerError, StepFailedError, StoreUnusableError
 from pgstrata.instances.starting import InstanceOrder
 from pgstrata.prepare import planner
 from pgstrata.prepare.executor import Executor, StateOrder
@@ -91,6 +91,25 @@ def test_nothing_of_a_data_directory_is_left_even_if_who_closes_it_is_cancelled(
             await closing
         assert await heart.statefs.volumes(tmp_path / "work") == []
         assert heart.runtime.running == ()
+
+    run(scenario())
+
+
+def test_nothing_of_a_data_directory_is_left_even_if_its_server_cannot_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path)
+
+        async def failing(_server: Server, *, clean: bool = True) -> None:
+            raise ServerError("no luck")
+
+        [order, _] = await orders(heart, "a", "b")
+        await build(heart.executor, order, unheard)
+        monkeypatch.setattr(heart.runtime, "stop", failing)
+        with pytest.raises(ServerError, match="no luck"):
+            await heart.executor.close_workspace("job")
+        assert await heart.statefs.volumes(tmp_path / "work") == []
 
     run(scenario())
 
