@@ -78,11 +78,14 @@ class Leases(Background):
         try:
             result = await self._deletion.delete_expired(instance.instance_id, self._now())
         except (ServerError, OSError) as error:
+            until = await self._extend(instance)
+            if until is None:
+                raise  # it is gone, but for what could not be cleared away
             _log.warning(
                 "instance %s could not be removed when its lease expired, which was extended "
                 "until %s: %s",
                 instance.instance_id,
-                await self._extend(instance),
+                until,
                 error,
             )
             return
@@ -92,6 +95,8 @@ class Leases(Background):
             _log.info("instance %s was removed: its lease expired", instance.instance_id)
             return
         until = await self._extend(instance)
+        if until is None:
+            return  # it was removed meanwhile
         _log.info(
             "instance %s is still used by %d clients; its lease was extended until %s",
             instance.instance_id,
@@ -99,10 +104,11 @@ class Leases(Background):
             until,
         )
 
-    async def _extend(self, instance: Instance) -> str:
-        """Give an instance more time; until when, for people."""
+    async def _extend(self, instance: Instance) -> str | None:
+        """Give an instance more time: until when, for people; None if it is gone."""
         until = self._now() + extension(instance)
-        await self._store.extend(instance.instance_id, until)
+        if not await self._store.extend(instance.instance_id, until):
+            return None
         return until.isoformat(timespec="seconds")
 
 

@@ -9,7 +9,7 @@ import pytest
 from pgstrata.domain.durations import Seconds
 from pgstrata.domain.instance import Instance, Server
 from pgstrata.domain.model import utc_now
-from pgstrata.errors import StoreUnusableError
+from pgstrata.errors import ServerError, StoreUnusableError
 from pgstrata.instances.leases import LOOK_SECONDS, Leases, pause
 from pgstrata.settings import InstanceLimits
 from tests.servers import data_dir_of
@@ -132,6 +132,27 @@ def test_one_that_lets_nobody_in_gets_more_time_like_one_that_is_used(
             clock.now += HOUR
             await leases_of(heart, clock).sweep()
             assert await heart.store.instances() == []
+
+    run(scenario())
+
+
+def test_one_whose_server_cannot_be_stopped_is_gone_and_not_said_to_get_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            await leased(heart, 60)
+
+            async def failing(_server: Server, *, clean: bool = True) -> None:
+                raise ServerError("no luck")
+
+            monkeypatch.setattr(heart.runtime, "stop", failing)
+            clock = Clock()
+            clock.now += HOUR
+            await leases_of(heart, clock).sweep()
+            assert await heart.store.instances() == []
+            assert "no luck" in caplog.text
+            assert "extended" not in caplog.text
 
     run(scenario())
 
