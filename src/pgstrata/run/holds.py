@@ -7,14 +7,18 @@ goes away in whatever way takes the instance with it; if the engine goes away, t
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pgstrata.deletion.deletion import Deletion
+from pgstrata.domain.instance import Instance
 from pgstrata.domain.model import utc_now
 from pgstrata.domain.run import LEASE_SECONDS, Held
-from pgstrata.errors import NotFoundError
+from pgstrata.errors import NotFoundError, StoreUnusableError
 from pgstrata.instances.again import gone
 from pgstrata.store.base import Store
+
+_AGAIN_SECONDS = 5.0
+"""When a lease that could not be extended is tried again."""
 
 
 class Holds:
@@ -25,27 +29,39 @@ class Holds:
         *,
         store: Store,
         deletion: Deletion,
+        now: Callable[[], datetime] = utc_now,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
         self._deletion = deletion
+        self._now = now
         self._sleep = sleep
 
     async def hold(self, instance_id: str) -> AsyncGenerator[Held, None]:
         """Hold an instance: its lease is extended while the result is read.
 
-        It ends when the instance is gone. Raises ``NotFoundError``.
+        It ends when the instance is gone. Raises ``NotFoundError``, and while the result is read
+        ``StoreUnusableError`` if the lease could not be extended until it was over.
         """
-        if await self._store.instance(instance_id) is None:
+        instance = await self._store.instance(instance_id)
+        if instance is None:
             raise gone(instance_id)
-        return self._held(instance_id)
+        return self._held(instance)
 
-    async def _held(self, instance_id: str) -> AsyncGenerator[Held, None]:
+    async def _held(self, instance: Instance) -> AsyncGenerator[Held, None]:
+        ends = instance.expires_at
         while True:
-            until = utc_now() + timedelta(seconds=LEASE_SECONDS)
-            if not await self._store.extend(instance_id, until):
-                return
-            yield Held(instance_id=instance_id, expires_at=until)
+            until = self._now() + timedelta(seconds=LEASE_SECONDS)
+            try:
+                if not await self._store.extend(instance.instance_id, until):
+                    return
+            except StoreUnusableError:
+                if ends is not None and self._now() >= ends:
+                    raise
+                await self._sleep(_AGAIN_SECONDS)
+                continue
+            ends = until
+            yield Held(instance_id=instance.instance_id, expires_at=until)
             await self._sleep(LEASE_SECONDS / 2)
 
     async def release(self, instance_id: str) -> None:

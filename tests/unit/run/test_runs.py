@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pgstrata.errors import (
     ProgramError,
     ProgramsNotAllowedError,
     ServerError,
+    StoreUnusableError,
 )
 from pgstrata.instances.restarting import Restarting
 from pgstrata.registry.registry import Registry
@@ -26,6 +28,7 @@ from pgstrata.run.runs import Runs
 from pgstrata.runtime.base import ToolCommand, ToolExit
 from pgstrata.runtime.memory import ToolRun
 from tests.unit.deletion.test_deletion import deletion_of
+from tests.unit.instances.test_leases import Clock
 from tests.unit.prepare.heart import Heart, engine, run
 
 
@@ -352,5 +355,37 @@ def test_a_held_instance_has_a_lease_that_is_extended_and_goes_when_it_is_releas
             assert it.heart.runtime.running == ()
             with pytest.raises(NotFoundError):
                 await holds.hold(it.instance.instance_id)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("for_long", [False, True])
+def test_a_hold_outlives_a_store_that_cannot_be_written_for_as_long_as_its_lease_does(
+    for_long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as it:
+            clock, tries = Clock(), 0
+            store, extend = it.heart.store, it.heart.store.extend
+            holds = Holds(store=store, deletion=deletion_of(it.heart), now=clock, sleep=clock.sleep)
+
+            async def failing(instance_id: str, until: datetime) -> bool:
+                nonlocal tries
+                tries += 1
+                if for_long or tries < 3:
+                    raise StoreUnusableError("the database is locked")
+                return await extend(instance_id, until)
+
+            async with aclosing(await holds.hold(it.instance.instance_id)) as held:
+                first = await anext(held)
+                monkeypatch.setattr(store, "extend", failing)
+                if for_long:
+                    with pytest.raises(StoreUnusableError):
+                        await anext(held)
+                    assert clock.now >= first.expires_at
+                else:
+                    second = await anext(held)
+                    assert clock.now < first.expires_at < second.expires_at
+                    assert tries == 3
 
     run(scenario())
