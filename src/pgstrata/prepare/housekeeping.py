@@ -42,6 +42,6 @@ class Housekeeping(Background):
                 # Giving room back makes everybody wait who writes meanwhile.
                 if not self._coordinator.busy:
                     await self._give_back()
-            except PgstrataError as error:
+            except (PgstrataError, OSError) as error:
                 _log.warning("finished jobs could not be tidied up: %s", error)
             await self._sleep(EVERY_SECONDS)

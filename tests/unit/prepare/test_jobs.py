@@ -377,6 +377,27 @@ def test_jobs_that_are_too_old_go_and_room_is_given_back_once_nothing_runs(tmp_p
     run(scenario())
 
 
+def test_room_is_given_back_after_that_failed_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        failures, given_back = [OSError("no luck")], asyncio.Event()
+
+        async def give_back() -> None:
+            if failures:
+                raise failures.pop()
+            given_back.set()
+
+        async def sleep(_seconds: float) -> None:
+            await asyncio.sleep(0)
+
+        async with (
+            engine(Heart(tmp_path)) as heart,
+            Housekeeping(heart.coordinator, give_back, sleep=sleep),
+        ):
+            await given_back.wait()
+
+    run(scenario(), seconds=10)
+
+
 def test_who_follows_a_job_from_far_behind_hears_when_it_is_removed(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
