@@ -225,7 +225,10 @@ class StateFiles:
         async with self._leases.hold(suspect.state_id):
             current = await self._store.state(suspect.state_id)
             if current is not None and current.created_at == suspect.created_at:
-                await self.remove_dirty(suspect.state_id)
+                # Also if another is removing it, who may yet leave it, or may be waiting for the
+                # very instance for whose sake this is done.
+                with self._in_use.removing([suspect.state_id], even_held=True):
+                    await self.remove_dirty(suspect.state_id)
         return True
 
     async def adopt(self) -> tuple[list[str], list[str]]:
