@@ -15,6 +15,7 @@ import pytest
 
 from pgstrata.statefs import extents, subvolumes, trees
 from pgstrata.statefs.base import DATA, StateFS
+from pgstrata.statefs.copying import TreeCopy
 from pgstrata.statefs.detect import BackendName, backend
 from pgstrata.statefs.digests import DIGEST
 from pgstrata.statefs.layers import LAYER, LEFTOVER_PREFIX
@@ -268,6 +269,29 @@ def test_a_source_without_a_data_directory_cannot_be_cloned(ground: Ground) -> N
     with pytest.raises(FileNotFoundError):
         clone(ground, ground.area / "odd", "clone")
     assert ground.listing(ground.area) == ["odd"]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize("files", ["copy", "reflink-xfs", "reflink-btrfs"], indirect=True)
+def test_a_source_that_is_removed_while_it_is_copied_is_missing(
+    files: FilesGround, hidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = publish(files, "source")
+    fill = TreeCopy.fill
+
+    def overtaken(copying: TreeCopy, original: int) -> None:
+        if hidden:
+            asyncio.run(files.statefs.remove(source))
+        else:
+            # On a full disk there is no room for a hidden name.
+            files.remove(source / MARKER_FILE)
+            files.remove(source / DATA / "file")
+        fill(copying, original)
+
+    monkeypatch.setattr(TreeCopy, "fill", overtaken)
+    with pytest.raises(FileNotFoundError):
+        clone(files, source, "clone")
+    assert files.listing(files.area) == ([] if hidden else ["source"])
 
 
 def test_an_existing_volume_is_not_cloned_onto(ground: Ground) -> None:

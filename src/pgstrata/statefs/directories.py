@@ -276,8 +276,15 @@ async def copy_volume(source: Path, volume: Path, sharing: Sharing) -> None:
 
 def _copy(source: Path, target: Path, sharing: Sharing, check: Check) -> None:
     target.mkdir(0o700)
+    marker = source.parent / MARKER
+    was_marked = os.path.lexists(marker)
     with planted.open_directory(source) as original, planted.open_directory(target) as copy:
         TreeCopy(copy, sharing, check).fill(original)
+        # Files that vanish are left out, as a running server removes some. So do those of a volume
+        # that is removed, which is hidden first, or on a full disk loses its marker first.
+        is_there = os.path.samestat(os.fstat(original), source.lstat())
+    if not is_there or (was_marked and not os.path.lexists(marker)):
+        raise FileNotFoundError(errno.ENOENT, "it was removed while it was copied", str(source))
 
 
 def begin(hidden: Path, volume: Path, made_from: Path | None) -> None:
