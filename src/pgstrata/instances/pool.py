@@ -20,7 +20,7 @@ from pgstrata.cache.settled import SettledCopies
 from pgstrata.cache.trash import Trash
 from pgstrata.dbms.base import Dbms
 from pgstrata.domain.warmth import PoolStatus, Warmth
-from pgstrata.errors import HostLimitError, PgstrataError
+from pgstrata.errors import HostLimitError, PgstrataError, StoreUnusableError
 from pgstrata.instances.demand import Make, Stock, Warm, least_wanted, next_to_start
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
@@ -128,7 +128,7 @@ class WarmPool(Background):
 
     async def take(self, state_id: str, image_id: str, settings: Mapping[str, str]) -> Warm | None:
         """Hand over a server; None if there is none. Whoever gets it stores or removes it."""
-        if not self.limits.max:
+        if not self.limits.max or self._in_use.is_leaving(state_id):
             return None
         make = Make.of(state_id, image_id, settings, self._server_settings)
         stock = self._stocks.setdefault(make, Stock(make))
@@ -188,7 +188,7 @@ class WarmPool(Background):
 
     async def _say(self, state_id: str, count: int) -> Stock | None:
         state = await self._store.state(state_id)
-        if state is None:
+        if state is None or self._in_use.is_leaving(state_id):
             return None
         make = Make.of(state_id, state.image_id, state.settings, self._server_settings)
         stock = self._stocks.setdefault(make, Stock(make))
@@ -269,6 +269,7 @@ class WarmPool(Background):
             if not isinstance(error, PgstrataError | OSError):
                 raise
             _log.warning("no server can be kept warm for %s: %s", stock.make.state_id, error)
+            await self._forget_if_gone(stock)
         else:
             # Its state may have been removed meanwhile.
             if self._stocks.get(stock.make) is stock:
@@ -277,6 +278,13 @@ class WarmPool(Background):
                 self._discard([warm])
         finally:
             stock.starting -= 1
+
+    async def _forget_if_gone(self, stock: Stock) -> None:
+        """Give up for good on a state that was removed just before it was to have servers."""
+        with suppress(StoreUnusableError):
+            gone = await self._store.state(stock.make.state_id) is None
+            if gone and self._stocks.get(stock.make) is stock:
+                self._discard(self._stocks.pop(stock.make).waiting)
 
     async def _started(self, make: Make) -> Warm:
         self._host.check_server()

@@ -318,6 +318,41 @@ def test_a_state_that_is_found_to_be_damaged_takes_its_servers_with_it(
     run(scenario())
 
 
+def test_none_are_kept_for_a_state_that_is_being_removed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            instance = await in_demand(heart, "a")
+            state_id = instance.state_id
+            with heart.in_use.removing([state_id]):
+                assert await heart.pool.want(state_id, 1) is not None
+                for _ in range(2):
+                    assert await heart.pool.take(state_id, instance.image_id, {}) is None
+            await ready(heart, 0)
+            assert heart.pool.status.wanted == 0
+
+    run(scenario())
+
+
+def test_a_state_that_was_removed_just_before_a_start_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            instance = await prepared(heart, "a")
+            await heart.store.remove_instance(instance.instance_id)
+
+            async def overtaken(*_: object) -> None:
+                await heart.store.remove_state(instance.state_id)
+                raise FileNotFoundError
+
+            monkeypatch.setattr(heart.statefs, "clone", overtaken)
+            await heart.pool.want(instance.state_id, 1)
+            await ready(heart, 0)
+            assert heart.pool.status.wanted == 0
+
+    run(scenario())
+
+
 def test_a_waiting_server_is_never_in_the_way_of_an_eviction(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(warm_heart(tmp_path)) as heart:
