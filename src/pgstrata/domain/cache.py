@@ -80,7 +80,7 @@ class StateCheck(Model, frozen=True, kw_only=True):
     """The state with a problem; None if this only reports progress."""
     problem: str | None = None
     outcome: CheckOutcome | None = None
-    """What was done about it, or would be."""
+    """What was done about it, or would be; None for what cannot be examined, and is left."""
     first_read: int = 0
     """At the end of a check of contents: of how many states they were read for the first time, so
     that there was nothing to compare them with."""

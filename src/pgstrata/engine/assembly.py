@@ -323,7 +323,7 @@ async def assemble(
                 ),
                 deletion=deletion,
                 cache=evictor,
-                verification=Verification(files, suspicion, settled),
+                verification=Verification(files, suspicion, settled, in_use),
                 runs=Runs(
                     registry=registry,
                     restarting=restarting,

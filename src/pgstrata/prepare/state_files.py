@@ -126,6 +126,12 @@ class StateFiles:
         volumes = {volume.name for volume in await self._fs.volumes(self._states)}
         return sorted(rows | volumes)
 
+    async def is_gone(self, state_id: str) -> bool:
+        """Whether a state has neither a row nor files."""
+        if await self._store.state(state_id) is not None:
+            return False
+        return self.volume_of(state_id) not in await self._fs.volumes(self._states)
+
     async def defect(self, state_id: str, *, deep: bool = False) -> str | None:
         """Return why a state cannot be used, for people; None if it is clean.
 

@@ -29,6 +29,18 @@ def test_what_is_wrong_and_left_is_exit_code_1(fake: FakeEngine, pgstrata: Pgstr
     assert f"state {STATE[:12]}: there is no marker (--repair removes it)" in ran.out
 
 
+def test_what_could_not_be_examined_is_exit_code_1(fake: FakeEngine, pgstrata: Pgstrata) -> None:
+    end = {"checked": 3, "total": 3}
+    problem = "it cannot be examined: No space left on device"
+    found = {"checked": 2, "total": 3, "state_id": STATE, "problem": problem}
+    lines = b"".join(json.dumps(line).encode() + b"\n" for line in (found, end))
+    fake.on("POST", "/v1/cache/verify", lines)
+    ran = pgstrata("cache", "verify", "--repair")
+    assert ran.exit_code == 1
+    assert f"{problem} (it is left as it is)" in ran.out
+    assert "1 could not be examined" in ran.out
+
+
 def test_what_was_mended_is_exit_code_0(fake: FakeEngine, pgstrata: Pgstrata) -> None:
     scripted(fake, "removed")
     ran = pgstrata("--output", "json", "cache", "verify", "--repair")

@@ -198,7 +198,7 @@ def test_a_deep_check_reads_what_was_never_read_and_finds_bad_pages(tmp_path: Pa
             damage_pages(heart, "a")
             damaged = await state_of(heart, "a")
             await state_of(heart, "b")
-            verification = Verification(heart.files, heart.suspicion, heart.settled)
+            verification = Verification(heart.files, heart.suspicion, heart.settled, heart.in_use)
             for repair, outcome in ((False, "would_remove"), (True, "emptied")):
                 checks = [one async for one in verification.verify(repair=repair, deep=True)]
                 [problem] = [one for one in checks if one.problem is not None]

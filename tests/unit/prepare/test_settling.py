@@ -349,7 +349,7 @@ def test_a_copy_is_listed_with_its_state_and_verified(tmp_path: Path) -> None:
             [listed] = await registry.states()
             assert listed.settled_bytes == heart.settled.totals.size_bytes
             assert listed == await registry.state(made.state_id)
-            verification = Verification(heart.files, heart.suspicion, heart.settled)
+            verification = Verification(heart.files, heart.suspicion, heart.settled, heart.in_use)
             assert (await anext(verification.verify(repair=False))).problem is None
             heart.disk.remove_tree(heart.root / "settled" / made.state_id / "data" / "PG_VERSION")
             found = await anext(verification.verify(repair=True))

@@ -1,7 +1,11 @@
 """Looking the whole cache over."""
 
 import asyncio
+import errno
+import os
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,12 +13,13 @@ from pgstrata.dbms.memory import CONTROL_FILE
 from pgstrata.domain.cache import StateCheck
 from pgstrata.prepare import verification
 from pgstrata.prepare.verification import Verification
+from pgstrata.statefs.base import Usage
 from tests.unit.prepare.heart import Heart, engine, holding, run, with_jobs
 
 
 async def found(heart: Heart, *, repair: bool = False, deep: bool = False) -> list[StateCheck]:
     """All findings; the check's last word must be its end."""
-    looking = Verification(heart.files, heart.suspicion, heart.settled).verify(
+    looking = Verification(heart.files, heart.suspicion, heart.settled, heart.in_use).verify(
         repair=repair, deep=deep
     )
     checks = [check async for check in looking]
@@ -159,9 +164,9 @@ def test_the_progress_of_a_long_check_is_told(
                 await built(heart, step)
             checks = [
                 check
-                async for check in Verification(heart.files, heart.suspicion, heart.settled).verify(
-                    repair=False
-                )
+                async for check in Verification(
+                    heart.files, heart.suspicion, heart.settled, heart.in_use
+                ).verify(repair=False)
             ]
             assert [(check.checked, check.total) for check in checks] == [(2, 5), (4, 5), (5, 5)]
 
@@ -198,5 +203,96 @@ def test_changed_content_is_found_by_the_second_deep_check(tmp_path: Path) -> No
                 [one] = await found(heart, deep=True, repair=True)
                 assert (one.state_id, one.outcome) == (changed.name, "removed")
             assert await found(heart, deep=True) == []
+
+    run(scenario())
+
+
+def test_a_state_is_not_evicted_while_it_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            state_id = await built(heart, "a")
+            altered = heart.statefs.altered
+            evicted = []
+
+            async def overtaken(volume: Path, *, deep: bool = False) -> str | None:
+                if volume.name == state_id:
+                    evicted.append(await heart.removal.remove(state_id))
+                return await altered(volume, deep=deep)
+
+            with monkeypatch.context() as busy:
+                busy.setattr(heart.statefs, "altered", overtaken)
+                assert await found(heart) == []
+            assert evicted == [False]
+            assert await heart.removal.remove(state_id)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile", "now"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_state_that_is_removed_by_force_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, deep: bool
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            state_id, other = await built(heart, "a"), await built(heart, "b")
+            leaving = heart.in_use.removing([state_id], even_held=True)
+            removing = ExitStack()
+
+            async def remove() -> None:
+                removing.enter_context(leaving)
+                if when == "now":
+                    # On a full disk the files go first.
+                    await heart.statefs.remove(heart.files.volume_of(state_id))
+                else:
+                    await heart.files.remove_dirty(state_id)
+
+            known, measure = heart.files.known, heart.statefs.usage
+
+            async def listed() -> list[str]:
+                state_ids = await known()
+                if when == "before":
+                    with removing:
+                        await remove()
+                return state_ids
+
+            async def measured(volume: Path, **more: Any) -> Usage:
+                if volume.name == state_id and when != "before":
+                    await remove()
+                    if when == "meanwhile":
+                        removing.close()
+                return await measure(volume, **more)
+
+            monkeypatch.setattr(heart.files, "known", listed)
+            monkeypatch.setattr(heart.statefs, "usage", measured)
+            heart.disk.remove_tree(tmp_path / "states" / other / "marker")
+            [finding] = await found(heart, deep=deep)
+            removing.close()
+            assert finding.state_id == other
+
+    run(scenario())
+
+
+def test_what_there_is_no_room_to_examine_is_told_and_left_and_the_rest_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            state_ids = [await built(heart, step) for step in "ab"]
+            [base] = heart.disk.children(tmp_path / "bases")
+
+            async def full(*_: object) -> bool:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            for part, told in (("learn", [*sorted(state_ids), base.name]), ("clone", state_ids)):
+                monkeypatch.setattr(heart.statefs, part, full)
+                findings = await found(heart, deep=True, repair=True)
+                monkeypatch.undo()
+                assert {one.outcome for one in findings} == {None}
+                assert all("No space left" in (one.problem or "") for one in findings)
+                assert sorted(one.state_id or "" for one in findings) == sorted(told)
+                assert all([await heart.files.is_clean(state_id) for state_id in state_ids])
 
     run(scenario())

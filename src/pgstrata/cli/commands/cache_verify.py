@@ -19,7 +19,7 @@ owners, sizes and times of a state's files are compared with what was kept; with
 content is read as well, and compared with what it was when it was first read so; that first time, a
 server on a clone reads it, which notices bad pages if the cluster has checksums. With --repair,
 unusable states are removed; they are rebuilt when they are needed. The exit code is 1 if there is
-a problem that was not repaired.
+a problem that was not repaired, or if something could not be examined, as on a full disk.
 """
 
 _OUTCOMES: "Mapping[CheckOutcome | None, str]" = {
@@ -28,6 +28,7 @@ _OUTCOMES: "Mapping[CheckOutcome | None, str]" = {
     "emptied": "its files were removed; it is rebuilt when it is needed",
     "in_use": "a job is using it and will deal with it",
     "sound": "found sound when checked again",
+    None: "it is left as it is",
 }
 _CLEAR = "\r\x1b[K"
 
@@ -37,14 +38,15 @@ def run(context: Context, given: Given) -> int:
     checks = context.engine().verify_cache(repair=given.has("--repair"), deep=given.has("--deep"))
     total, problems, first_read = _follow(checks, as_json=context.json)
     left = sum(problem.outcome == "would_remove" for problem in problems)
+    unknown = sum(problem.outcome is None for problem in problems)
     if context.json:
         document = {"checked": total, "problems": [one._asdict() for one in problems]}
         print_document(document | ({"first_read": first_read} if given.has("--deep") else {}))
     else:
-        print(_summary(total, len(problems), left))
+        print(_summary(total, len(problems) - unknown, left, unknown))
         if first_read:
             print(f"the content of {first_read} was read for the first time: nothing to compare")
-    return 1 if left else 0
+    return 1 if left or unknown else 0
 
 
 class _Problem(NamedTuple):
@@ -75,12 +77,13 @@ def _line(found: _Problem) -> str:
     return one_line(f"state {short(found.state_id)}: {found.problem} ({outcome})")
 
 
-def _summary(total: int, problems: int, left: int) -> str:
-    if not problems:
+def _summary(total: int, problems: int, left: int, unknown: int) -> str:
+    if not problems and not unknown:
         return f"checked {total} states, all of them sound"
-    return (
+    summary = (
         f"checked {total} states: {problems} cannot be used, {left} of them were left as they are"
     )
+    return summary + (f"; {unknown} could not be examined" if unknown else "")
 
 
 COMMAND = Command(
