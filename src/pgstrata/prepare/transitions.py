@@ -20,6 +20,9 @@ from pgstrata.domain.plan import (
     TaskSpec,
 )
 
+MOST_TITLE = 1000
+"""How many characters of a step's title are told, again and again while the step runs."""
+
 _UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING})
 _RUNNING = frozenset({Status.RUNNING})
 
@@ -254,7 +257,7 @@ def task_event(task: Task, now: datetime) -> Event:
 
 
 def describe(spec: TaskSpec) -> str:
-    """Describe a task in a few words, for people."""
+    """Describe a task in a few words, for people: what its author wrote may be a whole script."""
     match spec:
         case PlanTask():
             return "plan the steps"
@@ -262,6 +265,10 @@ def describe(spec: TaskSpec) -> str:
             return f"{spec.image_id} is {spec.resolved_image_id}"
         case StateExecuteTask():
             failed = f" ({len(spec.failures)} failed)" if spec.failures else ""
-            return (spec.args_summary or spec.task_id) + failed
+            return _cut(spec.args_summary or spec.task_id) + failed
         case PrepareInstanceTask():
             return "start an instance"
+
+
+def _cut(title: str) -> str:
+    return title if len(title) <= MOST_TITLE else title[: MOST_TITLE - 1] + "…"

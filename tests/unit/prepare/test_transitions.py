@@ -232,3 +232,12 @@ def test_joined_transitions_tell_the_same_story_in_one() -> None:
 def test_a_task_is_described_by_what_its_author_wrote() -> None:
     assert transitions.describe(replace(STEP, args_summary="-f seed.sql")) == "-f seed.sql"
     assert transitions.describe(STEP) == "execute-0"
+
+
+def test_a_title_as_long_as_a_script_is_told_in_part_and_kept_whole() -> None:
+    step = replace(STEP, args_summary="-c '" + 100_000 * "x" + "'", failures=("y",))
+    task = Task(job_id=JOB.job_id, status=Status.RUNNING, spec=step)
+    [event] = transitions.tasks_moved(JOB, [task], NOW).events
+    assert event.weight < 1300
+    assert (event.message or "").endswith("x… (1 failed)")
+    assert transitions.tasks_moved(JOB, [task], NOW).tasks == (task,)
