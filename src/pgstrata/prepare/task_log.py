@@ -27,6 +27,10 @@ MOST_BYTES = 32 * 1024 * 1024
 """After so many lines, or bytes, of a tool's output the rest is left out but for its end."""
 MOST_JOB_BYTES = 4 * MOST_BYTES
 """After so many bytes of all its tools' output the same holds for whatever else a job runs."""
+MOST_HEARTBEAT_BYTES = MOST_BYTES
+"""After so many bytes of heartbeats, which takes a silence of many hours, a job has fewer."""
+RARE_HEARTBEAT_SECONDS = 5.0
+"""How long a silence there is between two of those."""
 LAST_LINES = 100
 _LAST_CHARS = 1000
 """How much of each of the last lines is kept."""
@@ -39,6 +43,14 @@ class LogRoom:
 
     def __init__(self) -> None:
         self.left_bytes = MOST_JOB_BYTES
+        self.left_heartbeat_bytes = MOST_HEARTBEAT_BYTES
+
+    def heartbeat_seconds(self, usual: float) -> float:
+        """After how long a silence there is a heartbeat, which ``usual`` says while there is room.
+
+        All of them are stored, and a job may be silent for days.
+        """
+        return usual if self.left_heartbeat_bytes > 0 else max(usual, RARE_HEARTBEAT_SECONDS)
 
 
 class TaskLog:
@@ -157,7 +169,10 @@ class TaskLog:
             await self.flush()
 
     async def keep_alive(self, heartbeat_seconds: float) -> None:
-        """Append lines as they come, forever; repeat the task's event while there are none."""
+        """Append lines as they come, forever; repeat the task's event while there are none.
+
+        Events are numbered as they are stored, so that no watcher could be told of one that is not.
+        """
         clock = asyncio.get_running_loop().time
         last_event = clock()
         while True:
@@ -165,9 +180,11 @@ class TaskLog:
             try:
                 if await self.flush():
                     last_event = clock()
-                elif clock() - last_event >= heartbeat_seconds:
+                elif clock() - last_event >= self._room.heartbeat_seconds(heartbeat_seconds):
                     # Among the lines, since the task may be done before it is stored.
-                    self._add(task_event(self._task, utc_now()))
+                    heartbeat = task_event(self._task, utc_now())
+                    self._room.left_heartbeat_bytes -= heartbeat.weight
+                    self._add(heartbeat)
                     await self.flush()
                     last_event = clock()
             except DiskFullError:

@@ -14,6 +14,7 @@ from pgstrata.prepare.task_log import (
     LAST_LINES,
     MAX_PENDING_LINES,
     MOST_BYTES,
+    MOST_HEARTBEAT_BYTES,
     MOST_JOB_BYTES,
     MOST_LINES,
     LogRoom,
@@ -102,6 +103,28 @@ def test_when_a_job_has_said_very_much_of_its_other_tasks_only_the_end_is_kept()
         assert slow.written[-1] == f"second {3 * LAST_LINES - 1}"
 
     assert LogRoom().left_bytes == MOST_JOB_BYTES
+    run(scenario())
+
+
+def test_a_job_that_has_been_silent_for_very_long_repeats_itself_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        heard: asyncio.Queue[float] = asyncio.Queue()
+        clock = asyncio.get_running_loop().time
+
+        async def append(events: Sequence[Event]) -> None:
+            assert [event.message for event in events] == ["plan the steps"]
+            heard.put_nowait(clock())
+
+        room = LogRoom()
+        room.left_heartbeat_bytes = 1
+        async with open_task_log(TASK, append, room, heartbeat_seconds=0.001):
+            first, second, third = [await heard.get() for _ in range(3)]
+        assert min(second - first, third - second) >= 0.1
+
+    monkeypatch.setattr(task_log, "RARE_HEARTBEAT_SECONDS", 0.1)
+    assert LogRoom().left_heartbeat_bytes == MOST_HEARTBEAT_BYTES
     run(scenario())
 
 
