@@ -68,6 +68,8 @@ def _config(base_url: str, headers: dict[str, str]) -> dict[str, Any]:
     }
     return {
         "base-url": base_url,
+        # Ten seconds otherwise, which a busy machine may need for one that waits for a job.
+        "request-timeout": 300,
         "headers": headers,
         "dictionaries": dictionaries,
         "parameters": {
