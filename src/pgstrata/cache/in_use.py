@@ -11,6 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+Hear = Callable[[frozenset[str]], None]
+"""Is told the ids of states."""
+
 
 class InUse:
     """States that jobs hold, and states that are leaving."""
@@ -19,11 +22,16 @@ class InUse:
         self._holders: Counter[str] = Counter()
         self._leases: dict[str, tuple[str, ...]] = {}
         self._leaving: dict[str, asyncio.Event] = {}
-        self._hears_of_leaving: list[Callable[[frozenset[str]], None]] = []
+        self._hears_of_leaving: list[Hear] = []
+        self._hears_of_end: list[Hear] = []
 
-    def on_leaving(self, hear: Callable[[frozenset[str]], None]) -> None:
+    def on_leaving(self, hear: Hear) -> None:
         """Have states that leave be told of from now on, before anything is removed."""
         self._hears_of_leaving.append(hear)
+
+    def on_left(self, hear: Hear) -> None:
+        """Have it told from now on when they are gone, or stay after all."""
+        self._hears_of_end.append(hear)
 
     @property
     def held(self) -> frozenset[str]:
@@ -73,6 +81,8 @@ class InUse:
             for state_id in ids:
                 del self._leaving[state_id]
             gone.set()
+            for hear in self._hears_of_end:
+                hear(ids)
 
     def is_leaving(self, state_id: str) -> bool:
         """Return whether the state is being removed and so must no longer be used."""

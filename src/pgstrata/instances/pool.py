@@ -89,9 +89,12 @@ class WarmPool(Background):
         """Those of them that start one."""
         self._served_at = -math.inf
         self._recalled = False
+        self._leaving: set[str] = set()
+        """States that are being removed, and for which servers were asked to be kept."""
         self._woken = asyncio.Event()
         self._settled = asyncio.Event()
         in_use.on_leaving(self._leave)
+        in_use.on_left(self._recall_those_that_stay)
         settled.on_change(self._renew)
 
     async def __aexit__(
@@ -180,7 +183,7 @@ class WarmPool(Background):
             self._woken.clear()
 
     async def _recall(self) -> None:
-        """Learn what was said to an earlier engine, unless that was done."""
+        """Learn how many servers are to be kept of which states, unless that is known."""
         if not self._recalled:
             for state_id, count in (await self._store.warm_states()).items():
                 await self._say(state_id, count)
@@ -188,7 +191,10 @@ class WarmPool(Background):
 
     async def _say(self, state_id: str, count: int) -> Stock | None:
         state = await self._store.state(state_id)
-        if state is None or self._in_use.is_leaving(state_id):
+        if state is None:
+            return None
+        if self._in_use.is_leaving(state_id):
+            self._leaving.add(state_id)
             return None
         make = Make.of(state_id, state.image_id, state.settings, self._server_settings)
         stock = self._stocks.setdefault(make, Stock(make))
@@ -201,7 +207,17 @@ class WarmPool(Background):
         """Give up the servers of states that are being removed."""
         gone = frozenset(state_ids)
         for make in [make for make in self._stocks if make.state_id in gone]:
-            self._discard(self._stocks.pop(make).waiting)
+            stock = self._stocks.pop(make)
+            self._discard(stock.waiting)
+            if stock.said:
+                self._leaving.add(make.state_id)
+
+    def _recall_those_that_stay(self, state_ids: Iterable[str]) -> None:
+        """Look whether states are still there: something may have been in the way of a removal."""
+        if not self._leaving.isdisjoint(state_ids):
+            self._leaving.difference_update(state_ids)
+            self._recalled = False
+            self.wake()
 
     def _renew(self, state_id: str) -> None:
         """Give up servers on what instances of a state are no longer cloned from."""

@@ -327,8 +327,8 @@ def test_none_are_kept_for_a_state_that_is_being_removed(tmp_path: Path) -> None
                 assert await heart.pool.want(state_id, 1) is not None
                 for _ in range(2):
                     assert await heart.pool.take(state_id, instance.image_id, {}) is None
-            await ready(heart, 0)
-            assert heart.pool.status.wanted == 0
+                await ready(heart, 0)
+                assert heart.pool.status.wanted == 0
 
     run(scenario())
 
@@ -496,5 +496,19 @@ def test_a_start_that_fails_is_not_tried_again_at_once_whatever_the_failure(
                 heart.pool.wake()
                 await heart.pool.join()
             assert tries == 1
+
+    run(scenario())
+
+
+def test_those_of_a_state_that_stays_after_all_are_kept_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            state_id = (await prepared(heart, "a")).state_id
+            await heart.pool.want(state_id, 1)
+            await ready(heart, 1)
+            with heart.in_use.removing([state_id]):
+                await ready(heart, 0)
+                await heart.pool.want(state_id, 2)
+            await ready(heart, 2)
 
     run(scenario())
