@@ -228,11 +228,14 @@ class StateFiles:
         """
         if suspect.prepare_kind == SNAPSHOT:
             return False
+        if self._in_use.is_leaving(suspect.state_id):
+            # Who removes it may wait for the instance for whose sake this is done, and who has the
+            # lease for the removal. Should it stay, it is found to be damaged once more.
+            return True
         async with self._leases.hold(suspect.state_id):
             current = await self._store.state(suspect.state_id)
             if current is not None and current.created_at == suspect.created_at:
-                # Also if another is removing it, who may yet leave it, or may be waiting for the
-                # very instance for whose sake this is done.
+                # Also if another has begun to remove it meanwhile, who may yet leave it.
                 with self._in_use.removing([suspect.state_id], even_held=True):
                     await self.remove_dirty(suspect.state_id)
         return True

@@ -163,6 +163,26 @@ def test_a_failure_is_told_as_it_was_when_there_is_no_room_to_examine_the_state(
     run(scenario())
 
 
+def test_damage_of_a_state_that_is_being_removed_is_told_without_waiting_for_anybody(
+    tmp_path: Path,
+) -> None:
+    """Who removes it may wait for whom this is told, and a builder for its removal."""
+
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            state_id = await state_of(heart, "a")
+            lose_a_file(heart, state_id)
+            assert await heart.store.lease_build(state_id, "somebody who builds it")
+            with (
+                heart.in_use.removing([state_id]),
+                pytest.raises(StateDamagedError),
+            ):
+                await heart.suspicion.of_state(state_id, ServerError(LOST), {})
+            await heart.store.clear_build_leases()
+
+    run(scenario())
+
+
 def test_states_that_are_damaged_again_and_again_fail_the_job(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
