@@ -7,6 +7,7 @@ cause is gone.
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -132,6 +133,27 @@ def test_damage_that_only_a_server_notices_is_mended_and_told_in_the_jobs_log(
     checks = engine.lines("POST", "/v1/cache/verify?deep=true&repair=true")
     problems = [one["state_id"] for one in checks if one.get("problem")]
     assert problems == [job["result"]["state_id"]]
+    check_nothing_is_left(engine)
+
+
+def test_damage_that_a_client_of_an_instance_meets_is_mended_for_the_next(engine: Engine) -> None:
+    started(engine)
+    for number, damage in enumerate((lost, flipped), start=1):
+        recipe = ("-c", f"create table t as select {number} as n")
+        request: Json = {"prepare_kind": "psql", "image_id": "postgres", "psql_args": recipe}
+        request |= WITH_CHECKSUMS
+        damage(last_file_of(engine, engine.ended(engine.submit(*recipe, **WITH_CHECKSUMS)), "t"))
+        # Nobody reads the table until a client does.
+        job = engine.ended(engine.submit(*recipe, **WITH_CHECKSUMS))
+        assert [task.get("cached") for task in job["tasks"] if "cached" in task] == [True]
+        with pytest.raises(psycopg.Error):
+            rows_of(job)
+        deadline = time.monotonic() + 300
+        while engine.ask("POST", "/v1/cache/explain/prepare", request)["decision"] == "hit":
+            assert time.monotonic() < deadline
+        remove_instances(engine)
+        assert rows_of(engine.ended(engine.submit(*recipe, **WITH_CHECKSUMS))) == [number]
+        remove_instances(engine)
     check_nothing_is_left(engine)
 
 

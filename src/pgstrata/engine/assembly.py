@@ -48,6 +48,7 @@ from pgstrata.instances.starting import InstanceStarter
 from pgstrata.instances.supervision import Supervision
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.build_leases import BuildLeases
+from pgstrata.prepare.complaints import Complaints
 from pgstrata.prepare.coordinator import JobCoordinator
 from pgstrata.prepare.housekeeping import Housekeeping
 from pgstrata.prepare.instance_snapshots import InstanceSnapshots
@@ -296,6 +297,7 @@ async def assemble(
         )
         await parts.enter_async_context(supervision)
         await parts.enter_async_context(Leases(store=store, deletion=deletion))
+        await parts.enter_async_context(Complaints(store=store, suspicion=suspicion))
 
         async def tidy() -> None:
             await database.give_back()
