@@ -1,7 +1,6 @@
 """Servers wait for whoever asks next, and leave no trace when nobody does."""
 
 import asyncio
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -298,18 +297,13 @@ def test_a_state_that_is_removed_takes_its_servers_with_it(tmp_path: Path) -> No
     run(scenario())
 
 
-@pytest.mark.parametrize("leaving", [False, True])
-def test_a_state_that_is_found_to_be_damaged_takes_its_servers_with_it(
-    tmp_path: Path, leaving: bool
-) -> None:
+def test_a_state_that_is_found_to_be_damaged_takes_its_servers_with_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(warm_heart(tmp_path)) as heart:
             state_id = (await in_demand(heart, "a")).state_id
             suspect = await heart.files.suspect(state_id)
             assert suspect is not None
-            with holding(heart.in_use, [state_id]), ExitStack() as other:
-                if leaving:
-                    other.enter_context(heart.in_use.removing([state_id], even_held=True))
+            with holding(heart.in_use, [state_id]):
                 assert await heart.files.remove_damaged(suspect)
             assert not await heart.files.is_clean(state_id)
             await ready(heart, 0)
