@@ -14,6 +14,7 @@ from pgstrata.errors import PgstrataError, ServerError
 from pgstrata.prepare.suspicion import Suspicion, complains
 from pgstrata.store.base import Store
 from pgstrata.system.background import Background
+from pgstrata.system.output import end_of
 
 _log = logging.getLogger(__name__)
 
@@ -79,14 +80,9 @@ class Complaints(Background):
             try:
                 size = sizes[instance.instance_id] = log.stat().st_size
                 if size > before:
-                    news[instance.instance_id] = _read(log, max(before, size - _LONGEST_BYTES))
+                    end = end_of(log, before, _LONGEST_BYTES)
+                    news[instance.instance_id] = end.decode("utf-8", "replace")
             except OSError:
                 continue  # it is gone, or cannot be read by us
         self._sizes = sizes
         return news
-
-
-def _read(log: Path, start: int) -> str:
-    with log.open("rb") as file:
-        file.seek(start)
-        return file.read(_LONGEST_BYTES).decode("utf-8", "replace")

@@ -287,15 +287,12 @@ class LocalExecutor:
             await finish(self._close(work))
 
     async def _close(self, work: _Work) -> None:
-        try:
-            try:
-                if work.running is not None:
-                    await self._runtime.stop(work.running.server, clean=False)
-            finally:
-                await self._snapshots.discard(work.workspace)
-        finally:
+        async with AsyncExitStack() as whatever_happens:
             if work.span is not None:
-                await work.span.building.aclose()
+                whatever_happens.push_async_callback(work.span.building.aclose)
+            whatever_happens.push_async_callback(self._snapshots.discard, work.workspace)
+            if work.running is not None:
+                await self._runtime.stop(work.running.server, clean=False)
 
     async def start_instance(self, order: InstanceOrder) -> Instance:
         self._make_areas()

@@ -1,6 +1,7 @@
 """Checking every state, and finding orphaned rows and files."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from pgstrata.cache.in_use import InUse
@@ -12,8 +13,6 @@ from pgstrata.prepare.suspicion import Suspicion
 
 NEWS_EVERY = 50
 """After how many sound states progress is reported."""
-
-_LEFT: CheckOutcome = "would_remove"
 
 
 class _Found(NamedTuple):
@@ -46,24 +45,21 @@ class Verification:
         ``deep``: also read the content of all files, and compare it with what was read before. What
         cannot be examined, as on a full disk, is left, and told of without an outcome.
         """
-        outcome: CheckOutcome | None
         state_ids = await self._files.known()
         total, first_read = len(state_ids), 0
         for checked, state_id in enumerate(state_ids, start=1):
             found = await self._look_at_state(state_id, deep=deep)
             first_read += found.first_read
             if found.problem is not None:
-                outcome = _LEFT if found.examined else None
-                if repair and found.examined:
-                    outcome = await self._files.throw_out(
-                        state_id, deep=deep, certain=found.read_by_server
-                    )
+                throw_out = partial(
+                    self._files.throw_out, state_id, deep=deep, certain=found.read_by_server
+                )
                 yield StateCheck(
                     checked=checked,
                     total=total,
                     state_id=state_id,
                     problem=found.problem,
-                    outcome=outcome,
+                    outcome=await _outcome(found, throw_out, repair=repair),
                 )
             elif checked % NEWS_EVERY == 0 and checked != total:
                 yield StateCheck(checked=checked, total=total)
@@ -71,29 +67,24 @@ class Verification:
         for name in await self._files.bases():
             found = await _if_possible(self._look_at_base(name, deep=deep))
             if found.problem is not None:
-                outcome = _LEFT if found.examined else None
-                if repair and found.examined:
-                    outcome = await self._files.throw_out_base(name, deep=deep)
+                throw_out_base = partial(self._files.throw_out_base, name, deep=deep)
                 yield StateCheck(
                     checked=total,
                     total=total,
                     state_id=name,
                     problem=f"it is a base, and {found.problem}",
-                    outcome=outcome,
+                    outcome=await _outcome(found, throw_out_base, repair=repair),
                 )
         for copy in self._settled.known:
             found = await _if_possible(self._look_at_copy(copy.state_id, deep=deep))
             if found.problem is not None:
-                outcome = _LEFT if found.examined else None
-                if repair and found.examined:
-                    await self._settled.remove(copy.state_id)
-                    outcome = "removed"
+                remove = partial(self._remove_copy, copy.state_id)
                 yield StateCheck(
                     checked=total,
                     total=total,
                     state_id=copy.state_id,
                     problem=f"its settled copy: {found.problem}",
-                    outcome=outcome,
+                    outcome=await _outcome(found, remove, repair=repair),
                 )
         yield StateCheck(checked=total, total=total, first_read=first_read)
 
@@ -134,6 +125,19 @@ class Verification:
         if problem is None and deep:
             await self._settled.learn(state_id)
         return _Found(problem)
+
+    async def _remove_copy(self, state_id: str) -> CheckOutcome:
+        await self._settled.remove(state_id)
+        return "removed"
+
+
+async def _outcome(
+    found: _Found, remove: Callable[[], Awaitable[CheckOutcome]], *, repair: bool
+) -> CheckOutcome | None:
+    """What is done about a problem, or would be; None if it was not examined to the end."""
+    if not found.examined:
+        return None
+    return await remove() if repair else "would_remove"
 
 
 async def _if_possible(look: Awaitable[_Found]) -> _Found:

@@ -16,7 +16,7 @@ from pgstrata.settings import FIRST_MAJORS, THROW_AWAY_SETTINGS
 from pgstrata.system import faults, processes, subprocesses
 from pgstrata.system.cell.plan import Cell
 from pgstrata.system.cell.spawning import Spawner
-from pgstrata.system.output import TAIL_BYTES, Tail
+from pgstrata.system.output import TAIL_BYTES, Tail, end_of
 
 _ENOUGH_BYTES = 64 << 10
 """More than a program writes that is run for a few words."""
@@ -38,10 +38,7 @@ class ServerLog:
     def tail(self) -> str:
         """The last lines written since. A server may have written more than memory can hold."""
         tail = Tail()
-        with self.path.open("rb") as file:
-            length = file.seek(0, os.SEEK_END)
-            file.seek(max(self._start, length - TAIL_BYTES))
-            tail.feed(file.read(TAIL_BYTES))
+        tail.feed(end_of(self.path, self._start, TAIL_BYTES))
         return tail.text
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pgstrata.runtime import postmaster
 from pgstrata.runtime.base import Harm
 from pgstrata.runtime.postmaster import LOG, Postmaster
+from pgstrata.system.output import end_of
 from pgstrata.system.processes import CRASHES, signal_name
 
 _PATIENCE_SECONDS = 3.0
@@ -84,9 +85,7 @@ class Witness:
 
     def _written(self) -> str:
         try:
-            with self._log.open("rb") as file:
-                file.seek(max(self._start, _size(self._log) - _LOG_BYTES))
-                return file.read(_LOG_BYTES).decode("utf-8", "replace")
+            return end_of(self._log, self._start, _LOG_BYTES).decode("utf-8", "replace")
         except OSError:
             return ""
 

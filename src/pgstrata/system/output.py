@@ -1,6 +1,8 @@
 """A program's output: pieces of two streams as they come, and the lines in them."""
 
+import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final, Literal
 
 Stream = Literal["stdout", "stderr"]
@@ -82,3 +84,14 @@ class Tail:
         """The last lines, at most a few kilobytes."""
         lines = self._kept.decode("utf-8", "replace").removesuffix("\n").split("\n")
         return "\n".join(lines[-TAIL_LINES:])[-_TAIL_CHARS:]
+
+
+def end_of(file: Path, start: int, most_bytes: int) -> bytes:
+    """The end of what a file has from its byte ``start`` on, which may be more than fits in memory.
+
+    Raises ``OSError``.
+    """
+    with file.open("rb") as content:
+        length = content.seek(0, os.SEEK_END)
+        content.seek(max(start, length - most_bytes))
+        return content.read(most_bytes)

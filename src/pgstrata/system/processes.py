@@ -39,6 +39,9 @@ CRASHES: Final = frozenset(
 )
 """The signals by which a program ends itself, or is ended for what it does."""
 
+SIGNALLED: Final = 128
+"""What a shell adds to the number of the signal that ended a program, for its exit code."""
+
 
 def signal_name(number: int) -> str:
     """A signal as people know it: ``signal 9 (SIGKILL)``."""

@@ -12,8 +12,8 @@ from tests.unit.prepare.heart import Heart, engine, run
 LOST = 'ERROR:  could not open file "base/5/16384": No such file or directory'
 
 
-async def logging_to(heart: Heart, log: Path) -> Instance:
-    """An instance whose server has this log."""
+async def listening(heart: Heart, log: Path) -> tuple[Instance, Complaints]:
+    """An instance whose server has this log, and who listens to it."""
     job = await heart.finish("a")
     assert job.result is not None
     instance = await heart.store.instance(job.result.instance_id)
@@ -21,7 +21,7 @@ async def logging_to(heart: Heart, log: Path) -> Instance:
     server = replace(instance.server, log=str(log))
     assert await heart.store.set_server(instance.instance_id, server)
     say(log, "LOG:  database system is ready to accept connections")
-    return instance
+    return instance, Complaints(store=heart.store, suspicion=heart.suspicion)
 
 
 def say(log: Path, line: str) -> None:
@@ -35,8 +35,7 @@ def test_a_state_whose_instance_misses_a_file_of_it_is_thrown_out(
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
             log = tmp_path / "log"
-            instance = await logging_to(heart, log)
-            complaints = Complaints(store=heart.store, suspicion=heart.suspicion)
+            instance, complaints = await listening(heart, log)
             await complaints.sweep()
             heart.disk.remove_tree(tmp_path / "states" / instance.state_id / "data" / "steps")
             say(log, 'ERROR:  relation "t" does not exist')
@@ -57,7 +56,7 @@ def test_of_an_instance_that_was_ruined_by_its_clients_one_complaint_is_enough(
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
             log, looks = tmp_path / "log", 0
-            instance = await logging_to(heart, log)
+            instance, complaints = await listening(heart, log)
             examine = heart.suspicion.examine
 
             async def counted(state_id: str, settings: dict[str, str]) -> str | None:
@@ -66,7 +65,6 @@ def test_of_an_instance_that_was_ruined_by_its_clients_one_complaint_is_enough(
                 return await examine(state_id, settings)
 
             monkeypatch.setattr(heart.suspicion, "examine", counted)
-            complaints = Complaints(store=heart.store, suspicion=heart.suspicion)
             for _ in range(3):
                 say(log, LOST)
                 await complaints.sweep()
@@ -80,8 +78,7 @@ def test_a_log_that_is_gone_or_was_emptied_is_read_again_from_its_start(tmp_path
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
             log = tmp_path / "log"
-            instance = await logging_to(heart, log)
-            complaints = Complaints(store=heart.store, suspicion=heart.suspicion)
+            instance, complaints = await listening(heart, log)
             await complaints.sweep()
             log.unlink()
             await complaints.sweep()

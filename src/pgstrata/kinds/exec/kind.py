@@ -34,11 +34,10 @@ from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, View, run_by_lines
 from pgstrata.system.output import Tail
-from pgstrata.system.processes import signal_name
+from pgstrata.system.processes import SIGNALLED, signal_name
 from pgstrata.system.work_tree import work_tree
 
 NAME = "exec"
-_SIGNALLED = 128
 _FROM_OUTSIDE = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT, signal.SIGTERM}
 )
@@ -382,7 +381,7 @@ def _failure(
     step: Step, call: _Call, exit_code: int, said: str
 ) -> StepFailedError | StepInterruptedError:
     by = ""
-    if (number := exit_code - _SIGNALLED) in _FROM_OUTSIDE:
+    if (number := exit_code - SIGNALLED) in _FROM_OUTSIDE:
         return StepInterruptedError(
             f"`{step.title}` was ended by {signal_name(number)}",
             remedy=PREPARE_AGAIN,

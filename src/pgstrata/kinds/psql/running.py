@@ -41,7 +41,7 @@ from pgstrata.kinds.unpacking import (
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, ToolExit
 from pgstrata.system.cancellation import finish
 from pgstrata.system.output import Lines, OutputSink, Stream
-from pgstrata.system.processes import CRASHES, signal_name
+from pgstrata.system.processes import CRASHES, SIGNALLED, signal_name
 
 RESTORE = "pg_restore"
 """The first argument of a step with a dump."""
@@ -61,7 +61,6 @@ _CHATTER = re.compile(
     r"|launching item|finished item|entering main|finished main|restoring large object"
     r"|restored [0-9]+ large)"
 )
-_SIGNALLED = 128
 _LOST = "connection to server was lost"
 _TRY_HELP = 'Try "pg_restore --help"'
 _OF_THE_SERVER = re.compile(r"could not execute query|COPY failed|(?:ERROR|FATAL):")
@@ -327,7 +326,7 @@ def _went_on(step: Step, ended: ToolExit) -> bool:
 
 def failure(step: Step, ended: ToolExit) -> StepFailedError | StepInterruptedError:
     """The error to report if a step's tool ended with an exit code other than 0."""
-    if (number := ended.exit_code - _SIGNALLED) > 0:
+    if (number := ended.exit_code - SIGNALLED) > 0:
         tool = RESTORE if step.args[0] == RESTORE else "psql"
         what = f"{tool} was ended by {signal_name(number)}"
         said = ended.stderr_tail or None
