@@ -140,10 +140,16 @@ class WarmPool(Background):
         self.wake()
         while stock.waiting:
             warm = stock.waiting.pop()
-            await self._runtime.resume(warm.server)
-            if await self._runtime.alive(warm.server):
+            alive = False
+            try:
+                await self._runtime.resume(warm.server)
+                alive = await self._runtime.alive(warm.server)
+            finally:
+                # Also if whoever asked gives up just then: nobody else knows about it.
+                if not alive:
+                    self._discard([warm])
+            if alive:
                 return warm
-            self._begin(self._remove(warm), f"removing {warm.instance_id}")
         return None
 
     async def want(self, state_id: str, count: int) -> Warmth | None:

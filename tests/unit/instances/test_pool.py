@@ -267,6 +267,34 @@ def test_a_server_that_died_while_it_waited_is_not_handed_over(tmp_path: Path) -
     run(scenario())
 
 
+@pytest.mark.parametrize("moment", ["resume", "alive"])
+def test_a_job_that_is_cancelled_just_as_it_is_served_leaves_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    async def scenario() -> None:
+        async with engine(warm_heart(tmp_path)) as heart:
+            await in_demand(heart, "a")
+            [warm] = heart.runtime.paused
+
+            async def never(_: object) -> bool:
+                monkeypatch.undo()
+                reached.set()
+                return await asyncio.Event().wait()
+
+            reached = asyncio.Event()
+            monkeypatch.setattr(heart.runtime, moment, never)
+            job = await heart.manager.submit(heart.request("a"))
+            await reached.wait()
+            await heart.manager.cancel(job.job_id)
+            assert (await heart.end_of(job.job_id)).status == "failed"
+            await ready(heart, 1)
+            assert warm not in {server.handle for server in heart.runtime.running}
+            assert len(heart.runtime.running) == 3
+            assert len(heart.disk.children(tmp_path / "instances")) == 3
+
+    run(scenario())
+
+
 def test_a_server_that_died_while_it_waited_is_replaced(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(warm_heart(tmp_path)) as heart:
