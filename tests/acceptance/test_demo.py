@@ -2,7 +2,8 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,12 +21,31 @@ def place(pgstrata: Terminal) -> Path:
     return directory
 
 
+INTERRUPTED_ONCE_IT_RUNS = """
+import signal, sys
+from pgstrata.cli.main import main
+from pgstrata.client import connect
+
+start = connect.start
+
+def interrupted(configuration):
+    found = start(configuration)
+    signal.raise_signal(signal.SIGINT)
+    return found
+
+connect.start = interrupted
+sys.exit(main(["demo"]))
+"""
+
+
 @contextmanager
-def demonstration(pgstrata: Terminal, place: Path) -> Iterator["subprocess.Popen[str]"]:
+def demonstration(
+    pgstrata: Terminal, place: Path, *, command: Sequence[str | Path] = ()
+) -> Iterator["subprocess.Popen[str]"]:
     """The demonstration, running; at its end here it is gone and has left nothing."""
     environment = pgstrata.environment | {"TMPDIR": str(place)}
     with subprocess.Popen(
-        [*pgstrata.command, "demo"], stdout=subprocess.PIPE, text=True, env=environment
+        command or [*pgstrata.command, "demo"], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         yield process
         process.communicate()
@@ -65,6 +85,15 @@ def test_a_demonstration_interrupted_while_its_engine_starts_leaves_nothing(
         while not list(place.glob("*/store/engine.lock")):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
+
+
+def test_a_demonstration_interrupted_just_as_its_engine_has_started_leaves_nothing(
+    pgstrata: Terminal, place: Path
+) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_ONCE_IT_RUNS]
+    with demonstration(pgstrata, place, command=command) as process:
+        process.wait()
+    assert process.returncode == 130
 
 
 def test_a_demonstration_interrupted_while_an_instance_starts_leaves_nothing(

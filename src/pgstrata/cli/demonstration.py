@@ -16,7 +16,7 @@ from pgstrata.cli.commands.engine_stop import STOP_SECONDS, stop
 from pgstrata.cli.follow import follow
 from pgstrata.cli.plan_view import show_plan
 from pgstrata.cli.text import columns, table
-from pgstrata.client import connect
+from pgstrata.client import connect, discovery
 from pgstrata.client.discovery import Found
 from pgstrata.client.engine import Engine
 from pgstrata.client.interrupts import ignore_interrupts
@@ -155,14 +155,18 @@ def _engine(context: Context, root: Path, *, keep: bool) -> Iterator[tuple[Conte
     configuration = context.configuration._replace(store=root / "store", endpoint=None)
     own = context._replace(configuration=configuration, work_dir=root / "bookshop")
     _tell("An engine with a store of its own:", "pgstrata engine start")
-    found = connect.start(configuration)
+    found = None
     try:
+        found = connect.start(configuration)
         print(f"  {found.file.endpoint}  pid {found.file.pid}", flush=True)
         yield own, found
     finally:
         if not keep:
             with ignore_interrupts():
-                _clear(found)
+                # An interrupt may have come just as it had started.
+                found = found or discovery.find(configuration.engine_json)
+                if found is not None:
+                    _clear(found)
 
 
 def _clear(found: Found) -> None:
