@@ -1,11 +1,12 @@
 """Places to test in, and file systems: images in files, mounted by root through loop devices."""
 
+import itertools
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -63,12 +64,17 @@ def socket_place() -> Iterator[Path]:
 
 
 @contextmanager
-def new_mount(kind: FileSystem | Literal["tmpfs"], size_bytes: int = GIB) -> Iterator[Path]:
-    """A new file system that every user can pass through; where none can be, the test gives up."""
+def new_mount(
+    kind: FileSystem | Literal["tmpfs"], size_bytes: int = GIB, *, files: int | None = None
+) -> Iterator[Path]:
+    """A new file system that every user can pass through; where none can be, the test gives up.
+
+    ``files``: the most that a tmpfs may have.
+    """
     with reachable_place() as directory:
         try:
             with (
-                memory_mounted(directory / kind, size_bytes)
+                memory_mounted(directory / kind, size_bytes, files=files)
                 if kind == "tmpfs"
                 else loop_mounted(kind, size_bytes, directory)
             ) as mount_point:
@@ -108,15 +114,16 @@ def mounted(image: Path, mount_point: Path) -> AbstractContextManager[Path]:
 
 
 def memory_mounted(
-    mount_point: Path, size_bytes: int | None = None
+    mount_point: Path, size_bytes: int | None = None, *, files: int | None = None
 ) -> AbstractContextManager[Path]:
     """An empty file system in memory, mounted on a directory that is made for it.
 
-    ``size_bytes``: the most that it takes; None for half of the memory. Raises
-    ``CannotMountError``.
+    ``size_bytes``: the most that it takes; None for half of the memory. ``files``: the most that
+    it has; None for as many as go with that. Raises ``CannotMountError``.
     """
     size = "" if size_bytes is None else f",size={size_bytes}"
-    return _mounted(mount_point, "-t", "tmpfs", "-o", f"mode=0755{size}", "tmpfs")
+    number = "" if files is None else f",nr_inodes={files}"
+    return _mounted(mount_point, "-t", "tmpfs", "-o", f"mode=0755{size}{number}", "tmpfs")
 
 
 @contextmanager
@@ -131,6 +138,16 @@ def _mounted(mount_point: Path, *what: str) -> Iterator[Path]:
         if subprocess.run(["umount", str(mount_point)], check=False).returncode != 0:
             subprocess.run(["umount", "--lazy", str(mount_point)], check=True)
         mount_point.rmdir()
+
+
+def exhaust(disk: Path) -> Path:
+    """Make empty files until there can be no more. Returns the directory that has them."""
+    ballast = disk / "many"
+    ballast.mkdir()
+    with suppress(OSError):
+        for number in itertools.count():
+            (ballast / str(number)).touch()
+    return ballast
 
 
 def dig(directory: Path, depth: int) -> None:

@@ -27,6 +27,7 @@ ROOT_ENTRIES = frozenset(
         "pgstrata.db-shm",
         "pgstrata.db-wal",
         "reserve",
+        "reserve-files",
         "run",
         "settled",
         "snapshot-backend",

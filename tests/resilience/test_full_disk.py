@@ -8,6 +8,8 @@ what lies on it can be removed.
 import itertools
 import os
 import re
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -16,7 +18,14 @@ import pytest
 
 from pgstrata.errors import split_details
 from pgstrata.system import faults
-from tests.filesystems import CannotMountError, FileSystem, give_up, loop_mounted, new_mount
+from tests.filesystems import (
+    CannotMountError,
+    FileSystem,
+    exhaust,
+    give_up,
+    loop_mounted,
+    new_mount,
+)
 from tests.resilience.engine import Engine, Json, RefusedError
 from tests.resilience.kills import rows_of
 from tests.resilience.stores import (
@@ -29,6 +38,8 @@ from tests.resilience.stores import (
 )
 
 DISK_BYTES = 400 << 20
+MOST_FILES = 20_000
+
 BIG = "create table t as select 7 as n from generate_series(1, 5000000)"
 SPARE_BYTES = 120 << 20
 """Enough for servers on clones and for btrfs's own tables, not enough for the big table."""
@@ -158,26 +169,41 @@ def fill(ballast: Path, spare: int = 0) -> None:
 def test_an_engine_starts_on_a_full_disk_and_all_that_it_has_can_be_removed(
     kind: FileSystem | Literal["tmpfs"],
 ) -> None:
-    with new_mount(kind, DISK_BYTES) as disk, store_in(disk) as engine:
+    with new_mount(kind, DISK_BYTES) as disk:
+        check_it_can_be_emptied(disk, cram)
+
+
+def test_an_engine_starts_on_a_disk_that_can_have_no_more_files_and_it_can_be_emptied() -> None:
+    with new_mount("tmpfs", DISK_BYTES, files=MOST_FILES) as disk:
+        check_it_can_be_emptied(disk, exhaust)
+
+
+def check_it_can_be_emptied(disk: Path, fill_up: Callable[[Path], Path]) -> None:
+    with store_in(disk) as engine:
         assert prepared(started(engine))["status"] == "succeeded"
+        [first, second] = sorted(
+            engine.ask("GET", "/v1/states"), key=lambda one: one["parent_state_id"] is not None
+        )
+        engine.ask("PUT", f"/v1/states/{second['state_id']}/pin")
         engine.stop()
-        cram(disk)
+        ballast = fill_up(disk)
         for _ in range(2):
             started(engine)
             engine.stop()
         assert any("is full: remove something" in line for line in engine.said)
         started(engine)
         remove_instances(engine)
-        [first, _] = engine.ask("GET", "/v1/states")
+        engine.ask("DELETE", f"/v1/states/{second['state_id']}/pin")
         engine.ask("DELETE", f"/v1/states/{first['state_id']}?recurse=true")
         assert engine.ask("GET", "/v1/states") == []
-        (disk / "ballast").unlink()
+        (shutil.rmtree if ballast.is_dir() else os.unlink)(ballast)
         check_it_works(engine)
 
 
-def cram(disk: Path) -> None:
-    """Take the very last byte, and the room for names and metadata as well."""
-    with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+def cram(disk: Path) -> Path:
+    """Take the very last byte, and the room for names and metadata as well. Returns by what."""
+    ballast = disk / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
         size = 16 << 20
         while size:
             try:
@@ -188,6 +214,7 @@ def cram(disk: Path) -> None:
     with suppress(OSError):
         for number in itertools.count():
             (disk / f"small{number}").write_bytes(bytes(1500))
+    return ballast
 
 
 # Steps that are told so

@@ -27,8 +27,14 @@ from pgstrata.config.keys import (
 from pgstrata.config.schema import json_schema
 from pgstrata.engine.exposure import certificate
 from pgstrata.engine.private_file import write_private
-from pgstrata.errors import ConflictError, InvalidArgumentError, ProgramsNotAllowedError
+from pgstrata.errors import (
+    ConflictError,
+    DiskFullError,
+    InvalidArgumentError,
+    ProgramsNotAllowedError,
+)
 from pgstrata.settings import Settings
+from pgstrata.system.reserve import Reserve
 
 _log = logging.getLogger(__name__)
 
@@ -131,9 +137,7 @@ class EngineConfiguration:
         if all(wanted.get(name) is not None for name in _PAIR):
             # The next engine would not start with what cannot be used.
             certificate(settings_of(wanted).engine)
-        write_private(
-            self._file, json.dumps(_nested(stored, show=plain), indent=2).encode() + b"\n"
-        )
+        self._store(json.dumps(_nested(stored, show=plain), indent=2).encode() + b"\n")
         self._stored = stored
         self._apply(self.settings)
         now, then = values_in(self.settings), values_in(settings_of({**self._decided, **wanted}))
@@ -144,6 +148,15 @@ class EngineConfiguration:
                 _key(name).setting.restart and now.get(name) != then.get(name) for name in names
             ),
         )
+
+    def _store(self, content: bytes) -> None:
+        try:
+            write_private(self._file, content)
+        except OSError as error:
+            # A smaller cache may be what makes room.
+            if error.errno not in DiskFullError.ERRNOS or not Reserve(self._file.parent).give_up():
+                raise
+            write_private(self._file, content)
 
     def _check_allowed(self, name: str) -> None:
         if name in self._options:

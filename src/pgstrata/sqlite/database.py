@@ -6,7 +6,6 @@ and the store.
 """
 
 import asyncio
-import errno
 import os
 import queue
 import sqlite3
@@ -27,7 +26,7 @@ from pgstrata.errors import DiskFullError, StoreUnusableError
 from pgstrata.sqlite import shrinking
 from pgstrata.sqlite.schema import MIGRATIONS, Migration
 from pgstrata.system import faults
-from pgstrata.system.reserve import Reserve
+from pgstrata.system.reserve import Reserve, is_full
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -451,8 +450,10 @@ def _refuse(path: Path, error: sqlite3.Error | msgspec.DecodeError | OSError) ->
     if isinstance(error, sqlite3.Error):
         kind = _kind(error)
     elif isinstance(error, OSError):
-        full = error.errno == errno.ENOSPC
+        full = error.errno in DiskFullError.ERRNOS
         kind = sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR
+    if kind == sqlite3.SQLITE_IOERR and is_full(path.parent):
+        kind = sqlite3.SQLITE_FULL  # SQLite does not know what a quota is
     trouble, remedy = _UNREADABLE if kind is None else _TROUBLES.get(kind, _REFUSED)
     refusal = DiskFullError if kind == sqlite3.SQLITE_FULL else StoreUnusableError
     raise refusal(f"the database {path} {trouble}", remedy=remedy, details=str(error)) from error

@@ -250,6 +250,7 @@ class SqliteStore:
             lambda connection: connection.execute(_PIN_STATE, (pinned, state_id)).rowcount == 1,
             step="store.pin",
             durable=True,
+            frees=not pinned,
         )
 
     async def set_warm(self, state_id: str, count: int) -> bool:

@@ -2,14 +2,19 @@
 
 It is a file that is given up where an engine could not start, or could not remove anything. What
 runs out first on btrfs is the room for metadata, which no file's content takes: there the file has
-large attributes as well. Every call blocks.
+large attributes as well. Where only so many files can be, empty ones are kept beside it. Every call
+blocks.
 """
 
 import logging
+import math
 import os
+import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from pgstrata.errors import DiskFullError
 from pgstrata.system import faults
 from pgstrata.system.descriptors import opened
 from pgstrata.system.libc import LIBC, check, file_system
@@ -17,6 +22,7 @@ from pgstrata.system.libc import LIBC, check, file_system
 _log = logging.getLogger(__name__)
 
 NAME = "reserve"
+FILES = "reserve-files"
 _DRAFT = ".reserve"
 
 _BYTES = 4 << 20
@@ -24,11 +30,16 @@ _BTRFS = 0x9123683E  # BTRFS_SUPER_MAGIC of the kernel's include/uapi/linux/magi
 _ATTRIBUTES, _ATTRIBUTE_BYTES = 256, 16_000
 """Each fills a node of its trees."""
 
-_PLENTY_BYTES = 16 * _BYTES
+_FILES = 512
+"""An engine that starts makes up to a few hundred, to see what the disk can do."""
+
+_PLENTY_BYTES, _PLENTY_FILES = 16 * _BYTES, 16 * _FILES
 """With less room than that, none is set aside while an engine works."""
 
 _FULL_BYTES = 2 * _BYTES
 """With less room than that, an engine may not be able to start."""
+
+_TRIED_BYTES = 1 << 20
 
 
 class Reserve:
@@ -36,7 +47,9 @@ class Reserve:
 
     def __init__(self, root: Path) -> None:
         """``root``: the store's directory."""
+        self._root = root
         self._file = root / NAME
+        self._files = root / FILES
         self._draft = root / _DRAFT
 
     def keep(self, *, whatever_is_left: bool = False) -> None:
@@ -45,13 +58,23 @@ class Reserve:
         ``whatever_is_left``: for the next engine, as much as there is.
         """
         try:
-            free = self._free_bytes
-            if not self._file.exists() and (whatever_is_left or free >= _PLENTY_BYTES):
-                self._make(min(_BYTES, free // 2))
+            free_bytes, free_files = _free_in(self._root)
+            if whatever_is_left or (free_bytes >= _PLENTY_BYTES and free_files >= _PLENTY_FILES):
+                if not self._files.exists() and free_files < math.inf:
+                    self._make_files()
+                if not self._file.exists():
+                    self._make(min(_BYTES, free_bytes // 2))
         except OSError as error:
             with suppress(OSError):
                 self._draft.unlink()
             _log.warning("no room can be kept in reserve: %s", error)
+
+    def _make_files(self) -> None:
+        with faults.step("reserve.keep"):
+            self._files.mkdir(0o700)
+            with suppress(OSError):  # as many as there is room for
+                for number in range(_FILES):
+                    (self._files / str(number)).touch(0o600)
 
     def _make(self, size: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -70,13 +93,14 @@ class Reserve:
 
     def give_up(self) -> bool:
         """Give the room up, and return once it can be used. False if there is none to give."""
+        if not (self._file.exists() or self._files.exists()):
+            return False
         try:
             with faults.step("reserve.give_up"):
-                self._file.unlink()
-            with opened(self._file.parent, os.O_DIRECTORY) as directory:
-                check(LIBC.syncfs(directory), self._file.parent)
-        except FileNotFoundError:
-            return False
+                self._file.unlink(missing_ok=True)
+                shutil.rmtree(self._files, ignore_errors=True)
+            with opened(self._root, os.O_DIRECTORY) as directory:
+                check(LIBC.syncfs(directory), self._root)
         except OSError as error:
             _log.warning("the room kept in reserve cannot be given up: %s", error)
             return False
@@ -85,9 +109,24 @@ class Reserve:
     @property
     def is_needed(self) -> bool:
         """Whether there is too little room for an engine to start."""
-        return self._free_bytes < _FULL_BYTES
+        return is_full(self._root)
 
-    @property
-    def _free_bytes(self) -> int:
-        disk = os.statvfs(self._file.parent)
-        return disk.f_bavail * disk.f_frsize
+
+def is_full(directory: Path) -> bool:
+    """Whether there is next to no room for files in a directory, for whatever reason."""
+    free_bytes, free_files = _free_in(directory)
+    if free_bytes < _FULL_BYTES or free_files < _FILES:
+        return True
+    try:
+        # What a quota leaves is not told.
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.posix_fallocate(file.fileno(), 0, _TRIED_BYTES)
+    except OSError as error:
+        return error.errno in DiskFullError.ERRNOS
+    return False
+
+
+def _free_in(directory: Path) -> tuple[int, float]:
+    """The bytes and the files that there is room for; files may be as many as bytes allow."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize, disk.f_favail if disk.f_files else math.inf
