@@ -18,6 +18,7 @@ from pgstrata.system.turns import Turns, of_name
 
 _UNFINISHED_RESET: Final = "its reset is not complete; reset it again if that stays so"
 _ENDED: Final = "its server has ended: pgstrata start {0}"
+_GONE: Final = "its data is gone: pgstrata reset {0}"
 _RESET_OR_ANYWAY: Final = "pgstrata reset {0}, or pgstrata start --anyway {0}"
 _BOOTED: Final = (
     "the machine was booted since its server ran, so its data may be incomplete: "
@@ -174,8 +175,13 @@ class Registry:
             return f"{reason}; {_RESET_OR_ANYWAY.format(instance.known_as)}"
         if await self._runtime.alive(instance.server):
             return None
-        this_boot = self._runtime.is_of_this_boot(instance.server)
-        return (_ENDED if this_boot else _BOOTED).format(instance.known_as)
+        if not self._runtime.is_of_this_boot(instance.server):
+            why = _BOOTED  # what is mounted for its data may not be there yet
+        elif self._runtime.has_data(instance.server):
+            why = _ENDED
+        else:
+            why = _GONE
+        return why.format(instance.known_as)
 
     async def _name_entry(self, name: Name, bearer: Instance | None) -> NameEntry:
         status = "orphaned" if bearer is None else await self._status(bearer)

@@ -237,6 +237,9 @@ class Runtime(Protocol):
     async def alive(self, server: Server) -> bool:
         """Whether exactly this server is running, even if the clock was set, and has its data."""
 
+    def has_data(self, server: Server) -> bool:
+        """Whether the data directory of a server is there, be it running or not."""
+
     def is_of_this_boot(self, server: Server) -> bool:
         """Whether a server was started since the machine was booted, as far as is known.
 

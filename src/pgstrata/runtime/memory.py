@@ -204,7 +204,10 @@ class MemoryRuntime:
         self.paused.discard(server.handle)
 
     async def alive(self, server: Server) -> bool:
-        return self.runs(server) and self._disk.exists(process_of(server).data_dir)
+        return self.runs(server) and self.has_data(server)
+
+    def has_data(self, server: Server) -> bool:
+        return self._disk.exists(process_of(server).data_dir)
 
     def is_of_this_boot(self, server: Server) -> bool:
         return process_of(server).pid not in self._before_boot

@@ -227,7 +227,10 @@ class NativeRuntime:
     async def alive(self, server: Server) -> bool:
         process = postmaster_of(server)
         # A server whose files were removed goes on for a while, but is of no use to anybody.
-        return postmaster.is_running(process) and process.data_dir.is_dir()
+        return postmaster.is_running(process) and self.has_data(server)
+
+    def has_data(self, server: Server) -> bool:
+        return postmaster_of(server).data_dir.is_dir()
 
     def is_of_this_boot(self, server: Server) -> bool:
         return processes.is_of_this_boot(postmaster_of(server).birth)

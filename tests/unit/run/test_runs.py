@@ -310,6 +310,16 @@ def test_an_instance_whose_data_is_gone_is_not_started_but_can_be_reset(tmp_path
     run(scenario())
 
 
+def test_an_instance_whose_data_is_gone_says_that_only_a_reset_helps(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as it:
+            it.heart.disk.remove_tree(tmp_path / "instances" / it.instance.instance_id)
+            status, why = await it.told()
+            assert (status, why) == ("orphaned", "its data is gone: pgstrata reset dev")
+
+    run(scenario())
+
+
 def test_a_server_whose_instance_is_removed_as_it_starts_does_not_stay(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with rig(tmp_path) as it:
