@@ -33,6 +33,7 @@ from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.kinds.sources.memo import Memo
 from pgstrata.kinds.work_dir import work_dir_of
 from pgstrata.runtime.base import LineSink, Runtime, ToolCommand, View, run_by_lines
+from pgstrata.system import arguments
 from pgstrata.system.output import Tail
 from pgstrata.system.processes import SIGNALLED, signal_name
 from pgstrata.system.work_tree import work_tree
@@ -243,6 +244,7 @@ def _fields(request: PrepareRequest) -> ExecFields:
             "the request contains the character NUL, which no program can be given",
             remedy="leave it out",
         )
+    arguments.check(fields.exec_command, fields.exec_env)
     for name in fields.exec_env:
         if not _VARIABLE.fullmatch(name):
             raise InvalidArgumentError(

@@ -21,6 +21,7 @@ from pgstrata.kinds.psql.options import (
     Option,
     Use,
 )
+from pgstrata.system import arguments
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff]+")
 _OF_THE_SHELL = re.compile(r"/dev/(?:fd/[0-9]+|stdin)|/proc/(?:self|[0-9]+)/fd/[0-9]+")
@@ -29,7 +30,6 @@ _LOOKS_LIKE_A_FILE = re.compile(r"/|\.[a-z0-9]{2,8}$", re.IGNORECASE)
 _PIPED = "pipe it in: COMMAND | pgstrata prepare:psql -- -f -"
 _SHOWN = 3
 """How many files a remedy names."""
-_LONGEST = 128 * 1024 - 1
 _TRUE = frozenset(("1", "on", "true", "yes"))
 _ONLY_RECIPES = "give psql only scripts (-f), commands (-c) and variables (-v)"
 _REMEDIES = {
@@ -127,9 +127,12 @@ def parse(args: Sequence[str]) -> PsqlArguments:
     recipe: connections, terminals, output files.
     """
     for word in args:
-        if len(word) > _LONGEST or len(word.encode("utf-8", "surrogateescape")) > _LONGEST:
+        if (
+            len(word) > arguments.LONGEST
+            or len(word.encode("utf-8", "surrogateescape")) > arguments.LONGEST
+        ):
             _refuse(
-                f"an argument is longer than the system allows ({_LONGEST} bytes)",
+                f"an argument is longer than the system allows ({arguments.LONGEST} bytes)",
                 "put it into a file, and name that with -f",
             )
         if "\0" in word:
@@ -137,7 +140,11 @@ def parse(args: Sequence[str]) -> PsqlArguments:
     reading = _Reading()
     for option, value, _index in _options(args):
         reading.take(option, value)
-    return reading.result()
+    read = reading.result()
+    # Each step gets all of them.
+    every = [*read.variable_words(), *(word for flag in read.output_flags for word in flag)]
+    arguments.check(("psql", *every), {})
+    return read
 
 
 def absolute(args: Sequence[str], work_dir: str) -> tuple[str, ...]:
