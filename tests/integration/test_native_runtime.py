@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -96,7 +97,19 @@ def test_a_server_outlives_the_engine_that_started_it(rig: NativeRig, directory:
     assert asyncio.run(adopt()) == [True, False]
 
 
-def test_a_server_with_settings_that_it_refuses_is_told_with_them(rig: NativeRig) -> None:
+def once_it_has_ended(pid: int, **_: object) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        while process.status() != psutil.STATUS_ZOMBIE:
+            continue
+
+
+@pytest.mark.parametrize("soon", [False, True])
+def test_a_server_with_settings_that_it_refuses_is_told_with_them(
+    rig: NativeRig, monkeypatch: pytest.MonkeyPatch, *, soon: bool
+) -> None:
+    if soon:  # It has ended before anybody looks at its process.
+        monkeypatch.setattr(native, "_process", once_it_has_ended)
     settings = {"shared_preload_libraries": "nosuch"}
     with pytest.raises(ServerError, match="does not start on") as told:
         asyncio.run(rig.runtime.start(rig.image, rig.cluster(), settings=settings))

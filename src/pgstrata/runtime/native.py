@@ -502,10 +502,18 @@ class NativeRuntime:
                 return None
             raise
 
+    def _does_not_start(self, start: "_Start", said: str | None = None) -> ServerError:
+        """The error for a server that ended, be it before or after its process was seen."""
+        return ServerError(
+            f"PostgreSQL {start.installation.version} does not start on {start.data_dir}",
+            remedy=self._access_remedy(start.data_dir) or _settings_remedy(start.settings),
+            details=said,
+        )
+
     async def _start_in(
         self, access: ServerDir, port: int, start: "_Start", relay: Relay | None = None
     ) -> Server:
-        version, data_dir = start.installation.version, start.data_dir
+        data_dir = start.data_dir
         building = start.login is None
         seen = self._cells.seen(_places(start, access))
         argv = server_argv(
@@ -517,15 +525,10 @@ class NativeRuntime:
         process = _process(pid, image_id=start.image_id, data_dir=data_dir, first=first)
         if process is None:
             await processes.wait_exit(pid)
-            raise ServerError(
-                f"PostgreSQL {version} exited immediately on {data_dir}", details=log.tail()
-            )
+            raise self._does_not_start(start, log.tail())
         async with self._undo_on_failure(process, log) as ended:
             if not await self._pid_files.until_ready(process, ended):
-                raise ServerError(
-                    f"PostgreSQL {version} does not start on {data_dir}",
-                    remedy=self._access_remedy(data_dir) or _settings_remedy(start.settings),
-                )
+                raise self._does_not_start(start)
             access.close(itself=self._cells.have_mounts)
             login = None if start.login is None else await start.login
             endpoint = Endpoint(
