@@ -168,7 +168,7 @@ class JobLog:
         The log says so once.
         """
         job_id = transition.job.job_id
-        before = await self._count(job_id)
+        before = await self.count_events(job_id)
         try:
             await self.apply(transition)
         except DiskFullError as error:
@@ -186,7 +186,7 @@ class JobLog:
 
         Raises ``DiskFullError``, which the log says once; then nothing is added.
         """
-        before = await self._count(job_id)
+        before = await self.count_events(job_id)
         try:
             done = await finish(self._write(job_id, self._queue.append(job_id, events), events))
         except DiskFullError as error:
@@ -201,12 +201,6 @@ class JobLog:
         if not self._waiting:
             _log.error("jobs wait until they can be stored again: %s", error)
         self._waiting = True
-
-    async def _count(self, job_id: str) -> int:
-        tail = self._tail(job_id)
-        if tail is None or tail.doubtful:
-            return await self._queue.count_events(job_id)
-        return tail.count
 
     async def _stored_after_all(self, job_id: str, before: int, number: int) -> bool:
         """Whether events were stored, though the disk was said to be full.
@@ -262,8 +256,12 @@ class JobLog:
 
     async def count_events(self, job_id: str) -> int:
         """Return how many events the job has; 0 if it is unknown."""
-        tail = self._tail(job_id)
-        return await self._queue.count_events(job_id) if tail is None else tail.count
+        if (tail := self._tail(job_id)) is not None:
+            # What is stored, such as a job's end, is counted, although not added here yet.
+            async with tail.writing:
+                if not tail.doubtful:
+                    return tail.count
+        return await self._queue.count_events(job_id)
 
     async def wait_for_event(self, job_id: str, number: int) -> bool:
         """Wait until the job's event ``number`` exists. Returns False if it never will."""

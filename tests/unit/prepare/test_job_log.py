@@ -240,6 +240,36 @@ def test_writers_at_once_are_told_in_the_order_of_their_commits() -> None:
     run(scenario())
 
 
+def test_who_finds_something_stored_finds_it_counted_too() -> None:
+    class Slow(CountingQueue):
+        """Takes its time after a commit."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stored = asyncio.Event()
+            self.told = asyncio.Event()
+
+        async def append(self, job_id: str, events: Sequence[Event]) -> bool:
+            await super().append(job_id, events)
+            self.stored.set()
+            return await self.told.wait()
+
+    async def scenario() -> None:
+        talk = Talk()
+        talk.queue = queue = Slow()
+        talk.log = JobLog(queue)
+        await talk.begin()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(talk.say("the end"))
+            await queue.stored.wait()
+            counting = tasks.create_task(talk.log.count_events(JOB))
+            await asyncio.sleep(0)
+            queue.told.set()
+        assert counting.result() == len(await queue.events(JOB)) == 1
+
+    run(scenario())
+
+
 def test_events_of_a_job_that_runs_here_no_more_are_read_from_the_queue() -> None:
     async def scenario() -> None:
         talk = Talk()
