@@ -188,9 +188,8 @@ class Witness:
             wanted = self._trees_go > 0 or instance_id in self.may_go or has_expired(gone, now)
             wanted |= gone.name is not None and gone.name in {one.name for one in instances}
             wanted |= gone.job_id in self.disturbed | self.cancelled | self.deleted
-            its_job = self._jobs.get(gone.job_id or "")
             # An engine that stops undoes what it has told nobody of.
-            wanted |= its_job is not None and not its_job.status.terminal
+            wanted |= self._is_undone(gone)
             assert wanted, f"instance {instance_id} is lost"
             self.may_go.add(instance_id)
         for instance_id, instance in present.items():
@@ -208,8 +207,14 @@ class Witness:
                 # The row of one that goes may be the last to go, on a full disk.
                 excused |= has_expired(instance, now) or self._trees_go > 0
                 excused |= instance.resetting or instance.paused is not None
+                excused |= self._is_undone(instance)
                 assert excused, f"the server of {instance_id} does not run"
             self._instances[instance_id] = instance
+
+    def _is_undone(self, instance: Instance) -> bool:
+        """Whether nobody was told of it yet."""
+        job = self._jobs.get(instance.job_id or "")
+        return job is not None and not job.status.terminal
 
     def _is_replaced(self, instance: Instance) -> bool:
         """Whether another is about to get its port."""

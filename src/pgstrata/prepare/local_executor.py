@@ -351,6 +351,7 @@ class LocalExecutor:
                 work.workspace,
                 _state_of(passed.order, work.start, len(work.span.steps)),
                 work.running.server,
+                work.running.witness,
                 connected=keeps_session(self._kinds[passed.order.step.kind], passed.order.step),
             ):
                 work.running = None

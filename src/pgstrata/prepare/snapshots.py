@@ -272,7 +272,7 @@ class SnapshotOrchestrator:
         await _check_unharmed(witness)
         if reason is not None:
             _log.debug("the server on %s is stopped: %s", workspace.directory, reason)
-            await self._stop(workspace, state, server, settings)
+            await self._stop(workspace, state, server, witness, settings)
         build = self._builds[state.state_id]
         held = await self._fs.usage(workspace.directory, changed_since=build.since_epoch)
         measured = msgspec.structs.replace(
@@ -304,12 +304,18 @@ class SnapshotOrchestrator:
         return reason is None
 
     async def pass_over(
-        self, workspace: Workspace, state: State, server: Server, *, connected: bool
+        self,
+        workspace: Workspace,
+        state: State,
+        server: Server,
+        witness: Witness,
+        *,
+        connected: bool,
     ) -> bool:
         """Prepare for the next step, without keeping what there is as ``state``.
 
         The next step must meet what it would meet if the state had been kept. Returns whether the
-        ``server`` is still running; raises ``StateUnusableError`` for what could not be kept.
+        ``server`` is still running; raises like ``take`` for what could not be kept.
         ``connected``: whether the tool need not be let in for the next step.
         """
         with _the_steps_fault(state):
@@ -321,7 +327,8 @@ class SnapshotOrchestrator:
                 and (connected or await self._dbms.lets_in(server))
             ):
                 return True
-            await self._stop(workspace, state, server, settings)
+            await _check_unharmed(witness)
+            await self._stop(workspace, state, server, witness, settings)
             return False
 
     def can_go_on(self, workspace: Workspace, server: Server) -> bool:
@@ -334,15 +341,23 @@ class SnapshotOrchestrator:
         )
 
     async def _stop(
-        self, workspace: Workspace, state: State, server: Server, settings: bytes
+        self,
+        workspace: Workspace,
+        state: State,
+        server: Server,
+        witness: Witness,
+        settings: bytes,
     ) -> None:
         """Stop a server cleanly, and see whether one can be started again where that is in doubt.
 
-        ``settings``: what the next server will read.
+        ``settings``: what the next server will read. Raises ``StepInterruptedError`` if somebody
+        ended it first.
         """
         doubtful = settings != workspace.start_settings or not await self._dbms.lets_in(server)
         crashed = not await self._runtime.alive(server)
         await self._runtime.stop(server)
+        if await self._dbms.defect(workspace.data_dir, recovers=True) is None:
+            await _check_unharmed(witness)
         if doubtful and not crashed:
             await self._check_starts(workspace, state, settings)
         workspace.start_settings = settings

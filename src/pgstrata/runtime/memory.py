@@ -181,12 +181,13 @@ class MemoryRuntime:
         return server
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
-        if not self.runs(server):
-            return
-        self.kill(server)
         data_dir = process_of(server).data_dir
-        self._disk.remove_tree(data_dir / PID_FILE)
-        if clean:
+        ran = self.runs(server)
+        if ran:
+            self.kill(server)
+        if await self.owner_of(data_dir) is None:
+            self._disk.remove_tree(data_dir / PID_FILE)
+        if ran and clean:
             self._disk.write(data_dir / CONTROL_FILE, CLEAN)
 
     @asynccontextmanager

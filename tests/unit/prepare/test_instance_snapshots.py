@@ -24,6 +24,7 @@ from pgstrata.runtime.memory import MemoryRuntime
 from pgstrata.settings import CacheCapacity
 from pgstrata.store.memory import MemoryStore
 from tests.unit.prepare.heart import Heart, engine, run
+from tests.unit.prepare.test_interrupted import kill_before_the_first_stop
 
 
 async def changed(heart: Heart, **more: object) -> Instance:
@@ -150,6 +151,23 @@ def test_one_whose_server_has_ended_is_refused(tmp_path: Path) -> None:
             heart.runtime.kill(instance.server)
             with pytest.raises(ConflictError, match="no server"):
                 await heart.instance_snapshots.snapshot(instance.instance_id)
+
+    run(scenario())
+
+
+def test_a_copys_server_that_somebody_ends_says_so_and_blames_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            instance = await changed(heart)
+            kill_before_the_first_stop(heart, monkeypatch)
+            with pytest.raises(ServerError, match="the server was ended") as told:
+                await heart.instance_snapshots.snapshot(instance.instance_id)
+            assert told.value.remedy == "keep it once more"
+            await check_nothing_else_is_there(heart, instance)
+            state = await heart.instance_snapshots.snapshot(instance.instance_id)
+            await check_nothing_else_is_there(heart, instance, state)
 
     run(scenario())
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pgstrata.dbms.memory import SETTINGS_FILE
 from pgstrata.domain.instance import Server
 from pgstrata.domain.job import Job, Status
 from pgstrata.runtime.base import ToolCommand, ToolExit
@@ -102,6 +103,46 @@ def test_what_a_server_held_that_was_killed_before_it_was_kept_is_made_once_more
 
             monkeypatch.setattr(heart.dbms, "check_snapshot", kill_and_check)
             job = await heart.finish("a", "b", "c")
+            assert job.error is None
+            assert job.result is not None
+            made = heart.steps_in(tmp_path / "instances" / job.result.instance_id)
+            assert made == ["a", "b", "c"]
+            said = await heart.said(job.job_id)
+            assert "log the server was ended: the step is run once more" in said
+
+    run(scenario())
+
+
+def kill_before_the_first_stop(heart: Heart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the first server that is to be stopped cleanly killed before it hears of that."""
+    stop, killed = heart.runtime.stop, False
+
+    async def kill_and_stop(server: Server, *, clean: bool = True) -> None:
+        nonlocal killed
+        if clean and not killed:
+            killed = True
+            heart.runtime.kill(server)
+        await stop(server, clean=clean)
+
+    monkeypatch.setattr(heart.runtime, "stop", kill_and_stop)
+
+
+@pytest.mark.parametrize("kept", ["all", "last"])
+def test_what_a_server_held_that_was_killed_as_it_was_to_be_stopped_is_made_once_more(
+    tmp_path: Path, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            tool = heart.runtime.tool
+
+            def changing_settings(server: Server, command: ToolCommand) -> ToolRun:
+                heart.disk.write(data_dir_of(server) / SETTINGS_FILE, command.args[-1].encode())
+                return tool(server, command)
+
+            heart.runtime.tool = changing_settings
+            await heart.finish("a")
+            kill_before_the_first_stop(heart, monkeypatch)
+            job = await heart.finish("a", "b", "c", states=kept)
             assert job.error is None
             assert job.result is not None
             made = heart.steps_in(tmp_path / "instances" / job.result.instance_id)
