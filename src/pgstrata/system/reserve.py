@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 NAME = "reserve"
 FILES = "reserve-files"
 _DRAFT = ".reserve"
+_DRAFT_FILES = ".reserve-files"
 
 _BYTES = 4 << 20
 _BTRFS = 0x9123683E  # BTRFS_SUPER_MAGIC of the kernel's include/uapi/linux/magic.h
@@ -51,6 +52,7 @@ class Reserve:
         self._file = root / NAME
         self._files = root / FILES
         self._draft = root / _DRAFT
+        self._draft_files = root / _DRAFT_FILES
 
     def keep(self, *, whatever_is_left: bool = False) -> None:
         """Set the room aside, unless it is, or there is little.
@@ -71,10 +73,11 @@ class Reserve:
 
     def _make_files(self) -> None:
         with faults.step("reserve.keep"):
-            self._files.mkdir(0o700)
+            self._draft_files.mkdir(0o700, exist_ok=True)
             with suppress(OSError):  # as many as there is room for
                 for number in range(_FILES):
-                    (self._files / str(number)).touch(0o600)
+                    (self._draft_files / str(number)).touch(0o600)
+            self._draft_files.rename(self._files)
 
     def _make(self, size: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC

@@ -51,6 +51,16 @@ def test_files_are_set_aside_where_only_so_many_can_be() -> None:
             (disk / f"another{number}").touch()
 
 
+def test_files_whose_making_was_cut_short_are_completed() -> None:
+    with new_mount("tmpfs", 128 << 20, files=10_000) as disk:
+        begun = disk / f".{FILES}"
+        begun.mkdir()
+        (begun / "0").touch()
+        Reserve(disk).keep()
+        assert {one.name for one in disk.iterdir()} == {NAME, FILES}
+        assert len(list((disk / FILES).iterdir())) == 512
+
+
 def test_a_store_that_is_not_there_is_told_of_and_no_reason_to_fail(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
