@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests import needs
@@ -139,3 +140,22 @@ def test_a_tool_is_run_with_the_files_of_a_revision(shared: Terminal, tmp_path: 
     shared.work = tmp_path
     nowhere = shared("run:psql", "--ref", "v1", *named, "-c", "select 1", exit_code=2)
     assert "git repository" in nowhere.stderr
+
+
+def test_what_a_killed_engine_left_of_a_revision_goes_when_the_next_one_starts(
+    pgstrata: Terminal,
+) -> None:
+    temporary = pgstrata.home / "tmp"
+    temporary.mkdir()
+    pgstrata.environment["TMPDIR"] = str(temporary)
+    pgstrata.write("slow.sql", "do $$ begin perform pg_sleep(600); end $$;\n")
+    commit(pgstrata, "v1")
+    pgstrata("prepare:psql", "--ref", "v1", "--no-watch", "--", "-f", "slow.sql")
+    pgstrata.statement_of_a_step()
+    [left] = temporary.glob("pgstrata-sources-*")
+    engine = psutil.Process(pgstrata.engine_file()["pid"])
+    engine.kill()
+    engine.wait()
+    assert left.exists()
+    pgstrata("engine", "start", exit_code=None)
+    assert not left.exists()

@@ -46,6 +46,7 @@ from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.restarting import Restarting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.instances.supervision import Supervision
+from pgstrata.kinds.sources.git import Revisions
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.prepare.build_leases import BuildLeases
 from pgstrata.prepare.complaints import Complaints
@@ -75,6 +76,7 @@ from pgstrata.statefs.store_image import host_free_bytes
 from pgstrata.system import orphans
 from pgstrata.system.main_memory import available_memory
 from pgstrata.system.reserve import Reserve
+from pgstrata.system.scratch import Scratch
 from pgstrata.system.turns import Turns
 
 
@@ -212,13 +214,14 @@ async def assemble(
             settled=settled,
             make_areas=make_areas,
         )
-        job_log = JobLog(queue)
+        job_log, scratch = JobLog(queue), Scratch(root)
+        await asyncio.to_thread(scratch.clear)
         coordinator = await parts.enter_async_context(
             JobCoordinator(
                 queue=queue,
                 job_log=job_log,
                 kinds=kinds.recipes,
-                sources=LocalTree(),
+                revisions=Revisions(LocalTree(), scratch),
                 executor=executor,
                 limits=settings.orchestrator.jobs,
                 server_settings=settings.own_server_settings,

@@ -1,7 +1,8 @@
 """Complaints: what the servers of instances log of damaged files puts their states under suspicion.
 
 A job that finds its states does not read them. Whether a table's file is there is noticed by who
-asks for its rows, of whom the engine hears nothing but what the server logs.
+asks for its rows, of whom the engine hears nothing but what the server logs. Who reads a log
+sees to it as well that it does not grow for ever.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from pgstrata.errors import PgstrataError, ServerError
 from pgstrata.prepare.suspicion import Suspicion, complains
 from pgstrata.store.base import Store
 from pgstrata.system.background import Background
-from pgstrata.system.output import end_of
+from pgstrata.system.output import drop_beginning, end_of
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ LOOK_SECONDS = 5.0
 
 _LONGEST_BYTES = 64 << 10
 """How much of what was logged since the last look is read: its end."""
+
+MOST_BYTES, KEPT_BYTES = 64 << 20, 1 << 20
+"""How large a log may be, and how much of its end is kept of a larger one."""
 
 
 class Complaints(Background):
@@ -59,10 +63,10 @@ class Complaints(Background):
         """Look into the first complaint of each instance's server."""
         instances = {one.instance_id: one for one in await self._store.instances()}
         self._followed &= instances.keys()
-        others = [one for key, one in instances.items() if key not in self._followed]
-        for instance_id, said in (await asyncio.to_thread(self._news, others)).items():
+        news = await asyncio.to_thread(self._news, tuple(instances.values()))
+        for instance_id, said in news.items():
             complaint = ServerError("the server of an instance complains", details=said)
-            if complains(complaint):
+            if instance_id not in self._followed and complains(complaint):
                 self._followed.add(instance_id)
                 await self._follow(instances[instance_id], complaint)
 
@@ -78,10 +82,14 @@ class Complaints(Background):
         for instance in instances:
             log, before = Path(instance.server.log), self._sizes.get(instance.instance_id, 0)
             try:
-                size = sizes[instance.instance_id] = log.stat().st_size
+                size = log.stat().st_size
                 if size > before:
                     end = end_of(log, before, _LONGEST_BYTES)
                     news[instance.instance_id] = end.decode("utf-8", "replace")
+                if size > MOST_BYTES:
+                    drop_beginning(log, KEPT_BYTES)
+                    size = log.stat().st_size
+                sizes[instance.instance_id] = size
             except OSError:
                 continue  # it is gone, or cannot be read by us
         self._sizes = sizes

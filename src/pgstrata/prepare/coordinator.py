@@ -42,7 +42,6 @@ from pgstrata.kinds.base import (
     lookup,
     reads_directories,
 )
-from pgstrata.kinds.sources.base import Sources
 from pgstrata.kinds.sources.git import Revisions
 from pgstrata.prepare import server_settings, transitions
 from pgstrata.prepare.executor import Executor
@@ -58,6 +57,10 @@ from pgstrata.system.cancellation import cancel, finish
 from pgstrata.system.computing import compute
 
 _log = logging.getLogger(__name__)
+
+LONG_STDIN = 1 << 20
+"""A job with a longer standard input (in characters) does not wait for its turn in memory, but is
+read again when that comes."""
 
 _UNREADABLE = UnreadableJobError(
     "the job cannot continue: this engine cannot read what is stored of it",
@@ -88,7 +91,7 @@ class JobCoordinator:
         queue: Queue,
         job_log: JobLog,
         kinds: Mapping[str, RecipeSide],
-        sources: Sources,
+        revisions: Revisions,
         executor: Executor,
         limits: JobLimits,
         server_settings: Mapping[str, str],
@@ -96,7 +99,7 @@ class JobCoordinator:
         """``server_settings``: those that differ from our defaults."""
         self._queue = queue
         self._kinds = kinds
-        self._revisions = Revisions(sources)
+        self._revisions = revisions
         self._executor = executor
         self._job_log = job_log
         self._retention = Retention(queue, job_log, limits)
@@ -308,7 +311,8 @@ class JobCoordinator:
     async def _add(self, submission: Submission) -> None:
         job = submission.job
         await self._job_log.add(job, transitions.submitted(job))
-        await self._start(job, submission)
+        read_again = self._job_slots.is_full and len(job.request.stdin or "") > LONG_STDIN
+        await self._start(job, None if read_again else submission)
 
     async def _keep(self, job: Job) -> None:
         """Have a job survive a power cut, if the disk can be written."""

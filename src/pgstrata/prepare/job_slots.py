@@ -37,6 +37,11 @@ class JobSlots:
         positions = {waiting: position for position, waiting in enumerate(self._waiting, start=1)}
         return positions.get(job_id)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether another job would have to wait."""
+        return self._free <= 0
+
     def is_alone(self, job_id: str) -> bool:
         """Whether no other job holds a slot."""
         return self._holders <= {job_id}

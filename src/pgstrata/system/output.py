@@ -95,3 +95,17 @@ def end_of(file: Path, start: int, most_bytes: int) -> bytes:
         length = content.seek(0, os.SEEK_END)
         content.seek(max(start, length - most_bytes))
         return content.read(most_bytes)
+
+
+def drop_beginning(file: Path, kept_bytes: int) -> None:
+    """Keep the end of a log that others go on appending to: its last whole lines.
+
+    What they append meanwhile may be lost. Raises ``OSError``.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(file, flags), "r+b") as log:
+        length = log.seek(0, os.SEEK_END)
+        log.seek(max(0, length - kept_bytes))
+        _, _, end = log.read(kept_bytes).partition(b"\n")
+        log.truncate(0)
+        log.write(end)

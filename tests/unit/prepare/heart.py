@@ -29,6 +29,7 @@ from pgstrata.instances.pool import WarmPool
 from pgstrata.instances.resetting import Resetting
 from pgstrata.instances.starting import InstanceStarter
 from pgstrata.kinds.memory import MemoryRecipe, MemoryRunner
+from pgstrata.kinds.sources.git import Revisions
 from pgstrata.kinds.sources.memory import MemorySources
 from pgstrata.prepare.build_leases import BuildLeases
 from pgstrata.prepare.coordinator import JobCoordinator
@@ -253,7 +254,7 @@ class Heart:
             queue=self.queue,
             job_log=job_log,
             kinds={self.recipe.name: self.recipe},
-            sources=self.sources,
+            revisions=Revisions(self.sources),
             executor=self.executor,
             limits=self.settings.orchestrator.jobs,
             server_settings=self.settings.own_server_settings,

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pgstrata.domain.instance import Instance
+from pgstrata.prepare import complaints as module
 from pgstrata.prepare.complaints import Complaints
 from tests.unit.prepare.heart import Heart, engine, run
 
@@ -86,5 +87,37 @@ def test_a_log_that_is_gone_or_was_emptied_is_read_again_from_its_start(tmp_path
             say(log, LOST)
             await complaints.sweep()
             assert not await heart.files.is_clean(instance.state_id)
+
+    run(scenario())
+
+
+def test_a_log_that_grows_without_end_keeps_its_end_and_is_heard_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(module, "KEPT_BYTES", 1000)
+
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            log = tmp_path / "log"
+            instance, complaints = await listening(heart, log)
+            with log.open("a") as server:
+                for number in range(300):
+                    server.write(f"2026-01-01 00:00:00.000 UTC [7] LOG:  line {number}\n")
+                server.flush()
+                await complaints.sweep()
+                lines = log.read_text().splitlines()
+                assert 900 < log.stat().st_size <= 1000
+                assert lines[0].startswith("2026-01-01")
+                assert lines[-1].endswith("line 299")
+                heart.disk.remove_tree(tmp_path / "states" / instance.state_id / "data" / "steps")
+                server.write(f"2026-01-01 00:00:00.000 UTC [7] {LOST}\n")
+                server.flush()
+                await complaints.sweep()
+                assert not await heart.files.is_clean(instance.state_id)
+                # That is followed no more, but kept short.
+                server.write("x" * 80 + "\n" + "y" * 20_000)
+            await complaints.sweep()
+            assert log.stat().st_size <= 1000
 
     run(scenario())

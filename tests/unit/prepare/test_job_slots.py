@@ -1,10 +1,20 @@
 """JobSlots: first come, first served, and those who lent theirs come back first."""
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
+import pytest
+from msgspec.structs import replace
+
+from pgstrata.domain.job import Event, Job
+from pgstrata.prepare.coordinator import LONG_STDIN
 from pgstrata.prepare.job_slots import JobSlots
-from tests.unit.prepare.heart import run
+from pgstrata.queue.memory import MemoryQueue
+from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
 
 async def settle() -> None:
@@ -137,5 +147,43 @@ def test_more_slots_go_to_those_who_wait_and_fewer_are_given_back_first() -> Non
         assert line.began == ["a", "b", "c", "d"]
         await line.end("c")
         await line.end("d")
+
+    run(scenario())
+
+
+class Seen(str):
+    """Text of which can be told whether anybody still has it."""
+
+    __slots__ = ("__weakref__",)
+
+
+class CopyingQueue(MemoryQueue):
+    """Keeps a copy of standard input, as a database does."""
+
+    async def add(self, job: Job, events: Sequence[Event]) -> None:
+        copy = None if job.request.stdin is None else str(job.request.stdin)
+        await super().add(replace(job, request=replace(job.request, stdin=copy)), events)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(LONG_STDIN, True), (LONG_STDIN + 1, False)])
+def test_a_job_that_waits_keeps_no_long_standard_input_in_memory(
+    tmp_path: Path, size: int, *, kept: bool
+) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path, with_jobs(max_parallel=1))
+        heart.queue = CopyingQueue()
+        heart.start_engine()
+        async with engine(heart):
+            first = await heart.manager.submit(heart.request("gate"))
+            await heart.at_gate.wait()
+            stdin = Seen("x" * size)
+            waiting = (await heart.manager.submit(heart.request("a", stdin=stdin))).job_id
+            seen = weakref.ref(stdin)
+            del stdin
+            gc.collect()
+            assert (seen() is not None) == kept
+            heart.gate.set()
+            await heart.end_of(first.job_id)
+            assert (await heart.end_of(waiting)).error is None
 
     run(scenario())

@@ -25,6 +25,7 @@ from pgstrata.errors import InvalidArgumentError, ProgramError
 from pgstrata.kinds.sources.base import Listing, LocalSources, Seen, Sources, changed, local_path
 from pgstrata.kinds.sources.local import LocalTree, sha256
 from pgstrata.system import subprocesses
+from pgstrata.system.scratch import NOBODYS, Scratch
 
 T = TypeVar("T")
 
@@ -63,9 +64,10 @@ class GitTree:
 
     local_root: Path | None = None
 
-    def __init__(self, work_dir: Path, revision: str) -> None:
+    def __init__(self, work_dir: Path, revision: str, scratch: Scratch = NOBODYS) -> None:
         """Find the commit. Raises ``InvalidArgumentError`` if there is none, or no repository."""
         self._work_dir = work_dir
+        self._scratch = scratch
         self.revision = revision
         self.top = self._find_top()
         self.commit = self._find_commit()
@@ -140,7 +142,7 @@ class GitTree:
     @asynccontextmanager
     async def hold(self, inputs: Sequence[Input]) -> AsyncIterator[LocalSources]:
         await self.check_unchanged(inputs)
-        with tempfile.TemporaryDirectory(prefix="pgstrata-sources-") as directory:
+        with self._scratch.directory() as directory:
             # They are in the revision by the paths they were asked for, links or not.
             files = [PurePath(one.name) for one in inputs if one.digest is not None]
             wanted = {path: self._real(path) for path in files if not self.is_directory(path)}
@@ -150,7 +152,7 @@ class GitTree:
     @contextmanager
     def extracted(self) -> Iterator[LocalSources]:
         """All of it in a private directory, for tools that look for files by themselves."""
-        with tempfile.TemporaryDirectory(prefix="pgstrata-revision-") as directory:
+        with self._scratch.directory() as directory:
             wanted: dict[PurePath, str] = {}
             for name, entry in self._entries.items():
                 path = self.top / name
@@ -391,8 +393,10 @@ def _lacking(details: str | None) -> InvalidArgumentError:
 class Revisions:
     """The sources of each request: its revision's, or this machine's files."""
 
-    def __init__(self, files: Sources) -> None:
+    def __init__(self, files: Sources, scratch: Scratch = NOBODYS) -> None:
+        """``scratch``: where files of revisions are put for tools."""
         self._files = files
+        self._scratch = scratch
 
     async def pin(self, request: PrepareRequest) -> PrepareRequest:
         """The request with its revision's commit, which stays the same.
@@ -402,7 +406,7 @@ class Revisions:
         if request.ref is None:
             return request
         return replace(
-            request, ref=(await asyncio.to_thread(_tree_of, request, request.ref)).commit
+            request, ref=(await asyncio.to_thread(self._tree_of, request, request.ref)).commit
         )
 
     @asynccontextmanager
@@ -415,7 +419,7 @@ class Revisions:
         if request.ref is None:
             yield self._files
             return
-        tree = await asyncio.to_thread(_tree_of, request, request.ref)
+        tree = await asyncio.to_thread(self._tree_of, request, request.ref)
         if not in_directory:
             yield tree
             return
@@ -425,11 +429,10 @@ class Revisions:
             stack.push(extracting.__exit__)
             yield extracted
 
-
-def _tree_of(request: PrepareRequest, ref: str) -> GitTree:
-    if request.work_dir is None or not Path(request.work_dir).is_dir():
-        raise InvalidArgumentError(
-            "a request with a ref needs the work_dir that it starts from",
-            remedy="name a directory of the repository",
-        )
-    return GitTree(Path(request.work_dir), ref)
+    def _tree_of(self, request: PrepareRequest, ref: str) -> GitTree:
+        if request.work_dir is None or not Path(request.work_dir).is_dir():
+            raise InvalidArgumentError(
+                "a request with a ref needs the work_dir that it starts from",
+                remedy="name a directory of the repository",
+            )
+        return GitTree(Path(request.work_dir), ref, self._scratch)
