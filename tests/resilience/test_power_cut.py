@@ -18,7 +18,7 @@ from tests.filesystems import (
     mounted,
     reachable_place,
 )
-from tests.resilience.engine import Json
+from tests.resilience.engine import Engine, Json
 from tests.resilience.stores import prepared, started, store_in
 
 
@@ -42,11 +42,52 @@ def test_a_job_that_has_ended_is_there_with_its_states_and_instance_after_a_powe
             give_up(error)
 
 
+def test_what_is_pinned_named_and_to_be_kept_warm_is_so_after_a_power_cut() -> None:
+    with reachable_place() as directory:
+        try:
+            with loop_mounted("btrfs", GIB, directory) as disk, store_in(disk) as engine:
+                job = prepared(started(engine))["result"]
+                state = f"/v1/states/{job['state_id']}"
+                changes: list[tuple[str, str, Json | None]] = [
+                    ("PUT", f"{state}/pin", None),
+                    ("PUT", f"{state}/warm", {"count": 1}),
+                    ("PUT", "/v1/names/dev", {"instance_id": job["instance_id"]}),
+                    ("DELETE", f"{state}/pin", None),
+                    ("DELETE", "/v1/names/dev", None),
+                ]
+                after = []
+                for number, change in enumerate(changes):
+                    engine.ask(*change)
+                    copy_image(directory / "btrfs.img", directory / f"{number}.img")
+                    after.append(told_of(engine, job))
+            assert len(set(after)) == len(changes)
+            for number, before in enumerate(after):
+                with (
+                    mounted(directory / f"{number}.img", directory / "btrfs") as disk,
+                    store_in(disk) as engine,
+                ):
+                    assert told_of(started(engine), job) == before
+        except CannotMountError as error:
+            give_up(error)
+
+
+def told_of(engine: Engine, job: Json) -> tuple[bool, int, str | None]:
+    """Whether its state is pinned, how many servers are to wait for it, its instance's name."""
+    return (
+        engine.ask("GET", f"/v1/states/{job['state_id']}").get("pinned", False),
+        engine.ask("GET", "/v1/status")["pool"]["wanted"],
+        engine.ask("GET", f"/v1/instances/{job['instance_id']}").get("name"),
+    )
+
+
+def copy_image(image: Path, copy: Path) -> None:
+    subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+
+
 def cut_after_a_job(kind: FileSystem, directory: Path) -> Json:
     with loop_mounted(kind, GIB, directory) as disk, store_in(disk) as engine:
         job = prepared(started(engine))
-        image, copy = directory / f"{kind}.img", directory / "cut.img"
-        subprocess.run(["cp", "--sparse=always", image, copy], check=True)
+        copy_image(directory / f"{kind}.img", directory / "cut.img")
         assert job["status"] == "succeeded", job
         return job
 
