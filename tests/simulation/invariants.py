@@ -282,6 +282,15 @@ class Witness:
         self._forced += force
         try:
             yield
+        except BaseException:
+            # Without room for that, rows stay of which the files have gone.
+            world = self.world
+            self.may_go |= {
+                one.instance_id
+                for one in world.at_once(world.store.instances())
+                if not world.disk.exists(world.root / "instances" / one.instance_id)
+            }
+            raise
         finally:
             if force:
                 self.befall_all()

@@ -95,12 +95,14 @@ class Deletion:
         ids = [state.state_id for state in tree.states]
         async with AsyncExitStack() as held:
             in_the_way = held.enter_context(self._in_use.removing(ids, even_held=force))
-            # Everything made from it so far is in the tree now, and no job starts to use it.
-            tree = await self._tree(state_id)
-            for instance_id in sorted(one.instance_id for one in tree.instances):
-                await held.enter_async_context(self._turns.take(instance_id))
-            # With the servers that they have now.
-            tree = await self._tree(state_id)
+            # No job starts to use it, but one that does already may yet make an instance of it.
+            tree, taken = await self._tree(state_id), set[str]()
+            while others := {one.instance_id for one in tree.instances} - taken:
+                for instance_id in sorted(others):
+                    await held.enter_async_context(self._turns.take(instance_id))
+                taken |= others
+                # With the servers that they have now.
+                tree = await self._tree(state_id)
             node = await self._state_node(tree, recurse=recurse, force=force, held=in_the_way)
             if node.blocked is None and not force:
                 # Counting takes time: a client may have connected while others were counted.

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Collection
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pgstrata.deletion.deletion import Deletion
 from pgstrata.domain.instance import Server
@@ -13,6 +15,7 @@ from pgstrata.store.memory import MemoryStore
 from pgstrata.system.memory_disk import MemoryDisk
 from tests.servers import data_dir_of
 from tests.unit.prepare.heart import Heart, engine, run
+from tests.unit.prepare.test_job_slots import settle
 
 
 def deletion_of(heart: Heart) -> Deletion:
@@ -98,6 +101,33 @@ async def a_tree(heart: Heart) -> tuple[str, dict[str, str]]:
     return root.state_id, {
         step: job.result.instance_id for step, job in jobs.items() if job.result is not None
     }
+
+
+def test_an_instance_that_comes_while_a_tree_waits_for_its_turns_is_waited_for_as_well(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            await heart.finish("a")
+            [instance] = await heart.store.instances()
+            later = replace(instance, instance_id="1" * 32, job_id=None)
+            deletion = deletion_of(heart)
+            async with AsyncExitStack() as turn_of_the_later:
+                await turn_of_the_later.enter_async_context(heart.turns.take(later.instance_id))
+                async with heart.turns.take(instance.instance_id):
+                    going = asyncio.create_task(
+                        deletion.delete_state(
+                            instance.state_id, recurse=True, force=False, dry_run=False
+                        )
+                    )
+                    await settle()
+                    await heart.store.add_instance(later)
+                await settle()
+                assert len(await heart.store.instances()) == 2
+            assert (await going).outcome == "deleted"
+            assert await heart.store.instances() == []
+
+    run(scenario())
 
 
 async def everything(heart: Heart) -> tuple[object, ...]:
