@@ -81,7 +81,7 @@ class Rig(Protocol):
     def add_unlogged(self, server: Server) -> None:
         """Make an unlogged table, in a database that lets nobody connect."""
 
-    def add_index(self, server: Server) -> Path:
+    def add_index(self, server: Server, method: str = "btree") -> Path:
         """Make an index that is damaged by what is written to its file, which this returns."""
 
     def clients(self, server: Server, number: int) -> AbstractContextManager[None]:
@@ -136,7 +136,7 @@ class MemoryRig:
     def add_unlogged(self, server: Server) -> None:
         self._disk.write(data_dir_of(server) / UNLOGGED, b"quick")
 
-    def add_index(self, server: Server) -> Path:
+    def add_index(self, server: Server, method: str = "btree") -> Path:
         return data_dir_of(server) / DAMAGED
 
     @contextmanager
@@ -242,11 +242,12 @@ class NativeRig:
                 hidden.execute("create unlogged table quick (a int)")
             connection.execute("alter database hidden allow_connections false")
 
-    def add_index(self, server: Server) -> Path:
+    def add_index(self, server: Server, method: str = "btree") -> Path:
         with connected(server.endpoint.dsn) as connection:
-            connection.execute("create table indexed (a int primary key)")
-            connection.execute("insert into indexed select generate_series(1, 100)")
-            cursor = connection.execute("select pg_relation_filepath('indexed_pkey')")
+            connection.execute("create table indexed (a int[])")
+            connection.execute("insert into indexed select array[n] from generate_series(1, 100) n")
+            connection.execute(f"create index its_index on indexed using {method} (a)")
+            cursor = connection.execute("select pg_relation_filepath('its_index')")
             row = cursor.fetchone()
         assert row is not None
         return data_dir_of(server) / str(row[0])

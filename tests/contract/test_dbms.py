@@ -161,6 +161,21 @@ def test_an_index_that_was_damaged_is_found_by_reading_everything(rig: Rig, serv
     asyncio.run(rig.runtime.stop(again, clean=False))
 
 
+def test_a_page_that_no_query_reads_is_found_where_pg_prewarm_is_installed(
+    reachable_dir: Path,
+) -> None:
+    with rig_below(reachable_dir / "prewarm", "15") as rig:
+        server = asyncio.run(rig.runtime.start(rig.image, rig.cluster()))
+        index = rig.add_index(server, "gin")
+        assert asyncio.run(rig.dbms.damage(server)) is None
+        asyncio.run(rig.runtime.stop(server))
+        # The planner reads the first.
+        rig.write(index, rig.read(index)[:8192] + b"\xff" * 8192)
+        again = asyncio.run(rig.runtime.start(rig.image, data_dir_of(server)))
+        assert "invalid page in block 1" in (asyncio.run(rig.dbms.damage(again)) or "")
+        asyncio.run(rig.runtime.stop(again, clean=False))
+
+
 def test_a_cluster_without_replication_slots_has_none_to_drop(rig: Rig, server: Server) -> None:
     assert asyncio.run(rig.dbms.drop_replication_slots(server, data_dir_of(server))) == ()
 

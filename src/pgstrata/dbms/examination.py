@@ -1,8 +1,10 @@
 """Reads everything that a server's databases have, to find out whether its files are damaged.
 
 A server looks at a page only when somebody reads it, and tells of one whose checksum is wrong.
-What checksums do not tell, or where there are none, PostgreSQL's own module amcheck finds, where
-it is installed. Its extension is created for that, so the server is on a copy to be thrown away.
+What checksums do not tell, or where there are none, PostgreSQL's own module amcheck finds in tables
+and B-trees. Pages that no query reads, of other indexes and of maps, are read by its pg_prewarm.
+Their extensions are created for that, where they are installed, so the server is on a copy to be
+thrown away.
 """
 
 import re
@@ -28,7 +30,7 @@ _LOST_FILE = re.compile('could not (open|read) .*"(base|global)/')
 _DATABASES = "select datname::text from pg_database where datallowconn order by 1"
 
 _EXTENSION = """select nspname::text from pg_extension
-    join pg_namespace n on n.oid = extnamespace where extname = 'amcheck'"""
+    join pg_namespace n on n.oid = extnamespace where extname = {}"""
 
 _TABLES = """select c.oid, nspname::text, relname::text, relkind::text from pg_class c
     join pg_namespace n on n.oid = relnamespace
@@ -38,6 +40,13 @@ _INDEXES = """select c.oid from pg_class c
     join pg_index on indexrelid = c.oid join pg_am a on a.oid = relam
     where amname = 'btree' and relkind = 'i' and indisvalid and relpersistence <> 't'
     order by c.oid"""
+
+_STORED = """select oid from pg_class
+    where relkind in ('r', 'm', 't', 'S', 'i') and relpersistence <> 't' order by oid"""
+
+_READ_PAGES = """select null::text from (values ('main'), ('fsm'), ('vm')) forks(fork)
+    where case when pg_relation_size({relation}, fork) > 0
+        then {prewarm}({relation}, 'buffer', fork) < 0 end"""
 
 
 async def damage(server: Server) -> str | None:
@@ -59,7 +68,7 @@ async def damage(server: Server) -> str | None:
 
 
 async def _damage_in(connection: AsyncConnection, major: int) -> str | None:
-    module = await _amcheck(connection)
+    module = await _module(connection, "amcheck")
     for oid, schema, name, kind in await _rows(connection, sql.SQL(_TABLES)):
         count = sql.SQL("select count(*)::text from only {} having count(*) < 0").format(
             sql.Identifier(schema, name)
@@ -72,11 +81,19 @@ async def _damage_in(connection: AsyncConnection, major: int) -> str | None:
             )
             if found := await _problem(connection, check):
                 return f"{schema}.{name}: {found}"
-    if module is None:
-        return None
-    for (oid,) in await _rows(connection, sql.SQL(_INDEXES)):
+    indexes = await _rows(connection, sql.SQL(_INDEXES)) if module else []
+    for (oid,) in indexes:
         check = sql.SQL("select null::text from {}({}::oid::regclass) where false").format(
-            sql.Identifier(module, "bt_index_check"), sql.Literal(oid)
+            sql.Identifier(str(module), "bt_index_check"), sql.Literal(oid)
+        )
+        if found := await _problem(connection, check):
+            return found
+    prewarm = await _module(connection, "pg_prewarm")
+    stored = await _rows(connection, sql.SQL(_STORED)) if prewarm else []
+    for (oid,) in stored:
+        check = sql.SQL(_READ_PAGES).format(
+            relation=sql.SQL("{}::oid::regclass").format(sql.Literal(oid)),
+            prewarm=sql.Identifier(str(prewarm), "pg_prewarm"),
         )
         if found := await _problem(connection, check):
             return found
@@ -94,15 +111,21 @@ async def _problem(connection: AsyncConnection, check: sql.Composed) -> str | No
         return str(error).partition("\n")[0]
 
 
-async def _amcheck(connection: AsyncConnection) -> str | None:
-    """The schema of amcheck's functions; None where they cannot be had."""
-    for (schema,) in await _rows(connection, sql.SQL(_EXTENSION)):
+async def _module(connection: AsyncConnection, name: str) -> str | None:
+    """The schema of a module's functions; None where they cannot be had."""
+    known = sql.SQL(_EXTENSION).format(sql.Literal(name))
+    for (schema,) in await _rows(connection, known):
         return str(schema)
-    schema = sql.Identifier(_SCHEMA)
     try:
         async with connection.transaction():
-            await connection.execute(sql.SQL("create schema {}").format(schema))
-            await connection.execute(sql.SQL("create extension amcheck schema {}").format(schema))
+            await connection.execute(
+                sql.SQL("create schema if not exists {}").format(sql.Identifier(_SCHEMA))
+            )
+            await connection.execute(
+                sql.SQL("create extension {} schema {}").format(
+                    sql.Identifier(name), sql.Identifier(_SCHEMA)
+                )
+            )
     except Error:
         return None  # what a server tells by itself when it reads has to do
     return _SCHEMA
