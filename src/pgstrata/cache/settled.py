@@ -20,6 +20,7 @@ from pgstrata.domain.model import Model
 from pgstrata.domain.state import State
 from pgstrata.statefs.base import StateFS
 from pgstrata.store.base import Store
+from pgstrata.system.cancellation import finish
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +125,13 @@ class SettledCopies:
         self._changed(state.state_id)
 
     async def remove(self, state_id: str) -> None:
-        """Remove a state's copy, also one that is not known yet. May be repeated."""
+        """Remove a state's copy, also one that is not known yet. May be repeated.
+
+        Once begun it is completed, also if who wanted it to happen is cancelled.
+        """
+        await finish(self._remove(state_id))
+
+    async def _remove(self, state_id: str) -> None:
         known = self._copies.pop(state_id, None)
         await self._fs.remove(self.area / state_id)
         if known is not None:

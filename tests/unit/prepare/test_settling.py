@@ -253,6 +253,26 @@ def test_a_copy_goes_with_its_state(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_whenever_its_removal_is_cancelled_a_copy_is_whole_or_gone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        heart = Heart(tmp_path, settled_by("always"))
+        heart.give_way()
+        async with engine(heart):
+            found = []
+            for moment in range(5):
+                made = await prepared(heart, f"step{moment}")
+                removal = asyncio.create_task(heart.settled.remove(made.state_id))
+                for _ in range(moment):
+                    await asyncio.sleep(0)
+                removal.cancel()
+                await asyncio.wait((removal,))
+                found.append(made.state_id in await copies(heart))
+            assert found == sorted(found, reverse=True)
+            assert len(set(found)) == 2
+
+    run(scenario())
+
+
 def test_a_copy_is_evicted_before_any_state_and_not_made_where_there_is_no_room(
     tmp_path: Path,
 ) -> None:
