@@ -65,7 +65,8 @@ def decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:
             if "got `float`" not in str(error):
                 raise
             # To JSON Schema, which has no other numbers, 2.0 is a whole number.
-            return msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), decoder.type)
+            whole: T = msgspec.convert(_with_whole_numbers(msgspec.json.decode(body)), decoder.type)
+            return whole
     except msgspec.ValidationError as error:
         raise InvalidArgumentError(_in_words(str(error)), remedy=REMEDY) from error
     except msgspec.DecodeError as error:
