@@ -57,7 +57,8 @@ class Builder:
             async with self._job_slots.lend(run.job.job_id):
                 await logs.line(f"job {build.job_id} is building this state")
                 exists = await _follow(build, run, tasks, logs)
-            if exists:
+            # It may have been removed again by force, before this job could hold it.
+            if exists and (await self._executor.look_up((target,))).clean:
                 return await _find(self._executor, run, tasks, logs)
             if self._draining:
                 return None

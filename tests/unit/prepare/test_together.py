@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pgstrata.domain.job import Job, Status
+from pgstrata.domain.state import State
 from tests.unit.prepare.heart import Heart, engine, run, with_jobs
 
 KEEP_ALL = with_jobs(max_identical=0)
@@ -47,6 +49,33 @@ def test_a_hundred_equal_requests_build_once_watch_the_same_and_get_an_instance_
             assert ran(heart) == ["chatter gate", "b"]
             instances = {job.result.instance_id for job in ended if job.result}
             assert len(instances) == len(heart.runtime.running) == 100
+
+    run(scenario())
+
+
+def test_a_waiting_job_builds_a_state_that_was_removed_as_soon_as_it_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path, KEEP_ALL)) as heart:
+            add, removed = heart.store.add_state, False
+
+            async def add_and_remove(state: State, **more: Any) -> None:
+                nonlocal removed
+                await add(state, **more)
+                if not removed:
+                    removed = True
+                    await heart.files.remove_dirty(state.state_id)
+
+            monkeypatch.setattr(heart.store, "add_state", add_and_remove)
+            [builder, other] = await submitted(heart, 2, "gate", "b")
+            await all_say(heart, [other], f"log job {builder.job_id} is building this state")
+            heart.gate.set()
+            _, ended = await ends(heart, [builder, other])
+            assert ended.error is None
+            assert ended.result is not None
+            made = heart.steps_in(tmp_path / "instances" / ended.result.instance_id)
+            assert made == ["gate", "b"]
 
     run(scenario())
 
