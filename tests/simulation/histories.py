@@ -152,9 +152,11 @@ class History:
 
     async def _watch(self, job_id: str) -> None:
         """Follow a job to its end: each of its events comes once, in order."""
-        manager, heard = self.world.manager, list[Event]()
+        manager, fate, heard = self.world.manager, self.world.fate, list[Event]()
         while await manager.wait_for_event(job_id, len(heard)):
             heard += await manager.events_since(job_id, len(heard))
+        if not fate.alive:
+            raise DeadError  # whose watchers do not hear of what it stored last
         stored = self.world.at_once(self.world.queue.events(job_id))
         # Nothing is, once it was deleted.
         assert not stored or heard == stored, f"a watcher of {job_id} heard something else"
