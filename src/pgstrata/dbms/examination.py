@@ -41,12 +41,14 @@ _INDEXES = """select c.oid from pg_class c
     where amname = 'btree' and relkind = 'i' and indisvalid and relpersistence <> 't'
     order by c.oid"""
 
+_CHECK_INDEX = "select null::text from {module}.bt_index_check({relation}) where false"
+
 _STORED = """select oid from pg_class
     where relkind in ('r', 'm', 't', 'S', 'i') and relpersistence <> 't' order by oid"""
 
 _READ_PAGES = """select null::text from (values ('main'), ('fsm'), ('vm')) forks(fork)
     where case when pg_relation_size({relation}, fork) > 0
-        then {prewarm}({relation}, 'buffer', fork) < 0 end"""
+        then {module}.pg_prewarm({relation}, 'buffer', fork) < 0 end"""
 
 
 async def damage(server: Server) -> str | None:
@@ -81,21 +83,21 @@ async def _damage_in(connection: AsyncConnection, major: int) -> str | None:
             )
             if found := await _problem(connection, check):
                 return f"{schema}.{name}: {found}"
-    indexes = await _rows(connection, sql.SQL(_INDEXES)) if module else []
-    for (oid,) in indexes:
-        check = sql.SQL("select null::text from {}({}::oid::regclass) where false").format(
-            sql.Identifier(str(module), "bt_index_check"), sql.Literal(oid)
-        )
-        if found := await _problem(connection, check):
-            return found
-    prewarm = await _module(connection, "pg_prewarm")
-    stored = await _rows(connection, sql.SQL(_STORED)) if prewarm else []
-    for (oid,) in stored:
-        check = sql.SQL(_READ_PAGES).format(
-            relation=sql.SQL("{}::oid::regclass").format(sql.Literal(oid)),
-            prewarm=sql.Identifier(str(prewarm), "pg_prewarm"),
-        )
-        if found := await _problem(connection, check):
+    if module and (found := await _problem_in(connection, _INDEXES, _CHECK_INDEX, module)):
+        return found
+    if prewarm := await _module(connection, "pg_prewarm"):
+        return await _problem_in(connection, _STORED, _READ_PAGES, prewarm)
+    return None
+
+
+async def _problem_in(
+    connection: AsyncConnection, relations: str, check: str, module: str
+) -> str | None:
+    """The first problem that a module's check finds in these relations."""
+    for (oid,) in await _rows(connection, sql.SQL(relations)):
+        relation = sql.SQL("{}::oid::regclass").format(sql.Literal(oid))
+        query = sql.SQL(check).format(module=sql.Identifier(module), relation=relation)
+        if found := await _problem(connection, query):
             return found
     return None
 

@@ -36,6 +36,15 @@ def error_of(job: Job) -> tuple[str, str]:
     return job.error.code, job.error.message
 
 
+async def check_made_once_more(heart: Heart, job: Job) -> None:
+    """The job has its three steps, and was told that one was run again."""
+    assert job.error is None
+    assert job.result is not None
+    made = heart.steps_in(heart.root / "instances" / job.result.instance_id)
+    assert made == ["a", "b", "c"]
+    assert "log the server was ended: the step is run once more" in await heart.said(job.job_id)
+
+
 def test_a_step_whose_server_was_killed_is_run_once_more_from_its_start(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
@@ -103,12 +112,7 @@ def test_what_a_server_held_that_was_killed_before_it_was_kept_is_made_once_more
 
             monkeypatch.setattr(heart.dbms, "check_snapshot", kill_and_check)
             job = await heart.finish("a", "b", "c")
-            assert job.error is None
-            assert job.result is not None
-            made = heart.steps_in(tmp_path / "instances" / job.result.instance_id)
-            assert made == ["a", "b", "c"]
-            said = await heart.said(job.job_id)
-            assert "log the server was ended: the step is run once more" in said
+            await check_made_once_more(heart, job)
 
     run(scenario())
 
@@ -143,11 +147,6 @@ def test_what_a_server_held_that_was_killed_as_it_was_to_be_stopped_is_made_once
             await heart.finish("a")
             kill_before_the_first_stop(heart, monkeypatch)
             job = await heart.finish("a", "b", "c", states=kept)
-            assert job.error is None
-            assert job.result is not None
-            made = heart.steps_in(tmp_path / "instances" / job.result.instance_id)
-            assert made == ["a", "b", "c"]
-            said = await heart.said(job.job_id)
-            assert "log the server was ended: the step is run once more" in said
+            await check_made_once_more(heart, job)
 
     run(scenario())
