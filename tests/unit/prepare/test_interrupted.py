@@ -36,13 +36,13 @@ def error_of(job: Job) -> tuple[str, str]:
     return job.error.code, job.error.message
 
 
-async def check_made_once_more(heart: Heart, job: Job) -> None:
-    """The job has its three steps, and was told that one was run again."""
+async def check_made_once_more(heart: Heart, job: Job, what: str = "the step is") -> None:
+    """The job has its three steps, and was told what was run again."""
     assert job.error is None
     assert job.result is not None
     made = heart.steps_in(heart.root / "instances" / job.result.instance_id)
     assert made == ["a", "b", "c"]
-    assert "log the server was ended: the step is run once more" in await heart.said(job.job_id)
+    assert f"log the server was ended: {what} run once more" in await heart.said(job.job_id)
 
 
 def test_a_step_whose_server_was_killed_is_run_once_more_from_its_start(tmp_path: Path) -> None:
@@ -131,9 +131,15 @@ def kill_before_the_first_stop(heart: Heart, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(heart.runtime, "stop", kill_and_stop)
 
 
-@pytest.mark.parametrize("kept", ["all", "last"])
+@pytest.mark.parametrize(
+    ("kept", "what"),
+    [
+        ("all", "the step is"),
+        ("tags", "it and the step before it, which had no state yet, are"),
+    ],
+)
 def test_what_a_server_held_that_was_killed_as_it_was_to_be_stopped_is_made_once_more(
-    tmp_path: Path, kept: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kept: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:
@@ -147,6 +153,6 @@ def test_what_a_server_held_that_was_killed_as_it_was_to_be_stopped_is_made_once
             await heart.finish("a")
             kill_before_the_first_stop(heart, monkeypatch)
             job = await heart.finish("a", "b", "c", states=kept)
-            await check_made_once_more(heart, job)
+            await check_made_once_more(heart, job, what)
 
     run(scenario())
