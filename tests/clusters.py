@@ -201,9 +201,11 @@ class NativeRig:
         return data_dir
 
     @asynccontextmanager
-    async def serving(self, data_dir: Path | None = None) -> AsyncIterator[Server]:
+    async def serving(
+        self, data_dir: Path | None = None, *, waits: bool = False
+    ) -> AsyncIterator[Server]:
         """A server on a cluster of its own, or on the given one."""
-        server = await self.runtime.start(self.image, data_dir or self.cluster())
+        server = await self.runtime.start(self.image, data_dir or self.cluster(), waits=waits)
         try:
             yield server
         finally:

@@ -35,6 +35,8 @@ THROW_AWAY_SETTINGS: dict[str, str] = {
     # There is never a replica, so WAL need not contain what one would need.
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    # It would start what applies changes of another server, which servers cannot reach by default.
+    "max_logical_replication_workers": "0",
     # Many servers share one machine.
     "shared_buffers": "16MB",
     "max_connections": "100",

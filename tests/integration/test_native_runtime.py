@@ -27,6 +27,7 @@ from pgstrata.kinds.psql.running import PsqlRunner
 from pgstrata.kinds.sources.local import LocalTree
 from pgstrata.runtime import initdb, launch, native, postmaster
 from pgstrata.runtime.base import ToolCommand, ToolExit, run_by_lines
+from pgstrata.runtime.clients import count_clients
 from pgstrata.runtime.ports import HOST, Ports
 from pgstrata.system import processes, subprocesses
 from pgstrata.system.cell import spawning
@@ -199,11 +200,12 @@ def test_a_rehearsal_has_each_database_build_its_cache_whatever_it_is_called(
         async with rig.serving() as server:
             await psql(rig, server, 'create database "\'größer""\n1"', "create database other")
             oids = await psql(rig, server, "select oid from pg_database where not datistemplate")
-            caches = [data_dir_of(server) / "base" / oid / "pg_internal.init" for oid in oids]
-            assert len(caches) == 3
-            for cache in caches:
-                cache.unlink(missing_ok=True)
-            await rig.dbms.rehearse(server)
+        data_dir = data_dir_of(server)
+        caches = [data_dir / "base" / oid / "pg_internal.init" for oid in oids]
+        assert len(caches) == 3
+        for cache in caches:
+            cache.unlink(missing_ok=True)
+        async with rig.serving(data_dir, waits=True):
             return {cache.exists() for cache in caches}
 
     assert asyncio.run(scenario()) == {True}
@@ -225,6 +227,25 @@ def test_the_clients_of_a_server_that_was_stopped_are_asked_for_in_vain(
                 process.resume()
 
     asyncio.run(ask())
+
+
+def test_a_server_without_clients_has_no_processes_beside_those_that_every_server_has(
+    rig: NativeRig,
+) -> None:
+    async def until_it_has_none(server: Server) -> None:
+        async with asyncio.timeout(300):
+            while rig.runtime.has_others(server):  # noqa: ASYNC110 - a session is ending
+                await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        async with rig.serving() as server:
+            await until_it_has_none(server)
+            with connected(server.endpoint.dsn):
+                assert rig.runtime.has_others(server)
+            await until_it_has_none(server)
+            assert await count_clients(server, rig.runtime, rig.dbms) == 0
+
+    asyncio.run(scenario())
 
 
 def test_the_engines_own_sessions_are_no_clients(rig: NativeRig) -> None:

@@ -61,7 +61,7 @@ CAN_FAIL = {
     ),
     "statefs": frozenset({"create", "clone", "publish", "snapshot"}),
     "runtime": frozenset({"start", "initialise"}),
-    "dbms": frozenset({"rehearse", "flush", "connections", "settle"}),
+    "dbms": frozenset({"flush", "connections", "settle"}),
 }
 """The calls that may fail: what writes, and what needs a server."""
 
@@ -72,7 +72,7 @@ _READS = frozenset(
     | {"ports_of_names", "count_instances", "expired", "next_expiry", "warm_states"}
     | {"build_leases", "count_states", "evictable", "marker", "volumes", "usage", "altered"}
     | {"alive", "owner_of", "resolve", "defect", "start_settings", "lost_in_crash", "lets_in"}
-    | {"check_snapshot", "flush", "connections", "rehearse", "damage"}
+    | {"check_snapshot", "flush", "connections", "damage", "has_others"}
 )
 """The calls that change nothing: all is as it was before."""
 

@@ -69,12 +69,6 @@ class Dbms(Protocol):
         Runs none of the database's own functions. Raises ``ServerError``.
         """
 
-    async def rehearse(self, server: Server) -> None:
-        """Have each database build what its first client would wait for, and forget that it did.
-
-        Statistics of activity start again. Raises ``ServerError``.
-        """
-
     @property
     def settling_settings(self) -> Mapping[str, str]:
         """With what a server must be started for ``settle``, whatever its cluster says."""

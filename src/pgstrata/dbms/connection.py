@@ -61,19 +61,6 @@ def _conninfo(
     )
 
 
-async def give_login(server: Server, verifier: str) -> None:
-    """Let the endpoint's user log in, as a superuser, with the password of a verifier.
-
-    A server that does this is ready for queries. Raises ``ServerError`` if it refuses.
-    """
-    user = server.endpoint.user.replace('"', '""')
-    await tell(
-        server,
-        f"""alter role "{user}" superuser login password '{verifier}' """
-        "valid until 'infinity' connection limit -1",
-    )
-
-
 async def tell(server: Server, *statements: str) -> None:
     """Carry out statements, each by itself. Raises ``ServerError``."""
     async with bare_connection(server) as connection:

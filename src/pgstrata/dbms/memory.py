@@ -164,9 +164,6 @@ class MemoryDbms:
         self._disk.write(process_of(server).data_dir / SETTLED, b"")
         return ()
 
-    async def rehearse(self, server: Server) -> None:
-        self._check_it_answers(server)
-
     async def connections(self, server: Server) -> int:
         self._check_it_answers(server)
         return self.clients.get(server.runtime_id, 0)

@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-import msgspec
 from psycopg import sql
 
 from pgstrata.dbms import examination, settling
@@ -36,23 +35,6 @@ catalogue, and the state, in the machine's byte order. It has started like this 
 
 _SHUT_DOWN = 1  # DB_SHUTDOWNED
 _IN_PRODUCTION = 6  # DB_IN_PRODUCTION
-
-_RESETS = {
-    "pg_stat_reset()": 10,
-    "pg_stat_reset_shared('bgwriter')": 10,
-    "pg_stat_reset_shared('archiver')": 10,
-    "pg_stat_reset_slru(null)": 13,
-    "pg_stat_reset_shared('wal')": 14,
-    "pg_stat_reset_shared('recovery_prefetch')": 15,
-    "pg_stat_reset_shared('io')": 16,
-    "pg_stat_reset_shared('checkpointer')": 17,
-}
-"""What starts the statistics of a database and of its server again, each with its first major."""
-
-_OTHERS = """
-select json_agg(datname::text) from pg_database
-where datallowconn and not datistemplate and datname <> current_database()
-"""
 
 _CLIENTS = f"""
 select count(*) from pg_stat_activity
@@ -177,18 +159,6 @@ class Postgres:
                 ' where datallowconn and not datistemplate order by datname collate "C"'
             )
             return tuple(name for (name,) in await cursor.fetchall())
-
-    async def rehearse(self, server: Server) -> None:
-        major = server.endpoint.major
-        resets = [reset for reset, since in _RESETS.items() if since <= major]
-        # A connection costs the server as much as the rest of its start: no more than are needed.
-        async with bare_connection(server) as connection:
-            found = await answer(server, connection, _OTHERS) or b"[]"
-            others = msgspec.json.decode(found.decode("utf-8", "replace"), type=list[str])
-            for database in others:
-                async with bare_connection(server, database) as other:
-                    await answer(server, other, "select pg_stat_reset()")
-            await answer(server, connection, f"select {', '.join(resets)}")
 
     async def count_rows(self, server: Server, database: str) -> dict[str, int]:
         counts: dict[str, int] = {}

@@ -22,6 +22,7 @@ from pgstrata.domain.deletion import DeleteNode, DeleteOutcome, DeleteResult
 from pgstrata.domain.instance import Instance
 from pgstrata.errors import NotFoundError, ServerError, StoreUnusableError
 from pgstrata.runtime.base import Runtime
+from pgstrata.runtime.clients import count_clients
 from pgstrata.store.base import Store, Tree
 from pgstrata.system.cancellation import finish
 from pgstrata.system.turns import Turns
@@ -155,7 +156,8 @@ class Deletion:
         if not await self._runtime.alive(instance.server):
             return Use(alive=False, connections=0)
         try:
-            return Use(alive=True, connections=await self._dbms.connections(instance.server))
+            number = await count_clients(instance.server, self._runtime, self._dbms)
+            return Use(alive=True, connections=number)
         except ServerError as error:
             # A server that no longer answers can still be removed.
             if not force:

@@ -167,7 +167,6 @@ async def assemble(
             root=root,
             statefs=statefs,
             runtime=runtime,
-            dbms=dbms,
             store=store,
             in_use=in_use,
             settled=settled,

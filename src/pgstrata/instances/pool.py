@@ -18,7 +18,6 @@ from types import TracebackType
 from pgstrata.cache.in_use import InUse
 from pgstrata.cache.settled import SettledCopies
 from pgstrata.cache.trash import Trash
-from pgstrata.dbms.base import Dbms
 from pgstrata.domain.warmth import PoolStatus, Warmth
 from pgstrata.errors import HostLimitError, PgstrataError, StoreUnusableError
 from pgstrata.instances.demand import Make, Stock, Warm, least_wanted, next_to_start
@@ -54,7 +53,6 @@ class WarmPool(Background):
         root: Path,
         statefs: StateFS,
         runtime: Runtime,
-        dbms: Dbms,
         store: Store,
         in_use: InUse,
         settled: SettledCopies,
@@ -71,7 +69,6 @@ class WarmPool(Background):
         self._root = root
         self._fs = statefs
         self._runtime = runtime
-        self._dbms = dbms
         self._store = store
         self._in_use = in_use
         self._copies = settled
@@ -325,8 +322,8 @@ class WarmPool(Background):
                 directory / DATA,
                 avoid=await self._store.ports_of_names(),
                 settings=dict(make.settings),
+                waits=True,
             )
-            await self._dbms.rehearse(server)
             await self._runtime.pause(server)
         except BaseException:
             if server is None:

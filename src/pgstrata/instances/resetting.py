@@ -18,6 +18,7 @@ from pgstrata.errors import ConflictError, PgstrataError, ServerError
 from pgstrata.instances.again import gone, start_again
 from pgstrata.instances.limits import HostLimits
 from pgstrata.runtime.base import Runtime
+from pgstrata.runtime.clients import count_clients
 from pgstrata.statefs.base import DATA, StateFS
 from pgstrata.store.base import Store
 from pgstrata.system.cancellation import finish
@@ -106,7 +107,7 @@ class Resetting:
         if force or not await self._runtime.alive(instance.server):
             return
         try:
-            number = await self._dbms.connections(instance.server)
+            number = await count_clients(instance.server, self._runtime, self._dbms)
         except ServerError as error:
             raise ConflictError(
                 f"instance {instance.instance_id} may be in use: {error.message}",

@@ -36,6 +36,7 @@ from pgstrata.prepare.consistency import Situation, reason_to_stop
 from pgstrata.prepare.snapshots import SnapshotOrchestrator, Workspace
 from pgstrata.prepare.suspicion import Suspicion, complains
 from pgstrata.runtime.base import Runtime
+from pgstrata.runtime.clients import count_clients
 from pgstrata.store.base import Store, name_taken
 from pgstrata.system.cancellation import finish
 from pgstrata.system.planted import PlantedFileError
@@ -210,7 +211,7 @@ class InstanceSnapshots:
 
     async def _check_unused(self, instance: Instance, reason: str) -> None:
         with suppress(ServerError):  # one that lets nobody in has no clients that could be asked
-            if number := await self._dbms.connections(instance.server):
+            if number := await count_clients(instance.server, self._runtime, self._dbms):
                 raise ConflictError(
                     f"instance {instance.known_as} must be stopped for a moment, since {reason}; "
                     f"{number} client{' is' if number == 1 else 's are'} connected",

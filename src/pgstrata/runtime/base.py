@@ -200,6 +200,7 @@ class Runtime(Protocol):
         avoid: Collection[int] = (),
         settings: Mapping[str, str] = MappingProxyType({}),
         fixed: Mapping[str, str] = MappingProxyType({}),
+        waits: bool = False,
     ) -> Server:
         """Start a server and return once it answers queries. It outlives this process.
 
@@ -209,9 +210,10 @@ class Runtime(Protocol):
         for if it is taken; raises ``ConflictError`` if it stays so. If it is ``building`` a state,
         nobody but the engine and its tools may, and what has to be changed for that is taken back
         when it stops. ``settings`` of PostgreSQL's come before those that all servers are started
-        with, and ``fixed`` ones before all others, also those of ``ALTER SYSTEM``. Raises
-        ``ServerError`` with the server's own log lines if it does not start. If that happens, or
-        this is cancelled, nothing is left running.
+        with, and ``fixed`` ones before all others, also those of ``ALTER SYSTEM``. One that
+        ``waits`` for its first client has in each database what that would wait for, and no
+        statistics of what happened before. Raises ``ServerError`` with the server's own log lines
+        if it does not start. If that happens, or this is cancelled, nothing is left running.
         """
 
     async def stop(self, server: Server, *, clean: bool = True) -> None:
@@ -233,6 +235,13 @@ class Runtime(Protocol):
 
     async def resume(self, server: Server) -> None:
         """Have a server go on that is frozen. Does nothing to any other."""
+
+    def has_others(self, server: Server) -> bool:
+        """Whether a server may have processes beside those that every server has.
+
+        Where it has none, nobody is connected, and it need not be asked, which costs it as much as
+        half of its start.
+        """
 
     async def alive(self, server: Server) -> bool:
         """Whether exactly this server is running, even if the clock was set, and has its data."""

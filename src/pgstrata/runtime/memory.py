@@ -148,6 +148,7 @@ class MemoryRuntime:
         avoid: Collection[int] = (),
         settings: Mapping[str, str] = MappingProxyType({}),
         fixed: Mapping[str, str] = MappingProxyType({}),
+        waits: bool = False,
     ) -> Server:
         await self._version(image_id)
         if self._disk.read(data_dir / "PG_VERSION") is None:
@@ -203,6 +204,9 @@ class MemoryRuntime:
 
     async def resume(self, server: Server) -> None:
         self.paused.discard(server.handle)
+
+    def has_others(self, server: Server) -> bool:
+        return True
 
     async def alive(self, server: Server) -> bool:
         return self.runs(server) and self.has_data(server)

@@ -4,14 +4,15 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pgstrata.dbms.connection import check_it_answers, give_login, tell
+from pgstrata.dbms.connection import bare_connection, tell
+from pgstrata.dbms.first_session import give_login, rehearse
 from pgstrata.dbms.tablespaces import TABLESPACES, is_refusal
 from pgstrata.domain.image import Installation, ResolvedImage
 from pgstrata.domain.initdb import Initdb
@@ -181,11 +182,19 @@ class NativeRuntime:
         avoid: Collection[int] = (),
         settings: Mapping[str, str] = MappingProxyType({}),
         fixed: Mapping[str, str] = MappingProxyType({}),
+        waits: bool = False,
     ) -> Server:
         installation = await self._catalogue.installation(image_id)
         port = None if address is None else address.port
         start = _Start(
-            image_id, installation, data_dir, settings, port=port, avoid=avoid, fixed=fixed
+            image_id,
+            installation,
+            data_dir,
+            settings,
+            port=port,
+            avoid=avoid,
+            fixed=fixed,
+            waits=waits,
         )
         if building:
             return await self._start_watched(start)
@@ -223,6 +232,9 @@ class NativeRuntime:
         held = self._paused.pop(server.handle, None)
         postmaster.resume(postmaster_of(server), held)
         self._watch.wake(server.handle)
+
+    def has_others(self, server: Server) -> bool:
+        return postmaster.has_others(postmaster_of(server))
 
     async def alive(self, server: Server) -> bool:
         process = postmaster_of(server)
@@ -543,16 +555,19 @@ class NativeRuntime:
             )
             undo = start.entrance.undo if login is None else ()
             server = _server(process, endpoint, undo)
-            try:
-                with faults.step("server.answer"):
-                    if login is None:
-                        await check_it_answers(server)
-                    else:
-                        await give_login(server, login.verifier)
-            except ServerError as error:
-                # Stopped otherwise, it would lose its unlogged tables.
-                await postmaster.shut_down(process, clean=True)
-                raise _ShutOutError(error.message, remedy=error.remedy) from error
+            async with AsyncExitStack() as sessions:
+                try:
+                    with faults.step("server.answer"):
+                        # A server that lets us in is ready for queries.
+                        session = await sessions.enter_async_context(bare_connection(server))
+                        if login is not None:
+                            await give_login(server, session, login.verifier)
+                except ServerError as error:
+                    # Stopped otherwise, it would lose its unlogged tables.
+                    await postmaster.shut_down(process, clean=True)
+                    raise _ShutOutError(error.message, remedy=error.remedy) from error
+                if start.waits:
+                    await rehearse(server, session)
             return server
 
     def _spawn(self, argv: list[str], data_dir: Path, cell: Cell | None) -> tuple[int, ServerLog]:
@@ -672,6 +687,8 @@ class _Start(NamedTuple):
     """Ports that it must not have."""
     fixed: Mapping[str, str] = MappingProxyType({})
     """Settings that come before all others."""
+    waits: bool = False
+    """Whether nobody uses it yet."""
 
 
 def _places(start: _Start, access: ServerDir) -> Places:

@@ -8,6 +8,7 @@ never recorded: it moves when the clock is set.
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +41,12 @@ time moves a little when the clock is set."""
 
 _SERVER_PROGRAMS = ("postgres", "setpriv")
 """What a server's process runs; setpriv only briefly, to start postgres as another user."""
+
+_BACKGROUND = re.compile(
+    b"|postgres: (autovacuum launcher|background writer|checkpointer|io worker [0-9]+"
+    b"|logical replication launcher|stats collector|walwriter)"
+)
+"""The titles of processes that every server has, from PostgreSQL 11 on; one that ends has none."""
 
 _CLEAN_SECONDS = 60.0
 """How long a clean shutdown may take before the server is stopped immediately."""
@@ -162,6 +169,23 @@ def forget(data_dir: Path) -> None:
         faults.step("server.forget"),
     ):
         os.unlink(PID_FILE, dir_fd=directory)
+
+
+def has_others(server: Postmaster) -> bool:
+    """Whether a server may have processes beside those that every server has, or none of them.
+
+    By their titles, which a superuser's own code can forge, to the loss of its own instance.
+    """
+    children = processes.children(server.pid)
+    return not children or not all(_BACKGROUND.fullmatch(_title(child)) for child in children)
+
+
+def _title(pid: int) -> bytes:
+    """What a server's process calls itself; nothing if it is ending."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().strip(b" \0")
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def leaders_below(root: Path) -> list[tuple[int, Path]]:

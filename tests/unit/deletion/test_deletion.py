@@ -232,6 +232,23 @@ def test_a_client_that_comes_while_the_others_are_counted_keeps_the_whole_tree(
     run(scenario())
 
 
+def test_a_server_that_has_no_process_for_a_client_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with engine(Heart(tmp_path)) as heart:
+            root, _ = await a_tree(heart)
+            monkeypatch.setattr(heart.runtime, "has_others", lambda _server: False)
+            monkeypatch.setattr(heart.dbms, "connections", None)
+            done = await deletion_of(heart).delete_state(
+                root, recurse=True, force=False, dry_run=True
+            )
+            assert done.outcome == "would_delete"
+            assert done.root.blocked is None
+
+    run(scenario())
+
+
 def test_a_job_at_work_on_a_state_of_the_tree_keeps_all_of_it(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(Heart(tmp_path)) as heart:

@@ -473,7 +473,7 @@ def test_none_is_started_where_the_machine_has_no_room_for_another(tmp_path: Pat
     run(scenario())
 
 
-@pytest.mark.parametrize("fails", ["clone", "start", "rehearse", "pause"])
+@pytest.mark.parametrize("fails", ["clone", "start", "pause"])
 def test_one_that_cannot_be_started_leaves_nothing_and_is_told(
     tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -484,7 +484,7 @@ def test_one_that_cannot_be_started_leaves_nothing_and_is_told(
             async def failing(*_: object, **__: object) -> None:
                 raise (ConflictError if fails == "clone" else ServerError)("no luck")
 
-            part = {"clone": heart.statefs, "rehearse": heart.dbms}.get(fails, heart.runtime)
+            part = heart.statefs if fails == "clone" else heart.runtime
             with monkeypatch.context() as broken:
                 broken.setattr(part, fails, failing)
                 await heart.pool.want(state_id, 1)

@@ -175,7 +175,6 @@ class Heart:
             root=self.root,
             statefs=self.statefs,
             runtime=self.runtime,
-            dbms=self.dbms,
             store=self.store,
             in_use=self.in_use,
             settled=self.settled,
