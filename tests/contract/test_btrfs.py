@@ -4,8 +4,11 @@ import asyncio
 import errno
 import os
 import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -43,6 +46,31 @@ def test_published_data_is_read_only(area: Path) -> None:
     with pytest.raises(OSError, match="Read-only") as raised:
         (state / DATA / "file").write_bytes(b"changed")
     assert raised.value.errno == errno.EROFS
+
+
+def test_other_threads_run_while_the_kernel_takes_a_snapshot(area: Path) -> None:
+    """No thread has to give way to another here, so the other runs only while one waits for the
+    kernel, which has much to write out first."""
+    subvolumes.create(area / "source")
+    (area / "source" / "file").write_bytes(os.urandom(64 << 20))
+    turns = 0
+
+    def taken_meanwhile() -> int:
+        before = turns
+        subvolumes.snapshot(area / "source", area / "snapshot", read_only=True)
+        return turns - before
+
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        with ThreadPoolExecutor(1) as other:
+            taken = other.submit(taken_meanwhile)
+            while not taken.done():
+                turns += 1
+                time.sleep(0)
+    finally:
+        sys.setswitchinterval(switching)
+    assert taken.result() > 10
 
 
 def test_subvolumes_within_a_volume_go_with_it(area: Path) -> None:

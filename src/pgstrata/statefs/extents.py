@@ -16,6 +16,7 @@ from tempfile import TemporaryFile
 from pgstrata.statefs import trees
 from pgstrata.statefs.base import Usage
 from pgstrata.system import planted, walking
+from pgstrata.system.libc import ioctl
 from pgstrata.system.planted import PlantedFileError
 from pgstrata.system.walking import Found
 
@@ -104,7 +105,7 @@ def _extents(descriptor: int) -> Iterator[tuple[int, int]]:
     while True:
         answer = bytearray(_HEAD.size + _EXTENTS_AT_ONCE * _EXTENT.size)
         _HEAD.pack_into(answer, 0, start, _TO_THE_END - start, _SYNC, 0, _EXTENTS_AT_ONCE, 0)
-        fcntl.ioctl(descriptor, _FIEMAP, answer)
+        ioctl(descriptor, _FIEMAP, answer)
         count = _HEAD.unpack_from(answer)[3]
         for number in range(count):
             logical, _, length, flags = _EXTENT.unpack_from(

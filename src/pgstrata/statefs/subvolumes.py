@@ -6,12 +6,12 @@ Request numbers and structures are those of the kernel's ``include/uapi/linux/bt
 errno: ``ENOTTY`` on another file system, ``EINVAL`` for a source that is not a subvolume.
 """
 
-import fcntl
 import os
 import struct
 from pathlib import Path
 
 from pgstrata.system.descriptors import opened
+from pgstrata.system.libc import ioctl
 
 _MAGIC = 0x94
 _READ, _WRITE = 2, 1
@@ -90,10 +90,9 @@ def _name(path: Path) -> bytes:
 
 
 def _ioctl(descriptor: int, request: int, argument: bytes, path: Path | str | int) -> bytes:
-    # Only a mutable argument may be this long, and only with one do other threads run meanwhile.
     buffer = bytearray(argument)
     try:
-        fcntl.ioctl(descriptor, request, buffer)
+        ioctl(descriptor, request, buffer)
     except OSError as error:
         error.filename = str(path)
         raise

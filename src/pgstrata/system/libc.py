@@ -15,6 +15,15 @@ def check(result: int, path: Path | None = None) -> None:
         raise OSError(number, os.strerror(number), None if path is None else str(path))
 
 
+def ioctl(descriptor: int, request: int, argument: bytearray) -> None:
+    """The kernel's ``ioctl``, which may change its argument. Raises ``OSError``.
+
+    While ``fcntl.ioctl`` works on more than 1,024 bytes, no other thread runs.
+    """
+    buffer = (ctypes.c_char * len(argument)).from_buffer(argument)
+    check(LIBC.ioctl(ctypes.c_int(descriptor), ctypes.c_ulong(request), buffer))
+
+
 def file_system(descriptor: int) -> int:
     """The number of the kind of file system that a file is in; 0 where the system has none."""
     if sys.platform != "linux":
