@@ -22,6 +22,8 @@ INI = """
 pgstrata_recipe = psql -f schema.sql -f seed.sql
 """
 
+RECIPE = "pgstrata_recipe = psql -c 'select 1'"
+
 COUNT = """
 def count(database):
     with database.connect() as connection:
@@ -251,6 +253,7 @@ def test_without():
         counts, printed = run(project, *words)
         assert counts == {"passed": 1, "error": 3}, printed
         assert printed.count("LINE 1: insert into order values (1);") == 1
+        assert "another exception" not in printed
 
 
 def test_a_test_may_ruin_its_server(project: Shared) -> None:
@@ -473,6 +476,50 @@ def test_nothing_is_imported():
     assert counts == {"passed": 1}, printed
 
 
+def test_marks_of_a_test_and_its_class_count_together(project: Shared) -> None:
+    project.write(
+        "conftest.py", "from pgstrata.pytest import state\n\nempty = state('schema.sql')\n"
+    )
+    project.write(
+        "test_shop.py",
+        f"""
+import pytest
+{COUNT}
+
+@pytest.mark.pgstrata(state="empty", settings={{"work_mem": "3MB"}})
+class TestEmpty:
+    @pytest.mark.pgstrata(settings={{"work_mem": 2048}})
+    def test_it(self, pg):
+        assert (count(pg), pg.psql("show work_mem")) == (0, "2MB\\n")
+""",
+    )
+    counts, printed = run(project)
+    assert counts == {"passed": 1}, printed
+
+
+def test_marks_that_cannot_be_are_told_in_a_line_each(project: Shared) -> None:
+    told = {
+        "'empty'": "each word has a name, such as state='empty'",
+        "stat='empty'": "there is no stat",
+        "state=1": "state is the name of a fixture, and not 1",
+        "scope='modul'": "scope is function, class, module or session, and not 'modul'",
+        "scope='module', settings={'a': 'b'}": "scope goes with neither state nor settings",
+        "keep='often'": "keep is True, False, 'failed', 'all' or 'never', and not 'often'",
+        "settings='fast'": "settings are a dictionary, and not 'fast'",
+        "settings={'work_mem': 'much'}": 'invalid value for parameter "work_mem": "much"',
+        "settings={'no_such': 1}": 'unrecognized configuration parameter "no_such"',
+    }
+    tests = (
+        f"@pytest.mark.pgstrata({mark})\ndef test_{number}(pg):\n    pass\n"
+        for number, mark in enumerate(told)
+    )
+    project.write("test_it.py", "\n".join(("import pytest", *tests)))
+    counts, printed = run(project)
+    assert counts == {"error": len(told)}, printed
+    assert [each for each in told.values() if each not in printed] == []
+    assert not re.search(r"Traceback|another exception|fixtures\.py|plugin\.py", printed)
+
+
 @pytest.mark.parametrize(
     ("ini", "words", "told"),
     [
@@ -482,11 +529,9 @@ def test_nothing_is_imported():
         ("pgstrata_recipe = psql -f -", (), "reads standard input"),
         ("", (), "there is no recipe"),
         ("pgstrata_leaks = sometimes", (), "pgstrata_leaks must be one of"),
-        (
-            "pgstrata_recipe = psql -c 'select 1'",
-            ("--pgstrata-url=http://127.0.0.1:9",),
-            "cannot reach the engine",
-        ),
+        (f"{RECIPE}\npgstrata_env = =psycopg", (), "pgstrata_env: `=psycopg` names no variable"),
+        (f"{RECIPE}\npgstrata_env = A=odbc", (), 'pgstrata_env: there is no driver "odbc"'),
+        (RECIPE, ("--pgstrata-url=http://127.0.0.1:9",), "cannot reach the engine"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_line(
@@ -497,3 +542,4 @@ def test_what_cannot_be_is_told_in_a_line(
     _, printed = run(project, *words, PGSTRATA_TOKEN="none")
     assert told in printed
     assert "Traceback" not in printed
+    assert "another exception" not in printed

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pgstrata.pytest.run import ENVIRONMENT, FAILED, HANDED, NEXT, recipe_in_force, session_of
+from pgstrata.pytest.marks import SCOPED, asked
+from pgstrata.pytest.run import (
+    ENVIRONMENT,
+    FAILED,
+    HANDED,
+    NEXT,
+    in_a_line,
+    recipe_in_force,
+    session_of,
+)
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -17,8 +26,6 @@ if TYPE_CHECKING:
     from pgstrata.client.synchronous import Client
     from pgstrata.testing.pg import Pg
     from pgstrata.testing.session import Session
-
-_SCOPED = {"class": "pg_class", "module": "pg_module", "session": "pg_session"}
 
 
 @pytest.fixture(scope="session")
@@ -36,17 +43,12 @@ def pgstrata_recipe(pytestconfig: pytest.Config) -> "Recipe | None":
 @pytest.fixture
 def pg(request: pytest.FixtureRequest) -> "Iterator[Pg]":
     """A database of the test's own."""
-    mark = request.node.get_closest_marker("pgstrata")
-    wanted = {} if mark is None else mark.kwargs
-    scope, state = wanted.get("scope"), wanted.get("state")
-    if scope in _SCOPED:
-        if state is not None or wanted.get("settings"):
-            raise pytest.UsageError("pgstrata(scope=…) goes with neither state nor settings")
-        yield request.getfixturevalue(_SCOPED[scope])
+    wanted = asked(request.node)
+    if wanted.get("scope") in SCOPED:
+        yield request.getfixturevalue(SCOPED[wanted["scope"]])
         return
-    if scope not in (None, "function"):
-        raise pytest.UsageError(f"pgstrata(scope={scope!r}): it is function, {', '.join(_SCOPED)}")
-    with lent(request, lambda: state_of(request, state), wanted.get("settings")) as database:
+    state, settings = wanted.get("state"), wanted.get("settings")
+    with lent(request, lambda: state_of(request, state), settings) as database:
         yield database
 
 
@@ -113,11 +115,11 @@ def needed(module: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        pytest.fail(
+        raise pytest.fail.Exception(
             f"this fixture needs SQLAlchemy, and there is no {error.name}: "
             "pip install 'sqlalchemy[asyncio]'",
             pytrace=False,
-        )
+        ) from None
 
 
 @contextmanager
@@ -128,8 +130,8 @@ def told_in_a_line() -> Iterator[None]:
     try:
         yield
     except PgstrataError as error:
-        told = f"the database cannot be made: {error.message}"
-        pytest.fail(told if error.remedy is None else f"{told}: {error.remedy}", pytrace=False)
+        told = f"the database cannot be made: {in_a_line(error)}"
+        raise pytest.fail.Exception(told, pytrace=False) from None
 
 
 @contextmanager
@@ -186,18 +188,12 @@ def _is_wanted_again(request: pytest.FixtureRequest) -> bool:
     following = request.node.stash.get(NEXT, None)
     if request.fixturename not in getattr(following, "fixturenames", ()):
         return False
-    return _asked(following) == _asked(request.node)
-
-
-def _asked(item: pytest.Item) -> object:
-    mark = item.get_closest_marker("pgstrata")
-    kwargs = {} if mark is None else mark.kwargs
-    return [kwargs.get(name) for name in ("state", "settings", "scope")]
+    ours, theirs = asked(request.node), asked(following)
+    return all(ours.get(word) == theirs.get(word) for word in ("state", "settings", "scope"))
 
 
 def _is_kept(request: pytest.FixtureRequest) -> bool:
-    mark = request.node.get_closest_marker("pgstrata")
-    how: bool | str | None = None if mark is None else mark.kwargs.get("keep")
+    how: bool | str | None = asked(request.node).get("keep")
     if how is None:
         how = request.config.getoption("--pgstrata-keep") or request.config.getini("pgstrata_keep")
     return how in (True, "all") or (how == "failed" and request.node.stash.get(FAILED, False))

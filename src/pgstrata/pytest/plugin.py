@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pgstrata.pytest.marks import KEEPS, check
 from pgstrata.pytest.run import (
     ENVIRONMENT,
     FAILED,
@@ -14,13 +15,13 @@ from pgstrata.pytest.run import (
     NEXT,
     NOTES,
     SESSION,
+    in_a_line,
     recipe_in_force,
     session_of,
 )
 
 pytest_plugins = ("pgstrata.pytest.fixtures",)
 
-_KEEPS = ("failed", "all", "never")
 _LEAKS = ("error", "warn", "ignore")
 
 
@@ -30,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--pgstrata-keep",
         nargs="?",
         const="failed",
-        choices=_KEEPS,
+        choices=KEEPS,
         help="keep a copy of the databases of failed tests, or of all",
     )
     group.addoption(
@@ -55,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "which state (a fixture's name), shared in which scope, with which PostgreSQL settings, "
         "and whether it is kept",
     )
-    for name, values in (("pgstrata_keep", _KEEPS), ("pgstrata_leaks", _LEAKS)):
+    for name, values in (("pgstrata_keep", KEEPS), ("pgstrata_leaks", _LEAKS)):
         if config.getini(name) not in values:
             raise pytest.UsageError(f"{name} must be one of {', '.join(values)}")
 
@@ -72,10 +73,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         session = session_of(early_config)
         database = session.lend(session.build(recipe_in_force(early_config, session.client)))
         for line in wanted:
-            name, _, driver = line.partition("=")
-            os.environ[name.strip()] = database.url(driver.strip() or None)
+            name, _, driver = (part.strip() for part in line.partition("="))
+            if not name:
+                raise pytest.UsageError(f"pgstrata_env: `{line}` names no variable")
+            os.environ[name] = database.url(driver or None)
     except PgstrataError as error:
-        raise pytest.UsageError(f"pgstrata_env: {error.message}: {error.remedy}") from error
+        raise pytest.UsageError(f"pgstrata_env: {in_a_line(error)}") from error
     early_config.stash[ENVIRONMENT] = database
 
 
@@ -124,6 +127,10 @@ def pytest_runtest_protocol(
 ) -> Generator[None, Any, Any]:
     item.stash[NEXT] = nextitem
     return (yield)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    check(item)
 
 
 @pytest.hookimpl(wrapper=True)

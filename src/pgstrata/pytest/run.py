@@ -8,6 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from pgstrata.client.recipes import Recipe
     from pgstrata.client.synchronous import Client
+    from pgstrata.errors import PgstrataError
     from pgstrata.testing.pg import Pg
     from pgstrata.testing.session import Notes, Session
 
@@ -55,3 +56,8 @@ def recipe_in_force(config: pytest.Config, client: "Client") -> "Recipe":
             remedy="set pgstrata_recipe, such as psql -f schema.sql, or override that fixture",
         )
     return recipe_of(words, client.configuration, config.rootpath)
+
+
+def in_a_line(error: "PgstrataError") -> str:
+    """What is wrong, and what to do about it."""
+    return error.message if error.remedy is None else f"{error.message}: {error.remedy}"

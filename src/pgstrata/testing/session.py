@@ -85,7 +85,7 @@ class Session:
                 self._built[key] = self._build(recipe)
             except PgstrataError as error:
                 self._built[key] = error
-                self.notes.failures.append(_report(error))
+                self._note(error)
         found = self._built[key]
         if isinstance(found, PgstrataError):
             raise found
@@ -119,7 +119,11 @@ class Session:
         wanted = _wanted(state_id, settings)
         begun = time.perf_counter()
         ready = self._ready.pop(wanted, None)
-        lease = self._lease(wanted) if ready is None else ready.result()
+        try:
+            lease = self._lease(wanted) if ready is None else ready.result()
+        except PgstrataError as error:
+            self._note(error)
+            raise
         self.notes.waits.append(time.perf_counter() - begun)
         return Pg(self, lease)
 
@@ -186,6 +190,10 @@ class Session:
                 self.client.states.remove(state_id, recurse=True)
         self.client.close()
 
+    def _note(self, error: PgstrataError) -> None:
+        if (report := _report(error)) not in self.notes.failures:
+            self.notes.failures.append(report)
+
     def _lease(self, wanted: _Wanted) -> Lease:
         recipe = of_state(wanted.state_id)
         request = msgspec.structs.replace(recipe.request, settings=dict(wanted.settings))
@@ -208,9 +216,13 @@ class Session:
 
 
 def _wanted(state_id: str, settings: Mapping[str, str] | None) -> _Wanted:
-    return _Wanted(state_id, tuple(sorted((settings or {}).items())))
+    found = sorted((name, str(value)) for name, value in (settings or {}).items())
+    return _Wanted(state_id, tuple(found))
 
 
 def _report(error: PgstrataError) -> str:
-    lines = (error.message, error.remedy and f"what to do: {error.remedy}", error.details)
-    return "\n".join(filter(None, lines))
+    details = error.details or ""
+    message = "" if error.message in details else error.message
+    return "\n".join(
+        filter(None, (message, error.remedy and f"what to do: {error.remedy}", details))
+    )
