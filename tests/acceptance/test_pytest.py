@@ -234,6 +234,32 @@ def test_each(pg, number, pgstrata_recipe):
         assert time.monotonic() < deadline
 
 
+def test_what_is_ready_for_later_tests_makes_room_for_the_next_one(project: Shared) -> None:
+    project.write(
+        "conftest.py", "from pgstrata.pytest import state\n\nempty = state('schema.sql')\n"
+    )
+    project.write(
+        "test_shop.py",
+        """
+import pytest
+
+@pytest.mark.parametrize("number", range(3))
+def test_each(pg, number):
+    pass
+
+@pytest.mark.parametrize("number", range(2))
+@pytest.mark.pgstrata(state="empty")
+def test_another(pg, number):
+    pass
+""",
+    )
+    project.environment["PGSTRATA_INSTANCES_MAX"] = "1"
+    project.renew()
+    counts, printed = run(project)
+    assert counts == {"passed": 5}, printed
+    assert "are allowed" not in printed
+
+
 def test_a_recipe_that_fails_is_reported_once(project: Shared) -> None:
     project.write("seed.sql", "insert into order values (1);")
     project.write(

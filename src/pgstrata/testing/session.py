@@ -16,7 +16,12 @@ from pgstrata.client.recipes import state as of_state
 from pgstrata.client.synchronous import Client
 from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.state import State
-from pgstrata.errors import PgstrataError
+from pgstrata.errors import (
+    CacheFullUnreclaimableError,
+    DiskFullError,
+    HostLimitError,
+    PgstrataError,
+)
 from pgstrata.testing.pg import Lease, Pg
 
 KEPT_SECONDS = 86400
@@ -26,6 +31,7 @@ _LINGERING_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
 _UNHELD_SECONDS = 30
 """How long a database lives that was made ready for us when we are gone before we hold it."""
+_NO_ROOM = (HostLimitError, DiskFullError, CacheFullUnreclaimableError)
 _MOST_READY = 2
 """How many databases are ready for tests to come; a test may ask for two kinds of them."""
 
@@ -118,9 +124,8 @@ class Session:
         """A database of a state. Raises ``PgstrataError``."""
         wanted = _wanted(state_id, settings)
         begun = time.perf_counter()
-        ready = self._ready.pop(wanted, None)
         try:
-            lease = self._lease(wanted) if ready is None else ready.result()
+            lease = self._lease_now(wanted)
         except PgstrataError as error:
             self._note(error)
             raise
@@ -193,6 +198,18 @@ class Session:
     def _note(self, error: PgstrataError) -> None:
         if (report := _report(error)) not in self.notes.failures:
             self.notes.failures.append(report)
+
+    def _lease_now(self, wanted: _Wanted) -> Lease:
+        ready = self._ready.pop(wanted, None)
+        try:
+            return self._lease(wanted) if ready is None else ready.result()
+        except _NO_ROOM:
+            # What waits for later tests gives way, and what earlier ones had is about to go.
+            for other in self._ready.values():
+                self._give_up(other)
+            self._ready.clear()
+            self._behind.submit(int).result()
+            return self._lease(wanted)
 
     def _lease(self, wanted: _Wanted) -> Lease:
         recipe = of_state(wanted.state_id)
