@@ -41,7 +41,7 @@ def migrations(shared: Shared) -> int:
 
 
 def test_plain_psycopg_in_the_words_of_pytest_postgresql(shared: Shared) -> None:
-    assert "6 passed" in run(shared, "psycopg_shop", *PYTEST)
+    assert "7 passed" in run(shared, "psycopg_shop", *PYTEST)
 
 
 def test_flask(shared: Shared) -> None:

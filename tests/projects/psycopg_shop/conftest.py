@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 import shop
 from pgstrata.pytest.compat import factories
 
@@ -13,11 +15,20 @@ postgresql_proc = factories.postgresql_proc(
     load=[HERE / "schema.sql", "shop.load"],
 )
 postgresql = factories.postgresql("postgresql_proc")
+postgresql_async = factories.postgresql_async("postgresql_proc")
 
 fuller = factories.postgresql_noproc(
-    depends_on="postgresql_proc", load=[lambda **login: shop.load(**login)]
+    depends_on="postgresql_proc",
+    load=[lambda **login: shop.load(**login), shop.load_by_itself],
+    load_autocommit=True,
 )
 fuller_postgresql = factories.postgresql("fuller", dbname="fuller")
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
 
 own_proc = factories.postgresql_proc(user="owner", password="own/ed", load=[HERE / "schema.sql"])
 owned = factories.postgresql("own_proc")

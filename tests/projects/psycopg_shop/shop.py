@@ -1,5 +1,7 @@
 """Orders, in plain psycopg."""
 
+from typing import Any
+
 from psycopg import Connection
 
 
@@ -11,6 +13,14 @@ def order(connection: Connection, what: str) -> int:
 
 def count(connection: Connection) -> int:
     return connection.execute("select count(*) from orders").fetchone()[0]
+
+
+def load_by_itself(autocommit: bool, **login: Any) -> None:
+    import psycopg
+
+    assert autocommit
+    with psycopg.connect(**login, autocommit=autocommit) as db:
+        order(db, "coffee")
 
 
 def load(host: str, port: int, user: str, dbname: str, password: str) -> None:

@@ -10,6 +10,12 @@ def test_an_order_is_taken(postgresql, time):
     assert shop.count(postgresql) == 3
 
 
+@pytest.mark.anyio
+async def test_an_order_is_taken_later(postgresql_async):
+    found = await postgresql_async.execute("insert into orders (what) values ('tea') returning id")
+    assert await found.fetchone() == (3,)
+
+
 def test_where_it_is(postgresql, postgresql_proc):
     info = postgresql.info
     assert (info.dbname, info.user) == ("shop", "keeper")
@@ -45,7 +51,7 @@ def test_a_server_without_a_test(postgresql_proc):
 
 def test_more_than_the_one_below(fuller_postgresql):
     assert fuller_postgresql.info.dbname == "fuller"
-    assert shop.count(fuller_postgresql) == 4
+    assert shop.count(fuller_postgresql) == 5
 
 
 def test_a_password_of_ones_own(owned, own_proc):

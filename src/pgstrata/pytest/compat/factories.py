@@ -4,8 +4,9 @@ Each test has a server of its own in place of a database on one server; ``postgr
 where it is.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from pgstrata.pytest.fixtures import lent, told_in_a_line
 from pgstrata.pytest.run import session_of
 
 if TYPE_CHECKING:
-    from psycopg import Connection, IsolationLevel
+    from psycopg import AsyncConnection, Connection, IsolationLevel
     from psycopg.rows import TupleRow
 
     from pgstrata.pytest.compat.process import Load, Process
@@ -57,10 +58,11 @@ def postgresql_proc(
         name, secret = _given(request, user=user), _given(request, password=password)
         credentials = credentials_of(name, secret)
         scripts = _given(request, load=load) or ()
+        autocommit = bool(_given(request, load_autocommit=load_autocommit))
         with told_in_a_line():
             process = Process(
                 session,
-                loaded(session, server(image, name, secret), scripts, credentials),
+                loaded(session, server(image, name, secret), scripts, credentials, autocommit),
                 credentials,
                 dbname=_given(request, dbname=dbname) or "tests",
                 options=_given(request, options=options) or "",
@@ -91,7 +93,12 @@ def postgresql_noproc(
     """
     if depends_on is None:
         return postgresql_proc(
-            user=user, password=password, dbname=dbname, options=options, load=load
+            user=user,
+            password=password,
+            dbname=dbname,
+            options=options,
+            load=load,
+            load_autocommit=load_autocommit,
         )
 
     @pytest.fixture(scope="session")
@@ -99,7 +106,10 @@ def postgresql_noproc(
         below: Process = request.getfixturevalue(depends_on)
         with told_in_a_line():
             process = below.with_more(
-                load or (), dbname=dbname or below.dbname, options=options or below.options
+                load or (),
+                bool(_given(request, load_autocommit=load_autocommit)),
+                dbname=dbname or below.dbname,
+                options=options or below.options,
             )
         yield process
         process.close()
@@ -118,12 +128,9 @@ def postgresql(
     def fixture(request: pytest.FixtureRequest) -> "Iterator[Connection[TupleRow]]":
         import psycopg
 
-        process: Process = request.getfixturevalue(process_fixture_name)
-        name = dbname or process.dbname
         with (
-            lent(request, lambda: process.state_with(name), process.settings) as database,
-            process.used(database),
-            psycopg.connect(**process.login(name)._asdict(), options=process.options) as connection,
+            _place(request, process_fixture_name, dbname) as place,
+            psycopg.connect(**place) as connection,
         ):
             if isolation_level is not None:
                 connection.isolation_level = isolation_level
@@ -133,6 +140,46 @@ def postgresql(
                 connection.close()
 
     return fixture
+
+
+def postgresql_async(
+    process_fixture_name: str,
+    dbname: str | None = None,
+    isolation_level: "IsolationLevel | None" = None,
+) -> Any:
+    """The same for asyncio, in tests that pytest-asyncio or anyio runs."""
+
+    async def fixture(
+        request: pytest.FixtureRequest,
+    ) -> "AsyncIterator[AsyncConnection[TupleRow]]":
+        import psycopg
+
+        with _place(request, process_fixture_name, dbname) as place:
+            async with await psycopg.AsyncConnection.connect(**place) as connection:
+                if isolation_level is not None:
+                    await connection.set_isolation_level(isolation_level)
+                try:
+                    yield connection
+                finally:
+                    await connection.close()
+
+    with suppress(ModuleNotFoundError):
+        return import_module("pytest_asyncio").fixture(fixture)
+    return pytest.fixture(fixture)
+
+
+@contextmanager
+def _place(
+    request: pytest.FixtureRequest, process_fixture_name: str, dbname: str | None
+) -> Iterator[dict[str, Any]]:
+    """How to connect to a database of the test's own."""
+    process: Process = request.getfixturevalue(process_fixture_name)
+    name = dbname or process.dbname
+    with (
+        lent(request, lambda: process.state_with(name), process.settings) as database,
+        process.used(database),
+    ):
+        yield {**process.login(name)._asdict(), "options": process.options}
 
 
 def _given(request: pytest.FixtureRequest, **argument: Any) -> Any:

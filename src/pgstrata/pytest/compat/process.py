@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pgstrata.testing.session import Session
 
 Load = Callable[..., object] | str | Path
 """A script, a function, or its dotted name. Functions are given ``host``, ``port``, ``user``,
-``dbname`` and ``password``."""
+``dbname`` and ``password``, and ``autocommit`` if they take it by name."""
 
 
 class Process:
@@ -74,9 +75,11 @@ class Process:
         """The id of the state that has this database. Raises ``PgstrataError``."""
         return self._session.build(of_state(self._begun).then(database(dbname)))
 
-    def with_more(self, load: Sequence[Load], *, dbname: str, options: str) -> "Process":
+    def with_more(
+        self, load: Sequence[Load], autocommit: bool, *, dbname: str, options: str
+    ) -> "Process":
         """Another, whose databases begin with more. Raises ``PgstrataError``."""
-        begun = loaded(self._session, of_state(self._begun), load, self._credentials)
+        begun = loaded(self._session, of_state(self._begun), load, self._credentials, autocommit)
         return Process(
             self._session,
             begun,
@@ -109,7 +112,11 @@ def credentials_of(user: str | None, password: str | None) -> dict[str, Any]:
 
 
 def loaded(
-    session: Session, begun: Recipe, load: Sequence[Load], credentials: dict[str, Any]
+    session: Session,
+    begun: Recipe,
+    load: Sequence[Load],
+    credentials: dict[str, Any],
+    autocommit: bool,
 ) -> str:
     """The id of the state that a recipe comes to with all of these. Raises ``PgstrataError``."""
     recipe = begun
@@ -120,7 +127,7 @@ def loaded(
         state_id = session.build(recipe)
         for one in some:
             call = _found(one) if isinstance(one, str) else one
-            state_id = filled(session, state_id, partial(_call, call, credentials))
+            state_id = filled(session, state_id, partial(_call, call, credentials, autocommit))
         recipe = of_state(state_id)
     return session.build(recipe)
 
@@ -134,5 +141,6 @@ def _found(name: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def _call(load: Any, credentials: dict[str, Any], pg: Pg) -> None:
-    load(**login_of(pg)._replace(**credentials)._asdict())
+def _call(load: Any, credentials: dict[str, Any], autocommit: bool, pg: Pg) -> None:
+    more = {"autocommit": autocommit} if "autocommit" in signature(load).parameters else {}
+    load(**login_of(pg)._replace(**credentials)._asdict(), **more)
