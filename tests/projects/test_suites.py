@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.acceptance.conftest import Shared
 
@@ -34,6 +35,13 @@ OWN_SERVER = """
 from pgstrata.pytest.compat import factories
 
 postgresql_proc = factories.postgresql_proc(user="tester")
+postgresql = factories.postgresql("postgresql_proc")
+"""
+
+PLAIN_SERVER = """
+from pytest_postgresql import factories
+
+postgresql_proc = factories.postgresql_noproc(**PLACE)
 postgresql = factories.postgresql("postgresql_proc")
 """
 
@@ -110,6 +118,12 @@ def plain_server(shared: Shared, *databases: str) -> str:
     return shared.prepare("-c", "select 1", *steps)
 
 
+def place_of(dsn: str) -> dict[str, str]:
+    """Where a server is, in the words that Python programs have for it."""
+    known = conninfo_to_dict(dsn)
+    return {key: str(known[key]) for key in ("host", "port", "user", "password")}
+
+
 def test_sqlalchemy_continuum(shared: Shared, packages: Path) -> None:
     suite = unpack(shared, "sqlalchemy-continuum")
     install(
@@ -134,12 +148,15 @@ def test_aiosql(shared: Shared, packages: Path) -> None:
         str(suite),
         *("pytest-postgresql", "pytest-asyncio", "asyncpg", "pg8000", "psycopg2-binary"),
     )
-    (suite / "conftest.py").write_text(OWN_SERVER)
+    place = place_of(plain_server(shared))
+    words = (f"--confcutdir={suite}", "-m", "postgres", "tests")
     # It asks for the password where psycopg does not tell.
-    words = (f"--confcutdir={suite}", "--postgresql-password=one", "-m", "postgres", "tests")
-    count, counts = passed(shared, suite, *PYTEST, *words)
-    assert count >= 80
-    assert not {"failed", "error", "errors"} & counts.keys()
+    given = f"--postgresql-password={place['password']}"
+    (suite / "conftest.py").write_text(PLAIN_SERVER.replace("PLACE", repr(place)))
+    plain = passed(shared, suite, *PYTEST, "-p", "no:pgstrata", given, *words)
+    (suite / "conftest.py").write_text(OWN_SERVER)
+    assert passed(shared, suite, *PYTEST, "--postgresql-password=one", *words) == plain
+    assert plain[0] >= 80
 
 
 def test_djangos_own(shared: Shared) -> None:
@@ -150,10 +167,8 @@ def test_djangos_own(shared: Shared) -> None:
     words = ("runtests.py", "--settings=settings_of_ours", "--parallel=1")
     applications = ("transactions", "transaction_hooks", "postgres_tests")
     command = (sys.executable, *words, *applications)
-    from psycopg.conninfo import conninfo_to_dict
-
-    known = conninfo_to_dict(plain_server(shared, "default", "other"))
-    place = {key.upper(): known[key] for key in ("host", "port", "user", "password")}
+    known = place_of(plain_server(shared, "default", "other"))
+    place = {key.upper(): value for key, value in known.items()}
     place["ENGINE"] = "django.db.backends.postgresql"
     plain = passed(shared, suite / "tests", *command, PLACE=repr(place))
     ours = passed(shared, suite / "tests", *command, PLACE="{'ENGINE': 'pgstrata.django'}")
