@@ -211,6 +211,57 @@ def test_is_not(pg):
     assert re.search(r"state [0-9a-f]{12}: miss", printed)
 
 
+def test_what_is_built_again_is_taken_from_nobody(project: Shared) -> None:
+    project.write(
+        "test_shop.py",
+        """
+import pytest
+from pgstrata import psql
+
+class TestOther:
+    @pytest.fixture(scope="class")
+    def pgstrata_recipe(self):
+        return psql("schema.sql").then("insert into orders values (7)")
+
+    def test_it(self, pg_class):
+        assert pg_class.psql("select id from orders") == "7\\n"
+
+@pytest.fixture(scope="module")
+def many():
+    return psql("schema.sql").then(*(f"insert into orders values ({n})" for n in range(40)))
+
+def test_it(pg_session, pg):
+    assert pg_session.psql("select id from orders") == "1\\n2\\n"
+
+class TestMany:
+    @pytest.fixture(scope="class")
+    def pgstrata_recipe(self, many):
+        return many
+
+    def test_it(self, pg_class):
+        assert pg_class.psql("select count(*) from orders") == "40\\n"
+
+def test_it_later(pg_session):
+    assert pg_session.psql("select id from orders") == "1\\n2\\n"
+""",
+    )
+    for _ in range(2):
+        counts, printed = run(project, "--pgstrata-rebuild")
+        assert counts == {"passed": 4}, printed
+        assert "hit" not in printed
+    project("prepare:psql", "--name", "dev", "-f", "schema.sql")
+    counts, printed = run(project, "--pgstrata-rebuild", "-k", "later")
+    assert counts == {"error": 1}, printed
+    assert re.search("cannot be built again, since instance [0-9a-f]{12} was made", printed)
+    project("run:psql", "--instance", "dev", "-c", "select count(*) from orders")
+    project("rm", "dev")
+    state = project.json("ls", "-s")["states"][0]["state_id"]
+    project("pin", state)
+    counts, printed = run(project, "--pgstrata-rebuild", "-k", "later")
+    assert counts == {"error": 1}, printed
+    assert f"cannot be built again, since state {state[:12]} is pinned" in printed
+
+
 def test_workers_share_what_was_built_once_and_a_crash_leaves_nothing(project: Shared) -> None:
     project.write(
         "test_shop.py",

@@ -18,8 +18,10 @@ from pgstrata.domain.plan import StateExecuteTask
 from pgstrata.domain.state import State
 from pgstrata.errors import (
     CacheFullUnreclaimableError,
+    ConflictError,
     DiskFullError,
     HostLimitError,
+    NotFoundError,
     PgstrataError,
 )
 from pgstrata.testing.pg import Lease, Pg
@@ -76,6 +78,7 @@ class Session:
         self.client = client
         self.notes = Notes()
         self._rebuild = rebuild
+        self._rebuilt: set[str] = set()
         self._built: dict[str, str | PgstrataError] = {}
         self._ready: dict[_Wanted, Future[Lease]] = {}
         self._ahead = ThreadPoolExecutor(1, "pgstrata-ahead")
@@ -100,10 +103,7 @@ class Session:
     def _build(self, recipe: Recipe) -> str:
         self._compare_versions()
         if self._rebuild:
-            tasks = self.client.plan(recipe).tasks
-            first = next((task for task in tasks if isinstance(task, StateExecuteTask)), None)
-            if first is not None and first.cached:
-                self.client.states.remove(first.output_state_id, recurse=True)
+            self._forget(recipe)
         found = self.client.explain(recipe)
         if found.decision == "hit" and found.matched_state_id is not None:
             state_id = found.matched_state_id
@@ -111,6 +111,36 @@ class Session:
             state_id = self.client.build(recipe)
         self.notes.states[state_id] = found.decision
         return state_id
+
+    def _forget(self, recipe: Recipe) -> None:
+        """Have the recipe's states be built again, but those that were in this run."""
+        steps = [one for one in self.client.plan(recipe).tasks if isinstance(one, StateExecuteTask)]
+        for step in steps:
+            if step.cached and step.output_state_id not in self._rebuilt:
+                with suppress(NotFoundError):  # it left no state of its own
+                    self._remove_unused(step.output_state_id)
+                    break
+        self._rebuilt.update(step.output_state_id for step in steps)
+
+    def _remove_unused(self, state_id: str) -> None:
+        """Remove a state, and those on top of it, unless somebody would miss any of them."""
+        remove = self.client.states.remove
+        below = [remove(state_id, recurse=True, dry_run=True).root]
+        pinned = {one.state_id for one in self.client.states.list() if one.pinned}
+        for node in below:
+            if node.kind == "instance" or node.id in pinned:
+                why = "was made from them" if node.kind == "instance" else "is pinned"
+                raise ConflictError(
+                    "the states of the recipe cannot be built again, "
+                    f"since {node.kind} {node.id[:12]} {why}",
+                    remedy="do without it (pgstrata rm, pgstrata unpin), or without the rebuild",
+                )
+            below += node.children
+        if remove(state_id, recurse=True).outcome == "blocked":
+            raise ConflictError(
+                "the states of the recipe cannot be built again, since somebody uses them now",
+                remedy="try again later",
+            )
 
     def _compare_versions(self) -> None:
         version = self.client.health().version
