@@ -330,6 +330,8 @@ def test_without():
         counts, printed = run(project, *words)
         assert counts == {"passed": 1, "error": 3}, printed
         assert printed.count("LINE 1: insert into order values (1);") == 1
+        told = r'at or near "order"\nLINE 1: .*\n +\^\nwhat to do: correct `-f '
+        assert re.search(told, printed), printed
         assert "another exception" not in printed
 
 
@@ -423,6 +425,7 @@ def test_each(pg, number):
         counts, printed = run(project, *words)
         assert counts == ended, printed
         assert "division by zero" in printed
+        assert "testing/pg.py" not in printed  # it is the test's line that is shown
         assert nothing_is_left(project)
 
 
@@ -462,6 +465,7 @@ def test_an_engine_of_another_version_is_told(project: Shared) -> None:
     project.write("test_shop.py", "def test_it(pg):\n    pass\n")
     counts, printed = run(project)
     assert counts == {"passed": 1}, printed
+    assert re.search("^1 database; waited for it: [0-9.]+ ms$", printed, re.MULTILINE)
     assert "and this plugin of 9.9: `pgstrata engine stop`" in printed
 
 
@@ -506,9 +510,22 @@ def test_it(postgresql):
 
 def test_what_needs_the_plugin_says_so_without_it(project: Shared) -> None:
     project.write("test_shop.py", "def test_it(pg):\n    pass\n")
+    project.write(
+        "conftest.py",
+        """
+from pgstrata.pytest.compat import factories
+
+postgresql_proc = factories.postgresql_proc()
+postgresql = factories.postgresql("postgresql_proc")
+""",
+    )
+    project.write("test_words.py", "def test_it(postgresql):\n    pass\n")
     counts, printed = run(project, "-p", "no:pgstrata", "-c", os.devnull)
-    assert counts == {"error": 1}
+    assert counts == {"error": 2}
     assert "fixture 'pg' not found" in printed
+    assert "the plugin pgstrata is left out of this run" in printed
+    assert "Traceback" not in printed
+    assert "AttributeError" not in printed
 
 
 def test_fixtures_of_sqlalchemy_say_that_it_is_missing(project: Shared) -> None:

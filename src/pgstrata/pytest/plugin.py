@@ -177,10 +177,9 @@ def pytest_terminal_summary(
     for title, lines in (("left open by", notes.leaks), ("kept of", notes.kept)):
         for line in lines:
             write(f"{title} {line}")
-    if notes.waits:
-        write(f"{len(notes.waits)} databases; waited for each: {_percentiles(notes.waits)}")
-
-
-def _percentiles(waits: list[float]) -> str:
-    cuts = statistics.quantiles(waits, n=20) if len(waits) > 1 else waits * 19
-    return f"p50 {cuts[9] * 1000:.1f} ms, p95 {cuts[18] * 1000:.1f} ms"
+    if len(notes.waits) == 1:
+        write(f"1 database; waited for it: {notes.waits[0] * 1000:.1f} ms")
+    elif notes.waits:
+        cuts = [each * 1000 for each in statistics.quantiles(notes.waits, n=20)]
+        waits = f"p50 {cuts[9]:.1f} ms, p95 {cuts[18]:.1f} ms"
+        write(f"{len(notes.waits)} databases; waited for each: {waits}")

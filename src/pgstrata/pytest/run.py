@@ -31,6 +31,8 @@ def session_of(config: pytest.Config) -> "Session":
     """What lends databases in this process, from its first use on."""
     if (known := config.stash.get(SESSION, None)) is not None:
         return known
+    if not hasattr(config.known_args_namespace, "pgstrata_url"):
+        pytest.fail("the plugin pgstrata is left out of this run, and this needs it", pytrace=False)
     from pgstrata.client.synchronous import Client
     from pgstrata.testing.session import Session
 

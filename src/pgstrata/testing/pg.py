@@ -56,6 +56,7 @@ class Pg(Database):
 
     def psql(self, sql: str) -> str:
         """What psql prints for this input. Raises ``ProgramError`` with what went wrong."""
+        __tracebackhide__ = True
         out: list[str] = []
         complaints: list[str] = []
         ended = 0
