@@ -16,6 +16,7 @@ from pgstrata.testing.pg import Pg
 from pgstrata.testing.process import session
 
 _SCRIPTS = "/docker-entrypoint-initdb.d"
+_NOT_FOR_PSQL = (".sh", ".sql.gz", ".sql.xz", ".sql.zst")
 _AS_CONSTRUCTED: Any = object()
 
 
@@ -72,15 +73,14 @@ class PostgresContainer:
     def with_volume_mapping(self, host: "str | Path", container: str, mode: str = "ro") -> Self:
         """Have a script, or those in a directory, run at first.
 
-        Raises ``InvalidArgumentError`` for other files of the image.
+        Raises ``InvalidArgumentError`` for other files of the image, and for what psql cannot run.
         """
         if not container.startswith(_SCRIPTS):
             raise InvalidArgumentError(
                 f"{container} is a place in a container, and there are no containers",
                 remedy=f"map scripts into {_SCRIPTS}",
             )
-        path = Path(host).absolute()
-        self._scripts += sorted(path.iterdir()) if path.is_dir() else [path]
+        self._scripts += scripts_in(Path(host).absolute())
         return self
 
     def with_exposed_ports(self, *ports: "str | int") -> Self:
@@ -148,3 +148,17 @@ def image_of(name: str) -> str | None:
         return name
     version = tag.partition("-")[0]
     return f"postgres:{version}" if version[:1].isdigit() else None
+
+
+def scripts_in(path: Path) -> list[Path]:
+    """What the image would run of a directory, or a file alone; it leaves files of other kinds.
+
+    Raises ``InvalidArgumentError`` for what the image would run, and psql cannot.
+    """
+    found = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
+    for each in found:
+        if each.name.endswith(_NOT_FOR_PSQL):
+            raise InvalidArgumentError(
+                f"{each} is no script for psql", remedy="write in SQL what it does"
+            )
+    return [each for each in found if each.suffix == ".sql" or each == path]

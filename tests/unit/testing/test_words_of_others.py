@@ -1,9 +1,11 @@
 """What other tools are told, in pgstrata's words."""
 
+from pathlib import Path
+
 import pytest
 
 from pgstrata.errors import InvalidArgumentError
-from pgstrata.testing.containers import image_of
+from pgstrata.testing.containers import PostgresContainer, image_of, scripts_in
 from pgstrata.testing.login import server_settings
 
 
@@ -39,3 +41,21 @@ def test_options_of_postgres_are_settings(options: str, settings: dict[str, str]
 def test_other_options_are_refused(options: str) -> None:
     with pytest.raises(InvalidArgumentError, match="is no setting"):
         server_settings(options)
+
+
+def test_of_a_directory_only_scripts_are_run(tmp_path: Path) -> None:
+    for name in ("2.sql", "1.sql", "notes.md"):
+        (tmp_path / name).touch()
+    (tmp_path / "more.sql").mkdir()
+    assert scripts_in(tmp_path) == [tmp_path / "1.sql", tmp_path / "2.sql"]
+
+
+@pytest.mark.parametrize("name", ["fill.sh", "dump.sql.gz"])
+def test_what_psql_cannot_run_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InvalidArgumentError, match=f"{name} is no script for psql"):
+        PostgresContainer().with_volume_mapping(tmp_path, "/docker-entrypoint-initdb.d")
+    with pytest.raises(InvalidArgumentError, match=f"{name} is no script for psql"):
+        PostgresContainer().with_volume_mapping(
+            tmp_path / name, f"/docker-entrypoint-initdb.d/{name}"
+        )
