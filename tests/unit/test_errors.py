@@ -1,5 +1,7 @@
 """Errors as they cross the wire: a code, a message, and what to do with the tool's own words."""
 
+import traceback
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,13 @@ def test_what_to_do_and_the_tool_s_words_are_told_apart_again(
 @given(TEXTS)
 def test_a_remedy_is_one_line(remedy: str) -> None:
     assert len((PgstrataError("x", remedy=remedy).remedy or "").splitlines()) <= 1
+
+
+def test_a_traceback_has_what_a_tool_said_and_what_to_do() -> None:
+    error = StepFailedError("it broke", remedy="do it", details="ERROR:  no\nLINE 1")
+    told = "".join(traceback.format_exception(error))
+    assert told.endswith("StepFailedError: it broke\nERROR:  no\nLINE 1\nwhat to do: do it\n")
+    assert traceback.format_exception_only(PgstrataError("x"))[-1].endswith("PgstrataError: x\n")
 
 
 @pytest.mark.parametrize(
