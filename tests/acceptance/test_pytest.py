@@ -50,6 +50,7 @@ def start(project: Terminal, *words: str, **environment: str) -> "subprocess.Pop
         stderr=subprocess.STDOUT,
         cwd=project.work,
         env={**project.environment, **environment},
+        process_group=0,
     )
 
 
@@ -366,7 +367,8 @@ def test_is_not_disturbed(pg):
     assert nothing_is_left(project)
 
 
-def test_ctrl_c_leaves_nothing(project: Shared) -> None:
+@pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_ctrl_c_leaves_nothing(project: Shared, words: tuple[str, ...]) -> None:
     project.write(
         "test_shop.py",
         """
@@ -378,10 +380,10 @@ def test_waits(pg):
     time.sleep(300)
 """,
     )
-    running = start(project)
+    running = start(project, *words)
     while not (project.work / "begun").exists():
         assert running.poll() is None
-    running.send_signal(signal.SIGINT)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
     printed, _ = running.communicate(timeout=300)
     assert running.returncode == 2, printed
     assert nothing_is_left(project)
