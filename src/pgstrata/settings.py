@@ -348,7 +348,7 @@ class InstanceLimits(NamedTuple):
     ] = False
 
 
-_HALF_OF_CORES = max(1, (os.cpu_count() or 1) // 2)
+_AT_ONCE = max(2, (os.cpu_count() or 1) // 2)
 
 
 class PoolSettings(NamedTuple):
@@ -356,8 +356,12 @@ class PoolSettings(NamedTuple):
 
     max_starting: Annotated[
         int,
-        Setting("how many of them are started at once", least=1, default="half of the cores"),
-    ] = _HALF_OF_CORES
+        Setting(
+            "how many of them are started at once",
+            least=1,
+            default="half of the cores, but at least 2",
+        ),
+    ] = _AT_ONCE
     max: Annotated[
         int, Setting("how many warm servers there may be, of all states; 0 for none")
     ] = 8

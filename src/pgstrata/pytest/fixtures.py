@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pgstrata.client.recipes import Recipe
     from pgstrata.client.synchronous import Client
     from pgstrata.testing.pg import Pg
-    from pgstrata.testing.session import Session
 
 
 @pytest.fixture(scope="session")
@@ -151,8 +150,9 @@ def lent(
     test = request.node.nodeid or "the run"
     if database.wanted or _is_kept(request):
         session.keep(database, test)
-    leaks = _leaks(request, session, database, test)
-    session.take_back(database)
+    how: Literal["error", "warn", "ignore"] = request.config.getini("pgstrata_leaks")
+    leaks = session.leaks(database) if how == "error" else []
+    session.take_back(database, test=test if how == "warn" else None)
     if leaks:
         pytest.fail("sessions were left open:\n" + "\n".join(leaks), pytrace=False)
 
@@ -197,15 +197,3 @@ def _is_kept(request: pytest.FixtureRequest) -> bool:
     if how is None:
         how = request.config.getoption("--pgstrata-keep") or request.config.getini("pgstrata_keep")
     return how in (True, "all") or (how == "failed" and request.node.stash.get(FAILED, False))
-
-
-def _leaks(
-    request: pytest.FixtureRequest, session: "Session", database: "Pg", test: str
-) -> list[str]:
-    """The sessions that are an error; others are noted."""
-    how: Literal["error", "warn", "ignore"] = request.config.getini("pgstrata_leaks")
-    if how == "error":
-        return session.leaks(database)
-    if how == "warn":
-        session.look_for_leaks(database, test)
-    return []

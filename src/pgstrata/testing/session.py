@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, NamedTuple
 
 import msgspec
@@ -31,6 +32,9 @@ KEPT_SECONDS = 86400
 _LINGERING_SECONDS = 1.0
 """How long after it was closed a session may still be seen."""
 _LOOK_SECONDS = 0.01
+_GIVE_WAY_SECONDS = 0.025
+"""How long a test that has just begun gets the machine for itself, unless somebody waits: then the
+next one's database is asked for, and the last one's removed."""
 _UNHELD_SECONDS = 30
 """How long a database lives that was made ready for us when we are gone before we hold it."""
 _NO_ROOM = (HostLimitError, DiskFullError, CacheFullUnreclaimableError)
@@ -71,6 +75,19 @@ class _Wanted(NamedTuple):
     settings: tuple[tuple[str, str], ...] = ()
 
 
+class _Ready(NamedTuple):
+    """A database that is being made for a test to come."""
+
+    lease: Future[Lease]
+    asked: Event
+    """Set when it is waited for, or is not needed."""
+
+    def result(self) -> Lease:
+        """It, once it is there. Raises ``PgstrataError``."""
+        self.asked.set()
+        return self.lease.result()
+
+
 class Session:
     """Lends databases. Others are made ready while a test uses those before."""
 
@@ -80,9 +97,10 @@ class Session:
         self._rebuild = rebuild
         self._rebuilt: set[str] = set()
         self._built: dict[str, str | PgstrataError] = {}
-        self._ready: dict[_Wanted, Future[Lease]] = {}
+        self._ready: dict[_Wanted, _Ready] = {}
         self._ahead = ThreadPoolExecutor(1, "pgstrata-ahead")
         self._behind = ThreadPoolExecutor(1, "pgstrata-behind")
+        self._closing = Event()
         self._passing: list[str] = []
         """States that go when the run ends."""
 
@@ -170,13 +188,31 @@ class Session:
         if len(self._ready) == _MOST_READY:
             longest = next(iter(self._ready))
             self._give_up(self._ready.pop(longest))
-        self._ready[wanted] = self._ahead.submit(self._lease, wanted)
+        asked = Event()
 
-    def take_back(self, pg: Pg) -> None:
-        """Remove a database, while others are used; whoever is connected to it never blocks."""
+        def make() -> Lease:
+            asked.wait(_GIVE_WAY_SECONDS)
+            return self._lease(wanted)
+
+        self._ready[wanted] = _Ready(self._ahead.submit(make), asked)
+
+    def take_back(self, pg: Pg, *, test: str | None = None) -> None:
+        """Remove a database, while others are used; whoever is connected to it never blocks.
+
+        ``test``: in whose name it is noted who is.
+        """
         for fork in pg.forks:
             self.take_back(fork)
-        self._behind.submit(self._end, pg.lease)
+        due = time.monotonic() + _GIVE_WAY_SECONDS
+
+        def remove() -> None:
+            self._closing.wait(max(0.0, due - time.monotonic()))
+            if test is None:
+                self._end(pg.lease)
+            else:
+                self._end_noting(pg, test)
+
+        self._behind.submit(remove)
 
     def keep(self, pg: Pg, test: str) -> None:
         """Have a copy of a database outlive the run, and tell where it is."""
@@ -206,14 +242,9 @@ class Session:
             time.sleep(_LOOK_SECONDS)
         return found
 
-    def look_for_leaks(self, pg: Pg, test: str) -> None:
-        """Note them while other tests run, before the database goes."""
-        self._behind.submit(
-            lambda: self.notes.leaks.extend(f"{test}: {leak}" for leak in self.leaks(pg))
-        )
-
     def close(self) -> None:
         """Remove all that is lent or ready, and wait for it."""
+        self._closing.set()
         self._ahead.shutdown()
         self._behind.shutdown()
         for ready in self._ready.values():
@@ -250,11 +281,21 @@ class Session:
         next(held)
         return Lease(made.id, made.state_id, made.dsn, held)
 
-    def _give_up(self, ready: "Future[Lease]") -> None:
+    def _give_up(self, ready: _Ready) -> None:
+        ready.asked.set()
         self._behind.submit(lambda: self._end(ready.result()))
 
+    def _end_noting(self, pg: Pg, test: str) -> None:
+        used = True
+        with suppress(PgstrataError):
+            # A session to look for others takes longer than this.
+            used = self.client.instances.remove(pg.id).outcome == "blocked"
+        if used:
+            self.notes.leaks += [f"{test}: {leak}" for leak in self.leaks(pg)]
+        self._end(pg.lease)
+
     def _end(self, lease: Lease) -> None:
-        # If it cannot be removed now, it is when it is held no more.
+        # If it cannot be removed now, it is when it is held no more; it may be gone already.
         with suppress(PgstrataError):
             self.client.instances.remove(lease.instance_id, force=True)
         close = getattr(lease.held, "close", None)
