@@ -36,10 +36,12 @@ class PgstrataError(Exception):
         self.remedy = " ".join((remedy or "").splitlines()) or None
         self.details = details
         self.code = code or self.code
-        # A program that does not catch it ends with a traceback, which has them.
-        for note in (self.details, self.remedy and f"what to do: {self.remedy}"):
-            if note:
-                self.add_note(note)
+
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
+        """What a traceback ends with, where a program does not catch it."""
+        remedy = self.remedy and f"what to do: {self.remedy}"
+        return [note for note in (self.details, remedy) if note]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

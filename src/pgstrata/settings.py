@@ -35,7 +35,7 @@ THROW_AWAY_SETTINGS: dict[str, str] = {
     # There is never a replica, so WAL need not contain what one would need.
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    # It would start what applies changes of another server, which servers cannot reach by default.
+    # It would have a process wait in each server that would apply the changes of another one.
     "max_logical_replication_workers": "0",
     # Many servers share one machine.
     "shared_buffers": "16MB",
@@ -348,7 +348,7 @@ class InstanceLimits(NamedTuple):
     ] = False
 
 
-_AT_ONCE = max(2, (os.cpu_count() or 1) // 2)
+_STARTS_AT_ONCE = max(2, (os.cpu_count() or 1) // 2)
 
 
 class PoolSettings(NamedTuple):
@@ -361,7 +361,7 @@ class PoolSettings(NamedTuple):
             least=1,
             default="half of the cores, but at least 2",
         ),
-    ] = _AT_ONCE
+    ] = _STARTS_AT_ONCE
     max: Annotated[
         int, Setting("how many warm servers there may be, of all states; 0 for none")
     ] = 8

@@ -286,7 +286,10 @@ def test_each(pg, number, pgstrata_recipe):
         assert time.monotonic() < deadline
 
 
-def test_what_is_ready_for_later_tests_makes_room_for_the_next_one(project: Shared) -> None:
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_what_is_ready_for_later_tests_makes_room_for_the_next_one(
+    project: Shared, processes: tuple[str, ...]
+) -> None:
     project.write(
         "conftest.py", "from pgstrata.pytest import state\n\nempty = state('schema.sql')\n"
     )
@@ -307,7 +310,7 @@ def test_another(pg, number):
     )
     project.environment["PGSTRATA_INSTANCES_MAX"] = "1"
     project.renew()
-    counts, printed = run(project)
+    counts, printed = run(project, *processes)
     assert counts == {"passed": 5}, printed
     assert "are allowed" not in printed
 

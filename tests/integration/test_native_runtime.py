@@ -229,6 +229,20 @@ def test_the_clients_of_a_server_that_was_stopped_are_asked_for_in_vain(
     asyncio.run(ask())
 
 
+def test_a_server_whose_rehearsal_fails_does_not_stay(rig: NativeRig) -> None:
+    async def scenario() -> Path:
+        async with rig.serving() as server:
+            await psql(rig, server, "create database broken")
+            [oid] = await psql(rig, server, "select oid from pg_database where datname = 'broken'")
+        data_dir = data_dir_of(server)
+        shutil.rmtree(data_dir / "base" / oid)
+        with pytest.raises(ServerError, match=f"base/{oid}"):
+            await rig.runtime.start(rig.image, data_dir, waits=True)
+        return data_dir
+
+    assert servers_below(asyncio.run(scenario())) == []
+
+
 def test_a_server_without_clients_has_no_processes_beside_those_that_every_server_has(
     rig: NativeRig,
 ) -> None:

@@ -9,6 +9,7 @@ from psycopg.pq.abc import PGconn
 
 from pgstrata.dbms.connection import answer, bare_connection
 from pgstrata.domain.instance import Server
+from pgstrata.errors import ServerError
 
 _RESETS = {
     "pg_stat_reset()": 10,
@@ -29,18 +30,19 @@ where datallowconn and not datistemplate and datname <> current_database()
 
 
 async def give_login(server: Server, session: PGconn, verifier: str) -> None:
-    """Let the endpoint's user log in, as a superuser, with the password of a verifier.
+    """Let the session's user log in, as a superuser, with the password of a verifier.
 
     Raises ``ServerError``.
     """
-    user = server.endpoint.user.replace("'", "''")
     # ALTER ROLE would try first, for 3 ms, whether it is the verifier of an empty password.
-    await answer(
+    changed = await answer(
         server,
         session,
         f"update pg_authid set rolpassword = '{verifier}', rolsuper = true, rolcanlogin = true, "  # noqa: S608
-        f"rolvaliduntil = 'infinity', rolconnlimit = -1 where rolname = '{user}'",
+        "rolvaliduntil = 'infinity', rolconnlimit = -1 where rolname = session_user returning true",
     )
+    if changed is None:
+        raise ServerError(f"{server.title} does not take a password for {server.endpoint.user}")
 
 
 async def rehearse(server: Server, session: PGconn) -> None:

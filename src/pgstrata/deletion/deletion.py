@@ -62,8 +62,8 @@ class Deletion:
     ) -> DeleteResult:
         """Delete an instance; one with connected clients only with ``force``.
 
-        Raises ``NotFoundError``, ``ServerError`` if its server cannot be queried for its clients,
-        which ``force`` does without.
+        Raises ``NotFoundError``, ``ServerError`` if its server may have clients and cannot be
+        queried for them, which ``force`` does without.
         """
         async with self._turns.take(instance_id):
             instance = await self._instance(instance_id)

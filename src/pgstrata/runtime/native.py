@@ -538,24 +538,24 @@ class NativeRuntime:
         if process is None:
             await processes.wait_exit(pid)
             raise self._does_not_start(start, log.tail())
-        async with self._undo_on_failure(process, log) as ended:
-            if not await self._pid_files.until_ready(process, ended):
-                raise self._does_not_start(start)
-            access.close(itself=self._cells.have_mounts)
-            login = None if start.login is None else await start.login
-            endpoint = Endpoint(
-                host=HOST,
-                port=port if relay is None else relay.port,
-                socket_dir=access.sockets,
-                user=start.entrance.user,
-                password=relay.password if relay else login.password if login else "",
-                database=start.entrance.database,
-                major=start.installation.major,
-                own_port=None if relay is None else port,
-            )
-            undo = start.entrance.undo if login is None else ()
-            server = _server(process, endpoint, undo)
-            async with AsyncExitStack() as sessions:
+        async with AsyncExitStack() as sessions:
+            async with self._undo_on_failure(process, log) as ended:
+                if not await self._pid_files.until_ready(process, ended):
+                    raise self._does_not_start(start)
+                access.close(itself=self._cells.have_mounts)
+                login = None if start.login is None else await start.login
+                endpoint = Endpoint(
+                    host=HOST,
+                    port=port if relay is None else relay.port,
+                    socket_dir=access.sockets,
+                    user=start.entrance.user,
+                    password=relay.password if relay else login.password if login else "",
+                    database=start.entrance.database,
+                    major=start.installation.major,
+                    own_port=None if relay is None else port,
+                )
+                undo = start.entrance.undo if login is None else ()
+                server = _server(process, endpoint, undo)
                 try:
                     with faults.step("server.answer"):
                         # A server that lets us in is ready for queries.
@@ -566,8 +566,12 @@ class NativeRuntime:
                     # Stopped otherwise, it would lose its unlogged tables.
                     await postmaster.shut_down(process, clean=True)
                     raise _ShutOutError(error.message, remedy=error.remedy) from error
-                if start.waits:
+            if start.waits:
+                try:
                     await rehearse(server, session)
+                except BaseException:
+                    await finish(postmaster.shut_down(process, clean=False))
+                    raise
             return server
 
     def _spawn(self, argv: list[str], data_dir: Path, cell: Cell | None) -> tuple[int, ServerLog]:
@@ -688,7 +692,7 @@ class _Start(NamedTuple):
     fixed: Mapping[str, str] = MappingProxyType({})
     """Settings that come before all others."""
     waits: bool = False
-    """Whether nobody uses it yet."""
+    """Whether it waits for its first client."""
 
 
 def _places(start: _Start, access: ServerDir) -> Places:

@@ -177,7 +177,12 @@ def has_others(server: Postmaster) -> bool:
     By their titles, which a superuser's own code can forge, to the loss of its own instance.
     """
     children = processes.children(server.pid)
-    return not children or not all(_BACKGROUND.fullmatch(_title(child)) for child in children)
+    return (
+        not children
+        # While one of them ends the kernel may leave others out: proc(5).
+        or children != processes.children(server.pid)
+        or not all(_BACKGROUND.fullmatch(_title(child)) for child in children)
+    )
 
 
 def _title(pid: int) -> bytes:

@@ -100,4 +100,10 @@ class Pg(Database):
                 rows = connection.execute(_SESSIONS).fetchall()
         except psycopg.Error:
             return []  # the test has ended or closed it, and nobody is connected
-        return [f"{who} ({state}): {' '.join(query.split())}" for who, state, query in rows]
+        texts = [[_text(value) for value in row] for row in rows]
+        return [f"{who} ({state}): {' '.join(query.split())}" for who, state, query in texts]
+
+
+def _text(value: str | bytes) -> str:
+    """A text, of which a database in SQL_ASCII does not know the encoding."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")

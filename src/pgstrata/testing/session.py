@@ -2,10 +2,11 @@
 
 import shlex
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -33,8 +34,10 @@ _LINGERING_SECONDS = 1.0
 """How long after it was closed a session may still be seen."""
 _LOOK_SECONDS = 0.01
 _GIVE_WAY_SECONDS = 0.025
-"""How long a test that has just begun gets the machine for itself, unless somebody waits: then the
-next one's database is asked for, and the last one's removed."""
+"""How long a test has the machine for itself. Only after that is the next one's database made and
+the last one's removed, unless a test is waiting."""
+_ROOM_SECONDS, _ROOM_LOOK_SECONDS = 10.0, 0.02
+"""How long to wait until tests of other processes leave room for a database; how often to look."""
 _UNHELD_SECONDS = 30
 """How long a database lives that was made ready for us when we are gone before we hold it."""
 _NO_ROOM = (HostLimitError, DiskFullError, CacheFullUnreclaimableError)
@@ -75,17 +78,31 @@ class _Wanted(NamedTuple):
     settings: tuple[tuple[str, str], ...] = ()
 
 
-class _Ready(NamedTuple):
-    """A database that is being made for a test to come."""
+class _Ready:
+    """A database that is made for a test to come."""
 
-    lease: Future[Lease]
-    asked: Event
-    """Set when it is waited for, or is not needed."""
+    def __init__(self, executor: Executor, make: Callable[[], Lease]) -> None:
+        self._due = time.monotonic() + _GIVE_WAY_SECONDS
+        self._hurry = Event()
+        self._is_needed = True
+        self._made: Future[Lease | None] = executor.submit(self._make, make)
 
-    def result(self) -> Lease:
-        """It, once it is there. Raises ``PgstrataError``."""
-        self.asked.set()
-        return self.lease.result()
+    def hurry(self) -> None:
+        """Give way to no test any more, since one is waiting."""
+        self._hurry.set()
+
+    def abandon(self) -> None:
+        """Do not make it, unless that has begun."""
+        self._is_needed = False
+        self._hurry.set()
+
+    def result(self) -> Lease | None:
+        """It, once it is there; None if it was abandoned before. Raises ``PgstrataError``."""
+        return self._made.result()
+
+    def _make(self, make: Callable[[], Lease]) -> Lease | None:
+        self._hurry.wait(max(0.0, self._due - time.monotonic()))
+        return make() if self._is_needed else None
 
 
 class Session:
@@ -101,6 +118,8 @@ class Session:
         self._ahead = ThreadPoolExecutor(1, "pgstrata-ahead")
         self._behind = ThreadPoolExecutor(1, "pgstrata-behind")
         self._closing = Event()
+        self._is_crowded = False
+        """Whether there was no room for a database, so that none is made before it is needed."""
         self._passing: list[str] = []
         """States that go when the run ends."""
 
@@ -131,7 +150,9 @@ class Session:
         return state_id
 
     def _forget(self, recipe: Recipe) -> None:
-        """Have the recipe's states be built again, but those that were in this run."""
+        """Have the recipe's states be built again, except those built in this run."""
+        if recipe.before is not None:
+            self._forget(recipe.before)
         steps = [one for one in self.client.plan(recipe).tasks if isinstance(one, StateExecuteTask)]
         for step in steps:
             if step.cached and step.output_state_id not in self._rebuilt:
@@ -141,7 +162,10 @@ class Session:
         self._rebuilt.update(step.output_state_id for step in steps)
 
     def _remove_unused(self, state_id: str) -> None:
-        """Remove a state, and those on top of it, unless somebody would miss any of them."""
+        """Remove a state, and those on top of it, unless somebody would miss any of them.
+
+        An instance that nobody has connected to yet goes with them if it comes just then.
+        """
         remove = self.client.states.remove
         below = [remove(state_id, recurse=True, dry_run=True).root]
         pinned = {one.state_id for one in self.client.states.list() if one.pinned}
@@ -183,18 +207,12 @@ class Session:
     def get_ready(self, state_id: str, settings: Mapping[str, str] | None = None) -> None:
         """Begin to make a database that will be lent, unless there is one."""
         wanted = _wanted(state_id, settings)
-        if wanted in self._ready:
+        if wanted in self._ready or self._is_crowded:
             return
         if len(self._ready) == _MOST_READY:
             longest = next(iter(self._ready))
             self._give_up(self._ready.pop(longest))
-        asked = Event()
-
-        def make() -> Lease:
-            asked.wait(_GIVE_WAY_SECONDS)
-            return self._lease(wanted)
-
-        self._ready[wanted] = _Ready(self._ahead.submit(make), asked)
+        self._ready[wanted] = _Ready(self._ahead, partial(self._lease, wanted))
 
     def take_back(self, pg: Pg, *, test: str | None = None) -> None:
         """Remove a database, while others are used; whoever is connected to it never blocks.
@@ -210,7 +228,7 @@ class Session:
             if test is None:
                 self._end(pg.lease)
             else:
-                self._end_noting(pg, test)
+                self._end_noting_leaks(pg, test)
 
         self._behind.submit(remove)
 
@@ -245,11 +263,13 @@ class Session:
     def close(self) -> None:
         """Remove all that is lent or ready, and wait for it."""
         self._closing.set()
+        for ready in self._ready.values():
+            ready.abandon()
         self._ahead.shutdown()
         self._behind.shutdown()
         for ready in self._ready.values():
             with suppress(PgstrataError):
-                self._end(ready.result())
+                self._end_if_made(ready)
         for state_id in reversed(self._passing):
             with suppress(PgstrataError):
                 self.client.states.unpin(state_id)
@@ -261,16 +281,30 @@ class Session:
             self.notes.failures.append(report)
 
     def _lease_now(self, wanted: _Wanted) -> Lease:
+        for one in self._ready.values():
+            one.hurry()
         ready = self._ready.pop(wanted, None)
         try:
-            return self._lease(wanted) if ready is None else ready.result()
+            lease = None if ready is None else ready.result()
+            return lease or self._lease(wanted)
         except _NO_ROOM:
-            # What waits for later tests gives way, and what earlier ones had is about to go.
-            for other in self._ready.values():
-                self._give_up(other)
-            self._ready.clear()
-            self._behind.submit(int).result()
-            return self._lease(wanted)
+            return self._lease_when_there_is_room(wanted)
+
+    def _lease_when_there_is_room(self, wanted: _Wanted) -> Lease:
+        # What waits for later tests gives way, and what earlier ones had is about to go.
+        self._is_crowded = True
+        for other in self._ready.values():
+            self._give_up(other)
+        self._ready.clear()
+        self._behind.submit(int).result()
+        deadline = time.monotonic() + _ROOM_SECONDS
+        while True:
+            try:
+                return self._lease(wanted)
+            except _NO_ROOM:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_ROOM_LOOK_SECONDS)
 
     def _lease(self, wanted: _Wanted) -> Lease:
         recipe = of_state(wanted.state_id)
@@ -282,25 +316,35 @@ class Session:
         return Lease(made.id, made.state_id, made.dsn, held)
 
     def _give_up(self, ready: _Ready) -> None:
-        ready.asked.set()
-        self._behind.submit(lambda: self._end(ready.result()))
+        ready.abandon()
+        self._behind.submit(self._end_if_made, ready)
 
-    def _end_noting(self, pg: Pg, test: str) -> None:
-        used = True
+    def _end_if_made(self, ready: _Ready) -> None:
+        if (lease := ready.result()) is not None:
+            self._end(lease)
+
+    def _end_noting_leaks(self, pg: Pg, test: str) -> None:
+        # To remove it tells whether anybody is connected. A session to look for that takes longer.
         with suppress(PgstrataError):
-            # A session to look for others takes longer than this.
-            used = self.client.instances.remove(pg.id).outcome == "blocked"
-        if used:
+            if self.client.instances.remove(pg.id).outcome != "blocked":
+                _let_go(pg.lease)
+                return
+        try:
             self.notes.leaks += [f"{test}: {leak}" for leak in self.leaks(pg)]
-        self._end(pg.lease)
+        finally:
+            self._end(pg.lease)
 
     def _end(self, lease: Lease) -> None:
-        # If it cannot be removed now, it is when it is held no more; it may be gone already.
+        # If it cannot be removed now, it is when it is held no more.
         with suppress(PgstrataError):
             self.client.instances.remove(lease.instance_id, force=True)
-        close = getattr(lease.held, "close", None)
-        assert close is not None
-        close()
+        _let_go(lease)
+
+
+def _let_go(lease: Lease) -> None:
+    close = getattr(lease.held, "close", None)
+    assert close is not None
+    close()
 
 
 def _wanted(state_id: str, settings: Mapping[str, str] | None) -> _Wanted:

@@ -19,7 +19,7 @@ postgresql_async = factories.postgresql_async("postgresql_proc")
 
 fuller = factories.postgresql_noproc(
     depends_on="postgresql_proc",
-    load=[lambda **login: shop.load(**login), shop.load_by_itself],
+    load=[shop.load, shop.load_by_itself],
     load_autocommit=True,
 )
 fuller_postgresql = factories.postgresql("fuller", dbname="fuller")

@@ -15,11 +15,11 @@ def count(connection: Connection) -> int:
     return connection.execute("select count(*) from orders").fetchone()[0]
 
 
-def load_by_itself(autocommit: bool, **login: Any) -> None:
+def load_by_itself(**login: Any) -> None:
     import psycopg
 
-    assert autocommit
-    with psycopg.connect(**login, autocommit=autocommit) as db:
+    assert login["autocommit"]
+    with psycopg.connect(**login) as db:
         order(db, "coffee")
 
 

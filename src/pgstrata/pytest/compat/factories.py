@@ -185,6 +185,8 @@ def _place(
 def _given(request: pytest.FixtureRequest, **argument: Any) -> Any:
     """What a factory was given, or else what pytest-postgresql is told, if it is there."""
     [(name, value)] = argument.items()
+    if value is False:
+        return False
     known = f"postgresql_{name}"
     with suppress(ValueError):
         value = value or request.config.getoption(known) or request.config.getini(known)

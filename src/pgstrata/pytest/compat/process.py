@@ -142,5 +142,8 @@ def _found(name: str) -> Any:
 
 
 def _call(load: Any, credentials: dict[str, Any], autocommit: bool, pg: Pg) -> None:
-    more = {"autocommit": autocommit} if "autocommit" in signature(load).parameters else {}
+    parameters = signature(load).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    passes = "autocommit" in parameters or (autocommit and takes_any)
+    more = {"autocommit": autocommit} if passes else {}
     load(**login_of(pg)._replace(**credentials)._asdict(), **more)
