@@ -1,5 +1,6 @@
 """A database of a test's own: what the fixture ``pg`` is."""
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgstrata.client.database import Database
@@ -35,6 +36,7 @@ class Pg(Database):
         super().__init__(lease.dsn)
         self._session = session
         self._lease = lease
+        self.lent_at = time.monotonic()
         self.forks: list[Pg] = []
         self.wanted = False
         """Whether it is to be kept."""

@@ -36,6 +36,9 @@ _LOOK_SECONDS = 0.01
 _GIVE_WAY_SECONDS = 0.025
 """How long a test has the machine for itself. Only after that is the next one's database made and
 the last one's removed, unless a test is waiting."""
+_SHORT_SECONDS = 2 * _GIVE_WAY_SECONDS
+"""A test that had its database for less is short. After one, nothing gives way: the next is soon to
+wait for its own."""
 _ROOM_SECONDS, _ROOM_LOOK_SECONDS = 10.0, 0.02
 """How long to wait until tests of other processes leave room for a database; how often to look."""
 _UNHELD_SECONDS = 30
@@ -81,8 +84,9 @@ class _Wanted(NamedTuple):
 class _Ready:
     """A database that is made for a test to come."""
 
-    def __init__(self, executor: Executor, make: Callable[[], Lease]) -> None:
-        self._due = time.monotonic() + _GIVE_WAY_SECONDS
+    def __init__(self, executor: Executor, make: Callable[[], Lease], pause: float) -> None:
+        """``pause``: for how many seconds to give way to the test that has begun."""
+        self._due = time.monotonic() + pause
         self._hurry = Event()
         self._is_needed = True
         self._made: Future[Lease | None] = executor.submit(self._make, make)
@@ -118,6 +122,7 @@ class Session:
         self._ahead = ThreadPoolExecutor(1, "pgstrata-ahead")
         self._behind = ThreadPoolExecutor(1, "pgstrata-behind")
         self._closing = Event()
+        self._pause = _GIVE_WAY_SECONDS
         self._is_crowded = False
         """Whether there was no room for a database, so that none is made before it is needed."""
         self._passing: list[str] = []
@@ -212,7 +217,7 @@ class Session:
         if len(self._ready) == _MOST_READY:
             longest = next(iter(self._ready))
             self._give_up(self._ready.pop(longest))
-        self._ready[wanted] = _Ready(self._ahead, partial(self._lease, wanted))
+        self._ready[wanted] = _Ready(self._ahead, partial(self._lease, wanted), self._pause)
 
     def take_back(self, pg: Pg, *, test: str | None = None) -> None:
         """Remove a database, while others are used; whoever is connected to it never blocks.
@@ -221,7 +226,9 @@ class Session:
         """
         for fork in pg.forks:
             self.take_back(fork)
-        due = time.monotonic() + _GIVE_WAY_SECONDS
+        now = time.monotonic()
+        self._pause = 0.0 if now - pg.lent_at < _SHORT_SECONDS else _GIVE_WAY_SECONDS
+        due = now + self._pause
 
         def remove() -> None:
             self._closing.wait(max(0.0, due - time.monotonic()))
