@@ -24,6 +24,8 @@ pgstrata_recipe = psql -f schema.sql -f seed.sql
 
 RECIPE = "pgstrata_recipe = psql -c 'select 1'"
 
+EMPTY = "from pgstrata.pytest import state\n\nempty = state('schema.sql')\n"
+
 COUNT = """
 def count(database):
     with database.connect() as connection:
@@ -290,9 +292,7 @@ def test_each(pg, number, pgstrata_recipe):
 def test_what_is_ready_for_later_tests_makes_room_for_the_next_one(
     project: Shared, processes: tuple[str, ...]
 ) -> None:
-    project.write(
-        "conftest.py", "from pgstrata.pytest import state\n\nempty = state('schema.sql')\n"
-    )
+    project.write("conftest.py", EMPTY)
     project.write(
         "test_shop.py",
         """
@@ -576,9 +576,7 @@ def test_nothing_is_imported():
 
 
 def test_marks_of_a_test_and_its_class_count_together(project: Shared) -> None:
-    project.write(
-        "conftest.py", "from pgstrata.pytest import state\n\nempty = state('schema.sql')\n"
-    )
+    project.write("conftest.py", EMPTY)
     project.write(
         "test_shop.py",
         f"""

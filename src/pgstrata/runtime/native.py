@@ -538,8 +538,8 @@ class NativeRuntime:
         if process is None:
             await processes.wait_exit(pid)
             raise self._does_not_start(start, log.tail())
-        async with AsyncExitStack() as sessions:
-            async with self._undo_on_failure(process, log) as ended:
+        async with self._undo_on_failure(process, log) as ended, AsyncExitStack() as sessions:
+            async with asyncio.timeout(_START_SECONDS):
                 if not await self._pid_files.until_ready(process, ended):
                     raise self._does_not_start(start)
                 access.close(itself=self._cells.have_mounts)
@@ -567,11 +567,7 @@ class NativeRuntime:
                     await postmaster.shut_down(process, clean=True)
                     raise _ShutOutError(error.message, remedy=error.remedy) from error
             if start.waits:
-                try:
-                    await rehearse(server, session)
-                except BaseException:
-                    await finish(postmaster.shut_down(process, clean=False))
-                    raise
+                await rehearse(server, session)
             return server
 
     def _spawn(self, argv: list[str], data_dir: Path, cell: Cell | None) -> tuple[int, ServerLog]:
@@ -628,8 +624,7 @@ class NativeRuntime:
         ended = self._reap(process)
         succeeded = False
         try:
-            async with asyncio.timeout(_START_SECONDS):
-                yield ended
+            yield ended
             succeeded = True
         except TimeoutError:
             raise ServerError(

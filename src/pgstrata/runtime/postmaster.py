@@ -181,16 +181,8 @@ def has_others(server: Postmaster) -> bool:
         not children
         # While one of them ends the kernel may leave others out: proc(5).
         or children != processes.children(server.pid)
-        or not all(_BACKGROUND.fullmatch(_title(child)) for child in children)
+        or not all(_BACKGROUND.fullmatch(processes.title(child)) for child in children)
     )
-
-
-def _title(pid: int) -> bytes:
-    """What a server's process calls itself; nothing if it is ending."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().strip(b" \0")
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
 
 
 def leaders_below(root: Path) -> list[tuple[int, Path]]:

@@ -91,9 +91,5 @@ def _name(path: Path) -> bytes:
 
 def _ioctl(descriptor: int, request: int, argument: bytes, path: Path | str | int) -> bytes:
     buffer = bytearray(argument)
-    try:
-        ioctl(descriptor, request, buffer)
-    except OSError as error:
-        error.filename = str(path)
-        raise
+    ioctl(descriptor, request, buffer, path)
     return bytes(buffer)

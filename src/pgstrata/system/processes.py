@@ -200,6 +200,14 @@ def program(pid: int) -> str | None:
     return None if path is None else path.rpartition("/")[2].removesuffix(" (deleted)")
 
 
+def title(pid: int) -> bytes:
+    """What a process calls itself, by default its command line; nothing if it is ending."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().strip(b" \0")
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def open_files(pid: int) -> list[str]:
     """The paths of the files that a process has open, as far as known."""
     try:

@@ -360,7 +360,5 @@ def _wanted(state_id: str, settings: Mapping[str, str] | None) -> _Wanted:
 
 
 def _report(error: PgstrataError) -> str:
-    details = error.details or ""
-    message = "" if error.message in details else error.message
-    remedy = error.remedy and f"what to do: {error.remedy}"
-    return "\n".join(filter(None, (message, details, remedy)))
+    message = "" if error.message in (error.details or "") else error.message
+    return "\n".join(filter(None, (message, *error.__notes__)))

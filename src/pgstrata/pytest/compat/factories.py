@@ -129,8 +129,8 @@ def postgresql(
         import psycopg
 
         with (
-            _place(request, process_fixture_name, dbname) as place,
-            psycopg.connect(**place) as connection,
+            _own_database(request, process_fixture_name, dbname) as login,
+            psycopg.connect(**login) as connection,
         ):
             if isolation_level is not None:
                 connection.isolation_level = isolation_level
@@ -154,8 +154,8 @@ def postgresql_async(
     ) -> "AsyncIterator[AsyncConnection[TupleRow]]":
         import psycopg
 
-        with _place(request, process_fixture_name, dbname) as place:
-            async with await psycopg.AsyncConnection.connect(**place) as connection:
+        with _own_database(request, process_fixture_name, dbname) as login:
+            async with await psycopg.AsyncConnection.connect(**login) as connection:
                 if isolation_level is not None:
                     await connection.set_isolation_level(isolation_level)
                 try:
@@ -169,7 +169,7 @@ def postgresql_async(
 
 
 @contextmanager
-def _place(
+def _own_database(
     request: pytest.FixtureRequest, process_fixture_name: str, dbname: str | None
 ) -> Iterator[dict[str, Any]]:
     """How to connect to a database of the test's own."""
